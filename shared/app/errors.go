@@ -1,0 +1,42 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Usage formats an error about the command line; the program exits with code 2.
+func Usage(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// Hint adds to err a sentence that says what to do about it. It is printed on a
+// line of its own. A nil err stays nil.
+func Hint(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return hintError{err, fmt.Sprintf(format, args...)}
+}
+
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e hintError) Error() string { return e.err.Error() }
+func (e hintError) Unwrap() error { return e.err }
+
+// hintOf returns the outermost hint in err's chain, or "".
+func hintOf(err error) string {
+	var h hintError
+	if errors.As(err, &h) {
+		return h.hint
+	}
+	return ""
+}

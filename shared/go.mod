@@ -1,0 +1,4 @@
+module stepvpn/shared
+
+go 1.26.0
+

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# build.sh: builds the programs of the step in the working folder into bin/,
+# and the lab's web site with them. Several may run at the same time.
+set -euo pipefail
+
+command -v go >/dev/null || {
+	echo "build: there is no 'go' in PATH." >&2
+	echo "  What to do: install Go from https://go.dev/dl; with sudo: sudo env PATH=\"\$PATH\" make demo" >&2
+	exit 1
+}
+mkdir -p bin
+exec 9>bin/.lock
+flock -w 300 9
+go build -o bin/ ./cmd/... stepvpn/shared/lab/web
+if [ -n "${SUDO_UID-}" ]; then chown -R "$SUDO_UID:${SUDO_GID-}" bin; fi

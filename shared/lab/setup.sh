@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# setup.sh [PROGRAM...]: makes sure that the programs exist; without arguments,
+# all that the course uses. What is missing is installed with apt-get, as root
+# or with a sudo that asks for no password; else the command to type is printed
+# and the exit code is 1. "tun" stands for the device /dev/net/tun.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # an ordinary user's PATH may lack them
+
+# package PROGRAM: the Debian and Ubuntu package that brings it.
+package() {
+	case $1 in
+	ip | tc | ss) echo iproute2 ;;
+	ping) echo iputils-ping ;;
+	iptables | ip6tables | iptables-save | ip6tables-save) echo iptables ;;
+	dig) echo bind9-dnsutils ;;
+	unshare | nsenter | setpriv) echo util-linux ;;
+	script) echo bsdutils ;;
+	gcc) echo gcc libc6-dev ;;
+	curl | iperf3 | make | socat | tcpdump | traceroute) echo "$1" ;;
+	*)
+		echo "setup.sh: which package brings '$1'? Add it to the table in ${BASH_SOURCE[0]}." >&2
+		return 2
+		;;
+	esac
+}
+
+# all: what demos, tests and benchmarks use. gcc is for go test -race.
+all=(ip iptables ip6tables ping tcpdump curl dig traceroute iperf3 socat unshare nsenter setpriv script gcc)
+
+[ $# -gt 0 ] || set -- "${all[@]}"
+missing=() packages=()
+for program; do
+	if [ "$program" = tun ]; then
+		"${BASH_SOURCE[0]%/*}/tun.sh" || exit
+		continue
+	fi
+	command -v "$program" >/dev/null && continue
+	# shellcheck disable=SC2207 # package names are words
+	packages+=($(package "$program")) || exit
+	missing+=("$program")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+install=(apt-get install -y --no-install-recommends "${packages[@]}")
+if [ "$(id -u)" = 0 ]; then
+	as_root=(env)
+elif sudo -n true 2>/dev/null; then
+	as_root=(sudo -n env)
+else
+	as_root=()
+fi
+if [ ${#as_root[@]} = 0 ] || ! command -v apt-get >/dev/null; then
+	echo "setup: missing: ${missing[*]}. To install it, type:" >&2
+	echo "  sudo apt-get update && sudo ${install[*]}" >&2
+	exit 1
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt() {
+	"${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "$@" >"$log" 2>&1 </dev/null
+}
+echo "setup: installing ${packages[*]} (for ${missing[*]}) ..." >&2
+# The lists may be missing or old: then the first attempt fails, and they are
+# fetched before the second.
+if ! apt "${install[@]:1}" && ! { apt update && apt "${install[@]:1}"; }; then
+	cat "$log" >&2
+	echo "setup: apt-get failed, see above. The command was: ${install[*]}" >&2
+	exit 1
+fi
+for program in "${missing[@]}"; do
+	hash -r
+	command -v "$program" >/dev/null || {
+		echo "setup: '$program' is still missing after: ${install[*]}" >&2
+		exit 1
+	}
+done

@@ -1,0 +1,42 @@
+# What every step can do. A step's Makefile is one line that includes this.
+
+lab  := $(dir $(lastword $(MAKEFILE_LIST)))
+step := $(notdir $(CURDIR))
+# The step before this one, if any: the folders sort by their number.
+steps    := $(sort $(notdir $(patsubst %/,%,$(wildcard ../step*-*/))))
+previous := $(lastword $(filter-out $(step) %/,$(shell printf '%s\n' $(steps) | sed '/^$(step)$$/q')))
+
+.PHONY: help demo walk test diff build bench readme
+.DEFAULT_GOAL := help
+
+help:
+	@echo "$(step):"
+	@echo "  make demo    see it work, in a network of its own; nothing of this machine changes"
+	@echo "  make walk    the same, stopping before each act: predict, then press Enter"
+	@echo "  make test    run the tests of this step"
+	@echo "  make diff    what this step adds to the one before"
+	@echo "  make build   build the programs into bin/"
+	@echo "  make bench   measure"
+	@echo "  make readme  refresh the output that README.md shows (after make demo)"
+
+demo: ; @./demo.sh
+walk: ; @WALK=1 ./demo.sh
+
+build:
+	@$(lab)build.sh
+
+test:
+	@$(lab)setup.sh
+	go vet ./...
+	go test -race ./...
+
+bench:
+	@$(lab)setup.sh
+	go test -run '^$$' -bench . -benchmem ./...
+	@if [ -e bench.sh ]; then ./bench.sh; fi
+
+diff:
+	@$(lab)diff.sh "$(previous)"
+
+readme:
+	@go run stepvpn/shared/readme README.md

@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# The network of all demos, tests and benchmarks: six hosts, each a network
+# namespace. Public addresses come from the ranges that are kept for
+# documentation (RFC 5737, RFC 3849).
+#
+#   alice ──┐
+#           cafe ────────── internet ────────── server      (the VPN server)
+#   bob   ──┘ the network you don't trust:  │
+#             eve captures on br0           └── web         (a site that logs who came)
+#
+#   link                  IPv4                                    IPv6
+#   cafe's LAN            198.51.100.0/24  cafe .1 (br0)          2001:db8:cafe::/64  ::1
+#                                          alice .10 (eth0)                           ::10
+#                                          bob .11 (eth0)                             ::11
+#   cafe ─ internet       192.0.2.0/30     internet .1 (cafe0)    2001:db8:1::/64     ::1
+#                                          cafe .2 (up0)                              ::2
+#   internet ─ server     203.0.113.0/28   internet .1 (srv0)     2001:db8:5::/64     ::1
+#                                          server .10 (eth0)                          ::10
+#   internet ─ web        203.0.113.64/27  internet .65 (web0)    2001:db8:80::/64    ::1
+#                                          web .80 (eth0)                             ::80
+#
+# The cafe is a switch (br0) with a router behind it. It does no NAT, so web
+# sees alice's own address. MTU 1500 everywhere.
+#
+#   topology.sh up      builds it (only inside shared/lab/enter)
+#   topology.sh down    deletes it
+#   topology.sh show    prints the addresses as NAME=value lines
+set -euo pipefail
+
+hosts=(alice bob cafe internet server web)
+
+show() {
+	cat <<-END
+		ALICE4=198.51.100.10
+		ALICE6=2001:db8:cafe::10
+		BOB4=198.51.100.11
+		BOB6=2001:db8:cafe::11
+		CAFE4=198.51.100.1
+		CAFE6=2001:db8:cafe::1
+		INTERNET4=192.0.2.1
+		INTERNET6=2001:db8:1::1
+		SERVER4=203.0.113.10
+		SERVER6=2001:db8:5::10
+		WEB4=203.0.113.80
+		WEB6=2001:db8:80::80
+		PORT=5555
+	END
+}
+
+# on HOST: runs the "ip" commands of standard input in the host.
+on() { ip -netns "$1" -batch -; }
+
+# kernel HOST: sets what a new namespace would take from the machine that the
+# lab runs on, so that a host behaves the same everywhere: it does not forward,
+# and checks a packet's source loosely, as Debian and Ubuntu do. An IPv6 address
+# is usable at once, without the second's wait for a duplicate.
+kernel() {
+	nsenter --net="/run/netns/$1" bash -c '
+		cd /proc/sys/net
+		echo 0 >ipv4/ip_forward
+		echo 2 | tee ipv4/conf/{all,default}/rp_filter >/dev/null
+		echo 0 | tee ipv6/conf/{all,default}/{disable_ipv6,accept_dad,accept_ra} >/dev/null'
+}
+
+# router HOST: makes it forward.
+router() {
+	nsenter --net="/run/netns/$1" bash -c '
+		echo 1 | tee /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding >/dev/null'
+}
+
+up() {
+	printf 'netns add %s\n' "${hosts[@]}" | ip -batch -
+	for h in "${hosts[@]}"; do kernel "$h"; done
+	ip -batch - <<-END
+		link add eth0  netns alice    type veth peer name alice0 netns cafe
+		link add eth0  netns bob      type veth peer name bob0   netns cafe
+		link add cafe0 netns internet type veth peer name up0    netns cafe
+		link add srv0  netns internet type veth peer name eth0   netns server
+		link add web0  netns internet type veth peer name eth0   netns web
+	END
+	on cafe <<-END
+		link add br0 type bridge
+		link set alice0 master br0 up
+		link set bob0 master br0 up
+		addr add 198.51.100.1/24 dev br0
+		addr add 2001:db8:cafe::1/64 dev br0
+		link set br0 up
+		addr add 192.0.2.2/30 dev up0
+		addr add 2001:db8:1::2/64 dev up0
+		link set up0 up
+		link set lo up
+		route add default via 192.0.2.1
+		route add default via 2001:db8:1::1
+	END
+	on internet <<-END
+		addr add 192.0.2.1/30 dev cafe0
+		addr add 2001:db8:1::1/64 dev cafe0
+		link set cafe0 up
+		addr add 203.0.113.1/28 dev srv0
+		addr add 2001:db8:5::1/64 dev srv0
+		link set srv0 up
+		addr add 203.0.113.65/27 dev web0
+		addr add 2001:db8:80::1/64 dev web0
+		link set web0 up
+		link set lo up
+		route add 198.51.100.0/24 via 192.0.2.2
+		route add 2001:db8:cafe::/64 via 2001:db8:1::2
+	END
+	router cafe
+	router internet
+	end alice 198.51.100.10/24 198.51.100.1 2001:db8:cafe::10/64 2001:db8:cafe::1
+	end bob 198.51.100.11/24 198.51.100.1 2001:db8:cafe::11/64 2001:db8:cafe::1
+	end server 203.0.113.10/28 203.0.113.1 2001:db8:5::10/64 2001:db8:5::1
+	end web 203.0.113.80/27 203.0.113.65 2001:db8:80::80/64 2001:db8:80::1
+}
+
+# end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: a host with one interface.
+end() {
+	on "$1" <<-END
+		addr add $2 dev eth0
+		addr add $4 dev eth0
+		link set eth0 up
+		link set lo up
+		route add default via $3
+		route add default via $5
+	END
+}
+
+down() {
+	for h in "${hosts[@]}"; do
+		[ ! -e "/run/netns/$h" ] || ip netns del "$h"
+	done
+}
+
+case ${1-} in
+up)
+	# enter made this folder, on a /run of its own.
+	[ -d /run/lab ] || { echo "topology.sh: run it by shared/lab/enter, not on the machine itself" >&2; exit 1; }
+	up
+	;;
+down) down ;;
+show) show ;;
+*) echo "Usage: topology.sh up|down|show" >&2; exit 2 ;;
+esac

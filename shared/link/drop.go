@@ -1,0 +1,68 @@
+package link
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+)
+
+// A Reason says why a packet was dropped. The list is closed: a packet that
+// goes missing in the tunnel is counted under exactly one of these.
+type Reason uint8
+
+const (
+	Malformed    Reason = iota // not a whole IPv4 or IPv6 packet of the length that it claims
+	NoPeer                     // there is nobody to send to yet, or the connection is down
+	Unreachable                // the network refused it: no route, nobody listens on the port
+	QueueFull                  // the sending queue of the host was full
+	TooBig                     // longer than the link can carry
+	BadMessage                 // not a message of the tunnel: unknown type, impossible length
+	UnknownIndex               // for a session that does not exist (any more)
+	BadTag                     // did not decrypt: altered, or sealed under another key
+	Replayed                   // seen before, or too old to tell
+	NoSession                  // there are no keys yet, or they have expired
+	reasons
+)
+
+var reasonNames = [reasons]string{
+	Malformed:    "malformed",
+	NoPeer:       "no-peer",
+	Unreachable:  "unreachable",
+	QueueFull:    "queue-full",
+	TooBig:       "too-big",
+	BadMessage:   "bad-message",
+	UnknownIndex: "unknown-index",
+	BadTag:       "bad-tag",
+	Replayed:     "replayed",
+	NoSession:    "no-session",
+}
+
+// String returns the name that logs and counters show.
+func (r Reason) String() string { return reasonNames[r] }
+
+// Drops counts dropped packets by reason. The zero value is ready, and it is
+// safe for concurrent use.
+type Drops struct {
+	n [reasons]atomic.Uint64
+}
+
+// Add counts one packet.
+func (d *Drops) Add(r Reason) { d.n[r].Add(1) }
+
+// Count returns how many packets were dropped for r.
+func (d *Drops) Count(r Reason) uint64 { return d.n[r].Load() }
+
+// String lists the reasons that occurred, such as "bad-tag 3, replayed 1", or
+// says "none".
+func (d *Drops) String() string {
+	var parts []string
+	for r := range reasons {
+		if n := d.Count(r); n > 0 {
+			parts = append(parts, fmt.Sprintf("%v %d", r, n))
+		}
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,88 @@
+package relay
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+)
+
+// A pair is two connections that are joined: A came first, then B.
+type pair struct {
+	id     int
+	ab, ba direction
+}
+
+// A direction is one of the two ways through a pair.
+type direction struct {
+	name     string // "A->B" or "B->A"
+	src, dst *net.TCPConn
+	total    int64 // bytes so far; belongs to the goroutine that pumps
+}
+
+func newPair(id int, a, b *net.TCPConn) *pair {
+	return &pair{id, direction{"A->B", a, b, 0}, direction{"B->A", b, a, 0}}
+}
+
+// pipe moves bytes both ways. It ends well when both ends have finished
+// sending. It ends badly when one of them breaks, or when ctx ends: then both
+// are reset, so that nobody takes half of a file for the whole.
+func (r *Relay) pipe(ctx context.Context, p *pair) {
+	a, b := p.ab.src, p.ba.src
+	slog.Info("joined", "pair", p.id, "A", a.RemoteAddr(), "B", b.RemoteAddr())
+
+	var once sync.Once
+	var failure error
+	end := func(err error) { // whoever comes first decides how the pair ends
+		once.Do(func() {
+			failure = err
+			if err != nil {
+				a.SetLinger(0) // makes Close send a reset, and drop what is on its way
+				b.SetLinger(0)
+			}
+			a.Close()
+			b.Close()
+		})
+	}
+	stop := context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })
+
+	var pumps, watches sync.WaitGroup
+	for _, d := range []*direction{&p.ab, &p.ba} {
+		pumps.Go(func() {
+			if err := r.oneWay(p.id, d); err != nil {
+				end(fmt.Errorf("%s: %w", d.name, err))
+				return
+			}
+			// Nobody reads from this end any more, but it can still break.
+			watches.Go(func() { end(watch(d.src, wasReset)) })
+		})
+	}
+	pumps.Wait()
+	end(nil)
+	stop()
+	watches.Wait()
+
+	if failure != nil {
+		slog.Info("broken off", "pair", p.id, "A->B", p.ab.total, "B->A", p.ba.total, "err", failure)
+	} else {
+		slog.Info("finished", "pair", p.id, "A->B", p.ab.total, "B->A", p.ba.total)
+	}
+}
+
+// oneWay pumps until the source has finished sending, and passes that on too.
+func (r *Relay) oneWay(id int, d *direction) error {
+	err := pump(d.dst, d.src, func(chunk []byte) {
+		d.total += int64(len(chunk))
+		dump := ""
+		if r.Hex {
+			dump = "\n" + hex.Dump(chunk)
+		}
+		r.Out.Printf("pair %-2d %s %5d bytes, total %d%s", id, d.name, len(chunk), d.total, dump)
+	})
+	if err != nil {
+		return err
+	}
+	return d.dst.CloseWrite() // half-close: the other direction goes on
+}

@@ -1,0 +1,71 @@
+package relay
+
+import (
+	"io"
+	"net"
+	"syscall"
+)
+
+// watch blocks until sign sees the end of conn and returns what it says. It
+// takes no byte out of the connection: what arrives meanwhile stays in the
+// kernel's buffer, which is bounded, for whoever reads later. The read
+// deadline and Close end it too, with an error that says so.
+func watch(conn *net.TCPConn, sign func(fd int) error) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var end error
+	// Read calls the function now, and again each time that something happens
+	// to the socket, until it returns true.
+	err = raw.Read(func(fd uintptr) bool {
+		end = sign(int(fd))
+		return end != nil
+	})
+	if err != nil {
+		return err
+	}
+	return end
+}
+
+// check is watch without waiting: it looks once, and nil means that conn lives.
+func check(conn *net.TCPConn, sign func(fd int) error) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var end error
+	if err := raw.Control(func(fd uintptr) { end = sign(int(fd)) }); err != nil {
+		return err
+	}
+	return end
+}
+
+// leftWhileWaiting tells whether a connection that nobody has read from has
+// left: it was reset, or it was closed and never sent anything (io.EOF).
+//
+// TCP says "I have finished sending" and "I am gone" with the same FIN. Who sent
+// bytes before it may still wait for an answer, and in any case those bytes are
+// for the partner. So that one stays.
+func leftWhileWaiting(fd int) error {
+	var b [1]byte
+	n, _, err := syscall.Recvfrom(fd, b[:], syscall.MSG_PEEK) // look, don't take
+	switch {
+	case err == syscall.EAGAIN:
+		return nil // nothing to read yet
+	case err != nil:
+		return err
+	case n == 0:
+		return io.EOF
+	}
+	return wasReset(fd) // bytes that are still unread hide a reset from Recvfrom
+}
+
+// wasReset returns the error that has ended the connection, if any.
+func wasReset(fd int) error {
+	errno, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
+	if err == nil && errno != 0 {
+		err = syscall.Errno(errno)
+	}
+	return err
+}

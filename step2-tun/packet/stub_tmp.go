@@ -1,0 +1,4 @@
+package packet
+type TCP struct{}
+type UDP struct{}
+type ICMP struct{}

@@ -1,0 +1,59 @@
+package tun
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
+const addrGenNone = 1
+
+// configure does over netlink what these commands do:
+//
+//	ip link set DEV mtu MTU
+//	ip link set DEV multicast off
+//	ip link set DEV addrgenmode none
+//	ip address replace ADDR dev DEV nodad
+//	ip link set DEV up
+//
+// The second and the third keep the kernel from talking into the device on its
+// own account: it would make up a link-local IPv6 address, look for routers, and
+// report multicast groups. A tunnel has neither routers nor groups.
+func configure(name string, c Config) error {
+	dev, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetMTU(dev, c.MTU); err != nil {
+		return fmt.Errorf("setting the MTU to %d: %w", c.MTU, err)
+	}
+	if err := netlink.LinkSetMulticastOff(dev); err != nil {
+		return fmt.Errorf("turning multicast off: %w", err)
+	}
+	if err := netlink.LinkSetIP6AddrGenMode(dev, addrGenNone); err != nil {
+		// A kernel without IPv6 says so here. An IPv6 address below fails then.
+		slog.Debug("no IPv6 on the device", "device", name, "error", err)
+	}
+	for _, a := range c.Addrs {
+		// Nobody else can have the address, so the search for a duplicate
+		// (DAD, RFC 4862, section 5.4) would only hold it back for a second.
+		addr := &netlink.Addr{
+			IPNet: &net.IPNet{
+				IP:   a.Addr().AsSlice(),
+				Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen()),
+			},
+			Flags: unix.IFA_F_NODAD,
+		}
+		if err := netlink.AddrReplace(dev, addr); err != nil {
+			return fmt.Errorf("adding the address %v: %w", a, err)
+		}
+	}
+	if err := netlink.LinkSetUp(dev); err != nil {
+		return fmt.Errorf("bringing it up: %w", err)
+	}
+	return nil
+}

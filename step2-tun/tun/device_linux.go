@@ -1,0 +1,110 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/songgao/water"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/app"
+	"stepvpn/shared/link"
+)
+
+// open makes the device of a checked Config, and takes it back when it cannot
+// be configured.
+func open(c Config) (*Device, error) {
+	existed := exists(c.Name)
+	if existed && !c.Persist {
+		// With Persist off, water would take over a device that somebody made
+		// to stay, and have the kernel delete it when we close.
+		return nil, errTaken(c.Name)
+	}
+	file, name, err := create(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := configure(name, c); err != nil {
+		file.Close()
+		if c.Persist && !existed {
+			remove(name) // without Persist, closing was enough
+		}
+		return nil, fmt.Errorf("device %s: %w", name, err)
+	}
+	return &Device{
+		Link: link.Single(&port{file: file, name: name, drops: c.Drops}),
+		name: name,
+		mtu:  c.MTU,
+	}, nil
+}
+
+// create makes the interface, or takes over the persistent one of that name.
+func create(c Config) (*os.File, string, error) {
+	want := water.Config{DeviceType: water.TUN}
+	want.Name = c.Name
+	want.Persist = c.Persist
+
+	// water opens the descriptor without close-on-exec. A program started by
+	// another goroutine before we set it would inherit the device and keep it
+	// alive; ForkLock holds up such a start.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	iface, err := water.New(want)
+	if err != nil {
+		return nil, "", explain(c.Name, err)
+	}
+	file := iface.ReadWriteCloser.(*os.File)
+	raw, err := file.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { unix.CloseOnExec(int(fd)) })
+	}
+	if err != nil {
+		file.Close()
+		return nil, "", fmt.Errorf("setting close-on-exec: %w", err)
+	}
+	return file, iface.Name(), nil
+}
+
+// explain turns the kernel's answers into sentences.
+func explain(name string, err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return errTaken(name)
+	case errors.Is(err, unix.EINVAL):
+		return app.Hint(fmt.Errorf("%s is not a TUN device", name),
+			"Choose another name with -dev.")
+	case errors.Is(err, os.ErrPermission): // EPERM, EACCES
+		return app.Hint(fmt.Errorf("no permission to make a network device: %w", err),
+			"Run it as root (sudo), or in the lab: make demo")
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return app.Hint(fmt.Errorf("this host has no TUN device: /dev/net/tun: %w", err),
+			"Load the driver: sudo modprobe tun. In a container: docker run --device /dev/net/tun --cap-add NET_ADMIN")
+	default:
+		return fmt.Errorf("making a TUN device: %w", err)
+	}
+}
+
+func errTaken(name string) error {
+	return app.Hint(fmt.Errorf("device name %s is taken", name),
+		"Choose another one with -dev, or see whose it is: ip -details link show %s", name)
+}
+
+// exists reports whether there is an interface of that name.
+func exists(name string) bool {
+	if name == "" {
+		return false
+	}
+	_, err := net.InterfaceByName(name)
+	return err == nil
+}
+
+// remove deletes the interface, if it is there.
+func remove(name string) {
+	if dev, err := netlink.LinkByName(name); err == nil {
+		netlink.LinkDel(dev)
+	}
+}

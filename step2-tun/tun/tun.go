@@ -1,0 +1,131 @@
+// Package tun opens a TUN device: a network interface of the host whose other
+// end is this program. What the host sends into the interface, the program
+// reads, packet by packet; what the program writes, the host receives as if it
+// had come from a network.
+//
+// Introduced in step 2.
+//
+// The device is made by songgao/water. On Linux its addresses and MTU are set
+// through netlink, and Linux is the platform that the tests run on. macOS has
+// the same Device on top of utun; there the code is built, but not run, by the
+// tests.
+package tun
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"stepvpn/shared/app"
+	"stepvpn/shared/link"
+)
+
+// Limits in bytes on the MTU, the longest packet that the device carries.
+const (
+	DefaultMTU = 1500  // that of Ethernet
+	minMTU     = 68    // every IPv4 link carries that much (RFC 791, section 3.2)
+	minMTUv6   = 1280  // every IPv6 link does (RFC 8200, section 5)
+	maxMTU     = 65535 // the largest IPv4 packet (RFC 791, section 3.1)
+)
+
+// maxAddrs bounds the addresses of a device. More are a mistake.
+const maxAddrs = 16
+
+// A Config says what device to make. The zero value is one with a name that the
+// kernel chooses, no address, and an MTU of DefaultMTU.
+type Config struct {
+	// Name of the interface, at most 15 bytes on Linux. Empty lets the kernel
+	// choose. On macOS it must be "utun" and a number.
+	Name string
+
+	// Addrs are the host's addresses on the device, up to 16. The prefix length
+	// says which addresses the host finds behind it: with 10.8.0.1/24 the host
+	// is 10.8.0.1, and 10.8.0.2 to 10.8.0.254 are routed into the device.
+	Addrs []netip.Prefix
+
+	// MTU in bytes: 68 to 65535, and at least 1280 with an IPv6 address. 0
+	// stands for DefaultMTU.
+	MTU int
+
+	// Persist keeps the device, with its addresses, when the program ends, and
+	// takes over one that was kept before, or made by "ip tuntap add". Without
+	// it the device ends with the process, however that ends, and a name that
+	// exists is refused. Linux only.
+	Persist bool
+
+	// Drops counts the packets that the host did not take. It may be nil.
+	Drops *link.Drops
+}
+
+// A Device is a TUN device that is up. As a link.Link it carries one packet a
+// burst. What the host does not take is dropped and counted: Malformed if it is
+// not an IP packet (EINVAL), Unreachable if the device is down (EIO), QueueFull
+// if the host is short of memory (ENOMEM, ENOBUFS).
+type Device struct {
+	link.Link
+	name string
+	mtu  int
+}
+
+// Name returns the name of the interface.
+func (d *Device) Name() string { return d.name }
+
+// MTU returns the length in bytes of the longest packet that the host sends
+// into the device. It is what Open set: somebody may have changed it since.
+func (d *Device) MTU() int { return d.mtu }
+
+// Open makes a device, configures it and brings it up. It needs root, or on
+// Linux the capability CAP_NET_ADMIN. When it fails, no device is left behind.
+func Open(c Config) (*Device, error) {
+	if c.MTU == 0 {
+		c.MTU = DefaultMTU
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return open(c)
+}
+
+// check refuses what the kernel would refuse with a bare "invalid argument",
+// and what it would accept, but nobody can want.
+func (c *Config) check() error {
+	if err := checkName(c.Name); err != nil {
+		return err
+	}
+	if c.MTU < minMTU || c.MTU > maxMTU {
+		return fmt.Errorf("MTU %d is not between %d and %d", c.MTU, minMTU, maxMTU)
+	}
+	if len(c.Addrs) > maxAddrs {
+		return fmt.Errorf("%d addresses: a device gets at most %d", len(c.Addrs), maxAddrs)
+	}
+	for _, a := range c.Addrs {
+		ip := a.Addr()
+		if !a.IsValid() || ip.Is4In6() || ip.IsUnspecified() || ip.IsMulticast() {
+			return fmt.Errorf("%v is not an address that a device can have", a)
+		}
+		if ip.Is6() && c.MTU < minMTUv6 {
+			return app.Hint(fmt.Errorf("MTU %d is too small for the IPv6 address %v", c.MTU, a),
+				"IPv6 needs %d bytes at least: raise the MTU, or leave the IPv6 address out.", minMTUv6)
+		}
+	}
+	return nil
+}
+
+// checkName refuses a name that the kernel does not allow. The length is
+// checked here because water cuts a long name without a word.
+func checkName(name string) error {
+	const maxLen = 15 // IFNAMSIZ-1
+	if len(name) > maxLen {
+		return app.Hint(fmt.Errorf("device name %q is too long", name),
+			"Choose one of at most %d bytes.", maxLen)
+	}
+	// "%" would make a pattern of it, such as tun%d.
+	if name == "." || name == ".." || strings.ContainsAny(name, "/:%") || strings.ContainsFunc(name, notGraphic) {
+		return app.Hint(fmt.Errorf("device name %q is not allowed", name),
+			"Choose one of letters and digits, such as vpn0.")
+	}
+	return nil
+}
+
+// notGraphic reports whether r is a space, a control character, or not ASCII.
+func notGraphic(r rune) bool { return r <= ' ' || r >= 0x7f }

@@ -1,0 +1,118 @@
+package transport
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// Header sizes in bytes, without options: RFC 791, RFC 8200, RFC 768, RFC 9293.
+// tcpTimestamps is the option that practically every TCP segment carries (RFC
+// 7323), padded.
+const (
+	ipv4Header    = 20
+	ipv6Header    = 40
+	udpHeader     = 8
+	tcpHeader     = 20
+	tcpTimestamps = 12
+)
+
+// ethernetMTU is assumed where the kernel knows of no route yet.
+const ethernetMTU = 1500
+
+// An MTU is the size in bytes of the largest packet that fits, with the sum
+// that led to it.
+type MTU struct {
+	Size int
+	sum  string
+}
+
+// Less returns what is left when each packet grows by n bytes of what.
+func (m MTU) Less(n int, what string) MTU {
+	return MTU{m.Size - n, fmt.Sprintf("%s - %d (%s)", m.sum, n, what)}
+}
+
+// Or returns n as it is set by hand, or m if n is 0.
+func (m MTU) Or(n int) MTU {
+	if n == 0 {
+		return m
+	}
+	return MTU{n, "as set"}
+}
+
+// String shows the sum: "1472 = 1500 (path to 203.0.113.10) - 20 (IPv4) - 8 (UDP)".
+func (m MTU) String() string { return fmt.Sprintf("%d = %s", m.Size, m.sum) }
+
+func (m MTU) lessUDP() MTU { return m.Less(udpHeader, "UDP") }
+
+// lessTCP leaves each packet a segment of its own. TCP would also carry larger
+// ones, in two segments.
+func (m MTU) lessTCP() MTU {
+	return m.Less(tcpHeader+tcpTimestamps, "TCP").Less(lengthSize, "length")
+}
+
+// pathMTU starts the sum with the outer path to the server and its IP header.
+func pathMTU(server netip.AddrPort) MTU {
+	size, ok := routeMTU(nil, server)
+	why := fmt.Sprintf("path to %v", server.Addr())
+	if !ok {
+		size, why = ethernetMTU, "Ethernet, as there is no route yet"
+	}
+	header, name := ipv4Header, "IPv4"
+	if server.Addr().Is6() {
+		header, name = ipv6Header, "IPv6"
+	}
+	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
+}
+
+// listenMTU starts the sum for a server, which does not know yet where clients
+// come from: with the path to a far-away address, and an IPv6 header unless the
+// address that it listens on rules that out.
+func listenMTU(local netip.AddrPort) MTU {
+	// Addresses for documentation (RFC 5737, RFC 3849): they lie behind the
+	// default route.
+	far4, far6 := netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParseAddrPort("[2001:db8::1]:9")
+	from := &net.UDPAddr{IP: local.Addr().AsSlice()}
+	if local.Addr().IsUnspecified() {
+		from = nil
+	}
+	size, ok := ethernetMTU, false
+	header, name := ipv6Header, "IPv6"
+	if local.Addr().Is4() {
+		header, name = ipv4Header, "IPv4"
+	} else {
+		size, ok = routeMTU(from, far6)
+	}
+	if !ok {
+		size, ok = routeMTU(from, far4)
+	}
+	why := "path to the internet"
+	if !ok {
+		size, why = ethernetMTU, "Ethernet, as there is no default route"
+	}
+	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
+}
+
+// routeMTU asks the kernel for the MTU of the path to an address: what the
+// interface has, or less if a router has said so (RFC 1191, RFC 8201). It
+// connects a UDP socket, which sends nothing.
+func routeMTU(from *net.UDPAddr, to netip.AddrPort) (int, bool) {
+	conn, err := net.DialUDP("udp", from, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return 0, false
+	}
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	level, option := unix.IPPROTO_IP, unix.IP_MTU
+	if to.Addr().Is6() {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU
+	}
+	size := 0
+	raw.Control(func(fd uintptr) { size, err = unix.GetsockoptInt(int(fd), level, option) })
+	return size, err == nil && size > 0
+}

@@ -1,0 +1,154 @@
+package transport
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"stepvpn/shared/link"
+)
+
+// How long tcpClient waits between attempts to connect: at first, and at most.
+const (
+	tcpRetryFirst = 500 * time.Millisecond
+	tcpRetryMost  = 5 * time.Second
+	tcpDialLimit  = 5 * time.Second
+)
+
+// tcpClient keeps one TCP connection to the server. ReadBurst makes it, and
+// makes it anew when it breaks; what is written meanwhile is dropped, as on a
+// cable that is unplugged.
+type tcpClient struct {
+	server netip.AddrPort
+	dialer net.Dialer
+	mtu    MTU
+	drops  *link.Drops
+
+	ctx   context.Context // ends with Close
+	close context.CancelFunc
+
+	pause time.Duration // before the next attempt to connect; used by ReadBurst only
+
+	mu   sync.Mutex
+	conn *tcpConn // nil while not connected; guarded by mu
+}
+
+func dialTCP(server netip.AddrPort, o Options) (Conn, error) {
+	c := &tcpClient{
+		server: server,
+		dialer: net.Dialer{Control: o.Control, Timeout: tcpDialLimit, KeepAliveConfig: tcpKeepAlive},
+		mtu:    pathMTU(server).lessTCP(),
+		drops:  o.Drops,
+	}
+	c.ctx, c.close = context.WithCancel(context.Background())
+	return c, nil
+}
+
+func (c *tcpClient) MTU() MTU { return c.mtu }
+
+func (c *tcpClient) ReadBurst(b *link.Burst) error {
+	for {
+		conn, err := c.connect()
+		if err != nil {
+			return err
+		}
+		b.Reset()
+		n, err := conn.read(b.Free())
+		if err == nil {
+			c.pause = 0
+			b.Alloc(n)
+			b.Addr = c.server
+			return nil
+		}
+		c.disconnect(conn, err)
+	}
+}
+
+func (c *tcpClient) WriteBurst(b *link.Burst) error {
+	if c.ctx.Err() != nil {
+		return net.ErrClosed
+	}
+	conn := c.current()
+	if conn == nil {
+		for range b.Len() {
+			c.drops.Add(link.NoPeer)
+		}
+		return nil
+	}
+	if err := conn.write(b); err != nil {
+		for range b.Len() {
+			c.drops.Add(link.Unreachable)
+		}
+		c.disconnect(conn, err)
+	}
+	return nil
+}
+
+func (c *tcpClient) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.close()
+	if c.conn != nil {
+		c.conn.Close()
+	}
+	return nil
+}
+
+func (c *tcpClient) current() *tcpConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn
+}
+
+// connect returns the connection, after making one if there is none. It waits
+// longer and longer between attempts, until a connection has brought a packet.
+// It fails only when the client has been closed.
+func (c *tcpClient) connect() (*tcpConn, error) {
+	if conn := c.current(); conn != nil {
+		return conn, nil
+	}
+	for {
+		select {
+		case <-c.ctx.Done():
+			return nil, net.ErrClosed
+		case <-time.After(c.pause):
+		}
+		first := c.pause == 0
+		c.pause = min(max(2*c.pause, tcpRetryFirst), tcpRetryMost)
+		conn, err := c.dialer.DialContext(c.ctx, TCP, c.server.String())
+		if err == nil {
+			return c.connected(conn)
+		}
+		if first && c.ctx.Err() == nil {
+			slog.Info("cannot connect, trying again", "server", c.server, "error", err)
+		}
+	}
+}
+
+func (c *tcpClient) connected(conn net.Conn) (*tcpConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	c.conn = newTCPConn(conn)
+	slog.Info("connected", "server", c.server)
+	return c.conn, nil
+}
+
+// disconnect forgets conn, which failed with err.
+func (c *tcpClient) disconnect(conn *tcpConn, err error) {
+	conn.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == conn {
+		c.conn = nil
+		if c.ctx.Err() == nil {
+			slog.Info("connection lost, connecting again", "server", c.server, "error", err)
+		}
+	}
+}

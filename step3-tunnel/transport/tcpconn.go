@@ -1,0 +1,48 @@
+package transport
+
+import (
+	"bufio"
+	"net"
+	"net/netip"
+	"time"
+
+	"stepvpn/shared/link"
+)
+
+const (
+	// A peer that takes nothing for this long is gone.
+	tcpWriteTimeout = 10 * time.Second
+	// streamBuffer is the size in bytes of a connection's buffer in each direction.
+	streamBuffer = 64 << 10
+)
+
+// tcpKeepAlive finds out within some 15 s that an idle peer has gone without a
+// word.
+var tcpKeepAlive = net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interval: 3 * time.Second, Count: 3}
+
+// tcpConn is one TCP connection that carries packets. One goroutine may read
+// while another writes.
+type tcpConn struct {
+	net.Conn
+	peer netip.AddrPort
+	r    *bufio.Reader
+	w    *bufio.Writer
+}
+
+func newTCPConn(c net.Conn) *tcpConn {
+	peer, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	return &tcpConn{c, unmap(peer), bufio.NewReaderSize(c, streamBuffer), bufio.NewWriterSize(c, streamBuffer)}
+}
+
+func (c *tcpConn) read(buf []byte) (int, error) { return readFrame(c.r, buf) }
+
+// write sends the whole burst, or closes the connection: after half a packet
+// nothing that follows would make sense.
+func (c *tcpConn) write(b *link.Burst) error {
+	c.SetWriteDeadline(time.Now().Add(tcpWriteTimeout))
+	err := writeFrames(c.w, b)
+	if err != nil {
+		c.Close()
+	}
+	return err
+}

@@ -1,0 +1,201 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"stepvpn/shared/link"
+)
+
+// maxConns is how many TCP connections a server holds. One more takes the place
+// of that which has been silent for longest, so a stranger who fills the table
+// can't keep a client out that has something to say.
+const maxConns = 64
+
+// acceptPause is the wait after a failed accept, which is mostly the process or
+// the host being out of descriptors.
+const acceptPause = 100 * time.Millisecond
+
+// tcpServer is a listening socket and its connections. Each connection has a
+// goroutine that reads a packet and hands it to ReadBurst before it reads the
+// next, so a flood on one of them is slowed down by TCP itself.
+type tcpServer struct {
+	listener net.Listener
+	mtu      MTU
+	drops    *link.Drops
+	packets  chan *received
+	done     chan struct{}
+	close    func() error
+	running  sync.WaitGroup // the goroutines
+
+	mu    sync.Mutex
+	conns map[netip.AddrPort]*serverConn // guarded by mu
+}
+
+// serverConn is a connection and when it last brought a packet.
+type serverConn struct {
+	*tcpConn
+	heard time.Time // guarded by tcpServer.mu
+}
+
+// received is a packet on its way from a connection's goroutine to ReadBurst.
+type received struct {
+	from   netip.AddrPort
+	packet []byte
+	taken  chan struct{} // the goroutine may reuse packet
+}
+
+func listenTCP(addr string, o Options) (Conn, error) {
+	config := net.ListenConfig{Control: o.Control, KeepAliveConfig: tcpKeepAlive}
+	listener, err := config.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	s := &tcpServer{
+		listener: listener,
+		mtu:      listenMTU(localAddr(listener.Addr())).lessTCP(),
+		drops:    o.Drops,
+		packets:  make(chan *received),
+		done:     make(chan struct{}),
+		conns:    make(map[netip.AddrPort]*serverConn),
+	}
+	s.close = sync.OnceValue(s.shutdown)
+	s.running.Go(s.accept)
+	return s, nil
+}
+
+func (s *tcpServer) MTU() MTU { return s.mtu }
+
+func (s *tcpServer) ReadBurst(b *link.Burst) error {
+	b.Reset()
+	select {
+	case <-s.done:
+		return net.ErrClosed
+	case r := <-s.packets:
+		copy(b.Alloc(len(r.packet)), r.packet)
+		b.Addr = r.from
+		r.taken <- struct{}{}
+		return nil
+	}
+}
+
+// WriteBurst waits while the peer's window is full, for tcpWriteTimeout at most.
+func (s *tcpServer) WriteBurst(b *link.Burst) error {
+	s.mu.Lock()
+	conn := s.conns[b.Addr]
+	s.mu.Unlock()
+	select {
+	case <-s.done:
+		return net.ErrClosed
+	default:
+	}
+	reason := link.NoPeer
+	if conn != nil {
+		if conn.write(b) == nil {
+			return nil
+		}
+		reason = link.Unreachable
+	}
+	for range b.Len() {
+		s.drops.Add(reason)
+	}
+	return nil
+}
+
+func (s *tcpServer) Close() error { return s.close() }
+
+func (s *tcpServer) shutdown() error {
+	close(s.done)
+	err := s.listener.Close()
+	s.mu.Lock()
+	for _, c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	return err
+}
+
+func (s *tcpServer) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			slog.Warn("cannot accept a connection", "error", err)
+			select {
+			case <-s.done:
+				return
+			case <-time.After(acceptPause):
+			}
+			continue
+		}
+		s.add(newTCPConn(conn))
+	}
+}
+
+// add takes the connection in, at the cost of the most silent one if the table
+// is full, and starts to read from it.
+func (s *tcpServer) add(conn *tcpConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.done:
+		conn.Close()
+		return
+	default:
+	}
+	if len(s.conns) >= maxConns {
+		var silent *serverConn
+		for _, c := range s.conns {
+			if silent == nil || c.heard.Before(silent.heard) {
+				silent = c
+			}
+		}
+		slog.Debug("too many connections, closing the most silent one", "peer", silent.peer)
+		silent.Close()
+		delete(s.conns, silent.peer)
+	}
+	c := &serverConn{conn, time.Now()}
+	s.conns[c.peer] = c
+	s.running.Go(func() { s.serve(c) })
+}
+
+// serve reads packets from one connection until it ends.
+func (s *tcpServer) serve(c *serverConn) {
+	err := s.receive(c)
+	slog.Debug("connection ended", "peer", c.peer, "error", err)
+	c.Close()
+	s.mu.Lock()
+	if s.conns[c.peer] == c {
+		delete(s.conns, c.peer)
+	}
+	s.mu.Unlock()
+}
+
+func (s *tcpServer) receive(c *serverConn) error {
+	buf := make([]byte, link.MaxPacket)
+	r := &received{from: c.peer, taken: make(chan struct{})}
+	for {
+		n, err := c.read(buf)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		c.heard = time.Now()
+		s.mu.Unlock()
+		r.packet = buf[:n]
+		select {
+		case <-s.done:
+			return net.ErrClosed
+		case s.packets <- r:
+			<-r.taken
+		}
+	}
+}

@@ -1,0 +1,115 @@
+// Package transport carries packets between two hosts, in UDP datagrams or in a
+// TCP stream. Introduced in step 3.
+//
+// Over UDP a packet is a datagram: RFC 768 keeps its boundaries, and what the
+// network loses stays lost, as on any other link. Over TCP each packet follows
+// its length, two bytes, big-endian: a stream has no boundaries of its own.
+//
+// Dial makes the client's end, Listen the server's. Both are Links, so whatever
+// sits on top (a tunnel, later a session) sees bursts of packets and does not
+// know which of the two is below.
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"stepvpn/shared/app"
+	"stepvpn/shared/link"
+)
+
+// A Conn is one end of the transport.
+//
+// ReadBurst sets the burst's Addr to the sender. On a server's end WriteBurst
+// sends to the burst's Addr; a client's end has only one place to send to.
+type Conn interface {
+	link.Link
+	// MTU returns what the network leaves room for in one packet.
+	MTU() MTU
+}
+
+// Options are what Dial and Listen take beside the address.
+type Options struct {
+	// Drops counts the packets that could not be carried. Required.
+	Drops *link.Drops
+	// Control, if set, is called with each socket before it is bound or
+	// connected, as net.Dialer's Control is.
+	Control func(network, address string, c syscall.RawConn) error
+}
+
+// Networks that Dial and Listen know.
+const (
+	UDP = "udp"
+	TCP = "tcp"
+)
+
+// Dial makes the client's end. addr is the server, "host:port" with an IPv4 or
+// IPv6 address or a name. No server needs to be there yet: over UDP nothing is
+// sent, and over TCP the end connects when it can, and again when it must.
+func Dial(network, addr string, o Options) (Conn, error) {
+	server, err := resolve(addr)
+	if err != nil {
+		return nil, err
+	}
+	switch network {
+	case UDP:
+		return dialUDP(server, o)
+	case TCP:
+		return dialTCP(server, o)
+	}
+	return nil, unknownNetwork(network)
+}
+
+// Listen makes the server's end on addr, "host:port". Without a host it listens
+// on every address, IPv4 and IPv6.
+func Listen(network, addr string, o Options) (Conn, error) {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, app.Usage("listen address %q is not HOST:PORT, such as :5555 or 203.0.113.10:5555", addr)
+	}
+	var conn Conn
+	var err error
+	switch network {
+	case UDP:
+		conn, err = listenUDP(addr, o)
+	case TCP:
+		conn, err = listenTCP(addr, o)
+	default:
+		return nil, unknownNetwork(network)
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		err = app.Hint(err, "another program uses %s port %s: stop it, or choose another port with -listen", network, addr)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		err = app.Hint(err, "this host does not have that address: 'ip address' lists those that it has")
+	}
+	return conn, err
+}
+
+// resolve turns "host:port" into one address, the first that the resolver
+// names: it sorts them by what this host can reach (RFC 6724).
+func resolve(addr string) (netip.AddrPort, error) {
+	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" || port == "0" {
+		return netip.AddrPort{}, app.Usage("server %q is not HOST:PORT, such as 203.0.113.10:5555 or [2001:db8:5::10]:5555", addr)
+	}
+	a, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("server %q: %w", addr, err)
+	}
+	if a.IP == nil {
+		return netip.AddrPort{}, app.Usage("server %q names no host, only a port", addr)
+	}
+	return unmap(a.AddrPort()), nil
+}
+
+func unknownNetwork(network string) error {
+	return app.Usage("transport %q is unknown: use %s or %s", network, UDP, TCP)
+}
+
+// unmap gives an IPv4 address that came through an IPv6 socket (RFC 4291,
+// section 2.5.5.2) its usual form.
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}

@@ -1,0 +1,146 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"stepvpn/shared/link"
+)
+
+// socketBuffer is the size in bytes that is asked for the kernel's queues, so
+// that a burst of packets finds room while the program is busy. The kernel
+// grants no more than net.core.rmem_max and wmem_max.
+const socketBuffer = 1 << 20
+
+// udpClient is a UDP socket connected to the server: the kernel then discards
+// datagrams from anyone else.
+type udpClient struct {
+	*net.UDPConn
+	mtu    MTU
+	server netip.AddrPort
+	drops  *link.Drops
+}
+
+func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
+	d := net.Dialer{Control: o.Control}
+	conn, err := d.Dial("udp", server.String())
+	if err != nil {
+		return nil, err
+	}
+	c := &udpClient{conn.(*net.UDPConn), pathMTU(server).lessUDP(), server, o.Drops}
+	enlargeBuffers(c.UDPConn)
+	return c, nil
+}
+
+func (c *udpClient) MTU() MTU { return c.mtu }
+
+func (c *udpClient) ReadBurst(b *link.Burst) error {
+	for {
+		b.Reset()
+		n, err := c.Read(b.Free())
+		if err == nil {
+			b.Alloc(n)
+			b.Addr = c.server
+			return nil
+		}
+		// An ICMP error about an earlier packet shows up here.
+		if !refused(err, c.drops) {
+			return err
+		}
+	}
+}
+
+func (c *udpClient) WriteBurst(b *link.Burst) error {
+	for i := range b.Len() {
+		if _, err := c.Write(b.At(i)); err != nil && !refused(err, c.drops) {
+			return err
+		}
+	}
+	return nil
+}
+
+// udpServer is one UDP socket for whoever sends to it.
+type udpServer struct {
+	*net.UDPConn
+	mtu   MTU
+	drops *link.Drops
+}
+
+func listenUDP(addr string, o Options) (Conn, error) {
+	config := net.ListenConfig{Control: o.Control}
+	conn, err := config.ListenPacket(context.Background(), "udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	s := &udpServer{conn.(*net.UDPConn), MTU{}, o.Drops}
+	s.mtu = listenMTU(localAddr(s.LocalAddr())).lessUDP()
+	enlargeBuffers(s.UDPConn)
+	return s, nil
+}
+
+func (s *udpServer) MTU() MTU { return s.mtu }
+
+func (s *udpServer) ReadBurst(b *link.Burst) error {
+	for {
+		b.Reset()
+		n, from, err := s.ReadFromUDPAddrPort(b.Free())
+		if err == nil {
+			b.Alloc(n)
+			b.Addr = unmap(from)
+			return nil
+		}
+		if !refused(err, s.drops) {
+			return err
+		}
+	}
+}
+
+func (s *udpServer) WriteBurst(b *link.Burst) error {
+	for i := range b.Len() {
+		if !b.Addr.IsValid() {
+			s.drops.Add(link.NoPeer)
+			continue
+		}
+		if _, err := s.WriteToUDPAddrPort(b.At(i), b.Addr); err != nil && !refused(err, s.drops) {
+			return err
+		}
+	}
+	return nil
+}
+
+// refused says whether err is about one packet that the network did not take,
+// and counts it. Other errors mean that the socket is of no more use.
+func refused(err error, drops *link.Drops) bool {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return false
+	}
+	switch errno {
+	case syscall.ENOBUFS, syscall.ENOMEM:
+		drops.Add(link.QueueFull)
+	case syscall.EMSGSIZE:
+		drops.Add(link.TooBig)
+	case syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN,
+		syscall.ENETDOWN, syscall.EADDRNOTAVAIL, syscall.EINVAL, // our own address has gone
+		syscall.EPERM, syscall.EACCES: // a firewall on this host
+		drops.Add(link.Unreachable)
+	default:
+		return false
+	}
+	return true
+}
+
+func enlargeBuffers(c *net.UDPConn) {
+	// Best effort: a smaller buffer only drops sooner.
+	c.SetReadBuffer(socketBuffer)
+	c.SetWriteBuffer(socketBuffer)
+}
+
+// localAddr is the address that a socket is bound to.
+func localAddr(a net.Addr) netip.AddrPort {
+	p, _ := netip.ParseAddrPort(a.String())
+	return unmap(p)
+}

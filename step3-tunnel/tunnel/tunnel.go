@@ -1,0 +1,81 @@
+// Package tunnel moves packets between a TUN device and whatever carries them
+// to the other host. Introduced in step 3.
+//
+// It is the relay of step 1 once more: two ends, and for each direction one
+// goroutine that reads here and writes there.
+package tunnel
+
+import (
+	"context"
+	"fmt"
+
+	"stepvpn/shared/link"
+	"stepvpn/step2-tun/packet"
+)
+
+// Run moves packets between dev and conn until ctx ends, which is no error, or
+// until one of the two fails. It has closed both when it returns.
+func Run(ctx context.Context, dev, conn link.Link, count *Counters) error {
+	closeBoth := func() {
+		dev.Close()
+		conn.Close()
+	}
+	defer context.AfterFunc(ctx, closeBoth)()
+
+	failed := make(chan error, 2)
+	go func() { failed <- send(dev, conn, count) }()
+	go func() { failed <- receive(conn, dev, count) }()
+	err := <-failed
+	closeBoth() // ends the other one
+	<-failed
+
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// send moves what this host sends: from the device to the other side.
+func send(dev, conn link.Link, count *Counters) error {
+	b := link.NewBurst()
+	for {
+		if err := dev.ReadBurst(b); err != nil {
+			return fmt.Errorf("reading from the TUN device: %w", err)
+		}
+		count.Sent.add(b)
+		if err := conn.WriteBurst(b); err != nil {
+			return fmt.Errorf("sending to the other side: %w", err)
+		}
+	}
+}
+
+// receive moves what comes from the other side into the device. It believes
+// nothing: only whole IP packets pass.
+func receive(conn, dev link.Link, count *Counters) error {
+	b := link.NewBurst()
+	for {
+		if err := conn.ReadBurst(b); err != nil {
+			return fmt.Errorf("receiving from the other side: %w", err)
+		}
+		dropMalformed(b, &count.Drops)
+		count.Received.add(b)
+		if err := dev.WriteBurst(b); err != nil {
+			return fmt.Errorf("writing to the TUN device: %w", err)
+		}
+	}
+}
+
+// dropMalformed keeps the whole IP packets of b.
+func dropMalformed(b *link.Burst, drops *link.Drops) {
+	kept := 0
+	for i := range b.Len() {
+		p := b.At(i)
+		if packet.Check(p) != nil {
+			drops.Add(link.Malformed)
+			continue
+		}
+		b.Set(kept, p)
+		kept++
+	}
+	b.Truncate(kept)
+}

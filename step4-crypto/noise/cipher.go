@@ -1,0 +1,82 @@
+package noise
+
+import (
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"math"
+	"sync"
+)
+
+// TagLen is what sealing adds, in bytes.
+const TagLen = 16
+
+// reservedCounter is never used for a message (section 5.1).
+const reservedCounter = math.MaxUint64
+
+var errOpen = errors.New("noise: the message does not authenticate")
+
+// A Cipher encrypts and authenticates messages under one key: ENCRYPT and
+// DECRYPT of section 4.2. The caller gives the counter n, because datagrams get
+// lost and overtake each other, so the receiver can't just count along (section
+// 11.4). It is safe for concurrent use.
+type Cipher struct {
+	aead      cipher.AEAD
+	byteOrder binary.ByteOrder
+}
+
+func newCipher(s Suite, key *[KeyLen]byte) *Cipher {
+	aead, err := s.newAEAD(key[:])
+	if err != nil {
+		panic(err) // only for a wrong length
+	}
+	return &Cipher{aead, s.byteOrder}
+}
+
+// Seal appends plaintext, encrypted, and its tag to dst. It authenticates ad as
+// well. A counter must never be used twice: that would reveal the plaintexts
+// and let others forge messages. 2^64-1 is reserved, and Seal panics at it.
+//
+// To encrypt in place, let dst end where plaintext begins; else the two must
+// not overlap. Without need for a larger dst it does not allocate.
+func (c *Cipher) Seal(dst []byte, counter uint64, ad, plaintext []byte) []byte {
+	if counter == reservedCounter {
+		panic("noise: Seal with the reserved counter 2^64-1")
+	}
+	nonce := c.nonce(counter)
+	defer nonces.Put(nonce)
+	return c.aead.Seal(dst, nonce[:], plaintext, ad)
+}
+
+// Open checks that ciphertext and ad are what was sealed under this key and
+// counter, and appends the plaintext to dst. Anything else is an error, and
+// nothing of it is shown; the bytes after dst, so also a ciphertext that was to
+// be opened in place, may be overwritten.
+//
+// To decrypt in place, let dst end where ciphertext begins; else the two must
+// not overlap. Without need for a larger dst it does not allocate.
+func (c *Cipher) Open(dst []byte, counter uint64, ad, ciphertext []byte) ([]byte, error) {
+	if counter == reservedCounter {
+		return nil, errOpen
+	}
+	nonce := c.nonce(counter)
+	defer nonces.Put(nonce)
+	plaintext, err := c.aead.Open(dst, nonce[:], ciphertext, ad)
+	if err != nil {
+		return nil, errOpen
+	}
+	return plaintext, nil
+}
+
+// nonces holds scratch space. A nonce on the stack would be moved to the heap,
+// for the compiler can't see what is done with it behind an interface such as
+// cipher.AEAD: one allocation per packet.
+var nonces = sync.Pool{New: func() any { return new([12]byte) }}
+
+// nonce returns 4 zero bytes and the counter (sections 12.3 and 12.4), in space
+// that the caller puts back.
+func (c *Cipher) nonce(counter uint64) *[12]byte {
+	nonce := nonces.Get().(*[12]byte)
+	c.byteOrder.PutUint64(nonce[4:], counter)
+	return nonce
+}

@@ -1,0 +1,113 @@
+package noise
+
+// A cipherState is the CipherState of section 5.1: a key, or none yet, and the
+// counter of messages under it. During a handshake both sides count along.
+type cipherState struct {
+	k *Cipher // nil until the first key is mixed in
+	n uint64
+}
+
+func (c *cipherState) hasKey() bool { return c.k != nil }
+
+// encryptWithAd appends to dst plaintext, encrypted if there is a key.
+func (c *cipherState) encryptWithAd(dst, ad, plaintext []byte) []byte {
+	if !c.hasKey() {
+		return append(dst, plaintext...)
+	}
+	dst = c.k.Seal(dst, c.n, ad, plaintext)
+	c.n++
+	return dst
+}
+
+// decryptWithAd is the inverse of encryptWithAd. After an error n stands.
+func (c *cipherState) decryptWithAd(dst, ad, ciphertext []byte) ([]byte, error) {
+	if !c.hasKey() {
+		return append(dst, ciphertext...), nil
+	}
+	dst, err := c.k.Open(dst, c.n, ad, ciphertext)
+	if err != nil {
+		return nil, err
+	}
+	c.n++
+	return dst, nil
+}
+
+// A symmetricState is the SymmetricState of section 5.2. It has no pointers to
+// data that changes, so an assignment copies it.
+type symmetricState struct {
+	suite  Suite
+	cipher cipherState
+	ck     [KeyLen]byte // chaining key: all secrets mixed in so far
+	h      [KeyLen]byte // hash of all that both sides must agree on so far
+}
+
+// newSymmetricState is InitializeSymmetric.
+func newSymmetricState(suite Suite, protocolName string) symmetricState {
+	s := symmetricState{suite: suite}
+	if len(protocolName) <= len(s.h) {
+		copy(s.h[:], protocolName)
+	} else {
+		s.h = s.hash([]byte(protocolName))
+	}
+	s.ck = s.h
+	return s
+}
+
+// mixKey makes a new key out of all secrets so far and this one.
+func (s *symmetricState) mixKey(secret []byte) {
+	var k [KeyLen]byte
+	s.suite.hkdf(s.ck, secret, &s.ck, &k)
+	s.initializeKey(&k)
+}
+
+// mixKeyAndHash does so with a pre-shared key, and mixes a part into h too.
+func (s *symmetricState) mixKeyAndHash(psk []byte) {
+	var temp, k [KeyLen]byte
+	s.suite.hkdf(s.ck, psk, &s.ck, &temp, &k)
+	s.mixHash(temp[:])
+	s.initializeKey(&k)
+}
+
+// mixHash takes data, which is not secret, into h.
+func (s *symmetricState) mixHash(data []byte) {
+	s.h = s.hash(s.h[:], data)
+}
+
+// encryptAndHash appends plaintext to the message dst. h is authenticated with
+// it, and so is all that went before.
+func (s *symmetricState) encryptAndHash(dst, plaintext []byte) []byte {
+	start := len(dst)
+	dst = s.cipher.encryptWithAd(dst, s.h[:], plaintext)
+	s.mixHash(dst[start:])
+	return dst
+}
+
+// decryptAndHash is the inverse of encryptAndHash.
+func (s *symmetricState) decryptAndHash(dst, ciphertext []byte) ([]byte, error) {
+	dst, err := s.cipher.decryptWithAd(dst, s.h[:], ciphertext)
+	if err != nil {
+		return nil, err
+	}
+	s.mixHash(ciphertext)
+	return dst, nil
+}
+
+// split returns the ciphers for what the initiator and what the responder send.
+func (s *symmetricState) split() (initiator, responder *Cipher) {
+	var k1, k2 [KeyLen]byte
+	s.suite.hkdf(s.ck, nil, &k1, &k2)
+	return newCipher(s.suite, &k1), newCipher(s.suite, &k2)
+}
+
+func (s *symmetricState) initializeKey(k *[KeyLen]byte) {
+	s.cipher = cipherState{k: newCipher(s.suite, k)}
+}
+
+func (s *symmetricState) hash(data ...[]byte) (sum [KeyLen]byte) {
+	h := s.suite.newHash()
+	for _, d := range data {
+		h.Write(d)
+	}
+	h.Sum(sum[:0])
+	return sum
+}

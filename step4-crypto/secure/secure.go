@@ -1,0 +1,145 @@
+// Package secure carries packets through an encrypted session: a Link around a
+// Link. Introduced in step 4.
+//
+// Two sides agree on keys by a Noise handshake (package noise), the client asks
+// and the server answers. Then every packet is sealed: encrypted, authenticated
+// and numbered. The design is WireGuard's (J. Donenfeld, "WireGuard: Next
+// Generation Kernel Network Tunnel", NDSS 2017), where it fits.
+//
+// Read it in this order. Each file is one idea:
+//
+//	message.go    what is sent: three kinds of messages, byte by byte
+//	window.go     which packets have been seen before
+//	session.go    one pair of keys: seal and open packets
+//	initiator.go  the client's side of a handshake
+//	responder.go  the server's side
+//	peer.go       from keys to keys: rekeying, liveness, the peer's address
+//	conn.go       the Link: moves bursts through a peer
+//
+// Everything but conn.go is free of input, output and clocks: messages and the
+// time come in as arguments.
+//
+// These are the limits. What both sides must have the same is marked with *.
+//
+//	rekeyAfterTime        120 s   the client asks for new keys when they are this old
+//	rekeyAfterPackets     2^28    or when one side has sent this many packets under them
+//	rejectAfterTime       180 s   keys this old neither seal nor open any more
+//	rejectAfterPackets *  2^29    counters from here on neither seal nor open
+//	keepPrevious          30 s    packets under the old keys are still let in for so long
+//	replyWithin           3 s     who received packets and had none to send sends a keepalive
+//	silenceLimit          6 s     a client that sent packets and heard nothing for so long
+//	                              asks for new keys: the server may have restarted
+//	DefaultKeepalive      25 s    a client that sent nothing for so long sends a keepalive
+//	firstRetry, maxRetry  0.5 s   wait for an answer to a handshake; doubled each time, up
+//	                      to 5 s  to this, and varied by up to 20 %
+//	DefaultTries          6       a first connection is given up after this many
+//	MaxPayload *          1024    bytes in a handshake message for the layers above
+//	rememberedInitiations 1024    a server drops copies of this many it has answered
+//	answersPerSecond      100     a server answers no more than this
+//	windowSize            8192    a packet that is overtaken by this many is dropped
+//
+// 2^28 packets of 1,500 bytes are about 2^34.6 AES blocks, where RFC 8446,
+// section 5.5, ends the use of an AES-GCM key too.
+package secure
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+)
+
+// Defaults of Config.
+const (
+	DefaultTries     = 6
+	DefaultKeepalive = 25 * time.Second
+)
+
+const (
+	rekeyAfterTime     = 120 * time.Second
+	rekeyAfterPackets  = 1 << 28
+	rejectAfterTime    = 180 * time.Second
+	rejectAfterPackets = 1 << 29
+	keepPrevious       = 30 * time.Second
+
+	replyWithin  = 3 * time.Second
+	silenceLimit = 6 * time.Second
+
+	firstRetry = 500 * time.Millisecond
+	maxRetry   = 5 * time.Second
+
+	rememberedInitiations = 1024
+	answersPerSecond      = 100
+)
+
+// prologue binds the handshake to this protocol: a side that speaks another
+// version of it gets other keys, so its messages do not authenticate. Increase
+// the number whenever a message changes.
+const prologue = "stepvpn secure 1"
+
+// A Config is what Client and Server need to know.
+type Config struct {
+	// Handshake names the suite and the pattern and holds the keys. Initiator
+	// and Prologue are set by this package. The first message of the pattern
+	// must begin with the ephemeral key, as that of NNpsk0 and of IK does.
+	Handshake noise.Config
+
+	// Payload goes to the other side, encrypted, in our message of every
+	// handshake. It has at most MaxPayload bytes.
+	Payload []byte
+	// OnPayload, if set, gets the payload of the other side in every handshake.
+	// An error refuses the other side: it gets no answer. It must not call the
+	// Conn. On a server a payload can be a replay, so it must change nothing
+	// that matters.
+	OnPayload func(payload []byte) error
+
+	// Drops counts the packets and messages that are dropped. Required.
+	Drops *link.Drops
+
+	// Tries is how many times a client asks before a first connection is given
+	// up. 0 means DefaultTries.
+	Tries int
+	// Keepalive is how long a client is silent before it sends a keepalive, so
+	// that a NAT on the way does not forget it. 0 means DefaultKeepalive, and a
+	// negative value switches it off.
+	Keepalive time.Duration
+
+	limits limits
+}
+
+// limits are those that tests make small.
+type limits struct {
+	rekeyTime     time.Duration
+	rekeyPackets  uint64
+	rejectPackets uint64
+	jitter        func() float64 // from [0, 1)
+}
+
+// complete checks cfg for one role and fills in what is left out.
+func (cfg Config) complete(initiator bool) (Config, error) {
+	if cfg.Drops == nil {
+		return cfg, errors.New("secure: Config.Drops is missing")
+	}
+	if len(cfg.Payload) > MaxPayload {
+		return cfg, fmt.Errorf("secure: a payload of %d bytes: the most is %d", len(cfg.Payload), MaxPayload)
+	}
+	cfg.Handshake.Initiator = initiator
+	cfg.Handshake.Prologue = []byte(prologue)
+	if _, err := noise.New(cfg.Handshake); err != nil {
+		return cfg, err
+	}
+	if cfg.OnPayload == nil {
+		cfg.OnPayload = func([]byte) error { return nil }
+	}
+	if cfg.Tries == 0 {
+		cfg.Tries = DefaultTries
+	}
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = DefaultKeepalive
+	}
+	if cfg.limits == (limits{}) { ... }
+	return cfg, nil
+}
