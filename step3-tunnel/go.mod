@@ -3,8 +3,18 @@ module stepvpn/step3-tunnel
 go 1.26.0
 
 require (
+	github.com/stretchr/testify v1.12.1
+	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.49.0
 	stepvpn/shared v0.0.0
+	stepvpn/step2-tun v0.0.0-00010101000000-000000000000
+)
+
+require (
+	github.com/songgao/water v0.0.0-20200317203138-2b4b6d7c09d8 // indirect
+	github.com/vishvananda/netlink v1.3.1 // indirect
+	github.com/vishvananda/netns v0.0.5 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )
 
 replace (

@@ -13,8 +13,9 @@ import (
 )
 
 // maxConns is how many TCP connections a server holds. One more takes the place
-// of that which has been silent for longest, so a stranger who fills the table
-// can't keep a client out that has something to say.
+// of the oldest that has never brought a packet, or else of the one that has been
+// silent for longest. So a stranger who fills the table with connections does not
+// push a client out that has something to say.
 const maxConns = 64
 
 // acceptPause is the wait after a failed accept, which is mostly the process or
@@ -37,10 +38,20 @@ type tcpServer struct {
 	conns map[netip.AddrPort]*serverConn // guarded by mu
 }
 
-// serverConn is a connection and when it last brought a packet.
+// serverConn is a connection and what decides who has to go. The fields are
+// guarded by tcpServer.mu.
 type serverConn struct {
 	*tcpConn
-	heard time.Time // guarded by tcpServer.mu
+	spoke bool      // it has brought a packet
+	heard time.Time // when it last did, or when it was accepted
+}
+
+// goesBefore says whether c should make room rather than d.
+func (c *serverConn) goesBefore(d *serverConn) bool {
+	if c.spoke != d.spoke {
+		return d.spoke
+	}
+	return c.heard.Before(d.heard)
 }
 
 // received is a packet on its way from a connection's goroutine to ReadBurst.
@@ -140,8 +151,8 @@ func (s *tcpServer) accept() {
 	}
 }
 
-// add takes the connection in, at the cost of the most silent one if the table
-// is full, and starts to read from it.
+// add takes the connection in, in place of another one if the table is full, and
+// starts to read from it.
 func (s *tcpServer) add(conn *tcpConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,17 +163,17 @@ func (s *tcpServer) add(conn *tcpConn) {
 	default:
 	}
 	if len(s.conns) >= maxConns {
-		var silent *serverConn
+		var first *serverConn
 		for _, c := range s.conns {
-			if silent == nil || c.heard.Before(silent.heard) {
-				silent = c
+			if first == nil || c.goesBefore(first) {
+				first = c
 			}
 		}
-		slog.Debug("too many connections, closing the most silent one", "peer", silent.peer)
-		silent.Close()
-		delete(s.conns, silent.peer)
+		slog.Debug("too many connections, closing the most silent one", "peer", first.peer)
+		first.Close()
+		delete(s.conns, first.peer)
 	}
-	c := &serverConn{conn, time.Now()}
+	c := &serverConn{tcpConn: conn, heard: time.Now()}
 	s.conns[c.peer] = c
 	s.running.Go(func() { s.serve(c) })
 }
@@ -188,7 +199,7 @@ func (s *tcpServer) receive(c *serverConn) error {
 			return err
 		}
 		s.mu.Lock()
-		c.heard = time.Now()
+		c.spoke, c.heard = true, time.Now()
 		s.mu.Unlock()
 		r.packet = buf[:n]
 		select {

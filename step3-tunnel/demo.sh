@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Step 3: alice's packets travel to the server inside other packets.
+. "$(dirname "$0")/../shared/lab/lab.sh"
+
+SIZE=10000000
+INNER=10.8.0.1 # the server, inside the tunnel
+
+# fetch FILE URL: downloads to $LAB/FILE, and returns.
+fetch() { on alice curl -sS --max-time 50 -o "$LAB/$1" "$2"; }
+
+# reads NAME TEXT: succeeds if the capture of that name has the text in clear.
+reads() { grep -qaF -e "$2" "$LAB/$1.pcap"; }
+
+act "Before: there is no such network" \
+	"The address 10.8.0.1 is the server's in a network that does not exist yet. No router on the way knows it." \
+	"what does alice's ping say?"
+run alice ping -c 1 -W 1 $INNER || true
+check_not "without a tunnel 10.8.0.1 does not answer" on alice ping -c 1 -W 1 $INNER
+
+act "The tunnel" \
+	"Each host gets a TUN device. What the kernel puts in, our program sends to the other host in a UDP datagram; what arrives, it hands to the kernel." \
+	"how large can a packet in the tunnel be, if one on the wire has 1500 bytes?"
+start server server bin/server
+start client alice bin/client -server "$SERVER4:$PORT"
+wait_for 10 "the client is up" logged client "tunnel is up"
+wait_for 10 "the server is up" logged server "tunnel is up"
+show_log client "tunnel is up"
+wait_for 10 "the tunnel carries packets" on alice ping -c 1 -W 1 $INNER
+run alice ping -c 3 -i 0.2 $INNER
+run alice ping -c 2 -i 0.2 fd00:8::1
+check "IPv4 crosses the tunnel" on alice ping -c 1 -W 5 $INNER
+check "IPv6 crosses the same tunnel, inside IPv4" on alice ping -c 1 -W 5 fd00:8::1
+
+act "What the wire carries" \
+	"Eve sits in the cafe and sees each ping twice as large: an IP packet inside a UDP datagram inside an IP packet." \
+	"which addresses does she see?"
+capture wire cafe br0 udp port "$PORT"
+on alice ping -c 1 -W 5 $INNER >/dev/null
+stop wire
+run cafe tcpdump -nn -r "$LAB/wire.pcap" -c 1
+check "on the wire there are only datagrams between alice and the server's port" \
+	grep -q "^" <(tcpdump -nn -r "$LAB/wire.pcap" "host $ALICE4 and host $SERVER4 and udp port $PORT" 2>/dev/null)
+
+act "A download of 10 MB" \
+	"The web site now runs on the server, at its address inside the tunnel." \
+	"what would a lost datagram do to the file?"
+serve_web server
+fetch file "http://$INNER/file?bytes=$SIZE"
+want=$(on alice curl -sS "http://$INNER/file.sha256?bytes=$SIZE")
+got=$(sha256sum <"$LAB/file")
+say "sha256 on the server: $want"
+say "sha256 at alice:      ${got%% *}"
+check "10 MB came through unchanged" [ "$want" = "${got%% *}" ]
+check_not "(the comparison notices one changed byte)" [ "$want" = "$({ head -c 5000000 "$LAB/file"; printf x; tail -c 4999999 "$LAB/file"; } | sha256sum | cut -d' ' -f1)" ]
+
+act "Eve reads along" \
+	"Alice logs in to the web site, through the tunnel. Eve records what passes through the cafe." \
+	"does a tunnel hide the password?"
+capture eve cafe br0
+check_not "before alice logs in, eve has no password" reads eve "correct-horse"
+run alice curl -sS -d user=alice -d password=correct-horse "http://$INNER/login"
+stop eve
+keep "$LAB/eve.pcap"
+run cafe grep -ao 'user=alice&password=[a-z-]*' "$LAB/eve.pcap"
+check "eve reads the password: a tunnel is not a secret" reads eve "correct-horse"
+
+act "The server restarts" \
+	"Neither program remembers anything that matters, so either may stop and start again." \
+	"must the client be restarted too?"
+kill9 server
+start server server bin/server
+wait_for 20 "the tunnel works again" on alice ping -c 1 -W 1 $INNER
+check "the tunnel works again, and the client was not touched" on alice ping -c 1 -W 5 $INNER
+
+act "The same over TCP, and over IPv6" \
+	"Some networks let only TCP through. A stream has no packet boundaries, so each packet follows its length." \
+	"which of the two addresses in the packet below is alice's?"
+stop client
+stop server
+start server server bin/server -transport tcp
+start client alice bin/client -transport tcp -server "[$SERVER6]:$PORT"
+wait_for 10 "the client is up" logged client "tunnel is up"
+show_log client "tunnel is up"
+wait_for 20 "the tunnel carries packets" on alice ping -c 1 -W 1 $INNER
+fetch file-tcp "http://$INNER/file?bytes=$SIZE"
+check "10 MB came through TCP over IPv6 unchanged" cmp "$LAB/file" "$LAB/file-tcp"
+stop client
+stop server
+show_log client "sent"
+check "the client ended without an error" [ "$STATUS" = 0 ]
+
+say "Still wrong: eve reads everything, and could change it. That is step 4."
+finish

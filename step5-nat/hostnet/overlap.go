@@ -1,0 +1,63 @@
+package hostnet
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"stepvpn/shared/app"
+)
+
+// Free returns an error if one of the tunnel's subnets overlaps another, or the
+// network of an interface other than the tunnel's own device: the host could
+// not tell any more who is behind which interface.
+func Free(addrs []netip.Prefix, device string) error {
+	for i, a := range addrs {
+		for _, b := range addrs[:i] {
+			if a.Overlaps(b) {
+				return app.Hint(fmt.Errorf("the tunnel's subnets %v and %v overlap", b, a),
+					"Give each subnet once: one for IPv4 and one for IPv6 are enough.")
+			}
+		}
+	}
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	for _, itf := range interfaces {
+		if itf.Name == device {
+			continue
+		}
+		taken, err := networks(itf)
+		if err != nil {
+			return err
+		}
+		for _, a := range addrs {
+			for _, b := range taken {
+				if a.Overlaps(b) {
+					return app.Hint(fmt.Errorf("the tunnel's subnet %v overlaps %v of %s", a.Masked(), b, itf.Name),
+						"Choose another subnet with -addr, the same at both ends.")
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// networks returns the addresses of an interface, each with the prefix that it
+// is in. The link-local ones of IPv6 are left out: all interfaces share them
+// (RFC 4291, section 2.5.6).
+func networks(itf net.Interface) ([]netip.Prefix, error) {
+	addrs, err := itf.Addrs()
+	if err != nil {
+		return nil, fmt.Errorf("addresses of %s: %w", itf.Name, err)
+	}
+	var list []netip.Prefix
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
