@@ -11,6 +11,10 @@ fetch() { on alice curl -sS --max-time 50 -o "$LAB/$1" "$2"; }
 # reads NAME TEXT: succeeds if the capture of that name has the text in clear.
 reads() { grep -qaF -e "$2" "$LAB/$1.pcap"; }
 
+# seen NAME [FILTER]: the packets of a capture. found: succeeds if there is one.
+seen() { tcpdump -nn -t -r "$LAB/$1.pcap" "${2-}" 2>/dev/null; }
+found() { [ -n "$(seen "$@")" ]; }
+
 act "Before: there is no such network" \
 	"The address 10.8.0.1 is the server's in a network that does not exist yet. No router on the way knows it." \
 	"what does alice's ping say?"
@@ -32,14 +36,18 @@ check "IPv4 crosses the tunnel" on alice ping -c 1 -W 5 $INNER
 check "IPv6 crosses the same tunnel, inside IPv4" on alice ping -c 1 -W 5 fd00:8::1
 
 act "What the wire carries" \
-	"Eve sits in the cafe and sees each ping twice as large: an IP packet inside a UDP datagram inside an IP packet." \
-	"which addresses does she see?"
-capture wire cafe br0 udp port "$PORT"
+	"A ping is an IP packet. The client puts it into a UDP datagram, which is again in an IP packet. Eve, in the cafe, records what passes; alice records what enters her vpn0." \
+	"which addresses stand on the outside, which inside?"
+capture inside alice vpn0 icmp
+capture outside cafe br0
 on alice ping -c 1 -W 5 $INNER >/dev/null
-stop wire
-run cafe tcpdump -nn -r "$LAB/wire.pcap" -c 1
-check "on the wire there are only datagrams between alice and the server's port" \
-	grep -q "^" <(tcpdump -nn -r "$LAB/wire.pcap" "host $ALICE4 and host $SERVER4 and udp port $PORT" 2>/dev/null)
+stop inside
+stop outside
+seen inside icmp | show
+seen outside | show
+check "at vpn0 it is a ping (so the search below can find one)" found inside icmp
+check_not "on the wire there is no ping" found outside icmp
+check "on the wire there are datagrams to the server's port" found outside "src $ALICE4 and dst $SERVER4 and udp dst port $PORT"
 
 act "A download of 10 MB" \
 	"The web site now runs on the server, at its address inside the tunnel." \
@@ -74,7 +82,7 @@ check "the tunnel works again, and the client was not touched" on alice ping -c 
 
 act "The same over TCP, and over IPv6" \
 	"Some networks let only TCP through. A stream has no packet boundaries, so each packet follows its length." \
-	"which of the two addresses in the packet below is alice's?"
+	"is there more or less room for a packet now than over UDP and IPv4?"
 stop client
 stop server
 start server server bin/server -transport tcp

@@ -11,6 +11,7 @@
 #
 #   act TITLE TEXT [QUESTION]   a new act; make walk stops here, asks for a prediction, waits for Enter
 #   say TEXT                    a sentence
+#   show                        shows standard input, as the output of a command
 #   on HOST CMD...              runs it on the host, in silence; output goes to the caller
 #   run HOST CMD...             the same, shown: "alice# CMD" and the output below it
 #   start NAME HOST CMD...      runs it in the background; output goes to $LAB/NAME.log
@@ -75,6 +76,8 @@ _tell() {
 
 # _indent: shows standard input as the output of a command.
 _indent() { sed -u 's/^/    /' | tee -a "$_text"; }
+
+show() { _indent; }
 
 # _quote WORD...: the command line as one would type it.
 _quote() {

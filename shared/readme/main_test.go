@@ -1,0 +1,63 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const sample = "# Title\n\n<!-- output: cat out.txt -->\n```text\nold\n```\n<!-- end -->\nrest\n"
+
+func write(t *testing.T, readme, output string) string {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "README.md")
+	require.NoError(t, os.WriteFile(file, []byte(readme), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "out.txt"), []byte(output), 0o644))
+	return file
+}
+
+func TestRefreshFillsABlockAndNothingElse(t *testing.T) {
+	file := write(t, sample, "12 packets\n")
+	require.NoError(t, refresh(file, false))
+	got, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "# Title\n\n<!-- output: cat out.txt -->\n```text\n12 packets\n```\n<!-- end -->\nrest\n", string(got))
+	require.NoError(t, refresh(file, true))
+}
+
+func TestCheckSaysWhatIsStaleAndWritesNothing(t *testing.T) {
+	file := write(t, sample, "new\n")
+	require.ErrorContains(t, refresh(file, true), `'cat out.txt' is stale, at "new"`)
+	got, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, sample, string(got))
+}
+
+func TestDifference(t *testing.T) {
+	for _, c := range []struct{ shown, got, want string }{
+		{"time=0.35 ms", "time=12.1 ms", ""},
+		{"sha 9a7d107e2a3d", "sha 00ffee0011aa", ""},
+		{"10:00:01.5 INFO up", "23:59:59.123456 INFO up", ""},
+		{"a    1", "a 100", ""},
+		{"3 passed", "3 failed", "3 failed"},
+		{"one\ntwo", "one", "two"},
+		{"one", "one\ntwo", "two"},
+		{"beef", "face", "face"}, // short words are words
+	} {
+		require.Equal(t, c.want, difference(c.shown, c.got), "%q and %q", c.shown, c.got)
+	}
+}
+
+func TestBadBlocksAndCommands(t *testing.T) {
+	for _, readme := range []string{
+		"<!-- output: true -->\n",
+		"<!-- output: true -->\n<!-- end -->\n",
+		"<!-- output: true -->\ntext\ntext\n<!-- end -->\n",
+		"<!-- output: true -->\n```\n<!-- end -->\n",
+	} {
+		require.ErrorContains(t, refresh(write(t, readme, ""), true), "line 1:", "%q", readme)
+	}
+	require.Error(t, refresh(write(t, "<!-- output: exit 3 -->\n```\nx\n```\n<!-- end -->\n", ""), true))
+}

@@ -1,0 +1,132 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/app"
+	"stepvpn/step5-nat/hostnet"
+)
+
+// check refuses what would fail half-way, or leave the host cut off.
+func (c *Config) check() error {
+	if err := hostnet.MayChange(); err != nil {
+		return err
+	}
+	if protocols[c.Network] == 0 {
+		return fmt.Errorf("network %q is neither udp nor tcp", c.Network)
+	}
+	if !c.Server.IsValid() || c.Server.Addr().IsUnspecified() {
+		return fmt.Errorf("%v is not the address of a server", c.Server)
+	}
+	if len(c.Addrs) == 0 {
+		return app.Hint(errors.New("the tunnel has no address"), "Give this end one with -addr.")
+	}
+	link, err := netlink.LinkByName(c.Device)
+	if err != nil {
+		return fmt.Errorf("tunnel device %q: %w", c.Device, err)
+	}
+	if err := hostnet.Free(c.Addrs, c.Device); err != nil {
+		return err
+	}
+	return c.checkWay(link)
+}
+
+// checkWay looks for the way to the server, which must not be the tunnel.
+func (c *Config) checkWay(tunnel netlink.Link) error {
+	addr := c.Server.Addr()
+	way, err := netlink.RouteGetWithOptions(net.IP(addr.AsSlice()), &netlink.RouteGetOptions{Mark: FwMark, Oif: addr.Zone()})
+	switch {
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
+		return app.Hint(fmt.Errorf("there is no way to the server %v: this host has no default %v route", addr, hostnet.FamilyOf(addr)),
+			"Connect the host to a network first: '%s route' must show a default route.", ip(hostnet.FamilyOf(addr)))
+	case err != nil:
+		return fmt.Errorf("looking for the way to the server %v: %w", addr, err)
+	}
+	for _, r := range way {
+		if r.LinkIndex == tunnel.Attrs().Index {
+			return app.Hint(fmt.Errorf("the way to the server %v leads into the tunnel %s itself", addr, c.Device),
+				"The server's own address belongs into -server, not one inside the tunnel.")
+		}
+	}
+	return nil
+}
+
+// removeStale removes what a killed client left, and refuses to go on if our
+// table, mark or priorities are somebody else's. A client that runs has a route
+// in the table: it lives and dies with the client's device.
+func removeStale(device string) error {
+	var stale []netlink.Rule
+	for _, f := range hostnet.Families {
+		if f.Off() {
+			continue
+		}
+		if err := checkTable(f, device); err != nil {
+			return err
+		}
+		rules, err := rulesOf(f)
+		if err != nil {
+			return err
+		}
+		stale = append(stale, rules...)
+	}
+	for _, r := range stale {
+		if err := netlink.RuleDel(&r); err != nil && !gone(err) {
+			return fmt.Errorf("removing the rule %v of a client that was killed: %w", r, err)
+		}
+	}
+	return nil
+}
+
+// checkTable returns an error if the table has a route. One that we made
+// through our own device, which outlived the client, is removed.
+func checkTable(f hostnet.Family, device string) error {
+	routes, err := hostnet.Routes(f, Table)
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		name := "?"
+		if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
+			name = link.Attrs().Name
+		}
+		switch {
+		case r.Protocol != madeBy:
+			return app.Hint(fmt.Errorf("routing table %d is in use by another program", Table),
+				"See '%s route show table %d', and stop that program.", ip(f), Table)
+		case name != device:
+			return app.Hint(fmt.Errorf("another client runs on this host: it sends everything into %s", name),
+				"Stop it first. A host has one default route.")
+		}
+		if err := netlink.RouteDel(&r); err != nil && !gone(err) {
+			return fmt.Errorf("removing the old route into %s: %w", device, err)
+		}
+	}
+	return nil
+}
+
+// rulesOf returns our rules, and an error if another program has a rule that
+// would mix with them.
+func rulesOf(f hostnet.Family) ([]netlink.Rule, error) {
+	rules, err := netlink.RuleList(int(f))
+	if err != nil {
+		return nil, fmt.Errorf("reading the %v rules: %w", f, err)
+	}
+	var ours []netlink.Rule
+	for _, r := range rules {
+		inRange := r.Priority >= PriorityAnswers && r.Priority <= PriorityTunnel
+		switch {
+		case r.Protocol == madeBy && inRange:
+			ours = append(ours, r)
+		case inRange, r.Mark == FwMark, r.Table == Table:
+			return nil, app.Hint(fmt.Errorf("another program has a %v rule that clashes with ours, at priority %d", f, r.Priority),
+				"See '%s rule': priorities %d to %d, mark %d and table %d must be free.",
+				ip(f), PriorityAnswers, PriorityTunnel, FwMark, Table)
+		}
+	}
+	return ours, nil
+}

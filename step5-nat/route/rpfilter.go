@@ -1,0 +1,28 @@
+package route
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// strictReversePath reports whether some interface drops a packet unless its
+// source would be answered through that same interface. The kernel goes by the
+// higher of two settings, the interface's and that of "all": 0 is off, 1 strict,
+// 2 loose (Documentation/networking/ip-sysctl.rst). "default" counts as well:
+// interfaces that come later start with it.
+func strictReversePath() bool {
+	const conf = "/proc/sys/net/ipv4/conf/"
+	read := func(path string) string {
+		value, _ := os.ReadFile(path) // an interface may vanish meanwhile
+		return strings.TrimSpace(string(value))
+	}
+	all := read(conf + "all/rp_filter")
+	paths, _ := filepath.Glob(conf + "*/rp_filter")
+	for _, path := range paths {
+		if max(all, read(path)) == "1" {
+			return true
+		}
+	}
+	return false
+}
