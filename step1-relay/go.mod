@@ -2,6 +2,13 @@ module stepvpn/step1-relay
 
 go 1.26.0
 
-require stepvpn/shared v0.0.0
+require (
+	github.com/stretchr/testify v1.12.1
+	go.uber.org/goleak v1.3.0
+	golang.org/x/sys v0.49.0
+	stepvpn/shared v0.0.0
+)
+
+require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
 replace stepvpn/shared => ../shared

@@ -3,7 +3,7 @@
 #
 #   . "$(dirname "$0")/../shared/lab/lab.sh"
 #
-# which builds the step's programs, starts the script again inside private
+# which builds the step's programs (and those of the folders in $NEEDS, if set), starts the script again inside private
 # namespaces (see enter), and builds the six hosts (see topology.sh). From there
 # on the working folder is the step's, $LAB is a folder that vanishes with the
 # run, the addresses are in $SERVER4, $ALICE6 and so on, and there are these
@@ -44,7 +44,9 @@ if [ "${STEPVPN_INSIDE-}" != "$(readlink /proc/self/ns/net)" ]; then
 	"$_lab/setup.sh"
 	# Every step from 2 on opens a TUN device.
 	! grep -q stepvpn/step2-tun "$_step/go.mod" || "$_lab/setup.sh" tun
-	env -u MAKEFLAGS -u MAKELEVEL make --silent --directory="$_step" build
+	for _dir in "$_step" ${NEEDS-}; do
+		env -u MAKEFLAGS -u MAKELEVEL make --silent --directory="$_dir" build
+	done
 	# shellcheck disable=SC2016 # expanded inside
 	exec "$_lab/enter" bash -c 'STEPVPN_INSIDE=$(readlink /proc/self/ns/net) exec "$@"' enter bash "$_script" "$@"
 fi

@@ -43,7 +43,7 @@ func (r *Relay) Serve(ctx context.Context, l *net.TCPListener) error {
 	r.running.Go(func() { <-ctx.Done(); l.Close() })
 
 	var a *net.TCPConn // waits for a partner; nil when nobody does
-	for id := 1; ; {
+	for id := 0; ; {
 		if a == nil {
 			if a = r.first(ctx, arrivals); a == nil {
 				return nil // ctx has ended
@@ -55,13 +55,14 @@ func (r *Relay) Serve(ctx context.Context, l *net.TCPListener) error {
 			a = b // who came in the moment that a left now waits in its place
 			continue
 		}
+		id++
 		p := newPair(id, a, b)
 		r.pairs.Add(1)
 		r.running.Go(func() {
 			defer r.pairs.Add(-1)
 			r.pipe(ctx, p)
 		})
-		a, id = nil, id+1
+		a = nil
 	}
 }
 

@@ -47,7 +47,8 @@ func dialTCP(server netip.AddrPort, o Options) (Conn, error) {
 	return c, nil
 }
 
-func (c *tcpClient) MTU() MTU { return c.mtu }
+func (c *tcpClient) Addr() netip.AddrPort { return c.server }
+func (c *tcpClient) MTU() MTU             { return c.mtu }
 
 func (c *tcpClient) ReadBurst(b *link.Burst) error {
 	for {

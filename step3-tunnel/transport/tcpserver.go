@@ -80,7 +80,8 @@ func listenTCP(addr string, o Options) (Conn, error) {
 	return s, nil
 }
 
-func (s *tcpServer) MTU() MTU { return s.mtu }
+func (s *tcpServer) Addr() netip.AddrPort { return localAddr(s.listener.Addr()) }
+func (s *tcpServer) MTU() MTU             { return s.mtu }
 
 func (s *tcpServer) ReadBurst(b *link.Burst) error {
 	b.Reset()

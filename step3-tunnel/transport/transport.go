@@ -27,6 +27,9 @@ import (
 // sends to the burst's Addr; a client's end has only one place to send to.
 type Conn interface {
 	link.Link
+	// Addr returns the server's address: where a client's end sends to, or
+	// where a server's end listens.
+	Addr() netip.AddrPort
 	// MTU returns what the network leaves room for in one packet.
 	MTU() MTU
 }

@@ -71,17 +71,7 @@ func listen(t *testing.T, network, addr string) (Conn, netip.AddrPort, *link.Dro
 	c, err := Listen(network, addr, Options{Drops: drops})
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
-	return c, addrOf(c), drops
-}
-
-func addrOf(c Conn) netip.AddrPort {
-	switch c := c.(type) {
-	case *udpServer:
-		return localAddr(c.LocalAddr())
-	case *tcpServer:
-		return localAddr(c.listener.Addr())
-	}
-	panic("not a server")
+	return c, c.Addr(), drops
 }
 
 func dial(t *testing.T, network string, addr netip.AddrPort) (Conn, *link.Drops) {
@@ -439,4 +429,3 @@ func TestFollowGoesToWhoeverWasHeardLast(t *testing.T) {
 
 // ipv4 is a whole packet: a header without payload, protocol 59 (no next header).
 var ipv4 = []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 8, 0, 2, 10, 8, 0, 1}
-

@@ -35,7 +35,8 @@ func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
 	return c, nil
 }
 
-func (c *udpClient) MTU() MTU { return c.mtu }
+func (c *udpClient) Addr() netip.AddrPort { return c.server }
+func (c *udpClient) MTU() MTU             { return c.mtu }
 
 func (c *udpClient) ReadBurst(b *link.Burst) error {
 	for {
@@ -76,12 +77,13 @@ func listenUDP(addr string, o Options) (Conn, error) {
 		return nil, err
 	}
 	s := &udpServer{conn.(*net.UDPConn), MTU{}, o.Drops}
-	s.mtu = listenMTU(localAddr(s.LocalAddr())).lessUDP()
+	s.mtu = listenMTU(s.Addr()).lessUDP()
 	enlargeBuffers(s.UDPConn)
 	return s, nil
 }
 
-func (s *udpServer) MTU() MTU { return s.mtu }
+func (s *udpServer) Addr() netip.AddrPort { return localAddr(s.LocalAddr()) }
+func (s *udpServer) MTU() MTU             { return s.mtu }
 
 func (s *udpServer) ReadBurst(b *link.Burst) error {
 	for {

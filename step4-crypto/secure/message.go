@@ -3,21 +3,20 @@ package secure
 import (
 	"encoding/binary"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 )
 
-// The messages, all numbers big-endian. Three reserved bytes follow the type;
-// they are zero.
+// The messages. Numbers are big-endian, and the three bytes after the type are
+// reserved: they are zero.
 //
 //	initiation  1 0 0 0 | sender u32 | noise message
 //	response    2 0 0 0 | sender u32 | receiver u32 | noise message
 //	data        3 0 0 0 | receiver u32 | counter u64 | ciphertext | tag, 16 bytes
 //
-// Each side names a session by an index of its own choice: "sender" is the index
+// Each side names a session by an index of its own choice. "sender" is the index
 // of the side that sends the message, "receiver" that of the side that gets it.
-// So a message says which keys it belongs to, wherever it comes from. The header
-// of a data message is authenticated with its content.
+// So a message says which keys it is for, wherever it comes from. The header of
+// a data message is authenticated together with its content.
 const (
 	typeInitiation = 1
 	typeResponse   = 2
@@ -28,22 +27,22 @@ const (
 	dataHeader       = 16
 )
 
-// Overhead is what sealing adds to a packet, in bytes.
+// Overhead is how many bytes longer a packet gets when it is sealed.
 const Overhead = dataHeader + noise.TagLen
 
-// MaxPayload is the most bytes that a handshake message carries for the layers
-// above. The message then still fits into the smallest IPv6 packet that every
-// link carries, 1280 bytes.
+// MaxPayload is how many bytes a handshake message carries for other packages,
+// at most. With the headers it still fits into 1280 bytes, which every IPv6 link
+// carries (RFC 8200, section 5).
 const MaxPayload = 1024
 
-// Limits of the noise message: at least an ephemeral key and the tag of the
-// payload; at most also a static key with its tag, and the longest payload.
+// The shortest noise message has an ephemeral key and the tag of an empty
+// payload. The longest also has a static key with its tag, and a full payload.
 const (
 	minNoise = noise.KeyLen + noise.TagLen
 	maxNoise = minNoise + noise.KeyLen + noise.TagLen + MaxPayload
 )
 
-// messageType returns the type of a message, or 0 if it is none of ours.
+// messageType returns the type of m, or 0 when m is no message of this protocol.
 func messageType(m []byte) byte {
 	if len(m) < 4 || m[1] != 0 || m[2] != 0 || m[3] != 0 {
 		return 0
@@ -56,8 +55,8 @@ type initiation struct {
 	noise  []byte
 }
 
-func parseInitiation(m []byte) (initiation, bool) {
-	if messageType(m) != typeInitiation || !validNoise(len(m)-initiationHeader) {
+func parseInitiation(m []byte) (i initiation, ok bool) {
+	if messageType(m) != typeInitiation || !plausibleNoise(len(m)-initiationHeader) {
 		return initiation{}, false
 	}
 	return initiation{
@@ -66,10 +65,10 @@ func parseInitiation(m []byte) (initiation, bool) {
 	}, true
 }
 
-// appendTo appends the header. The noise message follows.
-func (i initiation) header() []byte {
+// newInitiation returns the header of an initiation, for a noise message to follow.
+func newInitiation(sender uint32) []byte {
 	m := []byte{typeInitiation, 0, 0, 0}
-	return binary.BigEndian.AppendUint32(m, i.sender)
+	return binary.BigEndian.AppendUint32(m, sender)
 }
 
 type response struct {
@@ -77,8 +76,8 @@ type response struct {
 	noise            []byte
 }
 
-func parseResponse(m []byte) (response, bool) {
-	if messageType(m) != typeResponse || !validNoise(len(m)-responseHeader) {
+func parseResponse(m []byte) (r response, ok bool) {
+	if messageType(m) != typeResponse || !plausibleNoise(len(m)-responseHeader) {
 		return response{}, false
 	}
 	return response{
@@ -88,4 +87,62 @@ func parseResponse(m []byte) (response, bool) {
 	}, true
 }
 
-func validNoise(n int) bool { return minNoise <= n && n <= maxNoise }
+// newResponse returns the header of a response, for a noise message to follow.
+func newResponse(sender, receiver uint32) []byte {
+	m := []byte{typeResponse, 0, 0, 0}
+	m = binary.BigEndian.AppendUint32(m, sender)
+	return binary.BigEndian.AppendUint32(m, receiver)
+}
+
+func plausibleNoise(n int) bool { return minNoise <= n && n <= maxNoise }
+
+type data struct {
+	receiver       uint32
+	counter        uint64
+	header, sealed []byte // sealed is ciphertext and tag
+}
+
+func parseData(m []byte) (d data, ok bool) {
+	if messageType(m) != typeData || len(m) < Overhead {
+		return data{}, false
+	}
+	return data{
+		receiver: binary.BigEndian.Uint32(m[4:]),
+		counter:  binary.BigEndian.Uint64(m[8:]),
+		header:   m[:dataHeader],
+		sealed:   m[dataHeader:],
+	}, true
+}
+
+// appendDataHeader appends the header of a data message to dst.
+func appendDataHeader(dst []byte, receiver uint32, counter uint64) []byte {
+	dst = append(dst, typeData, 0, 0, 0)
+	dst = binary.BigEndian.AppendUint32(dst, receiver)
+	return binary.BigEndian.AppendUint64(dst, counter)
+}
+
+// What a data message can have inside.
+type content int
+
+const (
+	packet    content = iota // an IP packet: the first four bits are the version, 4 or 6
+	keepalive                // nothing: the other side is there
+	closing                  // the control message "close": the other side ends the session
+	unknown                  // none of these
+)
+
+// A control message begins with a zero byte, which no IP packet does, and the
+// second byte says what it means.
+var closeMessage = []byte{0, 1}
+
+func contentOf(plaintext []byte) content {
+	switch {
+	case len(plaintext) == 0:
+		return keepalive
+	case plaintext[0]>>4 == 4 || plaintext[0]>>4 == 6:
+		return packet
+	case string(plaintext) == string(closeMessage):
+		return closing
+	}
+	return unknown
+}

@@ -110,26 +110,28 @@ type Config struct {
 	limits limits
 }
 
-// limits are those that tests make small.
+// limits are those that tests make smaller.
 type limits struct {
 	rekeyTime     time.Duration
 	rekeyPackets  uint64
 	rejectPackets uint64
-	jitter        func() float64 // from [0, 1)
+	jitter        func() float64 // a random number from 0 up to 1
 }
 
-// complete checks cfg for one role and fills in what is left out.
-func (cfg Config) complete(initiator bool) (Config, error) {
+var defaultLimits = limits{rekeyAfterTime, rekeyAfterPackets, rejectAfterPackets, rand.Float64}
+
+// complete checks a Config for one of the roles and fills in what was left out.
+func (cfg Config) complete(initiator bool) (*Config, error) {
 	if cfg.Drops == nil {
-		return cfg, errors.New("secure: Config.Drops is missing")
+		return nil, errors.New("secure: Config.Drops is missing")
 	}
 	if len(cfg.Payload) > MaxPayload {
-		return cfg, fmt.Errorf("secure: a payload of %d bytes: the most is %d", len(cfg.Payload), MaxPayload)
+		return nil, fmt.Errorf("secure: a payload has at most %d bytes, not %d", MaxPayload, len(cfg.Payload))
 	}
 	cfg.Handshake.Initiator = initiator
 	cfg.Handshake.Prologue = []byte(prologue)
 	if _, err := noise.New(cfg.Handshake); err != nil {
-		return cfg, err
+		return nil, err
 	}
 	if cfg.OnPayload == nil {
 		cfg.OnPayload = func([]byte) error { return nil }
@@ -140,6 +142,8 @@ func (cfg Config) complete(initiator bool) (Config, error) {
 	if cfg.Keepalive == 0 {
 		cfg.Keepalive = DefaultKeepalive
 	}
-	if cfg.limits == (limits{}) { ... }
-	return cfg, nil
+	if cfg.limits.jitter == nil {
+		cfg.limits = defaultLimits
+	}
+	return &cfg, nil
 }

@@ -28,14 +28,10 @@ package gateway
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
-
-	"stepvpn/shared/app"
-	"stepvpn/step5-nat/hostnet"
 )
 
 // A Config says whose packets go where.
@@ -64,33 +60,36 @@ type Config struct {
 // Config. Several programs may each Enable their own device: settings go back
 // when the last one ends.
 func Enable(c Config) (undo func() error, err error) {
-	families, err := c.plan()
+	firewalls, err := c.plan()
 	if err != nil {
 		return nil, err
 	}
 
-	// The firewall comes first and goes last: nothing is ever forwarded past it.
+	// The firewall comes first and goes last: nothing is forwarded past it.
 	var steps []func() error
-	undo = sync.OnceValue(func() error {
-		var errs []error
-		for _, step := range slices.Backward(steps) {
-			errs = append(errs, step())
-		}
-		return errors.Join(errs...)
-	})
-	for _, f := range families {
-		steps = append(steps, f.firewall.remove)
-		if err := f.firewall.build(); err != nil {
+	undo = sync.OnceValue(func() error { return takeBack(steps) })
+	for _, w := range firewalls {
+		steps = append(steps, w.remove)
+		if err := w.build(); err != nil {
 			return nil, errors.Join(err, undo())
-		}
-		if f.served() {
-			slog.Info(fmt.Sprintf("%s: %v leaves by %s under its address (chains %s)",
-				f.firewall.command(), f.firewall.subnets, f.firewall.egress, f.firewall.chain()))
 		}
 	}
 	steps = append(steps, func() error { return stopForwarding(c.Device) })
-	if err := startForwarding(c.Device, families); err != nil {
+	if err := startForwarding(c.Device, firewalls); err != nil {
 		return nil, errors.Join(err, undo())
 	}
 	return undo, nil
+}
+
+// takeBack undoes the steps, the last one first.
+func takeBack(steps []func() error) error {
+	var errs []error
+	for _, step := range slices.Backward(steps) {
+		errs = append(errs, step())
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		slog.Info("gateway: the host is as it was")
+	}
+	return err
 }

@@ -42,6 +42,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer dev.Close()
 	slog.Info("tunnel is up", "dev", dev.Name(), "server", *server, "transport", *network, "mtu", room)
 
 	// ...and the tunnel relays between them.

@@ -43,6 +43,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer dev.Close()
 	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
 
 	// ...and the tunnel relays between them.

@@ -1,0 +1,69 @@
+// Server is the other end of the encrypted tunnel: it takes packets from one
+// client that has the key, and sends packets back to it.
+package main
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+
+	"stepvpn/shared/app"
+	"stepvpn/step2-tun/tun"
+	"stepvpn/step3-tunnel/transport"
+	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step4-crypto/keyfile"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
+)
+
+var (
+	listen  = flag.String("listen", ":5555", "wait for the client on `[HOST]:PORT`")
+	keyFile = flag.String("key", "vpn.key", "`file` with the key that the client has too (see keygen)")
+	network = flag.String("transport", transport.UDP, "carry packets over `udp` or tcp")
+	name    = flag.String("dev", "vpn0", "`name` of the TUN device")
+	addrs   = app.Prefixes("addr", "10.8.0.1/24,fd00:8::1/64", "`addresses` of this end of the tunnel")
+	mtu     = flag.Int("mtu", 0, "largest packet in the tunnel, in `bytes` (default: what the path to the internet has room for)")
+)
+
+func main() {
+	app.Main("Server is the other end of the client's tunnel. Whoever has the key can be the client.", run)
+}
+
+func run(ctx context.Context) error {
+	var count tunnel.Counters
+	defer app.ReportStats(count.String)()
+
+	key, err := keyfile.Read(*keyFile)
+	if err != nil {
+		return err
+	}
+
+	// One end is a socket...
+	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+
+	// ...wrapped in an encrypted session. The peer is whoever proved last to have the key...
+	session, err := secure.Server(conn, secure.Config{
+		Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.NNpsk0, PSK: &key},
+		Drops:     &count.Drops,
+	})
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+
+	// ...the other a TUN device, whose packets fit into what the session carries...
+	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
+	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops})
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
+
+	// ...and the tunnel relays between them.
+	return tunnel.Run(ctx, dev, session, &count)
+}

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Step 4: eve reads nothing, and mallory changes nothing.
+cd "$(dirname "$0")" || exit
+NEEDS=../step3-tunnel # its programs, to see what is missing
+. ../shared/lab/lab.sh
+
+SIZE=10000000
+INNER=10.8.0.1 # the server, inside the tunnel
+SECRET=correct-horse
+
+login() { run alice curl -sS --max-time 20 -d user=alice -d password=$SECRET "http://$INNER/login"; }
+
+# reads NAME TEXT: succeeds if the capture of that name has the text in clear.
+reads() { grep -qaF -e "$2" "$LAB/$1.pcap"; }
+
+# up: waits until the tunnel carries packets.
+up() { wait_for 30 "the tunnel carries packets" on alice ping -c 1 -W 1 $INNER; }
+
+# dropped NAME REASON: succeeds if the program has counted a drop for that reason.
+dropped() { grep -qE "dropped:.* $2 [1-9]" "$LAB/$1.log"; }
+
+act "Before: the tunnel of step 3" \
+	"Alice logs in through a tunnel that does not encrypt. Eve records in the cafe." \
+	"what does eve get?"
+start server server ../step3-tunnel/bin/server
+start client alice ../step3-tunnel/bin/client -server "$SERVER4:$PORT"
+serve_web server
+up
+capture before cafe br0
+login
+stop before
+run cafe grep -ao "password=[a-z-]*" "$LAB/before.pcap"
+check "without encryption eve reads the password (so her search works)" reads before $SECRET
+stop client
+stop server
+
+act "A key" \
+	"Client and server share 32 random bytes. Who has them gets in, so nobody else may read the file." \
+	"what will the server say to a key file that all can read?"
+run server bin/keygen -out "$LAB/vpn.key"
+run server ls -l "$LAB/vpn.key"
+cp "$LAB/vpn.key" "$LAB/open.key"
+chmod 644 "$LAB/open.key"
+run server bin/server -key "$LAB/open.key" || true
+check_not "a key that others can read is refused" on server bin/server -key "$LAB/open.key"
+
+act "The same login, encrypted" \
+	"Nothing else has changed: same tunnel, same site, same eve." \
+	"what can eve still tell?"
+start server server bin/server -key "$LAB/vpn.key"
+start client alice bin/client -key "$LAB/vpn.key" -server "$SERVER4:$PORT"
+up
+show_log client "tunnel is up"
+capture eve cafe br0
+login
+stop eve
+keep "$LAB/eve.pcap"
+say "Eve sees who talks to whom, when, and how much:"
+tcpdump -nn -t -r "$LAB/eve.pcap" "udp port $PORT" 2>/dev/null | head -n 4 | show
+check "eve's capture has the login's datagrams" [ "$(tcpdump -nn -r "$LAB/eve.pcap" "udp port $PORT" 2>/dev/null | wc -l)" -ge 6 ]
+check_not "eve cannot read the password" reads eve $SECRET
+check_not "eve cannot even read which page it was" reads eve login
+stop client
+stop server
+
+act "The wrong key" \
+	"A client asks with another key." \
+	"what does the server answer?"
+run alice bin/keygen -out "$LAB/other.key"
+start server server bin/server -key "$LAB/vpn.key"
+wait_for 10 "the server is up" logged server "tunnel is up"
+capture silence cafe br0 src "$SERVER4" and udp port "$PORT"
+run alice bin/client -key "$LAB/other.key" -server "$SERVER4:$PORT" -tries 2 || true
+stop silence
+check "the server answers nothing at all" [ -z "$(tcpdump -nn -r "$LAB/silence.pcap" 2>/dev/null)" ]
+start client alice bin/client -key "$LAB/vpn.key" -server "$SERVER4:$PORT"
+up
+stop client
+stop server
+check "(it does answer who has the key)" logged client "tunnel is up"
+show_log server "dropped"
+check "it counted what it could not decrypt" dropped server bad-tag
+
+act "Mallory" \
+	"Now the cafe itself is the attacker. It redirects alice's datagrams to mallory, who passes them on, flips a bit in some and sends some twice." \
+	"will the download be correct? What will the counters say?"
+run cafe iptables -t nat -A PREROUTING -i br0 -p udp -d "$SERVER4" --dport "$PORT" -j REDIRECT --to-ports 6666
+start mallory cafe bin/mallory -server "$SERVER4:$PORT"
+start server server bin/server -key "$LAB/vpn.key"
+start client alice bin/client -key "$LAB/vpn.key" -server "$SERVER4:$PORT"
+up
+want=$(on alice curl -sS --max-time 20 "http://$INNER/file.sha256?bytes=$SIZE")
+on alice curl -sS --max-time 50 -o "$LAB/file" "http://$INNER/file?bytes=$SIZE"
+got=$(sha256sum <"$LAB/file")
+say "sha256 on the server: $want"
+say "sha256 at alice:      ${got%% *}"
+check "10 MB came through unchanged" [ "$want" = "${got%% *}" ]
+stop client
+stop server
+stop mallory
+show_log mallory "flipped"
+show_log client "dropped"
+show_log server "dropped"
+check "mallory did flip bits and replay" grep -qE "in [1-9][0-9]*, replayed [1-9]" "$LAB/mallory.log"
+check "alice's client dropped what was changed" dropped client bad-tag
+check "alice's client dropped what was sent again" dropped client replayed
+
+say "Still wrong: only what is meant for the server itself goes into the tunnel. The rest of alice's traffic does not. That is step 5."
+finish

@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+
+	"stepvpn/shared/app"
+	"stepvpn/step5-nat/hostnet"
+)
+
+// plan checks the Config and decides what to do for IPv4 and for IPv6. It
+// changes nothing.
+func (c *Config) plan() ([]*firewall, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	var firewalls []*firewall
+	served := false
+	for _, f := range hostnet.Families {
+		if f.Off() {
+			continue
+		}
+		w, err := c.firewall(f)
+		switch {
+		case err == nil:
+			firewalls = append(firewalls, w)
+		case w.serves():
+			return nil, err
+		default: // it would only have been there to drop
+			slog.Warn(fmt.Sprintf("%v from the tunnel goes unchecked: %v", f, err))
+		}
+		served = served || w.serves()
+	}
+	if !served {
+		return nil, app.Hint(errors.New("this host has no default route, so clients have no way out"),
+			"Connect the host to a network first, or name the interface to leave by with -egress.")
+	}
+	return firewalls, nil
+}
+
+// check refuses what cannot work.
+func (c *Config) check() error {
+	if err := hostnet.MayChange(); err != nil {
+		return err
+	}
+	if err := known(c.Device); err != nil {
+		return fmt.Errorf("tunnel device: %w", err)
+	}
+	if c.Egress != "" {
+		if err := known(c.Egress); err != nil {
+			return app.Hint(fmt.Errorf("egress: %w", err),
+				"'ip link' lists the interfaces. Without -egress it is that of the default route.")
+		}
+	}
+	if c.Egress == c.Device {
+		return app.Hint(fmt.Errorf("egress %s is the tunnel itself", c.Egress),
+			"Name the interface by which this host reaches the internet.")
+	}
+	for _, a := range c.Addrs {
+		if !a.Masked().Addr().IsGlobalUnicast() {
+			return app.Hint(fmt.Errorf("the tunnel's subnet %v cannot be forwarded", a.Masked()),
+				"Choose a private one, such as 10.8.0.0/24 or fd00:8::/64.")
+		}
+	}
+	return hostnet.Free(c.Addrs, c.Device)
+}
+
+// known returns an error unless there is an interface of that name. To iptables
+// "eth+" is every name that starts with "eth", so a "+" there is refused.
+func known(name string) error {
+	if strings.HasSuffix(name, "+") {
+		return fmt.Errorf("interface name %q ends in +, which iptables takes for a pattern", name)
+	}
+	if _, err := net.InterfaceByName(name); err != nil {
+		return fmt.Errorf("there is no interface %q on this host", name)
+	}
+	return nil
+}
+
+// firewall decides what happens to one family. With an error it returns what it
+// has found out so far.
+func (c *Config) firewall(f hostnet.Family) (*firewall, error) {
+	w := &firewall{family: f, device: c.Device, subnets: f.Subnets(c.Addrs), egress: c.Egress}
+	if w.egress == "" && len(w.subnets) > 0 {
+		var err error
+		if w.egress, err = hostnet.DefaultRoute(f, c.Device); err != nil {
+			return w, err
+		}
+		if w.egress == "" {
+			slog.Warn(fmt.Sprintf("this host has no %v default route: over %v clients get no further than here", f, f))
+		}
+	}
+	return w, w.open()
+}
