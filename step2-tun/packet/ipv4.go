@@ -6,11 +6,10 @@ import (
 )
 
 // An IPv4 is a view of one whole IPv4 packet (RFC 791, section 3.1). It copies
-// nothing. Only AsIPv4 makes one, after its checks, so every field that the
-// methods read is there.
+// nothing. Make it with AsIPv4: its checks are what the methods rely on.
 //
 //	 0                   1                   2                   3
-//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1  byte
 //	+-------+-------+---------------+-------------------------------+
 //	|Version|  IHL  |Type of service|          Total length         |  0
 //	+-------+-------+---------------+-----+-------------------------+
@@ -18,39 +17,57 @@ import (
 //	+---------------+---------------+-----+-------------------------+
 //	|  Time to live |    Protocol   |        Header checksum        |  8
 //	+---------------+---------------+-------------------------------+
-//	|                        Source address                         | 12
+//	|                        Source address                         |  12
 //	+---------------------------------------------------------------+
-//	|                      Destination address                      | 16
+//	|                      Destination address                      |  16
 //	+---------------------------------------------------------------+
-//	|                Options, up to the header's length             | 20
+//	|            Options, up to the length that IHL says            |  20
 //	+---------------------------------------------------------------+
 type IPv4 struct{ p []byte }
 
-// AsIPv4 returns a view of p, whose first nibble is 4, or the reason why it is
-// not one whole IPv4 packet.
+// AsIPv4 returns a view of p, or the reason why p is not one whole IPv4 packet.
 func AsIPv4(p []byte) (IPv4, error) {
-	if len(p) < IPv4HeaderLen {
-		return IPv4{}, ErrShortIPv4
-	}
 	h := IPv4{p}
+	if len(p) < IPv4HeaderLen {
+		return h, errShortIPv4
+	}
+	if p[0]>>4 != 4 {
+		return h, errVersion
+	}
 	if n := h.HeaderLen(); n < IPv4HeaderLen || n > len(p) {
-		return IPv4{}, ErrHeaderLength
+		return h, errHeaderLength
 	}
 	if int(binary.BigEndian.Uint16(p[2:])) != len(p) {
-		return IPv4{}, ErrLength
+		return h, errLength
 	}
 	return h, nil
 }
 
-// HeaderLen returns the header's length in bytes, options included. On the wire
-// it is a nibble that counts units of four bytes (IHL).
+// HeaderLen returns the header's length in bytes, with options. On the wire it
+// counts units of four bytes (IHL, the internet header length).
 func (h IPv4) HeaderLen() int { return int(h.p[0]&0x0f) * 4 }
+
+// Fragment tells which part of a larger packet this is.
+func (h IPv4) Fragment() Fragment {
+	word := binary.BigEndian.Uint16(h.p[6:])
+	return Fragment{
+		ID:     uint32(binary.BigEndian.Uint16(h.p[4:])),
+		Offset: int(word&0x1fff) * 8, // on the wire in units of 8 bytes
+		More:   word&0x2000 != 0,
+	}
+}
+
+// DontFragment reports whether routers are forbidden to cut the packet.
+func (h IPv4) DontFragment() bool { return h.p[6]&0x40 != 0 }
 
 // TTL returns the number of hops that are left.
 func (h IPv4) TTL() int { return int(h.p[8]) }
 
 // Protocol says what the payload is.
 func (h IPv4) Protocol() Protocol { return Protocol(h.p[9]) }
+
+// ChecksumOK reports whether the header is as it was sent.
+func (h IPv4) ChecksumOK() bool { return Checksum(h.p[:h.HeaderLen()]) == 0 }
 
 // Src returns the address of the sender.
 func (h IPv4) Src() netip.Addr { return netip.AddrFrom4([4]byte(h.p[12:16])) }
@@ -63,3 +80,20 @@ func (h IPv4) Options() []byte { return h.p[IPv4HeaderLen:h.HeaderLen()] }
 
 // Payload returns what follows the header.
 func (h IPv4) Payload() []byte { return h.p[h.HeaderLen():] }
+
+// readIPv4 fills in what the header says, and returns the payload.
+func (k *Packet) readIPv4(h IPv4) ([]byte, error) {
+	k.Src, k.Dst = h.Src(), h.Dst()
+	k.TTL = h.TTL()
+	k.Protocol = h.Protocol()
+	k.DontFragment = h.DontFragment()
+	k.BadChecksum = !h.ChecksumOK()
+	if f := h.Fragment(); f.IsSet() {
+		k.Fragment = f
+	}
+	var err error
+	if k.Options, err = readOptions(h.Options()); err != nil {
+		return nil, err
+	}
+	return h.Payload(), k.Fragment.check(len(h.Payload()))
+}

@@ -6,11 +6,10 @@ import (
 )
 
 // An IPv6 is a view of one whole IPv6 packet (RFC 8200, section 3). It copies
-// nothing. Only AsIPv6 makes one, after its checks, so every field that the
-// methods read is there.
+// nothing. Make it with AsIPv6: its checks are what the methods rely on.
 //
 //	 0                   1                   2                   3
-//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1  byte
 //	+-------+---------------+---------------------------------------+
 //	|Version| Traffic class |              Flow label               |  0
 //	+-------+---------------+-------+---------------+---------------+
@@ -18,24 +17,29 @@ import (
 //	+-------------------------------+---------------+---------------+
 //	|                   Source address (16 bytes)                   |  8
 //	+---------------------------------------------------------------+
-//	|                 Destination address (16 bytes)                | 24
+//	|                 Destination address (16 bytes)                |  24
+//	+---------------------------------------------------------------+
+//	|          Extension headers, if any, and the payload           |  40
 //	+---------------------------------------------------------------+
 type IPv6 struct{ p []byte }
 
-// AsIPv6 returns a view of p, whose first nibble is 6, or the reason why it is
-// not one whole IPv6 packet.
+// AsIPv6 returns a view of p, or the reason why p is not one whole IPv6 packet.
 func AsIPv6(p []byte) (IPv6, error) {
+	h := IPv6{p}
 	if len(p) < IPv6HeaderLen {
-		return IPv6{}, ErrShortIPv6
+		return h, errShortIPv6
+	}
+	if p[0]>>4 != 6 {
+		return h, errVersion
 	}
 	if IPv6HeaderLen+int(binary.BigEndian.Uint16(p[4:])) != len(p) {
-		return IPv6{}, ErrLength
+		return h, errLength
 	}
-	return IPv6{p}, nil
+	return h, nil
 }
 
-// NextHeader says what follows the fixed header: an extension header, or
-// already the payload's protocol.
+// NextHeader says what follows the fixed header: an extension header, or the
+// payload's protocol.
 func (h IPv6) NextHeader() Protocol { return Protocol(h.p[6]) }
 
 // HopLimit returns the number of hops that are left.
@@ -49,3 +53,11 @@ func (h IPv6) Dst() netip.Addr { return netip.AddrFrom16([16]byte(h.p[24:40])) }
 
 // Payload returns what follows the fixed header.
 func (h IPv6) Payload() []byte { return h.p[IPv6HeaderLen:] }
+
+// readIPv6 fills in what the header says, follows the extension headers, and
+// returns what lies behind them.
+func (k *Packet) readIPv6(h IPv6) ([]byte, error) {
+	k.Src, k.Dst = h.Src(), h.Dst()
+	k.TTL = h.HopLimit()
+	return k.readExtensions(h.NextHeader(), h.Payload())
+}

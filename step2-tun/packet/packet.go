@@ -1,19 +1,19 @@
 // Package packet reads IP packets: it checks that bytes are one whole packet,
-// and tells what is in it. It has its own parsing, straight from the RFCs,
+// and tells what is in it. It does its own parsing, straight from the RFCs,
 // because that is what step 2 teaches.
 //
 // Introduced in step 2.
 //
-// Every byte comes from outside and is hostile until it is checked. A header is
-// read only after its length was compared with what is there, so no input can
-// make this package panic or loop. Nothing is kept between calls: all functions
-// are safe for concurrent use.
+// Every byte comes from outside and is hostile until it is checked. A field is
+// read only after the length was compared with what is there, and every loop is
+// bounded, so no input can make this package panic or hang. Nothing is kept
+// between calls: all functions are safe for concurrent use.
+//
+// To read it from top to bottom: this file, then ipv4.go and ipv6.go, then
+// transport.go with tcp.go, udp.go, icmp.go, and print.go.
 package packet
 
-import (
-	"errors"
-	"net/netip"
-)
+import "net/netip"
 
 // Sizes in bytes of the headers, without options. What wraps a packet into
 // another one counts with these.
@@ -24,70 +24,80 @@ const (
 	TCPHeaderLen  = 20 // RFC 9293, section 3.1
 )
 
-// Why Check refuses a packet.
-var (
-	ErrEmpty        = errors.New("empty")
-	ErrVersion      = errors.New("version is neither 4 nor 6")
-	ErrShortIPv4    = errors.New("shorter than the 20 bytes of an IPv4 header")
-	ErrShortIPv6    = errors.New("shorter than the 40 bytes of an IPv6 header")
-	ErrHeaderLength = errors.New("IPv4 header length is under 20 bytes, or beyond the packet")
-	ErrLength       = errors.New("length field is not the number of bytes that arrived")
-)
-
-// Check returns nil if p is exactly one whole packet: IPv4 with a header length
-// of at least 20 bytes that lies within the packet and a total length of
-// len(p), or IPv6 with a payload length of len(p)-40. Otherwise it returns one
-// of the errors above.
+// Check returns nil if p is exactly one whole packet. That means: IPv4 with a
+// header length of at least 20 bytes that lies within the packet and a total
+// length of len(p), or IPv6 with a payload length of len(p)-40. Any other p gets
+// a Malformed error.
 //
 // It is what a tunnel asks of every packet, so it is cheap and allocates
-// nothing. It does not look at the header checksum, at options or at the
-// payload: the host that receives the packet does, and may well know a protocol
-// that we do not. IPv6 jumbograms (RFC 2675, longer than 65,575 bytes) are not
-// supported: their payload length is 0, which fails the check.
+// nothing. It looks at neither the header checksum nor the options nor the
+// payload: the host that receives the packet does that (RFC 1122, section
+// 3.2.1), and may know a protocol that we do not. IPv6 jumbograms (RFC 2675,
+// payloads above 65,535 bytes) are not supported: their payload length says 0,
+// so they are refused.
 func Check(p []byte) error {
-	if len(p) == 0 {
-		return ErrEmpty
-	}
 	var err error
-	switch p[0] >> 4 {
-	case 4:
+	switch {
+	case len(p) == 0:
+		err = errEmpty
+	case p[0]>>4 == 4:
 		_, err = AsIPv4(p)
-	case 6:
+	case p[0]>>4 == 6:
 		_, err = AsIPv6(p)
 	default:
-		err = ErrVersion
+		err = errVersion
 	}
 	return err
 }
 
-// A Packet is what Parse finds out.
+// A Packet is what Parse found out about a packet.
 type Packet struct {
-	Version  int        // 4 or 6
-	Src, Dst netip.Addr //
-	Protocol Protocol   // of the payload, behind all extension headers
-	Len      int        // bytes, headers included
+	Len      int        // bytes, with all headers
+	Version  int        // 4 or 6; 0 if Check refuses the packet
+	Src, Dst netip.Addr // sender and receiver
 	TTL      int        // hops left; IPv6 calls it the hop limit
+	Protocol Protocol   // of the payload, behind the extension headers
 	Fragment Fragment   // set if the packet is a piece of a larger one
 
-	Options     []byte     // IPv4: the options, which lie in the bytes given to Parse
-	BadChecksum bool       // IPv4: the header checksum is wrong
-	Extensions  []Protocol // IPv6: the extension headers, in their order
+	// IPv4 only.
+	Options      []Option // in their order, without padding
+	DontFragment bool     // a router must not cut the packet into pieces
+	BadChecksum  bool     // the header checksum is wrong
 
-	// At most one of these is set: the payload's header, if Protocol is one
-	// that we read, and if it is here. Of a fragmented packet only the first
-	// fragment has it.
+	// IPv6 only.
+	Extensions []Protocol // the extension headers, in their order
+
+	// The header of the payload: at most one of these is set. There is none if
+	// the protocol is not one of the three, and none in a later fragment: only
+	// the first one has it.
 	TCP  *TCP
 	UDP  *UDP
-	ICMP *ICMP
+	ICMP *ICMP // ICMP and ICMPv6
 }
 
-// A Fragment tells which part of a larger packet this one carries. The zero
-// value is a packet that is not fragmented.
-type Fragment struct {
-	ID     uint32 // the same in all pieces of one packet
-	Offset int    // bytes of the larger packet's payload before this piece
-	More   bool   // this is not the last piece
+// Parse reads the headers of p. If something in them cannot be, it returns a
+// Malformed error that says what, and a Packet with the fields that were read
+// until then. It keeps no reference to p.
+//
+// A wrong IPv4 header checksum is not an error, it sets BadChecksum. The
+// checksums of TCP, UDP and ICMP are not looked at: a host leaves them to its
+// network card when it can, so a packet caught on its way out may rightly have
+// none yet.
+func Parse(p []byte) (Packet, error) {
+	k := Packet{Len: len(p)}
+	if err := Check(p); err != nil {
+		return k, err
+	}
+	k.Version = int(p[0] >> 4)
+	var payload []byte
+	var err error
+	if k.Version == 4 {
+		payload, err = k.readIPv4(IPv4{p})
+	} else {
+		payload, err = k.readIPv6(IPv6{p})
+	}
+	if err == nil {
+		err = k.readTransport(payload)
+	}
+	return k, err
 }
-
-// IsSet reports whether the packet is a piece.
-func (f Fragment) IsSet() bool { return f.Offset > 0 || f.More }

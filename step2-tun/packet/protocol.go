@@ -2,49 +2,48 @@ package packet
 
 import "strconv"
 
-// A Protocol is a number from IANA's list of IP protocols. IPv6 takes the
-// numbers of its extension headers from the same list.
-// See https://www.iana.org/assignments/protocol-numbers.
+// A Protocol is a number of IANA's list of IP protocols
+// (https://www.iana.org/assignments/protocol-numbers). IPv6 takes the numbers
+// of its extension headers from the same list.
 type Protocol uint8
 
-// The protocols that Parse looks into, or stops at.
+// The protocols that Parse looks into, steps over, or stops at.
 const (
-	HopByHop     Protocol = 0
-	ProtoICMP    Protocol = 1
-	ProtoTCP     Protocol = 6
-	ProtoUDP     Protocol = 17
-	Routing      Protocol = 43
-	FragmentHdr  Protocol = 44
-	ESP          Protocol = 50
-	AH           Protocol = 51
-	ProtoICMPv6  Protocol = 58
-	NoNextHeader Protocol = 59
-	DestOptions  Protocol = 60
+	HopByHop           Protocol = 0
+	ProtoICMP          Protocol = 1
+	ProtoTCP           Protocol = 6
+	ProtoUDP           Protocol = 17
+	Routing            Protocol = 43
+	FragmentHeader     Protocol = 44
+	ESP                Protocol = 50
+	AH                 Protocol = 51
+	ProtoICMPv6        Protocol = 58
+	NoNextHeader       Protocol = 59
+	DestinationOptions Protocol = 60
 )
 
-// protocolNames has the protocols that one meets.
 var protocolNames = map[Protocol]string{
-	HopByHop:     "hop-by-hop",
-	ProtoICMP:    "ICMP",
-	2:            "IGMP",
-	4:            "IPv4", // a packet within a packet
-	ProtoTCP:     "TCP",
-	ProtoUDP:     "UDP",
-	33:           "DCCP",
-	41:           "IPv6", // a packet within a packet
-	Routing:      "routing",
-	FragmentHdr:  "fragment",
-	47:           "GRE",
-	ESP:          "ESP",
-	AH:           "AH",
-	ProtoICMPv6:  "ICMPv6",
-	NoNextHeader: "no-next-header",
-	DestOptions:  "dest-options",
-	89:           "OSPF",
-	103:          "PIM",
-	112:          "VRRP",
-	132:          "SCTP",
-	136:          "UDP-Lite",
+	HopByHop:           "hop-by-hop",
+	ProtoICMP:          "ICMP",
+	2:                  "IGMP",
+	4:                  "IPv4", // a packet within a packet
+	ProtoTCP:           "TCP",
+	ProtoUDP:           "UDP",
+	33:                 "DCCP",
+	41:                 "IPv6", // a packet within a packet
+	Routing:            "routing",
+	FragmentHeader:     "fragment",
+	47:                 "GRE",
+	ESP:                "ESP",
+	AH:                 "AH",
+	ProtoICMPv6:        "ICMPv6",
+	NoNextHeader:       "no-next-header",
+	DestinationOptions: "destination-options",
+	89:                 "OSPF",
+	103:                "PIM",
+	112:                "VRRP",
+	132:                "SCTP",
+	136:                "UDP-Lite",
 }
 
 // String returns the name, or "protocol N" for one that is not listed here.

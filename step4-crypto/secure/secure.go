@@ -11,9 +11,11 @@
 //	message.go    what is sent: three kinds of messages, byte by byte
 //	window.go     which packets have been seen before
 //	session.go    one pair of keys: seal and open packets
+//	keyring.go    the keys that are valid at one moment
 //	initiator.go  the client's side of a handshake
 //	responder.go  the server's side
-//	peer.go       from keys to keys: rekeying, liveness, the peer's address
+//	peer.go       what comes from the other side and goes to it, and with which keys
+//	timers.go     what is done without being asked: rekeying, keepalives, expiry
 //	conn.go       the Link: moves bursts through a peer
 //
 // Everything but conn.go is free of input, output and clocks: messages and the
@@ -33,10 +35,12 @@
 //	firstRetry, maxRetry  0.5 s   wait for an answer to a handshake; doubled each time, up
 //	                      to 5 s  to this, and varied by up to 20 %
 //	DefaultTries          6       a first connection is given up after this many
+//	lostTries             4       after this many a client says that the server is lost
 //	MaxPayload *          1024    bytes in a handshake message for the layers above
 //	rememberedInitiations 1024    a server drops copies of this many it has answered
 //	answersPerSecond      100     a server answers no more than this
 //	windowSize            8192    a packet that is overtaken by this many is dropped
+//	closeWait             0.2 s   a Close that can't send its message gives up
 //
 // 2^28 packets of 1,500 bytes are about 2^34.6 AES blocks, where RFC 8446,
 // section 5.5, ends the use of an AES-GCM key too.
@@ -70,6 +74,7 @@ const (
 
 	firstRetry = 500 * time.Millisecond
 	maxRetry   = 5 * time.Second
+	lostTries  = 4
 
 	rememberedInitiations = 1024
 	answersPerSecond      = 100
@@ -124,6 +129,9 @@ var defaultLimits = limits{rekeyAfterTime, rekeyAfterPackets, rejectAfterPackets
 func (cfg Config) complete(initiator bool) (*Config, error) {
 	if cfg.Drops == nil {
 		return nil, errors.New("secure: Config.Drops is missing")
+	}
+	if cfg.Tries < 0 {
+		return nil, fmt.Errorf("secure: %d tries: at least 1 is needed", cfg.Tries)
 	}
 	if len(cfg.Payload) > MaxPayload {
 		return nil, fmt.Errorf("secure: a payload has at most %d bytes, not %d", MaxPayload, len(cfg.Payload))

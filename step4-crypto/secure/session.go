@@ -64,13 +64,12 @@ func (s *session) seal(dst, plaintext []byte) ([]byte, bool) {
 	return s.sending.Seal(dst, counter, dst[start:], plaintext), true
 }
 
-// open returns what is inside d, decrypted in place. Otherwise it counts why
-// not and reports false. newest says that no packet that was sent later has
-// been opened yet.
-func (s *session) open(d data) (plaintext []byte, newest, ok bool) {
+// open returns what is inside d, decrypted in place. Else it counts why not, and
+// reports false.
+func (s *session) open(d data) (plaintext []byte, ok bool) {
 	if d.counter >= s.limit {
 		s.drops.Add(link.NoSession)
-		return nil, false, false
+		return nil, false
 	}
 	// Look before opening: a replay costs no decryption.
 	s.mu.Lock()
@@ -78,29 +77,20 @@ func (s *session) open(d data) (plaintext []byte, newest, ok bool) {
 	s.mu.Unlock()
 	if !fresh {
 		s.drops.Add(link.Replayed)
-		return nil, false, false
+		return nil, false
 	}
 	plaintext, err := s.receiving.Open(d.sealed[:0], d.counter, d.header, d.sealed)
 	if err != nil {
 		s.drops.Add(link.BadTag)
-		return nil, false, false
+		return nil, false
 	}
 	// Look again: a copy may have been opened at the same time.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.window.fresh(d.counter) {
 		s.drops.Add(link.Replayed)
-		return nil, false, false
+		return nil, false
 	}
-	newest = d.counter >= s.window.next
 	s.window.mark(d.counter)
-	return plaintext, newest, true
-}
-
-// packets returns how many packets one of the sides has sent, whichever is more,
-// as far as this side knows.
-func (s *session) packets() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return max(s.counter.Load(), s.window.next)
+	return plaintext, true
 }

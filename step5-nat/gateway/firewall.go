@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"log/slog"
-	"net"
 	"net/netip"
 	"strings"
 
@@ -16,60 +14,80 @@ import (
 // that two tunnels on one host have chains of their own.
 const prefix = "STEPVPN-"
 
-// A firewall is what iptables does for one family of one tunnel: a chain in
-// each of four tables, all of the same name.
+// A firewall is what iptables does for one family of one tunnel.
 type firewall struct {
 	family  hostnet.Family
 	device  string
 	subnets []netip.Prefix // of the family; may be empty
 	egress  string         // may be empty
-	ipt     *iptables.IPTables
+	tool    *iptables.IPTables
 }
 
-// A chain is one of ours, and the built-in chain whose first rule jumps to it.
-type chain struct {
-	table, from string
-	jump        []string   // what the jump's packets must match, if anything
-	rules       [][]string // in order
-}
-
-// serves reports whether clients are forwarded at all.
+// serves reports whether clients are forwarded at all. If not, the firewall
+// only drops.
 func (w *firewall) serves() bool { return len(w.subnets) > 0 && w.egress != "" }
 
 // name is that of our chain in each table: at most 23 bytes, of the 28 that
 // iptables allows.
 func (w *firewall) name() string { return prefix + w.device }
 
-// chains says what is to be there. The kernel goes through the four tables in
-// this order.
+// A chain is one of ours. The first rule of a built-in chain jumps to it.
+type chain struct {
+	hook
+	rules []string // as they are typed, after "-A STEPVPN-vpn0"
+}
+
+func (c *chain) add(rule string, args ...any) { c.rules = append(c.rules, fmt.Sprintf(rule, args...)) }
+
+// A hook is a built-in chain that jumps to one of ours.
+type hook struct {
+	table, from string
+	match       string // what the jump is limited to
+}
+
+// hooks returns the four places where a device's packets are looked at, in the
+// order in which a packet passes them.
+func hooks(device string) (source, mss, pass, nat hook) {
+	return hook{"raw", "PREROUTING", "-i " + device},
+		hook{"mangle", "FORWARD", ""},
+		hook{"filter", "FORWARD", ""},
+		hook{"nat", "POSTROUTING", ""}
+}
+
+// chains says what is to be there.
 func (w *firewall) chains() []chain {
-	source := chain{table: "raw", from: "PREROUTING", jump: fromDevice(w.device)}
-	mss := chain{table: "mangle", from: "FORWARD"}
-	pass := chain{table: "filter", from: "FORWARD"}
-	nat := chain{table: "nat", from: "POSTROUTING"}
+	var source, mss, pass, nat chain
+	source.hook, mss.hook, pass.hook, nat.hook = hooks(w.device)
 
 	// A client uses an address of the tunnel, or it is not heard.
 	for _, s := range w.subnets {
-		source.add("-s", s.String(), "-j", "RETURN")
+		source.add("-s %v -j RETURN", s)
 	}
-	source.add("-j", "DROP")
+	source.add("-j DROP")
 
+	// A TCP segment must fit into the tunnel. Each end says in its first packet
+	// what it takes (RFC 9293, section 3.7.1), so that is corrected both ways.
+	mss.add("-i %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu", w.device)
+	mss.add("-o %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu", w.device)
+
+	// Out only by the egress interface, and in only what was asked for.
 	if w.serves() {
-		// TCP segments must fit into the tunnel. The ends agree on their size in
-		// their first packets, so that is where to correct it, both ways.
-		syn := []string{"-p", "tcp", "--tcp-flags", "SYN,RST", "SYN", "-j", "TCPMSS", "--clamp-mss-to-pmtu"}
-		mss.add("-i", w.device, syn...)
-		mss.add("-o", w.device, syn...)
+		pass.add("-i %s -o %s -j ACCEPT", w.device, w.egress)
+		pass.add("-o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", w.device)
+	}
+	pass.add("-i %s -j DROP", w.device)
+	pass.add("-o %s -j DROP", w.device)
 
-		// Out only by the egress interface, and in only what was asked for.
-		pass.add("-i", w.device, "-o", w.egress, "-j", "ACCEPT")
-		pass.add("-o", w.device, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT")
-
+	// Out there they have this host's address.
+	if w.serves() {
 		for _, s := range w.subnets {
-			nat.add("-s", s.String(), "-o", w.egress, "-j", "MASQUERADE")
+			nat.add("-s %v -o %s -j MASQUERADE", s, w.egress)
 		}
 	}
-	pass.add("-i", w.device, "-j", "DROP")
-	pass.add("-o", w.device, "-j", "DROP")
 	return []chain{source, mss, pass, nat}
+}
+
+// jump returns the rule of the built-in chain that leads to ours.
+func (h hook) jump(name string) []string {
+	return append(strings.Fields(h.match), "-j", name)
 }

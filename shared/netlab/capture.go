@@ -1,0 +1,81 @@
+package netlab
+
+import (
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A Capture is tcpdump at work on a host.
+type Capture struct {
+	File string // pcap; complete after Stop
+
+	host    *Host
+	t       testing.TB
+	tcpdump *Process
+}
+
+// Capture records the packets of an interface that match filter, in tcpdump's
+// language; "" is all of them. It has begun when Capture returns.
+func (h *Host) Capture(t testing.TB, iface, filter string) *Capture {
+	t.Helper()
+	c := &Capture{File: filepath.Join(t.TempDir(), h.Name+"-"+iface+".pcap"), host: h, t: t}
+	// In a user namespace tcpdump cannot become another user, hence -Z root.
+	// With --immediate-mode and -U each packet goes to the file as it comes.
+	c.tcpdump = h.Start(t, "tcpdump", "-Z", "root", "-U", "--immediate-mode", "-n", "-s", "0",
+		"-i", iface, "-w", c.File, filter)
+	c.tcpdump.WaitLog(t, "listening on")
+	return c
+}
+
+// Stop ends the capture, and returns tcpdump's line for each packet that passed
+// the interface before, without the time.
+func (c *Capture) Stop() []string {
+	c.t.Helper()
+	c.flush()
+	c.tcpdump.Interrupt()
+	c.tcpdump.Wait(c.t)
+	return c.Read()
+}
+
+// Read returns the lines of what was captured, with more options for tcpdump,
+// such as "-v", "-A", or a filter. Call it after Stop.
+func (c *Capture) Read(options ...string) []string {
+	c.t.Helper()
+	args := append([]string{"-n", "-t", "-r", c.File}, options...)
+	var lines []string
+	for line := range strings.Lines(c.host.Run(c.t, "tcpdump", args...)) {
+		line = strings.TrimSuffix(line, "\n")
+		if !strings.HasPrefix(line, "reading from file") && !strings.HasPrefix(line, "Warning: ") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// report is what tcpdump prints on SIGUSR1.
+var report = regexp.MustCompile(`(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel`)
+
+// flush waits until tcpdump has written all that the kernel gave it: then as
+// many packets were captured or dropped as were received.
+func (c *Capture) flush() {
+	c.t.Helper()
+	seen := len(report.FindAllString(c.tcpdump.Log(), -1))
+	c.tcpdump.Signal(syscall.SIGUSR1)
+	Eventually(c.t, waitLimit, "tcpdump has written all packets", func() bool {
+		reports := report.FindAllStringSubmatch(c.tcpdump.Log(), -1)
+		if len(reports) <= seen {
+			return false
+		}
+		seen = len(reports)
+		number := func(i int) int { n, _ := strconv.Atoi(reports[seen-1][i]); return n }
+		if number(1)+number(3) >= number(2) {
+			return true
+		}
+		c.tcpdump.Signal(syscall.SIGUSR1) // ask again
+		return false
+	})
+}

@@ -1,0 +1,139 @@
+// Package netlab gives tests and benchmarks the hosts of the lab: alice, bob,
+// cafe, internet, server and web, each a network namespace, wired as drawn in
+// shared/lab/topology.sh. Tests run programs there, capture, and open sockets.
+//
+// A test package that uses it has
+//
+//	func TestMain(m *testing.M) { netlab.Main(m, "./cmd/client", "./cmd/server") }
+//
+// which builds the programs and runs the tests inside namespaces of their own:
+// nothing of the machine changes, no root is needed, and whatever a test leaves
+// running ends with it. With STEPVPN_SKIP_NETNS=1 in the environment, tests
+// that call New are skipped.
+package netlab
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const (
+	// skipVar asks to skip the tests that need namespaces.
+	skipVar = "STEPVPN_SKIP_NETNS"
+	// insideVar tells the test binary that it runs inside, and in which
+	// folder the programs are.
+	insideVar = "STEPVPN_NETLAB_PROGRAMS"
+)
+
+// programs is the folder of the programs that Main built; "" outside.
+var programs string
+
+// Main runs the tests of a package inside namespaces and exits. The packages to
+// build are paths relative to the test's folder; Program tells where each one
+// is. They are built with -race if the test is.
+func Main(m *testing.M, packages ...string) {
+	flag.Parse()
+	if dir, ok := os.LookupEnv(insideVar); ok {
+		programs = dir
+		os.Unsetenv(insideVar) // it is meant for this process only
+		os.Exit(m.Run())
+	}
+	if skip() || flag.Lookup("test.list").Value.String() != "" {
+		os.Exit(m.Run())
+	}
+	code, err := runInside(packages)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "netlab: %v\n", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// Program returns the path of a program that Main built, by the last element of
+// its package path.
+func Program(name string) string { return filepath.Join(programs, name) }
+
+func skip() bool { return os.Getenv(skipVar) == "1" }
+
+// runInside builds the programs, runs this test binary again through
+// shared/lab/enter, and returns its exit code.
+func runInside(packages []string) (code int, err error) {
+	lab, err := labDir()
+	if err != nil {
+		return 0, err
+	}
+	enter := filepath.Join(lab, "enter")
+	// Whoever starts a process in "enter" must not end before it does. That
+	// goes for the thread, not only for the process.
+	runtime.LockOSThread()
+	if out, err := exec.Command(enter, "true").CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("these tests need network namespaces, and there are none:\n%s"+
+			"To skip them, set %s=1.", out, skipVar)
+	}
+
+	dir, err := os.MkdirTemp("", "netlab")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if len(packages) > 0 {
+		build := []string{"build", "-o", dir + "/"}
+		if raceEnabled {
+			build = append(build, "-race")
+		}
+		if out, err := exec.Command("go", append(build, packages...)...).CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("go build %s: %v\n%s", strings.Join(packages, " "), err, out)
+		}
+	}
+
+	cmd := exec.Command(enter, append([]string{os.Args[0]}, testFlags()...)...)
+	cmd.Env = append(os.Environ(), insideVar+"="+dir)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err = cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
+			return 128 + int(status.Signal()), nil
+		}
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// testFlags returns the flags for the test binary inside. Without a test log
+// "go test" does not cache the result; it must not, as it does not know of the
+// programs that are part of the test.
+func testFlags() []string {
+	var args []string
+	for _, arg := range os.Args[1:] {
+		if !strings.HasPrefix(arg, "-test.testlogfile=") {
+			args = append(args, arg)
+		}
+	}
+	return args
+}
+
+// labDir finds the folder shared/lab above the working folder, which is where
+// "go test" runs a test: the folder of its package.
+func labDir() (string, error) {
+	start, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		lab := filepath.Join(dir, "shared", "lab")
+		if _, err := os.Stat(filepath.Join(lab, "enter")); err == nil {
+			return lab, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("no folder above %s has shared/lab", start)
+		}
+	}
+}

@@ -1,4 +1,0 @@
-package packet
-type TCP struct{}
-type UDP struct{}
-type ICMP struct{}

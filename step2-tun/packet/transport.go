@@ -1,0 +1,23 @@
+package packet
+
+// readTransport reads the header that the payload begins with, if it begins
+// with one, and it is one that we know.
+func (k *Packet) readTransport(payload []byte) (err error) {
+	if k.Fragment.Offset > 0 {
+		return nil // from the middle of a payload
+	}
+	// The first piece of a larger packet ends early: then a length that goes
+	// beyond it is not a fault.
+	whole := !k.Fragment.More
+	switch {
+	case k.Protocol == ProtoTCP:
+		k.TCP, err = readTCP(payload, whole)
+	case k.Protocol == ProtoUDP:
+		k.UDP, err = readUDP(payload, whole)
+	case k.Protocol == ProtoICMP && k.Version == 4:
+		k.ICMP, err = readICMP(payload)
+	case k.Protocol == ProtoICMPv6 && k.Version == 6:
+		k.ICMP, err = readICMPv6(payload)
+	}
+	return err
+}

@@ -1,0 +1,261 @@
+package secure
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"stepvpn/shared/link"
+)
+
+// A peer is the other side, as one side sees it: the keys shared with it, its
+// address, and what is to be done when. It does no input or output and reads no
+// clock. Messages go in by receive, packets to send get their keys from sending,
+// and tick does what is due; what these return is to be sent.
+//
+// New keys come into use by one rule on both sides: they wait in the slot "next"
+// until the first packet under them arrives. Only then this side seals under
+// them, for only then the other side is known to have them too. The old keys
+// still open what is on the way. So a rekey loses no packet, whatever the network
+// does to the handshake. The client, who gets the new keys last, sends the first
+// packet under them, a keepalive; the server answers with another.
+//
+// It is safe for concurrent use. The lock is held for moments: packets are
+// sealed and opened without it.
+type peer struct {
+	cfg       *Config
+	client    bool
+	responder responder          // used by a server
+	wake      func(at time.Time) // asks for a call of tick; called with mu held
+
+	keys atomic.Pointer[keyring] // replaced with mu held, read without
+
+	mu        sync.Mutex // guards all below
+	initiator initiator  // used by a client
+	addr      netip.AddrPort
+	newest    uint64    // the highest counter that arrived under the current keys, plus 1
+	connected time.Time // when the current keys came into use; stays when they end
+	lost      bool      // the server is thought to be gone
+
+	// Zero where there is nothing to be done.
+	wakeAt     time.Time // when tick has been asked for
+	retire     time.Time // when to drop the previous keys
+	worn       time.Time // when the current keys had been used for enough packets
+	sent       time.Time // when anything was sent last
+	unanswered time.Time // when a packet was sent, and nothing received since
+	owed       time.Time // when a packet was received, and nothing sent since
+}
+
+// newPeer returns a peer without keys. A client asks for some on its first tick,
+// which it calls for at once.
+func newPeer(cfg *Config, client bool, now time.Time, wake func(at time.Time)) *peer {
+	p := &peer{cfg: cfg, client: client, wake: wake}
+	p.responder.cfg = cfg
+	p.initiator.cfg = cfg
+	p.keys.Store(&keyring{})
+	if client {
+		p.initiator.begin(now)
+		p.schedule(now)
+	}
+	return p
+}
+
+// receive takes a message that came from an address. It returns the IP packet
+// that was inside, decrypted in place, and the message to send back to that
+// address; each is nil if there is none. What it drops, it counts.
+func (p *peer) receive(m []byte, from netip.AddrPort, now time.Time) (inside, reply []byte) {
+	if d, ok := parseData(m); ok {
+		return p.open(d, from, now)
+	}
+	if i, ok := parseInitiation(m); ok && !p.client {
+		return nil, p.answer(i, now)
+	}
+	if r, ok := parseResponse(m); ok && p.client {
+		return nil, p.finish(r, now)
+	}
+	p.cfg.Drops.Add(link.BadMessage)
+	return nil, nil
+}
+
+func (p *peer) open(d data, from netip.AddrPort, now time.Time) (inside, reply []byte) {
+	s := p.keys.Load().find(d.receiver)
+	if s == nil || s.expired(now) {
+		p.cfg.Drops.Add(link.UnknownIndex)
+		return nil, nil
+	}
+	plaintext, ok := s.open(d)
+	if !ok {
+		return nil, nil
+	}
+	c := contentOf(plaintext)
+	reply = p.heard(s, d.counter, c, from, now)
+	switch c {
+	case packet:
+		return plaintext, reply
+	case unknown:
+		p.cfg.Drops.Add(link.Malformed)
+	}
+	return nil, reply
+}
+
+// heard notes that a packet was opened with the keys s. It returns the reply.
+func (p *peer) heard(s *session, counter uint64, c content, from netip.AddrPort, now time.Time) (reply []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s == p.keys.Load().next {
+		p.confirm(from, now)
+		if !p.client {
+			reply = p.keepalive(s, now)
+		}
+	}
+	p.unanswered = time.Time{}
+	if c == packet && p.owed.IsZero() {
+		p.owed = now
+		p.schedule(now.Add(replyWithin))
+	}
+	if s != p.keys.Load().current {
+		return reply
+	}
+	// A packet that was overtaken says where the other side was, not where it is.
+	if counter >= p.newest {
+		p.newest = counter + 1
+		p.moveTo(from)
+	}
+	p.wear(counter+1, now)
+	if c == closing {
+		p.closed(now)
+		return nil
+	}
+	return reply
+}
+
+// confirm takes the next keys into use.
+func (p *peer) confirm(from netip.AddrPort, now time.Time) {
+	old := p.keys.Load()
+	if old.current == nil || p.lost {
+		slog.Info("connected", "peer", from)
+	} else {
+		slog.Debug("new keys are in use")
+	}
+	p.keys.Store(&keyring{previous: old.current, current: old.next})
+	p.retire = now.Add(keepPrevious)
+	p.newest, p.worn = 0, time.Time{}
+	p.connected, p.lost = now, false
+	p.initiator.done()
+	p.schedule(p.nextWake())
+}
+
+// moveTo notes the address that the other side sends from.
+func (p *peer) moveTo(addr netip.AddrPort) {
+	if p.addr != addr && p.addr.IsValid() {
+		slog.Info("the peer's address has changed", "peer", addr, "before", p.addr)
+	}
+	p.addr = addr
+}
+
+// closed ends the session, because the other side does.
+func (p *peer) closed(now time.Time) {
+	slog.Info("the other side has closed the session", "peer", p.addr)
+	p.forget()
+	if p.client {
+		p.initiator.begin(now.Add(firstRetry)) // it may be about to restart
+		p.schedule(p.nextWake())
+	}
+}
+
+// forget drops all keys, and what belongs to them.
+func (p *peer) forget() {
+	p.keys.Store(&keyring{})
+	p.addr = netip.AddrPort{}
+	p.unanswered, p.owed, p.worn, p.retire = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+}
+
+// sending returns the keys to seal packets under, and the address to send them
+// to. It returns nil when there are no keys. The packets count as sent.
+func (p *peer) sending(now time.Time) (*session, netip.AddrPort) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.keys.Load().current
+	if s == nil || s.expired(now) {
+		return nil, netip.AddrPort{}
+	}
+	p.sent, p.owed = now, time.Time{}
+	if p.client && p.unanswered.IsZero() {
+		p.unanswered = now
+		p.schedule(now.Add(silenceLimit))
+	}
+	p.wear(s.counter.Load(), now)
+	return s, p.addr
+}
+
+// wear notes that the current keys have been used for a number of packets by one
+// side.
+func (p *peer) wear(packets uint64, now time.Time) {
+	if p.client && packets >= p.cfg.limits.rekeyPackets && p.worn.IsZero() {
+		p.worn = now
+		p.schedule(now)
+	}
+}
+
+// answer returns the response to an initiation, or nil. Its keys become the next
+// ones, in place of any that are waiting there.
+func (p *peer) answer(m initiation, now time.Time) []byte {
+	reply, s, ok := p.responder.answer(m, p.newIndex(), now)
+	if !ok {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setNext(s)
+	return reply
+}
+
+// finish takes a response. It returns the first packet under the new keys.
+func (p *peer) finish(m response, now time.Time) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, ok := p.initiator.finish(m, now)
+	if !ok {
+		return nil
+	}
+	p.setNext(s)
+	return p.keepalive(s, now)
+}
+
+func (p *peer) setNext(s *session) {
+	old := p.keys.Load()
+	p.keys.Store(&keyring{previous: old.previous, current: old.current, next: s})
+	p.schedule(p.nextWake())
+}
+
+// keepalive returns an empty packet under the keys s, or nil if they are worn out.
+func (p *peer) keepalive(s *session, now time.Time) []byte {
+	p.sent, p.owed = now, time.Time{}
+	m, _ := s.seal(nil, nil)
+	return m
+}
+
+// newIndex returns a name that no session has.
+func (p *peer) newIndex() uint32 {
+	keys := p.keys.Load()
+	for {
+		index := rand.Uint32()
+		if keys.find(index) == nil {
+			return index
+		}
+	}
+}
+
+// status returns the other side's address, and when the current keys came into
+// use. Both are zero if there is no session.
+func (p *peer) status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.keys.Load().current == nil {
+		return Status{}
+	}
+	return Status{Peer: p.addr, Since: p.connected}
+}

@@ -1,0 +1,148 @@
+package secure
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// What a peer does without being asked: the client's handshakes, keepalives, and
+// dropping old keys. Each has a method that says when it is due next, and tick
+// does what is due.
+
+// tick does what is due. It returns a message to send, if there is one. The
+// error is why a client's first connection has failed; it is final.
+//
+// More may be due when it returns: it asks for its next call by itself.
+func (p *peer) tick(now time.Time) (message []byte, to netip.AddrPort, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if due(p.expiryAt(), now) {
+		p.expire(now)
+	}
+	switch {
+	case due(p.keepaliveAt(), now):
+		message = p.keepalive(p.keys.Load().current, now)
+	case due(p.handshakeAt(), now):
+		message, err = p.handshake(now)
+	}
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	p.wakeAt = time.Time{}
+	p.schedule(p.nextWake())
+	return message, p.addr, nil
+}
+
+// schedule asks for a call of tick at a time, unless an earlier one is coming
+// anyway. An early call does no harm, so a reason that has gone (an answer
+// arrived) takes nothing back. That keeps the timer out of the data path: it is
+// set once in some seconds, not with every packet.
+func (p *peer) schedule(at time.Time) {
+	if at.IsZero() || !p.wakeAt.IsZero() && !at.Before(p.wakeAt) {
+		return
+	}
+	p.wakeAt = at
+	p.wake(at)
+}
+
+// nextWake returns when something is due next.
+func (p *peer) nextWake() time.Time {
+	return earliest(p.expiryAt(), p.keepaliveAt(), p.handshakeAt())
+}
+
+// keepaliveAt returns when a keepalive is due: who has received packets and has
+// none to send tells the other side that it is there, and a client keeps the
+// NATs on the way awake.
+func (p *peer) keepaliveAt() (at time.Time) {
+	if p.keys.Load().current == nil {
+		return at
+	}
+	at = after(p.owed, replyWithin)
+	if p.client && p.cfg.Keepalive > 0 {
+		at = earliest(at, after(p.sent, p.cfg.Keepalive))
+	}
+	return at
+}
+
+// handshakeAt returns when the client is to send an initiation: the next one of
+// a handshake that is going on, or one for new keys, because the current ones
+// are old or worn, or the server is silent.
+func (p *peer) handshakeAt() (at time.Time) {
+	current := p.keys.Load().current
+	switch {
+	case !p.client:
+		return at
+	case p.initiator.active:
+		return p.initiator.retry
+	}
+	return earliest(p.worn, after(current.created, p.cfg.limits.rekeyTime), after(p.unanswered, silenceLimit))
+}
+
+// handshake returns an initiation, or why a first connection has failed.
+func (p *peer) handshake(now time.Time) (message []byte, err error) {
+	if !p.initiator.active {
+		p.initiator.begin(now)
+	}
+	if p.connected.IsZero() {
+		if err := p.initiator.gaveUp(); err != nil {
+			return nil, err
+		}
+	} else if p.initiator.tries == lostTries {
+		slog.Info("no answer from the server, trying on")
+		p.lost = true
+	}
+	p.sent = now
+	return p.initiator.initiate(p.newIndex(), now)
+}
+
+// expiryAt returns when keys are to be dropped.
+func (p *peer) expiryAt() time.Time {
+	at := p.retire
+	for _, s := range p.keys.Load().all() {
+		if s != nil {
+			at = earliest(at, s.created.Add(rejectAfterTime))
+		}
+	}
+	return at
+}
+
+// expire drops the keys that are too old.
+func (p *peer) expire(now time.Time) {
+	old := p.keys.Load()
+	keys := old.without(func(s *session) bool {
+		return s.expired(now) || s == old.previous && due(p.retire, now)
+	})
+	if keys.previous == nil {
+		p.retire = time.Time{}
+	}
+	p.keys.Store(keys)
+	if old.current != nil && keys.current == nil {
+		slog.Info("the session has ended: no new keys came in time", "peer", p.addr)
+		p.addr = netip.AddrPort{}
+		if p.client && !p.initiator.active {
+			p.initiator.begin(now) // the host has slept
+		}
+	}
+}
+
+// due reports whether a time has come. The zero time never comes.
+func due(at, now time.Time) bool { return !at.IsZero() && !at.After(now) }
+
+// after returns t + d, or zero if t is zero.
+func after(t time.Time, d time.Duration) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.Add(d)
+}
+
+// earliest returns the first of some times that are not zero.
+func earliest(times ...time.Time) (first time.Time) {
+	for _, t := range times {
+		if first.IsZero() || !t.IsZero() && t.Before(first) {
+			first = t
+		}
+	}
+	return first
+}
