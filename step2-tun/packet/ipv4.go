@@ -57,9 +57,6 @@ func (h IPv4) Fragment() Fragment {
 	}
 }
 
-// DontFragment reports whether routers are forbidden to cut the packet.
-func (h IPv4) DontFragment() bool { return h.p[6]&0x40 != 0 }
-
 // TTL returns the number of hops that are left.
 func (h IPv4) TTL() int { return int(h.p[8]) }
 
@@ -86,7 +83,6 @@ func (k *Packet) readIPv4(h IPv4) ([]byte, error) {
 	k.Src, k.Dst = h.Src(), h.Dst()
 	k.TTL = h.TTL()
 	k.Protocol = h.Protocol()
-	k.DontFragment = h.DontFragment()
 	k.BadChecksum = !h.ChecksumOK()
 	if f := h.Fragment(); f.IsSet() {
 		k.Fragment = f

@@ -60,9 +60,8 @@ type Packet struct {
 	Fragment Fragment   // set if the packet is a piece of a larger one
 
 	// IPv4 only.
-	Options      []Option // in their order, without padding
-	DontFragment bool     // a router must not cut the packet into pieces
-	BadChecksum  bool     // the header checksum is wrong
+	Options     []Option // in their order, without padding
+	BadChecksum bool     // the header checksum is wrong
 
 	// IPv6 only.
 	Extensions []Protocol // the extension headers, in their order

@@ -47,17 +47,24 @@ type hook struct {
 
 // hooks returns the four places where a device's packets are looked at, in the
 // order in which a packet passes them.
-func hooks(device string) (source, mss, pass, nat hook) {
-	return hook{"raw", "PREROUTING", "-i " + device},
-		hook{"mangle", "FORWARD", ""},
-		hook{"filter", "FORWARD", ""},
-		hook{"nat", "POSTROUTING", ""}
+func hooks(device string) [4]hook {
+	return [4]hook{
+		{"raw", "PREROUTING", "-i " + device},
+		{"mangle", "FORWARD", ""},
+		{"filter", "FORWARD", ""},
+		{"nat", "POSTROUTING", ""},
+	}
+}
+
+// jump returns the rule of the built-in chain that leads to ours.
+func (h hook) jump(name string) []string {
+	return append(strings.Fields(h.match), "-j", name)
 }
 
 // chains says what is to be there.
 func (w *firewall) chains() []chain {
-	var source, mss, pass, nat chain
-	source.hook, mss.hook, pass.hook, nat.hook = hooks(w.device)
+	h := hooks(w.device)
+	source, mss, pass, nat := chain{hook: h[0]}, chain{hook: h[1]}, chain{hook: h[2]}, chain{hook: h[3]}
 
 	// A client uses an address of the tunnel, or it is not heard.
 	for _, s := range w.subnets {
@@ -85,9 +92,4 @@ func (w *firewall) chains() []chain {
 		}
 	}
 	return []chain{source, mss, pass, nat}
-}
-
-// jump returns the rule of the built-in chain that leads to ours.
-func (h hook) jump(name string) []string {
-	return append(strings.Fields(h.match), "-j", name)
 }

@@ -25,70 +25,127 @@ func (w *firewall) open() error {
 	if w.tool, err = iptables.New(iptables.IPFamily(protocol), iptables.Timeout(patience)); err != nil {
 		return w.explain(err)
 	}
-	for _, c := range w.chains() {
-		if _, err := w.tool.ListChains(c.table); err != nil {
+	for _, h := range hooks(w.device) {
+		if _, err := w.tool.ListChains(h.table); err != nil {
 			return w.explain(err)
 		}
 	}
 	return nil
 }
 
-// build makes the chains, after removing what a killed gateway left.
+// build makes the chains, each complete before anything jumps to it.
 func (w *firewall) build() error {
 	if err := w.sweep(); err != nil {
 		return err
 	}
+	name := w.name()
 	for _, c := range w.chains() {
-		w.say(c.table, "-N %s", w.name())
-		if err := w.tool.NewChain(c.table, w.name()); err != nil {
+		slog.Debug(fmt.Sprintf("%s -t %s -N %s", w.command(), c.table, name))
+		if err := w.tool.NewChain(c.table, name); err != nil {
 			return w.explain(err)
 		}
 		for _, rule := range c.rules {
-			w.say(c.table, "-A %s %s", w.name(), rule)
-			if err := w.tool.Append(c.table, w.name(), strings.Fields(rule)...); err != nil {
+			slog.Debug(fmt.Sprintf("%s -t %s -A %s %s", w.command(), c.table, name, rule))
+			if err := w.tool.Append(c.table, name, strings.Fields(rule)...); err != nil {
 				return w.explain(err)
 			}
 		}
-		jump := c.jump(w.name())
-		w.say(c.table, "-I %s 1 %s", c.from, strings.Join(jump, " "))
+		jump := c.jump(name)
+		slog.Debug(fmt.Sprintf("%s -t %s -I %s 1 %s", w.command(), c.table, c.from, strings.Join(jump, " ")))
 		if err := w.tool.Insert(c.table, c.from, 1, jump...); err != nil {
 			return w.explain(err)
 		}
 	}
 	if w.serves() {
-		slog.Info(fmt.Sprintf("%s: %v leaves by %s under this host's address (chains %s)",
-			w.command(), w.subnets, w.egress, w.name()))
+		slog.Info(fmt.Sprintf("%s: %v leaves by %s, under the address of %s (chains %s)",
+			w.command(), w.subnets, w.egress, w.egress, name))
 	}
 	return nil
 }
 
 // remove takes our chains out of all tables.
-func (w *firewall) remove() error { return w.removeIf(func(device string) bool { return device == w.device }) }
+func (w *firewall) remove() error {
+	return w.removeOf(func(device string) bool { return device == w.device })
+}
 
-// sweep removes our own chains and those of gateways whose device is gone.
+// sweep removes what killed gateways left: one of our device, and those whose
+// device is gone.
 func (w *firewall) sweep() error {
-	return w.removeIf(func(device string) bool {
+	return w.removeOf(func(device string) bool {
 		_, err := net.InterfaceByName(device)
 		return device == w.device || err != nil
 	})
 }
 
-// removeIf removes the chains of the devices that match, and the jumps to them.
-// It goes on after an error.
-func (w *firewall) removeIf(match func(device string) bool) error {
+// removeOf removes the chains of the devices that match. It goes on after an
+// error, to leave as little as possible.
+func (w *firewall) removeOf(match func(device string) bool) error {
 	var errs []error
-	for _, c := range w.chains() {
-		names, err := w.tool.ListChains(c.table)
+	for i, h := range hooks(w.device) {
+		names, err := w.tool.ListChains(h.table)
 		if err != nil {
 			errs = append(errs, w.explain(err))
-			continue
 		}
 		for _, name := range names {
-			device, ours := strings.CutPrefix(name, prefix)
-			if ours && match(device) {
-				errs = append(errs, w.drop(c.table, name))
+			if device, ours := strings.CutPrefix(name, prefix); ours && match(device) {
+				errs = append(errs, w.drop(hooks(device)[i], name))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// drop removes a chain, and first the jumps to it.
+func (w *firewall) drop(h hook, name string) error {
+	const most = 16 // there is one jump, unless somebody added more
+	for range most {
+		switch there, err := w.tool.Exists(h.table, h.from, h.jump(name)...); {
+		case err != nil:
+			return w.explain(err)
+		case !there:
+			slog.Debug(fmt.Sprintf("%s -t %s -X %s", w.command(), h.table, name))
+			return w.explain(w.tool.ClearAndDeleteChain(h.table, name))
+		}
+		if err := w.tool.Delete(h.table, h.from, h.jump(name)...); err != nil {
+			return w.explain(err)
+		}
+	}
+	return fmt.Errorf("%s: more than %d jumps to chain %s", w.command(), most, name)
+}
+
+// command is the name of the program.
+func (w *firewall) command() string {
+	if w.family == hostnet.V6 {
+		return "ip6tables"
+	}
+	return "iptables"
+}
+
+// explain puts an error of iptables on one line and says what to do about it.
+func (w *firewall) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	one := fmt.Errorf("%s: %s", w.command(), text)
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return app.Hint(fmt.Errorf("the program %s is not installed", w.command()),
+			"sudo apt-get install iptables%s", w.orWithout())
+	case strings.Contains(text, "must be root"):
+		return hostnet.NeedsRoot(one)
+	case strings.Contains(text, "insmod"), strings.Contains(text, "Failed to initialize nft"):
+		return app.Hint(one, "This kernel has no such table: load its module (sudo modprobe nf_tables; with iptables-legacy: iptable_nat)%s", w.orWithout())
+	case strings.Contains(text, "use 'nft' tool"):
+		return app.Hint(one, "Rules made with nft stand in the tables of %s: move them to tables of other names.", w.command())
+	}
+	return one
+}
+
+// orWithout is the other way out: IPv6 may be left out of the tunnel.
+func (w *firewall) orWithout() string {
+	if w.family == hostnet.V6 {
+		return ", or leave IPv6 out of the tunnel with -addr."
+	}
+	return "."
 }

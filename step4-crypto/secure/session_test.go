@@ -1,0 +1,232 @@
+package secure
+
+import (
+	"bytes"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+)
+
+// twoSessions returns the two sides of one pair of keys.
+func twoSessions(t testing.TB, cfg Config) (client, server *session) {
+	t.Helper()
+	ours, err := cfg.complete(true)
+	require.NoError(t, err)
+	theirs, err := cfg.complete(false)
+	require.NoError(t, err)
+	i, r := &initiator{cfg: ours}, &responder{cfg: theirs}
+	now := time.Now()
+
+	m, err := i.initiate(1, now)
+	require.NoError(t, err)
+	asked, ok := parseInitiation(m)
+	require.True(t, ok)
+	m, server, ok = r.answer(asked, 2, now)
+	require.True(t, ok)
+	answered, ok := parseResponse(m)
+	require.True(t, ok)
+	client, ok = i.finish(answered, now)
+	require.True(t, ok)
+	return client, server
+}
+
+// openCopy opens a copy of m, so that m stays as it was.
+func openCopy(s *session, m []byte) (plaintext []byte, ok bool) {
+	d, ok := parseData(bytes.Clone(m))
+	if !ok {
+		return nil, false
+	}
+	return s.open(d)
+}
+
+func TestSessionSuites(t *testing.T) {
+	for name, suite := range map[string]noise.Suite{"AES": noise.AESGCMSHA256, "ChaCha": noise.ChaChaPolyBLAKE2s} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(1)
+			cfg.Handshake.Suite = suite
+			client, server := twoSessions(t, cfg)
+			for n := range 1500 {
+				plaintext := bytes.Repeat([]byte{byte(n)}, n)
+				m, ok := client.seal([]byte("kept"), plaintext)
+				require.True(t, ok)
+				require.Equal(t, "kept", string(m[:4]))
+				require.Len(t, m[4:], n+Overhead)
+				got, ok := openCopy(server, m[4:])
+				require.True(t, ok)
+				require.Equal(t, plaintext, append([]byte{}, got...))
+
+				m, ok = server.seal(nil, plaintext)
+				require.True(t, ok)
+				got, ok = openCopy(client, m)
+				require.True(t, ok)
+				require.Equal(t, plaintext, append([]byte{}, got...))
+			}
+		})
+	}
+}
+
+// Every single-bit change of a sealed packet is refused, and every truncation
+// and extension; the packet as it was sealed still opens after all that.
+func TestEveryChangeIsRefused(t *testing.T) {
+	for _, size := range []int{0, 1, 100, 1420} {
+		cfg := config(1)
+		client, server := twoSessions(t, cfg)
+		plaintext := bytes.Repeat([]byte{0x45}, size)
+		m, ok := client.seal(nil, plaintext)
+		require.True(t, ok)
+
+		for i := range 8 * len(m) {
+			changed := bytes.Clone(m)
+			changed[i/8] ^= 1 << (i % 8)
+			_, ok := openCopy(server, changed)
+			require.False(t, ok, "size %d, bit %d", size, i)
+		}
+		for n := range len(m) {
+			_, ok := openCopy(server, m[:n])
+			require.False(t, ok, "size %d, cut to %d", size, n)
+		}
+		_, ok = openCopy(server, append(bytes.Clone(m), 0))
+		require.False(t, ok)
+
+		got, ok := openCopy(server, m)
+		require.True(t, ok)
+		require.Equal(t, plaintext, append([]byte{}, got...))
+	}
+}
+
+// A packet does not open in the direction that it came from.
+func TestReflectionIsRefused(t *testing.T) {
+	client, _ := twoSessions(t, config(1))
+	m, _ := client.seal(nil, []byte("x"))
+	_, ok := openCopy(client, m)
+	require.False(t, ok)
+}
+
+func TestReplayAndReorder(t *testing.T) {
+	cfg := config(1)
+	client, server := twoSessions(t, cfg)
+	var sealed [][]byte
+	for range windowSize + 10 {
+		m, _ := client.seal(nil, []byte("x"))
+		sealed = append(sealed, m)
+	}
+	opens := func(i int) bool {
+		_, ok := openCopy(server, sealed[i])
+		return ok
+	}
+	require.True(t, opens(5))
+	require.False(t, opens(5), "a replay")
+	require.EqualValues(t, 1, cfg.Drops.Count(link.Replayed))
+	require.True(t, opens(0), "out of order, in the window")
+
+	// A forged packet with a high counter does not move the window.
+	forged := bytes.Clone(sealed[windowSize+9])
+	forged[len(forged)-1] ^= 1
+	_, ok := openCopy(server, forged)
+	require.False(t, ok)
+	require.EqualValues(t, 1, cfg.Drops.Count(link.BadTag))
+	require.True(t, opens(1))
+
+	require.True(t, opens(windowSize+9))
+	require.True(t, opens(10), "overtaken by 8191: the last in the window")
+	require.False(t, opens(9), "overtaken by 8192")
+	require.EqualValues(t, 2, cfg.Drops.Count(link.Replayed))
+	for i := 11; i < windowSize+9; i++ {
+		require.True(t, opens(i))
+	}
+	for i := range sealed {
+		require.False(t, opens(i))
+	}
+}
+
+// At the limit a session stops, on both sides.
+func TestCounterLimit(t *testing.T) {
+	cfg := config(1)
+	cfg.limits = defaultLimits
+	cfg.limits.rejectPackets = 3
+	client, _ := twoSessions(t, cfg)
+	for range 3 {
+		_, ok := client.seal(nil, nil)
+		require.True(t, ok)
+	}
+	for range 3 {
+		m, ok := client.seal([]byte("kept"), nil)
+		require.False(t, ok)
+		require.Equal(t, "kept", string(m))
+	}
+
+	careless, server := twoSessions(t, cfg)
+	careless.limit = 10
+	for i := range 5 {
+		m, ok := careless.seal(nil, nil)
+		require.True(t, ok)
+		_, ok = openCopy(server, m)
+		require.Equal(t, i < 3, ok, "counter %d", i)
+	}
+	require.EqualValues(t, 2, cfg.Drops.Count(link.NoSession))
+}
+
+// Many goroutines seal up to the limit: each counter is used once, none is left
+// out. Many open the same packets at the same time: each opens once.
+func TestConcurrentUse(t *testing.T) {
+	const limit, workers = 5000, 8
+	cfg := config(1)
+	cfg.limits = defaultLimits
+	cfg.limits.rejectPackets = limit
+	client, server := twoSessions(t, cfg)
+
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var sealed [][]byte
+	counters := make(map[uint64]bool)
+	for range workers {
+		wg.Go(func() {
+			for {
+				m, ok := client.seal(nil, []byte("x"))
+				if !ok {
+					return
+				}
+				d, _ := parseData(m)
+				mu.Lock()
+				sealed = append(sealed, m)
+				counters[d.counter] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	require.Len(t, sealed, limit)
+	require.Len(t, counters, limit)
+
+	var opened atomic.Uint64
+	for range workers {
+		wg.Go(func() {
+			for _, m := range sealed {
+				if _, ok := openCopy(server, m); ok {
+					opened.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, limit, opened.Load())
+	require.EqualValues(t, (workers-1)*limit, cfg.Drops.Count(link.Replayed))
+}
+
+func TestSessionAllocs(t *testing.T) {
+	client, server := twoSessions(t, config(1))
+	plaintext, out := make([]byte, 1420), make([]byte, 0, 1420+Overhead)
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		m, _ := client.seal(out, plaintext)
+		d, _ := parseData(m)
+		if _, ok := server.open(d); !ok {
+			t.Fatal("does not open")
+		}
+	}))
+}
