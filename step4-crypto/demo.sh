@@ -29,7 +29,7 @@ up
 capture before cafe br0
 login
 stop before
-run cafe grep -ao "password=[a-z-]*" "$LAB/before.pcap"
+run cafe grep -aoF "password=$SECRET" "$LAB/before.pcap"
 check "without encryption eve reads the password (so her search works)" reads before $SECRET
 stop client
 stop server

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,38 +14,70 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// Settings of the kernel, as paths below /proc/sys.
+const procSys = "/proc/sys/"
+
+// Settings of the kernel, as paths below /proc/sys (ip-sysctl.rst of the
+// kernel's documentation).
 const (
 	forward4   = "net/ipv4/ip_forward"
 	forward6   = "net/ipv6/conf/all/forwarding"
 	redirects4 = "net/ipv4/conf/all/accept_redirects"
 )
 
-// acceptRA is the setting that says whether the interface listens to router
-// advertisements: 0 no, 1 yes unless the host forwards, 2 yes.
+// acceptRA says whether an interface listens to router advertisements: 0 no, 1
+// yes unless the host forwards, 2 yes.
 func acceptRA(name string) string { return "net/ipv6/conf/" + name + "/accept_ra" }
 
-// settable lists the settings that are ever written, whatever a state file
-// says. The "*" is the name of an interface, "all" or "default".
-var settable = []string{
-	forward4, forward6, redirects4,
-	"net/ipv4/conf/*/forwarding", "net/ipv6/conf/*/forwarding", "net/ipv6/conf/*/accept_ra",
-}
-
-// number is what all of them hold.
-var number = regexp.MustCompile(`^-?[0-9]{1,9}$`)
-
 // changedAlong returns the settings that the kernel overwrites when key is
-// written: those of every interface (inet_forward_change in net/ipv4/devinet.c,
-// addrconf_forward_change in net/ipv6/addrconf.c), and for IPv4 the one that
-// says whether to believe redirects.
+// written: for every interface whether it forwards, and for IPv4 also whether to
+// believe redirects (inet_forward_change in the kernel's net/ipv4/devinet.c,
+// addrconf_forward_change in net/ipv6/addrconf.c).
 func changedAlong(key string) []string {
-	var along []string
 	switch key {
 	case forward4:
-		along = append(glob("net/ipv4/conf/*/forwarding"), redirects4)
+		return append(glob("net/ipv4/conf/*/forwarding"), redirects4)
 	case forward6:
-		along = glob("net/ipv6/conf/*/forwarding")
+		return glob("net/ipv6/conf/*/forwarding")
 	}
-	return along
+	return nil
 }
+
+// glob lists the settings that match the pattern.
+func glob(pattern string) []string {
+	paths, _ := filepath.Glob(procSys + pattern)
+	for i, p := range paths {
+		paths[i] = strings.TrimPrefix(p, procSys)
+	}
+	return paths
+}
+
+// readSetting returns the value of key, or "" if the kernel has no such setting,
+// as when an interface is gone.
+func readSetting(key string) (string, error) {
+	value, err := os.ReadFile(procSys + key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(value)), err
+}
+
+// writeSetting changes the value of key.
+func writeSetting(key, value string) error {
+	err := os.WriteFile(procSys+key, []byte(value), 0)
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return app.Hint(err, "In a container, set it from outside: docker run --sysctl %s=%s", dotted(key), value)
+	case errors.Is(err, fs.ErrPermission):
+		return hostnet.NeedsRoot(err)
+	}
+	return err
+}
+
+// dotted is the name of key as sysctl(8) takes it.
+func dotted(key string) string {
+	// An interface name may contain dots, which sysctl wants as slashes.
+	return strings.NewReplacer("/", ".", ".", "/").Replace(key)
+}
+
+// typed is the command that sets key.
+func typed(key, value string) string { return fmt.Sprintf("sysctl -w %s=%s", dotted(key), value) }

@@ -27,7 +27,6 @@ func main() {
 
 func run(ctx context.Context) error {
 	var count tunnel.Counters
-	defer app.ReportStats(count.String)()
 
 	// One end is a socket...
 	conn, err := transport.Dial(*network, *server, transport.Options{Drops: &count.Drops})
@@ -44,6 +43,7 @@ func run(ctx context.Context) error {
 	}
 	defer dev.Close()
 	slog.Info("tunnel is up", "dev", dev.Name(), "server", *server, "transport", *network, "mtu", room)
+	defer app.ReportStats(count.String)()
 
 	// ...and the tunnel relays between them.
 	return tunnel.Run(ctx, dev, conn, &count)

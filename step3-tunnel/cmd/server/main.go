@@ -27,7 +27,6 @@ func main() {
 
 func run(ctx context.Context) error {
 	var count tunnel.Counters
-	defer app.ReportStats(count.String)()
 
 	// One end is a socket. The peer is whoever was heard last...
 	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops})
@@ -45,6 +44,7 @@ func run(ctx context.Context) error {
 	}
 	defer dev.Close()
 	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
+	defer app.ReportStats(count.String)()
 
 	// ...and the tunnel relays between them.
 	return tunnel.Run(ctx, dev, peer, &count)

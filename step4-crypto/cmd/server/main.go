@@ -31,7 +31,6 @@ func main() {
 
 func run(ctx context.Context) error {
 	var count tunnel.Counters
-	defer app.ReportStats(count.String)()
 
 	key, err := keyfile.Read(*keyFile)
 	if err != nil {
@@ -63,6 +62,7 @@ func run(ctx context.Context) error {
 	}
 	defer dev.Close()
 	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
+	defer app.ReportStats(count.String)()
 
 	// ...and the tunnel relays between them.
 	return tunnel.Run(ctx, dev, session, &count)

@@ -34,7 +34,6 @@ func main() {
 
 func run(ctx context.Context) error {
 	var count tunnel.Counters
-	defer app.ReportStats(count.String)()
 
 	key, err := keyfile.Read(*keyFile)
 	if err != nil {
@@ -67,6 +66,7 @@ func run(ctx context.Context) error {
 	}
 	defer dev.Close()
 	slog.Info("tunnel is up", "dev", dev.Name(), "server", *server, "transport", *network, "mtu", room)
+	defer app.ReportStats(count.String)()
 
 	// ...which becomes the way out for everything else...
 	undo, err := route.Default(route.Config{Device: dev.Name(), Addrs: *addrs, Network: *network, Server: conn.Addr()})

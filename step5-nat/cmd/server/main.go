@@ -34,7 +34,6 @@ func main() {
 
 func run(ctx context.Context) error {
 	var count tunnel.Counters
-	defer app.ReportStats(count.String)()
 
 	key, err := keyfile.Read(*keyFile)
 	if err != nil {
@@ -66,6 +65,7 @@ func run(ctx context.Context) error {
 	}
 	defer dev.Close()
 	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
+	defer app.ReportStats(count.String)()
 
 	// ...whose packets this host forwards...
 	undo, err := gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: *addrs, Egress: *egress})

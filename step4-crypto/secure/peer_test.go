@@ -1,0 +1,641 @@
+package secure
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
+)
+
+func TestConnect(t *testing.T) {
+	client, server := config(1), config(1)
+	client.Payload, server.Payload = []byte("from the client"), []byte("from the server")
+	var got []string
+	onPayload := func(p []byte) error { got = append(got, string(p)); return nil }
+	client.OnPayload, server.OnPayload = onPayload, onPayload
+	s := simulate(t, client, server)
+	require.False(t, s.write(s.client, ipPacket("too early")))
+	s.connect()
+
+	require.Equal(t, []string{"from the client", "from the server"}, got)
+	require.Equal(t, serverAddr, s.client.status().Peer)
+	require.Equal(t, aliceAddr, s.server.status().Peer)
+	require.Len(t, s.client.sent, 2, "an initiation, a keepalive")
+	require.Len(t, s.server.sent, 2, "a response, a keepalive")
+
+	require.True(t, s.write(s.client, ipPacket("to the server")))
+	require.True(t, s.write(s.server, ipPacket("to the client")))
+	s.run(time.Second)
+	require.Equal(t, [][]byte{ipPacket("to the server")}, s.server.inside)
+	require.Equal(t, [][]byte{ipPacket("to the client")}, s.client.inside)
+	require.Equal(t, "none", client.Drops.String())
+	require.Equal(t, "none", server.Drops.String())
+}
+
+// At 30 % loss, with doubling and changes of order, the two connect, and keep
+// a session for an hour of rekeys. What arrives is what was sent, once.
+func TestBadNetwork(t *testing.T) {
+	for seed := range uint64(20) {
+		s := simulate(t, config(1), config(1))
+		s.fate = badNetwork(seed, 0.3)
+		s.client.cfg.Tries = 1000
+		s.connect()
+
+		sent, handshakes := 0, s.server.status().Since
+		rekeys := 0
+		for i := range 3600 {
+			for _, n := range []*node{s.client, s.server} {
+				if s.write(n, ipPacket(fmt.Sprint(i))) {
+					sent++
+				}
+			}
+			s.run(time.Second)
+			if since := s.server.status().Since; since != handshakes {
+				rekeys, handshakes = rekeys+1, since
+			}
+		}
+		require.Equal(t, 7200, sent, "there are always keys to send with")
+		require.GreaterOrEqual(t, rekeys, 25)
+		for _, n := range []*node{s.client, s.server} {
+			once := make(map[string]bool)
+			for _, p := range n.inside {
+				require.False(t, once[string(p)], "a packet came out twice")
+				once[string(p)] = true
+				require.Equal(t, byte(0x45), p[0])
+			}
+			require.InDelta(t, 3600*0.7, len(once), 200)
+		}
+		require.Zero(t, s.client.cfg.Drops.Count(link.BadTag))
+		require.Zero(t, s.server.cfg.Drops.Count(link.BadTag))
+	}
+}
+
+// Rekeys lose no packet on a network that loses none: whatever the latency, and
+// even if handshakes get lost and overtake each other. No counter is used twice.
+func TestRekeyLosesNothing(t *testing.T) {
+	isData := func(m []byte) bool { return messageType(m) == typeData }
+	for name, c := range map[string]struct {
+		latency      time.Duration
+		rekeyPackets uint64
+		fate         func(r *rand.Rand, m []byte) []time.Duration
+	}{
+		"by time":       {10 * time.Millisecond, rekeyAfterPackets, nil},
+		"by count":      {10 * time.Millisecond, 500, nil},
+		"long way":      {700 * time.Millisecond, 5000, nil},
+		"no way at all": {0, 500, nil},
+		"bad handshakes": {10 * time.Millisecond, 500, func(r *rand.Rand, m []byte) []time.Duration {
+			if isData(m) {
+				return []time.Duration{10 * time.Millisecond}
+			}
+			if r.Float64() < 0.5 {
+				return nil
+			}
+			return []time.Duration{time.Duration(r.Int64N(int64(2 * time.Second)))}
+		}},
+		"order": {10 * time.Millisecond, 500, func(r *rand.Rand, m []byte) []time.Duration {
+			return []time.Duration{time.Duration(r.Int64N(int64(100 * time.Millisecond)))}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(1)
+			cfg.limits = defaultLimits
+			cfg.limits.rekeyPackets = c.rekeyPackets
+			s := simulate(t, cfg, cfg)
+			s.latency = c.latency
+			s.client.cfg.Tries = 1000
+			s.connect()
+			if c.fate != nil {
+				r := rand.New(rand.NewPCG(1, 0))
+				s.fate = func(_ *node, m []byte) []time.Duration { return c.fate(r, m) }
+			}
+			const packets = 60000 // 10 minutes
+			for i := range packets {
+				require.True(t, s.write(s.client, ipPacket(fmt.Sprint(i))))
+				require.True(t, s.write(s.server, ipPacket(fmt.Sprint(i))))
+				s.run(10 * time.Millisecond)
+			}
+			s.run(2 * time.Second)
+
+			rekeys := count(s.server.sent, typeResponse)
+			require.GreaterOrEqual(t, rekeys, 4)
+			t.Logf("%d handshakes were answered", rekeys)
+			for _, n := range []*node{s.client, s.server} {
+				require.Len(t, n.inside, packets)
+				used := make(map[string]bool) // index and counter
+				for _, m := range n.sent {
+					if isData(m) {
+						require.False(t, used[string(m[4:dataHeader])], "a counter was used twice")
+						used[string(m[4:dataHeader])] = true
+					}
+				}
+			}
+			require.Zero(t, cfg.Drops.Count(link.BadTag)+cfg.Drops.Count(link.Replayed)+cfg.Drops.Count(link.NoSession))
+		})
+	}
+}
+
+// The client asks for new keys after 120 s, though nothing is sent.
+func TestRekeyByTime(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	first := *s.client.keys.Load()
+	s.run(rekeyAfterTime - time.Second)
+	require.Equal(t, 1, count(s.client.sent, typeInitiation))
+	s.run(2 * time.Second)
+	require.Equal(t, 2, count(s.client.sent, typeInitiation))
+	second := *s.client.keys.Load()
+	require.NotSame(t, first.current, second.current)
+	require.Same(t, first.current, second.previous)
+
+	s.run(keepPrevious)
+	require.Nil(t, s.client.keys.Load().previous, "old keys are dropped")
+	require.Nil(t, s.server.keys.Load().previous, "old keys are dropped")
+	require.Same(t, second.current, s.client.keys.Load().current)
+}
+
+// Without new keys the old ones end after 180 s, on both sides, to the second.
+func TestExpiry(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	s.fate = func(*node, []byte) []time.Duration { return nil } // the network is gone
+	m, _ := s.client.keys.Load().current.seal(nil, ipPacket("late"))
+	s.run(rejectAfterTime - time.Second)
+	require.True(t, s.write(s.client, ipPacket("x")))
+	require.True(t, s.write(s.server, ipPacket("x")))
+
+	// Even if no timer fires, the keys are not used.
+	clientWake, serverWake := s.client.wakeAt, s.server.wakeAt
+	s.client.wakeAt, s.server.wakeAt = time.Time{}, time.Time{}
+	s.run(time.Second)
+	require.False(t, s.write(s.client, ipPacket("x")))
+	require.False(t, s.write(s.server, ipPacket("x")))
+	s.deliver(s.server, m, aliceAddr)
+	require.Empty(t, s.server.inside)
+	require.EqualValues(t, 1, s.server.cfg.Drops.Count(link.UnknownIndex))
+
+	// And when the timer fires, they are gone.
+	s.client.wakeAt, s.server.wakeAt = clientWake, serverWake
+	s.run(time.Second)
+	require.Equal(t, keyring{}, *s.client.keys.Load())
+	require.Equal(t, keyring{}, *s.server.keys.Load())
+	require.Equal(t, Status{}, s.client.status())
+
+	// The client still tries, and comes back.
+	s.fate = nil
+	s.run(maxRetry * 2)
+	require.NotEqual(t, Status{}, s.client.status())
+	require.NotEqual(t, Status{}, s.server.status())
+}
+
+// A client that wakes up late, after all its keys have expired, starts anew.
+func TestWakeAfterSleep(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	s.now = s.now.Add(time.Hour)
+	s.connect()
+	require.Equal(t, 2, count(s.client.sent, typeInitiation))
+}
+
+// The server does not use new keys, or move the peer's address, before a packet
+// has arrived under them.
+func TestKeyConfirmation(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	old := s.server.keys.Load().current
+
+	// A new handshake from elsewhere, whose last message does not arrive.
+	s.client.addr = bobAddr
+	s.fate = func(from *node, m []byte) []time.Duration {
+		if from == s.client && messageType(m) == typeData {
+			return nil
+		}
+		return []time.Duration{s.latency}
+	}
+	s.run(rekeyAfterTime)
+	keys := s.server.keys.Load()
+	require.NotNil(t, keys.next)
+	require.Same(t, old, keys.current)
+	require.Equal(t, aliceAddr, s.server.status().Peer)
+	require.Same(t, s.client.keys.Load().current.remote == old.local, true)
+}
+
+// The server's address of the peer follows the newest good packet, and nothing
+// else: no forged one, no replay, no packet that was overtaken.
+func TestRoaming(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	seal := func() []byte {
+		m, ok := s.client.keys.Load().current.seal(nil, ipPacket("x"))
+		require.True(t, ok)
+		return m
+	}
+	peer := func() any { return s.server.status().Peer }
+	first, second, third := seal(), seal(), seal()
+
+	forged := bytes.Clone(third)
+	forged[dataHeader] ^= 1
+	s.deliver(s.server, forged, bobAddr)
+	require.Equal(t, aliceAddr, peer(), "forged")
+
+	s.deliver(s.server, second, bobAddr)
+	require.Equal(t, bobAddr, peer(), "good and new")
+	s.deliver(s.server, first, aliceAddr)
+	require.Equal(t, bobAddr, peer(), "good, but overtaken")
+	s.deliver(s.server, second, aliceAddr)
+	require.Equal(t, bobAddr, peer(), "a replay")
+	s.deliver(s.server, third, aliceAddr)
+	require.Equal(t, aliceAddr, peer(), "good and new")
+
+	// Packets under the previous keys say nothing about now.
+	old := s.client.keys.Load().current
+	s.run(rekeyAfterTime + time.Second)
+	require.NotSame(t, old, s.client.keys.Load().current)
+	m, _ := old.seal(nil, ipPacket("y"))
+	s.server.inside = nil
+	s.deliver(s.server, m, bobAddr)
+	require.Len(t, s.server.inside, 1)
+	require.Equal(t, aliceAddr, peer(), "under the previous keys")
+}
+
+// Nobody gets an answer without the key, and nothing changes.
+func TestNoAnswer(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	before := *s.server.keys.Load()
+	answered := len(s.server.sent)
+	initiation := s.client.sent[0]
+
+	// Another key.
+	other := s.node(config(2), true, bobAddr)
+	m, _, err := other.tick(s.now)
+	require.NoError(t, err)
+	s.deliver(s.server, m, bobAddr)
+	require.EqualValues(t, 1, s.server.cfg.Drops.Count(link.BadTag))
+
+	// A replay.
+	s.deliver(s.server, initiation, bobAddr)
+	require.EqualValues(t, 1, s.server.cfg.Drops.Count(link.Replayed))
+
+	// Every bit of an initiation changed. The index that it names is free to choose.
+	fresh := s.node(config(1), true, bobAddr)
+	m, _, err = fresh.tick(s.now)
+	require.NoError(t, err)
+	for i := range 8 * len(m) {
+		if 4 <= i/8 && i/8 < initiationHeader {
+			continue
+		}
+		changed := bytes.Clone(m)
+		changed[i/8] ^= 1 << (i % 8)
+		s.deliver(s.server, changed, bobAddr)
+	}
+	// Garbage.
+	for n := range 2000 {
+		garbage := make([]byte, n)
+		for i := range garbage {
+			garbage[i] = byte(rand.Uint32())
+		}
+		if n >= 4 {
+			copy(garbage, []byte{byte(n % 5), 0, 0, 0})
+		}
+		s.deliver(s.server, garbage, bobAddr)
+	}
+	require.Len(t, s.server.sent, answered, "nothing was answered")
+	require.Equal(t, before, *s.server.keys.Load())
+	require.Equal(t, aliceAddr, s.server.status().Peer)
+
+	s.deliver(s.server, m, bobAddr)
+	require.Len(t, s.server.sent, answered+1, "the detector: a good one is answered")
+}
+
+// The server remembers the last 1,024 initiations. An older one is answered, but
+// that leads nowhere.
+func TestReplayedInitiations(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	initiations := [][]byte{s.client.sent[0]}
+	for range rememberedInitiations - 1 {
+		m, _, err := s.node(config(1), true, bobAddr).tick(s.now)
+		require.NoError(t, err)
+		initiations = append(initiations, m)
+		s.deliver(s.server, m, bobAddr)
+		s.now = s.now.Add(time.Second / answersPerSecond)
+	}
+	answered := len(s.server.sent)
+	for _, m := range initiations {
+		s.deliver(s.server, m, bobAddr)
+	}
+	require.Len(t, s.server.sent, answered)
+	require.EqualValues(t, rememberedInitiations, s.server.cfg.Drops.Count(link.Replayed))
+	require.Len(t, s.server.responder.seen.keys, rememberedInitiations)
+
+	m, _, err := s.node(config(1), true, bobAddr).tick(s.now)
+	require.NoError(t, err)
+	s.deliver(s.server, m, bobAddr)
+	require.Len(t, s.server.responder.seen.keys, rememberedInitiations, "memory is bounded")
+	s.deliver(s.server, initiations[0], bobAddr)
+	require.Len(t, s.server.sent, answered+2, "the oldest is forgotten")
+	require.Equal(t, aliceAddr, s.server.status().Peer)
+	require.True(t, s.write(s.client, ipPacket("x")))
+	s.run(time.Second)
+	require.Len(t, s.server.inside, 1, "the session goes on")
+}
+
+// Good initiations are answered at a bounded rate.
+func TestAnswersAreLimited(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	flood := func() {
+		for range 3 * answersPerSecond {
+			m, _, err := s.node(config(1), true, bobAddr).tick(s.now)
+			require.NoError(t, err)
+			s.deliver(s.server, m, bobAddr)
+		}
+	}
+	flood()
+	require.Len(t, s.server.sent, answersPerSecond)
+	s.now = s.now.Add(time.Second)
+	flood()
+	require.Len(t, s.server.sent, 2*answersPerSecond)
+	require.EqualValues(t, 4*answersPerSecond, s.server.cfg.Drops.Count(link.Replayed))
+}
+
+// A response that is forged, late, doubled or for somebody else does not disturb
+// the handshake.
+func TestStrangeResponses(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.fate = func(*node, []byte) []time.Duration { return nil }
+	s.run(time.Millisecond) // the first initiation is lost
+	early := s.client.sent[0]
+	s.deliver(s.server, early, aliceAddr)
+	lateResponse := s.server.sent[0]
+	s.run(firstRetry) // the second, too
+	require.Len(t, s.client.sent, 2)
+	s.deliver(s.server, s.client.sent[1], aliceAddr)
+	response := s.server.sent[1]
+
+	s.deliver(s.client, lateResponse, serverAddr)
+	require.EqualValues(t, 1, s.client.cfg.Drops.Count(link.UnknownIndex))
+	for i := range 8 * len(response) {
+		if 4 <= i/8 && i/8 < 8 {
+			continue // the index that the server chose is not authenticated here, but by the next message
+		}
+		changed := bytes.Clone(response)
+		changed[i/8] ^= 1 << (i % 8)
+		s.deliver(s.client, changed, serverAddr)
+		require.Nil(t, s.client.keys.Load().next)
+	}
+	s.deliver(s.client, response, serverAddr)
+	require.NotNil(t, s.client.keys.Load().next, "the right one still counts")
+	before := *s.client.keys.Load()
+	s.deliver(s.client, response, serverAddr)
+	require.Equal(t, before, *s.client.keys.Load())
+	s.fate = nil
+	s.connect()
+}
+
+// A message of the wrong direction is none.
+func TestWrongRole(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	s.deliver(s.client, s.client.sent[0], serverAddr)
+	s.deliver(s.server, s.server.sent[0], aliceAddr)
+	require.EqualValues(t, 1, s.client.cfg.Drops.Count(link.BadMessage))
+	require.EqualValues(t, 1, s.server.cfg.Drops.Count(link.BadMessage))
+}
+
+// The back-off: six initiations, then the end.
+func TestTries(t *testing.T) {
+	s := simulate(t, config(1), config(2))
+	start := s.now
+	var at []time.Duration
+	s.fate = func(*node, []byte) []time.Duration {
+		at = append(at, s.now.Sub(start))
+		return []time.Duration{s.latency}
+	}
+	s.runUntil(time.Minute, func() bool { return s.client.failed != nil })
+	sec := func(f float64) time.Duration { return time.Duration(f * float64(time.Second)) }
+	require.Equal(t, []time.Duration{0, sec(0.5), sec(1.5), sec(3.5), sec(7.5), sec(12.5)}, at)
+	require.Equal(t, 17500*time.Millisecond, s.now.Sub(start))
+	require.ErrorContains(t, s.client.failed, "after 6 tries")
+	require.EqualValues(t, 6, s.server.cfg.Drops.Count(link.BadTag))
+	require.Empty(t, s.server.sent)
+
+	seen := make(map[string]bool)
+	for _, m := range s.client.sent {
+		ephemeral := string(m[initiationHeader:][:32])
+		require.False(t, seen[ephemeral], "each initiation has a fresh key")
+		seen[ephemeral] = true
+	}
+}
+
+// The waits vary by 20 % up and down.
+func TestJitter(t *testing.T) {
+	i := initiator{cfg: &Config{limits: defaultLimits}, tries: 1}
+	shortest, longest := time.Hour, time.Duration(0)
+	for range 10000 {
+		d := i.backOff()
+		shortest, longest = min(shortest, d), max(longest, d)
+	}
+	require.InDelta(t, 0.8, shortest.Seconds(), 0.01)
+	require.InDelta(t, 1.2, longest.Seconds(), 0.01)
+}
+
+// A server that restarts is found again: within seconds of the first packet.
+func TestServerRestart(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	s.run(10 * time.Second)
+	s.restart(s.server)
+	s.server.inside = nil
+	start := s.now
+	require.True(t, s.write(s.client, ipPacket("lost")))
+	s.connect()
+	require.LessOrEqual(t, s.now.Sub(start), silenceLimit+time.Second)
+	require.Positive(t, s.server.cfg.Drops.Count(link.UnknownIndex))
+	require.True(t, s.write(s.client, ipPacket("found")))
+	s.run(time.Second)
+	require.Equal(t, [][]byte{ipPacket("found")}, s.server.inside)
+}
+
+// A client that restarts takes its own place.
+func TestClientRestart(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	s.restart(s.client)
+	s.connect()
+	s.run(time.Second)
+	require.True(t, s.write(s.server, ipPacket("x")))
+	s.run(time.Second)
+	require.Equal(t, [][]byte{ipPacket("x")}, s.client.inside)
+}
+
+func TestClose(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	shut := func(n *node) []byte {
+		m, ok := n.keys.Load().current.seal(nil, closeMessage)
+		require.True(t, ok)
+		return m
+	}
+	// The server says it: the client starts over.
+	m := shut(s.server)
+	s.deliver(s.client, m, serverAddr)
+	require.Equal(t, Status{}, s.client.status())
+	require.False(t, s.write(s.client, ipPacket("x")))
+	s.run(firstRetry + time.Second)
+	require.NotEqual(t, Status{}, s.client.status())
+
+	// A replay of it does nothing.
+	s.deliver(s.client, m, serverAddr)
+	require.NotEqual(t, Status{}, s.client.status())
+
+	// The client says it: the server forgets.
+	s.deliver(s.server, shut(s.client), aliceAddr)
+	require.Equal(t, Status{}, s.server.status())
+	require.False(t, s.write(s.server, ipPacket("x")))
+}
+
+// A close that was overtaken by new keys ends nothing.
+func TestLateClose(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	m, _ := s.client.keys.Load().current.seal(nil, closeMessage)
+	s.restart(s.client)
+	s.run(time.Second)
+	require.NotNil(t, s.server.keys.Load().previous)
+	s.deliver(s.server, m, aliceAddr)
+	require.NotEqual(t, Status{}, s.server.status())
+}
+
+// Who has received packets and sends none answers with one keepalive in 3 s.
+func TestKeepalives(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	s.client.sent, s.server.sent = nil, nil
+	for range 10 { // 20 s, one way
+		require.True(t, s.write(s.client, ipPacket("x")))
+		s.run(2 * time.Second)
+	}
+	require.Len(t, s.client.sent, 10)
+	require.InDelta(t, 5, len(s.server.sent), 1, "one for all packets of 3 s")
+	for _, m := range s.server.sent {
+		require.Len(t, m, Overhead)
+	}
+	require.Empty(t, s.client.inside)
+
+	// Keepalives are not answered, so both fall silent.
+	s.run(replyWithin)
+	s.client.sent, s.server.sent = nil, nil
+	s.run(20 * time.Second)
+	require.Empty(t, s.client.sent)
+	require.Empty(t, s.server.sent)
+
+	// Except that the client sends one every 25 s.
+	s.run(DefaultKeepalive)
+	require.Len(t, s.client.sent, 1)
+	require.Len(t, s.client.sent[0], Overhead)
+	require.Empty(t, s.server.sent)
+}
+
+func TestKeepaliveOff(t *testing.T) {
+	cfg := config(1)
+	cfg.Keepalive = -1
+	s := simulate(t, cfg, config(1))
+	s.connect()
+	s.run(time.Second)
+	s.client.sent = nil
+	s.run(100 * time.Second)
+	require.Empty(t, s.client.sent)
+}
+
+// Each side can refuse what the other says in the handshake.
+func TestRefusedPayload(t *testing.T) {
+	refuse := func([]byte) error { return errors.New("not you") }
+	cfg := config(1)
+	cfg.OnPayload = refuse
+
+	s := simulate(t, config(1), cfg)
+	s.runUntil(time.Minute, func() bool { return s.client.failed != nil })
+	require.Empty(t, s.server.sent, "no answer")
+	require.EqualValues(t, 6, cfg.Drops.Count(link.BadMessage))
+
+	s = simulate(t, cfg, config(1))
+	s.runUntil(time.Minute, func() bool { return s.client.failed != nil })
+	require.ErrorContains(t, s.client.failed, "not you")
+	require.Equal(t, Status{}, s.server.status())
+}
+
+// What is authentic but neither a packet nor a message of ours is dropped.
+func TestStrangeContent(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	for _, inside := range []string{"\x00", "\x00\x02", "hello", "\xff"} {
+		m, _ := s.client.keys.Load().current.seal(nil, []byte(inside))
+		s.deliver(s.server, m, aliceAddr)
+	}
+	require.Empty(t, s.server.inside)
+	require.EqualValues(t, 4, s.server.cfg.Drops.Count(link.Malformed))
+	require.NotEqual(t, Status{}, s.server.status())
+}
+
+// Timers rest: with traffic in both directions the peer is woken once in some
+// seconds, and with none no more often.
+func TestWakeUpsAreRare(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	wakes := 0
+	wake := s.client.wake
+	s.client.wake = func(at time.Time) { wakes++; wake(at) }
+	for range 10000 { // 100 s
+		s.write(s.client, ipPacket("x"))
+		s.write(s.server, ipPacket("x"))
+		s.run(10 * time.Millisecond)
+	}
+	require.Less(t, wakes, 100)
+}
+
+// Any bytes, into both roles, at any time: no panic, no answer, and the session
+// stays as it is.
+func FuzzPeer(f *testing.F) {
+	f.Add([]byte{1, 0, 0, 0}, uint8(0))
+	f.Add(append(newInitiation(1), make([]byte, minNoise)...), uint8(1))
+	f.Add(append(newResponse(1, 2), make([]byte, minNoise)...), uint8(2))
+	f.Add(append(appendDataHeader(nil, 1, 2), make([]byte, 16)...), uint8(3))
+	f.Fuzz(func(t *testing.T, m []byte, how uint8) {
+		s := simulate(t, config(1), config(1))
+		s.connect()
+		n, from := s.server, aliceAddr
+		if how&1 != 0 {
+			n, from = s.client, serverAddr
+		}
+		if how&2 != 0 { // a handshake is going on
+			s.fate = func(*node, []byte) []time.Duration { return nil }
+			s.run(rekeyAfterTime)
+			require.True(t, s.client.initiator.active)
+		}
+		if how&4 != 0 && len(m) >= 12 { // let it name what exists
+			index := n.keys.Load().current.local
+			if messageType(m) == typeResponse {
+				copy(m[8:], newInitiation(s.client.initiator.local)[4:])
+			} else {
+				copy(m[4:], newInitiation(index)[4:])
+			}
+		}
+		before, status, sent := *n.keys.Load(), n.status(), len(n.sent)
+		s.deliver(n, m, from)
+		require.Equal(t, before, *n.keys.Load())
+		require.Equal(t, status, n.status())
+		require.Len(t, n.sent, sent)
+		require.Empty(t, n.inside)
+		require.Equal(t, window{}.next+0, uint64(0))
+		s.fate = nil
+		require.True(t, s.write(s.client, ipPacket("x")))
+		s.run(time.Second)
+		require.Len(t, s.server.inside, 1)
+	})
+}

@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step5-nat/hostnet"
+)
+
+// startForwarding turns forwarding on for the families that are served.
+func startForwarding(device string, firewalls []*firewall) (err error) {
+	s, err := openState()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.join(device); err != nil {
+		return err
+	}
+	for _, w := range firewalls {
+		if !w.serves() {
+			continue
+		}
+		if w.family == hostnet.V4 {
+			err = s.set(forward4, "1")
+		} else {
+			err = forwardIPv6(s, w.egress)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forwardIPv6 is more than one setting. A router does not take its routes from
+// router advertisements (RFC 4861, section 6.2.8), so a kernel that starts to forward
+// forgets what it learned from them, and with it maybe the way out. accept_ra=2
+// keeps it listening, and is set first.
+func forwardIPv6(s *state, egress string) error {
+	if now, err := readSetting(forward6); err != nil || now == "1" {
+		return err // it forwards already, and listens as its owner wants
+	}
+	listening, err := learners()
+	if err != nil {
+		return err
+	}
+	for _, name := range append(listening, egress) {
+		now, err := readSetting(acceptRA(name))
+		if err != nil {
+			return err
+		}
+		if now == "1" {
+			if err := s.set(acceptRA(name), "2"); err != nil {
+				return err
+			}
+		}
+	}
+	return s.set(forward6, "1")
+}
+
+// learners returns the interfaces that have a route from an advertisement.
+func learners() ([]string, error) {
+	routes, err := hostnet.Routes(hostnet.V6, unix.RT_TABLE_MAIN)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, r := range routes {
+		if r.Protocol == unix.RTPROT_RA {
+			if itf, err := net.InterfaceByIndex(r.LinkIndex); err == nil {
+				names = append(names, itf.Name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// stopForwarding puts the settings back, unless another gateway needs them.
+func stopForwarding(device string) (err error) {
+	s, err := openState()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return s.leave(device)
+}
+
