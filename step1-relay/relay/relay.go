@@ -95,9 +95,11 @@ func (r *Relay) partner(ctx context.Context, a *net.TCPConn, arrivals <-chan *ne
 	select {
 	case b = <-arrivals:
 		a.SetReadDeadline(time.Unix(0, 0)) // long over: this ends watch
-		<-left
+		err = <-left
 		a.SetReadDeadline(time.Time{})
-		return b, check(a, leftWhileWaiting) // watch may have ended too early to see it
+		if false { err = check(a, leftWhileWaiting) // a may have left after watch looked last
+		}
+		return b, err
 	case err = <-left:
 		return nil, err
 	case <-ctx.Done():

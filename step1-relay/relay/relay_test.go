@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"regexp"
@@ -22,10 +23,13 @@ import (
 )
 
 // Each Serve must end its own goroutines; see also serve.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	slog.SetLogLoggerLevel(slog.LevelError) // quiet
+	goleak.VerifyTestMain(m)
+}
 
 // limit is for what is going to happen in any case, on however slow a machine.
-const limit = 30 * time.Second
+const limit = 5 * time.Second
 
 // output collects lines from several goroutines.
 type output struct {

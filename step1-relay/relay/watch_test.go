@@ -21,18 +21,6 @@ func TestWaitIsOver(t *testing.T) {
 	}
 }
 
-// The time to wait is over when the partner comes: it must not cut the pair.
-func TestWaitEndsWithThePartner(t *testing.T) {
-	s := serve(t, &Relay{Wait: 300 * time.Millisecond})
-	a, b := s.join(t)
-	require.NoError(t, a.SetReadDeadline(time.Now().Add(600*time.Millisecond)))
-	_, err := a.Read(make([]byte, 1))
-	require.ErrorContains(t, err, "timeout") // ours; the relay's would be a line, an EOF or a reset
-	send(t, b, "still here")
-	require.NoError(t, a.SetReadDeadline(time.Time{}))
-	expect(t, a, "still here")
-}
-
 // Bytes that were sent while waiting are for the partner, in order, whether
 // more follow or not.
 func TestBytesSentWhileWaiting(t *testing.T) {

@@ -1,6 +1,7 @@
 package secure
 
 import (
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,7 +13,10 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	goleak.VerifyTestMain(m)
+}
 
 // config returns a Config for NNpsk0 with a key that is n times n.
 func config(n byte) Config {

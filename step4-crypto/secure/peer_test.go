@@ -60,7 +60,8 @@ func TestBadNetwork(t *testing.T) {
 				rekeys, handshakes = rekeys+1, since
 			}
 		}
-		require.Equal(t, 7200, sent, "there are always keys to send with")
+		// A rekey has 60 s. All its tries fail once in some hundred times.
+		require.InDelta(t, 7200, sent, 72, "there are hardly ever no keys to send with")
 		require.GreaterOrEqual(t, rekeys, 25)
 		for _, n := range []*node{s.client, s.server} {
 			once := make(map[string]bool)
@@ -198,6 +199,7 @@ func TestWakeAfterSleep(t *testing.T) {
 	s := simulate(t, config(1), config(1))
 	s.connect()
 	s.now = s.now.Add(time.Hour)
+	s.run(time.Second)
 	s.connect()
 	require.Equal(t, 2, count(s.client.sent, typeInitiation))
 }
@@ -222,7 +224,7 @@ func TestKeyConfirmation(t *testing.T) {
 	require.NotNil(t, keys.next)
 	require.Same(t, old, keys.current)
 	require.Equal(t, aliceAddr, s.server.status().Peer)
-	require.Same(t, s.client.keys.Load().current.remote == old.local, true)
+	require.Equal(t, old.local, s.client.keys.Load().current.remote, "nor does the client")
 }
 
 // The server's address of the peer follows the newest good packet, and nothing
@@ -456,6 +458,7 @@ func TestServerRestart(t *testing.T) {
 	require.True(t, s.write(s.client, ipPacket("lost")))
 	s.connect()
 	require.LessOrEqual(t, s.now.Sub(start), silenceLimit+time.Second)
+	s.run(time.Second)
 	require.Positive(t, s.server.cfg.Drops.Count(link.UnknownIndex))
 	require.True(t, s.write(s.client, ipPacket("found")))
 	s.run(time.Second)
@@ -531,7 +534,7 @@ func TestKeepalives(t *testing.T) {
 	// Keepalives are not answered, so both fall silent.
 	s.run(replyWithin)
 	s.client.sent, s.server.sent = nil, nil
-	s.run(20 * time.Second)
+	s.run(15 * time.Second)
 	require.Empty(t, s.client.sent)
 	require.Empty(t, s.server.sent)
 
@@ -574,7 +577,7 @@ func TestRefusedPayload(t *testing.T) {
 func TestStrangeContent(t *testing.T) {
 	s := simulate(t, config(1), config(1))
 	s.connect()
-	for _, inside := range []string{"\x00", "\x00\x02", "hello", "\xff"} {
+	for _, inside := range []string{"\x00", "\x00\x02", "\x10hello", "\xff"} {
 		m, _ := s.client.keys.Load().current.seal(nil, []byte(inside))
 		s.deliver(s.server, m, aliceAddr)
 	}
@@ -632,7 +635,6 @@ func FuzzPeer(f *testing.F) {
 		require.Equal(t, status, n.status())
 		require.Len(t, n.sent, sent)
 		require.Empty(t, n.inside)
-		require.Equal(t, window{}.next+0, uint64(0))
 		s.fate = nil
 		require.True(t, s.write(s.client, ipPacket("x")))
 		s.run(time.Second)

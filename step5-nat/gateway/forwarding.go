@@ -9,7 +9,8 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// startForwarding turns forwarding on for the families that are served.
+// startForwarding turns forwarding on for the families that are served. If it
+// fails, the settings are as they were.
 func startForwarding(device string, firewalls []*firewall) (err error) {
 	s, err := openState()
 	if err != nil {
@@ -29,25 +30,35 @@ func startForwarding(device string, firewalls []*firewall) (err error) {
 			err = forwardIPv6(s, w.egress)
 		}
 		if err != nil {
-			return err
+			return errors.Join(err, s.leave(device))
 		}
 	}
 	return nil
 }
 
+// stopForwarding puts the settings back, unless another gateway needs them.
+func stopForwarding(device string) (err error) {
+	s, err := openState()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return s.leave(device)
+}
+
 // forwardIPv6 is more than one setting. A router does not take its routes from
-// router advertisements (RFC 4861, section 6.2.8), so a kernel that starts to forward
-// forgets what it learned from them, and with it maybe the way out. accept_ra=2
-// keeps it listening, and is set first.
+// router advertisements (RFC 4861, section 6.2.8), so a kernel that starts to
+// forward forgets what it has learned from them, maybe the way out.
+// accept_ra=2 keeps it listening, and is set first.
 func forwardIPv6(s *state, egress string) error {
 	if now, err := readSetting(forward6); err != nil || now == "1" {
 		return err // it forwards already, and listens as its owner wants
 	}
-	listening, err := learners()
+	names, err := learners()
 	if err != nil {
 		return err
 	}
-	for _, name := range append(listening, egress) {
+	for _, name := range append(names, egress) {
 		now, err := readSetting(acceptRA(name))
 		if err != nil {
 			return err
@@ -69,22 +80,12 @@ func learners() ([]string, error) {
 	}
 	var names []string
 	for _, r := range routes {
-		if r.Protocol == unix.RTPROT_RA {
-			if itf, err := net.InterfaceByIndex(r.LinkIndex); err == nil {
-				names = append(names, itf.Name)
-			}
+		if r.Protocol != unix.RTPROT_RA {
+			continue
+		}
+		if itf, err := net.InterfaceByIndex(r.LinkIndex); err == nil {
+			names = append(names, itf.Name)
 		}
 	}
 	return names, nil
 }
-
-// stopForwarding puts the settings back, unless another gateway needs them.
-func stopForwarding(device string) (err error) {
-	s, err := openState()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	return s.leave(device)
-}
-

@@ -28,7 +28,6 @@ package gateway
 
 import (
 	"errors"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
@@ -74,10 +73,10 @@ func Enable(c Config) (undo func() error, err error) {
 			return nil, errors.Join(err, undo())
 		}
 	}
-	steps = append(steps, func() error { return stopForwarding(c.Device) })
 	if err := startForwarding(c.Device, firewalls); err != nil {
 		return nil, errors.Join(err, undo())
 	}
+	steps = append(steps, func() error { return stopForwarding(c.Device) })
 	return undo, nil
 }
 
@@ -87,9 +86,5 @@ func takeBack(steps []func() error) error {
 	for _, step := range slices.Backward(steps) {
 		errs = append(errs, step())
 	}
-	err := errors.Join(errs...)
-	if err == nil {
-		slog.Info("gateway: the host is as it was")
-	}
-	return err
+	return errors.Join(errs...)
 }

@@ -57,6 +57,7 @@ func addRoute(f hostnet.Family, device string) change {
 			return act(&netlink.Route{
 				Family:    int(f),
 				LinkIndex: link.Attrs().Index,
+				Dst:       everything(f),
 				Scope:     scope(f),
 				Table:     Table,
 				Protocol:  madeBy,
@@ -133,6 +134,14 @@ func ip(f hostnet.Family) string {
 		return "ip -6"
 	}
 	return "ip -4"
+}
+
+// everything is the destination of a default route.
+func everything(f hostnet.Family) *net.IPNet {
+	if f == hostnet.V4 {
+		return &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	}
+	return &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
 }
 
 // scope is that of a route without a gateway. IPv6 routes have no scope.

@@ -65,14 +65,14 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer dev.Close()
-	slog.Info("tunnel is up", "dev", dev.Name(), "server", *server, "transport", *network, "mtu", room)
-	defer app.ReportStats(count.String)()
 
 	// ...which becomes the way out for everything else...
 	undo, err := route.Default(route.Config{Device: dev.Name(), Addrs: *addrs, Network: *network, Server: conn.Addr()})
 	if err != nil {
 		return err
 	}
+	slog.Info("tunnel is up", "dev", dev.Name(), "server", *server, "transport", *network, "mtu", room)
+	defer app.ReportStats(count.String)()
 
 	// ...and the tunnel relays between them.
 	err = tunnel.Run(ctx, dev, session, &count)

@@ -64,14 +64,14 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer dev.Close()
-	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
-	defer app.ReportStats(count.String)()
 
 	// ...whose packets this host forwards...
 	undo, err := gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: *addrs, Egress: *egress})
 	if err != nil {
 		return err
 	}
+	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
+	defer app.ReportStats(count.String)()
 
 	// ...and the tunnel relays between them.
 	err = tunnel.Run(ctx, dev, session, &count)

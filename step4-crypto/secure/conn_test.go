@@ -1,0 +1,608 @@
+package secure
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
+	"stepvpn/shared/link/linktest"
+)
+
+var _ link.Link = (*Conn)(nil)
+
+// A reader collects what comes out of a Conn, until that is closed.
+type reader struct {
+	done chan struct{}
+
+	mu      sync.Mutex // guards the rest
+	packets [][]byte
+	err     error
+}
+
+func readAll(c *Conn) *reader {
+	r := &reader{done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		b := link.NewBurst()
+		for {
+			err := c.ReadBurst(b)
+			r.mu.Lock()
+			r.err = err
+			for i := range b.Len() {
+				if err == nil {
+					r.packets = append(r.packets, bytes.Clone(b.At(i)))
+				}
+			}
+			r.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return r
+}
+
+func (r *reader) got() [][]byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.packets
+}
+
+func write(t testing.TB, c *Conn, packets ...[]byte) {
+	t.Helper()
+	b := link.NewBurst()
+	for _, p := range packets {
+		copy(b.Alloc(len(p)), p)
+	}
+	require.NoError(t, c.WriteBurst(b))
+}
+
+// numbered returns a packet with a number and a checksum, and check returns the
+// number of such a packet, if it is whole.
+func numbered(n, size int) []byte {
+	p := make([]byte, size)
+	p[0] = 0x45
+	binary.BigEndian.PutUint32(p[1:], uint32(n))
+	for i := 9; i < size; i++ {
+		p[i] = byte(n * i)
+	}
+	binary.BigEndian.PutUint32(p[5:], crc32.ChecksumIEEE(append(p[1:5:5], p[9:]...)))
+	return p
+}
+
+func check(t testing.TB, p []byte) int {
+	t.Helper()
+	require.Equal(t, crc32.ChecksumIEEE(append(p[1:5:5], p[9:]...)), binary.BigEndian.Uint32(p[5:]))
+	return int(binary.BigEndian.Uint32(p[1:]))
+}
+
+// pair connects a client and a server over the two ends of a link.
+func pair(t testing.TB, clientEnd, serverEnd link.Link, clientConfig, serverConfig Config) (client, server *Conn, fromClient *reader) {
+	t.Helper()
+	server, err := Server(serverEnd, serverConfig)
+	require.NoError(t, err)
+	fromClient = readAll(server)
+	client, err = Client(t.Context(), clientEnd, clientConfig)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		client.Close()
+		server.Close()
+		<-fromClient.done
+	})
+	return client, server, fromClient
+}
+
+func TestConn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		client, server, fromClient := pair(t, n.client(), n.server(), config(1), config(1))
+		fromServer := readAll(client)
+		synctest.Wait()
+		require.Equal(t, Status{aliceAddr, time.Now()}, server.Status())
+		require.Equal(t, Status{serverAddr, time.Now()}, client.Status())
+
+		write(t, client, ipPacket("a"), ipPacket("b"))
+		write(t, server, ipPacket("c"))
+		synctest.Wait()
+		require.Equal(t, [][]byte{ipPacket("a"), ipPacket("b")}, fromClient.got())
+		require.Equal(t, [][]byte{ipPacket("c")}, fromServer.got())
+
+		require.NoError(t, client.Close())
+		require.NoError(t, server.Close())
+		<-fromServer.done
+		<-fromClient.done
+		require.ErrorIs(t, fromServer.err, net.ErrClosed)
+		require.ErrorIs(t, fromClient.err, net.ErrClosed)
+		require.ErrorIs(t, client.WriteBurst(link.NewBurst()), net.ErrClosed)
+		require.ErrorIs(t, client.ReadBurst(link.NewBurst()), net.ErrClosed)
+		require.NoError(t, client.Close(), "again")
+	})
+}
+
+// Handshake and session over a link with 30 % loss, that doubles, delays and
+// reorders too: what arrives is whole, and arrives once, through many rekeys.
+func TestConnBadLink(t *testing.T) {
+	for seed := range uint64(5) {
+		synctest.Test(t, func(t *testing.T) {
+			faults := linktest.Faults{Seed: seed, Drop: 0.3, Double: 0.1, Reorder: 0.1, Delay: 0.1, MaxDelay: 300 * time.Millisecond}
+			n := newNetwork()
+			up := linktest.Wrap(n.client(), faults)
+			faults.Seed += 100
+			down := linktest.Wrap(n.server(), faults)
+			cfg, serverConfig := config(1), config(1)
+			cfg.Tries = 100
+			client, server, fromClient := pair(t, up, down, cfg, serverConfig)
+			fromServer := readAll(client)
+
+			const packets = 20000 // 1000 s
+			rekeys, since := 0, client.Status().Since
+			for i := range packets {
+				write(t, client, numbered(i, 100))
+				write(t, server, numbered(i, 100))
+				time.Sleep(50 * time.Millisecond)
+				if s := client.Status().Since; s != since {
+					rekeys, since = rekeys+1, s
+				}
+			}
+			time.Sleep(time.Second)
+			require.GreaterOrEqual(t, rekeys, 7)
+			for name, got := range map[string][][]byte{"client": fromServer.got(), "server": fromClient.got()} {
+				seen := make(map[int]bool)
+				ordered := 0
+				for _, p := range got {
+					i := check(t, p)
+					require.False(t, seen[i], "%s got packet %d twice", name, i)
+					seen[i] = true
+					if i == len(seen) {
+						ordered++
+					}
+				}
+				require.InDelta(t, 0.7*packets, len(seen), 0.03*packets)
+			}
+			for _, drops := range []*link.Drops{cfg.Drops, serverConfig.Drops} {
+				require.Positive(t, drops.Count(link.Replayed), "what the link doubled")
+				require.Zero(t, drops.Count(link.BadTag))
+			}
+			require.Positive(t, up.Counts().Dropped)
+			require.Positive(t, down.Counts().Reordered)
+
+			require.NoError(t, client.Close())
+			<-fromServer.done
+		})
+	}
+}
+
+// Both directions at full speed, rekeying again and again: no packet is lost, no
+// counter is used twice, and nothing gets stuck, even if the link holds nothing.
+func TestConnRekeyUnderTraffic(t *testing.T) {
+	for _, depth := range []int{0, 1, 16} {
+		t.Run(fmt.Sprint("depth ", depth), func(t *testing.T) {
+			a, z := link.Pipe(depth)
+			up, down := &recorder{Link: a}, &recorder{Link: z}
+			cfg := config(1)
+			cfg.limits = defaultLimits
+			cfg.limits.rekeyPackets = 1000
+			client, server, _ := pair(t, up, down, cfg, cfg)
+			// pair's reader reads the server.
+			_ = server
+			const writers, bursts, size = 4, 500, 8
+			fromServer := readAll(client)
+			var wg sync.WaitGroup
+			for _, c := range []*Conn{client, server} {
+				for w := range writers {
+					wg.Go(func() {
+						for i := range bursts {
+							var ps [][]byte
+							for j := range size {
+								ps = append(ps, numbered((w*bursts+i)*size+j, 64))
+							}
+							write(t, c, ps...)
+						}
+					})
+				}
+			}
+			wg.Wait()
+			const all = writers * bursts * size
+			require.Eventually(t, func() bool { return len(fromServer.got()) == all }, time.Minute, time.Millisecond)
+			for _, link := range []*recorder{up, down} {
+				require.Greater(t, link.keys(), 10, "rekeys have happened")
+				require.False(t, link.reused)
+			}
+			client.Close()
+			<-fromServer.done
+		})
+	}
+}
+
+// A recorder notes the index and the counter of each packet that is written.
+type recorder struct {
+	link.Link
+
+	mu     sync.Mutex // guards the rest
+	seen   map[uint32]map[uint64]bool
+	reused bool
+}
+
+func (r *recorder) WriteBurst(b *link.Burst) error {
+	r.mu.Lock()
+	for i := range b.Len() {
+		d, ok := parseData(b.At(i))
+		if !ok {
+			continue
+		}
+		if r.seen == nil {
+			r.seen = make(map[uint32]map[uint64]bool)
+		}
+		if r.seen[d.receiver] == nil {
+			r.seen[d.receiver] = make(map[uint64]bool)
+		}
+		r.reused = r.reused || r.seen[d.receiver][d.counter]
+		r.seen[d.receiver][d.counter] = true
+	}
+	r.mu.Unlock()
+	return r.Link.WriteBurst(b)
+}
+
+func (r *recorder) keys() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.seen)
+}
+
+// A wrong key ends the client with a message, and shows in the server's count.
+func TestConnWrongKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		answers := 0
+		n.tap = func(from, to netip.AddrPort, m []byte) bool {
+			if from == serverAddr {
+				answers++
+			}
+			return true
+		}
+		serverConfig := config(1)
+		server, err := Server(n.server(), serverConfig)
+		require.NoError(t, err)
+		fromClient := readAll(server)
+		start := time.Now()
+		end := n.client()
+		_, err = Client(t.Context(), end, config(2))
+		require.ErrorContains(t, err, "no answer from the server after 6 tries")
+		for _, cause := range []string{"key", "address", "port", "not running", "firewall"} {
+			require.ErrorContains(t, err, cause)
+		}
+		require.InDelta(t, 17.5, time.Since(start).Seconds(), 3.5)
+		require.EqualValues(t, 6, serverConfig.Drops.Count(link.BadTag))
+		require.Zero(t, answers)
+		require.ErrorIs(t, end.ReadBurst(link.NewBurst()), net.ErrClosed, "the lower end is closed")
+
+		// The detector: the right key is answered.
+		client, err := Client(t.Context(), n.client(), config(1))
+		require.NoError(t, err)
+		require.Positive(t, answers)
+		client.Close()
+		server.Close()
+		<-fromClient.done
+	})
+}
+
+// The context bounds the connecting, and nothing after it.
+func TestConnContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		stop := errors.New("stop")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, stop)
+		defer cancel()
+		start := time.Now()
+		_, err := Client(ctx, n.client(), config(1))
+		require.ErrorIs(t, err, stop)
+		require.Equal(t, 2*time.Second, time.Since(start))
+
+		ctx, cancel = context.WithCancel(t.Context())
+		server, err := Server(n.server(), config(1))
+		require.NoError(t, err)
+		fromClient := readAll(server)
+		client, err := Client(ctx, n.client(), config(1))
+		require.NoError(t, err)
+		cancel()
+		synctest.Wait()
+		write(t, client, ipPacket("x"))
+		synctest.Wait()
+		require.Len(t, fromClient.got(), 1)
+		client.Close()
+		server.Close()
+		<-fromClient.done
+	})
+}
+
+// The server is killed and started again: the client finds it by itself.
+func TestConnServerRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		client, server, fromClient := pair(t, n.client(), n.server(), config(1), config(1))
+		fromServer := readAll(client)
+		n.mu.Lock()
+		n.tap = func(from, _ netip.AddrPort, _ []byte) bool { return from != serverAddr } // kill -9 says nothing
+		n.mu.Unlock()
+		server.Close()
+		<-fromClient.done
+		time.Sleep(time.Second)
+		n.mu.Lock()
+		n.tap = nil
+		n.mu.Unlock()
+
+		server, err := Server(n.server(), config(1))
+		require.NoError(t, err)
+		fromClient = readAll(server)
+		start := time.Now()
+		for len(fromClient.got()) == 0 {
+			write(t, client, ipPacket("are you there?"))
+			time.Sleep(100 * time.Millisecond)
+			require.Less(t, time.Since(start), 10*time.Second)
+		}
+		t.Logf("found again after %v", time.Since(start))
+		require.Positive(t, time.Since(start))
+		client.Close()
+		server.Close()
+		<-fromServer.done
+		<-fromClient.done
+	})
+}
+
+// Close is told to the other side. A client then waits for the server to come
+// back, a server for a client.
+func TestConnClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		client, server, fromClient := pair(t, n.client(), n.server(), config(1), config(1))
+		fromServer := readAll(client)
+		server.Close()
+		<-fromClient.done
+		synctest.Wait()
+		require.Equal(t, Status{}, client.Status())
+		time.Sleep(time.Hour) // it does not give up
+		server, err := Server(n.server(), config(1))
+		require.NoError(t, err)
+		fromClient = readAll(server)
+		time.Sleep(maxRetry * 2)
+		require.NotEqual(t, Status{}, client.Status())
+
+		require.NotEqual(t, Status{}, server.Status())
+		client.Close()
+		<-fromServer.done
+		synctest.Wait()
+		require.Equal(t, Status{}, server.Status())
+		server.Close()
+		<-fromClient.done
+	})
+}
+
+// stuck is a Link whose writes block until it is closed, as a TCP connection's
+// may that nobody reads from.
+type stuck struct {
+	link.Link
+	block  chan struct{} // closed to let writes pass
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (s *stuck) WriteBurst(b *link.Burst) error {
+	select {
+	case <-s.block:
+	case <-s.closed:
+		return net.ErrClosed
+	}
+	return s.Link.WriteBurst(b)
+}
+
+func (s *stuck) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Link.Close()
+}
+
+// Close comes to an end though a write does not. So does a Client whose context
+// has ended.
+func TestConnCloseWhileStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		end := &stuck{Link: n.client(), block: make(chan struct{}), closed: make(chan struct{})}
+		close(end.block)
+		client, server, _ := pair(t, end, n.server(), config(1), config(1))
+		_ = server
+		end.block = make(chan struct{})
+		wrote := make(chan error)
+		b := link.NewBurst()
+		copy(b.Alloc(6), ipPacket("hello"))
+		go func() { wrote <- client.WriteBurst(b) }()
+		synctest.Wait()
+		start := time.Now()
+		client.Close()
+		require.LessOrEqual(t, time.Since(start), closeWait)
+		require.ErrorIs(t, <-wrote, net.ErrClosed)
+
+		n.tap = nil
+		end = &stuck{Link: n.client(), block: make(chan struct{}), closed: make(chan struct{})}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := Client(ctx, end, config(1))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+// Bursts of any shape pass: more bytes than a burst holds once sealed, and what
+// can't pass is counted.
+func TestConnBursts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		cfg := config(1)
+		client, _, fromClient := pair(t, n.client(), n.server(), cfg, config(1))
+		var packets [][]byte
+		for i := range 64 {
+			packets = append(packets, numbered(i, 1020)) // 64 * 1052 > 65535
+		}
+		write(t, client, packets...)
+		synctest.Wait()
+		require.Equal(t, packets, fromClient.got())
+
+		longest := numbered(64, link.MaxPacket-Overhead)
+		write(t, client, longest)
+		write(t, client, numbered(65, link.MaxPacket-Overhead+1))
+		write(t, client, []byte{}, []byte{0, 1}, ipPacket("good"), []byte("\x10bad"))
+		synctest.Wait()
+		require.Equal(t, append(packets, longest, ipPacket("good")), fromClient.got())
+		require.EqualValues(t, 1, cfg.Drops.Count(link.TooBig))
+		require.EqualValues(t, 3, cfg.Drops.Count(link.Malformed))
+		require.NotEqual(t, Status{}, client.Status(), "nobody can close the session with a packet")
+	})
+}
+
+// Without a session packets are dropped, and counted.
+func TestConnNoSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		cfg := config(1)
+		server, err := Server(n.server(), cfg)
+		require.NoError(t, err)
+		write(t, server, ipPacket("a"), ipPacket("b"))
+		require.EqualValues(t, 2, cfg.Drops.Count(link.NoSession))
+		server.Close()
+	})
+}
+
+// The client moves to another address, and the server's packets follow.
+func TestConnRoaming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		end := n.client()
+		client, server, _ := pair(t, end, n.server(), config(1), config(1))
+		fromServer := readAll(client)
+		end.move(bobAddr)
+		write(t, server, ipPacket("lost"))
+		synctest.Wait()
+		require.Empty(t, fromServer.got())
+		write(t, client, ipPacket("here I am"))
+		synctest.Wait()
+		require.Equal(t, bobAddr, server.Status().Peer)
+		write(t, server, ipPacket("found"))
+		synctest.Wait()
+		require.Equal(t, [][]byte{ipPacket("found")}, fromServer.got())
+		client.Close()
+		<-fromServer.done
+	})
+}
+
+// A failure of the lower link is the Conn's.
+func TestConnLowerFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, z := link.Pipe(4)
+		z.Close()
+		_, err := Client(t.Context(), a, config(1))
+		require.ErrorIs(t, err, net.ErrClosed)
+	})
+}
+
+func TestConfig(t *testing.T) {
+	for name, spoil := range map[string]func(*Config){
+		"Drops":   func(c *Config) { c.Drops = nil },
+		"PSK":     func(c *Config) { c.Handshake.PSK = nil },
+		"payload": func(c *Config) { c.Payload = make([]byte, MaxPayload+1) },
+		"tries":   func(c *Config) { c.Tries = -1 },
+	} {
+		a, _ := link.Pipe(1)
+		cfg := config(1)
+		spoil(&cfg)
+		_, err := Server(a, cfg)
+		require.ErrorContains(t, err, name)
+		require.ErrorIs(t, a.ReadBurst(link.NewBurst()), net.ErrClosed)
+		a, _ = link.Pipe(1)
+		_, err = Client(t.Context(), a, cfg)
+		require.ErrorContains(t, err, name)
+		require.ErrorIs(t, a.ReadBurst(link.NewBurst()), net.ErrClosed)
+	}
+}
+
+// The longest payload passes.
+func TestLongestPayload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, serverConfig := config(1), config(1)
+		cfg.Payload = bytes.Repeat([]byte("p"), MaxPayload)
+		var got []byte
+		serverConfig.OnPayload = func(p []byte) error { got = p; return nil }
+		serverConfig.Payload = cfg.Payload
+		n := newNetwork()
+		pair(t, n.client(), n.server(), cfg, serverConfig)
+		require.Equal(t, cfg.Payload, got)
+	})
+}
+
+// In a normal life of an hour each side logs one line.
+func TestQuiet(t *testing.T) {
+	lines := captureLog(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		client, server, fromClient := pair(t, n.client(), n.server(), config(1), config(1))
+		fromServer := readAll(client)
+		for range 360 {
+			write(t, client, ipPacket("x"))
+			time.Sleep(10 * time.Second)
+		}
+		require.Equal(t, 2, lines.count("connected"), lines.String())
+		require.Equal(t, 2, lines.count(""), lines.String())
+
+		server.Close()
+		<-fromClient.done
+		time.Sleep(time.Hour)
+		require.Equal(t, 1, lines.count("the other side has closed the session"))
+		require.Equal(t, 1, lines.count("no answer from the server"))
+		require.Equal(t, 4, lines.count(""), lines.String())
+		client.Close()
+		<-fromServer.done
+	})
+}
+
+type logLines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func captureLog(t *testing.T) *logLines {
+	l := new(logLines)
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(l, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	return l
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *logLines) count(text string) (n int) {
+	for line := range bytes.Lines([]byte(l.String())) {
+		if bytes.Contains(line, []byte(text)) {
+			n++
+		}
+	}
+	return n
+}
