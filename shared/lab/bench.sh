@@ -3,16 +3,18 @@
 #
 #   compare HOST NAME ADDRESS [NAME ADDRESS]...
 #
-# measures TCP throughput from alice to each address of HOST with iperf3, in
-# turn, and prints the median of each and its ratio to the first. The machine's
+# measures TCP throughput from alice (or from bob, to bob:ADDRESS) to each address
+# of HOST with iperf3, in turn, and prints the median of each and its ratio to the first. The machine's
 # speed drifts, so only the ratios of one run mean something.
 
 ROUNDS=${ROUNDS-3}
 SECONDS_EACH=${SECONDS_EACH-3}
 
-# _rate HOST ADDRESS: one measurement, in Mbit/s.
+# _rate ADDRESS: one measurement, in Mbit/s.
 _rate() {
-	on alice iperf3 -c "$1" -t "$SECONDS_EACH" -i 0 -f m | awk '/receiver/ { print $(NF - 2) }'
+	local from=alice
+	[ "${1#bob:}" = "$1" ] || from=bob
+	on $from iperf3 -c "${1#bob:}" -t "$SECONDS_EACH" -i 0 -f m | awk '/receiver/ { print $(NF - 2) }'
 }
 
 # _median NUMBER...
@@ -33,7 +35,7 @@ compare() {
 			rates[i]+=" $(_rate "${addresses[i]}")"
 		done
 	done
-	_tell '' "$(printf '%-28s %10s   %s' "TCP, alice to $host" "Mbit/s" "of ${names[0]}")"
+	_tell '' "$(printf '%-28s %10s   %s' "TCP to $host" "Mbit/s" "of ${names[0]}")"
 	for i in "${!names[@]}"; do
 		# shellcheck disable=SC2086 # numbers
 		median=$(_median ${rates[i]})

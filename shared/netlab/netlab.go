@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -85,7 +86,7 @@ func runInside(packages []string) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if len(packages) > 0 {
-		build := []string{"build", "-o", dir + "/"}
+		build := []string{"build", "-buildvcs=false", "-o", dir + "/"}
 		if raceEnabled {
 			build = append(build, "-race")
 		}
@@ -97,7 +98,17 @@ func runInside(packages []string) (code int, err error) {
 	cmd := exec.Command(enter, append([]string{os.Args[0]}, testFlags()...)...)
 	cmd.Env = append(os.Environ(), insideVar+"="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	err = cmd.Run()
+	// Live on after Ctrl-C until the inside has ended, to remove the programs.
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	go func() {
+		<-stop
+		cmd.Process.Signal(syscall.SIGTERM) // ends all that is inside
+	}()
+	err = cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
 			return 128 + int(status.Signal()), nil

@@ -23,6 +23,9 @@ func TestPumpHoldsOneChunk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sender, src := net.Pipe()
 		dst, reader := net.Pipe()
+		for _, end := range []net.Conn{sender, src, dst, reader} {
+			defer end.Close()
+		}
 		var sent atomic.Int64
 		go func() {
 			chunk := make([]byte, ChunkSize)
@@ -40,9 +43,6 @@ func TestPumpHoldsOneChunk(t *testing.T) {
 			require.Equal(t, 1+read, sent.Load(), "chunks sent, after %d were read", read)
 			_, err := io.ReadFull(reader, make([]byte, ChunkSize))
 			require.NoError(t, err)
-		}
-		for _, end := range []net.Conn{sender, src, dst, reader} {
-			end.Close()
 		}
 	})
 }

@@ -97,7 +97,8 @@ func (r *Relay) partner(ctx context.Context, a *net.TCPConn, arrivals <-chan *ne
 		a.SetReadDeadline(time.Unix(0, 0)) // long over: this ends watch
 		err = <-left
 		a.SetReadDeadline(time.Time{})
-		if false { err = check(a, leftWhileWaiting) // a may have left after watch looked last
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = check(a, leftWhileWaiting) // a may have left after watch looked last
 		}
 		return b, err
 	case err = <-left:

@@ -1,12 +1,16 @@
 package tun
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/app"
 )
 
 // addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
@@ -46,11 +50,23 @@ func configure(name string, c Config) error {
 			Flags: unix.IFA_F_NODAD,
 		}
 		if err := netlink.AddrReplace(dev, addr); err != nil {
-			return fmt.Errorf("adding the address %v: %w", a, err)
+			return explainAddr(a, err)
 		}
 	}
 	if err := netlink.LinkSetUp(dev); err != nil {
 		return fmt.Errorf("bringing it up: %w", err)
 	}
 	return nil
+}
+
+// explainAddr words the kernel's refusal of an address. Without IPv6 it has an
+// odd one: "permission denied".
+func explainAddr(a netip.Prefix, err error) error {
+	err = fmt.Errorf("adding the address %v: %w", a, err)
+	off := errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
+	if off && a.Addr().Is6() {
+		return app.Hint(err, "IPv6 is switched off on this host: leave %v out of -addr, "+
+			"or switch it on: sysctl net.ipv6.conf.default.disable_ipv6=0", a)
+	}
+	return err
 }

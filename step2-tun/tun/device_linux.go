@@ -21,7 +21,7 @@ func open(c Config) (*Device, error) {
 	existed := exists(c.Name)
 	if existed && !c.Persist {
 		// With Persist off, water would take over a device that somebody made
-		// to stay, and have the kernel delete it when we close.
+		// to stay, and the kernel would delete it when we close.
 		return nil, errTaken(c.Name)
 	}
 	file, name, err := create(c)
@@ -29,10 +29,10 @@ func open(c Config) (*Device, error) {
 		return nil, err
 	}
 	if err := configure(name, c); err != nil {
-		file.Close()
 		if c.Persist && !existed {
-			remove(name) // without Persist, closing was enough
+			remove(name) // without Persist, closing is enough
 		}
+		file.Close()
 		return nil, fmt.Errorf("device %s: %w", name, err)
 	}
 	return &Device{
@@ -48,9 +48,9 @@ func create(c Config) (*os.File, string, error) {
 	want.Name = c.Name
 	want.Persist = c.Persist
 
-	// water opens the descriptor without close-on-exec. A program started by
-	// another goroutine before we set it would inherit the device and keep it
-	// alive; ForkLock holds up such a start.
+	// water opens the descriptor without close-on-exec. A program that another
+	// goroutine starts before we set it would inherit the device, and keep it
+	// in being when we end. ForkLock holds up such a start.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	iface, err := water.New(want)
@@ -69,28 +69,27 @@ func create(c Config) (*os.File, string, error) {
 	return file, iface.Name(), nil
 }
 
-// explain turns the kernel's answers into sentences.
+// explain turns the kernel's answer into a sentence and a hint.
 func explain(name string, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return errTaken(name)
 	case errors.Is(err, unix.EINVAL):
-		return app.Hint(fmt.Errorf("%s is not a TUN device", name),
+		return app.Hint(fmt.Errorf("device %s exists, and is not a TUN device", name),
 			"Choose another name with -dev.")
-	case errors.Is(err, os.ErrPermission): // EPERM, EACCES
+	case errors.Is(err, os.ErrPermission):
 		return app.Hint(fmt.Errorf("no permission to make a network device: %w", err),
 			"Run it as root (sudo), or in the lab: make demo")
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		return app.Hint(fmt.Errorf("this host has no TUN device: /dev/net/tun: %w", err),
-			"Load the driver: sudo modprobe tun. In a container: docker run --device /dev/net/tun --cap-add NET_ADMIN")
-	default:
-		return fmt.Errorf("making a TUN device: %w", err)
+		return app.Hint(fmt.Errorf("no TUN driver behind /dev/net/tun: %w", err),
+			"Load it: sudo modprobe tun. For a container: docker run --device /dev/net/tun --cap-add NET_ADMIN")
 	}
+	return fmt.Errorf("making a TUN device: %w", err)
 }
 
 func errTaken(name string) error {
 	return app.Hint(fmt.Errorf("device name %s is taken", name),
-		"Choose another one with -dev, or see whose it is: ip -details link show %s", name)
+		"Choose another one with -dev. To see what has it: ip -details link show %s", name)
 }
 
 // exists reports whether there is an interface of that name.
@@ -108,3 +107,6 @@ func remove(name string) {
 		netlink.LinkDel(dev)
 	}
 }
+
+// deleted reports whether err says that the interface is gone.
+func deleted(err error) bool { return errors.Is(err, unix.EBADFD) }

@@ -12,7 +12,6 @@
 package tun
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -34,8 +33,8 @@ const maxAddrs = 16
 // A Config says what device to make. The zero value is one with a name that the
 // kernel chooses, no address, and an MTU of DefaultMTU.
 type Config struct {
-	// Name of the interface, at most 15 bytes on Linux. Empty lets the kernel
-	// choose. On macOS it must be "utun" and a number.
+	// Name of the interface, at most 15 bytes. Empty lets the kernel choose. On
+	// macOS it must be "utun" and a number.
 	Name string
 
 	// Addrs are the host's addresses on the device, up to 16. The prefix length
@@ -86,46 +85,46 @@ func Open(c Config) (*Device, error) {
 	return open(c)
 }
 
-// check refuses what the kernel would refuse with a bare "invalid argument",
-// and what it would accept, but nobody can want.
+// check refuses what the kernel would refuse with a bare "invalid argument", or
+// would accept although nobody can want it.
 func (c *Config) check() error {
 	if err := checkName(c.Name); err != nil {
 		return err
 	}
 	if c.MTU < minMTU || c.MTU > maxMTU {
-		return fmt.Errorf("MTU %d is not between %d and %d", c.MTU, minMTU, maxMTU)
+		return app.Usage("MTU %d is not between %d and %d", c.MTU, minMTU, maxMTU)
 	}
 	if len(c.Addrs) > maxAddrs {
-		return fmt.Errorf("%d addresses: a device gets at most %d", len(c.Addrs), maxAddrs)
+		return app.Usage("%d addresses: a device gets at most %d", len(c.Addrs), maxAddrs)
 	}
 	for _, a := range c.Addrs {
 		ip := a.Addr()
 		if !a.IsValid() || ip.Is4In6() || ip.IsUnspecified() || ip.IsMulticast() {
-			return fmt.Errorf("%v is not an address that a device can have", a)
+			return app.Usage("%v is not an address that a device can have", a)
 		}
 		if ip.Is6() && c.MTU < minMTUv6 {
-			return app.Hint(fmt.Errorf("MTU %d is too small for the IPv6 address %v", c.MTU, a),
-				"IPv6 needs %d bytes at least: raise the MTU, or leave the IPv6 address out.", minMTUv6)
+			return app.Hint(app.Usage("MTU %d is too small for the IPv6 address %v", c.MTU, a),
+				"IPv6 needs at least %d: raise the MTU, or leave the IPv6 address out.", minMTUv6)
 		}
 	}
 	return nil
 }
 
-// checkName refuses a name that the kernel does not allow. The length is
-// checked here because water cuts a long name without a word.
+// checkName refuses a name that no interface can have. The length matters most:
+// water cuts a long name without a word.
 func checkName(name string) error {
-	const maxLen = 15 // IFNAMSIZ-1
+	const maxLen = 15 // IFNAMSIZ in linux/if.h is 16, with the final 0
 	if len(name) > maxLen {
-		return app.Hint(fmt.Errorf("device name %q is too long", name),
+		return app.Hint(app.Usage("device name %q is too long", name),
 			"Choose one of at most %d bytes.", maxLen)
 	}
-	// "%" would make a pattern of it, such as tun%d.
-	if name == "." || name == ".." || strings.ContainsAny(name, "/:%") || strings.ContainsFunc(name, notGraphic) {
-		return app.Hint(fmt.Errorf("device name %q is not allowed", name),
+	// The kernel would take a "%d" for "the first number that is free".
+	if name == "." || name == ".." || strings.ContainsAny(name, "/:%") || strings.ContainsFunc(name, notPrintable) {
+		return app.Hint(app.Usage("device name %q is not allowed", name),
 			"Choose one of letters and digits, such as vpn0.")
 	}
 	return nil
 }
 
-// notGraphic reports whether r is a space, a control character, or not ASCII.
-func notGraphic(r rune) bool { return r <= ' ' || r >= 0x7f }
+// notPrintable reports whether r is a space, a control character, or not ASCII.
+func notPrintable(r rune) bool { return r <= ' ' || r >= 0x7f }

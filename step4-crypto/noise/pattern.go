@@ -5,7 +5,7 @@ import "slices"
 // A token is one element of a handshake message (section 7.1). "e" and "s" send
 // the sender's ephemeral or static public key. "ee", "es", "se" and "ss" mix in
 // a Diffie-Hellman result: the first letter names the initiator's key, the
-// second the responder's. "psk" mixes in the pre-shared key (section 9.1).
+// second the responder's. "psk" mixes in the pre-shared key (section 9.2).
 type token string
 
 // A Pattern lists what each message of a handshake carries and which keys it
@@ -69,5 +69,5 @@ func (p Pattern) sends(initiator bool, t token) bool {
 	return false
 }
 
-// usesPSK reports whether t has a "psk" token anywhere.
+// usesPSK reports whether p has a "psk" token anywhere.
 func (p Pattern) usesPSK() bool { return p.sends(true, "psk") || p.sends(false, "psk") }

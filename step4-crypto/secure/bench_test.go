@@ -3,6 +3,7 @@ package secure
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // The sizes of packets: a small one, and the largest that goes through most
@@ -52,5 +53,51 @@ func BenchmarkWindow(b *testing.B) {
 			w.mark(counter)
 		}
 		counter++
+	}
+}
+
+// A burst goes through both ends of a session, in memory.
+func BenchmarkConn(b *testing.B) {
+	for _, size := range benchSizes {
+		for _, n := range []int{1, 32} {
+			b.Run(fmt.Sprintf("%d/burst=%d", size, n), func(b *testing.B) {
+				move := conveyor(b, size, n)
+				b.SetBytes(int64(size * n))
+				b.ReportAllocs()
+				for b.Loop() {
+					move()
+				}
+			})
+		}
+	}
+}
+
+// What a message costs a server: a good initiation, and one from who has no key.
+func BenchmarkInitiation(b *testing.B) {
+	now := time.Now()
+	for name, key := range map[string]byte{"good": 1, "forged": 2} {
+		b.Run(name, func(b *testing.B) {
+			cfg, other := config(1), config(key)
+			theirs, _ := cfg.complete(false)
+			ours, _ := other.complete(true)
+			r, i := &responder{cfg: theirs}, &initiator{cfg: ours}
+			messages := make([]initiation, 10000)
+			for n := range messages {
+				m, err := i.initiate(1, now)
+				if err != nil {
+					b.Fatal(err)
+				}
+				messages[n], _ = parseInitiation(m)
+			}
+			n := 0
+			for b.Loop() {
+				r.answers = 0
+				_, _, ok := r.answer(messages[n%len(messages)], 2, now)
+				if ok != (name == "good") {
+					b.Fatal("unexpected")
+				}
+				n++
+			}
+		})
 	}
 }

@@ -57,8 +57,8 @@ func (w *firewall) build() error {
 		}
 	}
 	if w.serves() {
-		slog.Info(fmt.Sprintf("%s: %v leaves by %s, under the address of %s (chains %s)",
-			w.command(), w.subnets, w.egress, w.egress, name))
+		slog.Info(fmt.Sprintf("%s: %s leaves by %s, with its address (chains %s)",
+			w.command(), strings.Trim(fmt.Sprint(w.subnets), "[]"), w.egress, name))
 	}
 	return nil
 }

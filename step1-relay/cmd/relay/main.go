@@ -52,8 +52,11 @@ func listen(addr string) (*net.TCPListener, error) {
 		return nil, app.Usage("-listen %s: %w", addr, err)
 	}
 	listener, err := net.ListenTCP("tcp", tcpAddr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		err = app.Hint(err, "Another program listens there. Choose another port with -listen, or see who it is: ss -ltnp")
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		err = app.Hint(err, "Another program listens there: see which with 'ss -ltnp', or choose another port with -listen.")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		err = app.Hint(err, "This host does not have that address: 'ip address' lists those it has. -listen :5555 takes all of them.")
 	}
 	return listener, err
 }

@@ -1,0 +1,74 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"stepvpn/shared/link"
+)
+
+// A port is the program's side of the device: one packet per Read and Write. It
+// tells the faults that pass from those that are final.
+type port struct {
+	file  io.ReadWriteCloser
+	name  string
+	drops *link.Drops // may be nil
+}
+
+// Read waits for a packet that the host sends into the device.
+func (p *port) Read(b []byte) (int, error) {
+	n, err := p.file.Read(b)
+	if err != nil {
+		return 0, p.final(err)
+	}
+	return n, nil
+}
+
+// Write hands a packet to the host, or counts it if the host does not take it.
+func (p *port) Write(b []byte) (int, error) {
+	if _, err := p.file.Write(b); err != nil {
+		reason, passing := faultOf(err)
+		if !passing {
+			return 0, p.final(err)
+		}
+		if p.drops != nil {
+			p.drops.Add(reason)
+		}
+	}
+	return len(b), nil
+}
+
+// Close takes the program's side away, and with it a device that is not
+// persistent. A Read that waits returns.
+func (p *port) Close() error {
+	err := p.file.Close()
+	if errors.Is(err, os.ErrClosed) {
+		return nil // closing twice is fine
+	}
+	return err
+}
+
+// faultOf returns the reason to count a packet under that the host did not
+// take, and whether the device still works.
+func faultOf(err error) (reason link.Reason, passing bool) {
+	switch {
+	case errors.Is(err, syscall.EINVAL): // not an IP packet
+		return link.Malformed, true
+	case errors.Is(err, syscall.EIO): // the device is down
+		return link.Unreachable, true
+	case errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ENOBUFS):
+		return link.QueueFull, true
+	}
+	return 0, false
+}
+
+// final words the error that ends the device.
+func (p *port) final(err error) error {
+	if deleted(err) {
+		return fmt.Errorf("device %s was deleted by somebody else", p.name)
+	}
+	return err
+}
