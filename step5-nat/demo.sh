@@ -36,7 +36,7 @@ alice_uses_the_internet() {
 # strays NAME: what the capture has from alice that is not for the server's port.
 # Neighbour discovery and multicast group reports are how IPv6 talks on a wire.
 strays() {
-	tcpdump -nn -t -r "$LAB/$1.pcap" "(src $ALICE4 or src $ALICE6 or src net fe80::/10)
+	tcpdump -nn -t -r "$LAB/$1.pcap" "(ip or ip6) and (src $ALICE4 or src $ALICE6 or src net fe80::/10)
 		and not (dst $SERVER4 and udp dst port $PORT)
 		and not (ip6 and icmp6[icmp6type] >= 133 and icmp6[icmp6type] <= 136)
 		and not (ip6 dst net ff02::/16)" 2>/dev/null

@@ -153,7 +153,7 @@ func TestTheSite(t *testing.T) {
 	p := lab.Server.Start(t, Program("web"))
 	p.WaitLog(t, "serving")
 	require.Equal(t, lab.Alice.V4.String()+"\n", curl(lab.Alice, "http://"+lab.Server.V4.String()+"/whoami"))
-	require.Contains(t, p.Log(), `from=198.51.100.10 request="GET /whoami"`)
+	p.WaitLog(t, `from=198.51.100.10 request="GET /whoami"`)
 	p.Interrupt()
 	require.Zero(t, p.Wait(t))
 }

@@ -101,9 +101,14 @@ func Default(c Config) (undo func() error, err error) {
 	if err := removeStale(c.Device); err != nil {
 		return nil, err
 	}
+	return carryOut(c.changes())
+}
+
+// carryOut does the changes in order. If one fails, those before it are undone.
+func carryOut(list []change) (undo func() error, err error) {
 	var done []change
 	undo = sync.OnceValue(func() error { return takeBack(done) })
-	for _, ch := range c.changes() {
+	for _, ch := range list {
 		slog.Info(ch.command)
 		if err := ch.do(); err != nil {
 			return nil, errors.Join(ch.failed(err), undo())
