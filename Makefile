@@ -16,13 +16,16 @@ help:
 	@echo "  make readme  refresh the output that the READMEs show (after make tour)"
 	@echo "Each step has its own: cd $(firstword $(steps)) && make help"
 
+# Should this make be killed, then the one that it starts ends, too.
+sub := setpriv --pdeathsig KILL $(MAKE) --no-print-directory -C
+
 demo walk:
-	@$(MAKE) --no-print-directory -C $(latest) $@
+	+@$(sub) $(latest) $@
 
 tour:
-	@set -e; for step in $(steps); do \
+	+@set -e; for step in $(steps); do \
 		printf '\n######## %s ########\n' $$step; \
-		$(MAKE) --no-print-directory -C $$step demo; \
+		$(sub) $$step demo; \
 	done
 
 # The order is from quick to slow. 'demos' runs every demo, and then compares

@@ -1,30 +1,110 @@
 #!/usr/bin/env bash
-# Alice and bob can't reach each other. A relay that both reach joins them, and
-# eve, who sits between, reads all of it.
+# Step 1: two hosts that can't reach each other meet at a relay.
 . "$(dirname "$0")/../shared/lab/lab.sh"
 
-text='the code of the safe is 2911'
+secret="the code of the safe is 2911"
 mkdir "$LAB/alice" "$LAB/bob"
-letter=$LAB/alice/letter.txt
-printf 'Dear Bob,\n%s.\nYours, Alice\n' "$text" >"$letter"
-head -c 10000000 /dev/urandom >"$LAB/alice/holiday.mp4"
+printf 'Dear Bob,\n%s.\nYours, Alice\n' "$secret" >"$LAB/alice/letter"
+head -c 10000000 /dev/urandom >"$LAB/alice/film"
 
-# in_capture NAME TEXT: eve finds the text in her capture.
-in_capture() { grep -qaF -e "$2" "$LAB/$1.pcap"; }
+# reads NAME TEXT: succeeds if the capture of that name has the text in clear.
+reads() { grep -qaF -e "$2" "$LAB/$1.pcap"; }
+
+# seen NAME FILTER: succeeds if the capture has such a packet.
+seen() { tcpdump -nn -t -r "$LAB/$1.pcap" "$2" 2>/dev/null | grep -q .; }
+
+# listening HOST: succeeds if somebody listens on the port there.
+listening() { on "$1" ss -Hltn "sport = :$PORT" | grep -q .; }
+
+# connected: succeeds if alice has a connection to the relay.
+connected() { on alice ss -Htn state established "dport = :$PORT" | grep -q .; }
+
 # same FILE FILE: the hashes are equal.
 same() { [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ]; }
-# captured NAME PATTERN: tcpdump reads such a packet in the capture.
-captured() { tcpdump -Z root -n -r "$LAB/$1.pcap" 2>/dev/null | grep -qE -e "$2"; }
 
-act "Two hosts that can't reach each other" \
-	"Like many public networks, the cafe keeps its guests apart: no guest reaches another.
-Bob waits for a letter on port $PORT, and alice tries to send it."  \
-	"Both can reach the internet. Does that help them?"
+act "Before: alice can't reach bob" \
+	"Like many public networks, the cafe keeps its guests apart. Bob waits for a letter, and alice tries to send it." \
+	"both can reach the internet. Does that help them?"
 run cafe bridge link set dev alice0 isolated on
 run cafe bridge link set dev bob0 isolated on
 capture before cafe br0
-start bob bob socat -u "TCP-LISTEN:$PORT" "CREATE:$LAB/bob/direct.txt"
-wait_for 10 "bob listens" bash -c "nsenter --net=/run/netns/bob ss -Hltn sport = :$PORT | grep -q ."
-run alice socat -u "OPEN:$letter" "TCP:$BOB4:$PORT,connect-timeout=2" || true
-check_not "alice's letter reaches bob directly" test -s "$LAB/bob/direct.txt"
-stop bob
+start bob-listens bob socat -u "TCP-LISTEN:$PORT" "CREATE:$LAB/bob/letter"
+wait_for 10 "bob listens" listening bob
+run alice socat -u "OPEN:$LAB/alice/letter" "TCP:$BOB4:$PORT,connect-timeout=2" || true
+check "bob listens (so that is not why)" listening bob
+check_not "alice's letter does not reach him" test -s "$LAB/bob/letter"
+check "alice reaches the server" on alice ping -c 1 -W 5 "$SERVER4"
+check "bob reaches the server" on bob ping -c 1 -W 5 "$SERVER4"
+stop bob-listens
+stop before
+
+act "The relay joins them" \
+	"The server runs the relay. It accepts two connections and pipes bytes between them. Both call the relay, so neither has to be reached." \
+	"what does the relay know about the letter?"
+start relay server bin/relay -hex
+wait_for 10 "the relay listens" logged relay "listening"
+capture eve cafe br0
+start bob bob socat -u "TCP:$SERVER4:$PORT" "CREATE:$LAB/bob/letter"
+wait_for 10 "bob waits" logged relay "waiting for a partner"
+run alice socat -u "OPEN:$LAB/alice/letter" "TCP:$SERVER4:$PORT"
+wait_for 10 "the pair has finished" logged relay "finished pair=1"
+stop eve
+show_log relay
+run bob cat "$LAB/bob/letter"
+check "the letter came through" same "$LAB/alice/letter" "$LAB/bob/letter"
+stop relay
+
+act "A file of 10 MB" \
+	"Now alice calls first and sends at once, when nobody is there yet. Bob comes later." \
+	"is the beginning of the film lost? Whose memory holds it until bob comes?"
+start relay server bin/relay
+wait_for 10 "the relay listens" logged relay "listening"
+start alice alice socat -u "OPEN:$LAB/alice/film" "TCP:$SERVER4:$PORT"
+wait_for 10 "alice waits" logged relay "waiting for a partner from=$ALICE4"
+run bob socat -u "TCP:$SERVER4:$PORT" "CREATE:$LAB/bob/film"
+wait_for 10 "the pair has finished" logged relay "finished pair=1"
+say "The last lines of the relay's log:"
+run server tail -n 4 "$LAB/relay.log"
+run alice sha256sum "$LAB/alice/film"
+run bob sha256sum "$LAB/bob/film"
+check "the film has the same hash" same "$LAB/alice/film" "$LAB/bob/film"
+printf x >>"$LAB/bob/film"
+check_not "(the comparison notices one byte more)" same "$LAB/alice/film" "$LAB/bob/film"
+
+act "A question and an answer" \
+	"Bob counts the bytes that he gets, and answers with their number. He can only do so once he knows that alice has said everything, and she must still be there to hear it: half of the connection closes, the other half goes on." \
+	"how does bob learn, through the relay, that there is no more to come?"
+start bob-counts bob socat "TCP:$SERVER4:$PORT" "EXEC:wc -c"
+wait_for 10 "bob waits" logged relay "waiting for a partner from=$BOB4"
+run alice socat -t 10 "OPEN:$LAB/alice/letter!!CREATE:$LAB/alice/answer" "TCP:$SERVER4:$PORT"
+run alice cat "$LAB/alice/answer"
+check "the answer is the length of the letter" [ "$(<"$LAB/alice/answer")" = "$(wc -c <"$LAB/alice/letter")" ]
+
+act "Eve reads along" \
+	"Eve sat in the cafe and recorded: once before there was a relay, once when the letter was sent." \
+	"what can she read?"
+check "her first capture has alice's attempt to find bob" seen before "arp and host $BOB4"
+check_not "but not the letter, which was never sent" reads before "$secret"
+check "her second capture has alice's connection to the relay" seen eve "src $ALICE4 and dst $SERVER4 and tcp dst port $PORT"
+check_not "a text that nobody sent is not in it" reads eve "${secret/safe/shed}"
+run cafe grep -a -m 1 'the code of' "$LAB/eve.pcap"
+check "eve reads the letter: a relay is not a secret" reads eve "$secret"
+keep "$LAB/eve.pcap"
+
+act "The end, and nobody there" \
+	"Alice is connected and waits. Ctrl-C ends the relay. Then it starts again, with a short time to wait, and alice calls once more." \
+	"what does alice get, the first time and the second?"
+start alice-waits alice socat -u "TCP:$SERVER4:$PORT" STDOUT
+wait_for 10 "alice is connected" connected
+stop relay
+check "Ctrl-C ends the relay without an error" [ "$STATUS" = 0 ]
+check_not "and nobody is connected any more" connected
+start relay server bin/relay -wait 1s
+wait_for 10 "the relay listens" logged relay "listening"
+run alice socat -u "TCP:$SERVER4:$PORT" "CREATE:$LAB/alice/told"
+run alice cat "$LAB/alice/told"
+check "who finds no partner is told so" grep -q "no partner came" "$LAB/alice/told"
+stop relay
+
+say "Still wrong: eve reads everything, and so does the relay. And it carries one stream of bytes between two programs that agreed to meet there. A network carries packets, between any two programs. Where do those come from? That is step 2."
+finish

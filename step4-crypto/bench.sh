@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # What does encryption cost, beside the plain wire and beside step 3's tunnel?
-cd "$(dirname "$0")" || exit
 NEEDS=../step3-tunnel
-. ../shared/lab/lab.sh
+. "$(dirname "$0")/../shared/lab/lab.sh"
 . ../shared/lab/bench.sh
 
 bin/keygen -out "$LAB/vpn.key" >/dev/null

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Step 4: eve reads nothing, and mallory changes nothing.
-cd "$(dirname "$0")" || exit
 NEEDS=../step3-tunnel # its programs, to see what is missing
-. ../shared/lab/lab.sh
+. "$(dirname "$0")/../shared/lab/lab.sh"
 
 SIZE=10000000
 INNER=10.8.0.1 # the server, inside the tunnel

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # How fast does alice reach the web site through the gateway, beside the plain
 # wire? Bob, who sits next to her and has no VPN, measures the wire.
-cd "$(dirname "$0")" || exit
 NEEDS=../step4-crypto # keygen
-. ../shared/lab/lab.sh
+. "$(dirname "$0")/../shared/lab/lab.sh"
 . ../shared/lab/bench.sh
 
 ../step4-crypto/bin/keygen -out "$LAB/vpn.key" >/dev/null

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Step 5: everything that alice sends leaves through the server.
-cd "$(dirname "$0")" || exit
 NEEDS=../step4-crypto # keygen
-. ../shared/lab/lab.sh
+. "$(dirname "$0")/../shared/lab/lab.sh"
 
 SIZE=10000000
 

@@ -46,8 +46,11 @@ func Main(about string, run func(ctx context.Context) error) {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // from here on a second signal has its default effect
-	code := report(run(ctx))
-	os.Exit(code)
+	err = run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		err = nil // it says no more than that somebody has stopped us
+	}
+	os.Exit(report(err))
 }
 
 // startLog sends slog to standard error, as "15:04:05.000 INFO text key=value".

@@ -3,7 +3,7 @@
 #
 #   . "$(dirname "$0")/../shared/lab/lab.sh"
 #
-# which builds the step's programs (and those of the folders in $NEEDS, if set), starts the script again inside private
+# which builds the step's programs (and those of the step in the folder $NEEDS, if set), starts the script again inside private
 # namespaces (see enter), and builds the six hosts (see topology.sh). From there
 # on the working folder is the step's, $LAB is a folder that vanishes with the
 # run, the addresses are in $SERVER4, $ALICE6 and so on, and there are these
@@ -33,7 +33,8 @@
 
 set -eEuo pipefail
 _lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-_step=$(cd "$(dirname "$0")" && pwd)
+# The script may have changed to its own folder before.
+_step=$(cd "$(dirname "$0")" 2>/dev/null && pwd) || _step=$PWD
 _script=$_step/${0##*/}
 PATH=$PATH:/usr/sbin:/sbin
 LIMIT=60
@@ -44,7 +45,7 @@ if [ "${STEPVPN_INSIDE-}" != "$(readlink /proc/self/ns/net)" ]; then
 	"$_lab/setup.sh"
 	# Every step from 2 on opens a TUN device.
 	! grep -q stepvpn/step2-tun "$_step/go.mod" || "$_lab/setup.sh" tun
-	for _dir in "$_step" ${NEEDS-}; do
+	for _dir in "$_step" ${NEEDS:+"$_step/$NEEDS"}; do
 		env -u MAKEFLAGS -u MAKELEVEL make --silent --directory="$_dir" build
 	done
 	# shellcheck disable=SC2016 # expanded inside
@@ -61,7 +62,7 @@ set +a
 
 declare -A _pid _host
 _names=() _checks=() _keep=()
-_failures=0 _finished= _where=
+_failures=0 _finished='' _where=''
 _text=$LAB/.transcript
 
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
@@ -102,7 +103,7 @@ act() {
 	if [ "${WALK-}" = 1 ]; then
 		if [ -t 0 ]; then
 			printf '%s   [Enter] %s' "$_bold" "$_plain"
-			read -r || echo
+			(read -r) || echo # in a subshell, so that Ctrl-C ends it at once
 		else
 			printf '   (standard input is no terminal: not waiting for Enter)\n'
 		fi
@@ -141,6 +142,7 @@ _start() {
 	local name=$1 host=$2
 	shift 2
 	_running "$name" && _fail "'$name' already runs"
+	: >"$LAB/$name.log" # now, and not when the background process comes to it
 	nsenter --net="/run/netns/$host" env --default-signal=INT,QUIT "$@" >"$LAB/$name.log" 2>&1 </dev/null &
 	_pid[$name]=$! _host[$name]=$host
 	_names+=("$name")
@@ -153,6 +155,7 @@ _ended() { ! _running "$1"; }
 _reap() {
 	wait_for 10 "$1 has ended" _ended "$1"
 	STATUS=0
+	# shellcheck disable=SC2034 # for the script
 	wait "${_pid[$1]}" || STATUS=$?
 	unset "_pid[$1]"
 }
@@ -225,8 +228,8 @@ _broken() {
 declare -A _capture
 # capture NAME HOST IF [FILTER...]
 #
-# In a user namespace tcpdump cannot become another user, hence -Z root. With
-# --immediate-mode and -U each packet goes to the file when it comes. -B makes
+# tcpdump stays root (-Z), or could not write into $LAB. With --immediate-mode and
+# -U each packet goes to the file when it comes. -B makes
 # room for 1,024 packets of any size: one that is not captured proves nothing.
 capture() {
 	local name=$1 host=$2 interface=$3

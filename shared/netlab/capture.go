@@ -23,7 +23,7 @@ type Capture struct {
 func (h *Host) Capture(t testing.TB, iface, filter string) *Capture {
 	t.Helper()
 	c := &Capture{File: filepath.Join(t.TempDir(), h.Name+"-"+iface+".pcap"), host: h, t: t}
-	// In a user namespace tcpdump cannot become another user, hence -Z root.
+	// tcpdump stays root (-Z), or could not write the file.
 	// With --immediate-mode and -U each packet goes to the file as it comes. -B
 	// makes room for 1,024 packets of any size.
 	c.tcpdump = h.Start(t, "tcpdump", "-Z", "root", "-U", "--immediate-mode", "-n", "-s", "65535", "-B", "65536",

@@ -84,5 +84,6 @@ func (r *Relay) oneWay(id int, d *direction) error {
 	if err != nil {
 		return err
 	}
+	slog.Debug("has finished sending", "pair", id, "from", d.src.RemoteAddr(), "to", d.dst.RemoteAddr())
 	return d.dst.CloseWrite() // half-close: the other direction goes on
 }

@@ -9,6 +9,7 @@ package pcap
 
 import (
 	"encoding/binary"
+	"io"
 	"os"
 	"time"
 )
@@ -70,7 +71,9 @@ func (w *Writer) Write(t time.Time, packet []byte) error {
 // append writes b at the end of the file, whole or not at all.
 func (w *Writer) append(b []byte) error {
 	if _, err := w.file.Write(b); err != nil {
-		w.file.Truncate(w.size) // err is the one to report
+		// Take back what was written of it. A pipe cannot; err is what to report.
+		w.file.Truncate(w.size)
+		w.file.Seek(w.size, io.SeekStart)
 		return err
 	}
 	w.size += int64(len(b))

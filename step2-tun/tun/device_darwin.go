@@ -3,6 +3,7 @@ package tun
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -76,6 +77,6 @@ func addressCommands(name string, a netip.Prefix) [][]string {
 	return [][]string{{"ifconfig", name, "inet6", a.String(), "alias"}}
 }
 
-// deleted reports whether err says that the interface is gone. A utun lives as
-// long as its descriptor.
-func deleted(error) bool { return false }
+// deleted reports whether the interface behind the descriptor is gone. A utun
+// lives as long as its descriptor.
+func deleted(io.ReadWriteCloser) bool { return false }

@@ -3,6 +3,7 @@ package tun
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -55,6 +56,8 @@ func create(c Config) (*os.File, string, error) {
 	defer syscall.ForkLock.RUnlock()
 	iface, err := water.New(want)
 	if err != nil {
+		// water leaves the descriptor open then, out of our reach. Most programs
+		// end here anyway.
 		return nil, "", explain(c.Name, err)
 	}
 	file := iface.ReadWriteCloser.(*os.File)
@@ -108,5 +111,18 @@ func remove(name string) {
 	}
 }
 
-// deleted reports whether err says that the interface is gone.
-func deleted(err error) bool { return errors.Is(err, unix.EBADFD) }
+// deleted reports whether the interface behind the descriptor is gone. The error
+// of a read does not tell for sure: it is EBADFD, or "not pollable" when Go's
+// poller notices first. The driver knows.
+func deleted(file io.ReadWriteCloser) bool {
+	raw, err := file.(*os.File).SyscallConn()
+	if err != nil {
+		return false // it is closed
+	}
+	var answer error
+	err = raw.Control(func(fd uintptr) {
+		var ifreq unix.Ifreq
+		answer = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, &ifreq)
+	})
+	return err == nil && answer == unix.EBADFD
+}

@@ -67,7 +67,7 @@ func faultOf(err error) (reason link.Reason, passing bool) {
 
 // final words the error that ends the device.
 func (p *port) final(err error) error {
-	if deleted(err) {
+	if deleted(p.file) {
 		return fmt.Errorf("device %s was deleted by somebody else", p.name)
 	}
 	return err

@@ -26,10 +26,11 @@ const Size = 32
 const maxFile = 128
 
 // Create writes a new random key to a new file of mode 0600. It never overwrites
-// a file: a key that is gone can't be had back. If it fails, no file is left.
+// a file: a key that is gone can't be had back. If it fails, it leaves no file.
 func Create(name string) error {
 	var key [Size]byte
-	rand.Read(key[:]) // never fails
+	rand.Read(key[:]) // never fails: it ends the process instead
+	text := base64.StdEncoding.EncodeToString(key[:]) + "\n"
 
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	switch {
@@ -37,20 +38,34 @@ func Create(name string) error {
 		return app.Hint(fmt.Errorf("%s exists already, and is left as it is", name),
 			"Choose another name with -out, or remove the file if nobody uses its key any more.")
 	case err != nil:
-		return err
+		return app.Hint(err, "Choose a file in a folder that exists and that you may write to.")
 	}
-	_, err = f.WriteString(base64.StdEncoding.EncodeToString(key[:]) + "\n")
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = syncFolder(filepath.Dir(name))
-	}
-	if err != nil {
+	if err := fill(f, text); err != nil {
+		f.Close()
 		os.Remove(name)
+		return fmt.Errorf("%w; no key file is left", err)
 	}
-	return err
+	return nil
 }
 
-// syncFolder makes a new name in the folder survive a power failure.
+// fill writes the file, and returns once it will survive a power failure.
+func fill(f *os.File, text string) error {
+	if err := f.Chmod(0o600); err != nil { // a umask can take bits from OpenFile's mode
+		return err
+	}
+	if _, err := f.WriteString(text); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(f.Name()))
+}
+
+// syncFolder makes the names in a folder survive a power failure.
 func syncFolder(name string) error {
 	dir, err := os.Open(name)
 	if err != nil {
@@ -61,13 +76,17 @@ func syncFolder(name string) error {
 }
 
 // Read returns the key in the file. It refuses a file that group or others may
-// read, and one that does not hold exactly one key.
+// read or change, and one that does not hold exactly one key. A symbolic link is
+// followed: what counts is who may read the file that is opened.
 func Read(name string) (key [Size]byte, err error) {
 	// O_NONBLOCK: opening a named pipe must not hang.
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return key, app.Hint(fmt.Errorf("there is no key file %s", name),
 			"Make one with 'keygen -out %s', and copy it to the other side.", name)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return key, app.Hint(err, "The file belongs to another user. Run this as that user, or as root.")
 	}
 	if err != nil {
 		return key, err
@@ -78,7 +97,8 @@ func Read(name string) (key [Size]byte, err error) {
 		return key, err
 	}
 	if !info.Mode().IsRegular() {
-		return key, fmt.Errorf("key file %s is not a regular file", name)
+		return key, app.Hint(fmt.Errorf("key file %s is not a regular file", name),
+			"Name the file that keygen wrote.")
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return key, app.Hint(fmt.Errorf("key file %s may be read or changed by others than its owner (mode %#o)", name, mode),

@@ -151,13 +151,13 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	s, to := c.peer.sending(time.Now())
 	if s == nil {
 		c.dropAll(b, link.NoSession)
 		return nil
 	}
-	c.writing.Lock()
-	defer c.writing.Unlock()
 	c.out.Reset()
 	for i := range b.Len() {
 		p := b.At(i)

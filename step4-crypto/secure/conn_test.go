@@ -452,6 +452,24 @@ func TestConnCloseWhileStuck(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+// Reading goes on though writes are stuck, even where a message wants a reply.
+// If it did not, two ends could wait for each other for ever.
+func TestConnReadsWhileStuck(t *testing.T) {
+	n := newNetwork()
+	end := newStuck(n.server())
+	end.pass()
+	client, _, fromClient := pair(t, n.client(), end, config(1), config(1))
+	end.stick()
+	for range 100 { // initiations of other clients
+		m, _, err := newPeer(client.peer.cfg, true, time.Now(), func(time.Time) {}).tick(time.Now())
+		require.NoError(t, err)
+		n.inject(bobAddr, serverAddr, m)
+	}
+	<-end.arrived // the first response
+	write(t, client, ipPacket("x"))
+	require.Eventually(t, func() bool { return len(fromClient.got()) == 1 }, time.Minute, time.Millisecond)
+}
+
 // Bursts of any shape pass: more bytes than a burst holds once sealed, and what
 // can't pass is counted.
 func TestConnBursts(t *testing.T) {

@@ -173,19 +173,19 @@ func TestCounterLimit(t *testing.T) {
 }
 
 // Many goroutines seal up to the limit: each counter is used once, none is left
-// out. Many open the same packets at the same time: each opens once.
-func TestConcurrentUse(t *testing.T) {
-	const limit, workers = 5000, 8
+// out.
+func TestConcurrentSeal(t *testing.T) {
+	const limit = 5000
 	cfg := config(1)
 	cfg.limits = defaultLimits
 	cfg.limits.rejectPackets = limit
-	client, server := twoSessions(t, cfg)
+	client, _ := twoSessions(t, cfg)
 
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	var sealed [][]byte
+	sealed := 0
 	counters := make(map[uint64]bool)
-	for range workers {
+	for range 8 {
 		wg.Go(func() {
 			for {
 				m, ok := client.seal(nil, []byte("x"))
@@ -194,29 +194,42 @@ func TestConcurrentUse(t *testing.T) {
 				}
 				d, _ := parseData(m)
 				mu.Lock()
-				sealed = append(sealed, m)
+				sealed++
 				counters[d.counter] = true
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	require.Len(t, sealed, limit)
+	require.Equal(t, limit, sealed)
 	require.Len(t, counters, limit)
+}
 
+// Several goroutines open the same packets at the same time: each opens once.
+// The packets are long, so that opening takes a while.
+func TestConcurrentOpen(t *testing.T) {
+	const packets, workers = 1000, 4
+	cfg := config(1)
+	client, server := twoSessions(t, cfg)
 	var opened atomic.Uint64
-	for range workers {
-		wg.Go(func() {
-			for _, m := range sealed {
-				if _, ok := openCopy(server, m); ok {
+	for range packets {
+		m, _ := client.seal(nil, make([]byte, 60000))
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for range workers {
+			mine, _ := parseData(bytes.Clone(m))
+			wg.Go(func() {
+				<-start
+				if _, ok := server.open(mine); ok {
 					opened.Add(1)
 				}
-			}
-		})
+			})
+		}
+		close(start)
+		wg.Wait()
 	}
-	wg.Wait()
-	require.EqualValues(t, limit, opened.Load())
-	require.EqualValues(t, (workers-1)*limit, cfg.Drops.Count(link.Replayed))
+	require.EqualValues(t, packets, opened.Load())
+	require.EqualValues(t, (workers-1)*packets, cfg.Drops.Count(link.Replayed))
 }
 
 func TestSessionAllocs(t *testing.T) {

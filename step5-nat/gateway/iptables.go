@@ -26,8 +26,13 @@ func (w *firewall) open() error {
 		return w.explain(err)
 	}
 	for _, h := range hooks(w.device) {
-		if _, err := w.tool.ListChains(h.table); err != nil {
+		builtIn, err := w.tool.ListChains(h.table)
+		if err != nil {
 			return w.explain(err)
+		}
+		if len(builtIn) == 0 { // what iptables-nft says of a table that it cannot handle
+			return app.Hint(fmt.Errorf("%s cannot use its table %s: somebody made chains there with nft", w.command(), h.table),
+				"See 'nft list ruleset', and give that table another name.")
 		}
 	}
 	return nil
@@ -63,31 +68,30 @@ func (w *firewall) build() error {
 	return nil
 }
 
-// remove takes our chains out of all tables.
+// remove takes our chains out of all tables. It goes on after an error, to leave
+// as little as possible.
 func (w *firewall) remove() error {
-	return w.removeOf(func(device string) bool { return device == w.device })
-}
-
-// sweep removes what killed gateways left: one of our device, and those whose
-// device is gone.
-func (w *firewall) sweep() error {
-	return w.removeOf(func(device string) bool {
-		_, err := net.InterfaceByName(device)
-		return device == w.device || err != nil
-	})
-}
-
-// removeOf removes the chains of the devices that match. It goes on after an
-// error, to leave as little as possible.
-func (w *firewall) removeOf(match func(device string) bool) error {
 	var errs []error
+	for _, h := range hooks(w.device) {
+		there, err := w.tool.ChainExists(h.table, w.name())
+		if there {
+			err = w.drop(h, w.name())
+		}
+		errs = append(errs, w.explain(err))
+	}
+	return errors.Join(errs...)
+}
+
+// sweep removes what killed gateways left: the chains of our own device, and of
+// those that are gone.
+func (w *firewall) sweep() error {
+	errs := []error{w.remove()}
 	for i, h := range hooks(w.device) {
 		names, err := w.tool.ListChains(h.table)
-		if err != nil {
-			errs = append(errs, w.explain(err))
-		}
+		errs = append(errs, w.explain(err))
 		for _, name := range names {
-			if device, ours := strings.CutPrefix(name, prefix); ours && match(device) {
+			device, ours := strings.CutPrefix(name, prefix)
+			if _, err := net.InterfaceByName(device); ours && err != nil {
 				errs = append(errs, w.drop(hooks(device)[i], name))
 			}
 		}
@@ -136,8 +140,6 @@ func (w *firewall) explain(err error) error {
 		return hostnet.NeedsRoot(one)
 	case strings.Contains(text, "insmod"), strings.Contains(text, "Failed to initialize nft"):
 		return app.Hint(one, "This kernel has no such table: load its module (sudo modprobe nf_tables; with iptables-legacy: iptable_nat)%s", w.orWithout())
-	case strings.Contains(text, "use 'nft' tool"):
-		return app.Hint(one, "Rules made with nft stand in the tables of %s: move them to tables of other names.", w.command())
 	}
 	return one
 }

@@ -87,8 +87,12 @@ func (s *state) set(key, value string) error {
 	if !known {
 		c := change{Key: key, Found: found, Set: value, Along: map[string]string{}}
 		for _, other := range changedAlong(key) {
-			if c.Along[other], err = readSetting(other); err != nil {
+			was, err := readSetting(other)
+			if err != nil {
 				return err
+			}
+			if was != "" { // else the interface has just gone
+				c.Along[other] = was
 			}
 		}
 		s.Changes = append(s.Changes, c)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -62,7 +63,7 @@ func child(job string) error {
 	}
 	defer dev.Close()
 	if n, err := strconv.Atoi(killAt); err == nil {
-		slog.SetDefault(slog.New(&suicide{Handler: slog.Default().Handler(), left: n}))
+		slog.SetDefault(slog.New(&suicide{slog.NewTextHandler(os.Stderr, nil), n}))
 	}
 	undo, err := Default(Config{Device: dev.Name(), Addrs: prefixes(list), Network: "udp", Server: serverAddr})
 	if err != nil {
@@ -109,7 +110,8 @@ const (
 	onlyIPv6 = "fd00:8::2/64"
 )
 
-// tunnelOn opens the device vpn0 on the host.
+// tunnelOn opens the device vpn0 on the host, and waits until the kernel has made
+// its own routes for it.
 func tunnelOn(t *testing.T, h *netlab.Host, list string) *tun.Device {
 	t.Helper()
 	var dev *tun.Device
@@ -117,6 +119,11 @@ func tunnelOn(t *testing.T, h *netlab.Host, list string) *tun.Device {
 	h.Do(func() { dev, err = tun.Open(tun.Config{Name: "vpn0", Addrs: prefixes(list)}) })
 	require.NoError(t, err)
 	t.Cleanup(func() { dev.Close() })
+	for _, p := range prefixes(list) {
+		netlab.Eventually(t, limit, "there is a local route for "+p.String(), func() bool {
+			return way(h, p.Addr().String()) == "lo"
+		})
+	}
 	return dev
 }
 
@@ -148,23 +155,38 @@ func refused(t *testing.T, h *netlab.Host, c Config) error {
 	var err error
 	h.Do(func() { _, err = Default(c) })
 	require.Error(t, err)
-	require.Equal(t, before, snapshot(t, h))
+	same(t, before, h)
 	return err
 }
 
-// snapshot describes all that Default could change on a host: rules, routes of
-// all tables, and every setting of IP.
-func snapshot(t *testing.T, h *netlab.Host) string {
+// snapshot lists all that Default could change on a host: rules, routes of all
+// tables, and every setting of IP. Left out is what the kernel adds by itself
+// when an interface has been up for a while.
+func snapshot(t *testing.T, h *netlab.Host) []string {
 	t.Helper()
-	var all strings.Builder
+	var lines []string
 	for _, command := range []string{
 		"ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all",
 		"sysctl -a -r ^net.ipv[46].conf",
 	} {
 		args := strings.Fields(command)
-		fmt.Fprintf(&all, "# %s\n%s", command, h.Run(t, args[0], args[1:]...))
+		for line := range strings.Lines(h.Run(t, args[0], args[1:]...)) {
+			if !strings.Contains(line, "fe80:") && !strings.Contains(line, "ff00::/8") {
+				lines = append(lines, command+": "+strings.TrimSpace(line))
+			}
+		}
 	}
-	return all.String()
+	return lines
+}
+
+// same fails the test unless the host is as it was before, and shows what is
+// not.
+func same(t *testing.T, before []string, h *netlab.Host, when ...any) {
+	t.Helper()
+	now := snapshot(t, h)
+	require.Empty(t, slices.DeleteFunc(slices.Clone(now), func(l string) bool { return slices.Contains(before, l) }), when...)
+	require.Empty(t, slices.DeleteFunc(slices.Clone(before), func(l string) bool { return slices.Contains(now, l) }), when...)
+	require.Equal(t, len(before), len(now), when...)
 }
 
 // way asks the host where a packet would go, and returns the interface or why

@@ -28,7 +28,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				})
 				p.Kill()
 				require.Equal(t, 128+int(syscall.SIGKILL), p.Wait(t))
-				if snapshot(t, lab.Alice) != before {
+				if len(snapshot(t, lab.Alice)) != len(before) {
 					left++
 				}
 
@@ -37,7 +37,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				require.Equal(t, "vpn0", way(lab.Alice, "203.0.113.80"))
 				undo()
 				require.NoError(t, dev.Close())
-				require.Equal(t, before, snapshot(t, lab.Alice), "after a kill before command %d", n)
+				same(t, before, lab.Alice, "after a kill before command %d", n)
 			}
 			require.Greater(t, left, 2, "the test has seen leftovers")
 		})
@@ -63,8 +63,8 @@ func TestAProgramLeavesTheHostAsItWas(t *testing.T) {
 	before := snapshot(t, lab.Alice)
 	p := startChild(t, lab.Alice, both)
 	p.WaitLog(t, allDone)
-	require.NotEqual(t, before, snapshot(t, lab.Alice))
+	require.NotEqual(t, len(before), len(snapshot(t, lab.Alice)))
 	p.Interrupt()
 	require.Zero(t, p.Wait(t))
-	require.Equal(t, before, snapshot(t, lab.Alice))
+	same(t, before, lab.Alice)
 }

@@ -17,6 +17,9 @@ func main() {
 }
 
 func run(context.Context) error {
+	if *out == "" {
+		return app.Usage("-out is empty: it takes the name of a new file")
+	}
 	if err := keyfile.Create(*out); err != nil {
 		return err
 	}

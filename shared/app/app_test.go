@@ -1,0 +1,148 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The test program is also the program under test: with this variable it calls
+// Main with a run of that name.
+const programVar = "APP_TEST_PROGRAM"
+
+var programs = map[string]func(context.Context) error{
+	"fine":  func(context.Context) error { return nil },
+	"fails": func(context.Context) error { return errors.New("it broke") },
+	"hints": func(context.Context) error {
+		return fmt.Errorf("outer: %w", Hint(errors.New("it broke"), "mend it with %s", "glue"))
+	},
+	"misused": func(context.Context) error { return Usage("-x %d: too much", 7) },
+	"waits": func(ctx context.Context) error {
+		defer ReportStats(func() string { return "stats" })()
+		fmt.Fprintln(os.Stderr, "ready")
+		<-ctx.Done()
+		return fmt.Errorf("waiting: %w", context.Cause(ctx))
+	},
+	"hangs": func(ctx context.Context) error {
+		fmt.Fprintln(os.Stderr, "ready")
+		<-ctx.Done()
+		fmt.Fprintln(os.Stderr, "cleaning up")
+		select {}
+	},
+}
+
+func TestMain(m *testing.M) {
+	if run, ok := programs[os.Getenv(programVar)]; ok {
+		flag.CommandLine = flag.NewFlagSet("", flag.ContinueOnError)
+		flag.Int("number", 7, "a `number`")
+		Prefixes("addr", "10.8.0.1/24", "`addresses`")
+		Main("A program for tests.", run)
+	}
+	os.Exit(m.Run())
+}
+
+func program(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Args[0] = "prog"
+	cmd.Env = append(os.Environ(), programVar+"="+name)
+	return cmd
+}
+
+func TestExitCodesAndMessages(t *testing.T) {
+	for _, c := range []struct {
+		name, args string
+		code       int
+		want       string
+	}{
+		{"fine", "", 0, ""},
+		{"fine", "-v -number 8 -addr 10.0.0.1/8,fd00::1/64", 0, ""},
+		{"fails", "", 1, "prog: it broke\n"},
+		{"hints", "", 1, "prog: outer: it broke\n  mend it with glue\n"},
+		{"misused", "", 2, "prog: -x 7: too much\n  'prog -help' lists the flags.\n"},
+		{"fine", "-nonsense", 2, "prog: flag provided but not defined: -nonsense\n  'prog -help' lists the flags.\n"},
+		{"fine", "-number x", 2, "prog: invalid value \"x\" for flag -number: parse error\n  'prog -help' lists the flags.\n"},
+		{"fine", "extra", 2, "prog: unexpected argument \"extra\": every setting is a flag\n  'prog -help' lists the flags.\n"},
+	} {
+		cmd := program(c.name, strings.Fields(c.args)...)
+		out, _ := cmd.CombinedOutput()
+		require.Equal(t, c.want, string(out), "%s %s", c.name, c.args)
+		require.Equal(t, c.code, cmd.ProcessState.ExitCode(), "%s %s", c.name, c.args)
+	}
+	out, err := program("fine", "-help").CombinedOutput()
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(out), "A program for tests.\n\nUsage: prog [flags]\n\n"), "%s", out)
+	require.Contains(t, string(out), "-number number")
+	require.Contains(t, string(out), "(default 10.8.0.1/24)")
+}
+
+// lines starts a program and returns its output, line by line.
+func lines(t *testing.T, cmd *exec.Cmd) (next func() string) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	cmd.Stderr = w
+	require.NoError(t, cmd.Start())
+	w.Close()
+	t.Cleanup(func() { r.Close(); cmd.Process.Kill() })
+	r.SetReadDeadline(time.Now().Add(20 * time.Second))
+	return func() string {
+		var line []byte
+		for b := make([]byte, 1); ; line = append(line, b[0]) {
+			if _, err := r.Read(b); err != nil || b[0] == '\n' {
+				return string(line)
+			}
+		}
+	}
+}
+
+func TestSignals(t *testing.T) {
+	cmd := program("waits")
+	next := lines(t, cmd)
+	require.Equal(t, "ready", next())
+	cmd.Process.Signal(syscall.SIGUSR1)
+	require.Equal(t, "prog: stats", next())
+	cmd.Process.Signal(syscall.SIGINT)
+	require.Equal(t, "prog: stats", next())
+	require.NoError(t, cmd.Wait(), "a program that was told to stop has not failed")
+
+	cmd = program("hangs")
+	next = lines(t, cmd)
+	require.Equal(t, "ready", next())
+	cmd.Process.Signal(syscall.SIGTERM)
+	require.Equal(t, "cleaning up", next())
+	// Until the handler is gone a signal has no effect: send it again.
+	done := make(chan struct{})
+	go func() { cmd.Wait(); close(done) }()
+	for ended := false; !ended; {
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-done:
+			ended = true
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	require.Equal(t, syscall.SIGTERM, cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
+}
+
+func TestPrefixes(t *testing.T) {
+	var l prefixList
+	require.NoError(t, l.Set("10.8.0.1/24, fd00:8::1/64"))
+	require.Equal(t, prefixList{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}, l)
+	require.Equal(t, "10.8.0.1/24,fd00:8::1/64", l.String())
+	require.NoError(t, l.Set(""))
+	require.Empty(t, l)
+	for _, bad := range []string{"10.8.0.1", "10.8.0.1/33", "x", ",", "10.8.0.1/24,", strings.Repeat("10.8.0.1/24,", 16) + "10.8.0.1/24"} {
+		require.Error(t, l.Set(bad), bad)
+	}
+}
+
+func TestHintOfNilIsNil(t *testing.T) { require.NoError(t, Hint(nil, "x")) }

@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# snapshot.sh take DIR          writes what a VPN could change of this machine into DIR, a file per kind
+# snapshot.sh compare DIR DIR   shows what differs, and exits with 1 if anything does
+# snapshot.sh prove             changes one thing after the other, and exits with 0 if compare saw each
+#
+# The kinds: links, addresses, routes, rules, firewall, kernel, resolver, names
+# (network namespaces) and mounts. Counters and remaining lifetimes are left out.
+set -uo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+self=$(readlink -f "$0")
+
+# still CMD...: its output without what changes by itself.
+still() {
+	"$@" | sed -E 's/ ?(valid_lft|preferred_lft|expires) [0-9a-z]+//g; s/\[[0-9]+:[0-9]+\]//; s/ (packets|bytes) [0-9]+//g; /^#/d'
+}
+
+take() {
+	mkdir -p "$1" && cd "$1" || exit
+	still ip -oneline link >links
+	still ip -oneline address >addresses
+	{ still ip -4 route show table all; still ip -6 route show table all; } | sort >routes
+	{ ip -4 rule; ip -6 rule; } >rules
+	# Only root may see the firewall.
+	if [ "$(id -u)" = 0 ]; then
+		{
+			still iptables-save
+			still ip6tables-save
+			if command -v nft >/dev/null; then still nft list ruleset; fi
+		} >firewall 2>&1
+	fi
+	(
+		cd /proc/sys/net || exit
+		grep -s . ipv4/ip_forward ipv4/conf/*/* ipv6/conf/*/*
+	) | grep -v stable_secret >kernel
+	{ ls -l /etc/resolv.conf; cat /etc/resolv.conf; } >resolver 2>&1
+	ls /run/netns >names 2>/dev/null
+	sort /proc/self/mounts >mounts
+}
+
+compare() {
+	local kind same=0
+	for kind in links addresses routes rules firewall kernel resolver names mounts; do
+		if [ ! -e "$1/$kind" ] && [ ! -e "$2/$kind" ]; then continue; fi
+		diff -u --label "$kind before" --label "$kind after" "$1/$kind" "$2/$kind" || same=1
+	done
+	return $same
+}
+
+# noticed KIND COMMAND: whether compare reports what the command changes.
+noticed() {
+	rm -rf one two
+	"$self" take "$PWD/one" && bash -c "$2" && "$self" take "$PWD/two" || return
+	! "$self" compare one two >found && grep -q "^+++ $1 after" found
+}
+
+prove() {
+	# enter made this folder: no machine is changed here.
+	cd /run/lab || exit
+	local kind change missed=0
+	while read -r kind change; do
+		if noticed "$kind" "$change"; then
+			echo "sees $kind: $change"
+		else
+			echo "MISSES $kind: $change"
+			missed=1
+		fi
+	done <<-'END'
+		links      ip link add one type veth peer two
+		links      ip link set one mtu 1400
+		addresses  ip address add 192.0.2.9/32 dev lo
+		addresses  ip address add 2001:db8::9/128 dev lo
+		routes     ip route add unreachable 192.0.2.128/25
+		routes     ip route add unreachable 192.0.2.128/25 table 77
+		routes     ip -6 route add unreachable 2001:db8:9::/48
+		rules      ip rule add priority 77 table 77
+		rules      ip -6 rule add priority 77 table 77
+		firewall   iptables -t nat -A POSTROUTING -j MASQUERADE
+		firewall   ip6tables -P FORWARD DROP
+		kernel     echo 1 >/proc/sys/net/ipv4/ip_forward
+		kernel     echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+		resolver   echo nameserver 192.0.2.53 >resolver && mount --bind resolver /etc/resolv.conf
+		names      ip netns add nine
+		mounts     mount -t tmpfs nine /mnt
+	END
+	return $missed
+}
+
+case ${1-} in
+take) take "$2" ;;
+compare) compare "$2" "$3" ;;
+prove) prove ;;
+*) sed -n 's/^# //p; /^set/q' "$0"; exit 2 ;;
+esac
