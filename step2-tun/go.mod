@@ -11,4 +11,9 @@ require (
 	stepvpn/shared v0.0.0
 )
 
+require (
+	github.com/vishvananda/netns v0.0.5 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+)
+
 replace stepvpn/shared => ../shared

@@ -89,7 +89,7 @@ var (
 func readTcpdump(t *testing.T, text string) []string {
 	t.Helper()
 	text = regexp.MustCompile(`\n[ \t]+`).ReplaceAllString(text, " ") // a packet's lines are joined
-	last6 := make(map[uint64]string)               // the protocol by fragment ID: tcpdump does not repeat it
+	last6 := make(map[uint64]string)                                  // the protocol by fragment ID: tcpdump does not repeat it
 	var lines []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
