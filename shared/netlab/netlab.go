@@ -13,6 +13,7 @@
 package netlab
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -76,8 +77,8 @@ func runInside(packages []string) (code int, err error) {
 	// goes for the thread, not only for the process.
 	runtime.LockOSThread()
 	if out, err := exec.Command(enter, "true").CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("these tests need network namespaces, and there are none:\n%s"+
-			"To skip them, set %s=1.", out, skipVar)
+		return 0, fmt.Errorf("these tests need network namespaces (%s=1 skips them), and there are none:\n%s",
+			skipVar, bytes.TrimSpace(out))
 	}
 
 	dir, err := os.MkdirTemp("", "netlab")

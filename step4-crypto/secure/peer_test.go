@@ -641,3 +641,30 @@ func FuzzPeer(f *testing.F) {
 		require.Len(t, s.server.inside, 1)
 	})
 }
+
+// Any content from the other side itself: what comes out looks like IP, and all
+// else is accounted for.
+func FuzzInside(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{0, 1})
+	f.Add([]byte{0x60})
+	f.Fuzz(func(t *testing.T, plaintext []byte) {
+		s := simulate(t, config(1), config(1))
+		s.connect()
+		m, _ := s.client.keys.Load().current.seal(nil, plaintext)
+		s.deliver(s.server, m, aliceAddr)
+		switch malformed := s.server.cfg.Drops.Count(link.Malformed) == 1; {
+		case len(s.server.inside) == 1:
+			require.Equal(t, plaintext, s.server.inside[0])
+			require.Contains(t, []byte{4, 6}, plaintext[0]>>4)
+			require.False(t, malformed)
+		case len(plaintext) == 0:
+			require.False(t, malformed)
+		case bytes.Equal(plaintext, closeMessage):
+			require.False(t, malformed)
+			require.Equal(t, Status{}, s.server.status())
+		default:
+			require.True(t, malformed)
+		}
+	})
+}

@@ -72,24 +72,26 @@ func (w *firewall) chains() []chain {
 	}
 	source.add("-j DROP")
 
+	if !w.serves() {
+		pass.add("-i %s -j DROP", w.device)
+		pass.add("-o %s -j DROP", w.device)
+		return []chain{source, pass}
+	}
+
 	// A TCP segment must fit into the tunnel. Each end says in its first packet
 	// what it takes (RFC 9293, section 3.7.1), so that is corrected both ways.
 	mss.add("-i %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu", w.device)
 	mss.add("-o %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu", w.device)
 
 	// Out only by the egress interface, and in only what was asked for.
-	if w.serves() {
-		pass.add("-i %s -o %s -j ACCEPT", w.device, w.egress)
-		pass.add("-o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", w.device)
-	}
+	pass.add("-i %s -o %s -j ACCEPT", w.device, w.egress)
+	pass.add("-o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", w.device)
 	pass.add("-i %s -j DROP", w.device)
 	pass.add("-o %s -j DROP", w.device)
 
 	// Out there they have this host's address.
-	if w.serves() {
-		for _, s := range w.subnets {
-			nat.add("-s %v -o %s -j MASQUERADE", s, w.egress)
-		}
+	for _, s := range w.subnets {
+		nat.add("-s %v -o %s -j MASQUERADE", s, w.egress)
 	}
 	return []chain{source, mss, pass, nat}
 }

@@ -59,9 +59,10 @@ func reaches(t *testing.T, h *netlab.Host, addr string, options ...string) {
 	})
 }
 
-// ping sends one, answered or not.
+// ping sends one, answered or not. Wait for something that must come after it
+// before you say that it did not arrive.
 func ping(h *netlab.Host, addr string, options ...string) {
-	h.Try("ping", append([]string{"-c", "1", "-W", "1", addr}, options...)...)
+	h.Try("ping", append([]string{"-c", "1", "-W", "0.1", addr}, options...)...)
 }
 
 // A web site logs the server's address instead of alice's, also where Docker
@@ -109,11 +110,12 @@ func TestNobodyConnectsToAClient(t *testing.T) {
 
 	defer enable(t, lab, Config{Device: "vpn0", Addrs: prefixes(both)})()
 	arrivals := lab.Server.Capture(t, "eth0", "host 10.8.0.2 or host fd00:8::2")
-	passed := lab.Alice.Capture(t, "vpn0", "icmp or (icmp6 and ip6[40] == 128)") // echo requests
+	passed := lab.Alice.Capture(t, "vpn0", "dst host 10.8.0.2 and icmp[0] == 8 or dst host fd00:8::2 and icmp6 and ip6[40] == 128") // echo requests
 	ping(lab.Web, "10.8.0.2")
 	ping(lab.Web, "fd00:8::2")
+	reaches(t, lab.Alice, "10.8.0.1")
 	require.Len(t, arrivals.Stop(), 2)
-	require.Empty(t, passed.Stop())
+	require.Empty(t, passed.Stop(), "requests that came out of the tunnel")
 }
 
 // A client sends under an address of the tunnel, or not at all: neither to the
@@ -132,6 +134,7 @@ func TestForgedSourcesAreDropped(t *testing.T) {
 		for _, to := range []string{"2001:db8:80::80", "2001:db8:5::10"} {
 			ping(lab.Alice, to, "-I", "fd99::9")
 		}
+		reaches(t, lab.Alice, "10.8.0.1", "-I", "10.8.0.2")
 		return wire.Stop()
 	}
 	undo := forwardByHand(t, lab)
@@ -163,8 +166,8 @@ func TestClientsLeaveOnlyByTheEgressInterface(t *testing.T) {
 	defer enable(t, lab, Config{Device: "vpn0", Addrs: prefixes(both)})()
 	arrivals := lab.Bob.Capture(t, "inside", "icmp")
 	ping(lab.Alice, "172.18.0.2")
-	require.Empty(t, arrivals.Stop())
 	reaches(t, lab.Alice, "203.0.113.80")
+	require.Empty(t, arrivals.Stop())
 }
 
 // Both ends of a TCP connection are told the size that fits through the tunnel.

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Step 2: a program gets the packets that alice sends into an interface.
+. "$(dirname "$0")/../shared/lab/lab.sh"
+
+# state HOST: its addresses, routes and rules. What the kernel gives itself (fe80::) may come late.
+state() {
+	on "$1" sh -c 'ip -oneline address show scope global; ip route; ip -6 route; ip rule; ip -6 rule' | grep -v '^fe80::'
+}
+
+# packets [REGEXP]: how many lines of tundump are about packets, or about such packets.
+packets() { grep -E '^[0-9:.]+ (malformed|[^ ]+ > )' "$LAB/tundump.log" | grep -cE -e "${1-}"; }
+
+# printed N [REGEXP]: succeeds if tundump has printed so many of them.
+printed() { [ "$(packets "${2-}")" = "$1" ]; }
+
+# eve_saw NAME FILTER: succeeds if the capture has such a packet.
+eve_saw() { tcpdump -nn -t -r "$LAB/$1.pcap" "$2" 2>/dev/null | grep -q .; }
+
+# by_tundump, by_tcpdump FILE: time, source and destination of each packet. tcpdump
+# writes a port behind the address, which does not count here.
+by_tundump() { sed -nE 's/^([0-9:.]+) ([^ ]+) > ([^ ]+) .*/\1 \2 \3/p' "$LAB/tundump.log"; }
+by_tcpdump() {
+	tcpdump -nn -r "$1" 2>/dev/null |
+		sed -E 's/^([^ ]+) IP6? ([^ ]+) > ([^ ]+): .*/\1 \2 \3/; s/(([0-9]+\.){3}[0-9]+)\.[0-9]+/\1/g; s/(::[0-9a-f]+)\.[0-9]+/\1/g'
+}
+
+# agree FILE: tcpdump finds the same packets in it as tundump printed.
+agree() { diff <(by_tundump) <(by_tcpdump "$1"); }
+
+act "Before: an address that is nowhere" \
+	"Alice pings 10.8.0.2, which no host has. Her only way out is the cafe's router." \
+	"where does the packet go? Who could answer it?"
+capture without cafe br0
+run alice ip route get 10.8.0.2
+run alice ping -c 1 -W 1 10.8.0.2 || true
+check "alice's ping works as such: the server answers" on alice ping -c 1 -W 5 "$SERVER4"
+check_not "10.8.0.2 does not answer" on alice ping -c 1 -W 1 10.8.0.2
+check_not "alice has no interface vpn0" on alice ip link show vpn0
+stop without
+check "eve, in the cafe, saw the packet to 10.8.0.2 go by" eve_saw without "src $ALICE4 and dst 10.8.0.2"
+
+act "A network interface that ends in a program" \
+	"tundump makes the TUN device vpn0, and gives alice the address 10.8.0.1 on it. It prints each packet that comes out, and answers none." \
+	"what does alice's ping say now? What do tundump and eve see?"
+capture with cafe br0
+state alice >"$LAB/before"
+start tundump alice bin/tundump -pcap "$LAB/vpn0.pcap"
+wait_for 10 "tundump has made the device" logged tundump "the device is up"
+run alice ip -brief address show vpn0
+run alice ip route get 10.8.0.2
+run alice ping -c 2 -i 0.2 -W 0.5 10.8.0.2 || true
+wait_for 10 "tundump prints two packets" printed 2
+show_log tundump
+check "both pings went into the program" printed 2 "10.8.0.1 > 10.8.0.2 +ICMP .* echo request"
+check_not "nobody answered: the program is the network now, and it only watches" on alice ping -c 1 -W 0.5 10.8.0.2
+wait_for 10 "tundump prints the third packet" printed 3
+run alice ping -c 1 -W 5 "$SERVER4"
+stop with
+check "eve saw the ping to the server" eve_saw with "src $ALICE4 and dst $SERVER4 and icmp"
+check_not "she did not see any to 10.8.0.2" eve_saw with "dst 10.8.0.2"
+
+act "Whatever programs send" \
+	"UDP, a web browser's TCP, a ping too long for one packet, and IPv6." \
+	"which is the first packet of a TCP connection? Into how many pieces does a ping of 3000 bytes go?"
+run alice bash -c 'echo hello >/dev/udp/10.8.0.2/5555'
+run alice curl --silent --show-error --connect-timeout 0.5 http://10.8.0.2/ || true
+run alice ping -c 1 -W 0.5 -s 3000 10.8.0.2 || true
+run alice ping -c 1 -W 0.5 fd00:8::2 || true
+run alice ping -c 1 -W 0.5 -s 3000 fd00:8::2 || true
+wait_for 10 "tundump prints 12 packets" printed 12
+show_log tundump "UDP|TCP|bytes  ttl.*fragment|ICMPv6"
+check "UDP, with its ports" printed 1 "UDP +34 bytes .* port [0-9]+ > 5555"
+check "TCP, with its ports and the flag SYN" printed 1 "TCP .* port [0-9]+ > 80, SYN$"
+check "three pieces of one IPv4 packet" printed 3 "10.8.0.2 +ICMP .* fragment at [0-9]+ of packet"
+check "an IPv6 packet in one piece" printed 1 "fd00:8::1 > fd00:8::2 +ICMPv6 +104 bytes .* echo request, id [0-9]+, seq 1$"
+check "three pieces of one IPv6 packet, each with its extension header" printed 3 "ICMPv6 .* fragment at .* extension headers: fragment$"
+check "no packet is malformed" printed 0 "malformed"
+
+act "Does it tell the truth?" \
+	"tundump wrote the packets to a file too. tcpdump knows nothing of our code, and reads the same file." \
+	"which fields does tcpdump show that tundump leaves out?"
+run alice tcpdump -nn -r "$LAB/vpn0.pcap"
+check "tcpdump finds the same packets, at the same times, between the same addresses" agree "$LAB/vpn0.pcap"
+# The last byte of the first packet's destination: headers of 24 and 16 bytes, then 19 bytes.
+cp "$LAB/vpn0.pcap" "$LAB/changed.pcap"
+printf '\x03' | dd of="$LAB/changed.pcap" bs=1 seek=59 conv=notrunc status=none
+check_not "(the comparison notices when one byte of the file is changed)" agree "$LAB/changed.pcap"
+keep "$LAB/vpn0.pcap"
+
+act "The end of the program is the end of the device" \
+	"Ctrl-C. Then once more, but killed in a way that it can't notice." \
+	"who removes the device when the program can't do it any more?"
+check "there is a device" on alice ip link show vpn0
+stop tundump
+check "Ctrl-C ends tundump without an error" [ "$STATUS" = 0 ]
+check_not "the device is gone" on alice ip link show vpn0
+start tundump alice bin/tundump
+wait_for 10 "tundump has made the device" logged tundump "the device is up"
+state alice >"$LAB/meanwhile"
+check_not "(while it runs, alice's addresses and routes are not as before)" cmp "$LAB/before" "$LAB/meanwhile"
+kill9 tundump
+state alice >"$LAB/after"
+check_not "the device is gone again" on alice ip link show vpn0
+check "alice's addresses and routes are as they were before" cmp "$LAB/before" "$LAB/after"
+
+say "Still wrong: the packets end here. Somebody at the other end should read them, and answer. So we need two such programs, and a wire between them. That is step 3."
+finish
