@@ -75,12 +75,12 @@ func TestCtrlC(t *testing.T) {
 	alice.Try("ping", "-c1", "-W0.1", "10.8.0.2")
 	packetLines(t, p, 1)
 	p.Signal(syscall.SIGUSR1)
-	p.WaitLog(t, "tundump: 1 packets")
+	p.WaitLog(t, "tundump: packets 1\n")
 	alice.Try("ping", "-c1", "-W0.1", "10.8.0.2")
 	packetLines(t, p, 2)
 	p.Interrupt()
 	require.Equal(t, 0, p.Wait(t))
-	require.Contains(t, p.Log(), "tundump: 2 packets")
+	require.Contains(t, p.Log(), "tundump: packets 2\n")
 	require.False(t, hasDevice(alice, "vpn0"))
 }
 

@@ -106,8 +106,10 @@ got=$(sha256sum <"$LAB/file")
 check "10 MB came through unchanged" [ "$want" = "${got%% *}" ]
 start iperf web iperf3 -s --forceflush
 wait_for 10 "iperf3 listens" logged iperf "Server listening"
-run alice iperf3 -c "$WEB4" -t 5 -i 0 -f m
+rate=$(on alice iperf3 -c "$WEB4" -t 5 -f m | awk '/receiver/ { print $(NF - 2) }')
 stop iperf
+say "iperf3 -c $WEB4 -t 5: $rate Mbit/s"
+check "iperf3 measured a rate" [ "${rate%.*}" -gt 0 ]
 
 act "Ctrl-C" \
 	"Both programs are stopped. Routes, rules, firewall and settings are compared with before." \

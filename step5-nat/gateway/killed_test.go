@@ -34,7 +34,9 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			left++
 		}
 		dev := tunnelOn(t, lab, "vpn0", onlyIPv4)
-		enable(t, lab, Config{Device: "vpn0", Addrs: prefixes(onlyIPv4)})()
+		undo := enable(t, lab, Config{Device: "vpn0", Addrs: prefixes(onlyIPv4)})
+		require.Equal(t, "0", lab.Server.Read(t, "ipv6/conf/all/forwarding"), "this one has no use for it")
+		undo()
 		require.NoError(t, dev.Close())
 		same(t, before, lab, "after a kill before change %d", change)
 		return complete

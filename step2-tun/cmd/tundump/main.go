@@ -56,7 +56,7 @@ func run(ctx context.Context) error {
 // dump prints and writes the packets that come out of dev, until it is closed.
 func dump(dev link.Link, capture *pcap.Writer) error {
 	var packets atomic.Uint64
-	defer app.ReportStats(func() string { return fmt.Sprintf("%d packets", packets.Load()) })()
+	defer app.ReportStats(func() string { return fmt.Sprintf("packets %d", packets.Load()) })()
 
 	burst := link.NewBurst()
 	for {
@@ -72,11 +72,10 @@ func dump(dev link.Link, capture *pcap.Writer) error {
 			p := burst.At(i)
 			packets.Add(1)
 			fmt.Println(now.Format("15:04:05.000000"), packet.Describe(p))
-			if capture == nil {
-				continue
-			}
-			if err := capture.Write(now, p); err != nil {
-				return err
+			if capture != nil {
+				if err := capture.Write(now, p); err != nil {
+					return err
+				}
 			}
 		}
 	}
