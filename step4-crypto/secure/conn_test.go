@@ -169,7 +169,10 @@ func TestConnBadLink(t *testing.T) {
 					require.False(t, seen[i], "%s got packet %d twice", name, i)
 					seen[i] = true
 				}
-				require.InDelta(t, 0.7*packets, len(seen), 0.03*packets)
+				// Four messages in a row must come through for new keys. With this
+				// loss they sometimes do not within a minute, and then there are no
+				// keys for some seconds.
+				require.InDelta(t, 0.7*packets, len(seen), 0.1*packets)
 			}
 			for _, drops := range []*link.Drops{cfg.Drops, serverConfig.Drops} {
 				require.Positive(t, drops.Count(link.Replayed), "what the link doubled")
@@ -221,8 +224,8 @@ func TestConnRekeyUnderTraffic(t *testing.T) {
 				}
 				require.Len(t, seen, all)
 			}
-			require.False(t, up.reused)
-			require.False(t, down.reused)
+			require.False(t, up.hasReused())
+			require.False(t, down.hasReused())
 			client.Close()
 			<-fromServer.done
 		})
@@ -256,6 +259,12 @@ func (r *recorder) WriteBurst(b *link.Burst) error {
 	}
 	r.mu.Unlock()
 	return r.Link.WriteBurst(b)
+}
+
+func (r *recorder) hasReused() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reused
 }
 
 func (r *recorder) keys() int {

@@ -23,8 +23,7 @@ import (
 // does to the handshake. The client, who gets the new keys last, sends the first
 // packet under them, a keepalive; the server answers with another.
 //
-// It is safe for concurrent use. The lock is held for moments: packets are
-// sealed and opened without it.
+// It is safe for concurrent use. Packets are sealed and opened without its lock.
 type peer struct {
 	cfg       *Config
 	client    bool

@@ -36,13 +36,13 @@
 //	                      to 5 s  to this, and varied by up to 20 %
 //	DefaultTries          6       a first connection is given up after this many
 //	lostTries             4       after this many a client says that the server is lost
-//	MaxPayload *          1024    bytes in a handshake message for the layers above
+//	MaxPayload *          1024    bytes that a handshake message carries for other packages
 //	rememberedInitiations 1024    a server drops copies of this many it has answered
-//	answersPerSecond      100     a server answers no more than this
+//	answersPerSecond      100     a server answers no more than this: 1 % of a processor
 //	windowSize            8192    a packet that is overtaken by this many is dropped
 //	closeWait             0.2 s   a Close that can't send its message gives up
 //
-// 2^28 packets of 1,500 bytes are about 2^34.6 AES blocks, where RFC 8446,
+// 2^28 packets of 1,500 bytes are 2^34.5 AES blocks. That is where RFC 8446,
 // section 5.5, ends the use of an AES-GCM key too.
 package secure
 

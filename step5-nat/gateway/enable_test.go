@@ -127,6 +127,25 @@ func TestASettingThatSomebodyChangedIsLeftAlone(t *testing.T) {
 	require.Equal(t, "0", lab.Server.Read(t, "ipv6/conf/eth0/accept_ra"))
 }
 
+// Two gateways in one program; between them somebody turns forwarding off. The
+// second turns it on again, and the first value is what comes back.
+func TestASettingIsChangedTwice(t *testing.T) {
+	lab := netlab.New(t)
+	dockerHost(t, lab)
+	lab.Server.Write(t, "ipv4/conf/all/accept_redirects", "0")
+	tunnelOn(t, lab, "vpn0", onlyIPv4)
+	tunnelOn(t, lab, "vpn1", "10.9.0.1/24")
+	before := snapshot(t, lab)
+	first := enable(t, lab, Config{Device: "vpn0", Addrs: prefixes(onlyIPv4)})
+	lab.Server.Write(t, "ipv4/ip_forward", "0")
+	second := enable(t, lab, Config{Device: "vpn1", Addrs: prefixes("10.9.0.1/24")})
+	require.Equal(t, "1", lab.Server.Read(t, "ipv4/ip_forward"))
+	first()
+	require.Equal(t, "1", lab.Server.Read(t, "ipv4/ip_forward"), "the other one needs it")
+	second()
+	same(t, before, lab)
+}
+
 // A router forgets the routes that it learned from router advertisements. A
 // host that has its way out from one keeps it.
 func TestTheRouteFromARouterAdvertisementStays(t *testing.T) {

@@ -83,22 +83,19 @@ func (s *state) set(key, value string) error {
 	case found == "":
 		return fmt.Errorf("this kernel has no setting %s", dotted(key))
 	}
-	known := slices.ContainsFunc(s.Changes, func(c change) bool { return c.Key == key })
-	if !known {
-		c := change{Key: key, Found: found, Set: value, Along: map[string]string{}}
-		for _, other := range changedAlong(key) {
-			was, err := readSetting(other)
-			if err != nil {
-				return err
-			}
-			if was != "" { // else the interface has just gone
-				c.Along[other] = was
-			}
-		}
-		s.Changes = append(s.Changes, c)
-		if err := s.save(); err != nil {
+	c := change{Key: key, Found: found, Set: value, Along: map[string]string{}}
+	for _, other := range changedAlong(key) {
+		was, err := readSetting(other)
+		if err != nil {
 			return err
 		}
+		if was != "" { // else the interface has just gone
+			c.Along[other] = was
+		}
+	}
+	s.Changes = append(s.Changes, c)
+	if err := s.save(); err != nil {
+		return err
 	}
 	slog.Info(typed(key, value) + " (was " + found + ")")
 	return writeSetting(key, value)

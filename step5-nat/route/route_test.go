@@ -148,7 +148,11 @@ func TestStrictReversePathFilter(t *testing.T) {
 				c.Network = network
 				undo := defaultOn(t, lab.Alice, c)
 				require.Equal(t, "eth0", way(lab.Alice, "203.0.113.10 ipproto "+network+" dport 5555"))
-				require.Equal(t, "vpn0", way(lab.Alice, "203.0.113.10 ipproto "+network+" dport 5556"))
+				for _, other := range []string{"203.0.113.10 ipproto " + network + " dport 5556", "203.0.113.10 ipproto icmp", "203.0.113.80"} {
+					require.Equal(t, "vpn0", way(lab.Alice, other))
+				}
+				another := map[string]string{"udp": "tcp", "tcp": "udp"}[network]
+				require.Equal(t, "vpn0", way(lab.Alice, "203.0.113.10 ipproto "+another+" dport 5555"))
 
 				require.NoError(t, ask(lab.Alice, network, Mark))
 
