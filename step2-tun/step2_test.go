@@ -153,7 +153,7 @@ func TestErrors(t *testing.T) {
 // An ordinary user: to the kernel, whoever lacks the capability CAP_NET_ADMIN.
 func TestNotRoot(t *testing.T) {
 	alice := netlab.New(t).Alice
-	out, err := alice.Try("setpriv", "--bounding-set", "-net_admin", netlab.Program("tundump"))
+	out, err := alice.Try("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", netlab.Program("tundump"))
 	require.EqualError(t, err, "exit status 1")
 	require.Contains(t, out, "tundump: no permission to make a network device: ioctl: operation not permitted\n"+
 		"  Run it as root (sudo), or in the lab: make demo\n")

@@ -7,9 +7,10 @@ echo "New packages:"
 for dir in */; do
 	dir=${dir%/}
 	ls "$dir"/*.go >/dev/null 2>&1 || continue
-	printf '  %-10s %s\n' "$dir" "$(go list -f '{{.Doc}}' "./$dir" | sed 's/^Package [a-z]* //')"
+	printf '  %s ' "$dir"
+	go list -f '{{.Doc}}' "./$dir" | sed 's/^Package [a-z0-9]* //' | fold -s -w 80 | sed '2,$s/^/      /'
 	for file in "$dir"/*.go; do
-		case $file in *_test.go) ;; *) printf '  %10s   %-24s %4d lines\n' '' "${file#*/}" "$(wc -l <"$file")" ;; esac
+		case $file in *_test.go) ;; *) printf '      %-24s %4d lines\n' "${file#*/}" "$(wc -l <"$file")" ;; esac
 	done
 done
 

@@ -12,6 +12,7 @@ fi
 # The version stands in shared/tools/go.mod, apart from the modules of the
 # course, so that these do not depend on it.
 mkdir -p .cache
+if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" .cache; fi
 staticcheck=$PWD/.cache/staticcheck
 (cd shared/tools && GOWORK=off go build -o "$staticcheck" honnef.co/go/tools/cmd/staticcheck)
 

@@ -144,10 +144,10 @@ func parse(text string) ([]block, error) {
 	return append(blocks, block{text: plain.String()}), nil
 }
 
-// What may differ between two runs: numbers, hex of some length, and how many
-// blanks align them.
+// What may differ between two runs: hex of some length, 0x1f, MAC addresses, IPv6
+// addresses that are made of them, numbers; and how many blanks align them.
 var (
-	varying = regexp.MustCompile(`\b[0-9a-f]{8,}\b|[0-9]+([.:,][0-9]+)*`)
+	varying = regexp.MustCompile(`\b[0-9a-f]{8,}\b|\b0x[0-9a-f]+\b|\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b|\bfe80::[0-9a-f:]+|[0-9]+([.:,][0-9]+)*`)
 	blanks  = regexp.MustCompile(`[ \t]+`)
 )
 

@@ -158,11 +158,14 @@ var counters = regexp.MustCompile(`\[\d+:\d+\]|counter packets \d+ bytes \d+`)
 // all the tools see it, every setting of IP, and the files in /run.
 func snapshot(t *testing.T, lab *netlab.Lab) []string {
 	t.Helper()
+	commands := []string{
+		"nft list ruleset", "sysctl -a -r ^net.ipv[46].(conf|ip_forward)", "ls /run", "find /run/stepvpn -type f",
+	}
+	for _, h := range hooks("") { // one by one: an ordinary user may not ask for all tables at once
+		commands = append(commands, "iptables-save -t "+h.table, "ip6tables-save -t "+h.table)
+	}
 	var lines []string
-	for _, command := range []string{
-		"iptables-save", "ip6tables-save", "nft list ruleset",
-		"sysctl -a -r ^net.ipv[46].(conf|ip_forward)", "ls /run", "find /run/stepvpn -type f",
-	} {
+	for _, command := range commands {
 		args := strings.Fields(command)
 		out, _ := lab.Server.Try(args[0], args[1:]...) // there may be no /run/stepvpn
 		for line := range strings.Lines(out) {

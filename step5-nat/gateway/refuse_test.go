@@ -225,7 +225,7 @@ func TestAFamilyThatTheTunnelLacksIsDropped(t *testing.T) {
 // Without the capability nothing can be changed.
 func TestNotRoot(t *testing.T) {
 	lab := netlab.New(t)
-	p := lab.Server.Start(t, "setpriv", "--bounding-set=-net_admin", "env", childVar+"="+unprivileged, os.Args[0])
+	p := lab.Server.Start(t, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "env", childVar+"="+unprivileged, os.Args[0])
 	require.Equal(t, 1, p.Wait(t))
 	require.Contains(t, p.Log(), "no permission to change this host's network")
 }

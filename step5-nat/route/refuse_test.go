@@ -136,7 +136,7 @@ func TestHalfWay(t *testing.T) {
 // Without the capability nothing can be changed.
 func TestNotRoot(t *testing.T) {
 	lab := netlab.New(t)
-	p := lab.Alice.Start(t, "setpriv", "--bounding-set=-net_admin,-net_raw", "env", childVar+"="+unprivileged, os.Args[0])
+	p := lab.Alice.Start(t, "setpriv", "--bounding-set=-net_admin,-net_raw", "--inh-caps=-net_admin,-net_raw", "env", childVar+"="+unprivileged, os.Args[0])
 	require.Equal(t, 1, p.Wait(t))
 	require.Contains(t, p.Log(), "no permission to change this host's network")
 	require.Contains(t, p.Log(), "marking the socket to the server: operation not permitted")
