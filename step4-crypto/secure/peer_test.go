@@ -41,7 +41,7 @@ func TestConnect(t *testing.T) {
 // At 30 % loss, with doubling and changes of order, the two connect, and keep
 // a session for an hour of rekeys. What arrives is what was sent, once.
 func TestBadNetwork(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(5) {
 		s := simulate(t, config(1), config(1))
 		s.fate = badNetwork(seed, 0.3)
 		s.client.cfg.Tries = 1000
@@ -115,11 +115,11 @@ func TestRekeyLosesNothing(t *testing.T) {
 				r := rand.New(rand.NewPCG(1, 0))
 				s.fate = func(_ *node, m []byte) []time.Duration { return c.fate(r, m) }
 			}
-			const packets = 30000 // 5 minutes
+			const packets = 15000 // 5 minutes
 			for i := range packets {
 				require.True(t, s.write(s.client, ipPacket(fmt.Sprint(i))))
 				require.True(t, s.write(s.server, ipPacket(fmt.Sprint(i))))
-				s.run(10 * time.Millisecond)
+				s.run(20 * time.Millisecond)
 			}
 			s.run(2 * time.Second)
 
