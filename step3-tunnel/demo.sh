@@ -30,8 +30,8 @@ wait_for 10 "the client is up" logged client "tunnel is up"
 wait_for 10 "the server is up" logged server "tunnel is up"
 show_log client "tunnel is up"
 wait_for 10 "the tunnel carries packets" on alice ping -c 1 -W 1 $INNER
-run alice ping -c 3 -i 0.2 $INNER
-run alice ping -c 2 -i 0.2 fd00:8::1
+run alice ping -c 3 -i 0.2 -w 10 $INNER
+run alice ping -c 2 -i 0.2 -w 10 fd00:8::1
 check "IPv4 crosses the tunnel" on alice ping -c 1 -W 5 $INNER
 check "IPv6 crosses the same tunnel, inside IPv4" on alice ping -c 1 -W 5 fd00:8::1
 
