@@ -267,12 +267,6 @@ func (r *recorder) hasReused() bool {
 	return r.reused
 }
 
-func (r *recorder) reusedCounter() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.reused
-}
-
 func (r *recorder) keys() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
