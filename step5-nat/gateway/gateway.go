@@ -11,11 +11,11 @@
 //	iptables -t mangle -A FORWARD -o vpn0 -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 //
 // and the same with ip6tables and net.ipv6.conf.all.forwarding. That is what
-// Enable does, with three more rules for safety: nobody starts a connection to a
+// Enable does, with some more rules for safety: nobody starts a connection to a
 // client from outside, a client reaches nothing but the egress interface and
 // this host, and it cannot send under an address that is not of the tunnel. The
-// rules stand in chains of our own (see firewall), so that they can be removed
-// whole. The log repeats the commands at debug level.
+// rules stand in chains of our own (firewall.go), which come first and are
+// removed whole. The log repeats each command at debug level.
 //
 // # What is not covered
 //
@@ -23,11 +23,13 @@
 // firewalld drops stays dropped, whatever iptables accepts. iptables-nft keeps
 // the tables that it had to make, empty. Whoever starts to rely on forwarding
 // while the gateway runs must turn it on for themselves, or it is turned off
-// with the gateway.
+// with the gateway. Where a host's own default route is another tunnel by policy
+// routing (see package route), that tunnel's device must be named as the egress.
 package gateway
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
@@ -82,6 +84,7 @@ func Enable(c Config) (undo func() error, err error) {
 
 // takeBack undoes the steps, the last one first.
 func takeBack(steps []func() error) error {
+	slog.Info("gateway: putting the host back as it was")
 	var errs []error
 	for _, step := range slices.Backward(steps) {
 		errs = append(errs, step())

@@ -38,6 +38,11 @@ func (c *Config) plan() ([]*firewall, error) {
 		return nil, app.Hint(errors.New("this host has no default route, so clients have no way out"),
 			"Connect the host to a network first, or name the interface to leave by with -egress.")
 	}
+	for _, w := range firewalls {
+		if len(w.subnets) > 0 && !w.serves() {
+			slog.Warn(fmt.Sprintf("this host has no %v default route: over %v clients get no further than here", w.family, w.family))
+		}
+	}
 	return firewalls, nil
 }
 
@@ -58,6 +63,9 @@ func (c *Config) check() error {
 	if c.Egress == c.Device {
 		return app.Hint(fmt.Errorf("egress %s is the tunnel itself", c.Egress),
 			"Name the interface by which this host reaches the internet.")
+	}
+	if len(c.Addrs) == 0 {
+		return app.Hint(errors.New("the tunnel has no address"), "Give this end one with -addr.")
 	}
 	for _, a := range c.Addrs {
 		if !a.Masked().Addr().IsGlobalUnicast() {
@@ -88,9 +96,6 @@ func (c *Config) firewall(f hostnet.Family) (*firewall, error) {
 		var err error
 		if w.egress, err = hostnet.DefaultRoute(f, c.Device); err != nil {
 			return w, err
-		}
-		if w.egress == "" {
-			slog.Warn(fmt.Sprintf("this host has no %v default route: over %v clients get no further than here", f, f))
 		}
 	}
 	return w, w.open()

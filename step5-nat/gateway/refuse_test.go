@@ -64,6 +64,10 @@ func TestRefusals(t *testing.T) {
 			c.Addrs = prefixes("fd00:8::1/64,fd00:8::2/64")
 			return nil
 		}},
+		{"no address", "the tunnel has no address", func(c *Config) func() {
+			c.Addrs = nil
+			return nil
+		}},
 		{"a subnet that is not forwarded", "169.254.0.0/16 cannot be forwarded", func(c *Config) func() {
 			c.Addrs = prefixes("169.254.1.1/16")
 			return nil

@@ -38,6 +38,11 @@
 //
 // # What is not covered
 //
+// There is no kill switch: when the tunnel's device goes, the host uses its own
+// way out again. Rules that another program removes are not put back;
+// systemd-networkd does that when it restarts, unless it is told otherwise
+// (ManageForeignRoutingPolicyRules=no).
+//
 // A program that ties its socket to an interface (SO_BINDTODEVICE) or sets the
 // mark itself gets past the tunnel; DHCP clients do, and should. A connection
 // that was open before keeps its old source address; the server drops that.
@@ -45,6 +50,11 @@
 // would go into the tunnel. Multicast and 255.255.255.255 follow the default
 // route into the tunnel if the sender names no interface; the local network's
 // own broadcast address stays local.
+//
+// The local network is believed. Its DHCP server may hand out routes (option
+// 121), and those go past the tunnel like any other route of the main table
+// (CVE-2024-3661). Its hosts can send to the tunnel's address; a strict
+// rp_filter keeps out those who do so under a forged source (CVE-2019-14899).
 package route
 
 import (
