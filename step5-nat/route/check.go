@@ -123,7 +123,7 @@ func rulesOf(f hostnet.Family) ([]netlink.Rule, error) {
 		case r.Protocol == madeBy && inRange:
 			ours = append(ours, r)
 		case inRange, r.Mark == FwMark, r.Table == Table:
-			return nil, app.Hint(fmt.Errorf("another program has a %v rule that clashes with ours, at priority %d", f, r.Priority),
+			return nil, app.Hint(fmt.Errorf("another program has an %v rule that clashes with ours, at priority %d", f, r.Priority),
 				"See '%s rule': priorities %d to %d, mark %d and table %d must be free.",
 				ip(f), PriorityAnswers, PriorityTunnel, FwMark, Table)
 		}

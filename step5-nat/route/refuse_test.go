@@ -62,7 +62,7 @@ func TestRefusals(t *testing.T) {
 			c.Network = "sctp"
 			return nil
 		}},
-		{"our priority is taken", "another program has a IPv4 rule that clashes with ours, at priority 22504", func(*Config) func() {
+		{"our priority is taken", "another program has an IPv4 rule that clashes with ours, at priority 22504", func(*Config) func() {
 			alice("ip", "rule", "add", "priority", "22504", "lookup", "7")
 			return func() { alice("ip", "rule", "del", "priority", "22504") }
 		}},
