@@ -11,5 +11,5 @@ command -v go >/dev/null || {
 mkdir -p bin
 exec 9>bin/.lock
 flock -w 300 9
-go build -o bin/ ./cmd/... stepvpn/shared/lab/web
+go build -buildvcs=false -o bin/ ./cmd/... stepvpn/shared/lab/web
 if [ -n "${SUDO_UID-}" ]; then chown -R "$SUDO_UID:${SUDO_GID-}" bin; fi

@@ -14,7 +14,7 @@ fi
 mkdir -p .cache
 if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" .cache; fi
 staticcheck=$PWD/.cache/staticcheck
-(cd shared/tools && GOWORK=off go build -o "$staticcheck" honnef.co/go/tools/cmd/staticcheck)
+(cd shared/tools && GOWORK=off go build -buildvcs=false -o "$staticcheck" honnef.co/go/tools/cmd/staticcheck)
 
 for module in shared step*-*/; do
 	echo "== lint: ${module%/}"

@@ -23,11 +23,10 @@ type Capture struct {
 func (h *Host) Capture(t testing.TB, iface, filter string) *Capture {
 	t.Helper()
 	c := &Capture{File: filepath.Join(t.TempDir(), h.Name+"-"+iface+".pcap"), host: h, t: t}
-	// tcpdump stays root (-Z), or could not write the file.
-	// With --immediate-mode and -U each packet goes to the file as it comes. -B
-	// makes room for 1,024 packets of any size.
-	c.tcpdump = h.Start(t, "tcpdump", "-Z", "root", "-U", "--immediate-mode", "-n", "-s", "65535", "-B", "65536",
-		"-i", iface, "-w", c.File, filter)
+	// tcpdump stays root (-Z), or could not write the file. -B makes room for
+	// 64 MiB that a busy tcpdump gets to later. Not --immediate-mode: with it the
+	// room is for 512 packets of any size, and a burst is lost.
+	c.tcpdump = h.Start(t, "tcpdump", "-Z", "root", "-U", "-B", "65536", "-n", "-i", iface, "-w", c.File, filter)
 	c.tcpdump.WaitLog(t, "listening on")
 	return c
 }
