@@ -32,12 +32,14 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"stepvpn/shared/app"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
@@ -57,6 +59,10 @@ const port = 53
 // Call it while route.Default is in force. The function that it returns takes that
 // back; it may be called more than once. If DNS fails, the host is as it was.
 func DNS(resolvers []netip.Addr) (undo func() error, err error) {
+	if len(resolvers) == 0 {
+		return nil, app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),
+			"It may be of an earlier step. With -allow-other-dns names are asked as before, and may be overheard.")
+	}
 	var list []policy.Change
 	for _, f := range hostnet.Families {
 		if f.Off() {

@@ -224,3 +224,8 @@ func TestTheSameResolverTwice(t *testing.T) {
 	block(t, lab.Alice, resolvers[0], resolvers[1], resolvers[0])()
 	require.Equal(t, before, rules(t, lab.Alice))
 }
+
+func TestNoResolver(t *testing.T) {
+	_, err := DNS(nil)
+	require.EqualError(t, err, "the server names no resolver to ask inside the tunnel")
+}
