@@ -8,6 +8,7 @@
 // Read it in this order. Each file is one idea:
 //
 //	resolver.go   Start, Close, and all limits
+//	config.go     what may be set
 //	listen.go     sockets that hear the tunnel and nobody else
 //	udp.go tcp.go bytes in, bytes out
 //	query.go      what a query asks, and which ones are refused
@@ -132,7 +133,7 @@ type Server struct {
 
 	ctx     context.Context // ends at Close, and when a listener fails
 	stop    context.CancelCauseFunc
-	sockets []io.Closer
+	sockets []io.Closer // complete when Start returns
 	workers sync.WaitGroup
 }
 
@@ -169,10 +170,10 @@ func Start(cfg Config) (*Server, error) {
 		s.workers.Go(func() {
 			if err := f(); err != nil {
 				s.stop(err)
+				s.closeSockets()
 			}
 		})
 	}
-	context.AfterFunc(s.ctx, s.closeSockets)
 	slog.Debug("resolver: listening", "addrs", cfg.Addrs, "port", cfg.Port, "dev", cfg.Device, "upstreams", cfg.Upstreams)
 	return s, nil
 }
