@@ -125,6 +125,9 @@ func seal(kept *dns.Msg, now time.Time, ttl time.Duration) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(wire) > dns.MaxMsgSize { // the upstream could make it shorter than we can
+		return nil, errTooLong
+	}
 	return &answer{
 		wire: wire, at: now, ttl: ttl,
 		noName: kept.Rcode == dns.RcodeNameError && len(kept.Answer) == 0,

@@ -29,7 +29,10 @@
 // clear, as those of most resolvers. There is no EDNS Client Subnet, and no
 // other option of a client goes upstream; cookies and padding are not answered.
 // The authority and additional sections carry only what a negative or a signed
-// answer needs. A TTL is never made longer, and nothing is served stale.
+// answer needs. A TTL is never made longer, and nothing is served stale. A
+// firewall on this host must let queries in from the tunnel. Names that are
+// private by custom only (local, home.arpa, the reverse zones of private
+// addresses) do go upstream, which may well know them.
 package resolver
 
 import (
@@ -108,7 +111,8 @@ type Config struct {
 
 	// Device, if set, is the interface by which queries must arrive. Without it
 	// the resolver is open to the neighbours of this host: Linux accepts a packet
-	// to any of its addresses on any of its interfaces.
+	// to any of its addresses on any of its interfaces. With it, this host itself
+	// is not answered either: its own packets arrive by lo.
 	Device string
 
 	// Port is the port to listen on. 0 means DefaultPort.
