@@ -211,7 +211,7 @@ func (s *state) putBack(j *journal) error {
 		j.resolvedRevert()
 	}
 	if j.Openresolv {
-		errs = append(errs, openresolvDelete(j.Device))
+		errs = append(errs, j.openresolvDelete())
 	}
 	if j.File != nil {
 		errs = append(errs, s.putBackFile(j))
