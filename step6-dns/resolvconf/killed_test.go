@@ -2,7 +2,6 @@ package resolvconf
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 	"testing"
 
@@ -28,13 +27,10 @@ func TestKilled(t *testing.T) {
 				require.Less(t, n, enough)
 				var log string
 				log, killed = h.run(t, fmt.Sprintf("use and undo@%d", n))
-				now, err := os.ReadFile(h.path)
-				if err != nil {
-					now = nil
-				}
-				seen[string(now)] = true
+				now, _ := lookInside(h.path, 0)
+				seen[string(now.Data)] = true
 
-				_, err = Recover(h.config())
+				_, err := Recover(h.config())
 				require.NoError(t, err)
 				require.Equal(t, before, h.tree(t), "step %d, the last of:\n%s", n, log)
 				h.clean(t, "step", n)
@@ -56,7 +52,8 @@ func TestKilledWhileRecovering(t *testing.T) {
 				require.Less(t, n, enough)
 				h.start(t, "use", allDone)(syscall.SIGKILL)
 				log, killed := h.run(t, fmt.Sprintf("recover@%d", n))
-				h.recover(t, killed)
+				_, err := Recover(h.config()) // there may be nothing left to do
+				require.NoError(t, err)
 				require.Equal(t, before, h.tree(t), "step %d, the last of:\n%s", n, log)
 				h.clean(t, "step", n)
 				if !killed {

@@ -51,7 +51,10 @@ var kinds = []kind{
 	}, "a plain file", written},
 	{"empty", func(t *testing.T, h *host) { h.write(t, "") }, "a plain file", without},
 	{"odd bytes", func(t *testing.T, h *host) { h.write(t, "\x00\xffnameserver\r\n\n\n"+strings.Repeat("#", 5000)) }, "a plain file", without},
-	{"as we write it", func(t *testing.T, h *host) { h.write(t, written) }, "a plain file", written},
+	{"as we write it", func(t *testing.T, h *host) {
+		h.write(t, written)
+		h.equal = true
+	}, "a plain file", written},
 	{"hard link", func(t *testing.T, h *host) {
 		h.write(t, plain)
 		require.NoError(t, os.Link(h.path, h.path+".other"))
