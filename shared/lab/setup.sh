@@ -17,7 +17,8 @@ package() {
 	script) echo bsdutils ;;
 	gcc) echo gcc libc6-dev ;;
 	nft) echo nftables ;;
-	curl | iperf3 | make | socat | tcpdump | traceroute) echo "$1" ;;
+	dnsmasq) echo dnsmasq-base ;;
+	curl | dnsperf | iperf3 | make | socat | tcpdump | traceroute) echo "$1" ;;
 	*)
 		echo "setup.sh: which package brings '$1'? Add it to the table in ${BASH_SOURCE[0]}." >&2
 		return 2

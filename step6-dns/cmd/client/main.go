@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"log/slog"
 
@@ -43,8 +42,10 @@ func run(ctx context.Context) (err error) {
 	defer undo.All(&err)
 
 	// What a killed client left comes first: else the server's name may not be found.
-	err = errors.Join(route.Recover(), resolvconf.Recover())
-	if err != nil || *restore {
+	if err := route.Recover(); err != nil {
+		return err
+	}
+	if _, err := resolvconf.Recover(resolvconf.Config{}); err != nil || *restore {
 		return err
 	}
 	key, err := keyfile.Read(*keyFile)
@@ -92,8 +93,10 @@ func run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := undo.Add(resolvconf.Use(resolvconf.Config{Device: dev.Name(), DNS: settings.DNS, Search: settings.Search})); err != nil {
-		return err
+	if len(settings.DNS) > 0 {
+		if err := undo.Add(resolvconf.Use(resolvconf.Config{Device: dev.Name(), DNS: settings.DNS, Search: settings.Search})); err != nil {
+			return err
+		}
 	}
 	slog.Info("tunnel is up", "dev", dev.Name(), "server", *server, "transport", *network, "mtu", room)
 	defer app.ReportStats(count.String)()
