@@ -150,7 +150,7 @@ _start() {
 	: >"$LAB/$name.log" # now, and not when the background process comes to it
 	"${_nsenter[@]//HOST/$host}" env --chdir="$PWD" --default-signal=INT,QUIT "$@" >"$LAB/$name.log" 2>&1 </dev/null &
 	_pid[$name]=$! _host[$name]=$host
-	_names+=("$name")
+	[[ " ${_names[*]} " == *" $name "* ]] || _names+=("$name")
 }
 
 _running() { [ -n "${_pid[$1]-}" ] && kill -0 "${_pid[$1]}" 2>/dev/null; }

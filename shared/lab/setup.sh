@@ -16,6 +16,7 @@ package() {
 	unshare | nsenter | setpriv) echo util-linux ;;
 	script) echo bsdutils ;;
 	gcc) echo gcc libc6-dev ;;
+	nft) echo nftables ;;
 	dnsmasq) echo dnsmasq-base ;;
 	curl | dnsperf | iperf3 | make | socat | tcpdump | traceroute) echo "$1" ;;
 	*)
@@ -25,8 +26,9 @@ package() {
 	esac
 }
 
-# all: what demos, tests and benchmarks use. gcc is for go test -race.
-all=(ip iptables ip6tables ping tcpdump curl dig traceroute iperf3 socat unshare nsenter setpriv script gcc)
+# all: what demos, tests and benchmarks use. gcc is for go test -race, nft for the
+# tests of the gateway.
+all=(ip iptables ip6tables nft ping tcpdump curl dig traceroute iperf3 socat unshare nsenter setpriv script gcc)
 
 [ $# -gt 0 ] || set -- "${all[@]}"
 missing=() packages=()

@@ -143,16 +143,16 @@ end() {
 # network namespace: Linux 6.18 refuses that at random, as it takes the new
 # namespace for an older one (mnt_ns_loop) if another CPU gave it its number.
 files() {
-	local h pid
-	local -A ready
+	local i h fd pid ready=()
 	mkdir -p /run/mntns/new
 	for h in "${hosts[@]}"; do # all at the same time
-		exec {ready[$h]}< <(unshare --mount --propagation slave "$self" own "$h")
+		exec {fd}< <(unshare --mount --propagation slave "$self" own "$h")
+		ready+=("$fd")
 	done
-	for h in "${hosts[@]}"; do
-		read -r pid <&"${ready[$h]}" || { echo "topology.sh: $h has no folders of its own" >&2 && exit 1; }
+	for i in "${!hosts[@]}"; do
+		h=${hosts[i]}
+		read -r pid <&"${ready[i]}" || { echo "topology.sh: $h has no folders of its own" >&2 && exit 1; }
 		ln -s "/proc/$pid/ns/mnt" "/run/mntns/$h"
-		exec {ready[$h]}<&-
 	done
 }
 
@@ -193,7 +193,8 @@ own() {
 	cd /
 	trap '' INT # Ctrl-C ends the demo, and this goes with it
 	echo $$
-	exec sleep infinity </dev/null >/dev/null 2>&1
+	exec </dev/null >/dev/null 2>&1
+	exec sleep infinity
 }
 
 down() {
