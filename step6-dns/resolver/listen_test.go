@@ -83,23 +83,15 @@ func TestPortIsTaken(t *testing.T) {
 	}
 }
 
-func TestUpstreamsFlag(t *testing.T) {
-	var u Upstreams
-	require.NoError(t, u.Set("1.1.1.1, 9.9.9.9:5353,2606:4700:4700::1111,[2620:fe::fe]:5353"))
-	require.Equal(t, Upstreams(ports("1.1.1.1:53,9.9.9.9:5353,[2606:4700:4700::1111]:53,[2620:fe::fe]:5353")), u)
-	require.Equal(t, "1.1.1.1,9.9.9.9:5353,2606:4700:4700::1111,[2620:fe::fe]:5353", u.String())
-	before := u.String()
+func TestUpstreamsThatCannotBeAsked(t *testing.T) {
 	for bad, want := range map[string]string{
-		"":                       `"" is not the address of a resolver, such as 1.1.1.1 or [2606:4700:4700::1111]:53`,
-		"1.1.1.1,":               `"" is not the address of a resolver, such as 1.1.1.1 or [2606:4700:4700::1111]:53`,
-		"one.one":                `"one.one" is not the address of a resolver, such as 1.1.1.1 or [2606:4700:4700::1111]:53`,
-		"1.1.1.1:0":              "upstream 1.1.1.1:0 cannot be asked",
-		"::":                     "upstream [::]:53 cannot be asked",
-		"1.1.1.1,::ffff:1.1.1.1": "upstream 1.1.1.1:53 is given twice",
-		"1.1.1.1" + strings.Repeat(",1.1.1.2", 9): "too many upstreams: at most 8 are possible",
+		"1.1.1.1:0":                      "resolver: upstream 1.1.1.1:0 cannot be asked",
+		"[::]:53":                        "resolver: upstream [::]:53 cannot be asked",
+		"1.1.1.1:53,[::ffff:1.1.1.1]:53": "resolver: upstream [::ffff:1.1.1.1]:53 is given twice",
+		"1.1.1.1:53" + strings.Repeat(",1.1.1.2:53", 8): "resolver: too many upstreams: at most 8 are possible",
 	} {
-		require.EqualError(t, u.Set(bad), want)
-		require.Equal(t, before, u.String())
+		_, err := Start(Config{Addrs: addrs("127.0.0.1"), Upstreams: ports(bad)})
+		require.EqualError(t, err, want)
 	}
 }
 
