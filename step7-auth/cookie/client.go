@@ -2,7 +2,6 @@ package cookie
 
 import (
 	"crypto/cipher"
-	"hash"
 	"sync"
 	"time"
 
@@ -34,7 +33,7 @@ type client struct {
 	cipher cipher.AEAD
 
 	mu      sync.Mutex // guards all below
-	mac1    hash.Hash
+	mac1    *hasher
 	asked   bool      // an initiation was sent, and no cookie came for it yet
 	index   uint32    // what it called us
 	code    mac       // its mac1
@@ -77,11 +76,11 @@ func (c *client) sign(b *link.Burst, initiation []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	covered, code := mac1At(m)
-	c.asked, c.index, c.code = true, index(m), sum(c.mac1, covered)
+	c.asked, c.index, c.code = true, index(m), c.mac1.sum(covered)
 	copy(code, c.code[:])
 	covered, code = mac2At(m)
 	if !c.arrived.IsZero() && time.Since(c.arrived) < lifetime {
-		mac2 := sum(keyed(c.cookie[:]), covered)
+		mac2 := newHasher(c.cookie[:]).sum(covered)
 		copy(code, mac2[:])
 	} else {
 		clear(code)

@@ -15,30 +15,35 @@ import (
 // section 2.9), where WireGuard uses it too. A cookie is one.
 type mac [macLen]byte
 
-// keyed returns the hash that makes codes under a key.
-func keyed(key []byte) hash.Hash {
+// A hasher makes codes under one key. It is not safe for concurrent use.
+type hasher struct {
+	hash hash.Hash
+	last mac // here, so that a code costs no allocation
+}
+
+func newHasher(key []byte) *hasher {
 	h, err := blake2s.New128(key)
 	if err != nil {
 		panic(err) // only for a wrong length
 	}
-	return h
+	return &hasher{hash: h}
 }
 
-// sum returns the code of message.
-func sum(h hash.Hash, message []byte) (m mac) {
-	h.Reset()
-	h.Write(message)
-	h.Sum(m[:0])
-	return m
+// sum returns the code of a message.
+func (h *hasher) sum(message []byte) mac {
+	h.hash.Reset()
+	h.hash.Write(message)
+	h.hash.Sum(h.last[:0])
+	return h.last
 }
 
 // equals compares in constant time.
 func (m mac) equals(other []byte) bool { return hmac.Equal(m[:], other) }
 
-// mac1Of returns the hash that makes the mac1 of initiations for a server.
-func mac1Of(server noise.PublicKey) hash.Hash {
+// mac1Of returns what makes the mac1 of initiations for a server.
+func mac1Of(server noise.PublicKey) *hasher {
 	key := blake2s.Sum256(append([]byte("mac1----"), server[:]...))
-	return keyed(key[:])
+	return newHasher(key[:])
 }
 
 // cipherOf returns the cipher for cookies of a server. The nonces are random;

@@ -4,7 +4,6 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
-	"hash"
 	"net/netip"
 	"sync"
 	"time"
@@ -23,9 +22,9 @@ type Server struct {
 	cipher cipher.AEAD
 
 	mu      sync.Mutex // guards all below
-	mac1    hash.Hash
-	secret  [2]hash.Hash // make cookies: the one in use, and the one before
-	since   time.Time    // when the first came into use
+	mac1    *hasher
+	secret  [2]*hasher // make cookies: the one in use, and the one before
+	since   time.Time  // when the first came into use
 	limiter limiter
 }
 
@@ -54,7 +53,7 @@ func (s *Server) Check(m []byte, from netip.AddrPort, underLoad bool, now time.T
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	covered, code := mac1At(m)
-	if !sum(s.mac1, covered).equals(code) {
+	if !s.mac1.sum(covered).equals(code) {
 		s.drops.Add(link.BadMAC)
 		return nil, nil
 	}
@@ -86,7 +85,7 @@ func (s *Server) changeSecret(now time.Time) {
 	}
 	var key [blake2s.Size]byte
 	rand.Read(key[:]) // never fails: it ends the process instead
-	s.secret[0], s.since = keyed(key[:]), now
+	s.secret[0], s.since = newHasher(key[:]), now
 }
 
 // hasCookie reports whether the mac2 of m was made with the cookie of an address.
@@ -100,7 +99,7 @@ func (s *Server) hasCookie(m []byte, from netip.AddrPort) bool {
 			continue
 		}
 		cookie := cookieFor(secret, from)
-		if sum(keyed(cookie[:]), covered).equals(code) {
+		if newHasher(cookie[:]).sum(covered).equals(code) {
 			return true
 		}
 	}
@@ -108,12 +107,12 @@ func (s *Server) hasCookie(m []byte, from netip.AddrPort) bool {
 }
 
 // cookieFor returns the cookie of an address.
-func cookieFor(secret hash.Hash, from netip.AddrPort) mac {
+func cookieFor(secret *hasher, from netip.AddrPort) mac {
 	var source [18]byte
 	addr := from.Addr().As16() // the same for an IPv4 address, in whichever form
 	copy(source[:], addr[:])
 	binary.BigEndian.PutUint16(source[16:], from.Port())
-	return sum(secret, source[:])
+	return secret.sum(source[:])
 }
 
 // reply returns the cookie reply to m.

@@ -87,7 +87,7 @@ func TestNoReplyIsLongerThanWhatCameIn(t *testing.T) {
 		m := make([]byte, n)
 		if n > Overhead {
 			m[0] = typeInitiation
-			code := sum(mac1Of(serverKey()), m[:n-Overhead])
+			code := mac1Of(serverKey()).sum(m[:n-Overhead])
 			copy(m[n-Overhead:], code[:])
 		}
 		initiation, reply := k.server.Check(m, alice, true, now())
@@ -196,7 +196,7 @@ func TestAFloodTakesNoMemory(t *testing.T) {
 	valid2 := func(m []byte, from netip.AddrPort) {
 		cookie := cookieFor(k.server.secret[0], from)
 		covered, code := mac2At(m)
-		c := sum(keyed(cookie[:]), covered)
+		c := newHasher(cookie[:]).sum(covered)
 		copy(code, c[:])
 	}
 	flood(valid1) // makes the secret
@@ -220,4 +220,14 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// A forged initiation leaves nothing for the garbage collector either.
+func TestCheckAllocs(t *testing.T) {
+	k := newTalk(t)
+	good := k.signed()
+	require.Zero(t, testing.AllocsPerRun(1000, func() { k.server.Check(good, alice, false, now()) }))
+	good[20] ^= 1
+	require.Zero(t, testing.AllocsPerRun(1000, func() { k.server.Check(good, alice, true, now()) }))
+	require.EqualValues(t, 1001, k.drops.Count(link.BadMAC))
 }
