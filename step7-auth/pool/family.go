@@ -80,9 +80,10 @@ func (f *family) choose(id noise.PublicKey, now time.Time) (netip.Addr, error) {
 }
 
 // canReuse reports whether the address that was released longest ago may go to
-// another client.
+// another client. Without a grace time it may, even if a release overtook the
+// call of Lease, and so seems to be later than now.
 func (f *family) canReuse(now time.Time) bool {
-	return len(f.released) > 0 && now.Sub(f.released[0].since) >= f.grace
+	return len(f.released) > 0 && (f.grace == 0 || now.Sub(f.released[0].since) >= f.grace)
 }
 
 func (f *family) full() error {
