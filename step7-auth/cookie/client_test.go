@@ -159,9 +159,9 @@ func TestCookiesAge(t *testing.T) {
 			_, code := mac2At(k.signed())
 			return !(mac{}).equals(code)
 		}
-		time.Sleep(lifetime - 1)
+		time.Sleep(lifetime - time.Second)
 		require.True(t, has())
-		time.Sleep(1)
+		time.Sleep(time.Second)
 		require.False(t, has())
 	})
 }

@@ -46,7 +46,8 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-// Overhead is how many bytes longer an initiation gets.
+// Overhead is how many bytes longer an initiation gets. The longest one still fits
+// into 1280 bytes, which every IPv6 link carries (RFC 8200, section 5).
 const Overhead = 2 * macLen
 
 const (

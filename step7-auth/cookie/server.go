@@ -39,8 +39,8 @@ func NewServer(public noise.PublicKey, drops *link.Drops) *Server {
 }
 
 // Check judges m, a message of type 1 that came from an address. It returns the
-// initiation, which is m without the codes, if it may be worked on. Else it
-// returns the reply to send to that address, or nothing.
+// initiation, which is the part of m without the codes, if it may be worked on.
+// Else it returns the reply to send to that address, or nothing.
 //
 // underLoad says that there are more initiations than can be worked on. Then they
 // need a mac2, and one source gets 20 a second through, and 5 at once. A source

@@ -15,8 +15,10 @@
 //
 //	subnet.go     which addresses of a subnet a client can have
 //	family.go     who has which address of one subnet, and who may get which
+//	released.go   whose turn it is to lose an address
 //	fixed.go      addresses that are kept for one client
 //	pool.go       the pool: the families together
+//	restore.go    what a new run of the server takes over
 //	save.go       when the leases are written
 //	state.go      how they are written
 //	statefile.go  the file, and the lock on it
@@ -31,7 +33,6 @@ package pool
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -45,7 +46,7 @@ import (
 const DefaultGrace = 5 * time.Minute
 
 // maxLeases is how many addresses of one subnet are leased or remembered at
-// most: as many as a /16 has. It bounds the memory (about 400 bytes each) and
+// most: as many as a /16 has. It bounds the memory (about 300 bytes each) and
 // the state file, also where the subnet is larger.
 const maxLeases = 1 << 16
 
@@ -232,50 +233,4 @@ func (p *Pool) shutDown() error {
 	}
 	p.mu.Unlock()
 	return p.store.close()
-}
-
-// restore takes the leases over from the state file, and keeps them saved from
-// now on.
-func (p *Pool) restore(name string) error {
-	file, saved, err := openState(name)
-	if err != nil {
-		return err
-	}
-	now, dropped := time.Now(), 0
-	for _, r := range saved.records {
-		at := now
-		if saved.closed && r.released.Before(now) {
-			at = now.Add(r.released.Sub(now)) // with a monotonic reading
-		}
-		if !p.adopt(r, at) {
-			dropped++
-		}
-	}
-	if dropped > 0 {
-		slog.Warn("leases are dropped: clients can't have these addresses in the tunnel's subnets", "leases", dropped, "file", name)
-	}
-	p.store, err = keep(file, p.snapshot)
-	return err
-}
-
-// adopt enters a lease from the state file, unless it is in none of the subnets.
-func (p *Pool) adopt(r record, released time.Time) bool {
-	for _, f := range p.families {
-		if f.has(r.addr) {
-			f.adopt(r, released)
-			return true
-		}
-	}
-	return false
-}
-
-// snapshot returns all leases, to be saved.
-func (p *Pool) snapshot() state {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := state{closed: p.closed}
-	for _, f := range p.families {
-		s.records = f.appendRecords(s.records, time.Now())
-	}
-	return s
 }

@@ -248,7 +248,8 @@ func TestLargestState(t *testing.T) {
 	require.Less(t, len(text), maxStateSize)
 	again, err := parseState(text)
 	require.NoError(t, err)
-	require.Equal(t, s, again)
+	require.Len(t, again.records, 2*maxLeases)
+	require.True(t, text == again.String())
 }
 
 // A state has one spelling.

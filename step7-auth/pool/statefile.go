@@ -28,6 +28,10 @@ type statefile struct {
 
 // openState locks a state file and reads it.
 func openState(name string) (*statefile, state, error) {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return nil, state{}, err
+	}
 	if err := folder(filepath.Dir(name)); err != nil {
 		return nil, state{}, err
 	}
