@@ -185,7 +185,7 @@ func playRandomly(t *testing.T, seed uint64) {
 	const grace = 60 * time.Second
 	cfg := Config{
 		Addrs: [][]netip.Prefix{ // 13 IPv4 addresses for clients, or 5
-			prefixes("10.8.0.1/28", "fd00:8::5/121"),
+			prefixes("10.8.0.1/28", "fd00:8::5/123"),
 			prefixes("fd00:8::5/126", "10.8.0.6/29"),
 		}[seed%2],
 		State: filepath.Join(t.TempDir(), "leases"),

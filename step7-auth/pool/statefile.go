@@ -76,11 +76,16 @@ func checkOurs(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	if int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+	if !alone(info, os.Geteuid()) {
 		return app.Hint(fmt.Errorf("%s is not ours alone", f.Name()),
 			"Others may write there, and so take the addresses of clients. Choose another place, or see to its owner and mode.")
 	}
 	return nil
+}
+
+// alone reports whether a file can be written by nobody but a user (and root).
+func alone(info fs.FileInfo, user int) bool {
+	return int(info.Sys().(*syscall.Stat_t).Uid) == user && info.Mode().Perm()&0o022 == 0
 }
 
 // lockFile opens a state file, and makes an empty one if there is none.
