@@ -21,6 +21,9 @@ const (
 	BadTag                     // did not decrypt: altered, or sealed under another key
 	Replayed                   // seen before, or too old to tell
 	NoSession                  // there are no keys yet, or they have expired
+	BadMAC                     // asks for a handshake, and its sender does not know the server's public key
+	UnderLoad                  // asks for a handshake while there are too many: it got a cookie instead
+	Throttled                  // asks for a handshake, and its sender does so too often
 	reasons
 )
 
@@ -35,6 +38,9 @@ var reasonNames = [reasons]string{
 	BadTag:       "bad-tag",
 	Replayed:     "replayed",
 	NoSession:    "no-session",
+	BadMAC:       "bad-mac",
+	UnderLoad:    "under-load",
+	Throttled:    "throttled",
 }
 
 // String returns the name that logs and counters show.
