@@ -17,16 +17,21 @@ func (r *Registry) Find(name string) (*Client, error) {
 		return nil, CheckName(name)
 	}
 	err := fmt.Errorf("there is no client %q", name)
-	nearest, typos := "", 3 // more make another name
+	if nearest := r.nearest(name); nearest != "" {
+		return nil, app.Hint(err, "Do you mean %s?", nearest)
+	}
+	return nil, app.Hint(err, "'clients list' shows all.")
+}
+
+// nearest returns the name that is most similar to one that is not there, or "".
+func (r *Registry) nearest(name string) (nearest string) {
+	typos := 3 // so many make another name
 	for _, c := range r.clients {
 		if n := distance(strings.ToLower(name), strings.ToLower(c.Name)); n < typos {
 			nearest, typos = c.Name, n
 		}
 	}
-	if nearest != "" {
-		return nil, app.Hint(err, "Do you mean %s?", nearest)
-	}
-	return nil, app.Hint(err, "'clients list' shows all.")
+	return nearest
 }
 
 // distance returns how many characters must be put in, taken out or replaced to

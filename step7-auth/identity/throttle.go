@@ -43,7 +43,7 @@ func (f failures) delay() time.Duration {
 func (t *throttle) wait(id string, now time.Time) (own, total time.Duration) {
 	f := t.failures[id]
 	own = f.last.Add(f.delay()).Sub(now)
-	total = t.full.Sub(now) - (maxFailures-1)*failureRefill
+	total = t.full.Sub(now.Add((maxFailures - 1) * failureRefill))
 	return max(own, 0), max(total, 0)
 }
 
