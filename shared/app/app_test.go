@@ -42,6 +42,9 @@ var programs = map[string]func(context.Context) error{
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(programVar) == "commands" {
+		commands()
+	}
 	if run, ok := programs[os.Getenv(programVar)]; ok {
 		flag.CommandLine = flag.NewFlagSet("", flag.ContinueOnError)
 		flag.Int("number", 7, "a `number`")

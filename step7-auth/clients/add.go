@@ -2,6 +2,8 @@ package clients
 
 import (
 	"context"
+	"crypto/ecdh"
+	"crypto/rand"
 	"flag"
 	"fmt"
 	"os"
@@ -45,11 +47,11 @@ func (d Defaults) add() func(context.Context, []string) error {
 }
 
 func (a *addition) run(ctx context.Context, name string) error {
-	profile, err := a.profile()
+	client, err := a.client(name)
 	if err != nil {
 		return err
 	}
-	client, err := a.client(name)
+	profile, err := a.profile()
 	if err != nil {
 		return err
 	}
@@ -57,8 +59,7 @@ func (a *addition) run(ctx context.Context, name string) error {
 		return err
 	}
 	if *a.password {
-		// Before the question: nobody likes to choose a password in vain.
-		if err := identity.Edit(*a.registry, func(d *identity.Draft) error { return d.CheckNew(client) }); err != nil {
+		if err := a.check(client); err != nil {
 			return err
 		}
 		if client.Password, err = newPassword(ctx, name); err != nil {
@@ -67,6 +68,17 @@ func (a *addition) run(ctx context.Context, name string) error {
 		profile.User = name
 	}
 	return a.save(client, profile)
+}
+
+// check returns an error if it is clear by now that save will fail: nobody likes
+// to choose a password in vain.
+func (a *addition) check(client *identity.Client) error {
+	if *a.out != "" {
+		if err := identity.CheckNewProfile(*a.out); err != nil {
+			return err
+		}
+	}
+	return identity.Edit(*a.registry, func(d *identity.Draft) error { return d.CheckNew(client) })
 }
 
 // save adds the client and hands out its file, or does neither.
@@ -175,7 +187,26 @@ func (a *addition) clientKey(p *identity.Profile) (noise.PublicKey, error) {
 	if key == p.ServerKey {
 		return key, app.Usage("-public-key is the server's own: give the client's")
 	}
+	if !usable(key) {
+		return key, app.Usage("-public-key %s belongs to no private key", *a.publicKey)
+	}
 	return key, nil
+}
+
+// usable tells whether a secret can be agreed on with the owner of a public key.
+// With a few, everybody can guess it (RFC 7748, section 6.1), and every
+// handshake fails.
+func usable(key noise.PublicKey) bool {
+	public, err := ecdh.X25519().NewPublicKey(key[:])
+	if err != nil {
+		return false
+	}
+	own, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return false
+	}
+	_, err = own.ECDH(public)
+	return err == nil
 }
 
 // newPassword asks for a password and returns its hash.

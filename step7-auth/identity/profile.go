@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,7 +155,15 @@ func LoadProfile(path string) (*Profile, error) {
 func CreateProfile(path, text string) error {
 	err := create(path, text, nil)
 	if errors.Is(err, fs.ErrExist) {
-		return app.Hint(fmt.Errorf("%s exists already, and is left as it is", path), "Choose another name with -out.")
+		return CheckNewProfile(path)
 	}
 	return err
+}
+
+// CheckNewProfile returns an error if there is a file of this name.
+func CheckNewProfile(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return app.Hint(fmt.Errorf("%s exists already, and is left as it is", path), "Choose another name with -out.")
+	}
+	return nil
 }
