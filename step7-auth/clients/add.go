@@ -83,7 +83,7 @@ func (a *addition) check(client *identity.Client) error {
 
 // save adds the client and hands out its file, or does neither.
 func (a *addition) save(client *identity.Client, profile *identity.Profile) error {
-	text := fmt.Sprintf("# Client file of %s. Whoever has it can come in: keep it secret.\n%s", client.Name, profile)
+	text := fmt.Sprintf("# Client file of %s. Whoever has it can come in: keep it secret.\n%s", client.Name, profile.Text())
 	created := false
 	err := identity.Edit(*a.registry, func(d *identity.Draft) error {
 		if err := d.Add(client); err != nil {

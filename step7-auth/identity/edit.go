@@ -127,7 +127,7 @@ func (d *Draft) Add(c *Client) error {
 	case text != "" && !strings.HasSuffix(text, "\n"):
 		text += "\n"
 	}
-	return d.set(text + c.String() + "\n")
+	return d.set(text + c.text() + "\n")
 }
 
 // revoked begins the comment that a revoked client's line becomes. It goes on

@@ -171,7 +171,7 @@ func TestEditKeepsModeAndOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients")
 	require.NoError(t, Edit(path, add))
 	require.Equal(t, fs.FileMode(0o600), must[fs.FileInfo](t)(os.Stat(path)).Mode())
-	require.Equal(t, header+testClient("bob").String()+"\n", contents(t, path))
+	require.Equal(t, header+testClient("bob").text()+"\n", contents(t, path))
 
 	// A link stays one, and the file stays where it is.
 	dir := t.TempDir()
@@ -247,9 +247,9 @@ func TestRandomEdits(t *testing.T) {
 				name := fmt.Sprintf("new%d", step)
 				require.NoError(t, d.Add(testClient(name)), at())
 				if last := len(lines) - 1; lines[last] == "" {
-					lines[last] = testClient(name).String()
+					lines[last] = testClient(name).text()
 				} else {
-					lines = append(lines, testClient(name).String())
+					lines = append(lines, testClient(name).text())
 				}
 				lines = append(lines, "")
 				clients = append(clients, name)
@@ -371,6 +371,7 @@ func addManyQuietly(path, prefix string) error {
 // or after it, all that was reported as done is in it, and the next edit works.
 func TestKilledInTheMiddle(t *testing.T) {
 	const comment = "# a comment\n"
+	leftovers := 0 // how often the process was in the middle
 	for round := range 30 {
 		path := filepath.Join(t.TempDir(), "clients")
 		write(t, path, comment)
@@ -386,17 +387,37 @@ func TestKilledInTheMiddle(t *testing.T) {
 		}
 		cmd.Wait()
 
+		if _, err := os.Stat(path + ".new"); err == nil {
+			leftovers++
+		}
 		text := comment
 		r, err := Load(path)
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, r.Len(), reported)
 		require.LessOrEqual(t, r.Len(), reported+1)
 		for i := range r.Len() {
-			text += testClient(fmt.Sprint("c", i)).String() + "\n"
+			text += testClient(fmt.Sprint("c", i)).text() + "\n"
 		}
 		require.Equal(t, text, contents(t, path))
 		require.NoError(t, Edit(path, func(d *Draft) error { return d.Add(testClient("next")) }))
-		require.Equal(t, text+testClient("next").String()+"\n", contents(t, path))
+		require.Equal(t, text+testClient("next").text()+"\n", contents(t, path))
+		requireOnly(t, path)
+	}
+	t.Logf("%d of 30 were killed while they wrote", leftovers)
+}
+
+// What a process leaves that was killed before it could rename its draft.
+func TestLeftovers(t *testing.T) {
+	for _, left := range []string{"", "ali", "# all of it\nalice KEY(alice)\nbob KEY(bob)\n"} {
+		path := filepath.Join(t.TempDir(), "clients")
+		write(t, path, "alice KEY(alice)\n")
+		write(t, path+".new", left)
+		require.NoError(t, os.Chmod(path+".new", 0o400))
+		r, err := Load(path)
+		require.NoError(t, err)
+		require.Equal(t, 1, r.Len())
+		require.NoError(t, Edit(path, func(d *Draft) error { return d.Add(testClient("carol")) }))
+		require.Equal(t, withKeys("alice KEY(alice)\ncarol KEY(carol)\n"), contents(t, path))
 		requireOnly(t, path)
 	}
 }

@@ -82,7 +82,9 @@ func replace(path, text string, old fs.FileInfo) error {
 	if err := os.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that was killed
 		return err
 	}
-	if err := create(draft, text, old); err != nil {
+	if err := create(draft, text, old); errors.Is(err, fs.ErrPermission) {
+		return app.Hint(err, "The file is replaced as a whole, so you must be allowed to write to its folder.")
+	} else if err != nil {
 		return err
 	}
 	if err := os.Rename(draft, path); err != nil {

@@ -68,8 +68,11 @@ func (c *Client) Expired(now time.Time) bool {
 // NeedsPassword tells whether the client must give a password too.
 func (c *Client) NeedsPassword() bool { return c.Password != nil }
 
-// String returns the client's line, without a line end.
-func (c *Client) String() string {
+// String returns the client's name, for logs.
+func (c *Client) String() string { return c.Name }
+
+// text returns the client's line, without a line end.
+func (c *Client) text() string {
 	words := []string{c.Name, FormatKey(c.Key)}
 	if len(c.Addrs) > 0 {
 		words = append(words, "addr="+FormatAddrs(c.Addrs))

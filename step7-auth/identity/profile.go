@@ -111,9 +111,9 @@ func CheckServer(s string) error {
 	return nil
 }
 
-// String returns the text of a client file, without comments. A PrivateKey of
-// zeros is left for its owner to fill in.
-func (p *Profile) String() string {
+// Text returns the text of a client file, without comments. It is as secret as
+// the private key in it. A PrivateKey of zeros is left for its owner to fill in.
+func (p *Profile) Text() string {
 	var b strings.Builder
 	line := func(word, value string) { fmt.Fprintf(&b, "%-14s %s\n", word, value) }
 	b64 := base64.StdEncoding.EncodeToString

@@ -23,12 +23,12 @@ func TestProfile(t *testing.T) {
 	}
 	least := Profile{Server: "203.0.113.10:5555", ServerKey: testKey("server"), PrivateKey: noise.PrivateKey(testKey("alice"))}
 	for _, p := range []Profile{full, least} {
-		back, err := ParseProfile("alice.conf", p.String())
+		back, err := ParseProfile("alice.conf", p.Text())
 		require.NoError(t, err)
 		require.Equal(t, &p, back)
 	}
 	require.Equal(t, withKeys("server         [2001:db8::1]:5555\nserver-key     KEY(server)\nprivate-key    KEY(alice)\n"+
-		"preshared-key  KEY(psk)\nuser           alice\n"), full.String())
+		"preshared-key  KEY(psk)\nuser           alice\n"), full.Text())
 
 	// As people write it.
 	p, err := ParseProfile("alice.conf", withKeys("# hello\r\n\n private-key\tKEY(alice) # mine\r\nserver-key KEY(server)\nserver 203.0.113.10:5555"))
@@ -37,7 +37,7 @@ func TestProfile(t *testing.T) {
 
 	// Without a private key it is not complete.
 	least.PrivateKey = noise.PrivateKey{}
-	_, err = ParseProfile("alice.conf", least.String())
+	_, err = ParseProfile("alice.conf", least.Text())
 	require.EqualError(t, err, "client file alice.conf has no line 'private-key ...'")
 }
 
@@ -105,9 +105,9 @@ func FuzzParseProfile(f *testing.F) {
 			return
 		}
 		if p.PrivateKey == (noise.PrivateKey{}) {
-			return // String leaves it to the owner
+			return // Text leaves it to the owner
 		}
-		back, err := ParseProfile("alice.conf", p.String())
+		back, err := ParseProfile("alice.conf", p.Text())
 		require.NoError(t, err)
 		require.Equal(t, p, back)
 	})

@@ -58,6 +58,9 @@ func (w *Watcher) Reload() {
 // half of it; so half a second passes at most.
 //
 // A file that is broken or gone changes nothing, but a line is logged.
+//
+// Who lets a client in because of a registry that is replaced meanwhile may do so
+// after onChange was called: look again at Registry afterwards.
 func (w *Watcher) Run(ctx context.Context, onChange func(*Change)) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
