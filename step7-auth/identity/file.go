@@ -148,15 +148,15 @@ func syncFolder(path string) error {
 	return dir.Sync()
 }
 
-// lock waits until no other program edits a file in the folder, and returns what
-// to close to let the next one (flock(2)). If the program ends, that is closed
-// too.
+// lock waits up to 30 s until no other program edits a file in the folder, and
+// returns what to close to let the next one (flock(2)). If the program ends, that
+// is closed too.
 func lock(folder string) (io.Closer, error) {
 	dir, err := os.OpenFile(folder, unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, app.Hint(err, "Choose a file in a folder that exists and that you may write to.")
 	}
-	const tries, pause = 200, 50 * time.Millisecond
+	const tries, pause = 3000, 10 * time.Millisecond
 	for range tries {
 		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			return dir, nil

@@ -15,7 +15,9 @@
 //	                           refused. Or a moment, such as 2026-12-31T18:00:00+01:00
 //	password=HASH              the client must give a password too, of this hash
 //
-// A hash is what the command argon2 -id -e prints (password.go says more).
+// HASH is a PHC string, as 'clients passwd' and 'argon2 SALT -id -e' make it
+// (phc.go). The limits of it all are in parse.go.
+//
 // Blank lines, and comments from a # at the start of a word on, are for people
 // and stay as they are when a program edits the file. Whoever may write the file
 // decides who comes in, so one that group or others may write is refused.
@@ -25,6 +27,7 @@
 //	identity.go   a client, and the clients by key and by name
 //	parse.go      the registry's lines
 //	option.go     the options of a line
+//	find.go       a client by its name, and a hint if there is none
 //	file.go       files: read with care, replaced in one move, one editor at a time
 //	edit.go       change a client's line, and nothing else
 //	diff.go       what differs between two registries, and who has expired
