@@ -21,6 +21,13 @@ const (
 	BadTag                     // did not decrypt: altered, or sealed under another key
 	Replayed                   // seen before, or too old to tell
 	NoSession                  // there are no keys yet, or they have expired
+	Spoofed                    // a client's packet with a source address that is not its own
+	NoClient                   // to an address of the tunnel's network that no client has
+	ToClient                   // from one client to another, which is not allowed
+	Multicast                  // to many at once: multicast or broadcast
+	NotLoggedIn                // from or to a client that has not given its password yet
+	Refused                    // an initiation by a client that the server does not let in
+	UnderLoad                  // an initiation or a login, while there are too many of them
 	reasons
 )
 
@@ -35,6 +42,13 @@ var reasonNames = [reasons]string{
 	BadTag:       "bad-tag",
 	Replayed:     "replayed",
 	NoSession:    "no-session",
+	Spoofed:      "spoofed",
+	NoClient:     "no-client",
+	ToClient:     "to-client",
+	Multicast:    "multicast",
+	NotLoggedIn:  "not-logged-in",
+	Refused:      "refused",
+	UnderLoad:    "under-load",
 }
 
 // String returns the name that logs and counters show.

@@ -320,6 +320,7 @@ func (c *Conn) dropAll(b *link.Burst, why link.Reason) {
 type Status struct {
 	Peer  netip.AddrPort // where the other side was heard last; zero if the Link below does not tell
 	Since time.Time      // when the keys came into use; zero if there is no session
+	Heard time.Time      // when something authentic came from the other side last
 }
 
 // Status returns the present state of the session.

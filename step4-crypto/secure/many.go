@@ -161,6 +161,17 @@ func (p *Peer) Sending(now time.Time) (Keys, netip.AddrPort) {
 	return Keys{s}, to
 }
 
+// Control returns a control message of a kind from FirstKind on, and where to
+// send it; nil if there is no session.
+func (p *Peer) Control(kind byte, content []byte, now time.Time) (message []byte, to netip.AddrPort) {
+	keys, to := p.Sending(now)
+	message, ok := keys.Seal(nil, append([]byte{0, kind}, content...))
+	if !ok {
+		return nil, netip.AddrPort{}
+	}
+	return message, to
+}
+
 // Close ends the session. It returns the message that tells the other side, or
 // nil if there is no session.
 func (p *Peer) Close(why Rejected, now time.Time) (message []byte, to netip.AddrPort) {

@@ -39,6 +39,7 @@ type peer struct {
 	addr      netip.AddrPort
 	newest    uint64    // the highest counter that arrived under the current keys, plus 1
 	connected time.Time // when the current keys came into use; stays when they end
+	lastHeard time.Time // when something authentic arrived last
 	lost      bool      // the server is thought to be gone
 	rejected  *Rejected // the server has said that this is the end
 
@@ -117,7 +118,7 @@ func (p *peer) heard(s *session, counter uint64, c content, from netip.AddrPort,
 			reply = p.keepalive(s, now)
 		}
 	}
-	p.unanswered = time.Time{}
+	p.unanswered, p.lastHeard = time.Time{}, now
 	if c == packet && p.owed.IsZero() {
 		p.owed = now
 		p.schedule(now.Add(replyWithin))
@@ -288,5 +289,5 @@ func (p *peer) status() Status {
 	if p.keys.Load().current == nil {
 		return Status{}
 	}
-	return Status{Peer: p.addr, Since: p.connected}
+	return Status{Peer: p.addr, Since: p.connected, Heard: p.lastHeard}
 }
