@@ -34,7 +34,7 @@ type knock struct {
 func (h *Hub) knock(e *ends, m []byte, from netip.AddrPort, now time.Time) {
 	if h.cfg.Check != nil {
 		var reply []byte
-		m, reply = h.cfg.Check(m, from, now)
+		m, reply = h.cfg.Check(m, from, h.underLoad(now), now)
 		e.tell(reply, from)
 		if m == nil {
 			return
@@ -51,6 +51,17 @@ func (h *Hub) knock(e *ends, m []byte, from netip.AddrPort, now time.Time) {
 	default:
 		h.drops.Add(link.UnderLoad)
 	}
+}
+
+// underLoad reports whether initiations come faster than they can be answered.
+func (h *Hub) underLoad(now time.Time) bool {
+	clock := h.clockOf(now)
+	if len(h.knocks) > loadQueue {
+		h.loadAt.Store(clock)
+		return true
+	}
+	at := h.loadAt.Load()
+	return at != 0 && clock-at < int64(loadFor)
 }
 
 // door answers, and tells Config.Left who has left, until ctx ends.
@@ -106,10 +117,10 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 	}
 	c := h.members.find(request.PeerStatic(), hello)
 	if c == nil {
-		leased, err := h.cfg.Lease(request.PeerStatic(), account.Addrs)
+		leased, err := h.cfg.Lease(request.PeerStatic(), now)
 		if err != nil {
 			slog.Warn("there is no address for a client", "client", account.Name, "error", err)
-			return h.refuse(request, k.from, account.Name, noAddress)
+			return h.refuse(request, k.from, account.Name, reasonOf(err, noAddress))
 		}
 		c = h.newClient(request.PeerStatic(), hello.Instance, account, leased, k.via, now)
 		if before := h.members.expect(c); before != nil {

@@ -41,6 +41,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"stepvpn/shared/app"
@@ -60,6 +61,8 @@ const (
 	handshakesPerSecond = 1000 // 0.2 s of one processor's time, in each second
 	knockQueue          = 1024 // initiations that wait, each of up to maxInitiation bytes
 	maxInitiation       = 256
+	loadQueue           = knockQueue / 8        // with more that wait, the server is under load...
+	loadFor             = time.Second           // ...and for so long after that
 	minInterval         = 50 * time.Millisecond // between two of one identity
 
 	loginWorkers = 2                // passwords checked at the same time
@@ -82,8 +85,7 @@ const (
 // An Account is what the server's registry says of an identity.
 type Account struct {
 	Name          string
-	Addrs         []netip.Addr // fixed addresses; none: any that are free
-	Expires       time.Time    // zero: never
+	Expires       time.Time // zero: never
 	NeedsPassword bool
 }
 
@@ -110,20 +112,22 @@ type Config struct {
 	// Lookup tells whose key it is. It must be fast.
 	Lookup func(key noise.PublicKey) (Account, bool)
 	// Lease gives an identity its addresses, the same ones as long as it holds
-	// them. It is called by one goroutine at a time.
-	Lease func(key noise.PublicKey, fixed []netip.Addr) ([]netip.Prefix, error)
+	// them. It is called by one goroutine at a time. The client is told an error
+	// that is a *secure.Rejected, and of others that there is no address.
+	Lease func(key noise.PublicKey, now time.Time) ([]netip.Prefix, error)
 	// Left, if set, is told who has left: the addresses can be given to others.
 	// It is never called for an identity that is there (again), and not at the
 	// same time as Lease. It is not called for those who are there when Run ends.
 	Left func([]Gone)
-	// Login checks a password. It may be slow. An error that is a
-	// *secure.Rejected is shown to the client as it is. Required if an account
+	// Login checks a password. It may be slow. The client is told its error; one
+	// that is a *secure.Rejected says whether it is final. Required if an account
 	// can need a password.
 	Login func(ctx context.Context, key noise.PublicKey, user, password string) error
 	// Check, if set, looks at each message that is no packet of a session before
 	// any public-key operation is done for it. It returns the initiation, or
 	// nil, and a message to send back, or nil. It must count what it drops.
-	Check func(message []byte, from netip.AddrPort, now time.Time) (initiation, reply []byte)
+	// underLoad says that initiations come faster than they can be answered.
+	Check func(message []byte, from netip.AddrPort, underLoad bool, now time.Time) (initiation, reply []byte)
 
 	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients
 	ClientToClient bool          // let packets pass from one client to another
@@ -152,6 +156,7 @@ type Hub struct {
 	table   table
 	members members
 	knocks  chan knock
+	loadAt  atomic.Int64 // when knocks was long last; see clockOf
 	logins  chan login
 	left    chan struct{} // there is something in members.left; holds one
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"time"
 
 	"stepvpn/step4-crypto/noise"
@@ -14,12 +15,19 @@ var (
 	full          = secure.Rejected{Reason: "the server is full: it has as many clients as it may have"}
 	noAddress     = secure.Rejected{Reason: "the server has no free address"}
 	replaced      = secure.Rejected{Reason: "another machine with the same key has taken the place of this one", Final: true}
-	wrongLogin    = secure.Rejected{Reason: "the user name or the password is wrong", Final: true}
 	tooManyLogins = secure.Rejected{Reason: "too many wrong passwords", Final: true}
 	noLogin       = secure.Rejected{Reason: "no login in time", Final: true}
 	idle          = secure.Rejected{Reason: "nothing was heard of this client for too long"}
 	stops         = secure.Rejected{Reason: "the server stops"}
 )
+
+// reasonOf returns what err tells the client, or else what it is to be told.
+func reasonOf(err error, otherwise secure.Rejected) secure.Rejected {
+	if why, ok := errors.AsType[*secure.Rejected](err); ok {
+		return *why
+	}
+	return otherwise
+}
 
 // settle takes a client for present if a packet has come under its keys. If
 // another machine was there with the same identity, that has to go.

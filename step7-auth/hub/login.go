@@ -100,10 +100,8 @@ func (a *logins) finish(attempt byte, err error) (wrong int) {
 	a.result = &greet.Result{Attempt: attempt}
 	if err != nil {
 		a.wrong++
-		a.result.Refused = &wrongLogin
-		if why, ok := errors.AsType[*secure.Rejected](err); ok {
-			a.result.Refused = why
-		}
+		why := reasonOf(err, secure.Rejected{Reason: err.Error()})
+		a.result.Refused = &why
 	}
 	return a.wrong
 }

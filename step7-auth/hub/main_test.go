@@ -75,7 +75,7 @@ func (r *registry) lookup(key noise.PublicKey) (Account, bool) {
 	return a, ok
 }
 
-func (r *registry) lease(key noise.PublicKey, _ []netip.Addr) ([]netip.Prefix, error) {
+func (r *registry) lease(key noise.PublicKey, _ time.Time) ([]netip.Prefix, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, ok := r.number[key]
@@ -104,6 +104,13 @@ func (r *registry) gone(left []Gone) {
 		delete(r.leased, g.Key)
 	}
 	r.left = append(r.left, left...)
+}
+
+// holding returns how many have a lease.
+func (r *registry) holding() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.leased)
 }
 
 func (r *registry) gotten() []Gone {

@@ -99,10 +99,10 @@ func (h *Hub) open(e *ends, m []byte, from netip.AddrPort, now time.Time) ([]byt
 		return nil, nil
 	}
 	inside, reply := c.peer.Receive(m, from, now)
-	e.tell(reply, from)
 	if c.state.Load() == pending {
 		h.settle(c, now)
 	}
+	e.tell(reply, from) // after that it counts on being there
 	switch {
 	case inside == nil:
 		if !c.peer.Alive() {

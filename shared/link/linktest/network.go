@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"stepvpn/shared/link"
 )
@@ -15,13 +16,18 @@ const queueLen = 4096
 // A Network joins one server and any number of clients in memory. Other than
 // with link.Pipe each end has an address, and closing one leaves the others open.
 type Network struct {
-	// Tap, if set, sees each packet on its way, and says whether it arrives. It
-	// must not keep or change the packet. Set it before packets flow.
-	Tap func(from, to netip.AddrPort, p []byte) bool
+	tap atomic.Pointer[Tap]
 
 	mu   sync.RWMutex // guards ends
 	ends map[netip.AddrPort]*End
 }
+
+// A Tap sees each packet on its way, and says whether it arrives. It must not keep
+// or change the packet, and is called by many goroutines.
+type Tap func(from, to netip.AddrPort, p []byte) bool
+
+// Tap sets the tap. nil takes it away.
+func (n *Network) Tap(t Tap) { n.tap.Store(&t) }
 
 // An End is one end of a Network. Packets on their way wait in a queue, and
 // those that find no room there are lost, as with UDP.
@@ -120,7 +126,7 @@ func (e *End) WriteBurst(b *link.Burst) error {
 		to = b.Addr
 	}
 	for i := range b.Len() {
-		if e.network.Tap == nil || e.network.Tap(from, to, b.At(i)) {
+		if tap := e.network.tap.Load(); tap == nil || *tap == nil || (*tap)(from, to, b.At(i)) {
 			e.network.Inject(from, to, b.At(i))
 		}
 	}
