@@ -40,10 +40,7 @@ func (i *initiator) done() {
 
 // initiate returns the next initiation. local names the session that it asks for.
 func (i *initiator) initiate(local uint32, now time.Time) ([]byte, error) {
-	h, err := noise.New(i.cfg.Handshake)
-	if err != nil {
-		return nil, err
-	}
+	h := i.cfg.handshake.Clone()
 	m, err := h.WriteMessage(newInitiation(local), i.cfg.NewPayload())
 	if err != nil {
 		return nil, err

@@ -27,7 +27,7 @@ import (
 type peer struct {
 	cfg       *Config
 	client    bool
-	responder responder          // used by a server that has one peer
+	responder *responder         // of a server that has one peer; else nil
 	names     names              // of sessions
 	log       *slog.Logger       // where to say what happens
 	wake      func(at time.Time) // asks for a call of tick; called with mu held
@@ -56,13 +56,14 @@ type peer struct {
 // which it calls for at once.
 func newPeer(cfg *Config, client bool, now time.Time, wake func(at time.Time)) *peer {
 	p := &peer{cfg: cfg, client: client, wake: wake, log: slog.Default()}
-	p.responder.cfg = cfg
 	p.names = names{p.newIndex, func(uint32) {}}
 	p.initiator.cfg = cfg
 	p.keys.Store(&keyring{})
 	if client {
 		p.initiator.begin(now)
 		p.schedule(now)
+	} else {
+		p.responder = &responder{cfg: cfg}
 	}
 	return p
 }
@@ -75,7 +76,7 @@ func (p *peer) receive(m []byte, from netip.AddrPort, now time.Time) (inside, re
 	if d, ok := parseData(m); ok {
 		return p.open(d, from, now)
 	}
-	if i, ok := parseInitiation(m); ok && !p.client {
+	if i, ok := parseInitiation(m); ok && p.responder != nil {
 		return nil, p.answer(i, now)
 	}
 	if r, ok := parseResponse(m); ok && p.client {

@@ -18,10 +18,7 @@ type Request struct {
 
 // readRequest authenticates an initiation.
 func readRequest(cfg *Config, m initiation) (*Request, error) {
-	h, err := noise.New(cfg.Handshake)
-	if err != nil {
-		return nil, err
-	}
+	h := cfg.handshake.Clone()
 	payload, err := h.ReadMessage(nil, m.noise)
 	if err != nil {
 		return nil, err

@@ -122,7 +122,8 @@ type Config struct {
 	// negative value switches it off.
 	Keepalive time.Duration
 
-	limits limits
+	handshake *noise.Handshake // that has not begun, to be cloned
+	limits    limits
 }
 
 // limits are those that tests make smaller.
@@ -148,7 +149,8 @@ func (cfg Config) complete(initiator bool) (*Config, error) {
 	}
 	cfg.Handshake.Initiator = initiator
 	cfg.Handshake.Prologue = []byte(prologue)
-	if _, err := noise.New(cfg.Handshake); err != nil {
+	var err error
+	if cfg.handshake, err = noise.New(cfg.Handshake); err != nil {
 		return nil, err
 	}
 	if cfg.NewPayload == nil {

@@ -12,9 +12,10 @@ import (
 )
 
 // The door is where initiations are answered: one after another, by one
-// goroutine, and handshakesPerSecond at most. Those that come meanwhile wait in a
+// goroutine, and handshakesPerSecond on average. Those that come meanwhile wait in a
 // queue of fixed size; when it is full they are dropped, and honest clients ask
-// again. So a flood takes a bounded part of one processor, no memory, and
+// again. One that has waited for long is dropped too: its sender is about to ask
+// anew, and would not take the answer to the old one. So a flood takes a bounded part of one processor, no memory, and
 // nothing from the clients that are connected.
 //
 // An initiation can be a replay. Its time says so if a newer one of the same
@@ -26,6 +27,7 @@ import (
 type knock struct {
 	via     *ends
 	from    netip.AddrPort
+	at      time.Time
 	len     int
 	message [maxInitiation]byte
 }
@@ -44,7 +46,7 @@ func (h *Hub) knock(e *ends, m []byte, from netip.AddrPort, now time.Time) {
 		h.drops.Add(link.BadMessage)
 		return
 	}
-	k := knock{via: e, from: from, len: len(m)}
+	k := knock{via: e, from: from, at: now, len: len(m)}
 	copy(k.message[:], m)
 	select {
 	case h.knocks <- k:
@@ -68,7 +70,7 @@ func (h *Hub) underLoad(now time.Time) bool {
 func (h *Hub) door(ctx context.Context) {
 	refill := time.NewTicker(clockInterval)
 	defer refill.Stop()
-	budget := handshakesPerSecond
+	budget := handshakesAtOnce
 	for {
 		knocks := h.knocks
 		if budget == 0 {
@@ -78,14 +80,19 @@ func (h *Hub) door(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-refill.C:
-			budget = min(handshakesPerSecond, budget+int(handshakesPerSecond*clockInterval/time.Second))
+			budget = min(handshakesAtOnce, budget+int(handshakesPerSecond*clockInterval/time.Second))
 		case <-h.left:
 			if left := h.members.takeLeft(); len(left) > 0 && h.cfg.Left != nil {
 				h.cfg.Left(left)
 			}
 		case k := <-knocks:
+			now := time.Now()
+			if now.Sub(k.at) > knockWait {
+				h.drops.Add(link.UnderLoad)
+				continue
+			}
 			budget--
-			k.via.tell(h.admit(&k, time.Now()), k.from)
+			k.via.tell(h.admit(&k, now), k.from)
 		}
 	}
 }
@@ -105,8 +112,8 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 	if !known {
 		return h.refuse(request, k.from, "an unknown key", unknown)
 	}
-	if why, ok := h.members.hear(request.PeerStatic(), hello, now); !ok {
-		h.drops.Add(why)
+	if !h.members.hear(request.PeerStatic(), hello, now) {
+		h.drops.Add(link.Replayed)
 		return nil
 	}
 	if account.expired(now) {

@@ -58,12 +58,13 @@ const (
 	maxMaxClients     = 65536 // the table of this many takes 8 MB
 	minIdle           = 60 * time.Second
 
-	handshakesPerSecond = 1000 // 0.2 s of one processor's time, in each second
+	handshakesPerSecond = 500  // on average; some 15 % of one processor
+	handshakesAtOnce    = 1000 // as after a restart, when all clients come back
 	knockQueue          = 1024 // initiations that wait, each of up to maxInitiation bytes
 	maxInitiation       = 256
-	loadQueue           = knockQueue / 8        // with more that wait, the server is under load...
-	loadFor             = time.Second           // ...and for so long after that
-	minInterval         = 50 * time.Millisecond // between two of one identity
+	knockWait           = 300 * time.Millisecond // after that its sender will soon ask anew
+	loadQueue           = knockQueue / 8         // with more that wait, the server is under load...
+	loadFor             = time.Second            // ...and for so long after that
 
 	loginWorkers = 2                // passwords checked at the same time
 	loginQueue   = 64               // that wait

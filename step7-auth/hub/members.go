@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/greet"
@@ -48,9 +47,8 @@ func (m *members) at(addr netip.Addr) *client {
 // has reports whether there is any client of the identity.
 func (m *member) has() bool { return m.current != nil || m.pending != nil }
 
-// hear notes a hello. It reports false, and why, if it is to be dropped: it is a
-// copy of an earlier one, or comes too soon after the one before.
-func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) (why link.Reason, ok bool) {
+// hear notes a hello. It reports false if that is a copy of an earlier one.
+func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.byKey[key]
@@ -58,12 +56,11 @@ func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) (w
 		is = new(member)
 		m.byKey[key] = is
 	}
-	since := now.Sub(is.newestAt)
-	if hello.Time <= is.newest && since < forgetAfter {
-		return link.Replayed, false
+	if hello.Time <= is.newest && now.Sub(is.newestAt) < forgetAfter {
+		return false
 	}
 	is.newest, is.newestAt = hello.Time, now
-	return link.UnderLoad, since >= minInterval
+	return true
 }
 
 // object returns what speaks against a client whose identity may come in, or nil.
