@@ -22,8 +22,14 @@ const (
 	Replayed                   // seen before, or too old to tell
 	NoSession                  // there are no keys yet, or they have expired
 	BadMAC                     // asks for a handshake, and its sender does not know the server's public key
-	UnderLoad                  // asks for a handshake while there are too many: it got a cookie instead
 	Throttled                  // asks for a handshake, and its sender does so too often
+	Spoofed                    // a client's packet with a source address that is not its own
+	NoClient                   // to an address of the tunnel's network that no client has
+	ToClient                   // from one client to another, which is not allowed
+	Multicast                  // to many at once: multicast or broadcast
+	NotLoggedIn                // from or to a client that has not given its password yet
+	Refused                    // an initiation by a client that the server does not let in
+	UnderLoad                  // an initiation or a login, while there are too many of them
 	reasons
 )
 
@@ -39,8 +45,14 @@ var reasonNames = [reasons]string{
 	Replayed:     "replayed",
 	NoSession:    "no-session",
 	BadMAC:       "bad-mac",
-	UnderLoad:    "under-load",
 	Throttled:    "throttled",
+	Spoofed:      "spoofed",
+	NoClient:     "no-client",
+	ToClient:     "to-client",
+	Multicast:    "multicast",
+	NotLoggedIn:  "not-logged-in",
+	Refused:      "refused",
+	UnderLoad:    "under-load",
 }
 
 // String returns the name that logs and counters show.

@@ -41,6 +41,11 @@ func (f *Flow) add(b *link.Burst) {
 	for i := range b.Len() {
 		n += len(b.At(i))
 	}
-	f.packets.Add(uint64(b.Len()))
-	f.bytes.Add(uint64(n))
+	f.Add(b.Len(), n)
+}
+
+// Add counts packets that have so many bytes together.
+func (f *Flow) Add(packets, bytes int) {
+	f.packets.Add(uint64(packets))
+	f.bytes.Add(uint64(bytes))
 }

@@ -91,6 +91,19 @@ func New(cfg Config) (*Handshake, error) {
 	return h, nil
 }
 
+// Clone returns a handshake at the same point that goes its own way from there.
+// New computes the public key of Config.Static; who answers many handshakes
+// saves that by making one and cloning it. Do not clone after a message was
+// written: two handshakes with the same ephemeral key would share secrets.
+func (h *Handshake) Clone() *Handshake {
+	c := *h // the keys do not change, so they may be shared...
+	if h.psk != nil {
+		psk := *h.psk // ...but this one is erased by Split
+		c.psk = &psk
+	}
+	return &c
+}
+
 // check compares what the caller gave with what the pattern needs.
 func check(p Pattern, key string, given, needed bool) error {
 	switch {

@@ -58,14 +58,10 @@ func Client(ctx context.Context, lower link.Link, cfg Config) (*Conn, error) {
 		c.end(context.Cause(ctx))
 		c.Close()
 	})
-	b := link.NewBurst()
-	for c.Status().Since.IsZero() {
-		if err := c.read(b); err != nil {
-			stop()
-			c.Close()
-			return nil, fmt.Errorf("connecting: %w", err)
-		}
-		c.dropAll(b, link.NoSession) // nobody can take packets yet
+	if err := c.ReadUntil(func() bool { return !c.Status().Since.IsZero() }); err != nil {
+		stop()
+		c.Close()
+		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	if !stop() {
 		c.Close()
@@ -114,6 +110,50 @@ func (c *Conn) ReadBurst(b *link.Burst) error {
 	}
 }
 
+// ReadUntil reads until done reports true, and drops the packets that come:
+// nobody can take them yet.
+func (c *Conn) ReadUntil(done func() bool) error {
+	b := link.NewBurst()
+	for !done() {
+		if err := c.read(b); err != nil {
+			return err
+		}
+		c.dropAll(b, link.NoSession)
+	}
+	return nil
+}
+
+// control hands a control message to who wants it.
+func (c *Conn) control(m []byte) {
+	if c.peer.cfg.OnControl == nil {
+		c.drops.Add(link.Malformed)
+		return
+	}
+	if err := c.peer.cfg.OnControl(m[1], m[2:]); err != nil {
+		c.end(err)
+	}
+}
+
+// Control sends a control message of a kind from FirstKind on. Like any other
+// packet it may get lost.
+func (c *Conn) Control(kind byte, content []byte) error {
+	if kind < FirstKind {
+		return errControl
+	}
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	s, to := c.peer.sending(time.Now())
+	if s == nil {
+		c.drops.Add(link.NoSession)
+		return nil
+	}
+	if m, ok := s.seal(nil, append([]byte{0, kind}, content...)); ok {
+		return c.send(m, to)
+	}
+	return nil
+}
+
 // read does one read below. It leaves in b the packets for the caller, if any.
 func (c *Conn) read(b *link.Burst) error {
 	if err := c.lower.ReadBurst(b); err != nil {
@@ -125,6 +165,10 @@ func (c *Conn) read(b *link.Burst) error {
 		inside, m := c.peer.receive(b.At(i), b.Addr, now)
 		if m != nil {
 			c.reply(m, b.Addr)
+		}
+		if IsControl(inside) {
+			c.control(inside)
+			continue
 		}
 		if inside != nil {
 			b.Set(kept, inside)
@@ -276,6 +320,7 @@ func (c *Conn) dropAll(b *link.Burst, why link.Reason) {
 type Status struct {
 	Peer  netip.AddrPort // where the other side was heard last; zero if the Link below does not tell
 	Since time.Time      // when the keys came into use; zero if there is no session
+	Heard time.Time      // when something authentic came from the other side last
 }
 
 // Status returns the present state of the session.

@@ -1,6 +1,7 @@
 package secure
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -24,7 +25,7 @@ type initiator struct {
 	handshake *noise.Handshake // of the last initiation, nil once it is answered
 	local     uint32           // the index that it named
 
-	refused error // what OnPayload said about the server's payload
+	refused error // what OnPayload said about the server's payload; final
 }
 
 // begin makes the first initiation due at a time.
@@ -39,11 +40,8 @@ func (i *initiator) done() {
 
 // initiate returns the next initiation. local names the session that it asks for.
 func (i *initiator) initiate(local uint32, now time.Time) ([]byte, error) {
-	h, err := noise.New(i.cfg.Handshake)
-	if err != nil {
-		return nil, err
-	}
-	m, err := h.WriteMessage(newInitiation(local), i.cfg.Payload)
+	h := i.cfg.handshake.Clone()
+	m, err := h.WriteMessage(newInitiation(local), i.cfg.NewPayload())
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +77,8 @@ func (i *initiator) finish(m response, now time.Time) (s *session, ok bool) {
 	}
 	h := i.handshake
 	i.handshake = nil
-	if i.refused = i.cfg.OnPayload(payload); i.refused != nil {
-		slog.Warn("the server's answer is refused", "error", i.refused)
-		i.cfg.Drops.Add(link.BadMessage)
+	if err := i.cfg.OnPayload(payload); err != nil {
+		i.refuse(err, now)
 		return nil, false
 	}
 	s, err = newSession(h, i.local, m.sender, now, i.cfg)
@@ -92,11 +89,19 @@ func (i *initiator) finish(m response, now time.Time) (s *session, ok bool) {
 	return s, true
 }
 
+// refuse ends all handshakes, for one of the two sides does not want the other.
+func (i *initiator) refuse(why error, now time.Time) {
+	if rejected, ok := errors.AsType[*Rejected](why); ok {
+		i.refused = fmt.Errorf("the server refuses: %w", rejected)
+	} else {
+		i.refused = fmt.Errorf("the server's answer is refused: %w", why)
+		i.cfg.Drops.Add(link.BadMessage)
+	}
+	i.begin(now)
+}
+
 // gaveUp returns why a first connection has failed by now, or nil.
 func (i *initiator) gaveUp() error {
-	if i.refused != nil {
-		return fmt.Errorf("the server's answer is refused: %w", i.refused)
-	}
 	if i.tries < i.cfg.Tries {
 		return nil
 	}

@@ -128,12 +128,9 @@ const (
 	packet    content = iota // an IP packet: the first four bits are the version, 4 or 6
 	keepalive                // nothing: the other side is there
 	closing                  // the control message "close": the other side ends the session
+	control                  // a control message of another package
 	unknown                  // none of these
 )
-
-// A control message begins with a zero byte, which no IP packet does, and the
-// second byte says what it means.
-var closeMessage = []byte{0, 1}
 
 func contentOf(plaintext []byte) content {
 	switch {
@@ -141,8 +138,13 @@ func contentOf(plaintext []byte) content {
 		return keepalive
 	case plaintext[0]>>4 == 4 || plaintext[0]>>4 == 6:
 		return packet
-	case string(plaintext) == string(closeMessage):
-		return closing
+	case IsControl(plaintext):
+		if plaintext[1] != kindClose {
+			return control
+		}
+		if _, ok := parseClose(plaintext); ok {
+			return closing
+		}
 	}
 	return unknown
 }

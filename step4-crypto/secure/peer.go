@@ -27,7 +27,9 @@ import (
 type peer struct {
 	cfg       *Config
 	client    bool
-	responder responder          // used by a server
+	responder *responder         // of a server that has one peer; else nil
+	names     names              // of sessions
+	log       *slog.Logger       // where to say what happens
 	wake      func(at time.Time) // asks for a call of tick; called with mu held
 
 	keys atomic.Pointer[keyring] // replaced with mu held, read without
@@ -37,7 +39,9 @@ type peer struct {
 	addr      netip.AddrPort
 	newest    uint64    // the highest counter that arrived under the current keys, plus 1
 	connected time.Time // when the current keys came into use; stays when they end
+	lastHeard time.Time // when something authentic arrived last
 	lost      bool      // the server is thought to be gone
+	rejected  *Rejected // the server has said that this is the end
 
 	// Zero where there is nothing to be done.
 	wakeAt     time.Time // when tick has been asked for
@@ -51,25 +55,28 @@ type peer struct {
 // newPeer returns a peer without keys. A client asks for some on its first tick,
 // which it calls for at once.
 func newPeer(cfg *Config, client bool, now time.Time, wake func(at time.Time)) *peer {
-	p := &peer{cfg: cfg, client: client, wake: wake}
-	p.responder.cfg = cfg
+	p := &peer{cfg: cfg, client: client, wake: wake, log: slog.Default()}
+	p.names = names{p.newIndex, func(uint32) {}}
 	p.initiator.cfg = cfg
 	p.keys.Store(&keyring{})
 	if client {
 		p.initiator.begin(now)
 		p.schedule(now)
+	} else {
+		p.responder = &responder{cfg: cfg}
 	}
 	return p
 }
 
 // receive takes a message that came from an address. It returns the IP packet
-// that was inside, decrypted in place, and the message to send back to that
-// address; each is nil if there is none. What it drops, it counts.
+// or the control message that was inside, decrypted in place, and the message to
+// send back to that address; each is nil if there is none. What it drops, it
+// counts.
 func (p *peer) receive(m []byte, from netip.AddrPort, now time.Time) (inside, reply []byte) {
 	if d, ok := parseData(m); ok {
 		return p.open(d, from, now)
 	}
-	if i, ok := parseInitiation(m); ok && !p.client {
+	if i, ok := parseInitiation(m); ok && p.responder != nil {
 		return nil, p.answer(i, now)
 	}
 	if r, ok := parseResponse(m); ok && p.client {
@@ -92,8 +99,10 @@ func (p *peer) open(d data, from netip.AddrPort, now time.Time) (inside, reply [
 	c := contentOf(plaintext)
 	reply = p.heard(s, d.counter, c, from, now)
 	switch c {
-	case packet:
+	case packet, control:
 		return plaintext, reply
+	case closing:
+		p.closed(s, plaintext, now)
 	case unknown:
 		p.cfg.Drops.Add(link.Malformed)
 	}
@@ -110,7 +119,7 @@ func (p *peer) heard(s *session, counter uint64, c content, from netip.AddrPort,
 			reply = p.keepalive(s, now)
 		}
 	}
-	p.unanswered = time.Time{}
+	p.unanswered, p.lastHeard = time.Time{}, now
 	if c == packet && p.owed.IsZero() {
 		p.owed = now
 		p.schedule(now.Add(replyWithin))
@@ -124,10 +133,6 @@ func (p *peer) heard(s *session, counter uint64, c content, from netip.AddrPort,
 		p.moveTo(from)
 	}
 	p.wear(counter+1, now)
-	if c == closing {
-		p.closed(now)
-		return nil
-	}
 	return reply
 }
 
@@ -135,11 +140,11 @@ func (p *peer) heard(s *session, counter uint64, c content, from netip.AddrPort,
 func (p *peer) confirm(from netip.AddrPort, now time.Time) {
 	old := p.keys.Load()
 	if old.current == nil || p.lost {
-		slog.Info("connected", "peer", from)
+		p.log.Info("connected", "peer", from)
 	} else {
-		slog.Debug("new keys are in use")
+		p.log.Debug("new keys are in use")
 	}
-	p.keys.Store(&keyring{previous: old.current, current: old.next})
+	p.setKeys(&keyring{previous: old.current, current: old.next})
 	p.retire = now.Add(keepPrevious)
 	p.newest, p.worn = 0, time.Time{}
 	p.connected, p.lost = now, false
@@ -150,16 +155,27 @@ func (p *peer) confirm(from netip.AddrPort, now time.Time) {
 // moveTo notes the address that the other side sends from.
 func (p *peer) moveTo(addr netip.AddrPort) {
 	if p.addr != addr && p.addr.IsValid() {
-		slog.Info("the peer's address has changed", "peer", addr, "before", p.addr)
+		p.log.Info("the peer's address has changed", "peer", addr, "before", p.addr)
 	}
 	p.addr = addr
 }
 
-// closed ends the session, because the other side does.
-func (p *peer) closed(now time.Time) {
-	slog.Info("the other side has closed the session", "peer", p.addr)
+// closed ends the session, because the other side does, with the message m under
+// the keys s. A close under keys that have been replaced ends nothing.
+func (p *peer) closed(s *session, m []byte, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s != p.keys.Load().current {
+		return
+	}
+	r, _ := parseClose(m)
+	p.log.Info("the other side has closed the session", "peer", p.addr, "reason", r.Reason)
 	p.forget()
-	if p.client {
+	switch {
+	case p.client && r.Final:
+		p.rejected = &r
+		p.schedule(now)
+	case p.client:
 		p.initiator.begin(now.Add(firstRetry)) // it may be about to restart
 		p.schedule(p.nextWake())
 	}
@@ -167,7 +183,7 @@ func (p *peer) closed(now time.Time) {
 
 // forget drops all keys, and what belongs to them.
 func (p *peer) forget() {
-	p.keys.Store(&keyring{})
+	p.setKeys(&keyring{})
 	p.addr = netip.AddrPort{}
 	p.unanswered, p.owed, p.worn, p.retire = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 }
@@ -202,7 +218,7 @@ func (p *peer) wear(packets uint64, now time.Time) {
 // answer returns the response to an initiation, or nil. Its keys become the next
 // ones, in place of any that are waiting there.
 func (p *peer) answer(m initiation, now time.Time) []byte {
-	reply, s, ok := p.responder.answer(m, p.newIndex(), now)
+	reply, s, ok := p.responder.answer(m, p.names.take(), now)
 	if !ok {
 		return nil
 	}
@@ -218,6 +234,7 @@ func (p *peer) finish(m response, now time.Time) []byte {
 	defer p.mu.Unlock()
 	s, ok := p.initiator.finish(m, now)
 	if !ok {
+		p.schedule(p.nextWake())
 		return nil
 	}
 	p.setNext(s)
@@ -226,8 +243,18 @@ func (p *peer) finish(m response, now time.Time) []byte {
 
 func (p *peer) setNext(s *session) {
 	old := p.keys.Load()
-	p.keys.Store(&keyring{previous: old.previous, current: old.current, next: s})
+	p.setKeys(&keyring{previous: old.previous, current: old.current, next: s})
 	p.schedule(p.nextWake())
+}
+
+// setKeys replaces the keyring, and frees the names of the sessions that go.
+func (p *peer) setKeys(keys *keyring) {
+	old := p.keys.Swap(keys)
+	for _, s := range old.all() {
+		if s != nil && keys.find(s.local) == nil {
+			p.names.free(s.local)
+		}
+	}
 }
 
 // keepalive returns an empty packet under the keys s, or nil if they are worn out.
@@ -237,7 +264,14 @@ func (p *peer) keepalive(s *session, now time.Time) []byte {
 	return m
 }
 
-// newIndex returns a name that no session has.
+// names gives sessions their indices. Who has many peers needs them to be
+// unique over all of these.
+type names struct {
+	take func() uint32
+	free func(index uint32)
+}
+
+// newIndex returns a name that no session of this peer has.
 func (p *peer) newIndex() uint32 {
 	keys := p.keys.Load()
 	for {
@@ -256,5 +290,5 @@ func (p *peer) status() Status {
 	if p.keys.Load().current == nil {
 		return Status{}
 	}
-	return Status{Peer: p.addr, Since: p.connected}
+	return Status{Peer: p.addr, Since: p.connected, Heard: p.lastHeard}
 }

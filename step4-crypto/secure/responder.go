@@ -42,11 +42,7 @@ func (r *responder) answer(m initiation, local uint32, now time.Time) (reply []b
 	if r.seen.has(ephemeral) {
 		return r.drop(link.Replayed)
 	}
-	h, err := noise.New(r.cfg.Handshake)
-	if err != nil {
-		return r.drop(link.BadMessage)
-	}
-	payload, err := h.ReadMessage(nil, m.noise)
+	q, err := readRequest(r.cfg, m)
 	if err != nil {
 		return r.drop(link.BadTag)
 	}
@@ -57,17 +53,13 @@ func (r *responder) answer(m initiation, local uint32, now time.Time) (reply []b
 	}
 	r.seen.add(ephemeral)
 
-	if err := r.cfg.OnPayload(payload); err != nil {
+	if err := r.cfg.OnPayload(q.payload); err != nil {
 		slog.Warn("a client is refused", "error", err)
 		return r.drop(link.BadMessage)
 	}
-	reply, err = h.WriteMessage(newResponse(local, m.sender), r.cfg.Payload)
+	reply, s, err = q.accept(local, r.cfg.NewPayload(), now)
 	if err != nil {
-		return r.drop(link.BadTag) // the ephemeral key was of low order
-	}
-	s, err = newSession(h, local, m.sender, now, r.cfg)
-	if err != nil {
-		return r.drop(link.BadMessage)
+		return r.drop(link.BadTag)
 	}
 	return reply, s, true
 }

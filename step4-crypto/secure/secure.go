@@ -13,10 +13,13 @@
 //	session.go    one pair of keys: seal and open packets
 //	keyring.go    the keys that are valid at one moment
 //	initiator.go  the client's side of a handshake
+//	request.go    what a server can do with an initiation that is authentic
 //	responder.go  the server's side
 //	peer.go       what comes from the other side and goes to it, and with which keys
 //	timers.go     what is done without being asked: rekeying, keepalives, expiry
+//	control.go    what the two sides say to each other in the session
 //	conn.go       the Link: moves bursts through a peer
+//	many.go       the parts for a server that has many peers
 //
 // Everything but conn.go is free of input, output and clocks: messages and the
 // time come in as arguments.
@@ -41,6 +44,7 @@
 //	answersPerSecond      100     a server answers no more than this: 1 % of a processor
 //	windowSize            8192    a packet that is overtaken by this many is dropped
 //	closeWait             0.2 s   a Close that can't send its message gives up
+//	MaxReason *           200     bytes of a sentence that one side tells the other
 //
 // 2^28 packets of 1,500 bytes are 2^34.5 AES blocks. That is where RFC 8446,
 // section 5.5, ends the use of an AES-GCM key too.
@@ -83,7 +87,7 @@ const (
 // prologue binds the handshake to this protocol: a side that speaks another
 // version of it gets other keys, so its messages do not authenticate. Increase
 // the number whenever a message changes.
-const prologue = "stepvpn secure 1"
+const prologue = "stepvpn secure 2"
 
 // A Config is what Client and Server need to know.
 type Config struct {
@@ -95,11 +99,17 @@ type Config struct {
 	// Payload goes to the other side, encrypted, in our message of every
 	// handshake. It has at most MaxPayload bytes.
 	Payload []byte
+	// NewPayload, if set, makes the payload anew for every handshake.
+	NewPayload func() []byte
 	// OnPayload, if set, gets the payload of the other side in every handshake.
-	// An error refuses the other side: it gets no answer. It must not call the
-	// Conn. On a server a payload can be a replay, so it must change nothing
-	// that matters.
+	// An error refuses the other side: a client gets no answer, and a server's
+	// answer ends the Conn. It must not call the Conn. On a server a payload can
+	// be a replay, so it must change nothing that matters.
 	OnPayload func(payload []byte) error
+	// OnControl, if set, gets the control messages that the other side sends in
+	// the session. It is called by who reads from the Conn, and must not block or
+	// keep the content. An error ends the Conn.
+	OnControl func(kind byte, content []byte) error
 
 	// Drops counts the packets and messages that are dropped. Required.
 	Drops *link.Drops
@@ -112,7 +122,8 @@ type Config struct {
 	// negative value switches it off.
 	Keepalive time.Duration
 
-	limits limits
+	handshake *noise.Handshake // that has not begun, to be cloned
+	limits    limits
 }
 
 // limits are those that tests make smaller.
@@ -134,12 +145,16 @@ func (cfg Config) complete(initiator bool) (*Config, error) {
 		return nil, fmt.Errorf("secure: %d tries: at least 1 is needed", cfg.Tries)
 	}
 	if len(cfg.Payload) > MaxPayload {
-		return nil, fmt.Errorf("secure: a payload has at most %d bytes, not %d", MaxPayload, len(cfg.Payload))
+		return nil, errPayload(cfg.Payload)
 	}
 	cfg.Handshake.Initiator = initiator
 	cfg.Handshake.Prologue = []byte(prologue)
-	if _, err := noise.New(cfg.Handshake); err != nil {
+	var err error
+	if cfg.handshake, err = noise.New(cfg.Handshake); err != nil {
 		return nil, err
+	}
+	if cfg.NewPayload == nil {
+		cfg.NewPayload = func() []byte { return cfg.Payload }
 	}
 	if cfg.OnPayload == nil {
 		cfg.OnPayload = func([]byte) error { return nil }

@@ -1,7 +1,7 @@
 package secure
 
 import (
-	"log/slog"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -11,7 +11,8 @@ import (
 // does what is due.
 
 // tick does what is due. It returns a message to send, if there is one. The
-// error is why a client's first connection has failed; it is final.
+// error is why a client's first connection has failed, or how the server has put
+// an end to it; it is final.
 //
 // More may be due when it returns: it asks for its next call by itself.
 func (p *peer) tick(now time.Time) (message []byte, to netip.AddrPort, err error) {
@@ -21,6 +22,8 @@ func (p *peer) tick(now time.Time) (message []byte, to netip.AddrPort, err error
 		p.expire(now)
 	}
 	switch {
+	case p.rejected != nil:
+		err = fmt.Errorf("the server has ended the session: %w", p.rejected)
 	case due(p.keepaliveAt(), now):
 		message = p.keepalive(p.keys.Load().current, now)
 	case due(p.handshakeAt(), now):
@@ -79,21 +82,24 @@ func (p *peer) handshakeAt() (at time.Time) {
 	return earliest(p.worn, after(current.created, p.cfg.limits.rekeyTime), after(p.unanswered, silenceLimit))
 }
 
-// handshake returns an initiation, or why a first connection has failed.
+// handshake returns an initiation, or why there is to be none.
 func (p *peer) handshake(now time.Time) (message []byte, err error) {
 	if !p.initiator.active {
 		p.initiator.begin(now)
+	}
+	if err := p.initiator.refused; err != nil {
+		return nil, err
 	}
 	if p.connected.IsZero() {
 		if err := p.initiator.gaveUp(); err != nil {
 			return nil, err
 		}
 	} else if p.initiator.tries == lostTries {
-		slog.Info("no answer from the server, trying on")
+		p.log.Info("no answer from the server, trying on")
 		p.lost = true
 	}
 	p.sent = now
-	return p.initiator.initiate(p.newIndex(), now)
+	return p.initiator.initiate(p.names.take(), now)
 }
 
 // expiryAt returns when keys are to be dropped.
@@ -116,9 +122,9 @@ func (p *peer) expire(now time.Time) {
 	if keys.previous == nil {
 		p.retire = time.Time{}
 	}
-	p.keys.Store(keys)
+	p.setKeys(keys)
 	if old.current != nil && keys.current == nil {
-		slog.Info("the session has ended: no new keys came in time", "peer", p.addr)
+		p.log.Info("the session has ended: no new keys came in time", "peer", p.addr)
 		p.addr = netip.AddrPort{}
 		if p.client && !p.initiator.active {
 			p.initiator.begin(now) // the host has slept

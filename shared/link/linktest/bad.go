@@ -1,5 +1,6 @@
-// Package linktest is a bad network for tests: it loses packets, doubles them,
-// delays them and changes their order, in a way that a seed repeats.
+// Package linktest is networks for tests, in memory: a Network of many ends, and a
+// Bad link, which loses packets, doubles them, delays them and changes their
+// order, in a way that a seed repeats.
 package linktest
 
 import (

@@ -1,0 +1,108 @@
+package greet
+
+import (
+	"bytes"
+
+	"stepvpn/step4-crypto/secure"
+)
+
+// A Login is the client's answer to a Welcome that asks for one. It goes through
+// the session, so it has forward secrecy, other than the payload of a
+// handshake's first message. All logins have the same length on the wire: it
+// does not tell that of the password.
+//
+//	attempt | length | user | length | password | zeros
+type Login struct {
+	// Attempt numbers what the client says. A copy of an attempt, sent because
+	// the result may have got lost, is not checked again.
+	Attempt        byte
+	User, Password string
+}
+
+// The most bytes that a user name and a password have.
+const (
+	MaxUser     = 64
+	MaxPassword = 255
+
+	loginLen = 1 + 1 + MaxUser + 1 + MaxPassword
+)
+
+// Valid reports whether l can be sent. Both texts have at least one byte.
+func (l Login) Valid() bool {
+	return 1 <= len(l.User) && len(l.User) <= MaxUser && 1 <= len(l.Password) && len(l.Password) <= MaxPassword
+}
+
+// Append appends the encoding of l, which must be valid, to dst.
+func (l Login) Append(dst []byte) []byte {
+	m := make([]byte, 0, loginLen)
+	m = append(m, l.Attempt, byte(len(l.User)))
+	m = append(m, l.User...)
+	m = append(m, byte(len(l.Password)))
+	m = append(m, l.Password...)
+	return append(dst, m[:loginLen]...)
+}
+
+// ParseLogin is the inverse of Append.
+func ParseLogin(m []byte) (l Login, err error) {
+	if len(m) != loginLen {
+		return l, errFormat
+	}
+	l.Attempt = m[0]
+	user, rest, ok := cutText(m[1:])
+	if !ok {
+		return Login{}, errFormat
+	}
+	password, rest, ok := cutText(rest)
+	l.User, l.Password = user, password
+	if !ok || !l.Valid() || len(bytes.Trim(rest, "\x00")) > 0 {
+		return Login{}, errFormat
+	}
+	return l, nil
+}
+
+// cutText takes one text off m.
+func cutText(m []byte) (text string, rest []byte, ok bool) {
+	if len(m) == 0 || int(m[0]) > len(m)-1 {
+		return "", nil, false
+	}
+	n := int(m[0])
+	return string(m[1 : 1+n]), m[1+n:], true
+}
+
+// A Result is what came of a login.
+//
+//	attempt | 0: logged in; 2: ask again later, 3: final, and a reason
+type Result struct {
+	Attempt byte
+	Refused *secure.Rejected // nil if the client is logged in
+}
+
+// Append appends the encoding to dst.
+func (r Result) Append(dst []byte) []byte {
+	switch {
+	case r.Refused == nil:
+		return append(dst, r.Attempt, welcome)
+	case r.Refused.Final:
+		dst = append(dst, r.Attempt, refusedFinal)
+	default:
+		dst = append(dst, r.Attempt, refused)
+	}
+	return append(dst, Sentence(r.Refused.Reason)...)
+}
+
+// ParseResult is the inverse of Append.
+func ParseResult(m []byte) (Result, error) {
+	if len(m) < 2 {
+		return Result{}, errFormat
+	}
+	r := Result{Attempt: m[0]}
+	reason := string(m[2:])
+	switch kind := m[1]; {
+	case kind == welcome && reason == "":
+		return r, nil
+	case (kind == refused || kind == refusedFinal) && secure.PlainText(reason):
+		r.Refused = &secure.Rejected{Reason: reason, Final: kind == refusedFinal}
+		return r, nil
+	}
+	return Result{}, errFormat
+}

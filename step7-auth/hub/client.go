@@ -1,0 +1,91 @@
+package hub
+
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
+)
+
+// The states of a client, in the order in which it goes through them.
+const (
+	pending   int32 = iota // let in, but no packet has come: it may be a replay
+	loggingIn              // it is there, and has to give its password
+	open                   // packets pass
+	gone
+)
+
+// A client is one machine that has proven who it is. Another machine with the
+// same identity is another client.
+type client struct {
+	key      noise.PublicKey
+	instance uint64
+	name     string
+	login    bool // it needs a password
+	prefixes []netip.Prefix
+	addrs    []netip.Addr
+	peer     *secure.Peer
+	via      *ends // where its initiation came in
+	log      *slog.Logger
+
+	state   atomic.Int32
+	expires atomic.Int64 // as of Hub.clockOf; 0: never
+	since   atomic.Int64 // when it was let in, or when its first packet came; as expires
+	wakeAt  atomic.Int64 // when the peer wants to be called; 0: not at all
+
+	attempts logins // what it has tried
+
+	// The two directions are counted by different goroutines. The space keeps them
+	// from slowing each other down.
+	received tunnel.Flow
+	_        [64]byte
+	sent     tunnel.Flow
+}
+
+// newClient returns a client that is let in, without keys yet.
+func (h *Hub) newClient(key noise.PublicKey, instance uint64, a Account, leased []netip.Prefix, via *ends, now time.Time) *client {
+	c := &client{
+		key:      key,
+		instance: instance,
+		name:     a.Name,
+		login:    a.NeedsPassword,
+		prefixes: leased,
+		via:      via,
+		log:      slog.With("client", a.Name),
+	}
+	c.since.Store(h.clockOf(now))
+	for _, p := range leased {
+		c.addrs = append(c.addrs, p.Addr())
+	}
+	c.renew(h, a)
+	c.peer = h.responder.NewPeer(secure.Owner{
+		Wake:      func(at time.Time) { c.wakeAt.Store(h.clockOf(at)) },
+		TakeIndex: func() uint32 { return h.table.take(c) },
+		FreeIndex: h.table.free,
+		Log:       c.log,
+	})
+	return c
+}
+
+// renew takes over what the registry says now.
+func (c *client) renew(h *Hub, a Account) {
+	if a.Expires.IsZero() {
+		c.expires.Store(0)
+	} else {
+		c.expires.Store(h.clockOf(a.Expires))
+	}
+}
+
+// expired reports whether the account may not be used any more.
+func (a *Account) expired(now time.Time) bool { return !a.Expires.IsZero() && !now.Before(a.Expires) }
+
+// owns reports whether a packet of the client may come from addr.
+func (c *client) owns(addr netip.Addr) bool { return slices.Contains(c.addrs, addr) }
+
+// clockOf returns a time as nanoseconds since the hub was made, and not 0.
+func (h *Hub) clockOf(t time.Time) int64 { return max(1, int64(t.Sub(h.start))) }

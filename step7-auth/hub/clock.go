@@ -1,0 +1,53 @@
+package hub
+
+import (
+	"context"
+	"time"
+)
+
+// clock does what is due for the clients, until ctx ends. It looks at all of them
+// twice a second: 10,000 take a millisecond, and nothing has to be kept in order.
+func (h *Hub) clock(ctx context.Context) {
+	ticker := time.NewTicker(clockInterval)
+	defer ticker.Stop()
+	var all []*client
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			all = h.members.all(all[:0])
+			for _, c := range all {
+				h.tick(c, now)
+			}
+			clear(all) // keeps nobody in memory
+			h.members.forget(now)
+		}
+	}
+}
+
+// tick does what is due for one client.
+func (h *Hub) tick(c *client, now time.Time) {
+	if at := c.wakeAt.Load(); at != 0 && at <= h.clockOf(now) {
+		c.wakeAt.Store(0)
+		c.via.tell(c.peer.Tick(now))
+	}
+	state, age := c.state.Load(), time.Duration(h.clockOf(now)-c.since.Load())
+	if state == pending {
+		if age >= pendingFor {
+			h.vanish(c, now)
+		}
+		return
+	}
+	expires := c.expires.Load()
+	switch {
+	case !c.peer.Alive():
+		h.leave(c)
+	case expires != 0 && expires <= h.clockOf(now):
+		h.end(c, expired, now)
+	case state == loggingIn && age >= loginWithin:
+		h.end(c, noLogin, now)
+	case h.cfg.Idle != 0 && now.Sub(c.peer.Status().Heard) >= h.cfg.Idle:
+		h.end(c, idle, now)
+	}
+}

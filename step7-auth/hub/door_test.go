@@ -1,0 +1,161 @@
+package hub
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
+)
+
+// Who is not let in is told why in a sentence, and the server keeps nothing.
+func TestRefusals(t *testing.T) {
+	w := serve(t, func(c *Config) { c.MaxClients = 2 })
+	w.connect(w.add(Account{Name: "alice"}))
+
+	refusal := func(key noise.PrivateKey) secure.Rejected {
+		t.Helper()
+		_, err := w.try(clientConfig(key))
+		require.ErrorContains(t, err, "connecting: the server refuses: ")
+		return rejected(t, err)
+	}
+	require.Equal(t, unknown, refusal(noise.GenerateKey()))
+	require.Equal(t, expired, refusal(w.add(Account{Name: "old", Expires: time.Now()})))
+	require.Len(t, w.hub.Snapshot(), 1)
+
+	w.registry.room = 0
+	require.Equal(t, noAddress, refusal(w.add(Account{Name: "late"})))
+	w.registry.room = 1
+	w.connect(w.add(Account{Name: "bob", Expires: time.Now().Add(time.Hour)}))
+	require.Equal(t, full, refusal(w.add(Account{Name: "carol"})))
+	w.dropped(link.Refused, 4)
+	require.Equal(t, "refused 4", w.count.Drops.String())
+	require.Empty(t, w.gotten())
+}
+
+// Who does not know the server's public key hears nothing at all.
+func TestSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		var answers atomic.Int32
+		w.Tap(func(from, _ netip.AddrPort, _ []byte) bool {
+			if from == serverAddr {
+				answers.Add(1)
+			}
+			return true
+		})
+		cfg := clientConfig(w.add(Account{Name: "mallory"})) // though it is known
+		wrong := noise.GenerateKey().Public()
+		cfg.Handshake.PeerStatic = &wrong
+		_, err := w.try(cfg)
+		require.ErrorContains(t, err, "no answer from the server after 6 tries")
+
+		for _, m := range [][]byte{nil, {1}, {1, 0, 0, 0}, make([]byte, 148), append([]byte{1, 0, 0, 0}, make([]byte, 117)...), append([]byte{1, 0, 0, 0}, make([]byte, 900)...), {2, 0, 0, 0}, {3, 0, 0, 0, 1}} {
+			w.Inject(netip.MustParseAddrPort("198.51.100.66:6"), serverAddr, m)
+		}
+		synctest.Wait()
+		require.Zero(t, answers.Load())
+		w.connect(w.add(Account{Name: "alice"}))
+		require.NotZero(t, answers.Load(), "the detector")
+		w.stop()
+	})
+}
+
+// A server with a pre-shared key does not let in who lacks it, though it is known.
+func TestPSK(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		psk, other := [32]byte{1}, [32]byte{2}
+		w := serve(t, func(c *Config) { c.Handshake.Pattern, c.Handshake.PSK = noise.IKpsk2, &psk })
+		cfg := clientConfig(w.add(Account{Name: "alice"}))
+		cfg.Handshake.Pattern, cfg.Handshake.PSK = noise.IKpsk2, &other
+		_, err := w.try(cfg)
+		require.ErrorContains(t, err, "no answer")
+		require.Empty(t, w.hub.Snapshot())
+		cfg.Handshake.PSK = &psk
+		_, err = w.try(cfg)
+		require.NoError(t, err)
+		w.stop()
+	})
+}
+
+// record returns a function for the initiations that the network has seen since.
+func (w *world) record() (recorded func() [][]byte) {
+	var mu sync.Mutex
+	var list [][]byte
+	w.Tap(func(_, to netip.AddrPort, m []byte) bool {
+		if to == serverAddr && secure.IsInitiation(m) {
+			mu.Lock()
+			defer mu.Unlock()
+			list = append(list, slices.Clone(m))
+		}
+		return true
+	})
+	return func() [][]byte {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(list)
+	}
+}
+
+// A recorded initiation is dropped while the server knows a newer one. After a
+// restart it gets an answer, which leads nowhere: neither does it disturb the
+// client nor keep an address.
+func TestReplayedInitiation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		eve := netip.MustParseAddrPort("198.51.100.66:6")
+		w := serve(t, nil)
+		recorded := w.record()
+		key := w.add(Account{Name: "alice"})
+		alice := w.connect(key)
+		require.Len(t, recorded(), 1)
+		replay := recorded()[0]
+
+		w.Inject(eve, serverAddr, replay)
+		w.dropped(link.Replayed, 1)
+		alice.Close()
+		w.Inject(eve, serverAddr, replay)
+		w.dropped(link.Replayed, 2)
+		synctest.Wait()
+		require.Len(t, w.gotten(), 1)
+
+		w.stop()
+		w.start(nil)
+		w.Inject(eve, serverAddr, replay)
+		synctest.Wait()
+		require.Empty(t, w.hub.Snapshot())
+		require.Equal(t, 1, w.hub.members.size, "it is let in, and not there")
+		require.Equal(t, 1, w.holding())
+		w.Inject(eve, serverAddr, replay)
+		w.dropped(link.Replayed, 1)
+		time.Sleep(pendingFor + clockInterval)
+		synctest.Wait()
+		require.Zero(t, w.hub.members.size)
+		require.Zero(t, w.holding())
+		require.Equal(t, 0, used(w.hub), "no session is left")
+
+		// In between, alice comes: the one who is pending gives way.
+		w.Inject(eve, serverAddr, recorded()[0])
+		again := w.connect(key)
+		write(t, again, ip(again.v4(), web, "x"))
+		require.Equal(t, ip(again.v4(), web, "x"), w.read())
+		w.stop()
+	})
+}
+
+// used returns how many session indices are taken.
+func used(h *Hub) (n int) {
+	for i := range h.table.slots {
+		if h.table.slots[i].Load() != nil {
+			n++
+		}
+	}
+	return n
+}

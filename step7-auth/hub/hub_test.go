@@ -1,0 +1,150 @@
+package hub
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
+)
+
+// Two clients at once: each has addresses of its own and gets its own packets.
+func TestTwoClients(t *testing.T) {
+	w := serve(t, nil)
+	alice, bob := w.connect(w.add(Account{Name: "alice"})), w.connect(w.add(Account{Name: "bob"}))
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.8.0.2/16"), netip.MustParsePrefix("fd00:8::2/64")}, alice.Addrs)
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.8.0.3/16"), netip.MustParsePrefix("fd00:8::3/64")}, bob.Addrs)
+	require.Equal(t, "settings", string(alice.Settings))
+
+	for _, m := range []*machine{alice, bob} {
+		for _, p := range [][]byte{ip(m.v4(), web, "up"), ip(m.v6(), web6, "up")} {
+			write(t, m, p)
+			require.Equal(t, p, w.read())
+		}
+		for _, p := range [][]byte{ip(web, m.v4(), "down"), ip(web6, m.v6(), "down")} {
+			write(t, w.device, p)
+			require.Equal(t, p, m.receive(t))
+		}
+	}
+	// A burst for both, and for nobody.
+	write(t, w.device, ip(web, alice.v4(), "1"), ip(web, bob.v4(), "2"), ip(web, netip.MustParseAddr("10.8.0.9"), "3"), ip(web, alice.v4(), "4"))
+	require.Equal(t, ip(web, alice.v4(), "1"), alice.receive(t))
+	require.Equal(t, ip(web, alice.v4(), "4"), alice.receive(t))
+	require.Equal(t, ip(web, bob.v4(), "2"), bob.receive(t))
+	w.dropped(link.NoClient, 1)
+	require.Equal(t, "no-client 1", w.count.Drops.String())
+}
+
+// A packet whose source is not the client's own goes nowhere.
+func TestSpoofedSource(t *testing.T) {
+	w := serve(t, nil)
+	alice, bob := w.connect(w.add(Account{Name: "alice"})), w.connect(w.add(Account{Name: "bob"}))
+	for _, p := range [][]byte{
+		ip(bob.v4(), web, "bob's"),
+		ip(bob.v6(), web6, "bob's"),
+		ip(web, web, "nobody's"),
+		ip(tunnelNet[0].Addr(), web, "the server's"),
+		ip(netip.IPv4Unspecified(), web, "none"),
+		ip(netip.MustParseAddr("fe80::1"), web6, "link-local"),
+	} {
+		write(t, alice, p)
+	}
+	own := ip(alice.v4(), web, "own")
+	write(t, alice, own)
+	require.Equal(t, own, w.read(), "and it is the first that arrives")
+	w.dropped(link.Spoofed, 6)
+
+	write(t, alice, []byte{0x45, 0, 0, 20}, []byte{0x60})
+	w.dropped(link.Malformed, 2)
+}
+
+// What is for many at once passes in neither direction.
+func TestMulticast(t *testing.T) {
+	w := serve(t, nil)
+	alice := w.connect(w.add(Account{Name: "alice"}))
+	n := 0
+	for _, to := range []string{"224.0.0.251", "239.1.2.3", "255.255.255.255", "10.8.255.255", "ff02::1", "ff05::2"} {
+		dst, src := netip.MustParseAddr(to), alice.v4()
+		if dst.Is6() {
+			src = alice.v6()
+		}
+		write(t, alice, ip(src, dst, "up"))
+		write(t, w.device, ip(src, dst, "down"))
+		n += 2
+	}
+	w.dropped(link.Multicast, n)
+	write(t, alice, ip(alice.v4(), web, "one"))
+	require.Equal(t, ip(alice.v4(), web, "one"), w.read())
+}
+
+func TestBroadcastAddresses(t *testing.T) {
+	for prefix, want := range map[string]string{
+		"10.8.0.1/24": "[10.8.0.255]", "10.8.0.1/16": "[10.8.255.255]", "10.8.0.1/29": "[10.8.0.7]",
+		"10.8.0.0/31": "[]", "10.8.0.1/32": "[]", "fd00:8::1/64": "[]",
+	} {
+		require.Equal(t, want, fmt.Sprint(broadcastsOf([]netip.Prefix{netip.MustParsePrefix(prefix)})), prefix)
+	}
+}
+
+// One client's packets reach another only where that is allowed. The server
+// itself can be reached in any case.
+func TestClientToClient(t *testing.T) {
+	for _, allowed := range []bool{false, true} {
+		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
+			w := serve(t, func(c *Config) { c.ClientToClient = allowed })
+			alice, bob := w.connect(w.add(Account{Name: "alice"})), w.connect(w.add(Account{Name: "bob"}))
+			for _, p := range [][]byte{ip(alice.v4(), bob.v4(), "4"), ip(alice.v6(), bob.v6(), "6")} {
+				write(t, alice, p)
+				if allowed {
+					require.Equal(t, p, bob.receive(t))
+				}
+			}
+			nobody := netip.MustParseAddr("10.8.0.99")
+			write(t, alice, ip(alice.v4(), nobody, "x"), ip(alice.v4(), alice.v4(), "x"))
+			server := ip(alice.v4(), tunnelNet[0].Addr(), "x")
+			write(t, alice, server)
+			require.Equal(t, server, w.read(), "and nothing before it")
+			if allowed {
+				w.dropped(link.NoClient, 2)
+			} else {
+				w.dropped(link.ToClient, 4)
+			}
+		})
+	}
+}
+
+// What is wrong with a configuration is said before anything is done.
+func TestConfigErrors(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"hub: Config needs Count, Lookup and Lease":                                                        func(c *Config) { c.Lookup = nil },
+		"70000 clients: a server has room for 1 to 65536":                                                  func(c *Config) { c.MaxClients = 70000 },
+		"-1 clients: a server has room for 1 to 65536":                                                     func(c *Config) { c.MaxClients = -1 },
+		"noise: pattern IK needs Config.Static on this side":                                               func(c *Config) { c.Handshake.Static = nil },
+		"the settings for the clients take 2000 bytes, and there is room for 949":                          func(c *Config) { c.Settings = make([]byte, 2000) },
+		"an idle time of 5s is too short: clients say that they are there every 25s, so use at least 1m0s": func(c *Config) { c.Idle = 5 * time.Second },
+	} {
+		cfg := config(newRegistry())
+		change(&cfg)
+		_, err := New(cfg)
+		require.EqualError(t, err, want)
+	}
+}
+
+// An end that fails ends the hub, with its error.
+func TestEndFails(t *testing.T) {
+	w := serve(t, nil)
+	cfg := config(w.registry)
+	h, err := New(cfg)
+	require.NoError(t, err)
+	device, host := link.Pipe(1)
+	socket, _ := link.Pipe(1)
+	done := make(chan error)
+	go func() { done <- h.Run(t.Context(), Queue{device, socket}) }()
+	host.Close()
+	require.ErrorIs(t, <-done, net.ErrClosed)
+	require.ErrorIs(t, socket.ReadBurst(link.NewBurst()), net.ErrClosed)
+}

@@ -1,0 +1,233 @@
+package hub
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
+)
+
+// names returns who is there.
+func (w *world) names() (list []string) {
+	for _, s := range w.hub.Snapshot() {
+		list = append(list, s.Name)
+	}
+	return list
+}
+
+// A client that is revoked is cut off in the middle of its traffic: it is told,
+// its keys are gone, its address is free, and it does not get in again.
+func TestRevoked(t *testing.T) {
+	w := serve(t, nil)
+	key := w.add(Account{Name: "bob"})
+	alice, bob := w.connect(w.add(Account{Name: "alice"})), w.connect(key)
+	write(t, bob, ip(bob.v4(), web, "x"))
+	w.read()
+
+	w.revoke(key.Public())
+	w.hub.Cut(key.Public(), "the access of bob was revoked")
+	require.Equal(t, []string{"alice"}, w.names(), "at once")
+	require.Nil(t, w.hub.members.at(bob.v4()))
+	err := bob.fails(t)
+	require.EqualError(t, err, "the server has ended the session: the access of bob was revoked")
+	require.Equal(t, secure.Rejected{Reason: "the access of bob was revoked", Final: true}, rejected(t, err))
+	require.Eventually(t, func() bool { return len(w.gotten()) == 1 }, 20*time.Second, time.Millisecond)
+	require.Equal(t, Gone{key.Public(), "bob", []netip.Addr{bob.v4(), bob.v6()}}, w.gotten()[0])
+
+	_, err = w.try(clientConfig(key))
+	require.Equal(t, unknown, rejected(t, err))
+	write(t, alice, ip(alice.v4(), web, "y"))
+	require.Equal(t, ip(alice.v4(), web, "y"), w.read(), "the other one goes on")
+	w.hub.Cut(key.Public(), "twice is fine")
+	w.hub.Cut(noise.PublicKey{}, "so is nobody")
+}
+
+// A client that does not listen is cut off as well: its packets go nowhere.
+func TestRevokedAndDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		key := w.add(Account{Name: "bob"})
+		bob := w.connect(key)
+		address := bob.end.Addr()
+		w.Tap(func(_, to netip.AddrPort, _ []byte) bool { return to != address })
+		w.revoke(key.Public())
+		w.hub.Cut(key.Public(), "revoked")
+		write(t, bob, ip(bob.v4(), web, "x"))
+		w.dropped(link.UnknownIndex, 1)
+		w.Tap(nil)
+		// It finds out by the silence, asks, and is told at the door.
+		require.Equal(t, unknown, rejected(t, bob.fails(t)))
+		w.stop()
+	})
+}
+
+// An account that expires while its client is there ends it.
+func TestExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		bob := w.connect(w.add(Account{Name: "bob", Expires: time.Now().Add(time.Hour)}))
+		time.Sleep(time.Hour - time.Second)
+		require.Equal(t, []string{"bob"}, w.names())
+		time.Sleep(2 * time.Second)
+		require.Empty(t, w.names())
+		require.Equal(t, expired, rejected(t, bob.fails(t)))
+		w.stop()
+	})
+}
+
+// Of two machines with the same identity the newest wins, and the other one is
+// told and does not come back. They have the same addresses.
+func TestReplaced(t *testing.T) {
+	for name, lost := range map[string]bool{"told": false, "told at the door": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := serve(t, nil)
+				key := w.add(Account{Name: "alice"})
+				old := w.connect(key)
+				if lost { // what it is told, it does not hear at first
+					address, since := old.end.Addr(), time.Now()
+					w.Tap(func(_, to netip.AddrPort, _ []byte) bool { return to != address || time.Since(since) > 3*time.Second })
+				}
+				newest := w.connect(key)
+				require.Equal(t, old.Addrs, newest.Addrs)
+				write(t, w.device, ip(web, newest.v4(), "x"))
+				require.Equal(t, ip(web, newest.v4(), "x"), newest.receive(t))
+				if lost {
+					write(t, old, ip(old.v4(), web, "x"))
+				}
+				require.Equal(t, replaced, rejected(t, old.fails(t)))
+
+				time.Sleep(10 * time.Minute)
+				require.Equal(t, []string{"alice"}, w.names(), "no ping-pong")
+				require.Empty(t, w.gotten(), "the address was never free")
+				write(t, newest, ip(newest.v4(), web, "y"))
+				require.Equal(t, ip(newest.v4(), web, "y"), w.read())
+				require.LessOrEqual(t, used(w.hub), 3)
+				w.stop()
+			})
+		})
+	}
+}
+
+// A client without a sign of life goes, and its address is free. One that is
+// silent but there stays.
+func TestIdle(t *testing.T) {
+	for name, c := range map[string]struct {
+		idle  time.Duration
+		after time.Duration
+	}{"configured": {time.Minute, 90 * time.Second}, "keys end": {0, 5 * time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := serve(t, func(cfg *Config) { cfg.Idle = c.idle })
+				alice, bob := w.connect(w.add(Account{Name: "alice"})), w.connect(w.add(Account{Name: "bob"}))
+				bob.end.Close() // without a word
+				time.Sleep(30 * time.Second)
+				require.Equal(t, []string{"alice", "bob"}, w.names())
+				time.Sleep(c.after)
+				require.Equal(t, []string{"alice"}, w.names())
+				require.Len(t, w.gotten(), 1)
+				time.Sleep(time.Hour)
+				require.Equal(t, []string{"alice"}, w.names())
+				write(t, alice, ip(alice.v4(), web, "x"))
+				require.Equal(t, ip(alice.v4(), web, "x"), w.read())
+				w.stop()
+			})
+		})
+	}
+}
+
+// A client that closes is gone at once.
+func TestClientCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		alice := w.connect(w.add(Account{Name: "alice"}))
+		alice.Close()
+		synctest.Wait()
+		require.Empty(t, w.names())
+		require.Len(t, w.gotten(), 1)
+		require.Zero(t, used(w.hub))
+		write(t, w.device, ip(web, alice.v4(), "x"))
+		w.dropped(link.NoClient, 1)
+		w.stop()
+	})
+}
+
+// After a restart of the server all are back within 10 s, with the same
+// addresses, whether it could say goodbye or not.
+func TestRestart(t *testing.T) {
+	for name, said := range map[string]bool{"stopped": true, "crashed": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := serve(t, nil)
+				machines := []*machine{w.connect(w.add(Account{Name: "alice"})), w.connect(w.add(Account{Name: "bob"}))}
+				if !said {
+					w.Tap(func(from, _ netip.AddrPort, _ []byte) bool { return from != serverAddr })
+				}
+				w.stop()
+				w.Tap(nil)
+				time.Sleep(2 * time.Second)
+				w.start(nil)
+				for range 10 { // a client finds out when it has something to say
+					for _, m := range machines {
+						write(t, m, ip(m.v4(), web, "x"))
+					}
+					time.Sleep(time.Second)
+				}
+				require.Equal(t, []string{"alice", "bob"}, w.names())
+				for _, m := range machines {
+					write(t, w.device, ip(web, m.v4(), "y"))
+					require.Equal(t, ip(web, m.v4(), "y"), m.receive(t))
+				}
+				w.stop()
+			})
+		})
+	}
+}
+
+// A client may change its address in the network, as a phone does. The server
+// follows on the first packet.
+func TestRoaming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		alice := w.connect(w.add(Account{Name: "alice"}))
+		moved := netip.MustParseAddrPort("192.0.2.44:4444")
+		alice.end.Move(moved)
+		write(t, alice, ip(alice.v4(), web, "x"))
+		w.read()
+		write(t, w.device, ip(web, alice.v4(), "y"))
+		require.Equal(t, ip(web, alice.v4(), "y"), alice.receive(t))
+		require.Equal(t, moved, w.hub.Snapshot()[0].Endpoint)
+		w.stop()
+	})
+}
+
+// Rekeys lose no packet, and keep no index, in hours of traffic.
+func TestRekey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		alice := w.connect(w.add(Account{Name: "alice"}))
+		for range 3600 {
+			write(t, alice, ip(alice.v4(), web, "up"))
+			require.Equal(t, ip(alice.v4(), web, "up"), w.read())
+			write(t, w.device, ip(web, alice.v4(), "down"))
+			require.Equal(t, ip(web, alice.v4(), "down"), alice.receive(t))
+			time.Sleep(2 * time.Second)
+			require.LessOrEqual(t, used(w.hub), 3)
+		}
+		require.Equal(t, "none", w.count.Drops.String())
+		s := w.hub.Snapshot()[0]
+		require.Less(t, time.Since(s.Handshake), 3*time.Minute)
+		s.Handshake, s.Heard = time.Time{}, time.Time{}
+		require.Equal(t, Status{
+			Name: "alice", Key: s.Key, Addrs: []netip.Addr{alice.v4(), alice.v6()}, Endpoint: alice.end.Addr(), LoggedIn: true,
+			ReceivedPackets: 3600, ReceivedBytes: 3600 * 22, SentPackets: 3600, SentBytes: 3600 * 24,
+		}, s)
+		w.stop()
+	})
+}

@@ -1,0 +1,113 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/greet"
+)
+
+// A login waits for its check.
+type login struct {
+	client *client
+	greet.Login
+}
+
+// logins are the attempts of one client.
+type logins struct {
+	mu       sync.Mutex // guards all below
+	checking bool       // one waits or is being checked
+	wrong    int
+	result   *greet.Result // of the last one
+}
+
+// login takes a login message. The check of the password is left to other
+// goroutines: it is meant to be slow.
+func (h *Hub) login(c *client, l greet.Login) {
+	if r := h.attempt(c, l); r != nil {
+		h.tellResult(c, *r)
+	}
+}
+
+// attempt returns the result of a login, or nil if it is to be found out first.
+func (h *Hub) attempt(c *client, l greet.Login) *greet.Result {
+	a := &c.attempts
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch state := c.state.Load(); {
+	case state == open:
+		return &greet.Result{Attempt: l.Attempt}
+	case state != loggingIn || a.checking:
+		return nil
+	case a.result != nil && a.result.Attempt == l.Attempt:
+		return a.result
+	}
+	select {
+	case h.logins <- login{c, l}:
+		a.checking = true
+	default: // the client will say it again
+		h.drops.Add(link.UnderLoad)
+	}
+	return nil
+}
+
+// checkLogins checks passwords until ctx ends.
+func (h *Hub) checkLogins(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case l := <-h.logins:
+			h.checkLogin(ctx, l)
+		}
+	}
+}
+
+func (h *Hub) checkLogin(ctx context.Context, l login) {
+	c := l.client
+	if c.state.Load() == gone {
+		return
+	}
+	err := errNoLogin
+	if h.cfg.Login != nil {
+		err = h.cfg.Login(ctx, c.key, l.User, l.Password)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	wrong := c.attempts.finish(l.Attempt, err)
+	if err == nil && c.state.CompareAndSwap(loggingIn, open) {
+		c.log.Info("logged in", "user", l.User)
+	}
+	if err != nil {
+		c.log.Warn("a login has failed", "user", l.User, "error", err)
+	}
+	h.tellResult(c, *h.attempt(c, l.Login))
+	if wrong >= maxLogins {
+		h.end(c, tooManyLogins, time.Now())
+	}
+}
+
+// finish notes the result of an attempt. It returns how many were wrong so far.
+func (a *logins) finish(attempt byte, err error) (wrong int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.checking = false
+	a.result = &greet.Result{Attempt: attempt}
+	if err != nil {
+		a.wrong++
+		why := reasonOf(err, secure.Rejected{Reason: err.Error()})
+		a.result.Refused = &why
+	}
+	return a.wrong
+}
+
+func (h *Hub) tellResult(c *client, r greet.Result) {
+	c.via.tell(c.peer.Control(greet.KindResult, r.Append(nil), time.Now()))
+}
+
+var errNoLogin = errors.New("this server checks no passwords")

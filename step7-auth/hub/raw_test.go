@@ -1,0 +1,314 @@
+package hub
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/greet"
+)
+
+// A raw client speaks the protocol without package secure, from the description
+// in its message.go alone, and without goroutines. So thousands fit into a test,
+// and what the two packages agree on is what is written down.
+type raw struct {
+	addr      netip.AddrPort
+	index     uint32
+	handshake *noise.Handshake
+	remote    uint32
+	sending   *noise.Cipher
+	counter   uint64
+	welcome   greet.Welcome
+	packet    []byte // from its own address, to web
+}
+
+func newRaw(number int) *raw {
+	return &raw{
+		addr:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, 64, byte(number >> 8), byte(number)}), 9),
+		index: uint32(number),
+	}
+}
+
+// initiation returns what asks the server for keys.
+func (r *raw) initiation(t testing.TB, key noise.PrivateKey, hello greet.Hello) []byte {
+	server := serverKey.Public()
+	var err error
+	r.handshake, err = noise.New(noise.Config{
+		Suite: noise.AESGCMSHA256, Pattern: noise.IK, Initiator: true, Prologue: []byte("stepvpn secure 2"),
+		Static: &key, PeerStatic: &server,
+	})
+	require.NoError(t, err)
+	m := binary.BigEndian.AppendUint32([]byte{1, 0, 0, 0}, r.index)
+	m, err = r.handshake.WriteMessage(m, hello.Append(nil))
+	require.NoError(t, err)
+	return m
+}
+
+// response takes the server's answer, and returns the first message under the
+// new keys, or nil if it is not the answer to the last initiation.
+func (r *raw) response(t testing.TB, m []byte, size int) []byte {
+	require.Equal(t, []byte{2, 0, 0, 0}, m[:4])
+	require.Equal(t, r.index, binary.BigEndian.Uint32(m[8:]))
+	r.remote = binary.BigEndian.Uint32(m[4:])
+	payload, err := r.handshake.ReadMessage(nil, m[12:])
+	if err != nil {
+		return nil // the answer to an earlier one
+	}
+	r.welcome, err = greet.ParseAnswer(payload)
+	require.NoError(t, err)
+	r.sending, _, err = r.handshake.Split()
+	require.NoError(t, err)
+	r.packet = ip(r.welcome.Addrs[0].Addr(), web, string(make([]byte, size-20)))
+	return r.seal(nil, nil)
+}
+
+// seal appends a data message to dst.
+func (r *raw) seal(dst, packet []byte) []byte {
+	start := len(dst)
+	dst = append(dst, 3, 0, 0, 0)
+	dst = binary.BigEndian.AppendUint32(dst, r.remote)
+	dst = binary.BigEndian.AppendUint64(dst, r.counter)
+	dst = r.sending.Seal(dst, r.counter, dst[start:], packet)
+	r.counter++
+	return dst
+}
+
+// A sink is an end that takes everything, and gives what it is told to.
+type sink struct {
+	link.Link
+	packets int
+	last    []byte // a copy, if keep
+	keep    bool
+}
+
+func (s *sink) WriteBurst(b *link.Burst) error {
+	s.packets += b.Len()
+	if s.keep && b.Len() > 0 {
+		s.last = append(s.last[:0], b.At(b.Len()-1)...)
+	}
+	return nil
+}
+
+// A crowd is a hub that does not run, with clients that are connected to it.
+type crowd struct {
+	hub     *Hub
+	ends    *ends
+	socket  *sink
+	clients []*raw
+	across  *sealer
+	in      *link.Burst
+}
+
+// gather connects clients that send packets of some size.
+func gather(t testing.TB, clients, size int, change func(*Config)) *crowd {
+	r := newRegistry()
+	cfg := config(r)
+	cfg.MaxClients = max(clients, 1)
+	if change != nil {
+		change(&cfg)
+	}
+	h, err := New(cfg)
+	require.NoError(t, err)
+	c := &crowd{hub: h, socket: &sink{keep: true}, in: link.NewBurst()}
+	c.ends = newEnds(Queue{Device: &sink{}, Socket: c.socket})
+	c.across = h.newSealer(c.ends)
+	for i := range clients {
+		c.connect(t, newRaw(i), r.add(Account{Name: fmt.Sprint("c", i)}), size)
+	}
+	c.socket.keep = false
+	require.Len(t, h.Snapshot(), clients)
+	return c
+}
+
+func (c *crowd) connect(t testing.TB, client *raw, key noise.PrivateKey, size int) {
+	k := knock{via: c.ends, from: client.addr}
+	m := client.initiation(t, key, greet.Hello{Time: uint64(time.Now().UnixNano()), Instance: uint64(client.index) + 1})
+	k.len = copy(k.message[:], m)
+	answer := c.hub.admit(&k, time.Now())
+	require.NotNil(t, answer)
+	c.receive(t, client.addr, client.response(t, answer, size))
+	c.clients = append(c.clients, client)
+}
+
+// receive lets the hub take messages from one address.
+func (c *crowd) receive(t testing.TB, from netip.AddrPort, messages ...[]byte) {
+	c.in.Reset()
+	c.in.Addr = from
+	for _, m := range messages {
+		copy(c.in.Alloc(len(m)), m)
+	}
+	if err := c.hub.openBurst(c.ends, c.in, c.across, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The steady state allocates nothing, in both directions, in bursts of any size,
+// for one client after another, and with packets from client to client.
+func TestAllocs(t *testing.T) {
+	const runs = 200
+	for _, n := range []int{1, 40} {
+		c := gather(t, 10, 1400, func(cfg *Config) { cfg.ClientToClient = true })
+		var sealed [][]byte
+		for run := range runs + 10 {
+			for i := range n {
+				client := c.clients[(run*n+i)%len(c.clients)]
+				if i%2 == 1 { // to its neighbour
+					copy(client.packet[16:], c.clients[(run*n+i+1)%len(c.clients)].packet[12:16])
+				}
+				sealed = append(sealed, client.seal(nil, client.packet))
+				copy(client.packet[16:], web.AsSlice())
+			}
+		}
+		before := c.hub.count.Received.Packets()
+		up := testing.AllocsPerRun(runs, func() {
+			c.receive(t, c.clients[0].addr, sealed[:n]...)
+			sealed = sealed[n:]
+		})
+		require.EqualValues(t, (runs+1)*n, c.hub.count.Received.Packets()-before)
+
+		out := c.hub.newSealer(c.ends)
+		next := 0
+		down := testing.AllocsPerRun(runs, func() { c.send(t, out, n, &next) })
+		require.Contains(t, c.hub.count.Drops.String(), "none")
+		if !raceDetector {
+			require.Zero(t, up, "from the clients, bursts of %d", n)
+			require.Zero(t, down, "to the clients, bursts of %d", n)
+		}
+	}
+}
+
+// send lets the hub send a burst, to one client after another.
+func (c *crowd) send(t testing.TB, out *sealer, n int, next *int) {
+	c.in.Reset()
+	for range n {
+		client := c.clients[*next%len(c.clients)]
+		*next++
+		p := c.in.Alloc(len(client.packet))
+		copy(p, client.packet)
+		copy(p[12:], client.packet[16:20])
+		copy(p[16:], client.packet[12:16])
+	}
+	if err := c.hub.sealBurst(c.in, out, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var crowds = []int{1, 10, 100, 1000, 10000}
+
+// What a packet to a client costs does not depend on how many are connected, only
+// on how many are busy at the same time, once these do not fit into the
+// processor's caches. In the worst case each packet goes to another client.
+func BenchmarkDown(b *testing.B) {
+	for _, clients := range crowds {
+		for _, busy := range []int{1, clients} {
+			b.Run(fmt.Sprintf("clients=%d/busy=%d", clients, busy), func(b *testing.B) {
+				c := gather(b, clients, 64, nil)
+				c.clients = c.clients[:busy]
+				out, next := c.hub.newSealer(c.ends), 0
+				b.ReportAllocs()
+				for b.Loop() {
+					c.send(b, out, 1, &next)
+				}
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "packets/s")
+			})
+			if clients == 1 {
+				break
+			}
+		}
+	}
+}
+
+// What it takes to find the client of a packet, in each direction.
+func BenchmarkLookup(b *testing.B) {
+	for _, clients := range []int{1, 100, 10000} {
+		c := gather(b, clients, 64, nil)
+		b.Run(fmt.Sprintf("index/clients=%d", clients), func(b *testing.B) {
+			index := c.clients[clients/2].remote
+			for b.Loop() {
+				if c.hub.table.find(index) == nil {
+					b.Fatal("not found")
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("address/clients=%d", clients), func(b *testing.B) {
+			addr := c.clients[clients/2].welcome.Addrs[0].Addr()
+			for b.Loop() {
+				if c.hub.members.at(addr) == nil {
+					b.Fatal("not found")
+				}
+			}
+		})
+	}
+}
+
+// What a packet from a client costs.
+func BenchmarkUp(b *testing.B) {
+	for _, clients := range crowds {
+		b.Run(fmt.Sprint("clients=", clients), func(b *testing.B) {
+			c := gather(b, clients, 64, nil)
+			var sealed [10000][]byte
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				if i%len(sealed) == 0 {
+					b.StopTimer()
+					for j := range sealed {
+						client := c.clients[j%clients]
+						sealed[j] = client.seal(sealed[j][:0], client.packet)
+					}
+					b.StartTimer()
+				}
+				c.receive(b, c.clients[i%clients].addr, sealed[i%len(sealed)])
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "packets/s")
+		})
+	}
+}
+
+// What an initiation costs the server: a good one with all that follows, a copy,
+// and one that does not authenticate.
+func BenchmarkInitiation(b *testing.B) {
+	c := gather(b, 0, 64, func(cfg *Config) { cfg.MaxClients = 10000 })
+	r := newRegistry()
+	c.hub.cfg.Lookup, c.hub.cfg.Lease = r.lookup, r.lease
+	keys := make([]noise.PrivateKey, 1000)
+	for i := range keys {
+		keys[i] = r.add(Account{Name: fmt.Sprint("c", i)})
+	}
+	knocks := make([]knock, len(keys))
+	b.Run("good", func(b *testing.B) {
+		for i := range b.N {
+			if i%len(knocks) == 0 {
+				b.StopTimer()
+				for j := range knocks {
+					client := newRaw(j)
+					m := client.initiation(b, keys[j], greet.Hello{Time: uint64(time.Now().UnixNano()), Instance: 1})
+					knocks[j] = knock{via: c.ends, len: len(m)}
+					copy(knocks[j].message[:], m)
+				}
+				b.StartTimer()
+			}
+			if c.hub.admit(&knocks[i%len(knocks)], time.Now()) == nil {
+				b.Fatal("not answered: ", c.hub.drops)
+			}
+		}
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "handshakes/s")
+	})
+	for name, change := range map[string]byte{"copy": 0, "forged": 1} {
+		b.Run(name, func(b *testing.B) {
+			k := knocks[0]
+			k.message[k.len-1] ^= change
+			for b.Loop() {
+				if c.hub.admit(&k, time.Now()) != nil {
+					b.Fatal("answered")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,114 @@
+package hub
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/secure"
+)
+
+// send moves what is for the clients: from the device to the socket.
+func (h *Hub) send(e *ends) error {
+	b, out := link.NewBurst(), h.newSealer(e)
+	for {
+		if err := e.Device.ReadBurst(b); err != nil {
+			return fmt.Errorf("reading from the TUN device: %w", err)
+		}
+		if err := h.sealBurst(b, out, time.Now()); err != nil {
+			return fmt.Errorf("sending to the clients: %w", err)
+		}
+	}
+}
+
+// sealBurst sends each packet of b to the client that has its destination.
+func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
+	var last netip.Addr
+	var c *client // who has last
+	for i := range b.Len() {
+		p := b.At(i)
+		_, dst, ok := addresses(p)
+		if !ok {
+			h.drops.Add(link.Malformed)
+			continue
+		}
+		if h.toMany(dst) {
+			h.drops.Add(link.Multicast)
+			continue
+		}
+		if dst != last {
+			c, last = h.members.at(dst), dst
+		}
+		if c == nil {
+			h.drops.Add(link.NoClient)
+			continue
+		}
+		if err := out.add(c, p, now); err != nil {
+			return err
+		}
+	}
+	return out.flush()
+}
+
+// A sealer collects packets for one client after another, and sends those of one
+// client together. It belongs to one goroutine.
+type sealer struct {
+	h    *Hub
+	ends *ends
+	out  *link.Burst
+
+	// Of the packets in out, and those dropped on the way there.
+	to    *client
+	keys  secure.Keys
+	addr  netip.AddrPort
+	bytes int // of the packets, before they were sealed
+}
+
+func (h *Hub) newSealer(e *ends) *sealer { return &sealer{h: h, ends: e, out: link.NewBurst()} }
+
+// add seals a packet for c, or counts why that can't be.
+func (s *sealer) add(c *client, p []byte, now time.Time) error {
+	if c.state.Load() != open {
+		s.h.drops.Add(link.NotLoggedIn)
+		return nil
+	}
+	if c != s.to {
+		if err := s.flush(); err != nil {
+			return err
+		}
+		s.to = c
+		s.keys, s.addr = c.peer.Sending(now)
+	}
+	room := s.out.Alloc(len(p) + secure.Overhead)
+	if room == nil && s.out.Len() > 0 {
+		if err := s.flush(); err != nil {
+			return err
+		}
+		return s.add(c, p, now)
+	}
+	if room == nil {
+		s.h.drops.Add(link.TooBig)
+		return nil
+	}
+	if _, ok := s.keys.Seal(room[:0], p); !ok {
+		s.h.drops.Add(link.NoSession)
+		s.out.Truncate(s.out.Len() - 1)
+		return nil
+	}
+	s.bytes += len(p)
+	return nil
+}
+
+// flush sends what is sealed.
+func (s *sealer) flush() (err error) {
+	if n := s.out.Len(); n > 0 {
+		s.to.sent.Add(n, s.bytes)
+		s.h.count.Sent.Add(n, s.bytes)
+		s.out.Addr = s.addr
+		err = s.ends.write(s.out)
+	}
+	s.out.Reset()
+	s.to, s.bytes, s.keys = nil, 0, secure.Keys{}
+	return err
+}

@@ -1,0 +1,158 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/greet"
+)
+
+// A street is a socket with a thousand clients on the other side: what it gets, it
+// passes to the client of the address.
+type street struct {
+	in      chan knock // to the hub: address and message
+	closed  chan struct{}
+	close   func()
+	deliver func(to netip.AddrPort, m []byte)
+}
+
+func newStreet(deliver func(netip.AddrPort, []byte)) *street {
+	s := &street{in: make(chan knock, 4096), closed: make(chan struct{}), deliver: deliver}
+	s.close = sync.OnceFunc(func() { close(s.closed) })
+	return s
+}
+
+func (s *street) put(from netip.AddrPort, m []byte) {
+	k := knock{from: from, len: len(m)}
+	copy(k.message[:], m)
+	select {
+	case s.in <- k:
+	case <-s.closed:
+	}
+}
+
+func (s *street) ReadBurst(b *link.Burst) error {
+	b.Reset()
+	select {
+	case <-s.closed:
+		return net.ErrClosed
+	case k := <-s.in:
+		copy(b.Alloc(k.len), k.message[:k.len])
+		b.Addr = k.from
+		return nil
+	}
+}
+
+func (s *street) WriteBurst(b *link.Burst) error {
+	for i := range b.Len() {
+		s.deliver(b.Addr, b.At(i))
+	}
+	return nil
+}
+
+func (s *street) Close() error {
+	s.close()
+	return nil
+}
+
+// A thousand clients connect at once, as after a restart of the server, while
+// somebody sends a thousand initiations that he recorded before. All are back
+// within seconds; the memory of each is bounded, and there is no goroutine for it.
+func TestThousandClients(t *testing.T) {
+	const clients = 1000
+	r := newRegistry()
+	cfg := config(r)
+	cfg.MaxClients = clients
+	keys := make([]noise.PrivateKey, clients)
+	raws := make([]*raw, clients)
+	byAddr := make(map[netip.AddrPort]*raw)
+	var recorded [][]byte
+	for i := range clients {
+		keys[i] = r.add(Account{Name: fmt.Sprintf("c%04d", i)})
+		raws[i] = newRaw(i)
+		byAddr[raws[i].addr] = raws[i]
+		recorded = append(recorded, raws[i].initiation(t, keys[i], greet.Hello{Time: 1000, Instance: 1}))
+	}
+
+	h, err := New(cfg)
+	require.NoError(t, err)
+	var socket *street
+	responses := make(chan knock, 4*clients)
+	socket = newStreet(func(to netip.AddrPort, m []byte) {
+		if m[0] == 2 {
+			k := knock{from: to, len: len(m)}
+			copy(k.message[:], m)
+			responses <- k
+		}
+	})
+	device, host := link.Pipe(64)
+	defer host.Close()
+
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	goroutines := runtime.NumGoroutine()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx, Queue{device, socket}) }()
+
+	begin := time.Now()
+	eve := netip.MustParseAddrPort("198.51.100.66:6")
+	connected := make(map[*raw]bool)
+	asked, hello := time.Time{}, greet.Hello{Time: 2000, Instance: 2}
+	for len(connected) < clients {
+		if time.Since(asked) > time.Second { // who has no answer asks again
+			asked = time.Now()
+			hello.Time++
+			for i, c := range raws {
+				if !connected[c] {
+					socket.put(eve, recorded[i])
+					socket.put(c.addr, c.initiation(t, keys[i], hello))
+				}
+			}
+		}
+		select {
+		case k := <-responses:
+			c := byAddr[k.from]
+			if c == nil || connected[c] {
+				continue // eve's
+			}
+			if m := c.response(t, k.message[:k.len], 64); m != nil {
+				connected[c] = true
+				socket.put(c.addr, m)
+			}
+		case <-time.After(100 * time.Millisecond):
+		}
+		require.Less(t, time.Since(begin), time.Minute, "%d are connected; %v", len(connected), h.drops)
+	}
+	require.Eventually(t, func() bool { return len(h.Snapshot()) == clients }, 20*time.Second, 10*time.Millisecond)
+	took := time.Since(begin)
+	t.Logf("%d clients are connected after %v; dropped: %v", clients, took.Round(time.Millisecond), h.drops)
+
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	perClient := (int64(after.HeapAlloc+after.StackInuse) - int64(before.HeapAlloc+before.StackInuse)) / clients
+	t.Logf("a client takes %d bytes of memory", perClient)
+	require.Less(t, perClient, int64(64<<10))
+	require.Less(t, runtime.NumGoroutine(), goroutines+10, "there is no goroutine per client")
+
+	for _, c := range raws {
+		socket.put(c.addr, c.seal(nil, c.packet))
+	}
+	b := link.NewBurst()
+	for range clients {
+		require.NoError(t, host.ReadBurst(b))
+	}
+	stop()
+	require.NoError(t, <-done)
+}
