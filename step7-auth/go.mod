@@ -8,6 +8,8 @@ require (
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sys v0.49.0
 	stepvpn/shared v0.0.0
+	stepvpn/step2-tun v0.0.0
+	stepvpn/step3-tunnel v0.0.0
 	stepvpn/step4-crypto v0.0.0
 )
 
