@@ -51,6 +51,19 @@ func startLog(verbose bool) {
 	}
 }
 
+// OnHangup calls reload, on a goroutine of its own, whenever the process gets
+// SIGHUP, which tells a server to read its files again. It goes on until the
+// process ends.
+func OnHangup(reload func()) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go func() {
+		for range hup {
+			reload()
+		}
+	}()
+}
+
 // ReportStats prints what stats returns to standard error whenever the process
 // gets SIGUSR1, and once more when the function that it returns is called.
 // Typically: defer app.ReportStats(count.String)().

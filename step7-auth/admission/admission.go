@@ -1,0 +1,145 @@
+// Package admission decides who is let in, and with which addresses: it answers a
+// hub's questions out of the registry (package identity), the pool of addresses
+// (package pool), and by checking passwords. Introduced in step 7.
+//
+// It also follows the registry: who is revoked or expires while connected is cut
+// off at once, and so is a client whose fixed address has changed.
+package admission
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"stepvpn/shared/app"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/hub"
+	"stepvpn/step7-auth/identity"
+	"stepvpn/step7-auth/pool"
+)
+
+// A Config says where things are.
+type Config struct {
+	Registry string      // file with the clients
+	Pool     pool.Config // their addresses
+
+	// Forget is told the addresses of clients that have left. Its error is
+	// logged. It may be nil.
+	Forget func([]netip.Addr) error
+}
+
+// A Desk is where clients are let in or turned away. Its methods may be called by
+// several goroutines; Lookup, Lease, Left and Login are meant for hub.Config.
+type Desk struct {
+	registry  *identity.Watcher
+	addresses *pool.Pool
+	passwords *identity.Passwords
+	forget    func([]netip.Addr) error
+}
+
+// Open reads the registry and the state of the pool. Call Close at the end.
+func Open(c Config) (*Desk, error) {
+	registry, err := identity.Watch(c.Registry)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := pool.Open(c.Pool)
+	if err != nil {
+		return nil, err
+	}
+	d := &Desk{registry, addresses, identity.NewPasswords(), c.Forget}
+	if _, err := d.addresses.SetFixed(fixed(registry.Registry())); err != nil {
+		return nil, errors.Join(app.Hint(err, "See 'addr=' in %s.", c.Registry), addresses.Close())
+	}
+	return d, nil
+}
+
+// Close gives back all addresses, and saves who had which.
+func (d *Desk) Close() error { return d.addresses.Close() }
+
+// Reload reads the registry again, now. It does not wait.
+func (d *Desk) Reload() { d.registry.Reload() }
+
+// Run follows the registry until ctx ends. cut ends the session of a client that
+// must not stay, and tells it why.
+func (d *Desk) Run(ctx context.Context, cut func(key noise.PublicKey, reason string)) {
+	d.registry.Run(ctx, func(change *identity.Change) {
+		moved, err := d.addresses.SetFixed(fixed(change.New))
+		if err != nil {
+			slog.Error("the fixed addresses of the registry are refused: the last good ones stay in force", "error", err)
+		}
+		for _, c := range change.Revoked {
+			slog.Info("revoked", "client", c.Name)
+			cut(c.Key, "the access of this client was revoked")
+			d.addresses.Forget(c.Key, time.Now())
+		}
+		for _, c := range change.Expired {
+			slog.Info("expired", "client", c.Name)
+			cut(c.Key, "the access of this client has expired")
+		}
+		for _, key := range moved {
+			cut(key, "the address of this client has changed: connect again")
+		}
+	})
+}
+
+// fixed lists who has fixed addresses.
+func fixed(r *identity.Registry) map[noise.PublicKey][]netip.Addr {
+	list := make(map[noise.PublicKey][]netip.Addr)
+	for c := range r.All() {
+		if len(c.Addrs) > 0 {
+			list[c.Key] = c.Addrs
+		}
+	}
+	return list
+}
+
+// Lookup tells whose key it is.
+func (d *Desk) Lookup(key noise.PublicKey) (hub.Account, bool) {
+	c, ok := d.registry.Registry().ByKey(key)
+	if !ok {
+		return hub.Account{}, false
+	}
+	return hub.Account{Name: c.Name, Expires: c.Expires, NeedsPassword: c.NeedsPassword()}, true
+}
+
+// Lease gives a client its addresses. Its error is a *secure.Rejected.
+func (d *Desk) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
+	addrs, err := d.addresses.Lease(key, now)
+	for _, known := range []error{pool.ErrFull, pool.ErrInUse} {
+		if errors.Is(err, known) {
+			slog.Warn("a client gets no address", "error", err)
+			return nil, &secure.Rejected{Reason: known.Error()}
+		}
+	}
+	return addrs, err
+}
+
+// Left takes the addresses of clients that have left.
+func (d *Desk) Left(gone []hub.Gone) {
+	var addrs []netip.Addr
+	for _, g := range gone {
+		d.addresses.Release(g.Key, time.Now())
+		addrs = append(addrs, g.Addrs...)
+	}
+	if d.forget == nil {
+		return
+	}
+	if err := d.forget(addrs); err != nil {
+		slog.Warn("a client has left something behind", "error", err)
+	}
+}
+
+// Login checks a password. Its error is a *secure.Rejected, or that of ctx.
+func (d *Desk) Login(ctx context.Context, key noise.PublicKey, user, password string) error {
+	c, _ := d.registry.Registry().ByKey(key)
+	err := d.passwords.Check(ctx, c, user, password)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	slog.Warn("a login failed", "client", c, "error", err)
+	return &secure.Rejected{Reason: err.Error(), Final: errors.Is(err, identity.ErrWrongPassword)}
+}

@@ -1,0 +1,39 @@
+package identity
+
+import (
+	"stepvpn/step4-crypto/keyfile"
+	"stepvpn/step4-crypto/noise"
+)
+
+// ServerHandshake returns how a server shakes hands that has its own key in a file,
+// and in another file a pre-shared key that all clients have too; "" is none.
+func ServerHandshake(keyFile, pskFile string) (noise.Config, error) {
+	key, err := keyfile.Read(keyFile)
+	if err != nil {
+		return noise.Config{}, err
+	}
+	var psk *[noise.KeyLen]byte
+	if pskFile != "" {
+		read, err := keyfile.Read(pskFile)
+		if err != nil {
+			return noise.Config{}, err
+		}
+		psk = &read
+	}
+	return handshake((*noise.PrivateKey)(&key), nil, psk), nil
+}
+
+// Handshake returns how the client of this profile shakes hands with its server.
+func (p *Profile) Handshake() noise.Config {
+	return handshake(&p.PrivateKey, &p.ServerKey, p.PresharedKey)
+}
+
+// handshake is IK: the client knows the server's key beforehand and sends its own,
+// encrypted, so that each knows who the other is.
+func handshake(own *noise.PrivateKey, peer *noise.PublicKey, psk *[noise.KeyLen]byte) noise.Config {
+	c := noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.IK, Static: own, PeerStatic: peer}
+	if psk != nil {
+		c.Pattern, c.PSK = noise.IKpsk2, psk
+	}
+	return c
+}
