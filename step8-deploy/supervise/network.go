@@ -42,6 +42,7 @@ func WatchNetwork(ctx context.Context, device string, changed func()) error {
 	collected := make(chan struct{})
 	go func() { collect(events, changed); close(collected) }()
 	defer func() { close(events); <-collected }()
+	about := newFilter(device)
 	for {
 		messages, from, err := socket.Receive()
 		switch {
@@ -52,7 +53,7 @@ func WatchNetwork(ctx context.Context, device string, changed func()) error {
 			return err
 		case err != nil:
 			return fmt.Errorf("watching the network: %w", err)
-		case from.Pid != nl.PidKernel || !relevant(messages, device):
+		case from.Pid != nl.PidKernel || !about.relevant(messages):
 			continue
 		}
 		select {
@@ -83,34 +84,49 @@ func collect(events <-chan struct{}, changed func()) {
 	}
 }
 
-// relevant tells whether one of the messages is about the network below the
-// tunnel.
-func relevant(messages []syscall.NetlinkMessage, device string) bool {
-	index := 0
+// A filter tells what is about the network below the tunnel.
+type filter struct {
+	device string // the tunnel
+	index  int    // of the last interface that had this name, or -1: messages about it may come when it is gone
+}
+
+func newFilter(device string) *filter {
+	f := &filter{device: device, index: -1}
 	if itf, err := net.InterfaceByName(device); err == nil {
-		index = itf.Index
+		f.index = itf.Index
 	}
+	return f
+}
+
+// relevant tells whether one of the messages counts.
+func (f *filter) relevant(messages []syscall.NetlinkMessage) bool {
+	counts := false
 	for _, m := range messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			if len(m.Data) >= unix.SizeofIfInfomsg && !isNamed(m.Data[unix.SizeofIfInfomsg:], device) {
-				return true
+			if len(m.Data) < unix.SizeofIfInfomsg {
+				continue
 			}
+			if isNamed(m.Data[unix.SizeofIfInfomsg:], f.device) {
+				f.index = int(nl.DeserializeIfInfomsg(m.Data).Index)
+				continue
+			}
+			counts = true
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-			if len(m.Data) >= unix.SizeofIfAddrmsg && int(nl.DeserializeIfAddrmsg(m.Data).Index) != index {
-				return true
+			if len(m.Data) >= unix.SizeofIfAddrmsg && int(nl.DeserializeIfAddrmsg(m.Data).Index) != f.index {
+				counts = true
 			}
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			if len(m.Data) >= unix.SizeofRtMsg {
-				route := nl.DeserializeRtMsg(m.Data)
-				if route.Table == unix.RT_TABLE_MAIN && route.Type != unix.RTN_MULTICAST &&
-					outInterface(m.Data[unix.SizeofRtMsg:]) != index {
-					return true
-				}
+			if len(m.Data) < unix.SizeofRtMsg {
+				continue
+			}
+			route := nl.DeserializeRtMsg(m.Data)
+			if route.Table == unix.RT_TABLE_MAIN && outInterface(m.Data[unix.SizeofRtMsg:]) != f.index {
+				counts = true
 			}
 		}
 	}
-	return false
+	return counts
 }
 
 // isNamed tells whether the attributes of a link give it that name.
@@ -127,18 +143,19 @@ func isNamed(attributes []byte, name string) bool {
 	return false
 }
 
-// outInterface returns the index of the interface that a route leaves by, or -1.
+// outInterface returns the index of the interface that a route leaves by, or 0 if
+// it does not name one.
 func outInterface(attributes []byte) int {
 	list, err := nl.ParseRouteAttr(attributes)
 	if err != nil {
-		return -1
+		return 0
 	}
 	for _, a := range list {
 		if a.Attr.Type == unix.RTA_OIF && len(a.Value) == 4 {
 			return int(binary.NativeEndian.Uint32(a.Value))
 		}
 	}
-	return -1
+	return 0
 }
 
 // Way describes the way to a server by the address that packets to it would be

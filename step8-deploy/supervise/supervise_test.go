@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,19 +26,38 @@ var (
 )
 
 // A world is what a supervisor finds around it. The tests run in a bubble of
-// synctest, where time passes when everything waits, and one goroutine at a time
-// does something; so nothing here is locked.
+// synctest, where time passes when everything waits.
 type world struct {
 	t     *testing.T
 	start time.Time
+	*Supervisor
+	stop context.CancelFunc
+	done chan error
+
+	mu    sync.Mutex // protects what follows
 	names map[string][]netip.Addr
 	// what the server at an address does: nil is silence. It may block until ctx ends.
 	server map[netip.Addr]func(ctx context.Context, up func()) error
 	way    string // "" is no way
 	log    []string
-	*Supervisor
-	stop context.CancelFunc
-	done chan error
+}
+
+func (w *world) setWay(way string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.way = way
+}
+
+func (w *world) setNames(names map[string][]netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.names = names
+}
+
+func (w *world) serve(a netip.Addr, does func(ctx context.Context, up func()) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.server[a] = does
 }
 
 // run starts a supervisor in a bubble, and calls test.
@@ -51,7 +71,9 @@ func run(t *testing.T, prepare func(*world), test func(*world)) {
 			Servers: []config.Endpoint{home, away},
 			Resolve: func(ctx context.Context, name string) ([]netip.Addr, error) {
 				w.note("resolve %s", name)
+				w.mu.Lock()
 				addrs, ok := w.names[name]
+				w.mu.Unlock()
 				if !ok {
 					return nil, errors.New("no such name")
 				}
@@ -59,7 +81,9 @@ func run(t *testing.T, prepare func(*world), test func(*world)) {
 			},
 			Connect: func(ctx context.Context, server netip.AddrPort, up func()) error {
 				w.note("connect %v", server.Addr())
+				w.mu.Lock()
 				does := w.server[server.Addr()]
+				w.mu.Unlock()
 				if does == nil {
 					does = silent
 				}
@@ -68,6 +92,8 @@ func run(t *testing.T, prepare func(*world), test func(*world)) {
 				return err
 			},
 			Way: func(netip.AddrPort) (string, error) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
 				if w.way == "" {
 					return "", errors.New("network is unreachable")
 				}
@@ -98,6 +124,8 @@ func down(context.Context, func()) error            { return errDown }
 
 // note logs an event with the time since the start.
 func (w *world) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.log = append(w.log, fmt.Sprintf("%v ", time.Since(w.start).Round(time.Millisecond))+fmt.Sprintf(format, args...))
 }
 
@@ -109,6 +137,8 @@ func (w *world) sleep(d time.Duration) {
 
 // events returns what has happened since it was asked last, without the times.
 func (w *world) events() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	var parts []string
 	for _, l := range w.log {
 		_, event, _ := strings.Cut(l, " ")
@@ -121,7 +151,7 @@ func (w *world) events() string {
 // isIn fails the test unless the state is that one.
 func (w *world) isIn(want State) {
 	w.t.Helper()
-	require.Equal(w.t, want.String(), w.Status().State.String(), "after %v: %v", time.Since(w.start), w.log)
+	require.Equal(w.t, want.String(), w.Status().State.String(), "after %v", time.Since(w.start))
 }
 
 func TestConnects(t *testing.T) {
@@ -142,9 +172,10 @@ func TestConnects(t *testing.T) {
 // Lost after a while: about a second later it is tried again, and the name is
 // looked up anew.
 func TestReconnects(t *testing.T) {
-	lose := make(chan struct{})
+	var lose chan struct{}
 	run(t, func(w *world) {
-		w.server[homeV4] = func(ctx context.Context, up func()) error {
+		lose = make(chan struct{}) // in the bubble
+		w.serve(homeV4, func(ctx context.Context, up func()) error {
 			up()
 			select {
 			case <-lose:
@@ -152,7 +183,7 @@ func TestReconnects(t *testing.T) {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}
+		})
 	}, func(w *world) {
 		for n := range 3 {
 			w.sleep(stableAfter)
@@ -177,7 +208,7 @@ func TestReconnects(t *testing.T) {
 // hurry.
 func TestFlapping(t *testing.T) {
 	run(t, func(w *world) {
-		w.server[homeV4] = func(ctx context.Context, up func()) error { up(); return errDown }
+		w.serve(homeV4, func(ctx context.Context, up func()) error { up(); return errDown })
 	}, func(w *world) {
 		w.sleep(10 * time.Minute)
 		require.Less(t, w.Status().Connects, 35)
@@ -187,7 +218,7 @@ func TestFlapping(t *testing.T) {
 
 // No server answers: the waits grow from 1 s to 30 s.
 func TestBackOff(t *testing.T) {
-	run(t, func(w *world) { w.server[homeV4], w.server[awayV4] = down, down }, func(w *world) {
+	run(t, func(w *world) { w.serve(homeV4, down); w.serve(awayV4, down) }, func(w *world) {
 		for _, want := range []int{1, 2, 4, 8, 16, 30, 30, 30} {
 			w.isIn(Waiting)
 			require.Equal(t, "resolve home.example.org, connect 192.0.2.1, end 192.0.2.1, "+
@@ -201,7 +232,7 @@ func TestBackOff(t *testing.T) {
 			require.Empty(t, w.events(), "it is not earlier than it says")
 			w.sleep(time.Nanosecond)
 		}
-		w.server[homeV4] = connects
+		w.serve(homeV4, connects)
 		w.sleep(maxWait * 6 / 5)
 		w.isIn(Up)
 	})
@@ -223,8 +254,9 @@ func TestBackoffJitter(t *testing.T) {
 // A server that does not answer gets its time, and then it is the next one's turn.
 func TestFailOver(t *testing.T) {
 	run(t, func(w *world) {
-		w.names[home.Host] = []netip.Addr{homeV4, homeV6, netip.MustParseAddr("::ffff:192.0.2.9")}
-		w.server[homeV4], w.server[awayV4] = nil, connects
+		w.setNames(map[string][]netip.Addr{home.Host: {homeV4, homeV6, netip.MustParseAddr("::ffff:192.0.2.9")}, away.Host: {awayV4}})
+		w.serve(homeV4, nil)
+		w.serve(awayV4, connects)
 	}, func(w *world) {
 		require.Equal(t, "resolve home.example.org, connect 2001:db8::1", w.events())
 		require.Equal(t, "connecting to home.example.org:1", w.Status().String())
@@ -240,7 +272,7 @@ func TestFailOver(t *testing.T) {
 		require.Equal(t, away, w.Status().Server)
 
 		// Another network: the one that worked last is asked first.
-		w.way = "wlan0"
+		w.setWay("wlan0")
 		w.NetworkChanged()
 		w.sleep(time.Nanosecond)
 		require.Equal(t, "end 192.0.2.2, resolve away.example.org, connect 192.0.2.2", w.events())
@@ -251,10 +283,10 @@ func TestFailOver(t *testing.T) {
 // The time to answer ends when it has answered.
 func TestTryEndsWithUp(t *testing.T) {
 	run(t, func(w *world) {
-		w.server[homeV4] = func(ctx context.Context, up func()) error {
+		w.serve(homeV4, func(ctx context.Context, up func()) error {
 			time.Sleep(DefaultTry - time.Nanosecond)
 			return connects(ctx, up)
-		}
+		})
 	}, func(w *world) {
 		w.isIn(Connecting)
 		w.sleep(DefaultTry * 2)
@@ -265,10 +297,10 @@ func TestTryEndsWithUp(t *testing.T) {
 // The network is not there yet: nothing is fatal, and when it comes the wait ends.
 func TestStartsBeforeTheNetwork(t *testing.T) {
 	for name, prepare := range map[string]func(*world){
-		"no way":  func(w *world) { w.way = "" },
-		"no name": func(w *world) { w.names = map[string][]netip.Addr{} },
+		"no way":  func(w *world) { w.setWay("") },
+		"no name": func(w *world) { w.setNames(map[string][]netip.Addr{}) },
 		"nothing behind the name": func(w *world) {
-			w.names = map[string][]netip.Addr{home.Host: nil}
+			w.setNames(map[string][]netip.Addr{home.Host: nil})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -277,8 +309,8 @@ func TestStartsBeforeTheNetwork(t *testing.T) {
 				require.Error(t, w.Status().Err)
 				w.sleep(5 * time.Minute)
 				w.isIn(Waiting)
-				w.way = "eth0"
-				w.names = map[string][]netip.Addr{home.Host: {homeV4}}
+				w.setWay("eth0")
+				w.setNames(map[string][]netip.Addr{home.Host: {homeV4}})
 				w.sleep(minGap) // the last round may have begun just now
 				if w.Status().State == Waiting {
 					w.NetworkChanged()
@@ -298,17 +330,17 @@ func TestNetworkChanges(t *testing.T) {
 		// The way stays the same, or is gone for a while: the session does not mind.
 		w.NetworkChanged()
 		synctest.Wait()
-		w.way = ""
+		w.setWay("")
 		w.NetworkChanged()
 		synctest.Wait()
-		w.way = "eth0"
+		w.setWay("eth0")
 		w.NetworkChanged()
 		synctest.Wait()
 		require.Empty(t, w.events())
 		w.isIn(Up)
 
 		// Another way: at once, without a wait.
-		w.way = "wlan0"
+		w.setWay("wlan0")
 		w.NetworkChanged()
 		synctest.Wait()
 		require.Equal(t, "end 192.0.2.1, resolve home.example.org, connect 192.0.2.1", w.events())
@@ -316,7 +348,7 @@ func TestNetworkChanges(t *testing.T) {
 
 		// Again and again: not more than once a second.
 		for i := range 100 {
-			w.way = fmt.Sprint(i)
+			w.setWay(fmt.Sprint(i))
 			w.NetworkChanged()
 			w.sleep(100 * time.Millisecond)
 		}
@@ -328,14 +360,14 @@ func TestNetworkChanges(t *testing.T) {
 
 // A try that is under way is not worth waiting for if its network is gone.
 func TestNetworkChangesWhileConnecting(t *testing.T) {
-	run(t, func(w *world) { w.server[homeV4] = nil; w.server[awayV4] = nil }, func(w *world) {
+	run(t, func(w *world) { w.serve(homeV4, nil); w.serve(awayV4, nil) }, func(w *world) {
 		w.events()
 		w.sleep(2 * time.Second)
 		w.NetworkChanged() // not its own
 		w.sleep(time.Second)
 		require.Empty(t, w.events())
-		w.way = "wlan0"
-		w.server[homeV4] = connects
+		w.setWay("wlan0")
+		w.serve(homeV4, connects)
 		w.NetworkChanged()
 		synctest.Wait()
 		require.Equal(t, "end 192.0.2.1, resolve home.example.org, connect 192.0.2.1", w.events())
@@ -346,12 +378,12 @@ func TestNetworkChangesWhileConnecting(t *testing.T) {
 // A change that comes while the last try of a round fails is not forgotten.
 func TestNetworkChangesBeforeWaiting(t *testing.T) {
 	run(t, func(w *world) {
-		w.server[awayV4] = nil
-		w.server[homeV4] = down
+		w.serve(awayV4, nil)
+		w.serve(homeV4, down)
 	}, func(w *world) {
 		w.isIn(Connecting)
 		w.sleep(time.Second)
-		w.server[homeV4] = connects
+		w.serve(homeV4, connects)
 		w.NetworkChanged() // the way is the same: the try goes on
 		w.sleep(DefaultTry - time.Second)
 		w.isIn(Up)
@@ -367,14 +399,15 @@ func TestClockJumps(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, "end 192.0.2.1, resolve home.example.org, connect 192.0.2.1", w.events())
 		w.isIn(Up)
-		w.server[homeV4], w.server[awayV4] = down, down
+		w.serve(homeV4, down)
+		w.serve(awayV4, down)
 		w.sleep(time.Minute)
 		w.ClockJumped()
 		w.sleep(10 * time.Minute)
 		w.isIn(Waiting)
 		w.sleep(time.Until(w.Status().Next) - time.Nanosecond)
 		w.events()
-		w.server[homeV4] = connects
+		w.serve(homeV4, connects)
 		w.ClockJumped()
 		synctest.Wait()
 		w.isIn(Up)
@@ -386,7 +419,8 @@ func TestRefused(t *testing.T) {
 	no := errors.New("this client's key was revoked")
 	refuses := func(context.Context, func()) error { return Refused(no) }
 	run(t, func(w *world) {
-		w.server[homeV4], w.server[awayV4] = refuses, refuses
+		w.serve(homeV4, refuses)
+		w.serve(awayV4, refuses)
 	}, func(w *world) {
 		w.isIn(Waiting)
 		require.ErrorIs(t, w.Status().Err, no)
@@ -401,19 +435,20 @@ func TestRefused(t *testing.T) {
 		w.sleep(refusedWait * 6 / 5)
 		require.Contains(t, w.events(), "connect 192.0.2.1", "and still it is asked again, some day")
 
-		w.server[homeV4] = connects
+		w.serve(homeV4, connects)
 		w.sleep(refusedWait * 6 / 5)
 		w.isIn(Up)
 	})
 	run(t, func(w *world) {
-		w.server[homeV4], w.server[awayV4] = refuses, down
+		w.serve(homeV4, refuses)
+		w.serve(awayV4, down)
 	}, func(w *world) {
 		w.events()
 		w.sleep(time.Minute)
 		events := w.events()
 		require.NotContains(t, events, "home")
 		require.Greater(t, strings.Count(events, "connect 192.0.2.2"), 3)
-		w.server[awayV4] = connects
+		w.serve(awayV4, connects)
 		w.sleep(time.Minute)
 		w.isIn(Up)
 		require.NoError(t, w.Status().Err)
@@ -423,9 +458,9 @@ func TestRefused(t *testing.T) {
 // All addresses of a server that refuses are that server's.
 func TestRefusedByOneAddress(t *testing.T) {
 	run(t, func(w *world) {
-		w.names[home.Host] = []netip.Addr{homeV4, homeV6}
-		w.server[homeV6] = func(context.Context, func()) error { return fmt.Errorf("outer: %w", Refused(errDown)) }
-		w.server[awayV4] = connects
+		w.setNames(map[string][]netip.Addr{home.Host: {homeV4, homeV6}, away.Host: {awayV4}})
+		w.serve(homeV6, func(context.Context, func()) error { return fmt.Errorf("outer: %w", Refused(errDown)) })
+		w.serve(awayV4, connects)
 	}, func(w *world) {
 		require.Equal(t, "resolve home.example.org, connect 2001:db8::1, end 2001:db8::1, resolve away.example.org, connect 192.0.2.2", w.events())
 	})
@@ -433,7 +468,7 @@ func TestRefusedByOneAddress(t *testing.T) {
 
 func TestFinal(t *testing.T) {
 	run(t, func(w *world) {
-		w.server[homeV4] = func(context.Context, func()) error { return Final(errors.New("you are not root")) }
+		w.serve(homeV4, func(context.Context, func()) error { return Final(errors.New("you are not root")) })
 	}, func(w *world) {
 		require.EqualError(t, <-w.done, "192.0.2.1:1: you are not root")
 		w.isIn(Stopped)
@@ -445,7 +480,7 @@ func TestFinal(t *testing.T) {
 func TestStops(t *testing.T) {
 	for name, does := range map[string]func(context.Context, func()) error{"up": connects, "connecting": nil, "waiting": down} {
 		t.Run(name, func(t *testing.T) {
-			run(t, func(w *world) { w.server[homeV4], w.server[awayV4] = does, does }, func(w *world) {
+			run(t, func(w *world) { w.serve(homeV4, does); w.serve(awayV4, does) }, func(w *world) {
 				require.Equal(t, name, w.Status().State.String())
 				at := time.Now()
 				w.stop()
