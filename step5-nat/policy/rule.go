@@ -59,6 +59,17 @@ func (r Rule) Add() Change {
 	}
 }
 
+// Keep is Add for a rule that may be there already, and is as good then.
+func (r Rule) Keep() Change {
+	add := r.Add()
+	return Change{add.Command, func() error {
+		if err := add.Do(); !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+		return nil
+	}, add.Undo}
+}
+
 // Rules returns our rules of the family, and somebody else's for which clashes
 // reports true, if there is one.
 func Rules(f hostnet.Family, clashes func(netlink.Rule) bool) (ours []netlink.Rule, foreign *netlink.Rule, err error) {

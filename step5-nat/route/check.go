@@ -70,7 +70,7 @@ func removeStale(device string) error {
 		if err := checkTable(f, device); err != nil {
 			return err
 		}
-		ours, foreign, err := policy.Rules(f, isOurs)
+		ours, foreign, err := policy.Rules(f, clashes)
 		if err != nil {
 			return err
 		}
@@ -79,13 +79,17 @@ func removeStale(device string) error {
 				"See '%s rule': priorities %d to %d, mark %d and table %d must be free.",
 				policy.IP(f), PriorityFirst, PriorityTunnel, FwMark, Table)
 		}
-		stale = append(stale, ours...)
+		for _, r := range ours {
+			if r.Priority <= PriorityTunnel { // those behind are of other packages
+				stale = append(stale, r)
+			}
+		}
 	}
 	return policy.Remove(stale)
 }
 
-// isOurs reports whether a rule has anything that is meant for ours alone.
-func isOurs(r netlink.Rule) bool {
+// clashes reports whether a rule has anything that is meant for ours alone.
+func clashes(r netlink.Rule) bool {
 	return r.Priority >= PriorityFirst && r.Priority <= PriorityTunnel || r.Mark == FwMark || r.Table == Table
 }
 

@@ -74,7 +74,8 @@ const (
 
 // Priorities of the rules. Lower is asked first; the main table's is 32766. All
 // from PriorityFirst to PriorityTunnel are ours: a package that adds rules before
-// these has room for them, and Recover removes them too.
+// these has room for them, and Recover removes them too. Rules that are to stay have
+// a higher priority, and policy.MadeBy as their protocol.
 const (
 	PriorityFirst   = 22500
 	PriorityAnswers = 22503 // the server's answers, where rp_filter is strict
@@ -150,7 +151,7 @@ func (c *Config) changes() []policy.Change {
 		if f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && strictReversePath() {
 			list = append(list, answers(c.Network, c.Server).Add())
 		}
-		list = append(list, local(f).Add(), tunnel(f, offered).Add())
+		list = append(list, Local(f, PriorityLocal).Add(), tunnel(f, offered).Add())
 	}
 	return list
 }

@@ -68,21 +68,17 @@ func DNS(resolvers []netip.Addr) (undo func() error, err error) {
 		if f.Off() {
 			continue
 		}
-		list = append(list, own(f).Add())
+		list = append(list, route.Own(f, priorityOwn).Add())
 		for i, a := range resolvers {
 			if hostnet.FamilyOf(a) == f && !slices.Contains(resolvers[:i], a) {
 				list = append(list, inTunnel(f, a).Add())
 			}
 		}
-		list = append(list, refuse(f, unix.IPPROTO_UDP, "udp").Add(), refuse(f, unix.IPPROTO_TCP, "tcp").Add())
+		for _, r := range Refuse(f, priorityOthers) {
+			list = append(list, r.Add())
+		}
 	}
 	return policy.CarryOut(list)
-}
-
-func own(f hostnet.Family) policy.Rule {
-	r := policy.NewRule(f, priorityOwn, unix.RT_TABLE_MAIN, fmt.Sprintf("fwmark %d lookup main", route.FwMark))
-	r.Mark = route.FwMark
-	return r
 }
 
 func inTunnel(f hostnet.Family, resolver netip.Addr) policy.Rule {
@@ -91,8 +87,16 @@ func inTunnel(f hostnet.Family, resolver netip.Addr) policy.Rule {
 	return r
 }
 
-func refuse(f hostnet.Family, protocol int, name string) policy.Rule {
-	r := policy.NewRefusal(f, priorityOthers, unix.RTN_PROHIBIT, fmt.Sprintf("ipproto %s dport %d prohibit", name, port))
-	r.Port(protocol, port)
-	return r
+// Refuse returns rules that refuse all queries, whomever they are for.
+func Refuse(f hostnet.Family, priority int) []policy.Rule {
+	var rules []policy.Rule
+	for _, p := range []struct {
+		name   string
+		number int
+	}{{"udp", unix.IPPROTO_UDP}, {"tcp", unix.IPPROTO_TCP}} {
+		r := policy.NewRefusal(f, priority, unix.RTN_PROHIBIT, fmt.Sprintf("ipproto %s dport %d prohibit", p.name, port))
+		r.Port(p.number, port)
+		rules = append(rules, r)
+	}
+	return rules
 }

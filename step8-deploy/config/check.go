@@ -1,0 +1,81 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+)
+
+// minMTU6 is the smallest packet that every IPv6 link must carry (RFC 8200,
+// section 5), in bytes.
+const minMTU6 = 1280
+
+// check notes what is wrong between the keys of a server.
+func (s *Server) check(d *document) {
+	for i, a := range s.Subnets {
+		for _, b := range s.Subnets[:i] {
+			if a.Addr().Is4() == b.Addr().Is4() {
+				d.addTo("subnets", i, "subnets has two of the same family", "one address with its subnet for IPv4, IPv6 or each")
+			}
+		}
+		if a.Addr().Is6() && s.MTU != 0 && s.MTU < minMTU6 {
+			d.addTo("mtu", -1, fmt.Sprintf("mtu is %d, and there is an IPv6 subnet", s.MTU), "0, or at least 1280 bytes with IPv6")
+		}
+		_, given := d.values["max_clients"]
+		if room := hosts(a); given && s.MaxClients > room {
+			d.addTo("max_clients", -1, fmt.Sprintf("max_clients is %d, and %v has room for %d", s.MaxClients, a, room), "")
+		}
+	}
+	if _, given := d.values["dns_upstreams"]; given && d.values["dns"] == false {
+		d.addTo("dns_upstreams", -1, "dns_upstreams is set, and dns is false", "dns = true, or no dns_upstreams")
+	}
+	if s.Egress != "" && s.Egress == s.Device {
+		d.addTo("egress", -1, "egress is the tunnel's own device", "")
+	}
+	for _, up := range s.DNSUpstreams {
+		for _, own := range s.Subnets {
+			if up == netip.AddrPortFrom(own.Addr(), dnsPort) {
+				d.addTo("dns_upstreams", -1, fmt.Sprintf("dns_upstreams has %v, which is the server itself", up.Addr()), "")
+			}
+		}
+	}
+}
+
+// hosts counts the clients that a subnet has room for, beside the server.
+func hosts(p netip.Prefix) int {
+	bits := p.Addr().BitLen() - p.Bits()
+	switch {
+	case bits > 16:
+		return maxClients
+	case p.Addr().Is4():
+		return 1<<bits - 3 // without the network's own, the broadcast address, and the server
+	}
+	return 1<<bits - 2 // IPv6 has no broadcast
+}
+
+// check notes what is wrong between the keys of a client, whose file is of that
+// mode.
+func (c *Client) check(d *document, mode fs.FileMode) {
+	_, inline := d.values["private_key"]
+	_, file := d.values["key_file"]
+	switch {
+	case inline && file:
+		d.addTo("private_key", -1, "private_key and key_file are both set", "one of the two")
+	case !inline && !file:
+		d.add(0, "the key private_key or key_file is missing", "private_key with the key itself, or key_file with the file that it stands in")
+	}
+	_, inline = d.values["psk"]
+	_, file = d.values["psk_file"]
+	if inline && file {
+		d.addTo("psk", -1, "psk and psk_file are both set", "one of the two")
+	}
+	secret := slices.ContainsFunc(secretKeys, func(k string) bool { return d.values[k] != nil && d.values[k] != "" })
+	if perm := mode.Perm(); perm&0o077 != 0 && secret {
+		d.add(0, fmt.Sprintf("it holds a secret, and may be read or changed by others than its owner (mode %#o)", perm),
+			fmt.Sprintf("mode 0600. If nobody has read it so far, type: chmod 600 %s; otherwise make a new key", d.file))
+	}
+	if c.AllowOtherDNS && d.values["dns"] == false {
+		d.addTo("allow_other_dns", -1, "allow_other_dns is set, and dns is false", "dns = true, or no allow_other_dns")
+	}
+}

@@ -1,0 +1,146 @@
+// Package config reads the settings of the server and of a client from TOML
+// files, says what is wrong with a file and on which line, and writes first
+// files with a comment for each setting.
+//
+// Introduced in step 8.
+//
+// A file is a flat list of keys, one of which, kind, says whether it is meant for
+// a server or a client. All keys stand in schema_server.go and schema_client.go,
+// each with what it may be. Nothing in a file is ignored: an unknown key, a value
+// of the wrong type or out of bounds is an error with the file, the line, the
+// line's text, and what is allowed. All errors of a file are told at once.
+//
+// # Files that a file names
+//
+// A relative path starts at the folder of the file that names it. A path may
+// start with $CREDENTIALS_DIRECTORY, which is where systemd puts the copies of
+// keys that it made for a service (LoadCredential= in systemd.exec(5)). Where
+// nothing set this variable, as in a shell, it means the folder of the file, too:
+// so the same file works by hand and as a service. No other variable is
+// replaced.
+//
+// # Secrets
+//
+// A file that holds a secret (a private key, the pre-shared key, a password) is
+// refused if group or others may read or change it, and no error shows the text
+// of a line that holds one.
+//
+// # What is not covered
+//
+// Load does not look at the host or the network: whether an address is one of
+// this host's, whether an interface exists, whether a name can be resolved. Check
+// reads the files that a file names, and no more.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// The kinds of a file.
+const (
+	KindServer = "server"
+	KindClient = "client"
+)
+
+// A Server has the settings of a server. Paths are absolute, or relative to the
+// working folder if the file's own path was.
+type Server struct {
+	File string // where the settings come from
+
+	Listen     []netip.AddrPort // an unspecified address (:: or 0.0.0.0) stands for all
+	Transports []string         // "udp", "tcp", or both
+	Key        string           // file with the private key
+	PSK        string           // file with the pre-shared key, or ""
+	Clients    string           // file with the registry of clients
+	State      string           // folder for what is kept from one start to the next
+
+	Device  string         // name of the TUN device
+	Subnets []netip.Prefix // the server's addresses in the tunnel, with the subnets
+	MTU     int            // bytes; 0 is what the path to the internet has room for
+	Egress  string         // interface that packets leave by, or "": that of the default route
+
+	MaxClients     int
+	ClientToClient bool
+	IdleTimeout    time.Duration // 0 is never
+
+	Routes       Routes // what clients are told to send into the tunnel
+	DNS          bool   // whether the server answers queries, and clients are told to ask it
+	DNSUpstreams []netip.AddrPort
+	DNSSearch    []string
+
+	Queues   int // 0 is a number that fits the host
+	Offloads bool
+
+	StatusSocket string         // path of the Unix socket, or ""
+	Metrics      netip.AddrPort // where Prometheus can ask; the zero value is nowhere
+}
+
+// A Client has the settings of a client. For paths see Server.
+type Client struct {
+	File string // where the settings come from
+
+	Servers    []Endpoint // in order of preference
+	Transport  string     // "udp" or "tcp"
+	ServerKey  Key        // the server's public key
+	PrivateKey Secret     // the client's own, if it stands in the file itself
+	Key        string     // else the file that it stands in
+	PSK        Secret     // the pre-shared key, if it stands in the file itself
+	PSKFile    string     // or the file that it stands in, or ""
+	Login      string     // file with user name and password, one a line, or ""
+
+	Device        string
+	Routes        Routes // what goes into the tunnel
+	DNS           bool   // whether to take the server's DNS settings
+	AllowOtherDNS bool   // whether programs may ask other resolvers
+	KillSwitch    bool   // whether routes and DNS stay taken while there is no connection
+	MTU           int    // bytes; 0 is what the path to the server has room for
+	Keepalive     time.Duration
+	Offloads      bool
+
+	State        string
+	StatusSocket string
+	Metrics      netip.AddrPort
+}
+
+// Routes says what goes into the tunnel.
+type Routes struct {
+	Everything bool
+	Pushed     bool           // what the server says; only in a client's file
+	Prefixes   []netip.Prefix // if neither of the above
+}
+
+// An Endpoint is where a server listens.
+type Endpoint struct {
+	Host string // a name, or an address without brackets
+	Port uint16
+}
+
+// String returns "HOST:PORT", with brackets where they are needed.
+func (e Endpoint) String() string {
+	if a, err := netip.ParseAddr(e.Host); err == nil {
+		return netip.AddrPortFrom(a, e.Port).String()
+	}
+	return fmt.Sprintf("%s:%d", e.Host, e.Port)
+}
+
+// KeySize is the length of a key in bytes.
+const KeySize = 32
+
+// A Key is a public key.
+type Key [KeySize]byte
+
+// A Secret is a private or a pre-shared key that stood in the file itself. The
+// zero value is none. Printing and logging do not show it.
+type Secret [KeySize]byte
+
+// Given tells whether there is a secret.
+func (s Secret) Given() bool { return s != Secret{} }
+
+// Format implements fmt.Formatter.
+func (s Secret) Format(f fmt.State, _ rune) { f.Write([]byte("(secret)")) }
+
+// LogValue implements slog.LogValuer.
+func (s Secret) LogValue() slog.Value { return slog.StringValue("(secret)") }

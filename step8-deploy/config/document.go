@@ -1,0 +1,137 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// A document is a file after its TOML was parsed: the value of each key, and
+// where it stands.
+type document struct {
+	file     string
+	lines    []string
+	values   map[string]any // as the TOML library makes them: string, int64, bool, []any...
+	places   map[string]place
+	problems Problems
+}
+
+// A place is where a key stands.
+type place struct {
+	line     int   // of the key
+	elements []int // lines of the elements, if the value is a list
+}
+
+// parse reads TOML. What is wrong with it goes to the document's problems; there
+// are no values then.
+func parse(file string, text []byte) *document {
+	d := &document{file: file, places: make(map[string]place)}
+	for line := range bytes.Lines(text) {
+		d.lines = append(d.lines, strings.TrimRight(string(line), "\r\n"))
+	}
+	if err := toml.Unmarshal(text, &d.values); err != nil {
+		line, what := 0, err.Error()
+		if e, ok := errors.AsType[*toml.DecodeError](err); ok {
+			line, _ = e.Position()
+		}
+		d.add(line, strings.TrimPrefix(what, "toml: "), "a line of the form: key = value")
+		d.values = nil
+		return d
+	}
+	d.locate(text)
+	return d
+}
+
+// locate fills in the places. The text is valid TOML.
+func (d *document) locate(text []byte) {
+	var p unstable.Parser
+	p.Reset(text)
+	inTable := false
+	for p.NextExpression() {
+		e := p.Expression()
+		names, line := d.key(&p, e)
+		switch {
+		case e.Kind != unstable.KeyValue || len(names) > 1:
+			if !inTable {
+				d.add(line, fmt.Sprintf("there are no tables here, such as %q", strings.Join(names, ".")),
+					"a list of keys, each on a line of its own")
+			}
+			inTable = e.Kind != unstable.KeyValue // what follows belongs to it
+			delete(d.values, names[0])
+		case !inTable:
+			at := place{line: line}
+			if e.Value().Kind == unstable.Array {
+				for it := e.Value().Children(); it.Next(); {
+					at.elements = append(at.elements, p.Shape(it.Node().Raw).Start.Line)
+				}
+			}
+			d.places[names[0]] = at
+		}
+	}
+}
+
+// key returns the parts of an expression's key, and its line.
+func (d *document) key(p *unstable.Parser, e *unstable.Node) (names []string, line int) {
+	for it := e.Key(); it.Next(); {
+		if line == 0 {
+			line = p.Shape(it.Node().Raw).Start.Line
+		}
+		names = append(names, string(it.Node().Data))
+	}
+	return names, line
+}
+
+// maxText bounds the text of a line that is shown, in bytes.
+const maxText = 160
+
+// add notes a problem on a line.
+func (d *document) add(line int, what, allowed string) {
+	p := Problem{File: d.file, Line: line, What: keyShaped.ReplaceAllString(what, "(hidden)"), Allowed: allowed}
+	if line > 0 && line <= len(d.lines) && !d.secret(line) {
+		p.Text = strings.TrimSpace(d.lines[line-1])
+		if len(p.Text) > maxText {
+			p.Text = strings.ToValidUTF8(p.Text[:maxText], "") + "..."
+		}
+	}
+	d.problems = append(d.problems, p)
+}
+
+// addTo notes a problem with the value of a key, or with one element of it.
+func (d *document) addTo(key string, element int, what, allowed string) {
+	at := d.places[key]
+	line := at.line
+	if element < len(at.elements) && element >= 0 && at.elements[element] >= line {
+		line = at.elements[element]
+	}
+	d.add(line, what, allowed)
+}
+
+// keyShaped matches what could be 32 bytes in base64 or hexadecimal, or most of it.
+var keyShaped = regexp.MustCompile(`[A-Za-z0-9+/=_-]{40}`)
+
+// secret tells whether a line may hold a secret. A file that is no valid TOML
+// may mean anything, so it is by the looks of the line.
+func (d *document) secret(line int) bool {
+	name, _, _ := strings.Cut(d.lines[line-1], "=")
+	name = strings.Trim(name, " \t\"'")
+	if name == "server_key" {
+		return false // a public one
+	}
+	return slices.Contains(secretKeys, name) || keyShaped.MatchString(d.lines[line-1])
+}
+
+// failed returns the problems as an error, sorted by line, or nil.
+func (d *document) failed() error {
+	if len(d.problems) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(d.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	return d.problems
+}

@@ -1,0 +1,185 @@
+package config
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"stepvpn/shared/app"
+)
+
+//go:embed templates
+var files embed.FS
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"quote": tomlText}).ParseFS(files, "templates/*.toml"))
+
+// tomlText writes a text as TOML does (basic strings of TOML 1.0).
+func tomlText(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// ServerTemplate is what differs between the first files of servers.
+type ServerTemplate struct {
+	File    string // where it will stand, for the first line
+	Listen  string
+	Subnets []string
+}
+
+// ClientTemplate is what differs between the first files of clients. Keys are in
+// base64.
+type ClientTemplate struct {
+	File       string // where it will stand, for the first line
+	Servers    []string
+	ServerKey  string
+	Transport  string // or "" for the default
+	PrivateKey string // or "" for one that stands in the file client.key
+	PSK        string // or "" for none
+}
+
+// Render returns the text of the file, or an error if it would not be one that
+// LoadServer takes.
+func (t ServerTemplate) Render() ([]byte, error) {
+	return render("server.toml", t.File, t, func(d *document) error { _, err := server(d); return err })
+}
+
+// Render returns the text of the file, or an error if it would not be one that
+// LoadClient takes.
+func (t ClientTemplate) Render() ([]byte, error) {
+	return render("client.toml", t.File, t, func(d *document) error { _, err := client(d, 0o600); return err })
+}
+
+func render(name, file string, data any, check func(*document) error) ([]byte, error) {
+	if strings.ContainsFunc(file, func(r rune) bool { return r < ' ' }) {
+		return nil, fmt.Errorf("the name %q has a control character in it", file)
+	}
+	var b strings.Builder
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+		return nil, err
+	}
+	text := []byte(b.String())
+	d := parse(file, text)
+	if err := d.failed(); err != nil {
+		return nil, err
+	}
+	return text, check(d)
+}
+
+// A NewFile is a file to be written, with its mode.
+type NewFile struct {
+	Name string
+	Text []byte
+	Mode fs.FileMode
+}
+
+// NewKey returns a file with a new private key, and its public key, both in base64.
+func NewKey(name string) (f NewFile, public string) {
+	private, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err) // rand.Reader never fails: it ends the process instead
+	}
+	text := base64.StdEncoding.EncodeToString(private.Bytes()) + "\n"
+	return NewFile{name, []byte(text), 0o600}, base64.StdEncoding.EncodeToString(private.PublicKey().Bytes())
+}
+
+// Write writes the files, and makes their folder, of mode 0700, if there is none.
+// Unless force is set, it refuses if one of them is there already, and writes
+// none. Each appears whole or not at all; when one fails, those that Write has
+// made are removed again.
+func Write(force bool, list ...NewFile) (err error) {
+	for _, f := range list {
+		if _, err := os.Lstat(f.Name); !force && err == nil {
+			return exists(f.Name)
+		}
+	}
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, name := range made {
+				os.Remove(name)
+			}
+		}
+	}()
+	for _, f := range list {
+		if err := os.MkdirAll(filepath.Dir(f.Name), 0o700); err != nil {
+			return app.Hint(err, "Choose a folder that you may write to, or run it as root.")
+		}
+		isNew, err := f.write(force)
+		if err != nil {
+			return err
+		}
+		if isNew {
+			made = append(made, f.Name)
+		}
+		if err := syncFolder(filepath.Dir(f.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncFolder makes the names in a folder survive a power failure.
+func syncFolder(name string) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+func exists(name string) error {
+	return app.Hint(fmt.Errorf("%s exists already, and is left as it is", name),
+		"Choose another folder with -dir; -force overwrites it, and a key that is overwritten is gone.")
+}
+
+// write writes one file beside its place, and moves it there.
+func (f NewFile) write(force bool) (isNew bool, err error) {
+	temp, err := os.CreateTemp(filepath.Dir(f.Name), "."+filepath.Base(f.Name)+".*")
+	if err != nil {
+		return false, app.Hint(err, "Choose a folder that you may write to, or run it as root.")
+	}
+	defer os.Remove(temp.Name()) // it is gone if all went well
+	if err := fillFile(temp, f); err != nil {
+		return false, fmt.Errorf("writing %s: %w", f.Name, err)
+	}
+	if force {
+		_, err := os.Lstat(f.Name)
+		isNew = errors.Is(err, fs.ErrNotExist)
+		return isNew, os.Rename(temp.Name(), f.Name)
+	}
+	// A link, unlike a rename, never takes the place of another file.
+	err = os.Link(temp.Name(), f.Name)
+	if errors.Is(err, fs.ErrExist) {
+		return false, exists(f.Name)
+	}
+	return err == nil, err
+}
+
+// fillFile writes the content, and returns once it will survive a power failure.
+func fillFile(temp *os.File, f NewFile) error {
+	_, err := temp.Write(f.Text)
+	err = errors.Join(err, temp.Chmod(f.Mode), temp.Sync(), temp.Close())
+	return err
+}

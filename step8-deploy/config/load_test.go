@@ -1,0 +1,194 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	publicKey  = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+	privateKey = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
+)
+
+// The shortest files that are right.
+const (
+	shortServer = `kind = "server"
+key_file = "server.key"
+clients_file = "clients"
+subnets = ["10.8.0.1/24", "fd00:8::1/64"]
+`
+	shortClient = `kind = "client"
+server = "vpn.example.org:5555"
+server_key = "` + publicKey + `"
+key_file = "client.key"
+`
+)
+
+// write makes a file of mode 0600 in a folder of its own.
+func write(t testing.TB, text string) (name string) {
+	name = filepath.Join(t.TempDir(), "a.toml")
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	return name
+}
+
+func TestDefaults(t *testing.T) {
+	name := write(t, shortServer)
+	s, err := LoadServer(name)
+	require.NoError(t, err)
+	folder := filepath.Dir(name)
+	require.Equal(t, &Server{
+		File:         name,
+		Listen:       []netip.AddrPort{netip.MustParseAddrPort("[::]:5555")},
+		Transports:   []string{"udp", "tcp"},
+		Key:          folder + "/server.key",
+		Clients:      folder + "/clients",
+		State:        "/var/lib/stepvpn",
+		Device:       "vpn0",
+		Subnets:      []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")},
+		MaxClients:   250,
+		IdleTimeout:  3 * time.Minute,
+		Routes:       Routes{Everything: true},
+		DNS:          true,
+		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("1.1.1.1:53"), netip.MustParseAddrPort("9.9.9.9:53")},
+		Offloads:     true,
+		StatusSocket: "/run/stepvpn/server.sock",
+	}, s)
+
+	name = write(t, shortClient)
+	c, err := LoadClient(name)
+	require.NoError(t, err)
+	require.Equal(t, &Client{
+		File:         name,
+		Servers:      []Endpoint{{"vpn.example.org", 5555}},
+		Transport:    "udp",
+		ServerKey:    Key([]byte(strings.Repeat("\x01", 32))),
+		Key:          filepath.Dir(name) + "/client.key",
+		Device:       "vpn0",
+		Routes:       Routes{Everything: true},
+		DNS:          true,
+		KillSwitch:   true,
+		Keepalive:    25 * time.Second,
+		Offloads:     true,
+		State:        "/var/lib/stepvpn",
+		StatusSocket: "/run/stepvpn/client.sock",
+	}, c)
+}
+
+// Every key, with a value that is not its default.
+func TestAllKeys(t *testing.T) {
+	name := write(t, `kind = "server"
+listen = ["203.0.113.10:5555", "[2001:db8::1]:443", ":53"]
+transports = ["tcp"]
+key_file = "/etc/k"
+psk_file = "p"
+clients_file = "c"
+state = "s"
+device = "tun7"
+subnets = ["fd00:8::1/112"]
+mtu = 1280
+egress = "eth0.100"
+max_clients = 65000
+client_to_client = true
+idle_timeout = "off"
+routes = ["10.0.0.0/8", "fd00::/8"]
+dns = true
+dns_upstreams = ["9.9.9.9:5353", "2620:fe::fe"]
+dns_search = ["Example.ORG.", "lan"]
+queues = 16
+offloads = false
+status_socket = ""
+metrics = "[::1]:9586"
+`)
+	s, err := LoadServer(name)
+	require.NoError(t, err)
+	folder := filepath.Dir(name)
+	require.Equal(t, &Server{
+		File: name,
+		Listen: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.10:5555"), netip.MustParseAddrPort("[2001:db8::1]:443"),
+			netip.MustParseAddrPort("[::]:53")},
+		Transports: []string{"tcp"}, Key: "/etc/k", PSK: folder + "/p", Clients: folder + "/c", State: folder + "/s",
+		Device: "tun7", Subnets: []netip.Prefix{netip.MustParsePrefix("fd00:8::1/112")}, MTU: 1280, Egress: "eth0.100",
+		MaxClients: 65000, ClientToClient: true,
+		Routes:       Routes{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
+		DNS:          true,
+		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:5353"), netip.MustParseAddrPort("[2620:fe::fe]:53")},
+		DNSSearch:    []string{"example.org", "lan"}, Queues: 16,
+		Metrics: netip.MustParseAddrPort("[::1]:9586"),
+	}, s)
+
+	name = write(t, `kind = "client"
+server = ["192.0.2.7:443", "[2001:db8::7]:443", "VPN.example.org:1"]
+transport = "tcp"
+server_key = "`+publicKey+`"
+private_key = "`+privateKey+`"
+psk = "`+privateKey+`"
+login_file = "login"
+device = "x"
+routes = "pushed"
+dns = true
+allow_other_dns = true
+kill_switch = false
+mtu = 576
+keepalive = "1m30s"
+offloads = false
+state = "/s"
+status_socket = "sock"
+metrics = "127.0.0.1:1"
+`)
+	folder = filepath.Dir(name)
+	c, err := LoadClient(name)
+	require.NoError(t, err)
+	secret := Secret([]byte(strings.Repeat("\x02", 32)))
+	require.Equal(t, &Client{
+		File:    name,
+		Servers: []Endpoint{{"192.0.2.7", 443}, {"2001:db8::7", 443}, {"vpn.example.org", 1}}, Transport: "tcp",
+		ServerKey: Key([]byte(strings.Repeat("\x01", 32))), PrivateKey: secret, PSK: secret, Login: folder + "/login",
+		Device: "x", Routes: Routes{Pushed: true}, DNS: true, AllowOtherDNS: true, MTU: 576, Keepalive: 90 * time.Second,
+		State: "/s", StatusSocket: folder + "/sock", Metrics: netip.MustParseAddrPort("127.0.0.1:1"),
+	}, c)
+	require.Equal(t, "192.0.2.7:443 [2001:db8::7]:443 vpn.example.org:1", fmt.Sprintf("%v %v %v", c.Servers[0], c.Servers[1], c.Servers[2]))
+	shown := fmt.Sprintf("%v %+v %#v %x", c, c, c, c.PSK)
+	require.Contains(t, shown, "PrivateKey:(secret)")
+	for _, leak := range []string{"2 2 2", "0x2, 0x2", "0202"} {
+		require.NotContains(t, shown, leak)
+	}
+}
+
+func TestKind(t *testing.T) {
+	for text, want := range map[string]string{shortServer: "server", shortClient: "client"} {
+		kind, err := Kind(write(t, text))
+		require.NoError(t, err)
+		require.Equal(t, want, kind)
+	}
+	_, err := Kind(write(t, ""))
+	require.ErrorContains(t, err, "the key kind is missing")
+}
+
+// Where paths start.
+func TestPaths(t *testing.T) {
+	text := strings.ReplaceAll(shortServer, `"server.key"`, `"$CREDENTIALS_DIRECTORY/server.key"`)
+	name := write(t, text)
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	s, err := LoadServer(name)
+	require.NoError(t, err)
+	require.Equal(t, filepath.Dir(name)+"/server.key", s.Key)
+
+	t.Setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
+	s, err = LoadServer(name)
+	require.NoError(t, err)
+	require.Equal(t, "/run/credentials/x/server.key", s.Key)
+	require.Equal(t, filepath.Dir(name)+"/clients", s.Clients)
+
+	t.Chdir(filepath.Dir(name))
+	s, err = LoadServer("a.toml")
+	require.NoError(t, err)
+	require.Equal(t, "clients", s.Clients)
+	require.Equal(t, "", s.PSK)
+}

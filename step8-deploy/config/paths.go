@@ -1,0 +1,55 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	credentialsVar = "CREDENTIALS_DIRECTORY" // set by systemd (systemd.exec(5))
+	maxPath        = 4095                    // PATH_MAX - 1 in the kernel's linux/limits.h, in bytes
+	maxSocketPath  = 107                     // of sockaddr_un, less the byte at the end (unix(7))
+)
+
+// readPath reads the path of a file. It is made absolute later (see resolve).
+func readPath(s string) (string, error) {
+	switch {
+	case s == "":
+		return "", errors.New("is empty")
+	case len(s) > maxPath:
+		return "", fmt.Errorf("is longer than %d bytes", maxPath)
+	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return "", errors.New("has a control character in it")
+	case strings.HasPrefix(s, "~"):
+		return "", fmt.Errorf("is %s, and ~ is not replaced here", quote(s))
+	case strings.Contains(strings.TrimPrefix(s, "$"+credentialsVar+"/"), "$"):
+		return "", fmt.Errorf("is %s; the only variable is $%s, at the start and with a slash behind it", quote(s), credentialsVar)
+	}
+	return s, nil
+}
+
+// readSocket reads the path of a Unix socket.
+func readSocket(s string) (string, error) {
+	if len(s) > maxSocketPath {
+		return "", fmt.Errorf("is a path of %d bytes", len(s))
+	}
+	return readPath(s)
+}
+
+// resolve replaces each path by what it means in the file.
+func resolve(file string, paths ...*string) {
+	folder := filepath.Dir(file)
+	for _, p := range paths {
+		at := folder
+		rest, isCredential := strings.CutPrefix(*p, "$"+credentialsVar+"/")
+		if dir := os.Getenv(credentialsVar); isCredential && dir != "" {
+			at = dir
+		}
+		if rest != "" && !filepath.IsAbs(rest) || isCredential {
+			*p = filepath.Join(at, rest)
+		}
+	}
+}

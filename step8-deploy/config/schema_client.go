@@ -1,0 +1,65 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+func clientSchema() []setting[Client] {
+	type C = Client
+	const allowedKey = "32 bytes in base64: 44 characters"
+	return []setting[Client]{
+		{key: "server", required: true, allowed: `"HOST:PORT", or a list of at most 16, the preferred one first`,
+			set: endpoints},
+		{key: "transport", allowed: `"udp" or "tcp"`, def: "udp",
+			set: text(func(c *C) *string { return &c.Transport }, choice("udp", "tcp"))},
+		{key: "server_key", required: true, allowed: allowedKey,
+			set: text(func(c *C) *Key { return &c.ServerKey }, key[Key])},
+		{key: "private_key", allowed: allowedKey,
+			set: text(func(c *C) *Secret { return &c.PrivateKey }, key[Secret])},
+		{key: "key_file", allowed: allowedFile,
+			set: text(func(c *C) *string { return &c.Key }, readPath)},
+		{key: "psk", allowed: allowedKey + `, or "" for none`,
+			set: optional(func(c *C) *Secret { return &c.PSK }, key[Secret])},
+		{key: "psk_file", allowed: allowedFile + `, or "" for none`,
+			set: optional(func(c *C) *string { return &c.PSKFile }, readPath)},
+		{key: "login_file", allowed: allowedFile + `, or "" for none`,
+			set: optional(func(c *C) *string { return &c.Login }, readPath)},
+
+		{key: "device", allowed: allowedName, def: "vpn0",
+			set: text(func(c *C) *string { return &c.Device }, readInterface)},
+		{key: "routes", allowed: `"everything", "pushed" (what the server says), or ` + allowedNets, def: "everything",
+			set: routes(func(c *C) *Routes { return &c.Routes }, true)},
+		{key: "dns", allowed: allowedYesNo, def: true,
+			set: yesNo(func(c *C) *bool { return &c.DNS })},
+		{key: "allow_other_dns", allowed: allowedYesNo,
+			set: yesNo(func(c *C) *bool { return &c.AllowOtherDNS })},
+		{key: "kill_switch", allowed: allowedYesNo, def: true,
+			set: yesNo(func(c *C) *bool { return &c.KillSwitch })},
+		{key: "mtu", allowed: allowedMTU,
+			set: number(func(c *C) *int { return &c.MTU }, 576, 65535, true)},
+		{key: "keepalive", allowed: `"5s" to "10m", or "off"`, def: "25s",
+			set: duration(func(c *C) *time.Duration { return &c.Keepalive }, 5*time.Second, 10*time.Minute)},
+		{key: "offloads", allowed: allowedYesNo, def: true,
+			set: yesNo(func(c *C) *bool { return &c.Offloads })},
+
+		{key: "state", allowed: "the path of a folder", def: defaultState,
+			set: text(func(c *C) *string { return &c.State }, readPath)},
+		{key: "status_socket", allowed: allowedSock, def: defaultClientSocket,
+			set: optional(func(c *C) *string { return &c.StatusSocket }, readSocket)},
+		{key: "metrics", allowed: allowedProm,
+			set: optional(func(c *C) *netip.AddrPort { return &c.Metrics }, readAddrPort)},
+	}
+}
+
+// endpoints sets the servers, of which there is most often one.
+func endpoints(c *Client, v any) error {
+	field := func(c *Client) *[]Endpoint { return &c.Servers }
+	if _, isText := v.(string); isText {
+		var one Endpoint
+		err := text(func(e *Endpoint) *Endpoint { return e }, readEndpoint)(&one, v)
+		c.Servers = []Endpoint{one}
+		return err
+	}
+	return list(field, 1, 16, readEndpoint)(c, v)
+}

@@ -1,0 +1,106 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// What values may be, where several keys share it.
+const (
+	allowedFile  = "the path of a file; a relative one starts at the folder of this file"
+	allowedYesNo = "true or false"
+	allowedMTU   = "0 (what the path has room for), or 576 to 65535 bytes"
+	allowedName  = "1 to 15 letters, digits and _ . @ -"
+	allowedSock  = `the path of a socket, of at most 107 bytes, or "" for none`
+	allowedProm  = `"ADDRESS:PORT", such as "127.0.0.1:9586", or "" for none`
+	allowedNets  = `at most 256 networks, such as ["10.0.0.0/8", "fd00::/8"]`
+)
+
+// Where things are if a file does not say.
+const (
+	defaultState        = "/var/lib/stepvpn"
+	defaultServerSocket = "/run/stepvpn/server.sock"
+	defaultClientSocket = "/run/stepvpn/client.sock"
+)
+
+// maxClients bounds max_clients: the hosts of an IPv4 /16.
+const maxClients = 65533
+
+func serverSchema() []setting[Server] {
+	type S = Server
+	return []setting[Server]{
+		{key: "listen", allowed: `1 to 16 of "ADDRESS:PORT" or ":PORT", such as [":5555"]`, def: []any{":5555"},
+			set: list(func(s *S) *[]netip.AddrPort { return &s.Listen }, 1, 16, readListen)},
+		{key: "transports", allowed: `"udp", "tcp", or both`, def: []any{"udp", "tcp"},
+			set: list(func(s *S) *[]string { return &s.Transports }, 1, 2, choice("udp", "tcp"))},
+		{key: "key_file", required: true, allowed: allowedFile,
+			set: text(func(s *S) *string { return &s.Key }, readPath)},
+		{key: "psk_file", allowed: allowedFile + `, or "" for none`,
+			set: optional(func(s *S) *string { return &s.PSK }, readPath)},
+		{key: "clients_file", required: true, allowed: allowedFile,
+			set: text(func(s *S) *string { return &s.Clients }, readPath)},
+		{key: "state", allowed: "the path of a folder", def: defaultState,
+			set: text(func(s *S) *string { return &s.State }, readPath)},
+
+		{key: "device", allowed: allowedName, def: "vpn0",
+			set: text(func(s *S) *string { return &s.Device }, readInterface)},
+		{key: "subnets", required: true, allowed: `one address with its subnet for IPv4, IPv6 or each, such as ["10.8.0.1/24", "fd00:8::1/64"]`,
+			set: list(func(s *S) *[]netip.Prefix { return &s.Subnets }, 1, 2, readSubnet)},
+		{key: "mtu", allowed: allowedMTU,
+			set: number(func(s *S) *int { return &s.MTU }, 576, 65535, true)},
+		{key: "egress", allowed: allowedName + `, or "" for that of the default route`,
+			set: optional(func(s *S) *string { return &s.Egress }, readInterface)},
+
+		{key: "max_clients", allowed: "1 to 65533, and no more than the subnets have room for", def: int64(250),
+			set: number(func(s *S) *int { return &s.MaxClients }, 1, maxClients, false)},
+		{key: "client_to_client", allowed: allowedYesNo,
+			set: yesNo(func(s *S) *bool { return &s.ClientToClient })},
+		{key: "idle_timeout", allowed: `"30s" to "24h", or "off"`, def: "3m",
+			set: duration(func(s *S) *time.Duration { return &s.IdleTimeout }, 30*time.Second, 24*time.Hour)},
+
+		{key: "routes", allowed: `"everything", or ` + allowedNets, def: "everything",
+			set: routes(func(s *S) *Routes { return &s.Routes }, false)},
+		{key: "dns", allowed: allowedYesNo, def: true,
+			set: yesNo(func(s *S) *bool { return &s.DNS })},
+		{key: "dns_upstreams", allowed: `1 to 8 of "ADDRESS" or "ADDRESS:PORT"`, def: []any{"1.1.1.1", "9.9.9.9"},
+			set: list(func(s *S) *[]netip.AddrPort { return &s.DNSUpstreams }, 1, 8, readUpstream)},
+		{key: "dns_search", allowed: `at most 6 domains, such as ["example.org"]`,
+			set: list(func(s *S) *[]string { return &s.DNSSearch }, 0, 6, readDomain)},
+
+		{key: "queues", allowed: "0 (a number that fits the host), or 1 to 16",
+			set: number(func(s *S) *int { return &s.Queues }, 1, 16, true)},
+		{key: "offloads", allowed: allowedYesNo, def: true,
+			set: yesNo(func(s *S) *bool { return &s.Offloads })},
+
+		{key: "status_socket", allowed: allowedSock, def: defaultServerSocket,
+			set: optional(func(s *S) *string { return &s.StatusSocket }, readSocket)},
+		{key: "metrics", allowed: allowedProm,
+			set: optional(func(s *S) *netip.AddrPort { return &s.Metrics }, readAddrPort)},
+	}
+}
+
+// routes sets a Routes. With pushed it may leave the choice to the server.
+func routes[C any](field func(*C) *Routes, pushed bool) setter[C] {
+	words := []string{"everything"}
+	if pushed {
+		words = append(words, "pushed")
+	}
+	word := text(func(r *string) *string { return r }, choice(words...))
+	nets := list(func(r *Routes) *[]netip.Prefix { return &r.Prefixes }, 1, 256, readRoute)
+	return func(c *C, v any) error {
+		var r Routes
+		if _, isList := v.([]any); isList {
+			if err := nets(&r, v); err != nil {
+				return err
+			}
+		} else {
+			var w string
+			if err := word(&w, v); err != nil {
+				return err
+			}
+			r.Everything, r.Pushed = w == "everything", w == "pushed"
+		}
+		*field(c) = r
+		return nil
+	}
+}

@@ -1,0 +1,108 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"stepvpn/shared/app"
+	"stepvpn/step4-crypto/keyfile"
+)
+
+// PrivateKey reads the server's private key.
+func (s *Server) PrivateKey() ([KeySize]byte, error) { return readKey("key_file", s.Key) }
+
+// PresharedKey reads the pre-shared key. If there is none it is all zero.
+func (s *Server) PresharedKey() ([KeySize]byte, error) { return readKey("psk_file", s.PSK) }
+
+// OwnKey returns the client's private key, from wherever it stands.
+func (c *Client) OwnKey() ([KeySize]byte, error) {
+	if c.PrivateKey.Given() {
+		return c.PrivateKey, nil
+	}
+	return readKey("key_file", c.Key)
+}
+
+// PresharedKey returns the pre-shared key, from wherever it stands. If there is
+// none it is all zero.
+func (c *Client) PresharedKey() ([KeySize]byte, error) {
+	if c.PSK.Given() {
+		return c.PSK, nil
+	}
+	return readKey("psk_file", c.PSKFile)
+}
+
+// readKey reads the key in the file that a setting names, or zero for no file.
+func readKey(setting, file string) (key [KeySize]byte, err error) {
+	if file == "" {
+		return key, nil
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return key, missing(setting, file)
+	}
+	return keyfile.Read(file)
+}
+
+func missing(setting, file string) error {
+	return app.Hint(fmt.Errorf("there is no file %s, which the setting %s names", file, setting),
+		"'stepvpn init' writes a key; a service gets its copy by LoadCredential= in its unit.")
+}
+
+// maxLogin bounds a login file, in bytes.
+const maxLogin = 1024
+
+// UserPassword reads the login file: a user name and a password, one a line. Both
+// are empty if there is no such file.
+func (c *Client) UserPassword() (user, password string, err error) {
+	if c.Login == "" {
+		return "", "", nil
+	}
+	f, err := os.OpenFile(c.Login, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", missing("login_file", c.Login)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", "", err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return "", "", app.Hint(fmt.Errorf("login file %s may be read or changed by others than its owner (mode %#o)", c.Login, mode),
+			"If nobody has read it so far, type: chmod 600 %s. Otherwise change the password.", c.Login)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxLogin+1))
+	if err != nil {
+		return "", "", err
+	}
+	user, rest, _ := strings.Cut(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
+	password, rest, _ = strings.Cut(rest, "\n")
+	if len(text) > maxLogin || user == "" || password == "" || strings.TrimSpace(rest) != "" {
+		return "", "", app.Hint(fmt.Errorf("login file %s does not hold a user name and a password", c.Login),
+			"It should be two lines: the user name, and the password.")
+	}
+	return user, password, nil
+}
+
+// CheckFiles reads the secrets that the settings name, and returns what is wrong
+// with any of them. It does not read the registry of clients.
+func (s *Server) CheckFiles() error {
+	_, err1 := s.PrivateKey()
+	_, err2 := s.PresharedKey()
+	return errors.Join(err1, err2)
+}
+
+// CheckFiles reads the secrets that the settings name, and returns what is wrong
+// with any of them.
+func (c *Client) CheckFiles() error {
+	_, err1 := c.OwnKey()
+	_, err2 := c.PresharedKey()
+	_, _, err3 := c.UserPassword()
+	return errors.Join(err1, err2, err3)
+}

@@ -1,0 +1,182 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// What the values of TOML are called in messages.
+func typeName(v any) string {
+	switch v.(type) {
+	case string:
+		return "text"
+	case int64:
+		return "a whole number"
+	case float64:
+		return "a fraction"
+	case bool:
+		return "true or false"
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a table"
+	}
+	return "a date or a time"
+}
+
+// as returns v as a T, or an error such as "is text, not a whole number".
+func as[T any](v any) (T, error) {
+	t, ok := v.(T)
+	if !ok {
+		return t, fmt.Errorf("is %s, not %s", typeName(v), typeName(any(t)))
+	}
+	return t, nil
+}
+
+// yesNo sets a bool.
+func yesNo[C any](field func(*C) *bool) setter[C] {
+	return func(c *C, v any) (err error) {
+		*field(c), err = as[bool](v)
+		return err
+	}
+}
+
+// number sets an int from low to high; or to 0, if that stands for something
+// else.
+func number[C any](field func(*C) *int, low, high int64, zero bool) setter[C] {
+	return func(c *C, v any) error {
+		n, err := as[int64](v)
+		if err != nil {
+			return err
+		}
+		if (n < low || n > high) && !(zero && n == 0) {
+			return fmt.Errorf("is %d", n)
+		}
+		*field(c) = int(n)
+		return nil
+	}
+}
+
+// duration sets a time.Duration from low to high; or to 0, by the text "off".
+func duration[C any](field func(*C) *time.Duration, low, high time.Duration) setter[C] {
+	return text(field, func(s string) (time.Duration, error) {
+		if s == "off" {
+			return 0, nil
+		}
+		d, err := time.ParseDuration(s)
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("is %s, not a time", quote(s))
+		case d < low:
+			return 0, fmt.Errorf("is %s, which is too short", s)
+		case d > high:
+			return 0, fmt.Errorf("is %s, which is too long", s)
+		}
+		return d, nil
+	})
+}
+
+// text sets what read makes of a text.
+func text[C, T any](field func(*C) *T, read func(string) (T, error)) setter[C] {
+	return func(c *C, v any) error {
+		s, err := as[string](v)
+		if err != nil {
+			return err
+		}
+		t, err := read(s)
+		if err != nil {
+			return err
+		}
+		*field(c) = t
+		return nil
+	}
+}
+
+// optional is text for a value that may be empty, which leaves the field as it is.
+func optional[C, T any](field func(*C) *T, read func(string) (T, error)) setter[C] {
+	full := text(field, read)
+	return func(c *C, v any) error {
+		if v == "" {
+			return nil
+		}
+		return full(c, v)
+	}
+}
+
+// list sets a list of at least low and at most high texts, no two of which are
+// read as the same.
+func list[C any, T comparable](field func(*C) *[]T, low, high int, read func(string) (T, error)) setter[C] {
+	return func(c *C, v any) error {
+		all, err := as[[]any](v)
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(all) < low:
+			return errors.New("is an empty list")
+		case len(all) > high:
+			return fmt.Errorf("is a list of %d; %d are the most", len(all), high)
+		}
+		seen := make(map[T]bool)
+		var values []T
+		for i, one := range all {
+			s, err := as[string](one)
+			if err != nil {
+				return elementError{i, fmt.Errorf("has an element that %w", err)}
+			}
+			t, err := read(s)
+			if err != nil {
+				return elementError{i, fmt.Errorf("has an element that %w", err)}
+			}
+			if seen[t] {
+				return elementError{i, fmt.Errorf("has %s twice", quote(s))}
+			}
+			seen[t] = true
+			values = append(values, t)
+		}
+		*field(c) = values
+		return nil
+	}
+}
+
+// choice reads one of a few words.
+func choice(words ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		for _, w := range words {
+			if s == w {
+				return s, nil
+			}
+		}
+		return "", fmt.Errorf("is %s", quote(s))
+	}
+}
+
+// key reads 32 bytes in base64 (RFC 4648, section 4). The text stays out of the
+// error: it may be a secret.
+func key[K ~[KeySize]byte](s string) (k K, err error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || strings.ContainsAny(s, "\r\n") {
+		return k, errors.New("is not a key in base64")
+	}
+	if len(b) != KeySize {
+		return k, fmt.Errorf("has %d bytes, a key has %d", len(b), KeySize)
+	}
+	if k = K(b); k == (K{}) {
+		return k, errors.New("is all zero, which is no key")
+	}
+	return k, nil
+}
+
+// maxQuoted bounds what an error repeats of a value, in bytes.
+const maxQuoted = 80
+
+// quote is how an error repeats a value.
+func quote(s string) string {
+	if len(s) > maxQuoted {
+		s = strings.ToValidUTF8(s[:maxQuoted], "") + "..."
+	}
+	return fmt.Sprintf("%q", s)
+}

@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# A machine for the demo: systemd, booted by systemd-nspawn inside shared/lab/enter,
+# as the host of the lab that it is named for. It has that host's network, the
+# programs of the real machine's /usr (read-only), and an /etc, /var and
+# /usr/local of its own, which stay when it is rebooted.
+#
+#   machine.sh check            exits with 0 if machines can be booted here, else says why not
+#   machine.sh root NAME        prints the folder that is the machine's /, to install into (DESTDIR)
+#   machine.sh boot NAME        boots it, and returns when all its services have been started
+#   machine.sh exec NAME CMD... runs a command in it
+#   machine.sh reboot NAME      reboots it, and returns when it is up again
+#   machine.sh kill NAME        as when its plug is pulled
+#   machine.sh off NAME         shuts it down
+#
+# Only root can boot one: an ordinary user's nspawn may not make device files, and
+# has no control groups. It takes about a second.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+
+usage() {
+	sed -n '7,13s/^# \{0,3\}//p' "$0" >&2
+	exit 2
+}
+fail() {
+	echo "machine: $1." >&2
+	[ -z "${2-}" ] || echo "  What to do: $2" >&2
+	exit 1
+}
+
+dir=/run/lab/machines
+limit=60 # seconds that a boot or a shutdown may take; it is a busy machine that takes more than 2
+
+check() {
+	# In an ordinary user's "enter", number 0 is not the real machine's root.
+	if [ "$(id -u)" != 0 ] || ! grep -qE '^ *0 +0 +4294967295$' /proc/self/uid_map; then
+		fail "only root can boot a machine" "sudo make demo"
+	fi
+	local program
+	for program in systemd-nspawn nsenter; do
+		command -v "$program" >/dev/null || fail "'$program' is missing" "sudo apt-get install systemd-container util-linux"
+	done
+	[ -x /usr/lib/systemd/systemd ] || fail "this machine has no systemd in /usr/lib/systemd" "sudo apt-get install systemd"
+	[ -L /bin ] || fail "/bin is not a link to /usr/bin here, so /usr alone makes no machine" "sudo apt-get install usrmerge"
+	[ -w /sys/fs/cgroup ] || fail "control groups are missing or read-only here, as in most containers" \
+		"run it on a real or a virtual machine; Docker needs --privileged --cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup"
+	[ -e /dev/net/tun ] || fail "/dev/net/tun is missing" "sudo modprobe tun"
+}
+
+# root NAME: makes the folder, if it is not there yet.
+root() {
+	local r=$dir/$1/root link
+	if [ ! -d "$r" ]; then
+		mkdir -p "$r"/{usr/local,etc,var,proc,sys,dev,run,tmp,root}
+		chmod 700 "$r/root"
+		for link in bin sbin lib lib32 lib64 libx32; do
+			[ ! -L /$link ] || cp -P /$link "$r/"
+		done
+		echo "$1" >"$r/etc/hostname"
+		# Programs such as iptables are links into it.
+		[ ! -d /etc/alternatives ] || cp -a /etc/alternatives "$r/etc/"
+		# Nothing is to ask for a password or a language at the first boot.
+		printf 'root:x:0:0:root:/root:/bin/bash\n' >"$r/etc/passwd"
+		printf 'root:x:0:\n' >"$r/etc/group"
+		printf 'LANG=C.UTF-8\n' >"$r/etc/locale.conf"
+		: >"$r/etc/machine-id"
+	fi
+	echo "$r"
+}
+
+# leader NAME: prints the process that is number 1 inside: power - nspawn - leader.
+leader() {
+	local power nspawn
+	power=$(cat "$dir/$1/pid" 2>/dev/null) || return 1
+	nspawn=$(pgrep -P "$power") && pgrep -P "$nspawn" | head -n 1 | grep .
+}
+
+inside() {
+	local pid
+	pid=$(leader "$1") || fail "the machine $1 is not running"
+	nsenter --target "$pid" --mount --uts --ipc --net --pid --cgroup --root -- \
+		env -i -C / PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin LANG=C.UTF-8 TERM=dumb HOME=/root "${@:2}"
+}
+
+# wait_until WHAT CMD...
+wait_until() {
+	local end=$((SECONDS + limit)) what=$1
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || fail "waited $limit s: $what"
+		sleep 0.1
+	done
+}
+# is_up NAME [NOT]: the services have been started, by another leader than NOT.
+is_up() {
+	local now state
+	now=$(leader "$1") && [ "$now" != "${2-}" ] || return
+	state=$(inside "$1" systemctl is-system-running 2>/dev/null) || true
+	[ "$state" = running ] || [ "$state" = degraded ]
+}
+is_off() { ! kill -0 "$1" 2>/dev/null; }
+
+boot() {
+	local r
+	[ -d "/run/netns/$1" ] || [ -e "/run/netns/$1" ] || fail "the lab has no host $1"
+	! leader "$1" >/dev/null || fail "the machine $1 is running"
+	r=$(root "$1")
+	setsid "$0" power "$1" "$r" </dev/null >"$dir/$1/console.log" 2>&1 &
+	echo $! >"$dir/$1/pid"
+	wait_until "$1 is up" is_up "$1"
+}
+
+# power NAME ROOT: runs the machine until it is switched off. nspawn ends with 133
+# when the machine wants to be started again.
+#
+# API_VFS_WRITABLE: /proc/sys/net is that of the lab's host, so it may be written.
+# --keep-unit, --register=no: the lab has no systemd that would keep a list of
+# machines.
+power() {
+	local status=133
+	while [ $status = 133 ]; do
+		status=0
+		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory="$2" --bind-ro=/usr \
+			--bind="$2/usr/local:/usr/local" --machine="$1" --network-namespace-path="/run/netns/$1" \
+			--bind=/dev/net/tun --resolv-conf=off --timezone=off --link-journal=no --keep-unit --register=no \
+			--console=pipe --kill-signal=SIGRTMIN+3 \
+			/usr/lib/systemd/systemd systemd.firstboot=off systemd.mask=systemd-firstboot.service || status=$?
+	done
+}
+
+reboot() {
+	local before
+	before=$(leader "$1") || fail "the machine $1 is not running"
+	inside "$1" systemctl reboot 2>/dev/null || true # it may be gone before it has answered
+	wait_until "$1 is up again" is_up "$1" "$before"
+}
+
+off() {
+	local pid
+	pid=$(cat "$dir/$1/pid" 2>/dev/null) || return 0
+	is_off "$pid" || inside "$1" systemctl poweroff 2>/dev/null || true # it may be gone before it has answered
+	wait_until "$1 is off" is_off "$pid"
+	rm "$dir/$1/pid"
+}
+
+cut() {
+	local leader
+	leader=$(leader "$1") || fail "the machine $1 is not running"
+	kill -KILL "$(cat "$dir/$1/pid")" # first, so that it is not started again
+	kill -KILL "$leader"              # the kernel ends all that is inside
+	wait_until "$1 is off" is_off "$leader"
+	rm "$dir/$1/pid"
+}
+
+[ $# -ge 1 ] || usage
+command=$1
+shift
+case $command in
+check) check ;;
+root | boot | reboot | off) [ $# = 1 ] || usage; [ "$command" = root ] || check; "$command" "$1" ;;
+power) "$command" "$@" ;; # for boot
+kill) [ $# = 1 ] || usage; cut "$1" ;;
+exec) [ $# -ge 2 ] || usage; inside "$@" ;;
+*) usage ;;
+esac

@@ -1,0 +1,106 @@
+package status
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// WriteMetrics writes the report in the text format of Prometheus, version 0.0.4
+// (prometheus.io/docs/instrumenting/exposition_formats).
+//
+// It is written by hand: a dozen numbers that a function returns anyway do not
+// need a library that registers and collects them.
+func (r *Report) WriteMetrics(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	up := 0.0
+	if r.State == "up" {
+		up = 1
+	}
+	family(b, "stepvpn_up", "gauge", "Whether packets can pass.")
+	sample(b, "stepvpn_up", up)
+	family(b, "stepvpn_start_time_seconds", "gauge", "When the daemon was started, in Unix time.")
+	sample(b, "stepvpn_start_time_seconds", float64(r.Started.UnixMilli())/1000)
+	family(b, "stepvpn_peers", "gauge", "Peers that are connected.")
+	sample(b, "stepvpn_peers", float64(len(r.Peers)))
+	family(b, "stepvpn_dropped_packets_total", "counter", "Packets that were dropped, by reason.")
+	for _, reason := range slices.Sorted(maps.Keys(r.Drops)) {
+		sample(b, "stepvpn_dropped_packets_total", float64(r.Drops[reason]), "reason", reason)
+	}
+	for _, m := range []struct {
+		name, help string
+		value      func(Peer) (sent, received uint64)
+	}{
+		{"stepvpn_peer_bytes_total", "Bytes of IP packets that passed the tunnel, by peer and direction.",
+			func(p Peer) (uint64, uint64) { return p.Sent.Bytes, p.Received.Bytes }},
+		{"stepvpn_peer_packets_total", "IP packets that passed the tunnel, by peer and direction.",
+			func(p Peer) (uint64, uint64) { return p.Sent.Packets, p.Received.Packets }},
+	} {
+		family(b, m.name, "counter", m.help)
+		for _, p := range r.Peers {
+			sent, received := m.value(p)
+			sample(b, m.name, float64(sent), "peer", p.Name, "direction", "sent")
+			sample(b, m.name, float64(received), "peer", p.Name, "direction", "received")
+		}
+	}
+	family(b, "stepvpn_peer_handshake_time_seconds", "gauge", "When the present keys of a peer came into use, in Unix time.")
+	for _, p := range r.Peers {
+		if !p.Handshake.IsZero() {
+			sample(b, "stepvpn_peer_handshake_time_seconds", float64(p.Handshake.UnixMilli())/1000, "peer", p.Name)
+		}
+	}
+	return b.Flush()
+}
+
+func family(w io.Writer, name, kind, help string) {
+	fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+var labelEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
+
+// sample writes a value with labels: name, value, name, value...
+func sample(w io.Writer, name string, value float64, labels ...string) {
+	var pairs []string
+	for i := 0; i < len(labels); i += 2 {
+		pairs = append(pairs, labels[i]+`="`+labelEscapes.Replace(strings.ToValidUTF8(labels[i+1], "?"))+`"`)
+	}
+	if len(pairs) > 0 {
+		name += "{" + strings.Join(pairs, ",") + "}"
+	}
+	fmt.Fprintf(w, "%s %g\n", name, value)
+}
+
+// ServeMetrics answers GET /metrics at the address, until the function that it
+// returns is called. report is called from any goroutine. There is no password:
+// the address should be one that only Prometheus can reach.
+func ServeMetrics(addr netip.AddrPort, report func() *Report) (at netip.AddrPort, closeAll func() error, err error) {
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		return at, nil, fmt.Errorf("metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		report().WriteMetrics(w)
+	})
+	s := &http.Server{Handler: mux, ReadTimeout: answerIn, WriteTimeout: 2 * answerIn, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(netutil.LimitListener(l, 4*maxReaders)) }()
+	return l.Addr().(*net.TCPAddr).AddrPort(), func() error {
+		err := s.Close()
+		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+		return err
+	}, nil
+}

@@ -1,0 +1,75 @@
+// Package status tells what a running daemon does: by a Unix socket, to whoever
+// may open it; and to Prometheus, by HTTP, if an address is given.
+//
+// Introduced in step 8.
+//
+// A connection to the socket gets one answer, a Report in JSON, and is closed.
+// Nothing that is sent there is read, so nothing can be asked for or changed.
+package status
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Report says what a daemon does. Packets and bytes are those of the IP packets
+// inside the tunnel.
+type Report struct {
+	Role    string    `json:"role"` // "server" or "client"
+	Version string    `json:"version"`
+	Now     time.Time `json:"now"` // when the report was made
+	Started time.Time `json:"started"`
+	State   string    `json:"state"`           // in one line, such as "up"
+	Error   string    `json:"error,omitempty"` // why it is not as it should be
+	Device  string    `json:"device"`
+	MTU     int       `json:"mtu"` // bytes
+
+	Peers []Peer            `json:"peers"`
+	Drops map[string]uint64 `json:"drops"` // packets, by reason
+}
+
+// A Peer is one client of a server, or the server of a client.
+type Peer struct {
+	Name      string         `json:"name"`
+	Addresses []netip.Addr   `json:"addresses"`          // in the tunnel
+	Endpoint  netip.AddrPort `json:"endpoint,omitzero"`  // where it was heard last
+	Since     time.Time      `json:"since,omitzero"`     // when it connected
+	Handshake time.Time      `json:"handshake,omitzero"` // when the present keys came into use
+	Sent      Flow           `json:"sent"`
+	Received  Flow           `json:"received"`
+}
+
+// A Flow counts the packets of one direction.
+type Flow struct {
+	Packets uint64  `json:"packets"`
+	Bytes   uint64  `json:"bytes"`
+	Rate    float64 `json:"bytes_per_second"` // see Rates
+}
+
+// Rates fills in the rates of r, from what has passed since an earlier report of
+// the same daemon. A peer that was not there, or has connected anew, gets none.
+func (r *Report) Rates(earlier *Report) {
+	seconds := r.Now.Sub(earlier.Now).Seconds()
+	if seconds <= 0 {
+		return
+	}
+	before := make(map[string]Peer, len(earlier.Peers))
+	for _, p := range earlier.Peers {
+		before[p.Name] = p
+	}
+	for i := range r.Peers {
+		p := &r.Peers[i]
+		old, known := before[p.Name]
+		if !known || !old.Since.Equal(p.Since) {
+			continue
+		}
+		p.Sent.rate(old.Sent, seconds)
+		p.Received.rate(old.Received, seconds)
+	}
+}
+
+func (f *Flow) rate(old Flow, seconds float64) {
+	if f.Bytes >= old.Bytes {
+		f.Rate = float64(f.Bytes-old.Bytes) / seconds
+	}
+}

@@ -1,0 +1,142 @@
+package status
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"stepvpn/shared/app"
+)
+
+const (
+	maxReaders = 8               // connections that are answered at the same time
+	answerIn   = 5 * time.Second // the time that a connection may take
+	maxAnswer  = 64 << 20        // bytes of JSON that Query reads: 100,000 peers
+	socketMode = 0o660           // owner and group may ask
+)
+
+// A Server answers at a Unix socket. Close may be called from any goroutine.
+type Server struct {
+	listener *net.UnixListener
+	path     string
+	report   func() *Report
+	slots    chan struct{} // one token for each connection under way
+	serving  sync.WaitGroup
+}
+
+// Serve answers at the socket with what report returns, until the Server is
+// closed. report is called from any goroutine. A socket that a killed daemon has
+// left is replaced; one that a daemon answers at is not.
+func Serve(path string, report func() *Report) (*Server, error) {
+	if err := free(path); err != nil {
+		return nil, err
+	}
+	// The socket gets its mode before it gets its name. Else everybody could
+	// open it for a moment.
+	temp := path + ".new"
+	os.Remove(temp)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temp, Net: "unix"})
+	if err != nil {
+		return nil, app.Hint(fmt.Errorf("status socket %s: %w", path, err),
+			"Its folder must exist. The setting status_socket names another one, or \"\" for none.")
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(temp, socketMode), os.Rename(temp, path)); err != nil {
+		l.Close()
+		os.Remove(temp)
+		return nil, fmt.Errorf("status socket: %w", err)
+	}
+	s := &Server{listener: l, path: path, report: report, slots: make(chan struct{}, maxReaders)}
+	s.serving.Go(s.accept)
+	return s, nil
+}
+
+// free returns an error if the path is taken.
+func free(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("status socket: %w", err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("status socket: %s is there, and is no socket", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil // nobody listens any more
+	}
+	if err == nil {
+		conn.Close()
+	}
+	return app.Hint(fmt.Errorf("status socket: another daemon has %s", path),
+		"Stop that one first, or set another status_socket.")
+}
+
+func (s *Server) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(100 * time.Millisecond) // such as too many open files
+			continue
+		}
+		s.slots <- struct{}{}
+		s.serving.Go(func() {
+			defer func() { conn.Close(); <-s.slots }()
+			conn.SetDeadline(time.Now().Add(answerIn))
+			w := bufio.NewWriter(conn)
+			json.NewEncoder(w).Encode(s.report()) // an error is that of the connection
+			w.Flush()
+		})
+	}
+}
+
+// Close stops answering and removes the socket.
+func (s *Server) Close() error {
+	err := errors.Join(s.listener.Close(), os.Remove(s.path))
+	s.serving.Wait()
+	return err
+}
+
+// Query asks a daemon at its socket.
+func Query(ctx context.Context, path string) (*Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerIn)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, app.Hint(fmt.Errorf("no daemon answers at %s", path),
+			"Is it running? 'systemctl status stepvpn-server stepvpn-client' tells. The setting status_socket says where it answers.")
+	case errors.Is(err, fs.ErrPermission):
+		return nil, app.Hint(fmt.Errorf("you may not ask at %s", path), "Run it as root, for example with sudo.")
+	case err != nil:
+		return nil, err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	conn.SetDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	answer := io.LimitedReader{R: conn, N: maxAnswer}
+	var r Report
+	if err := json.NewDecoder(&answer).Decode(&r); err != nil {
+		if answer.N == 0 {
+			err = fmt.Errorf("more than %d bytes", maxAnswer)
+		}
+		return nil, fmt.Errorf("the answer at %s is no status: %w", path, err)
+	}
+	return &r, nil
+}

@@ -1,0 +1,236 @@
+package status
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func report() *Report {
+	return &Report{
+		Role: "server", Version: "v1", Now: now, Started: now.Add(-26 * time.Hour), State: "up", Device: "vpn0", MTU: 1420,
+		Peers: []Peer{
+			{Name: "bob"},
+			{Name: "alice", Addresses: []netip.Addr{netip.MustParseAddr("10.8.0.2"), netip.MustParseAddr("fd00:8::2")},
+				Endpoint: netip.MustParseAddrPort("198.51.100.10:40000"), Since: now.Add(-time.Hour), Handshake: now.Add(-75 * time.Second),
+				Sent: Flow{Packets: 7, Bytes: 12_345, Rate: 999_600}, Received: Flow{Packets: 3, Bytes: 999, Rate: 0}},
+		},
+		Drops: map[string]uint64{"replayed": 2, "bad-tag": 1, "no-peer": 0},
+	}
+}
+
+func socket(t *testing.T) string { return filepath.Join(t.TempDir(), "s.sock") }
+
+func serve(t *testing.T, path string, report func() *Report) *Server {
+	s, err := Serve(path, report)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestQuery(t *testing.T) {
+	path := socket(t)
+	s := serve(t, path, report)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
+	for range 3 {
+		r, err := Query(t.Context(), path)
+		require.NoError(t, err)
+		require.Equal(t, report(), r)
+	}
+	_, err = Serve(path, report)
+	require.EqualError(t, err, "status socket: another daemon has "+path)
+	require.NoError(t, s.Close())
+	require.NoFileExists(t, path)
+	_, err = Query(t.Context(), path)
+	require.EqualError(t, err, "no daemon answers at "+path)
+}
+
+// What a killed daemon left is replaced; what is something else is not.
+func TestStaleSocket(t *testing.T) {
+	path := socket(t)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	require.NoError(t, os.WriteFile(path+".new", nil, 0o600))
+	_, err = Query(t.Context(), path)
+	require.EqualError(t, err, "no daemon answers at "+path)
+	serve(t, path, report).Close()
+
+	require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+	_, err = Serve(path, report)
+	require.EqualError(t, err, "status socket: "+path+" is there, and is no socket")
+	_, err = Serve("/none/x.sock", report)
+	require.ErrorContains(t, err, "status socket /none/x.sock: ")
+}
+
+// Who connects and does not read, or sends much, does not keep others from asking.
+func TestRudeReaders(t *testing.T) {
+	big := report()
+	big.Peers = make([]Peer, 3_000) // more than the buffers of a socket hold
+	path := socket(t)
+	serve(t, path, func() *Report { return big })
+	for range maxReaders - 1 {
+		c, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		defer c.Close()
+		c.Write([]byte(strings.Repeat("x", 1000)))
+	}
+	r, err := Query(t.Context(), path)
+	require.NoError(t, err)
+	require.Len(t, r.Peers, 3_000)
+}
+
+// A daemon that says nothing, or nonsense.
+func TestQueryRefuses(t *testing.T) {
+	for answer, want := range map[string]string{"": "EOF", "{": "unexpected EOF", "[]": "cannot unmarshal", `{"peers":[{"endpoint":"x"}]}`: "not an ip:port"} {
+		path := socket(t)
+		l, err := net.Listen("unix", path)
+		require.NoError(t, err)
+		go func() {
+			c, err := l.Accept()
+			if err == nil {
+				io.WriteString(c, answer)
+				c.Close()
+			}
+		}()
+		_, err = Query(t.Context(), path)
+		require.ErrorContains(t, err, "the answer at "+path+" is no status: ", answer)
+		require.ErrorContains(t, err, want)
+		l.Close()
+	}
+	path := socket(t)
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	_, err = Query(ctx, path)
+	require.Error(t, err)
+}
+
+func TestWrite(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, report().Write(&b))
+	require.Equal(t, `server v1, up, up 1d2h
+device vpn0, mtu 1420
+dropped: bad-tag 1, replayed 2
+
+PEER   ADDRESSES           ENDPOINT             HANDSHAKE  SENT     RECEIVED  RATE OUT  RATE IN
+alice  10.8.0.2,fd00:8::2  198.51.100.10:40000  1m15s ago  12.3 kB  999 B     1.0 MB/s  0 B/s
+bob    -                   -                    -          0 B      0 B       0 B/s     0 B/s
+`, b.String())
+
+	b.Reset()
+	require.NoError(t, (&Report{Role: "client", Version: "v1", State: "waiting", Error: "no answer\x1b[2J", Now: now, Started: now.Add(time.Hour)}).Write(&b))
+	require.Equal(t, `client v1, waiting, up 0s
+problem: no answer?[2J
+dropped: none
+
+PEER  ADDRESSES  ENDPOINT  HANDSHAKE  SENT  RECEIVED  RATE OUT  RATE IN
+(none)
+`, b.String())
+}
+
+func TestSizes(t *testing.T) {
+	for n, want := range map[float64]string{0: "0 B", 999: "999 B", 999.6: "1.0 kB", 1000: "1.0 kB", 12_345: "12.3 kB", 99_949: "99.9 kB",
+		99_960: "100 kB", 999_499: "999 kB", 999_500: "1.0 MB", 5e9: "5.0 GB", 5e18: "5000000 TB"} {
+		require.Equal(t, want, size(n), "%v", n)
+	}
+	for d, want := range map[time.Duration]string{0: "0s", time.Minute: "1m0s", 3*time.Hour + 12*time.Minute: "3h12m", 49 * time.Hour: "2d1h"} {
+		require.Equal(t, want, span(d))
+	}
+}
+
+func TestRates(t *testing.T) {
+	a, b := report(), report()
+	b.Now = now.Add(2 * time.Second)
+	b.Peers[1].Sent.Bytes += 3000
+	b.Peers[0].Received.Bytes = 10
+	b.Peers = append(b.Peers, Peer{Name: "new", Sent: Flow{Bytes: 5}})
+	b.Rates(a)
+	require.Equal(t, 1500.0, b.Peers[1].Sent.Rate)
+	require.Equal(t, 5.0, b.Peers[0].Received.Rate)
+	require.Zero(t, b.Peers[2].Sent.Rate)
+	b.Peers[1].Since = now // connected anew
+	b.Peers[1].Sent = Flow{Bytes: 1}
+	b.Rates(a)
+	require.Zero(t, b.Peers[1].Sent.Rate)
+	b.Now = now
+	b.Peers[0].Sent.Bytes = 100
+	b.Rates(a)
+	require.Zero(t, b.Peers[0].Sent.Rate, "no time has passed")
+}
+
+// Prometheus's own parser reads what is written, and finds the numbers.
+func TestMetrics(t *testing.T) {
+	at, stop, err := ServeMetrics(netip.MustParseAddrPort("127.0.0.1:0"), func() *Report {
+		r := report()
+		r.Peers[0].Name = "b\"o\\b\n{}\xff"
+		r.Peers[1].Sent.Bytes = math.MaxUint64
+		return r
+	})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, stop()) }()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + at.String() + "/metrics")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	require.NoError(t, err)
+	require.Len(t, families, 7)
+	for name, f := range families {
+		require.True(t, model.LegacyValidation.IsValidMetricName(name))
+		require.NotEmpty(t, f.GetHelp())
+	}
+	require.Equal(t, 1.0, families["stepvpn_up"].Metric[0].GetGauge().GetValue())
+	require.Equal(t, float64(now.Add(-26*time.Hour).Unix()), families["stepvpn_start_time_seconds"].Metric[0].GetGauge().GetValue())
+	bytes := families["stepvpn_peer_bytes_total"].Metric
+	require.Len(t, bytes, 4)
+	require.Equal(t, "b\"o\\b\n{}?", bytes[0].Label[0].GetValue())
+	require.Equal(t, float64(math.MaxUint64), bytes[2].GetCounter().GetValue())
+	require.Equal(t, "bad-tag", families["stepvpn_dropped_packets_total"].Metric[0].Label[0].GetValue())
+
+	for path, want := range map[string]int{"/": 404, "/metrics/x": 404} {
+		resp, err := client.Get("http://" + at.String() + path)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, want, resp.StatusCode)
+	}
+	_, _, err = ServeMetrics(at, report)
+	require.ErrorContains(t, err, "metrics: ")
+}
+
+func FuzzWrite(f *testing.F) {
+	f.Add([]byte(`{"role":"x","peers":[{"name":"a","endpoint":"1.2.3.4:5"}],"drops":{"x":1}}`))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		var r Report
+		if json.Unmarshal(answer, &r) == nil {
+			r.Rates(&r)
+			require.NoError(t, r.Write(io.Discard))
+			require.NoError(t, r.WriteMetrics(io.Discard))
+		}
+	})
+}

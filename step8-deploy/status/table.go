@@ -1,0 +1,109 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Write prints the report for people.
+func (r *Report) Write(w io.Writer) error {
+	fmt.Fprintf(w, "%s %s, %s, up %s\n", r.Role, r.Version, clean(r.State), span(r.Now.Sub(r.Started)))
+	if r.Error != "" {
+		fmt.Fprintf(w, "problem: %s\n", clean(r.Error))
+	}
+	if r.Device != "" {
+		fmt.Fprintf(w, "device %s, mtu %d\n", clean(r.Device), r.MTU)
+	}
+	fmt.Fprintf(w, "dropped: %s\n\n", drops(r.Drops))
+
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PEER\tADDRESSES\tENDPOINT\tHANDSHAKE\tSENT\tRECEIVED\tRATE OUT\tRATE IN")
+	peers := slices.Clone(r.Peers)
+	slices.SortFunc(peers, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
+	for _, p := range peers {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s/s\t%s/s\n", clean(p.Name), addresses(p.Addresses), endpoint(p.Endpoint),
+			ago(r.Now, p.Handshake), size(float64(p.Sent.Bytes)), size(float64(p.Received.Bytes)), size(p.Sent.Rate), size(p.Received.Rate))
+	}
+	if len(peers) == 0 {
+		fmt.Fprintln(t, "(none)")
+	}
+	return t.Flush()
+}
+
+// clean keeps a name that came from outside from taking over the terminal.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func drops(d map[string]uint64) string {
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(d)) {
+		if d[reason] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", clean(reason), d[reason]))
+		}
+	}
+	return cmp.Or(strings.Join(parts, ", "), "none")
+}
+
+func addresses(list []netip.Addr) string {
+	var parts []string
+	for _, a := range list {
+		parts = append(parts, a.String())
+	}
+	return cmp.Or(strings.Join(parts, ","), "-")
+}
+
+func endpoint(e netip.AddrPort) string {
+	if !e.IsValid() {
+		return "-"
+	}
+	return e.String()
+}
+
+func ago(now, then time.Time) string {
+	if then.IsZero() {
+		return "-"
+	}
+	return span(now.Sub(then)) + " ago"
+}
+
+// span prints a time in its two largest units, such as "3h12m".
+func span(d time.Duration) string {
+	d = max(d, 0).Truncate(time.Second)
+	days, hours, minutes, seconds := d/(24*time.Hour), d/time.Hour%24, d/time.Minute%60, d/time.Second%60
+	switch {
+	case days > 0:
+		return fmt.Sprintf("%dd%dh", days, hours)
+	case hours > 0:
+		return fmt.Sprintf("%dh%dm", hours, minutes)
+	case minutes > 0:
+		return fmt.Sprintf("%dm%ds", minutes, seconds)
+	}
+	return fmt.Sprintf("%ds", seconds)
+}
+
+// size prints a number of bytes, in powers of 1000.
+func size(bytes float64) string {
+	for _, unit := range []string{"B", "kB", "MB", "GB", "TB"} {
+		if bytes < 999.5 || unit == "TB" {
+			if unit == "B" || bytes >= 99.95 {
+				return fmt.Sprintf("%.0f %s", bytes, unit)
+			}
+			return fmt.Sprintf("%.1f %s", bytes, unit)
+		}
+		bytes /= 1000
+	}
+	panic("unreachable")
+}

@@ -1,0 +1,193 @@
+package supervise
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Events come in bunches. They are reported when there was none for quiet, or
+// after bunch at the latest.
+const (
+	quiet = 200 * time.Millisecond
+	bunch = 2 * time.Second
+)
+
+// WatchNetwork calls changed whenever links, addresses or routes of this host
+// change, until ctx ends. Routes count in the main table only, and what is about
+// the interface named device does not count: that is the tunnel itself.
+func WatchNetwork(ctx context.Context, device string, changed func()) error {
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+	if err != nil {
+		return fmt.Errorf("watching the network: %w", err)
+	}
+	stop := context.AfterFunc(ctx, socket.Close)
+	defer func() {
+		if stop() {
+			socket.Close()
+		}
+	}()
+
+	events := make(chan struct{}, 1)
+	collected := make(chan struct{})
+	go func() { collect(events, changed); close(collected) }()
+	defer func() { close(events); <-collected }()
+	about := newFilter(device)
+	for {
+		messages, from, err := socket.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.ENOBUFS): // so many changes that some were lost
+		case errors.Is(err, os.ErrClosed):
+			return err
+		case err != nil:
+			return fmt.Errorf("watching the network: %w", err)
+		case from.Pid != nl.PidKernel || !about.relevant(messages):
+			continue
+		}
+		select {
+		case events <- struct{}{}:
+		default: // one waits already
+		}
+	}
+}
+
+// collect calls changed once for a bunch of events, until the channel is closed.
+func collect(events <-chan struct{}, changed func()) {
+	for range events {
+		latest := time.NewTimer(bunch)
+		for more := true; more; {
+			select {
+			case _, open := <-events:
+				if !open {
+					return
+				}
+			case <-time.After(quiet):
+				more = false
+			case <-latest.C:
+				more = false
+			}
+		}
+		latest.Stop()
+		changed()
+	}
+}
+
+// A filter tells what is about the network below the tunnel.
+type filter struct {
+	device string // the tunnel
+	index  int    // of the last interface that had this name, or -1: messages about it may come when it is gone
+}
+
+func newFilter(device string) *filter {
+	f := &filter{device: device, index: -1}
+	if itf, err := net.InterfaceByName(device); err == nil {
+		f.index = itf.Index
+	}
+	return f
+}
+
+// relevant tells whether one of the messages counts.
+func (f *filter) relevant(messages []syscall.NetlinkMessage) bool {
+	counts := false
+	for _, m := range messages {
+		switch m.Header.Type {
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			if len(m.Data) < unix.SizeofIfInfomsg {
+				continue
+			}
+			if isNamed(m.Data[unix.SizeofIfInfomsg:], f.device) {
+				f.index = int(nl.DeserializeIfInfomsg(m.Data).Index)
+				continue
+			}
+			counts = true
+		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+			if len(m.Data) >= unix.SizeofIfAddrmsg && int(nl.DeserializeIfAddrmsg(m.Data).Index) != f.index {
+				counts = true
+			}
+		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+			if len(m.Data) < unix.SizeofRtMsg {
+				continue
+			}
+			route := nl.DeserializeRtMsg(m.Data)
+			if route.Table == unix.RT_TABLE_MAIN && outInterface(m.Data[unix.SizeofRtMsg:]) != f.index {
+				counts = true
+			}
+		}
+	}
+	return counts
+}
+
+// isNamed tells whether the attributes of a link give it that name.
+func isNamed(attributes []byte, name string) bool {
+	list, err := nl.ParseRouteAttr(attributes)
+	if err != nil {
+		return false
+	}
+	for _, a := range list {
+		if a.Attr.Type == unix.IFLA_IFNAME {
+			return string(a.Value) == name+"\x00"
+		}
+	}
+	return false
+}
+
+// outInterface returns the index of the interface that a route leaves by, or 0 if
+// it does not name one.
+func outInterface(attributes []byte) int {
+	list, err := nl.ParseRouteAttr(attributes)
+	if err != nil {
+		return 0
+	}
+	for _, a := range list {
+		if a.Attr.Type == unix.RTA_OIF && len(a.Value) == 4 {
+			return int(binary.NativeEndian.Uint32(a.Value))
+		}
+	}
+	return 0
+}
+
+// Way describes the way to a server by the address that packets to it would be
+// sent from, and the interface that has it. control marks the socket that is
+// asked as one that stays outside of the tunnel; nothing is sent.
+func Way(server netip.AddrPort, control func(network, address string, c syscall.RawConn) error) (string, error) {
+	d := net.Dialer{Control: control}
+	conn, err := d.Dial("udp", server.String())
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+	return fmt.Sprintf("%v of %s", own, interfaceWith(own)), nil
+}
+
+// interfaceWith names the interface that has an address, or returns "".
+func interfaceWith(a netip.Addr) string {
+	list, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	for _, itf := range list {
+		addrs, err := itf.Addrs()
+		if err != nil {
+			continue // it is gone
+		}
+		for _, one := range addrs {
+			if p, err := netip.ParsePrefix(one.String()); err == nil && p.Addr() == a.WithZone("") {
+				return itf.Name
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,165 @@
+package supervise
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"stepvpn/shared/netlab"
+)
+
+const limit = 20 * time.Second
+
+func TestMain(m *testing.M) { netlab.Main(m) }
+
+// What counts as a change of the network, and what does not.
+func TestWatchNetwork(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	lab := netlab.New(t)
+	alice := func(command string) { t.Helper(); lab.Alice.Run(t, "ip", strings.Fields(command)...) }
+	var seen atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go lab.Alice.Do(func() { done <- WatchNetwork(ctx, "vpn0", func() { seen.Add(1) }) })
+	defer func() { stop(); require.NoError(t, <-done) }()
+
+	// Until it watches, it may miss a change.
+	netlab.Eventually(t, limit, "it watches", func() bool {
+		alice("link set lo mtu 60000")
+		alice("link set lo mtu 65536")
+		time.Sleep(2 * quiet)
+		return seen.Load() > 0
+	})
+	settled := func() int64 {
+		n := seen.Load()
+		netlab.Eventually(t, limit, "the network is quiet", func() bool {
+			before := n
+			time.Sleep(3 * quiet)
+			n = seen.Load()
+			return n == before
+		})
+		return n
+	}
+	for _, change := range []string{
+		"link add wifi0 type veth peer name other0", "link set wifi0 up", "addr add 10.1.2.3/24 dev wifi0",
+		"addr del 198.51.100.10/24 dev eth0", "addr add 198.51.100.12/24 dev eth0", "route add default via 198.51.100.1",
+		"-6 addr add 2001:db8:cafe::77/64 dev eth0", "-6 route del default", "link set eth0 down", "link del wifi0",
+	} {
+		before := settled()
+		alice(change)
+		netlab.Eventually(t, limit, "it has seen: ip "+change, func() bool { return seen.Load() > before })
+	}
+
+	// The tunnel itself, and tables that are not the main one. To see that they
+	// do not count, a change that does is made behind them: it alone is told.
+	before := settled()
+	alice("tuntap add vpn0 mode tun")
+	alice("addr add 10.8.0.2/24 dev vpn0")
+	alice("link set vpn0 up")
+	alice("route add 10.99.0.0/16 dev vpn0")
+	alice("route add default dev vpn0 table 22505")
+	alice("rule add priority 22505 not fwmark 22505 lookup 22505")
+	alice("link del vpn0")
+	time.Sleep(2 * quiet) // else they would be of one bunch with what follows
+	require.Equal(t, before, seen.Load())
+	alice("link set lo mtu 60000")
+	netlab.Eventually(t, limit, "it still watches", func() bool { return seen.Load() == before+1 })
+}
+
+func TestWay(t *testing.T) {
+	lab := netlab.New(t)
+	way := func() (w string, err error) {
+		lab.Alice.Do(func() { w, err = Way(netip.AddrPortFrom(lab.Server.V4, lab.Port), nil) })
+		return w, err
+	}
+	w, err := way()
+	require.NoError(t, err)
+	require.Equal(t, "198.51.100.10 of eth0", w)
+	lab.Alice.Run(t, "ip", "addr", "add", "198.51.100.12/24", "dev", "eth0")
+	same, err := way()
+	require.NoError(t, err)
+	require.Equal(t, w, same)
+	lab.Alice.Run(t, "ip", "route", "replace", "default", "via", "198.51.100.1", "src", "198.51.100.12")
+	w, err = way()
+	require.NoError(t, err)
+	require.Equal(t, "198.51.100.12 of eth0", w)
+	lab.Alice.Run(t, "ip", "route", "del", "default")
+	_, err = way()
+	require.ErrorContains(t, err, "network is unreachable")
+}
+
+// A bunch of events is told once, and a stream of them at least every 2 s.
+func TestCollect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var mu sync.Mutex // protects told
+		var told []time.Duration
+		events := make(chan struct{}, 1)
+		var wg sync.WaitGroup
+		wg.Go(func() { collect(events, func() { mu.Lock(); told = append(told, time.Since(start)); mu.Unlock() }) })
+		for range 10 {
+			events <- struct{}{}
+			time.Sleep(quiet / 2)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, []time.Duration{9*quiet/2 + quiet}, told)
+		for range 100 {
+			events <- struct{}{}
+			time.Sleep(quiet / 2)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.InDelta(t, 1+5, len(told), 1)
+		close(events)
+		wg.Wait()
+	})
+}
+
+// Names are looked up at the nameserver that is given, whatever /etc/resolv.conf
+// says, and at the next one if that is silent.
+func TestResolver(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	dead := silent.LocalAddr().(*net.UDPAddr).AddrPort()
+	answering := nameserver(t)
+
+	var controlled atomic.Int64
+	r := &Resolver{Nameservers: []netip.AddrPort{answering}, Control: func(string, string, syscall.RawConn) error {
+		controlled.Add(1)
+		return nil
+	}}
+	addrs, err := r.Lookup(t.Context(), "vpn.example.org")
+	require.NoError(t, err)
+	require.ElementsMatch(t, []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}, addrs)
+	require.Positive(t, controlled.Load())
+
+	_, err = r.Lookup(t.Context(), "none.example.org")
+	require.EqualError(t, err, "127.0.0.1 says that there is no such name")
+
+	r.Nameservers = []netip.AddrPort{dead, answering}
+	addrs, err = r.Lookup(t.Context(), "vpn.example.org")
+	require.NoError(t, err)
+	require.Len(t, addrs, 2)
+
+	r.Nameservers = nil
+	_, err = r.Lookup(t.Context(), "vpn.example.org")
+	require.EqualError(t, err, "no nameserver is known")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.Nameservers = []netip.AddrPort{dead}
+	_, err = r.Lookup(ctx, "vpn.example.org")
+	require.Error(t, err)
+}

@@ -1,0 +1,247 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"stepvpn/step8-deploy/config"
+)
+
+// Run keeps the client connected until ctx ends, which is no error, or until
+// there is an error marked by Final.
+func (s *Supervisor) Run(ctx context.Context) error {
+	defer s.set(func(st *Status) { st.State, st.Next = Stopped, time.Time{} })
+	failures := 0 // rounds since the last good connection
+	for {
+		began := time.Now()
+		s.drain()
+		up, err := s.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case isFinal(err):
+			return err
+		case up >= stableAfter:
+			failures = 0
+		}
+		wait := s.untilAllowed(backoff(failures))
+		failures++
+		if interrupted(err) {
+			wait = s.untilAllowed(0)
+			failures = 0
+		}
+		if s.wait(ctx, wait, began) {
+			failures = 0
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// backoff returns how long to wait after so many failures before this one.
+func backoff(failures int) time.Duration {
+	d := min(minWait<<min(failures, 10), maxWait)
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// drain forgets what has changed before the round that begins now.
+func (s *Supervisor) drain() {
+	select {
+	case <-s.wake:
+	default:
+	}
+}
+
+// untilAllowed returns wait, or longer if every server has refused.
+func (s *Supervisor) untilAllowed(wait time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	least := time.Duration(-1)
+	for _, e := range s.cfg.Servers {
+		left := max(0, time.Until(s.refused[e.String()]))
+		if least < 0 || left < least {
+			least = left
+		}
+	}
+	return max(wait, least)
+}
+
+// wait waits, and returns true if something has changed meanwhile and cut the
+// wait short.
+func (s *Supervisor) wait(ctx context.Context, d time.Duration, began time.Time) (changed bool) {
+	s.set(func(st *Status) { st.State, st.Next = Waiting, time.Now().Add(max(d, minGap-time.Since(began))) })
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			waiting = false
+		case <-s.wake:
+			// Nothing changes the mind of servers that have refused.
+			waiting = s.untilAllowed(0) > 0
+			changed = !waiting
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(minGap - time.Since(began)):
+	}
+	return changed
+}
+
+// round asks the servers until one connects, and returns when that connection is
+// lost, with the time that it was up; or when all have been asked.
+func (s *Supervisor) round(ctx context.Context) (up time.Duration, err error) {
+	for _, e := range s.order() {
+		if s.isRefused(e) {
+			continue
+		}
+		s.set(func(st *Status) {
+			st.State, st.Server, st.Addr, st.Next = Connecting, e, netip.AddrPort{}, time.Time{}
+		})
+		up, err = s.server(ctx, e)
+		s.set(func(st *Status) { st.Err = err })
+		if ends(ctx, up, err) {
+			break
+		}
+	}
+	return up, err
+}
+
+// ends tells whether a round is over with this outcome of a try.
+func ends(ctx context.Context, up time.Duration, err error) bool {
+	return up > 0 || ctx.Err() != nil || isFinal(err) || interrupted(err)
+}
+
+// interrupted tells whether a session has ended because something on this host
+// has changed.
+func interrupted(err error) bool { return errors.Is(err, errNetwork) || errors.Is(err, errClock) }
+
+// order returns the servers in the order of a round.
+func (s *Supervisor) order() []config.Endpoint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := slices.Clone(s.cfg.Servers)
+	if i := slices.Index(list, s.lastServer); i > 0 {
+		list = slices.Insert(slices.Delete(list, i, i+1), 0, s.lastServer)
+	}
+	return list
+}
+
+// isRefused tells whether the server has said no, not long ago.
+func (s *Supervisor) isRefused(e config.Endpoint) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().Before(s.refused[e.String()])
+}
+
+// server asks the addresses of one server. If one connects, it returns when that
+// connection is lost.
+func (s *Supervisor) server(ctx context.Context, e config.Endpoint) (up time.Duration, err error) {
+	addrs, err := s.addresses(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range addrs {
+		up, err = s.connect(ctx, e, netip.AddrPortFrom(a, e.Port))
+		if isRefused(err) {
+			s.mu.Lock()
+			s.refused[e.String()] = time.Now().Add(time.Duration(float64(refusedWait) * (0.8 + 0.4*rand.Float64())))
+			s.mu.Unlock()
+		}
+		if isRefused(err) || ends(ctx, up, err) {
+			break
+		}
+	}
+	return up, err
+}
+
+// addresses returns the addresses of a server, in the order to ask them.
+func (s *Supervisor) addresses(ctx context.Context, e config.Endpoint) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(e.Host); err == nil {
+		return []netip.Addr{a}, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Try, errSilence)
+	defer cancel()
+	addrs, err := s.cfg.Resolve(ctx, e.Host)
+	if err != nil {
+		return nil, fmt.Errorf("looking up %s: %w", e.Host, err)
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("looking up %s: it has no address", e.Host)
+	}
+	return interleave(addrs), nil
+}
+
+// maxAddresses bounds how many addresses of a name are asked.
+const maxAddresses = 8
+
+// interleave orders addresses so that the families alternate, IPv6 first.
+func interleave(addrs []netip.Addr) []netip.Addr {
+	var v6, v4, list []netip.Addr
+	for _, a := range addrs {
+		if a = a.Unmap(); a.Is6() {
+			v6 = append(v6, a)
+		} else {
+			v4 = append(v4, a)
+		}
+	}
+	for i := range max(len(v6), len(v4)) {
+		list = append(list, v6[min(i, len(v6)):min(i+1, len(v6))]...)
+		list = append(list, v4[min(i, len(v4)):min(i+1, len(v4))]...)
+	}
+	return list[:min(len(list), maxAddresses)]
+}
+
+// connect asks one address. If it connects, connect returns when the connection
+// is lost, with the time that it was up, which is more than 0.
+func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.AddrPort) (up time.Duration, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	under := &session{server: addr, cancel: cancel}
+	if s.cfg.Way != nil {
+		if under.way, err = s.cfg.Way(addr); err != nil {
+			return 0, fmt.Errorf("no way to %v: %w", addr, err)
+		}
+	}
+	s.mu.Lock()
+	s.session = under
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.session = nil
+		s.mu.Unlock()
+	}()
+
+	s.set(func(st *Status) { st.Addr = addr })
+	impatient := time.AfterFunc(s.cfg.Try, func() { cancel(errSilence) })
+	defer impatient.Stop()
+	var since time.Time
+	err = s.cfg.Connect(ctx, addr, func() {
+		impatient.Stop()
+		since = time.Now()
+		s.mu.Lock()
+		s.lastServer = e
+		under.up = true
+		s.mu.Unlock()
+		s.set(func(st *Status) { st.State, st.Err, st.Connects = Up, nil, st.Connects+1 })
+	})
+	if !since.IsZero() {
+		up = max(1, time.Since(since))
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if err == nil {
+		err = errors.New("the connection has ended")
+	}
+	return up, fmt.Errorf("%v: %w", addr, err)
+}
