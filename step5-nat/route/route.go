@@ -149,7 +149,7 @@ func (c *Config) changes() []policy.Change {
 			list = append(list, policy.DefaultRoute(f, c.Device, Table))
 		}
 		if f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && strictReversePath() {
-			list = append(list, answers(c.Network, c.Server).Add())
+			list = append(list, Answers(c.Network, c.Server, PriorityAnswers).Add())
 		}
 		list = append(list, Local(f, PriorityLocal).Add(), tunnel(f, offered).Add())
 	}

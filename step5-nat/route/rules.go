@@ -36,10 +36,10 @@ func tunnel(f hostnet.Family, offered bool) policy.Rule {
 	return r
 }
 
-// answers lets the host find the way to the server without the mark, for the
-// check of the answers' source address.
-func answers(network string, server netip.AddrPort) policy.Rule {
-	r := policy.NewRule(hostnet.FamilyOf(server.Addr()), PriorityAnswers, unix.RT_TABLE_MAIN,
+// Answers returns a rule that lets the host find the way to the server without the
+// mark, for the check of the answers' source address. network is "udp" or "tcp".
+func Answers(network string, server netip.AddrPort, priority int) policy.Rule {
+	r := policy.NewRule(hostnet.FamilyOf(server.Addr()), priority, unix.RT_TABLE_MAIN,
 		fmt.Sprintf("to %v ipproto %s dport %d lookup main", server.Addr(), network, server.Port()))
 	r.To(server.Addr())
 	r.Port(protocols[network], server.Port())

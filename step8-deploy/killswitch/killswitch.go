@@ -6,17 +6,17 @@
 // between two, and when the client was killed. A person would type
 //
 //	ip -4 rule add priority 22506 fwmark 22505 lookup main
-//	ip -4 rule add priority 22507 ipproto udp dport 53 prohibit
-//	ip -4 rule add priority 22507 ipproto tcp dport 53 prohibit
-//	ip -4 rule add priority 22508 lookup main suppress_prefixlength 0
-//	ip -4 rule add priority 22509 unreachable
+//	ip -4 rule add priority 22508 ipproto udp dport 53 prohibit
+//	ip -4 rule add priority 22508 ipproto tcp dport 53 prohibit
+//	ip -4 rule add priority 22509 lookup main suppress_prefixlength 0
+//	ip -4 rule add priority 22510 unreachable
 //
 // and the same with -6. The client's own socket, which carries the mark, gets out.
 // Nobody asks for names. The local network stays reachable. Everything else is
 // told at once that there is no way.
 //
 // The rules depend on no device and no process: after kill -9 they stay, and the
-// host stays silent until a client starts or Off is called.
+// host stays silent until a client starts or Recover is called.
 //
 // What is not covered is what packages guard and route do not cover. Before the
 // client has started for the first time after a boot there are no rules yet: have
@@ -24,6 +24,10 @@
 package killswitch
 
 import (
+	"errors"
+	"net/netip"
+	"sync"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -35,16 +39,24 @@ import (
 
 // Priorities of the rules, right behind those of package route.
 const (
-	priorityOwn   = route.PriorityTunnel + 1
-	priorityNames = route.PriorityTunnel + 2
-	priorityLocal = route.PriorityTunnel + 3
-	priorityRest  = route.PriorityTunnel + 4
+	priorityOwn     = route.PriorityTunnel + 1
+	priorityAnswers = route.PriorityTunnel + 2
+	priorityNames   = route.PriorityTunnel + 3
+	priorityLocal   = route.PriorityTunnel + 4
+	priorityRest    = route.PriorityTunnel + 5
 )
 
-// On makes the rules. The function that it returns removes them; it may be called
-// more than once. Rules that a killed client has left are taken over as they are,
-// without a moment in which they are not there.
-func On() (off func() error, err error) {
+// A Switch is the rules in force. Its methods may be called by several goroutines.
+type Switch struct {
+	off func() error
+
+	mu      sync.Mutex
+	answers func() error // removes the rule for the server's answers; guarded by mu
+}
+
+// On makes the rules. Those that a killed client has left are taken over as they
+// are, without a moment in which they are not there.
+func On() (*Switch, error) {
 	if err := hostnet.MayChange(); err != nil {
 		return nil, err
 	}
@@ -57,11 +69,41 @@ func On() (off func() error, err error) {
 			list = append(list, r.Keep())
 		}
 	}
-	return policy.CarryOut(list)
+	off, err := policy.CarryOut(list)
+	if err != nil {
+		return nil, err
+	}
+	return &Switch{off: off, answers: func() error { return nil }}, nil
 }
 
-// Off removes the rules that a killed client has left. None is no error.
-func Off() error {
+// Server says which server the client is about to talk to, in place of the one
+// before; network is "udp" or "tcp". A host that checks where packets come from
+// (rp_filter, also 2) looks for the way back to the server without the mark, and
+// would drop its answers.
+func (s *Switch) Server(network string, server netip.AddrPort) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.answers(); err != nil {
+		return err
+	}
+	r := route.Answers(network, server, priorityAnswers)
+	undo, err := policy.CarryOut([]policy.Change{r.Keep()})
+	if err != nil {
+		return err
+	}
+	s.answers = undo
+	return nil
+}
+
+// Off removes the rules. It may be called more than once.
+func (s *Switch) Off() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.answers(), s.off())
+}
+
+// Recover removes the rules that a killed client has left. None is no error.
+func Recover() error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
 	}
