@@ -148,6 +148,28 @@ func TestIPv6IsRefusedAtOnceWhereTheTunnelHasNone(t *testing.T) {
 	require.Equal(t, lab.Alice.V6.String(), whoami(t, lab.Alice, lab.Web.V6))
 }
 
+// The tunnel carries only IPv6, over IPv4. That works whatever the host's check of
+// sources.
+func TestIPv6OverIPv4(t *testing.T) {
+	lab := netlab.New(t)
+	lab.Web.ServeSite(t)
+	server(t, lab, newKey(t))
+	key := newKey(t)
+	for _, strictness := range []string{"0", "1", "2"} {
+		for _, conf := range []string{"all", "default", "eth0"} {
+			lab.Alice.Write(t, "ipv4/conf/"+conf+"/rp_filter", strictness)
+		}
+		before := state(t, lab.Alice)
+		c := lab.Alice.Start(t, netlab.Program("client"), "-key", key, "-server", "203.0.113.10:5555", "-addr", "fd00:8::2/64")
+		c.WaitLog(t, "tunnel is up")
+		require.Equal(t, lab.Server.V6.String(), whoami(t, lab.Alice, lab.Web.V6), "rp_filter=%s", strictness)
+		_, err := lab.Alice.Try("ping", "-c", "1", "-W", "1", lab.Web.V4.String())
+		require.Error(t, err, "IPv4 is refused")
+		interrupt(t, c)
+		require.Equal(t, before, state(t, lab.Alice))
+	}
+}
+
 func TestKillAndANewStart(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Web.ServeSite(t)

@@ -27,8 +27,9 @@
 //
 // A host that checks where packets come from (rp_filter=1, RFC 3704 section
 // 2.2) asks the rules also about the server's answers. They carry no mark, so
-// they would seem to belong into the tunnel, and be dropped. Such a host gets
-// one more rule:
+// they would seem to belong into the tunnel, and be dropped. The same goes for a
+// loose check (rp_filter=2) where the tunnel carries no IPv4: there would seem to
+// be no way back at all. Such a host gets one more rule:
 //
 //	ip -4 rule add priority 22503 to 203.0.113.10 ipproto udp dport 5555 lookup main
 //
@@ -148,7 +149,7 @@ func (c *Config) changes() []policy.Change {
 		if offered {
 			list = append(list, policy.DefaultRoute(f, c.Device, Table))
 		}
-		if f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && strictReversePath() {
+		if f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && (strictReversePath() || !offered) {
 			list = append(list, Answers(c.Network, c.Server, PriorityAnswers).Add())
 		}
 		list = append(list, Local(f, PriorityLocal).Add(), tunnel(f, offered).Add())

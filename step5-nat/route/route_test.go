@@ -33,7 +33,7 @@ func TestWhereEverythingGoes(t *testing.T) {
 		{"203.0.113.10 mark 22505", "eth0", "eth0", "eth0", "eth0"},
 		{"2001:db8:5::10 mark 22505", "eth0", "eth0", "eth0", "eth0"},
 		{"203.0.113.10", "eth0", "vpn0", "vpn0", refusal},
-		{"203.0.113.10 ipproto udp dport 5555", "eth0", "vpn0", "vpn0", refusal},
+		{"203.0.113.10 ipproto udp dport 5555", "eth0", "vpn0", "vpn0", "eth0"}, // for the answers
 		// the local network: a neighbour, the router, broadcast, multicast
 		{"198.51.100.11", "eth0", "eth0", "eth0", "eth0"},
 		{"2001:db8:cafe::11", "eth0", "eth0", "eth0", "eth0"},
