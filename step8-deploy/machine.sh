@@ -50,7 +50,10 @@ check() {
 root() {
 	local r=$dir/$1/root link
 	if [ ! -d "$r" ]; then
-		mkdir -p "$r"/{usr/local,etc,var,proc,sys,dev,run,tmp,root}
+		mkdir -p "$r"/{usr,etc,var,proc,sys,dev,run,tmp,root} "$dir/$1/usr-local"
+		# Inside, the real machine's /usr hides this link, and /usr/local is mounted
+		# over that; from the outside, the link leads to the same place.
+		ln -s ../../usr-local "$r/usr/local"
 		chmod 700 "$r/root"
 		for link in bin sbin lib lib32 lib64 libx32; do
 			[ ! -L /$link ] || cp -P /$link "$r/"
@@ -113,6 +116,7 @@ boot() {
 # when the machine wants to be started again.
 #
 # API_VFS_WRITABLE: /proc/sys/net is that of the lab's host, so it may be written.
+# CAP_NET_ADMIN: nspawn takes it away unless it has made the network itself.
 # --keep-unit, --register=no: the lab has no systemd that would keep a list of
 # machines.
 power() {
@@ -120,8 +124,8 @@ power() {
 	while [ $status = 133 ]; do
 		status=0
 		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory="$2" --bind-ro=/usr \
-			--bind="$2/usr/local:/usr/local" --machine="$1" --network-namespace-path="/run/netns/$1" \
-			--bind=/dev/net/tun --resolv-conf=off --timezone=off --link-journal=no --keep-unit --register=no \
+			--bind="${2%/*}/usr-local:/usr/local" --machine="$1" --network-namespace-path="/run/netns/$1" \
+			--bind=/dev/net/tun --capability=CAP_NET_ADMIN --resolv-conf=off --timezone=off --link-journal=no --keep-unit --register=no \
 			--console=pipe --kill-signal=SIGRTMIN+3 \
 			/usr/lib/systemd/systemd systemd.firstboot=off systemd.mask=systemd-firstboot.service || status=$?
 	done
