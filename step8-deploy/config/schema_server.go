@@ -18,7 +18,7 @@ const (
 
 // Where things are if a file does not say.
 const (
-	defaultState        = "/var/lib/stepvpn"
+	defaultState = "/var/lib/stepvpn"
 	ServerSocket = "/run/stepvpn/server.sock"
 	ClientSocket = "/run/stepvpn/client.sock"
 )
