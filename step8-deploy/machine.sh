@@ -50,7 +50,10 @@ check() {
 root() {
 	local r=$dir/$1/root link
 	if [ ! -d "$r" ]; then
-		mkdir -p "$r"/{usr/local,etc,var,proc,sys,dev,run,tmp,root}
+		mkdir -p "$r"/{usr,etc,var,proc,sys,dev,run,tmp,root} "$dir/$1/usr-local"
+		# Inside, the real machine's /usr hides this link, and /usr/local is mounted
+		# over that; from the outside, the link leads to the same place.
+		ln -s ../../usr-local "$r/usr/local"
 		chmod 700 "$r/root"
 		for link in bin sbin lib lib32 lib64 libx32; do
 			[ ! -L /$link ] || cp -P /$link "$r/"
@@ -104,6 +107,7 @@ boot() {
 	[ -d "/run/netns/$1" ] || [ -e "/run/netns/$1" ] || fail "the lab has no host $1"
 	! leader "$1" >/dev/null || fail "the machine $1 is running"
 	r=$(root "$1")
+	sweep
 	setsid "$0" power "$1" "$r" </dev/null >"$dir/$1/console.log" 2>&1 &
 	echo $! >"$dir/$1/pid"
 	wait_until "$1 is up" is_up "$1"
@@ -113,18 +117,67 @@ boot() {
 # when the machine wants to be started again.
 #
 # API_VFS_WRITABLE: /proc/sys/net is that of the lab's host, so it may be written.
+# CAP_NET_ADMIN: nspawn takes it away unless it has made the network itself.
 # --keep-unit, --register=no: the lab has no systemd that would keep a list of
 # machines.
 power() {
 	local status=133
+	own_cgroup "$1"
 	while [ $status = 133 ]; do
 		status=0
 		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory="$2" --bind-ro=/usr \
-			--bind="$2/usr/local:/usr/local" --machine="$1" --network-namespace-path="/run/netns/$1" \
-			--bind=/dev/net/tun --resolv-conf=off --timezone=off --link-journal=no --keep-unit --register=no \
+			--bind="${2%/*}/usr-local:/usr/local" --machine="$1" --network-namespace-path="/run/netns/$1" \
+			--bind=/dev/net/tun --capability=CAP_NET_ADMIN --resolv-conf=off --timezone=off --link-journal=no --keep-unit --register=no \
 			--console=pipe --kill-signal=SIGRTMIN+3 \
 			/usr/lib/systemd/systemd systemd.firstboot=off systemd.mask=systemd-firstboot.service || status=$?
 	done
+}
+
+# cgroups: prints the control groups of this process that a systemd uses: version
+# 2's, and where there are both versions, also the one named systemd.
+cgroups() {
+	local id name path
+	while IFS=: read -r id name path; do
+		case $id:$name in
+		0:) name=$(findmnt --noheadings --first-only --types cgroup2 --output TARGET) ;;
+		*:name=systemd) name=/sys/fs/cgroup/systemd ;;
+		*) continue ;;
+		esac
+		[ ! -d "$name$path" ] || echo "$name${path%/}"
+	done </proc/self/cgroup
+}
+
+# own_cgroup NAME: moves this process into control groups of its own. nspawn's are
+# below; else those of two machines would be the same ones, and the end of a
+# service in one of them the end of its namesake in the other.
+own_cgroup() {
+	local group name
+	name=$(mktemp --dry-run "stepvpn-$1-XXXXXX") # no other run has that
+	for group in $(cgroups); do
+		mkdir "$group/$name"
+		echo $$ >"$group/$name/cgroup.procs"
+	done
+}
+
+# sweep: removes the control groups of machines that are off, also those that a
+# killed run has left.
+sweep() {
+	local group name
+	for group in $(cgroups); do
+		for name in "$group"/stepvpn-*-??????; do
+			name=${name##*/}
+			populated "$name" || find "$group/$name" -depth -type d -exec rmdir {} + 2>/dev/null || true
+		done
+	done
+}
+
+# populated NAME: there are processes in the control groups. Version 2 knows.
+populated() {
+	local group
+	for group in $(cgroups); do
+		! grep -qs 'populated 1' "$group/$1/cgroup.events" || return 0
+	done
+	return 1
 }
 
 reboot() {
@@ -140,6 +193,7 @@ off() {
 	is_off "$pid" || inside "$1" systemctl poweroff 2>/dev/null || true # it may be gone before it has answered
 	wait_until "$1 is off" is_off "$pid"
 	rm "$dir/$1/pid"
+	sweep
 }
 
 cut() {
@@ -149,6 +203,7 @@ cut() {
 	kill -KILL "$leader"              # the kernel ends all that is inside
 	wait_until "$1 is off" is_off "$leader"
 	rm "$dir/$1/pid"
+	sweep
 }
 
 [ $# -ge 1 ] || usage

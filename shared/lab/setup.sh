@@ -15,6 +15,8 @@ package() {
 	dig) echo bind9-dnsutils ;;
 	unshare | nsenter | setpriv) echo util-linux ;;
 	script) echo bsdutils ;;
+	systemd-nspawn) echo systemd-container ;;
+	systemd-analyze) echo systemd ;;
 	gcc) echo gcc libc6-dev ;;
 	nft) echo nftables ;;
 	dnsmasq) echo dnsmasq-base ;;

@@ -45,7 +45,7 @@ func clientSchema() []setting[Client] {
 
 		{key: "state", allowed: "the path of a folder", def: defaultState,
 			set: text(func(c *C) *string { return &c.State }, readPath)},
-		{key: "status_socket", allowed: allowedSock, def: defaultClientSocket,
+		{key: "status_socket", allowed: allowedSock, def: ClientSocket,
 			set: optional(func(c *C) *string { return &c.StatusSocket }, readSocket)},
 		{key: "metrics", allowed: allowedProm,
 			set: optional(func(c *C) *netip.AddrPort { return &c.Metrics }, readAddrPort)},

@@ -18,9 +18,9 @@ const (
 
 // Where things are if a file does not say.
 const (
-	defaultState        = "/var/lib/stepvpn"
-	defaultServerSocket = "/run/stepvpn/server.sock"
-	defaultClientSocket = "/run/stepvpn/client.sock"
+	defaultState = "/var/lib/stepvpn"
+	ServerSocket = "/run/stepvpn/server.sock"
+	ClientSocket = "/run/stepvpn/client.sock"
 )
 
 // maxClients bounds max_clients: the hosts of an IPv4 /16.
@@ -72,7 +72,7 @@ func serverSchema() []setting[Server] {
 		{key: "offloads", allowed: allowedYesNo, def: true,
 			set: yesNo(func(s *S) *bool { return &s.Offloads })},
 
-		{key: "status_socket", allowed: allowedSock, def: defaultServerSocket,
+		{key: "status_socket", allowed: allowedSock, def: ServerSocket,
 			set: optional(func(s *S) *string { return &s.StatusSocket }, readSocket)},
 		{key: "metrics", allowed: allowedProm,
 			set: optional(func(s *S) *netip.AddrPort { return &s.Metrics }, readAddrPort)},

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"stepvpn/shared/app"
+	"stepvpn/step8-deploy/config"
+)
+
+// defaultDir is where the units look for the files.
+const defaultDir = "/etc/stepvpn"
+
+var initServer = app.Command{
+	Name:  "init server",
+	About: "Writes the first settings of a server, with a comment for each, and a new private key.",
+	Setup: func() func(context.Context, []string) error {
+		dir := flag.String("dir", defaultDir, "write into the `folder`")
+		listen := flag.String("listen", ":5555", "wait for clients on `[ADDRESS]:PORT`")
+		subnets := flag.String("subnets", "10.8.0.1/24,fd00:8::1/64", "`addresses` of the server in the tunnel")
+		force := flag.Bool("force", false, "overwrite files that are there; a key that is overwritten is gone")
+		return func(context.Context, []string) error {
+			file := filepath.Join(*dir, "server.toml")
+			text, err := config.ServerTemplate{File: file, Listen: *listen, Subnets: strings.Split(*subnets, ",")}.Render()
+			if err != nil {
+				return fmt.Errorf("these settings would not do: %w", err)
+			}
+			key, public := config.NewKey(filepath.Join(*dir, "server.key"))
+			if err := config.Write(*force, key, config.NewFile{Name: file, Text: text, Mode: 0o600}); err != nil {
+				return err
+			}
+			fmt.Printf("wrote %s and %s\nthe server's public key, which its clients need: %s\n", file, key.Name, public)
+			return nil
+		}
+	},
+}
+
+var initClient = app.Command{
+	Name:  "init client",
+	About: "Writes the first settings of a client, with a comment for each, and a new private key.",
+	Setup: func() func(context.Context, []string) error {
+		dir := flag.String("dir", defaultDir, "write into the `folder`")
+		server := flag.String("server", "", "the server's `HOST:PORT`; several with commas between, the preferred one first")
+		serverKey := flag.String("server-key", "", "the server's public `key`, in base64")
+		transport := flag.String("transport", "udp", "carry packets over `udp` or tcp")
+		force := flag.Bool("force", false, "overwrite files that are there; a key that is overwritten is gone")
+		return func(context.Context, []string) error {
+			if *server == "" || *serverKey == "" {
+				return app.Usage("-server and -server-key are missing: whoever runs the server tells them")
+			}
+			file := filepath.Join(*dir, "client.toml")
+			text, err := config.ClientTemplate{
+				File: file, Servers: strings.Split(*server, ","), ServerKey: *serverKey, Transport: *transport,
+			}.Render()
+			if err != nil {
+				return fmt.Errorf("these settings would not do: %w", err)
+			}
+			key, public := config.NewKey(filepath.Join(*dir, "client.key"))
+			if err := config.Write(*force, key, config.NewFile{Name: file, Text: text, Mode: 0o600}); err != nil {
+				return err
+			}
+			fmt.Printf("wrote %s and %s\nthe client's public key, which the server needs: %s\n", file, key.Name, public)
+			return nil
+		}
+	},
+}

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"stepvpn/shared/app"
+)
+
+// release is set by the build: go build -ldflags '-X main.release=v1.2.3'.
+var release = "development"
+
+var version = app.Command{
+	Name:  "version",
+	About: "Shows the version.",
+	Setup: func() func(context.Context, []string) error {
+		return func(context.Context, []string) error {
+			fmt.Printf("stepvpn %s (%s, %s/%s)\n", release, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		}
+	},
+}

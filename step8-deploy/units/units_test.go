@@ -1,0 +1,125 @@
+// Package units_test has systemd judge the units.
+package units_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The highest exposure that each unit may have, of 10 (systemd-analyze security).
+var exposure = map[string]float64{"stepvpn-server.service": 2.0, "stepvpn-client.service": 3.0}
+
+// analyze runs systemd-analyze, and fails the test if there is none.
+func analyze(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	_, err := exec.LookPath("systemd-analyze")
+	require.NoError(t, err, "shared/lab/setup.sh systemd-analyze installs it")
+	out, err := exec.Command("systemd-analyze", args...).CombinedOutput()
+	return string(out), err
+}
+
+// installed writes the units for a prefix that has the program.
+func installed(t *testing.T) (dir string) {
+	prefix := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(prefix, "bin"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(prefix, "bin", "stepvpn"), []byte("#!/bin/sh\n"), 0o755))
+	for name := range exposure {
+		text, err := os.ReadFile(name + ".in")
+		require.NoError(t, err)
+		text = []byte(strings.ReplaceAll(string(text), "@PREFIX@", prefix))
+		require.NoError(t, os.WriteFile(filepath.Join(prefix, name), text, 0o644))
+	}
+	return prefix
+}
+
+// about returns the lines that are about one of our units: systemd-analyze also
+// reports what it does not like in those of the machine that it runs on.
+func about(unit, out string) (lines []string) {
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, unit) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func TestVerify(t *testing.T) {
+	dir := installed(t)
+	for name := range exposure {
+		out, _ := analyze(t, "verify", "--man=no", filepath.Join(dir, name))
+		require.Empty(t, about(name, out))
+
+		// The detector sees a mistake.
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		wrong := strings.Replace(string(text), "ProtectSystem=strict", "ProtectSystem=perhaps", 1)
+		require.NotEqual(t, wrong, string(text))
+		bad := filepath.Join(t.TempDir(), name)
+		require.NoError(t, os.WriteFile(bad, []byte(wrong), 0o644))
+		out, _ = analyze(t, "verify", "--man=no", bad)
+		require.NotEmpty(t, about(name, out))
+	}
+}
+
+var overall = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
+
+func TestSecurity(t *testing.T) {
+	dir := installed(t)
+	for name, limit := range exposure {
+		out, err := analyze(t, "security", "--offline=true", "--no-pager", filepath.Join(dir, name))
+		require.NoError(t, err, out)
+		m := overall.FindStringSubmatch(out)
+		require.NotNil(t, m, out)
+		level, err := strconv.ParseFloat(m[1], 64)
+		require.NoError(t, err)
+		require.LessOrEqual(t, level, limit, "%s:\n%s", name, out)
+		require.Greater(t, level, 0.5, "a service with a network can't be that safe: the detector is broken")
+		t.Logf("%s: %v", name, level)
+	}
+}
+
+// What make install puts where, and that it leaves settings alone.
+func TestInstall(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "dest")
+	run := func(target string) {
+		cmd := exec.Command("make", "-C", "..", target, "DESTDIR="+dest, "PREFIX=/opt/vpn")
+		cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	path := func(name string) string { return filepath.Join(dest, name) }
+	mode := func(name string) os.FileMode {
+		info, err := os.Stat(path(name))
+		require.NoError(t, err)
+		return info.Mode().Perm()
+	}
+	run("install")
+	require.Equal(t, os.FileMode(0o700), mode("etc/stepvpn"))
+	require.Equal(t, os.FileMode(0o755), mode("opt/vpn/bin/stepvpn"))
+	unit, err := os.ReadFile(path("etc/systemd/system/stepvpn-server.service"))
+	require.NoError(t, err)
+	require.Contains(t, string(unit), "\nExecStart=/opt/vpn/bin/stepvpn server /etc/stepvpn/server.toml\n")
+	require.NotContains(t, string(unit), "@PREFIX@")
+	out, err := exec.Command(path("opt/vpn/bin/stepvpn"), "version").CombinedOutput()
+	require.NoError(t, err)
+	require.Contains(t, string(out), "stepvpn ")
+
+	require.NoError(t, os.WriteFile(path("etc/stepvpn/server.toml"), []byte("mine"), 0o600))
+	run("install")
+	run("uninstall")
+	text, err := os.ReadFile(path("etc/stepvpn/server.toml"))
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(text))
+	for _, gone := range []string{"opt/vpn/bin/stepvpn", "etc/systemd/system/stepvpn-server.service", "etc/systemd/system/stepvpn-client.service", "opt/vpn/share/doc/stepvpn"} {
+		require.NoFileExists(t, path(gone))
+		require.NoDirExists(t, path(gone))
+	}
+	run("uninstall") // again is no error
+}
