@@ -37,10 +37,6 @@ func (f *Flow) String() string {
 }
 
 func (f *Flow) add(b *link.Burst) {
-	n := 0
-	for i := range b.Len() {
-		n += len(b.At(i))
-	}
 	f.packets.Add(uint64(b.Len()))
-	f.bytes.Add(uint64(n))
+	f.bytes.Add(uint64(b.Size()))
 }

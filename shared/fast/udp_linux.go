@@ -1,0 +1,160 @@
+package fast
+
+import (
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/link"
+)
+
+// UDPOptions are what NewUDP takes beside the socket.
+type UDPOptions struct {
+	// Passing tells whether an error is about a packet alone, and counts the
+	// packet then. After any other error the socket is of no more use. Required.
+	Passing func(error) bool
+	// Drops counts what has no address to go to. Required.
+	Drops *link.Drops
+
+	NoGSO bool // send every packet by itself
+	NoGRO bool // receive every packet by itself
+}
+
+// socketBuffer is the size in bytes that is asked for the kernel's queues. With
+// CAP_NET_ADMIN it is granted whatever net.core.rmem_max says.
+const socketBuffer = 4 << 20
+
+// A UDP is a UDP socket as a link.Link. A connected socket is a client's end: it
+// sends to its server. Others send to the burst's Addr.
+//
+// The packets of a burst are datagrams of one sender, up to 64 in one call. When
+// the kernel refuses to send them so, the UDP goes on without.
+type UDP struct {
+	conn   *net.UDPConn
+	server netip.AddrPort // zero if not connected
+	o      UDPOptions
+
+	control [128]byte // for ReadBurst: the control messages
+	sender  udpSender
+}
+
+// NewUDP makes a Link of a socket, and owns it from then on.
+func NewUDP(conn *net.UDPConn, o UDPOptions) (*UDP, error) {
+	u := &UDP{conn: conn, o: o}
+	if a, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
+		u.server = unmap(a.AddrPort())
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	failed := raw.Control(func(fd uintptr) { err = u.setUp(int(fd)) })
+	if failed != nil || err != nil {
+		conn.Close()
+		return nil, err
+	}
+	u.sender.init(u, raw)
+	return u, nil
+}
+
+// setUp sets the socket's options.
+func (u *UDP) setUp(fd int) error {
+	for force, plain := range map[int]int{
+		unix.SO_RCVBUFFORCE: unix.SO_RCVBUF,
+		unix.SO_SNDBUFFORCE: unix.SO_SNDBUF,
+	} {
+		// Best effort: a smaller buffer only drops sooner.
+		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, socketBuffer) != nil {
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, socketBuffer)
+		}
+	}
+	if !u.o.NoGRO {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1); err != nil {
+			slog.Info("the kernel receives every packet by itself", "error", err)
+		}
+	}
+	if _, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT); err != nil && !u.o.NoGSO {
+		slog.Info("the kernel sends every packet by itself", "error", err)
+		u.o.NoGSO = true
+	}
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	u.sender.v6 = domain == unix.AF_INET6
+	return err
+}
+
+// ReadBurst returns datagrams of one sender: one, or up to 64 that came one after
+// another.
+func (u *UDP) ReadBurst(b *link.Burst) error {
+	for {
+		b.Reset()
+		n, controlLen, _, from, err := u.conn.ReadMsgUDPAddrPort(b.Free(), u.control[:])
+		if err != nil {
+			// An ICMP error about an earlier packet shows up here.
+			if !u.o.Passing(err) {
+				return closed(err)
+			}
+			continue
+		}
+		b.Addr = unmap(from)
+		u.split(b, n, groSize(u.control[:controlLen]))
+		return nil
+	}
+}
+
+// split makes packets of the n bytes that arrived: each of stride bytes, but the
+// last may be shorter. A stride of 0 stands for a single packet.
+func (u *UDP) split(b *link.Burst, n, stride int) {
+	if stride <= 0 {
+		stride = n
+	}
+	for left := n; ; left -= stride {
+		if b.Alloc(min(left, stride)) == nil {
+			u.o.Drops.Add(link.QueueFull) // a sender on this machine may send 128
+		}
+		if left <= stride {
+			return
+		}
+	}
+}
+
+// groSize returns the stride that the control messages tell, or 0.
+func groSize(control []byte) int {
+	for len(control) > 0 {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
+		if err != nil {
+			return 0
+		}
+		if h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4 {
+			return int(binary.NativeEndian.Uint32(data))
+		}
+		control = rest
+	}
+	return 0
+}
+
+// Close closes the socket.
+func (u *UDP) Close() error {
+	u.conn.Close() // closing twice is fine
+	return nil
+}
+
+// closed maps the ways in which a socket says "closed" to the one of the contract.
+func closed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// unmap gives an IPv4 address that came through an IPv6 socket its usual form.
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+var _ link.Link = (*UDP)(nil)
