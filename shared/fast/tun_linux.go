@@ -1,11 +1,11 @@
 package fast
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +36,8 @@ type TUN struct {
 	raw  syscall.RawConn
 	name string
 	o    TUNOptions
+
+	closed atomic.Bool // Close was called
 
 	reader tunReader
 	writer tunWriter
@@ -70,14 +72,22 @@ func openQueue(name string, several bool, o TUNOptions) (*TUN, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("TUNSETIFF", err)
 	}
-	t.file = os.NewFile(uintptr(fd), "/dev/net/tun") // only now: the poller takes no descriptor without a device
-	if t.raw, err = t.file.SyscallConn(); err != nil {
+	return t, t.use(fd)
+}
+
+// use makes t use a descriptor that is attached to its device. Not before: the
+// poller would not take it.
+func (t *TUN) use(fd int) error {
+	t.file = os.NewFile(uintptr(fd), "/dev/net/tun")
+	raw, err := t.file.SyscallConn()
+	if err != nil {
 		t.file.Close()
-		return nil, err
+		return err
 	}
+	t.raw = raw
 	t.reader.init(t)
 	t.writer.init(t)
-	return t, nil
+	return nil
 }
 
 // attach makes the descriptor a queue of the device.
@@ -126,16 +136,15 @@ func (t *TUN) Name() string { return t.name }
 
 // Close takes the queue away, and with the last one the device.
 func (t *TUN) Close() error {
-	err := t.file.Close()
-	if errors.Is(err, os.ErrClosed) {
+	if t.closed.Swap(true) {
 		return nil // closing twice is fine
 	}
-	return err
+	return t.file.Close()
 }
 
 // final words the error that ends the device.
 func (t *TUN) final(err error) error {
-	if errors.Is(err, os.ErrClosed) {
+	if t.closed.Load() {
 		return net.ErrClosed
 	}
 	if t.deleted() {

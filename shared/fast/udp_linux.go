@@ -1,12 +1,12 @@
 package fast
 
 import (
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +20,9 @@ type UDPOptions struct {
 	Passing func(error) bool
 	// Drops counts what has no address to go to. Required.
 	Drops *link.Drops
+
+	// Sources is shared by the sockets of one server. Without it each has its own.
+	Sources *Sources
 
 	NoGSO bool // send every packet by itself
 	NoGRO bool // receive every packet by itself
@@ -39,6 +42,7 @@ type UDP struct {
 	server netip.AddrPort // zero if not connected
 	o      UDPOptions
 
+	sources *Sources  // nil if there is one address only to answer from
 	control [128]byte // for ReadBurst: the control messages
 	sender  udpSender
 }
@@ -84,8 +88,27 @@ func (u *UDP) setUp(fd int) error {
 		u.o.NoGSO = true
 	}
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return err
+	}
 	u.sender.v6 = domain == unix.AF_INET6
-	return err
+	if a := u.conn.LocalAddr().(*net.UDPAddr); !a.IP.IsUnspecified() {
+		return nil
+	}
+	return u.askForLocal(fd)
+}
+
+// askForLocal has the kernel tell to which of the host's addresses a datagram
+// came.
+func (u *UDP) askForLocal(fd int) error {
+	if u.sources = u.o.Sources; u.sources == nil {
+		u.sources = NewSources()
+	}
+	level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
+	if u.sender.v6 {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO // tells IPv4 addresses, too
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, option, 1))
 }
 
 // ReadBurst returns datagrams of one sender: one, or up to 64 that came one after
@@ -97,12 +120,16 @@ func (u *UDP) ReadBurst(b *link.Burst) error {
 		if err != nil {
 			// An ICMP error about an earlier packet shows up here.
 			if !u.o.Passing(err) {
-				return closed(err)
+				return err
 			}
 			continue
 		}
 		b.Addr = unmap(from)
-		u.split(b, n, groSize(u.control[:controlLen]))
+		r := readControl(u.control[:controlLen])
+		if u.sources != nil && r.local.IsValid() {
+			u.sources.learn(b.Addr, r.local)
+		}
+		u.split(b, n, r.stride)
 		return nil
 	}
 }
@@ -123,33 +150,10 @@ func (u *UDP) split(b *link.Burst, n, stride int) {
 	}
 }
 
-// groSize returns the stride that the control messages tell, or 0.
-func groSize(control []byte) int {
-	for len(control) > 0 {
-		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
-		if err != nil {
-			return 0
-		}
-		if h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4 {
-			return int(binary.NativeEndian.Uint32(data))
-		}
-		control = rest
-	}
-	return 0
-}
-
 // Close closes the socket.
 func (u *UDP) Close() error {
 	u.conn.Close() // closing twice is fine
 	return nil
-}
-
-// closed maps the ways in which a socket says "closed" to the one of the contract.
-func closed(err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		return net.ErrClosed
-	}
-	return err
 }
 
 // unmap gives an IPv4 address that came through an IPv6 socket its usual form.
@@ -158,3 +162,13 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 }
 
 var _ link.Link = (*UDP)(nil)
+
+// ReusePort lets several sockets of one user listen on the same port: the kernel
+// spreads the peers over them. It is for net.ListenConfig's Control.
+func ReusePort(_, _ string, c syscall.RawConn) error {
+	var err error
+	failed := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	})
+	return errors.Join(failed, os.NewSyscallError("setsockopt", err))
+}

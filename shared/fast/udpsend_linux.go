@@ -27,7 +27,8 @@ type udpSender struct {
 	message unix.Msghdr
 	to      netip.AddrPort
 	name    unix.RawSockaddrInet6 // of to; or a RawSockaddrInet4, which is shorter
-	control [8]uint64             // aligned as control messages are
+	from    netip.Addr            // zero lets the kernel choose
+	control controlBuffer
 	vector  [link.MaxBurst]unix.Iovec
 
 	errno   unix.Errno // of the last sendmsg
@@ -48,6 +49,9 @@ func (u *UDP) WriteBurst(b *link.Burst) error {
 			u.o.Drops.Add(link.NoPeer)
 		}
 		return nil
+	}
+	if u.sources != nil {
+		s.from = u.sources.of(b.Addr)
 	}
 	if !b.Stable() {
 		_, err := s.singles(b, 0, b.Len())
@@ -125,7 +129,7 @@ func (s *udpSender) singles(b *link.Burst, i, j int) (sent int, err error) {
 func (s *udpSender) dropped(err error, n int) error {
 	for range n {
 		if !s.udp.o.Passing(err) {
-			return closed(err)
+			return err
 		}
 	}
 	return nil
@@ -146,10 +150,14 @@ func (s *udpSender) try(b *link.Burst, i, j int) error {
 		parts++
 	}
 	s.message.SetIovlen(parts)
-	s.message.Control, s.message.Controllen = nil, 0
+	s.control.used = 0
 	if j-i > 1 {
-		s.segment(len(b.At(i)))
+		s.control.segment(len(b.At(i)))
 	}
+	if s.from.IsValid() {
+		s.control.from(s.from, s.v6)
+	}
+	s.control.put(&s.message)
 	if err := s.raw.Write(s.sendmsg); err != nil {
 		return err
 	}
@@ -170,17 +178,6 @@ func (s *udpSender) call(fd uintptr) bool {
 			return s.errno != unix.EAGAIN
 		}
 	}
-}
-
-// segment adds the control message that has the kernel cut what is sent into
-// packets of a size.
-func (s *udpSender) segment(size int) {
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&s.control))
-	h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
-	h.SetLen(unix.CmsgLen(2))
-	*(*uint16)(unsafe.Add(unsafe.Pointer(h), unix.CmsgLen(0))) = uint16(size)
-	s.message.Control = (*byte)(unsafe.Pointer(h))
-	s.message.SetControllen(unix.CmsgSpace(2))
 }
 
 // address makes the messages go to an address. It reports false if that is not
