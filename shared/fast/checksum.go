@@ -6,32 +6,40 @@ import (
 )
 
 // add adds the 16-bit words of b to a one's complement sum (RFC 1071). A last
-// odd byte counts as the upper half of a word. A carry out of the 64 bits comes
-// in again at the lower end, and so it works out for words of any width (section
-// 2, C).
+// odd byte counts as the upper half of a word.
+//
+// Every byte that goes through a tunnel is added up twice, so this is made for
+// speed, in the ways of RFC 1071, section 2. A carry out of the 64 bits counts as
+// 1, so words of any width may be added (C). Words in the other byte order give
+// the sum in the other byte order (B), and most machines read little-endian words
+// faster. And the processor works on two sums at the same time.
 func add(sum uint64, b []byte) uint64 {
-	var carry uint64
+	var x, y, carries, c, d uint64
 	for len(b) >= 64 {
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[8:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[16:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[24:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[32:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[40:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[48:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[56:]), carry)
+		x, c = bits.Add64(x, binary.LittleEndian.Uint64(b), 0)
+		x, c = bits.Add64(x, binary.LittleEndian.Uint64(b[8:]), c)
+		x, c = bits.Add64(x, binary.LittleEndian.Uint64(b[16:]), c)
+		x, c = bits.Add64(x, binary.LittleEndian.Uint64(b[24:]), c)
+		y, d = bits.Add64(y, binary.LittleEndian.Uint64(b[32:]), 0)
+		y, d = bits.Add64(y, binary.LittleEndian.Uint64(b[40:]), d)
+		y, d = bits.Add64(y, binary.LittleEndian.Uint64(b[48:]), d)
+		y, d = bits.Add64(y, binary.LittleEndian.Uint64(b[56:]), d)
+		carries += c + d
 		b = b[64:]
 	}
 	for len(b) >= 8 {
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
+		x, c = bits.Add64(x, binary.LittleEndian.Uint64(b), 0)
+		carries += c
 		b = b[8:]
 	}
 	if len(b) > 0 {
 		var last [8]byte
 		copy(last[:], b)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(last[:]), carry)
+		y, d = bits.Add64(y, binary.LittleEndian.Uint64(last[:]), 0)
+		carries += d
 	}
-	return addWord(sum, carry)
+	little := fold(addWord(addWord(x, y), carries))
+	return addWord(sum, uint64(bits.ReverseBytes16(little)))
 }
 
 // addWord adds a single number to a sum.

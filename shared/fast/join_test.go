@@ -297,6 +297,17 @@ func disturb(r *rand.Rand, s spec) spec {
 	return s
 }
 
+// A super-packet does not reach over two bursts, even if the flow goes on.
+func TestBurstsAreNotJoined(t *testing.T) {
+	want := packets(stream(rand.New(rand.NewPCG(9, 9)), spec{}, 60, 1000))
+	a, z := twoDevices(t, TUNOptions{})
+	for i := range 3 {
+		part := want[20*i : 20*i+20]
+		require.NoError(t, a.WriteBurst(burstOf(part...)))
+		require.Equal(t, part, readPackets(t, z, 20))
+	}
+}
+
 // A burst that is cut on demand is not gathered: its packets do not last.
 func TestUnstableBurstPassesOneByOne(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))

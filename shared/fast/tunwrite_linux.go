@@ -38,6 +38,7 @@ func (t *TUN) WriteBurst(b *link.Burst) error {
 		return err
 	}
 	first := 0 // of the run
+	w.run = run{}
 	for i := range b.Len() {
 		s, ok := asSegment(b.At(i))
 		ok = ok && (w.udp || !s.udp)
