@@ -141,7 +141,7 @@ func (s *udpSender) try(b *link.Burst, i, j int) error {
 	for k := i; k < j; k++ {
 		p := b.At(k)
 		base := unsafe.SliceData(p)
-		if last := parts - 1; last >= 0 && end(&s.vector[last]) == unsafe.Pointer(base) {
+		if last := parts - 1; last >= 0 && end(&s.vector[last]) == uintptr(unsafe.Pointer(base)) {
 			s.vector[last].SetLen(int(s.vector[last].Len) + len(p))
 			continue
 		}
@@ -169,7 +169,7 @@ func (s *udpSender) try(b *link.Burst, i, j int) error {
 
 // end returns where the bytes of v end. Packets that were allocated in a row lie
 // in a row, and then one vector is enough.
-func end(v *unix.Iovec) unsafe.Pointer { return unsafe.Add(unsafe.Pointer(v.Base), v.Len) }
+func end(v *unix.Iovec) uintptr { return uintptr(unsafe.Pointer(v.Base)) + uintptr(v.Len) }
 
 func (s *udpSender) call(fd uintptr) bool {
 	for {
