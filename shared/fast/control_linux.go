@@ -10,6 +10,7 @@ import (
 // received is what the control messages of a datagram tell.
 type received struct {
 	stride int        // bytes of each packet, or 0 for a single one
+	class  byte       // traffic class
 	local  netip.Addr // where it was sent to, if that was asked for
 }
 
@@ -24,6 +25,10 @@ func readControl(control []byte) (r received) {
 		switch {
 		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
 			r.stride = int(*(*int32)(unsafe.Pointer(&data[0])))
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS && len(data) >= 1:
+			r.class = data[0]
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_TCLASS && len(data) >= 4:
+			r.class = byte(*(*int32)(unsafe.Pointer(&data[0])))
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			r.local = netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
@@ -52,6 +57,15 @@ func (c *controlBuffer) add(level, typ int32, n int) unsafe.Pointer {
 // segment has the kernel cut what is sent into packets of a size.
 func (c *controlBuffer) segment(size int) {
 	*(*uint16)(c.add(unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2)) = uint16(size)
+}
+
+// class sets the traffic class. v6 says whether the datagram goes over IPv6.
+func (c *controlBuffer) class(class byte, v6 bool) {
+	level, typ := int32(unix.IPPROTO_IP), int32(unix.IP_TOS)
+	if v6 {
+		level, typ = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	*(*int32)(c.add(level, typ, 4)) = int32(class)
 }
 
 // from sets the address to send from. v6 says what kind of socket it is.

@@ -24,6 +24,7 @@ func device(t testing.TB, o TUNOptions) (dev *TUN, kernel *os.File) {
 	for _, fd := range fds {
 		require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8<<20))
 	}
+	o.Drops = new(link.Drops)
 	if o.Passing == nil {
 		o.Passing = func(err error) bool { return false }
 	}

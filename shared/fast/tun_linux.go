@@ -19,6 +19,12 @@ type TUNOptions struct {
 	// counts the packet then. After any other error the device is of no more use.
 	// Required.
 	Passing func(error) bool
+	// Drops counts the packets that the network has marked as too much, and that
+	// cannot bear the mark. Required.
+	Drops *link.Drops
+	// CopyDSCP shows outside of the tunnel which of its packets are urgent, for
+	// networks on the way that care. It tells an observer about them.
+	CopyDSCP bool
 
 	NoTSO  bool // take every packet from the host by itself
 	NoJoin bool // hand every packet to the host by itself

@@ -21,13 +21,15 @@ type tunReader struct {
 	tun *TUN
 	buf []byte
 
-	singles [link.MaxBurst][]byte // packets that came whole, for one burst
+	singles [link.MaxBurst][]byte // packets that came whole
 	n       int
 	used    int // bytes of buf that they take, each with its header before it
+	given   int // how many of them were handed on
 
 	super frame // the last super-packet
 	done  int   // segments of it that were handed on
-	base  int   // the first of those in the present burst
+
+	base int // the first packet or segment of the present burst
 
 	err error // of the last read
 
@@ -41,33 +43,41 @@ func (r *tunReader) init(t *TUN) {
 	r.tun = t
 	r.buf = make([]byte, singlesRoom+frameRoom)
 	r.readAll = r.readFrames
-	r.cutSingle = func(i int) []byte { return r.singles[i] }
+	r.cutSingle = func(i int) []byte { return r.singles[r.base+i] }
 	r.cutSuper = func(i int) []byte { return r.super.cut(r.base + i) }
 }
 
 // ReadBurst returns the segments of one super-packet, or all single packets that
-// are there.
+// are there, up to one that has another class.
 func (t *TUN) ReadBurst(b *link.Burst) error {
 	r := &t.reader
 	b.Reset()
-	for r.done == r.super.segments {
+	for r.given == r.n && r.done == r.super.segments {
 		if err := r.read(); err != nil {
 			return t.final(err)
 		}
-		if r.n > 0 {
-			b.Cut(r.n, r.used-r.n*vnetLen, r.cutSingle)
-			return nil // a super-packet that came behind them is next
+	}
+	if r.given < r.n {
+		r.base = r.given
+		b.Class = outerClass(r.singles[r.base], t.o.CopyDSCP)
+		size := 0
+		for r.given < r.n && outerClass(r.singles[r.given], t.o.CopyDSCP) == b.Class {
+			size += len(r.singles[r.given])
+			r.given++
 		}
+		b.Cut(r.given-r.base, size, r.cutSingle)
+		return nil // a super-packet that came behind them is next
 	}
 	r.base = r.done
 	r.done = min(r.base+link.MaxBurst, r.super.segments)
+	b.Class = outerClass(r.super.template[:], t.o.CopyDSCP)
 	b.Cut(r.done-r.base, r.super.sizes(r.base, r.done), r.cutSuper)
 	return nil
 }
 
 // read waits for a packet, and reads all that are there, up to a super-packet.
 func (r *tunReader) read() error {
-	r.n, r.used, r.err = 0, 0, nil
+	r.n, r.used, r.given, r.err = 0, 0, 0, nil
 	r.super.segments, r.done = 0, 0
 	if err := r.tun.raw.Read(r.readAll); err != nil {
 		return err

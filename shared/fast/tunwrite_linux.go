@@ -33,7 +33,12 @@ func (w *tunWriter) init(t *TUN) {
 // one super-packet.
 func (t *TUN) WriteBurst(b *link.Burst) error {
 	w := &t.writer
-	if t.o.NoJoin || !b.Stable() {
+	if !b.Stable() {
+		_, err := w.singles(b, 0, b.Len())
+		return err
+	}
+	unmark(b, t.o.Drops)
+	if t.o.NoJoin {
 		_, err := w.singles(b, 0, b.Len())
 		return err
 	}

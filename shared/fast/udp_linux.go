@@ -92,10 +92,22 @@ func (u *UDP) setUp(fd int) error {
 		return err
 	}
 	u.sender.v6 = domain == unix.AF_INET6
+	if err := u.askForClass(fd); err != nil {
+		return err
+	}
 	if a := u.conn.LocalAddr().(*net.UDPAddr); !a.IP.IsUnspecified() {
 		return nil
 	}
 	return u.askForLocal(fd)
+}
+
+// askForClass has the kernel tell the traffic class of a datagram.
+func (u *UDP) askForClass(fd int) error {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
+	if err == nil && u.sender.v6 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
+	}
+	return os.NewSyscallError("setsockopt", err)
 }
 
 // askForLocal has the kernel tell to which of the host's addresses a datagram
@@ -129,6 +141,7 @@ func (u *UDP) ReadBurst(b *link.Burst) error {
 		if u.sources != nil && r.local.IsValid() {
 			u.sources.learn(b.Addr, r.local)
 		}
+		b.Class = r.class
 		u.split(b, n, r.stride)
 		return nil
 	}

@@ -36,7 +36,7 @@ type udpSender struct {
 }
 
 func (s *udpSender) init(u *UDP, raw syscall.RawConn) {
-	s.udp, s.raw = u, raw
+	s.udp, s.raw, s.to = u, raw, u.server
 	s.message.Iov = &s.vector[0]
 	s.sendmsg = s.call
 }
@@ -156,6 +156,9 @@ func (s *udpSender) try(b *link.Burst, i, j int) error {
 	}
 	if s.from.IsValid() {
 		s.control.from(s.from, s.v6)
+	}
+	if b.Class != 0 {
+		s.control.class(b.Class, s.to.Addr().Is6())
 	}
 	s.control.put(&s.message)
 	if err := s.raw.Write(s.sendmsg); err != nil {

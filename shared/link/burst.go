@@ -9,6 +9,11 @@ type Burst struct {
 	// that have only one other end.
 	Addr netip.AddrPort
 
+	// Class is the traffic class that the packets have outside of the tunnel:
+	// what IPv4 calls type of service, DSCP and ECN (RFC 2474, RFC 3168). A
+	// layer in between hands it on. Simple ends ignore it, and 0 is always right.
+	Class byte
+
 	packets [][]byte
 	buf     []byte
 	used    int // bytes of buf taken by Alloc
@@ -29,9 +34,9 @@ func NewBurst() *Burst {
 	}
 }
 
-// Reset empties the burst and forgets its address.
+// Reset empties the burst and forgets its address and class.
 func (b *Burst) Reset() {
-	b.Addr = netip.AddrPort{}
+	b.Addr, b.Class = netip.AddrPort{}, 0
 	b.packets = b.packets[:0]
 	b.used = 0
 	b.cut = nil

@@ -21,6 +21,7 @@ const (
 	BadTag                     // did not decrypt: altered, or sealed under another key
 	Replayed                   // seen before, or too old to tell
 	NoSession                  // there are no keys yet, or they have expired
+	Congested                  // the network on the way marked it as too much, and its sender does not know such marks
 	reasons
 )
 
@@ -35,6 +36,7 @@ var reasonNames = [reasons]string{
 	BadTag:       "bad-tag",
 	Replayed:     "replayed",
 	NoSession:    "no-session",
+	Congested:    "congested",
 }
 
 // String returns the name that logs and counters show.

@@ -59,7 +59,7 @@ func run(ctx context.Context) error {
 	c := tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops}
 	if !*simple {
 		c.Make = func(name string, passing func(error) bool) (link.Link, string, error) {
-			queues, name, err := fast.OpenTUN(name, fast.TUNOptions{Passing: passing, NoTSO: *noTSO, NoJoin: *noJoin})
+			queues, name, err := fast.OpenTUN(name, fast.TUNOptions{Passing: passing, Drops: &count.Drops, NoTSO: *noTSO, NoJoin: *noJoin})
 			if err != nil {
 				return nil, "", err
 			}
