@@ -139,3 +139,5 @@ func stream(r *rand.Rand, s spec, n, size int) []spec {
 	}
 	return list
 }
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
