@@ -55,6 +55,17 @@ func TestOpenRefusals(t *testing.T) {
 	}
 }
 
+// The host's super-packets are no larger than one call can send.
+func TestSuperPacketsAreLimited(t *testing.T) {
+	lab := netlab.New(t)
+	_, name := open(t, lab.Alice, TUNOptions{})
+	require.Contains(t, lab.Alice.Run(t, "ip", "-details", "link", "show", name), "gso_max_size 61440")
+	lab.Alice.Do(func() {
+		require.ErrorContains(t, limitGSO("eth1", maxGSO), "no such network interface")
+		require.ErrorIs(t, limitGSO(name, 1<<30), unix.EINVAL)
+	})
+}
+
 // A device goes with its last queue.
 func TestDeviceGoes(t *testing.T) {
 	lab := netlab.New(t)

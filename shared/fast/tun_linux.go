@@ -65,6 +65,9 @@ func OpenTUN(name string, o TUNOptions) (queues []*TUN, _ string, err error) {
 		name = t.name
 		queues = append(queues, t)
 	}
+	if err := limitGSO(name, maxGSO); err != nil {
+		slog.Debug("the kernel does not limit its large packets", "dev", name, "error", err) // it is only slower
+	}
 	return queues, name, nil
 }
 
