@@ -13,6 +13,8 @@ require (
 	golang.org/x/net v0.60.0
 	golang.org/x/sys v0.49.0
 	stepvpn/shared v0.0.0
+	stepvpn/step2-tun v0.0.0
+	stepvpn/step3-tunnel v0.0.0
 	stepvpn/step4-crypto v0.0.0
 	stepvpn/step5-nat v0.0.0
 	stepvpn/step6-dns v0.0.0
@@ -22,9 +24,11 @@ require (
 	github.com/kr/text v0.2.0 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/prometheus/client_model v0.6.2 // indirect
+	github.com/songgao/water v0.0.0-20200317203138-2b4b6d7c09d8 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect
 	go.yaml.in/yaml/v2 v2.4.3 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 )
 

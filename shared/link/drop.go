@@ -30,6 +30,7 @@ const (
 	NotLoggedIn                // from or to a client that has not given its password yet
 	Refused                    // an initiation by a client that the server does not let in
 	UnderLoad                  // an initiation or a login, while there are too many of them
+	Congested                  // the network on the way marked it as too much, and its sender does not know such marks
 	reasons
 )
 
@@ -53,6 +54,7 @@ var reasonNames = [reasons]string{
 	NotLoggedIn:  "not-logged-in",
 	Refused:      "refused",
 	UnderLoad:    "under-load",
+	Congested:    "congested",
 }
 
 // String returns the name that logs and counters show.

@@ -25,7 +25,7 @@ func open(c Config) (*Device, error) {
 		// to stay, and the kernel would delete it when we close.
 		return nil, errTaken(c.Name)
 	}
-	file, name, err := create(c)
+	end, name, err := create(c)
 	if err != nil {
 		return nil, err
 	}
@@ -33,18 +33,30 @@ func open(c Config) (*Device, error) {
 		if c.Persist && !existed {
 			remove(name) // without Persist, closing is enough
 		}
-		file.Close()
+		end.Close()
 		return nil, fmt.Errorf("device %s: %w", name, err)
 	}
-	return &Device{
-		Link: link.Single(&port{file: file, name: name, drops: c.Drops}),
-		name: name,
-		mtu:  c.MTU,
-	}, nil
+	return &Device{Link: end, name: name, mtu: c.MTU}, nil
 }
 
-// create makes the interface, or takes over the persistent one of that name.
-func create(c Config) (*os.File, string, error) {
+// create makes the interface, or takes over the persistent one of that name. It
+// returns the Link to it.
+func create(c Config) (link.Link, string, error) {
+	if c.Make != nil {
+		end, name, err := c.Make(c.Name, func(err error) bool { return passing(err, c.Drops) })
+		if err != nil {
+			return nil, "", explain(c.Name, err)
+		}
+		return end, name, nil
+	}
+	file, name, err := createWater(c)
+	if err != nil {
+		return nil, "", err
+	}
+	return link.Single(&port{file: file, name: name, drops: c.Drops}), name, nil
+}
+
+func createWater(c Config) (*os.File, string, error) {
 	want := water.Config{DeviceType: water.TUN}
 	want.Name = c.Name
 	want.Persist = c.Persist

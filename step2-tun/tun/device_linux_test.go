@@ -260,7 +260,7 @@ func TestDrops(t *testing.T) {
 }
 
 // The faults that a test cannot bring about.
-func TestFaultOf(t *testing.T) {
+func TestPassing(t *testing.T) {
 	for _, c := range []struct {
 		err     error
 		reason  link.Reason
@@ -271,9 +271,15 @@ func TestFaultOf(t *testing.T) {
 		{syscall.EBADF, 0, false},
 		{io.ErrUnexpectedEOF, 0, false},
 	} {
-		reason, passing := faultOf(&fs.PathError{Op: "write", Path: "tun", Err: c.err})
-		require.Equal(t, c.passing, passing, c.err)
-		require.Equal(t, c.reason, reason, c.err)
+		var drops link.Drops
+		err := &fs.PathError{Op: "write", Path: "tun", Err: c.err}
+		require.Equal(t, c.passing, passing(err, &drops), c.err)
+		require.Equal(t, c.passing, passing(err, nil), c.err)
+		want := uint64(0)
+		if c.passing {
+			want = 1
+		}
+		require.Equal(t, want, drops.Count(c.reason), c.err)
 	}
 }
 

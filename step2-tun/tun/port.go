@@ -29,14 +29,8 @@ func (p *port) Read(b []byte) (int, error) {
 
 // Write hands a packet to the host, or counts it if the host does not take it.
 func (p *port) Write(b []byte) (int, error) {
-	if _, err := p.file.Write(b); err != nil {
-		reason, passing := faultOf(err)
-		if !passing {
-			return 0, p.final(err)
-		}
-		if p.drops != nil {
-			p.drops.Add(reason)
-		}
+	if _, err := p.file.Write(b); err != nil && !passing(err, p.drops) {
+		return 0, p.final(err)
 	}
 	return len(b), nil
 }
@@ -51,18 +45,24 @@ func (p *port) Close() error {
 	return err
 }
 
-// faultOf returns the reason to count a packet under that the host did not
-// take, and whether the device still works.
-func faultOf(err error) (reason link.Reason, passing bool) {
+// passing says whether err is about one packet that the host did not take, and
+// counts it. Other errors mean that the device is of no more use.
+func passing(err error, drops *link.Drops) bool {
+	var reason link.Reason
 	switch {
 	case errors.Is(err, syscall.EINVAL): // not an IP packet
-		return link.Malformed, true
+		reason = link.Malformed
 	case errors.Is(err, syscall.EIO): // the device is down
-		return link.Unreachable, true
+		reason = link.Unreachable
 	case errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ENOBUFS):
-		return link.QueueFull, true
+		reason = link.QueueFull
+	default:
+		return false
 	}
-	return 0, false
+	if drops != nil {
+		drops.Add(reason)
+	}
+	return true
 }
 
 // final words the error that ends the device.

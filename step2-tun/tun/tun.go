@@ -54,6 +54,12 @@ type Config struct {
 
 	// Drops counts the packets that the host did not take. It may be nil.
 	Drops *link.Drops
+
+	// Make, if set, makes the interface in another way: it returns the Link to
+	// it, and its name. passing is for the errors of its writes: it reports
+	// whether the device still works, and counts the packet then. Linux only,
+	// and not with Persist.
+	Make func(name string, passing func(error) bool) (link.Link, string, error)
 }
 
 // A Device is a TUN device that is up. As a link.Link it carries one packet a
@@ -93,6 +99,9 @@ func (c *Config) check() error {
 	}
 	if c.MTU < minMTU || c.MTU > maxMTU {
 		return app.Usage("MTU %d is not between %d and %d", c.MTU, minMTU, maxMTU)
+	}
+	if c.Make != nil && c.Persist {
+		return app.Usage("a device that is made in another way cannot be persistent")
 	}
 	if len(c.Addrs) > maxAddrs {
 		return app.Usage("%d addresses: a device gets at most %d", len(c.Addrs), maxAddrs)

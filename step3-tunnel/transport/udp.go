@@ -31,6 +31,9 @@ func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
 		return nil, err
 	}
 	c := &udpClient{conn.(*net.UDPConn), pathMTU(server).lessUDP(), server, o.Drops}
+	if o.UDP != nil {
+		return carriedBy(o, c.UDPConn, c)
+	}
 	enlargeBuffers(c.UDPConn)
 	return c, nil
 }
@@ -78,6 +81,9 @@ func listenUDP(addr string, o Options) (Conn, error) {
 	}
 	s := &udpServer{conn.(*net.UDPConn), MTU{}, o.Drops}
 	s.mtu = listenMTU(s.Addr()).lessUDP()
+	if o.UDP != nil {
+		return carriedBy(o, s.UDPConn, s)
+	}
 	enlargeBuffers(s.UDPConn)
 	return s, nil
 }
@@ -146,3 +152,21 @@ func localAddr(a net.Addr) netip.AddrPort {
 	p, _ := netip.ParseAddrPort(a.String())
 	return unmap(p)
 }
+
+// carried is a Conn whose packets go by another Link of its socket.
+type carried struct {
+	link.Link
+	addr netip.AddrPort
+	mtu  MTU
+}
+
+func carriedBy(o Options, socket *net.UDPConn, c Conn) (Conn, error) {
+	l, err := o.UDP(socket, func(err error) bool { return refused(err, o.Drops) })
+	if err != nil {
+		return nil, err
+	}
+	return &carried{l, c.Addr(), c.MTU()}, nil
+}
+
+func (c *carried) Addr() netip.AddrPort { return c.addr }
+func (c *carried) MTU() MTU             { return c.mtu }

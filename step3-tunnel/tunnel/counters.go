@@ -36,13 +36,7 @@ func (f *Flow) String() string {
 	return fmt.Sprintf("%d packets (%d bytes)", f.Packets(), f.Bytes())
 }
 
-func (f *Flow) add(b *link.Burst) {
-	n := 0
-	for i := range b.Len() {
-		n += len(b.At(i))
-	}
-	f.Add(b.Len(), n)
-}
+func (f *Flow) add(b *link.Burst) { f.Add(b.Len(), b.Size()) }
 
 // Add counts packets that have so many bytes together.
 func (f *Flow) Add(packets, bytes int) {

@@ -212,7 +212,7 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 		}
 		room := c.out.Alloc(len(p) + Overhead)
 		if room == nil && c.out.Len() > 0 {
-			if err := c.flush(to); err != nil {
+			if err := c.flush(to, b.Class); err != nil {
 				return err
 			}
 			room = c.out.Alloc(len(p) + Overhead)
@@ -226,15 +226,15 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 			c.out.Truncate(c.out.Len() - 1)
 		}
 	}
-	return c.flush(to)
+	return c.flush(to, b.Class)
 }
 
 // flush sends what is in out. The caller holds writing.
-func (c *Conn) flush(to netip.AddrPort) error {
+func (c *Conn) flush(to netip.AddrPort, class byte) error {
 	if c.out.Len() == 0 {
 		return nil
 	}
-	c.out.Addr = to
+	c.out.Addr, c.out.Class = to, class
 	err := c.lower.WriteBurst(c.out)
 	c.out.Reset()
 	return c.failed(err)
@@ -246,7 +246,7 @@ func (c *Conn) send(message []byte, to netip.AddrPort) error {
 	defer c.writing.Unlock()
 	c.out.Reset()
 	copy(c.out.Alloc(len(message)), message)
-	return c.flush(to)
+	return c.flush(to, 0)
 }
 
 // run sends what the peer has to say, until the Conn ends.

@@ -1,0 +1,35 @@
+// Package fast has the two ends of the VPN that let the kernel do the work that
+// is the same for every packet: a TUN device and a UDP socket, behind the same
+// contract as the simple ends (package link). Linux only.
+//
+// Introduced in step 8.
+//
+// What costs time in a tunnel is not the encryption, it is the system calls and
+// the kernel's work for each packet. So both ends carry up to 64 packets a call:
+//
+//	device ─ read ─> one TCP packet of up to 64 KB (TSO)     tun_linux.go
+//	                 cut into segments, one after another    cut.go
+//	                 (sealed by the layer between)
+//	socket <─ send ─ up to 64 datagrams in one call (GSO)    udpsend_linux.go
+//
+//	socket ─ recv ─> up to 64 datagrams in one call (GRO)    udp_linux.go
+//	                 (opened by the layer between)
+//	                 neighbours of one flow are joined       join.go
+//	device <─ write  one TCP packet of up to 64 KB           tunwrite_linux.go
+//
+// UDP through the tunnel goes the same way where the kernel can (USO, Linux 6.2).
+// The kernel also hands over packets without their checksum, as to a network card
+// that fills it in: checksum.go does. Between the host and the device stands a
+// header that says all this: vnet.go.
+//
+// One goroutine a direction does everything, there are no queues and no pools,
+// and the steady state allocates nothing.
+//
+// What goes through is the same as with the simple ends, byte by byte: cutting
+// does what the kernel's own segmentation does, and only packets are joined that
+// cutting would give back just as they were. So packets with IP options, with
+// extension headers, fragments, or with a wrong checksum pass one by one.
+//
+// Not covered: the kernel's zero-copy interfaces (io_uring, AF_XDP), and IPv6
+// jumbograms.
+package fast

@@ -1,0 +1,175 @@
+package fast
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/link"
+)
+
+// TUNOptions are what OpenTUN takes beside the name.
+type TUNOptions struct {
+	// Passing tells whether an error of a write is about the packet alone, and
+	// counts the packet then. After any other error the device is of no more use.
+	// Required.
+	Passing func(error) bool
+	// Drops counts the packets that the network has marked as too much, and that
+	// cannot bear the mark. Required.
+	Drops *link.Drops
+	// CopyDSCP shows outside of the tunnel which of its packets are urgent, for
+	// networks on the way that care. It tells an observer about them.
+	CopyDSCP bool
+
+	NoTSO  bool // take every packet from the host by itself
+	NoJoin bool // hand every packet to the host by itself
+	Queues int  // how many ends to open; 0 means 1
+}
+
+// A TUN is one queue of a TUN device, as a link.Link.
+//
+// It reads the kernel's super-packets and cuts them on demand; the packets of a
+// burst lie in the TUN's own buffer and are valid until its next ReadBurst. It
+// joins what it writes where it can. When the kernel refuses one of the two, it
+// goes on without it.
+type TUN struct {
+	file *os.File
+	raw  syscall.RawConn
+	name string
+	o    TUNOptions
+
+	closed atomic.Bool // Close was called
+
+	reader tunReader
+	writer tunWriter
+}
+
+// OpenTUN makes a TUN device, not configured yet, and returns its queues and its
+// name. It takes over a device of that name if there is one. Packets of one flow
+// stay in one queue. The device ends with its last queue.
+func OpenTUN(name string, o TUNOptions) (queues []*TUN, _ string, err error) {
+	n := max(o.Queues, 1)
+	for range n {
+		t, err := openQueue(name, n > 1, o)
+		if err != nil {
+			for _, q := range queues {
+				q.Close()
+			}
+			return nil, "", err
+		}
+		name = t.name
+		queues = append(queues, t)
+	}
+	if err := limitGSO(name, maxGSO); err != nil {
+		slog.Debug("the kernel does not limit its large packets", "dev", name, "error", err) // it is only slower
+	}
+	return queues, name, nil
+}
+
+func openQueue(name string, several bool, o TUNOptions) (*TUN, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+	}
+	t := &TUN{o: o}
+	if err := t.attach(fd, name, several); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("TUNSETIFF", err)
+	}
+	return t, t.use(fd)
+}
+
+// use makes t use a descriptor that is attached to its device. Not before: the
+// poller would not take it.
+func (t *TUN) use(fd int) error {
+	t.file = os.NewFile(uintptr(fd), "/dev/net/tun")
+	raw, err := t.file.SyscallConn()
+	if err != nil {
+		t.file.Close()
+		return err
+	}
+	t.raw = raw
+	t.reader.init(t)
+	t.writer.init(t)
+	return nil
+}
+
+// attach makes the descriptor a queue of the device.
+func (t *TUN) attach(fd int, name string, several bool) error {
+	ifreq, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if several {
+		flags |= unix.IFF_MULTI_QUEUE
+	}
+	ifreq.SetUint16(flags)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifreq); err != nil {
+		return err
+	}
+	t.name = ifreq.Name()
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetLen); err != nil {
+		return err
+	}
+	t.writer.udp = t.offload(fd)
+	return nil
+}
+
+// offload tells the kernel what it may leave to us, and reports whether it knows
+// UDP super-packets.
+func (t *TUN) offload(fd int) (udp bool) {
+	const (
+		tso = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+		uso = unix.TUN_F_USO4 | unix.TUN_F_USO6
+	)
+	udp = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tso|uso) == nil
+	switch {
+	case t.o.NoTSO:
+		unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, 0)
+	case !udp:
+		if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tso); err != nil {
+			slog.Info("the kernel does not hand over large packets", "dev", t.name, "error", err)
+		}
+	}
+	return udp
+}
+
+// Name returns the name of the interface.
+func (t *TUN) Name() string { return t.name }
+
+// Close takes the queue away, and with the last one the device.
+func (t *TUN) Close() error {
+	if t.closed.Swap(true) {
+		return nil // closing twice is fine
+	}
+	return t.file.Close()
+}
+
+// final words the error that ends the device.
+func (t *TUN) final(err error) error {
+	if t.closed.Load() {
+		return net.ErrClosed
+	}
+	if t.deleted() {
+		return fmt.Errorf("device %s was deleted by somebody else", t.name)
+	}
+	return err
+}
+
+// deleted asks the driver whether the device is gone.
+func (t *TUN) deleted() bool {
+	var answer error
+	err := t.raw.Control(func(fd uintptr) {
+		var ifreq unix.Ifreq
+		answer = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, &ifreq)
+	})
+	return err == nil && answer == unix.EBADFD
+}
+
+var _ link.Link = (*TUN)(nil)

@@ -1,0 +1,130 @@
+package fast
+
+import (
+	"log/slog"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/link"
+)
+
+const (
+	// frameRoom is the room in bytes for one read: the kernel's super-packets
+	// have no more than 64 KB.
+	frameRoom = vnetLen + 1<<16
+	// singlesRoom is how many bytes of single packets are read for one burst.
+	singlesRoom = 1 << 16
+)
+
+// A tunReader is the reading side of a TUN. It is used by one goroutine.
+type tunReader struct {
+	tun *TUN
+	buf []byte
+
+	singles [link.MaxBurst][]byte // packets that came whole
+	n       int
+	used    int // bytes of buf that they take, each with its header before it
+	given   int // how many of them were handed on
+
+	super frame // the last super-packet
+	done  int   // segments of it that were handed on
+
+	base int // the first packet or segment of the present burst
+
+	err error // of the last read
+
+	// Made once, so that no burst allocates them.
+	readAll   func(fd uintptr) bool
+	cutSingle func(i int) []byte
+	cutSuper  func(i int) []byte
+}
+
+func (r *tunReader) init(t *TUN) {
+	r.tun = t
+	r.buf = make([]byte, singlesRoom+frameRoom)
+	r.readAll = r.readFrames
+	r.cutSingle = func(i int) []byte { return r.singles[r.base+i] }
+	r.cutSuper = func(i int) []byte { return r.super.cut(r.base + i) }
+}
+
+// ReadBurst returns the segments of one super-packet, or all single packets that
+// are there, up to one that has another class.
+func (t *TUN) ReadBurst(b *link.Burst) error {
+	r := &t.reader
+	b.Reset()
+	for r.given == r.n && r.done == r.super.segments {
+		if err := r.read(); err != nil {
+			return t.final(err)
+		}
+	}
+	if r.given < r.n {
+		r.base = r.given
+		b.Class = outerClass(r.singles[r.base], t.o.CopyDSCP)
+		size := 0
+		for r.given < r.n && outerClass(r.singles[r.given], t.o.CopyDSCP) == b.Class {
+			size += len(r.singles[r.given])
+			r.given++
+		}
+		b.Cut(r.given-r.base, size, r.cutSingle)
+		return nil // a super-packet that came behind them is next
+	}
+	r.base = r.done
+	r.done = min(r.base+link.MaxBurst, r.super.segments)
+	b.Class = outerClass(r.super.template[:], t.o.CopyDSCP)
+	b.Cut(r.done-r.base, r.super.sizes(r.base, r.done), r.cutSuper)
+	return nil
+}
+
+// read waits for a packet, and reads all that are there, up to a super-packet.
+func (r *tunReader) read() error {
+	r.n, r.used, r.given, r.err = 0, 0, 0, nil
+	r.super.segments, r.done = 0, 0
+	if err := r.tun.raw.Read(r.readAll); err != nil {
+		return err
+	}
+	return r.err
+}
+
+// readFrames reads until there is no more, or no room. It reports false if there
+// was nothing.
+func (r *tunReader) readFrames(fd uintptr) bool {
+	for r.n < len(r.singles) && r.used <= singlesRoom {
+		n, err := unix.Read(int(fd), r.buf[r.used:][:frameRoom])
+		switch {
+		case err == nil:
+			if r.take(n) {
+				return true
+			}
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return r.n > 0
+		case (err == unix.EINVAL || err == unix.EIO) && !r.tun.o.NoTSO:
+			r.tun.o.NoTSO = true
+			slog.Warn("the kernel cannot hand over its large packets, going on without", "dev", r.tun.name, "error", err)
+			r.tun.offload(int(fd))
+		default:
+			r.err = err
+			return true
+		}
+	}
+	return true
+}
+
+// take takes what a read of n bytes gave, and reports whether it is a
+// super-packet.
+func (r *tunReader) take(n int) bool {
+	got := r.buf[r.used:][:n]
+	if n < vnetLen || r.super.set(readVnet(got), got[vnetLen:]) != nil {
+		r.super.segments = 0
+		r.tun.o.Passing(unix.EINVAL) // it is no packet
+		return false
+	}
+	if r.super.super() {
+		return true
+	}
+	r.singles[r.n] = r.super.whole()
+	r.super.segments = 0
+	r.n++
+	r.used += n
+	return false
+}

@@ -1,0 +1,187 @@
+package fast
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/link"
+)
+
+// UDPOptions are what NewUDP takes beside the socket.
+type UDPOptions struct {
+	// Passing tells whether an error is about a packet alone, and counts the
+	// packet then. After any other error the socket is of no more use. Required.
+	Passing func(error) bool
+	// Drops counts what has no address to go to. Required.
+	Drops *link.Drops
+
+	// Sources is shared by the sockets of one server. Without it each has its own.
+	Sources *Sources
+
+	NoGSO bool // send every packet by itself
+	NoGRO bool // receive every packet by itself
+}
+
+// socketBuffer is the size in bytes that is asked for the kernel's queues. With
+// CAP_NET_ADMIN it is granted whatever net.core.rmem_max says.
+const socketBuffer = 4 << 20
+
+// A UDP is a UDP socket as a link.Link. A connected socket is a client's end: it
+// sends to its server. Others send to the burst's Addr.
+//
+// The packets of a burst are datagrams of one sender, up to 64 in one call. When
+// the kernel refuses to send them so, the UDP goes on without.
+type UDP struct {
+	conn   *net.UDPConn
+	server netip.AddrPort // zero if not connected
+	o      UDPOptions
+
+	sources *Sources  // nil if there is one address only to answer from
+	control [128]byte // for ReadBurst: the control messages
+	sender  udpSender
+}
+
+// NewUDP makes a Link of a socket, and owns it from then on.
+func NewUDP(conn *net.UDPConn, o UDPOptions) (*UDP, error) {
+	u := &UDP{conn: conn, o: o}
+	if a, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
+		u.server = unmap(a.AddrPort())
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	failed := raw.Control(func(fd uintptr) { err = u.setUp(int(fd)) })
+	if failed != nil || err != nil {
+		conn.Close()
+		return nil, err
+	}
+	u.sender.init(u, raw)
+	return u, nil
+}
+
+// setUp sets the socket's options.
+func (u *UDP) setUp(fd int) error {
+	for force, plain := range map[int]int{
+		unix.SO_RCVBUFFORCE: unix.SO_RCVBUF,
+		unix.SO_SNDBUFFORCE: unix.SO_SNDBUF,
+	} {
+		// Best effort: a smaller buffer only drops sooner.
+		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, socketBuffer) != nil {
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, socketBuffer)
+		}
+	}
+	if !u.o.NoGRO {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1); err != nil {
+			slog.Info("the kernel receives every packet by itself", "error", err)
+		}
+	}
+	if _, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT); err != nil && !u.o.NoGSO {
+		slog.Info("the kernel sends every packet by itself", "error", err)
+		u.o.NoGSO = true
+	}
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return err
+	}
+	u.sender.v6 = domain == unix.AF_INET6
+	if err := u.askForClass(fd); err != nil {
+		return err
+	}
+	if a := u.conn.LocalAddr().(*net.UDPAddr); !a.IP.IsUnspecified() {
+		return nil
+	}
+	return u.askForLocal(fd)
+}
+
+// askForClass has the kernel tell the traffic class of a datagram.
+func (u *UDP) askForClass(fd int) error {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
+	if err == nil && u.sender.v6 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
+	}
+	return os.NewSyscallError("setsockopt", err)
+}
+
+// askForLocal has the kernel tell to which of the host's addresses a datagram
+// came.
+func (u *UDP) askForLocal(fd int) error {
+	if u.sources = u.o.Sources; u.sources == nil {
+		u.sources = NewSources()
+	}
+	level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
+	if u.sender.v6 {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO // tells IPv4 addresses, too
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, option, 1))
+}
+
+// ReadBurst returns datagrams of one sender: one, or up to 64 that came one after
+// another.
+func (u *UDP) ReadBurst(b *link.Burst) error {
+	for {
+		b.Reset()
+		n, controlLen, _, from, err := u.conn.ReadMsgUDPAddrPort(b.Free(), u.control[:])
+		if err != nil {
+			// An ICMP error about an earlier packet shows up here.
+			if !u.o.Passing(err) {
+				return err
+			}
+			continue
+		}
+		b.Addr = unmap(from)
+		r := readControl(u.control[:controlLen])
+		if u.sources != nil && r.local.IsValid() {
+			u.sources.learn(b.Addr, r.local)
+		}
+		b.Class = r.class
+		u.split(b, n, r.stride)
+		return nil
+	}
+}
+
+// split makes packets of the n bytes that arrived: each of stride bytes, but the
+// last may be shorter. A stride of 0 stands for a single packet.
+func (u *UDP) split(b *link.Burst, n, stride int) {
+	if stride <= 0 {
+		stride = n
+	}
+	for left := n; ; left -= stride {
+		if b.Alloc(min(left, stride)) == nil {
+			u.o.Drops.Add(link.QueueFull) // a sender on this machine may send 128
+		}
+		if left <= stride {
+			return
+		}
+	}
+}
+
+// Close closes the socket.
+func (u *UDP) Close() error {
+	u.conn.Close() // closing twice is fine
+	return nil
+}
+
+// unmap gives an IPv4 address that came through an IPv6 socket its usual form.
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+var _ link.Link = (*UDP)(nil)
+
+// ReusePort lets several sockets of one user listen on the same port: the kernel
+// spreads the peers over them. It is for net.ListenConfig's Control.
+func ReusePort(_, _ string, c syscall.RawConn) error {
+	var err error
+	failed := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	})
+	return errors.Join(failed, os.NewSyscallError("setsockopt", err))
+}

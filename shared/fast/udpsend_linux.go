@@ -1,0 +1,229 @@
+package fast
+
+import (
+	"encoding/binary"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/link"
+)
+
+// maxSend is how many bytes of packets go into one call: an IPv4 packet has room
+// for as many behind its headers.
+const maxSend = 65535 - ipv4Len - udpLen
+
+// A udpSender is the writing side of a UDP. It is used by one goroutine.
+type udpSender struct {
+	udp *UDP
+	raw syscall.RawConn
+	v6  bool // an IPv6 socket; it sends IPv4 as well, unless it is bound to an IPv6 address
+
+	message unix.Msghdr
+	to      netip.AddrPort
+	name    unix.RawSockaddrInet6 // of to; or a RawSockaddrInet4, which is shorter
+	from    netip.Addr            // zero lets the kernel choose
+	control controlBuffer
+	vector  [link.MaxBurst]unix.Iovec
+
+	errno   unix.Errno // of the last sendmsg
+	sendmsg func(fd uintptr) bool
+}
+
+func (s *udpSender) init(u *UDP, raw syscall.RawConn) {
+	s.udp, s.raw, s.to = u, raw, u.server
+	s.message.Iov = &s.vector[0]
+	s.sendmsg = s.call
+}
+
+// WriteBurst sends the packets, those of the same length in one call.
+func (u *UDP) WriteBurst(b *link.Burst) error {
+	s := &u.sender
+	if !u.server.IsValid() && !s.address(b.Addr) {
+		for range b.Len() {
+			u.o.Drops.Add(link.NoPeer)
+		}
+		return nil
+	}
+	if u.sources != nil {
+		s.from = u.sources.of(b.Addr)
+	}
+	if !b.Stable() {
+		_, err := s.singles(b, 0, b.Len())
+		return err
+	}
+	for i := 0; i < b.Len(); {
+		j := i + 1
+		if !u.o.NoGSO {
+			j = together(b, i)
+		}
+		if err := s.send(b, i, j); err != nil {
+			return err
+		}
+		i = j
+	}
+	return nil
+}
+
+// together returns the end of the packets from i on that can go in one call: all
+// of the same length, but the last may be shorter.
+func together(b *link.Burst, i int) (j int) {
+	size := len(b.At(i))
+	total := size
+	for j = i + 1; j < b.Len(); j++ {
+		n := len(b.At(j))
+		total += n
+		if n > size || n == 0 || total > maxSend {
+			return j
+		}
+		if n < size {
+			return j + 1
+		}
+	}
+	return j
+}
+
+// send sends the packets from i up to j.
+func (s *udpSender) send(b *link.Burst, i, j int) error {
+	err := s.try(b, i, j)
+	if err == nil {
+		return nil
+	}
+	if j-i == 1 || err != unix.EIO && err != unix.EINVAL && err != unix.EMSGSIZE {
+		return s.dropped(err, j-i)
+	}
+	return s.without(b, i, j, err)
+}
+
+// without sends packets one by one that were refused together. If that works,
+// it will be done so from now on, unless the packets were just too long for the
+// path at the time.
+func (s *udpSender) without(b *link.Burst, i, j int, refused error) error {
+	sent, err := s.singles(b, i, j)
+	if sent > 0 && refused != unix.EMSGSIZE {
+		s.udp.o.NoGSO = true
+		slog.Warn("the kernel does not send several packets in one call, going on without", "error", refused)
+	}
+	return err
+}
+
+func (s *udpSender) singles(b *link.Burst, i, j int) (sent int, err error) {
+	for ; i < j; i++ {
+		err := s.try(b, i, i+1)
+		if err == nil {
+			sent++
+		} else if err := s.dropped(err, 1); err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// dropped counts n packets that were not sent, or returns the error that ends
+// the socket.
+func (s *udpSender) dropped(err error, n int) error {
+	for range n {
+		if !s.udp.o.Passing(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// try sends the packets from i up to j in one call.
+func (s *udpSender) try(b *link.Burst, i, j int) error {
+	parts := 0
+	for k := i; k < j; k++ {
+		p := b.At(k)
+		base := unsafe.SliceData(p)
+		if last := parts - 1; last >= 0 && end(&s.vector[last]) == uintptr(unsafe.Pointer(base)) {
+			s.vector[last].SetLen(int(s.vector[last].Len) + len(p))
+			continue
+		}
+		s.vector[parts].Base = base
+		s.vector[parts].SetLen(len(p))
+		parts++
+	}
+	s.message.SetIovlen(parts)
+	s.control.used = 0
+	if j-i > 1 {
+		s.control.segment(len(b.At(i)))
+	}
+	if s.from.IsValid() {
+		s.control.from(s.from, s.v6)
+	}
+	if b.Class != 0 {
+		s.control.class(b.Class, s.to.Addr().Is6())
+	}
+	s.control.put(&s.message)
+	if err := s.raw.Write(s.sendmsg); err != nil {
+		return err
+	}
+	if s.errno != 0 {
+		return s.errno
+	}
+	return nil
+}
+
+// end returns where the bytes of v end. Packets that were allocated in a row lie
+// in a row, and then one vector is enough.
+func end(v *unix.Iovec) uintptr { return uintptr(unsafe.Pointer(v.Base)) + uintptr(v.Len) }
+
+func (s *udpSender) call(fd uintptr) bool {
+	for {
+		_, _, s.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.message)), 0)
+		if s.errno != unix.EINTR {
+			return s.errno != unix.EAGAIN
+		}
+	}
+}
+
+// address makes the messages go to an address. It reports false if that is not
+// one that the socket can send to.
+func (s *udpSender) address(to netip.AddrPort) bool {
+	if to == s.to {
+		return to.IsValid()
+	}
+	if !to.IsValid() || !s.v6 && !to.Addr().Is4() {
+		return false
+	}
+	s.to = to
+	s.message.Name = (*byte)(unsafe.Pointer(&s.name))
+	var port [2]byte
+	binary.BigEndian.PutUint16(port[:], to.Port())
+	if s.v6 {
+		s.message.Namelen = unix.SizeofSockaddrInet6
+		s.name = unix.RawSockaddrInet6{
+			Family:   unix.AF_INET6,
+			Port:     binary.NativeEndian.Uint16(port[:]),
+			Addr:     to.Addr().As16(), // IPv4 in its mapped form
+			Scope_id: zoneIndex(to.Addr().Zone()),
+		}
+		return true
+	}
+	s.message.Namelen = unix.SizeofSockaddrInet4
+	*(*unix.RawSockaddrInet4)(unsafe.Pointer(&s.name)) = unix.RawSockaddrInet4{
+		Family: unix.AF_INET,
+		Port:   binary.NativeEndian.Uint16(port[:]),
+		Addr:   to.Addr().As4(),
+	}
+	return true
+}
+
+// zoneIndex returns the number of the interface that a link-local address is
+// behind, or 0.
+func zoneIndex(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if i, err := net.InterfaceByName(zone); err == nil {
+		return uint32(i.Index)
+	}
+	n, _ := strconv.ParseUint(zone, 10, 32)
+	return uint32(n)
+}
