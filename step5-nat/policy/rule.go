@@ -38,10 +38,13 @@ func NewRefusal(f hostnet.Family, priority int, kind uint8, text string) Rule {
 	return r
 }
 
-// To limits the rule to packets for one address.
-func (r *Rule) To(addr netip.Addr) {
-	r.Dst = &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(addr.BitLen(), addr.BitLen())}
+// To limits the rule to packets for some addresses.
+func (r *Rule) To(p netip.Prefix) {
+	r.Dst = &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
+
+// Host is the prefix of one address.
+func Host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // Port limits the rule to packets of an IP protocol, such as IPPROTO_UDP, to one
 // port. Linux has this since 4.17.
@@ -99,8 +102,17 @@ func Remove(rules []netlink.Rule) error {
 	return nil
 }
 
-// DefaultRoute makes a default route into a device, in a table.
-func DefaultRoute(f hostnet.Family, device string, table int) Change {
+// Everything is the destination of a default route.
+func Everything(f hostnet.Family) netip.Prefix {
+	if f == hostnet.V4 {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+// AddRoute makes a route into a device, in a table.
+func AddRoute(to netip.Prefix, device string, table int) Change {
+	f := hostnet.FamilyOf(to.Addr())
 	route := func(act func(*netlink.Route) error) func() error {
 		return func() error {
 			link, err := netlink.LinkByName(device)
@@ -112,15 +124,19 @@ func DefaultRoute(f hostnet.Family, device string, table int) Change {
 			return act(&netlink.Route{
 				Family:    int(f),
 				LinkIndex: link.Attrs().Index,
-				Dst:       everything(f),
+				Dst:       &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())},
 				Scope:     scope(f),
 				Table:     table,
 				Protocol:  MadeBy,
 			})
 		}
 	}
+	name := to.String()
+	if to.Bits() == 0 {
+		name = "default"
+	}
 	return Change{
-		Command: fmt.Sprintf("%s route add default dev %s table %d", IP(f), device, table),
+		Command: fmt.Sprintf("%s route add %s dev %s table %d", IP(f), name, device, table),
 		Do:      route(netlink.RouteAdd),
 		Undo:    route(netlink.RouteDel),
 	}
@@ -140,14 +156,6 @@ func IP(f hostnet.Family) string {
 		return "ip -6"
 	}
 	return "ip -4"
-}
-
-// everything is the destination of a default route.
-func everything(f hostnet.Family) *net.IPNet {
-	if f == hostnet.V4 {
-		return &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
-	}
-	return &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
 }
 
 // scope is that of a route without a gateway. IPv6 routes have no scope.

@@ -27,6 +27,11 @@ func (c *Config) check() error {
 	if len(c.Addrs) == 0 {
 		return app.Hint(errors.New("the tunnel has no address"), "Give this end one with -addr.")
 	}
+	for _, f := range hostnet.Families {
+		if c.Only != nil && len(f.Subnets(c.Only)) > 0 && len(f.Subnets(c.Addrs)) == 0 {
+			return fmt.Errorf("%v is to go into the tunnel, which carries no %v", f.Subnets(c.Only)[0], f)
+		}
+	}
 	link, err := netlink.LinkByName(c.Device)
 	if err != nil {
 		return fmt.Errorf("tunnel device %q: %w", c.Device, err)

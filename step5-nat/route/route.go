@@ -84,7 +84,7 @@ const (
 	PriorityTunnel  = 22505 // everything that is not marked
 )
 
-// A Config says what to send where. All fields are required.
+// A Config says what to send where. All fields but Only are required.
 type Config struct {
 	// Device is the TUN device: its name, such as "vpn0". It must be up.
 	Device string
@@ -97,6 +97,10 @@ type Config struct {
 	// and the server's address.
 	Network string
 	Server  netip.AddrPort
+
+	// Only are the networks to send through the tunnel; nil stands for
+	// everything. The rest then goes its usual way.
+	Only []netip.Prefix
 }
 
 // Default sends everything through the tunnel. The function that it returns
@@ -146,8 +150,14 @@ func (c *Config) changes() []policy.Change {
 			continue // nothing to send, nothing to refuse
 		}
 		offered := len(f.Subnets(c.Addrs)) > 0
+		into := c.into(f)
+		if len(into) == 0 {
+			continue
+		}
 		if offered {
-			list = append(list, policy.DefaultRoute(f, c.Device, Table))
+			for _, p := range into {
+				list = append(list, policy.AddRoute(p, c.Device, Table))
+			}
 		}
 		if f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && (strictReversePath() || !offered) {
 			list = append(list, Answers(c.Network, c.Server, PriorityAnswers).Add())
@@ -155,4 +165,12 @@ func (c *Config) changes() []policy.Change {
 		list = append(list, Local(f, PriorityLocal).Add(), tunnel(f, offered).Add())
 	}
 	return list
+}
+
+// into lists what goes into the tunnel, of one family.
+func (c *Config) into(f hostnet.Family) []netip.Prefix {
+	if c.Only == nil {
+		return []netip.Prefix{policy.Everything(f)}
+	}
+	return f.Subnets(c.Only)
 }

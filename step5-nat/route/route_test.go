@@ -317,3 +317,43 @@ func ask(h *netlab.Host, network string, mark control) (err error) {
 	}
 	return err
 }
+
+// Only some networks go through the tunnel, and the rest as ever.
+func TestOnlySome(t *testing.T) {
+	lab := netlab.New(t)
+	tunnelOn(t, lab.Alice, both)
+	before := snapshot(t, lab.Alice)
+	c := config(both)
+	c.Only = []netip.Prefix{netip.MustParsePrefix("203.0.113.64/27"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:80::/64")}
+	undo := defaultOn(t, lab.Alice, c)
+	for question, want := range map[string]string{
+		"203.0.113.80":              "vpn0",
+		"2001:db8:80::80":           "vpn0",
+		"203.0.113.80 mark 22505":   "eth0",
+		"203.0.113.10":              "eth0",
+		"192.0.2.1":                 "eth0",
+		"2001:db8:5::10":            "eth0",
+		"198.51.100.11":             "eth0", // the local network comes first
+		"10.8.0.1":                  "vpn0",
+		"203.0.113.95 ipproto tcp":  "vpn0",
+		"203.0.113.96":              "eth0",
+		"2001:db8:80:1::80":         "eth0",
+		"127.0.0.1":                 "lo",
+		"203.0.113.10 mark 22505":   "eth0",
+		"2001:db8:5::10 mark 22505": "eth0",
+		"2001:db8:cafe::11":         "eth0",
+		"203.0.113.65 ipproto udp":  "vpn0",
+	} {
+		require.Equal(t, want, way(lab.Alice, question), question)
+	}
+	undo()
+	same(t, before, lab.Alice)
+}
+
+func TestOnlySomeOfAFamilyThatIsNotCarried(t *testing.T) {
+	lab := netlab.New(t)
+	tunnelOn(t, lab.Alice, onlyIPv4)
+	c := config(onlyIPv4)
+	c.Only = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	require.EqualError(t, refused(t, lab.Alice, c), "fd00::/8 is to go into the tunnel, which carries no IPv6")
+}

@@ -41,7 +41,7 @@ func tunnel(f hostnet.Family, offered bool) policy.Rule {
 func Answers(network string, server netip.AddrPort, priority int) policy.Rule {
 	r := policy.NewRule(hostnet.FamilyOf(server.Addr()), priority, unix.RT_TABLE_MAIN,
 		fmt.Sprintf("to %v ipproto %s dport %d lookup main", server.Addr(), network, server.Port()))
-	r.To(server.Addr())
+	r.To(policy.Host(server.Addr()))
 	r.Port(protocols[network], server.Port())
 	return r
 }

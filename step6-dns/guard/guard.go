@@ -83,7 +83,7 @@ func DNS(resolvers []netip.Addr) (undo func() error, err error) {
 
 func inTunnel(f hostnet.Family, resolver netip.Addr) policy.Rule {
 	r := policy.NewRule(f, priorityResolver, route.Table, fmt.Sprintf("to %v lookup %d", resolver, route.Table))
-	r.To(resolver)
+	r.To(policy.Host(resolver))
 	return r
 }
 

@@ -25,6 +25,7 @@ package killswitch
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 
@@ -54,9 +55,10 @@ type Switch struct {
 	answers func() error // removes the rule for the server's answers; guarded by mu
 }
 
-// On makes the rules. Those that a killed client has left are taken over as they
-// are, without a moment in which they are not there.
-func On() (*Switch, error) {
+// On makes the rules. only are the networks that go through the tunnel; nil stands
+// for everything. With names nobody asks for names. Rules that a killed client has
+// left are taken over as they are, without a moment in which they are not there.
+func On(only []netip.Prefix, names bool) (*Switch, error) {
 	if err := hostnet.MayChange(); err != nil {
 		return nil, err
 	}
@@ -65,7 +67,7 @@ func On() (*Switch, error) {
 		if f.Off() {
 			continue
 		}
-		for _, r := range rules(f) {
+		for _, r := range rules(f, only, names) {
 			list = append(list, r.Keep())
 		}
 	}
@@ -124,9 +126,19 @@ func Recover() error {
 
 func isOurs(r netlink.Rule) bool { return r.Priority >= priorityOwn && r.Priority <= priorityRest }
 
-func rules(f hostnet.Family) []policy.Rule {
+func rules(f hostnet.Family, only []netip.Prefix, names bool) []policy.Rule {
 	list := []policy.Rule{route.Own(f, priorityOwn)}
-	list = append(list, guard.Refuse(f, priorityNames)...)
-	rest := policy.NewRefusal(f, priorityRest, unix.RTN_UNREACHABLE, "unreachable")
-	return append(list, route.Local(f, priorityLocal), rest)
+	if names {
+		list = append(list, guard.Refuse(f, priorityNames)...)
+	}
+	list = append(list, route.Local(f, priorityLocal))
+	if only == nil {
+		return append(list, policy.NewRefusal(f, priorityRest, unix.RTN_UNREACHABLE, "unreachable"))
+	}
+	for _, p := range f.Subnets(only) {
+		r := policy.NewRefusal(f, priorityRest, unix.RTN_UNREACHABLE, fmt.Sprintf("to %v unreachable", p))
+		r.To(p)
+		list = append(list, r)
+	}
+	return list
 }

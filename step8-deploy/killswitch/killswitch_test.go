@@ -31,7 +31,7 @@ func on(t *testing.T, h *netlab.Host) (off func()) {
 	var s *Switch
 	h.Do(func() {
 		var err error
-		s, err = On()
+		s, err = On(nil, true)
 		require.NoError(t, err)
 		require.NoError(t, s.Server("udp", serverAddr))
 	})
@@ -189,7 +189,7 @@ func TestServersAnswer(t *testing.T) {
 		var s *Switch
 		lab.Alice.Do(func() {
 			var err error
-			s, err = On()
+			s, err = On(nil, true)
 			require.NoError(t, err)
 		})
 		require.Equal(t, strictness == "0", answers(first), "nobody said that this is the server: rp_filter %s", strictness)

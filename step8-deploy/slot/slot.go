@@ -1,0 +1,135 @@
+// Package slot holds the session of a client that connects again and again: a
+// Link whose inside can be exchanged. The tunnel on top of it runs on, and does
+// not notice. Introduced in step 8.
+//
+// While there is no session, what the host sends is dropped and counted. So
+// nothing old waits in a queue when the next one begins.
+package slot
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+
+	"stepvpn/shared/link"
+)
+
+// A Slot is a Link. Use may be called by one goroutine at a time, beside those
+// that read and write.
+type Slot struct {
+	drops *link.Drops
+
+	mu      sync.Mutex // guards all below
+	changed *sync.Cond // session or closed has changed
+	session link.Link  // nil if there is none
+	failed  error      // why session is of no more use
+	ended   chan struct{}
+	closed  bool
+}
+
+// New returns an empty Slot. What it drops counts as NoSession.
+func New(drops *link.Drops) *Slot {
+	s := &Slot{drops: drops}
+	s.changed = sync.NewCond(&s.mu)
+	return s
+}
+
+// Use puts a session in, and returns why it has ended, or nil when ctx ends. It
+// has closed the session then.
+func (s *Slot) Use(ctx context.Context, session link.Link) error {
+	ended := make(chan struct{})
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		session.Close()
+		return net.ErrClosed
+	}
+	s.session, s.failed, s.ended = session, nil, ended
+	s.changed.Broadcast()
+	s.mu.Unlock()
+
+	select {
+	case <-ctx.Done():
+	case <-ended:
+	}
+	s.mu.Lock()
+	err := s.failed
+	s.session = nil
+	s.mu.Unlock()
+	session.Close()
+	return err
+}
+
+// fail notes that a session is of no more use.
+func (s *Slot) fail(session link.Link, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session == session {
+		s.session, s.failed = nil, err
+		close(s.ended)
+	}
+}
+
+// ReadBurst waits for a session, if there is none.
+func (s *Slot) ReadBurst(b *link.Burst) error {
+	for {
+		session, err := s.wait()
+		if err != nil {
+			return err
+		}
+		if err = session.ReadBurst(b); err == nil {
+			return nil
+		}
+		s.fail(session, err)
+	}
+}
+
+// wait returns the session, when there is one.
+func (s *Slot) wait() (link.Link, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.session == nil && !s.closed {
+		s.changed.Wait()
+	}
+	if s.closed {
+		return nil, net.ErrClosed
+	}
+	return s.session, nil
+}
+
+// WriteBurst drops the packets if there is no session.
+func (s *Slot) WriteBurst(b *link.Burst) error {
+	s.mu.Lock()
+	session, closed := s.session, s.closed
+	s.mu.Unlock()
+	if closed {
+		return net.ErrClosed
+	}
+	if session == nil {
+		for range b.Len() {
+			s.drops.Add(link.NoSession)
+		}
+		return nil
+	}
+	if err := session.WriteBurst(b); err != nil {
+		s.fail(session, err)
+	}
+	return nil
+}
+
+// Close ends the Slot, and the session in it.
+func (s *Slot) Close() error {
+	s.mu.Lock()
+	session := s.session
+	s.closed = true
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	if session == nil {
+		return nil
+	}
+	s.fail(session, errClosed)
+	return session.Close()
+}
+
+var errClosed = errors.New("the tunnel has ended")

@@ -1,0 +1,178 @@
+package slot
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"stepvpn/shared/link"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const limit = 20 * time.Second
+
+func burst(text string) *link.Burst {
+	b := link.NewBurst()
+	copy(b.Alloc(len(text)), text)
+	return b
+}
+
+// within fails the test if f takes too long.
+func within(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { f(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(limit):
+		require.Fail(t, "it hangs")
+	}
+}
+
+func read(t *testing.T, l link.Link) string {
+	t.Helper()
+	b := link.NewBurst()
+	within(t, func() { require.NoError(t, l.ReadBurst(b)) })
+	return string(b.At(0))
+}
+
+// use puts a session in, and returns its far end and what Use will return.
+func use(ctx context.Context, s *Slot) (far link.Link, result chan error) {
+	near, far := link.Pipe(10)
+	result = make(chan error, 1)
+	go func() { result <- s.Use(ctx, near) }()
+	return far, result
+}
+
+// requireClosed looks at the far end of a session that has been closed.
+func requireClosed(t *testing.T, far link.Link) {
+	t.Helper()
+	within(t, func() {
+		for b := link.NewBurst(); far.ReadBurst(b) == nil; { // what was on the way
+		}
+	})
+}
+
+func TestSessionsComeAndGo(t *testing.T) {
+	var drops link.Drops
+	s := New(&drops)
+	require.NoError(t, s.WriteBurst(burst("nobody is there")))
+	require.EqualValues(t, 1, drops.Count(link.NoSession))
+
+	for range 3 {
+		far, result := use(t.Context(), s)
+		require.NoError(t, far.WriteBurst(burst("in")))
+		require.Equal(t, "in", read(t, s)) // it has waited for the session
+		require.NoError(t, s.WriteBurst(burst("out")))
+		require.Equal(t, "out", read(t, far))
+		far.Close() // the session is lost
+
+		reading := make(chan string, 1)
+		go func() { reading <- read(t, s) }() // notices, and waits for the next one
+		require.ErrorIs(t, <-result, net.ErrClosed)
+		dropped := drops.Count(link.NoSession)
+		require.NoError(t, s.WriteBurst(burst("between two")))
+		require.Equal(t, dropped+1, drops.Count(link.NoSession))
+
+		ctx, cancel := context.WithCancel(t.Context())
+		far, result = use(ctx, s)
+		require.NoError(t, far.WriteBurst(burst("next")))
+		require.Equal(t, "next", <-reading)
+		cancel()
+		require.NoError(t, <-result)
+		requireClosed(t, far)
+	}
+	require.NoError(t, s.Close())
+}
+
+// A session that fails when it is written to has ended, too.
+func TestAWriteThatFails(t *testing.T) {
+	s := New(new(link.Drops))
+	broken := errors.New("broken")
+	result := make(chan error, 1)
+	go func() { result <- s.Use(t.Context(), failing{broken}) }()
+	within(t, func() {
+		for {
+			require.NoError(t, s.WriteBurst(burst("x")))
+			select {
+			case err := <-result:
+				require.Equal(t, broken, err)
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+	require.NoError(t, s.Close())
+}
+
+type failing struct{ err error }
+
+func (f failing) ReadBurst(*link.Burst) error  { select {} }
+func (f failing) WriteBurst(*link.Burst) error { return f.err }
+func (f failing) Close() error                 { return nil }
+
+func TestCloseEndsAll(t *testing.T) {
+	for _, inUse := range []bool{false, true} {
+		s := New(new(link.Drops))
+		result := make(chan error, 1)
+		if inUse {
+			_, result = use(t.Context(), s)
+			within(t, func() {
+				for s.current() == nil {
+					time.Sleep(time.Millisecond)
+				}
+			})
+		} else {
+			result <- errClosed
+		}
+		reading := make(chan error, 1)
+		go func() { reading <- s.ReadBurst(link.NewBurst()) }()
+		require.NoError(t, s.Close())
+		require.NoError(t, s.Close())
+		require.ErrorIs(t, <-reading, net.ErrClosed)
+		require.Error(t, <-result)
+		require.ErrorIs(t, s.WriteBurst(burst("x")), net.ErrClosed)
+
+		near, far := link.Pipe(1)
+		require.ErrorIs(t, s.Use(t.Context(), near), net.ErrClosed)
+		requireClosed(t, far)
+	}
+}
+
+func (s *Slot) current() link.Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.session
+}
+
+// Sessions change while packets pass in both directions.
+func TestRace(t *testing.T) {
+	s := New(new(link.Drops))
+	done := make(chan struct{}, 2)
+	go func() {
+		for s.WriteBurst(burst("out")) == nil {
+		}
+		done <- struct{}{}
+	}()
+	go func() {
+		for b := link.NewBurst(); s.ReadBurst(b) == nil; {
+		}
+		done <- struct{}{}
+	}()
+	for range 300 {
+		far, result := use(t.Context(), s)
+		far.WriteBurst(burst("in"))
+		read(t, far)
+		far.Close()
+		<-result
+	}
+	require.NoError(t, s.Close())
+	<-done
+	<-done
+}
