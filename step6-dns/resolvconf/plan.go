@@ -1,6 +1,7 @@
 package resolvconf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -33,6 +34,11 @@ func planFile(c Config, owner Owner) (*fileChange, error) {
 	f.InPlace = owner.Kind == Mount || dirErr != nil && found.Kind == isFile
 	switch {
 	case f.InPlace:
+		// No shorter than what was found, or the disk could take the rest
+		// away, and there would be no way back.
+		if missing := len(found.Data) - len(f.Written); missing > 0 {
+			f.Written = append(f.Written, bytes.Repeat([]byte("\n"), missing)...)
+		}
 		err = unix.Faccessat(unix.AT_FDCWD, c.Path, unix.W_OK, 0)
 		return f, refusal(c.Path, err)
 	case dirErr != nil:
