@@ -26,7 +26,8 @@ var errChanged = errors.New("another program changed it at this moment; try agai
 type fileChange struct {
 	InPlace bool     `json:"inPlace,omitempty"` // else it is exchanged
 	Found   snapshot `json:"found"`
-	Written []byte   `json:"written"`
+	Written []byte   `json:"written,omitempty"` // what our file says
+	Stub    bool     `json:"stub,omitempty"`    // ours is a symlink to systemd-resolved's stub instead
 }
 
 // takeOver puts the text in the place of what was found. What it leaves when it
@@ -36,7 +37,10 @@ func (f *fileChange) takeOver(path string) error {
 		return overwrite(path, f.Found.Data, f.Written)
 	}
 	ours := snapshot{Kind: isFile, Data: f.Written, Mode: newMode, UID: os.Geteuid(), GID: os.Getegid()}
-	if f.Found.Kind == isFile {
+	switch {
+	case f.Stub:
+		ours = snapshot{Kind: isSymlink, Target: stubs[0], UID: os.Geteuid(), GID: os.Getegid()}
+	case f.Found.Kind == isFile:
 		ours.Mode, ours.UID, ours.GID = f.Found.Mode, f.Found.UID, f.Found.GID
 	}
 	if err := ours.create(path+aside, path); err != nil {
@@ -64,9 +68,6 @@ func (f *fileChange) putBack(path string) (left bool, err error) {
 		left = true
 	case f.InPlace:
 		return false, overwrite(path, now.Data, f.Found.Data)
-	case f.Found.Kind == isAbsent:
-		step("rm %s", path)
-		err = os.Remove(path)
 	default:
 		err = f.moveBack(path)
 	}
@@ -80,9 +81,14 @@ func (f *fileChange) putBack(path string) (left bool, err error) {
 	return left, syncDir(filepath.Dir(path))
 }
 
-// moveBack puts the original back. Should it not be there, because the
-// filesystem can't exchange files, or somebody removed it, it is made anew.
+// moveBack puts the original back, if there was one. Should it not be there,
+// because the filesystem can't exchange files, or somebody removed it, it is
+// made anew.
 func (f *fileChange) moveBack(path string) error {
+	if f.Found.Kind == isAbsent {
+		step("rm %s", path)
+		return os.Remove(path)
+	}
 	original, err := look(path + aside)
 	if err != nil {
 		return err
@@ -102,6 +108,9 @@ func (f *fileChange) moveBack(path string) error {
 
 // wrote reports whether now is our work, done or half done.
 func (f *fileChange) wrote(now snapshot) bool {
+	if f.Stub {
+		return now.Kind == isSymlink && now.Target == stubs[0]
+	}
 	if now.Kind != isFile {
 		return false
 	}

@@ -12,8 +12,9 @@
 //	                        file whose directory can't be written to
 //	systemd-resolved, stub  the file stays: it sends programs to systemd-resolved,
 //	                        which is told to send all names into the tunnel
-//	systemd-resolved,       both: that list names the resolvers of all links, and
-//	its list of resolvers   who reads it asks the first, which may be the cafe's
+//	systemd-resolved,       likewise, but a symlink to the stub takes its place:
+//	its list of resolvers   that list is of all links, and who reads it asks the
+//	                        first, which may be the cafe's
 //	resolvconf (Debian's)   a symlink: its own command would leave the cafe's
 //	                        resolvers in the list, as second choice
 //	openresolv              its command, which can do that (-x)
@@ -177,7 +178,7 @@ func prepare(c Config, s *state) (*journal, error) {
 	case Openresolv:
 		j.Openresolv = true
 	default:
-		if j.File, err = planFile(c, owner); err != nil {
+		if j.File, err = planFile(c, owner, resolved); err != nil {
 			return nil, err
 		}
 	}

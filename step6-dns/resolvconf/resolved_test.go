@@ -58,12 +58,18 @@ func resolvectl(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// settings is all that resolvectl can tell of the links.
-func settings(t *testing.T) string {
+// settings is all that resolvectl can tell of the links, but for what changes by
+// itself. It looks at /etc/resolv.conf only when it has to look up a name.
+func settings(t *testing.T) []string {
 	t.Helper()
-	all := ""
+	exec.Command("resolvectl", "query", "--network=no", "example.com").Run()
+	var all []string
 	for _, command := range []string{"dns", "domain", "default-route", "dnsovertls", "status"} {
-		all += resolvectl(t, command)
+		for line := range strings.Lines(resolvectl(t, command)) {
+			if words := strings.Join(strings.Fields(line), " "); !strings.HasPrefix(words, "Current") {
+				all = append(all, words)
+			}
+		}
 	}
 	return all
 }
@@ -79,20 +85,28 @@ func query(t *testing.T, name string) string {
 var ways = []struct {
 	name, is string
 	make     func(t *testing.T, h *host)
-	replaced bool // the file is
-	start    string
+	becomes  string // how the file begins
+	start    string // who answers then
 }{
-	{"stub", "systemd-resolved's (stub)", func(t *testing.T, h *host) { h.symlink(t, stubs[0]) }, false, cafeAnswer},
+	{"stub", "systemd-resolved's (stub)", func(t *testing.T, h *host) { h.symlink(t, stubs[0]) }, toTheStub, cafeAnswer},
 	{"relative", "systemd-resolved's (stub)", func(t *testing.T, h *host) {
 		require.NoError(t, os.Symlink("../run/systemd/resolve/stub-resolv.conf", h.path))
-	}, false, cafeAnswer},
+	}, toTheStub, cafeAnswer},
 	{"stub in a plain file", "systemd-resolved's (stub)", func(t *testing.T, h *host) {
 		h.write(t, "# by hand\nnameserver 127.0.0.53\noptions edns0 trust-ad\n")
-	}, false, cafeAnswer},
-	{"its list", "systemd-resolved's (its list of resolvers)", func(t *testing.T, h *host) { h.symlink(t, uplink) }, true, cafeAnswer},
-	{"plain", "a plain file", func(t *testing.T, h *host) { h.write(t, plain) }, true, cafeAnswer},
-	{"absent", "absent", func(*testing.T, *host) {}, true, ""},
+	}, "# by hand", cafeAnswer},
+	{"its list", "systemd-resolved's (its list of resolvers)", func(t *testing.T, h *host) { h.symlink(t, uplink) }, toTheStub, cafeAnswer},
+	{"plain", "a plain file", func(t *testing.T, h *host) { h.write(t, plain) }, "# Written by the VPN client", cafeAnswer},
+	{"absent", "absent", func(*testing.T, *host) {}, toTheStub, ""},
+	{"dangling", `a symlink to "/run/none"`, func(t *testing.T, h *host) { h.symlink(t, "/run/none") }, toTheStub, ""},
+	{"other", `a symlink to "other.conf"`, func(t *testing.T, h *host) {
+		require.NoError(t, os.WriteFile("/etc/other.conf", []byte(plain), 0o644))
+		h.symlink(t, "other.conf")
+	}, "# Written by the VPN client", cafeAnswer},
 }
+
+// toTheStub is how systemd-resolved's files begin.
+const toTheStub = "# This is /run/systemd/resolve/stub-resolv.conf managed by man:systemd-resolved(8)."
 
 func (h *host) symlink(t *testing.T, target string) {
 	t.Helper()
@@ -132,9 +146,8 @@ func TestResolved(t *testing.T) {
 			} {
 				require.Contains(t, log, command)
 			}
-			if w.replaced {
-				require.Contains(t, h.read(t), "# Written by the VPN client while it is connected (vpn0).")
-			} else {
+			require.True(t, strings.HasPrefix(h.read(t), w.becomes), h.read(t))
+			if strings.Contains(w.is, "(stub)") {
 				require.Equal(t, before, h.tree(t))
 			}
 			require.Contains(t, resolvectl(t, "status", "vpn0"), "DNS Domain: corp.example ~.")
