@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/netlab"
 )
 
 // bus is a system bus where everybody may do everything.
@@ -20,7 +22,7 @@ const bus = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configura
 
 // startResolved starts the real systemd-resolved, which asks the cafe's
 // resolver, with a bus of its own.
-func startResolved(t *testing.T, h *host) (stop func()) {
+func startResolved(t *testing.T) (stop func()) {
 	t.Helper()
 	root, busRoot := unpacked(t, "systemd-resolved"), unpacked(t, "dbus-daemon")
 	var libs []string
@@ -44,9 +46,8 @@ func startResolved(t *testing.T, h *host) (stop func()) {
 	start(t, "dbus-daemon", "--config-file="+config, "--nofork", "--nopidfile")
 	waitFor(t, "/run/dbus/system_bus_socket")
 	stop = start(t, root+"/lib/systemd/systemd-resolved")
-	waitFor(t, uplink)
+	netlab.Eventually(t, limit, "systemd-resolved answers", resolvedAnswers)
 	resolvectl(t, "dns", "wifi0", cafeDNS)
-	require.True(t, resolvedAnswers())
 	return stop
 }
 
@@ -121,7 +122,7 @@ func TestResolved(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			h := privateEtc(t)
 			w.make(t, h)
-			startResolved(t, h)
+			startResolved(t)
 			before, was := h.tree(t), settings(t)
 			owner, err := Detect(h.path)
 			require.NoError(t, err)
@@ -171,7 +172,7 @@ func TestResolvedListLeaks(t *testing.T) {
 	s := newScene(t)
 	h := privateEtc(t)
 	h.symlink(t, uplink)
-	startResolved(t, h)
+	startResolved(t)
 	resolvectl(t, "dns", "vpn0", vpnDNS)
 	resolvectl(t, "domain", "vpn0", "~.")
 	require.Contains(t, h.read(t), "nameserver "+vpnDNS)
@@ -192,7 +193,7 @@ func TestResolvedKilled(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			h := privateEtc(t)
 			w.make(t, h)
-			startResolved(t, h)
+			startResolved(t)
 			before, was := h.tree(t), settings(t)
 			killed := true
 			n := 0
@@ -220,7 +221,7 @@ func TestResolvedGone(t *testing.T) {
 	newScene(t)
 	h := privateEtc(t)
 	h.symlink(t, stubs[0])
-	stop := startResolved(t, h)
+	stop := startResolved(t)
 	before := h.tree(t)
 	undo := h.use(t)
 	stop()
@@ -244,7 +245,7 @@ func TestResolvedRefuses(t *testing.T) {
 	newScene(t)
 	h := privateEtc(t)
 	h.symlink(t, uplink)
-	startResolved(t, h)
+	startResolved(t)
 	before, was := h.tree(t), settings(t)
 	h.device = "lo" // it wants none of that
 	_, err := Use(h.config())
@@ -252,4 +253,27 @@ func TestResolvedRefuses(t *testing.T) {
 	require.Equal(t, before, h.tree(t))
 	require.Equal(t, was, settings(t))
 	h.clean(t)
+}
+
+// Without a stub there must be a file. It says what to do about the one thing
+// that cannot be undone.
+func TestResolvedWithoutStub(t *testing.T) {
+	s := newScene(t)
+	for _, target := range []string{uplink, stubs[0]} { // both lead to the same
+		t.Run(filepath.Base(target), func(t *testing.T) {
+			h := privateEtc(t)
+			require.NoError(t, os.Mkdir("/etc/systemd", 0o755))
+			require.NoError(t, os.WriteFile("/etc/systemd/resolved.conf", []byte("[Resolve]\nDNSStubListener=no\n"), 0o644))
+			h.symlink(t, target)
+			startResolved(t)
+			before := h.tree(t)
+			s.answersWith(t, cafeAnswer, "before."+filepath.Base(target), query)
+			var undo func()
+			require.Contains(t, logged(func() { undo = h.use(t) }), "systemd-resolved has no stub")
+			require.Contains(t, h.read(t), "# Written by the VPN client")
+			s.answersWith(t, vpnAnswer, "inside."+filepath.Base(target), query)
+			undo()
+			require.Equal(t, before, h.tree(t))
+		})
+	}
 }
