@@ -85,9 +85,11 @@ func TestNetns(t *testing.T) {
 		return append(append([]string{"netns", "exec", host.Name, "env"}, h.env(job)...), os.Args[0])
 	}
 
-	p := lab.Alice.Start(t, "ip", child(lab.Alice, "use")...)
-	require.Equal(t, 1, p.Wait(t))
-	require.Contains(t, p.Log(), "/etc/resolv.conf is the whole host's, but this network namespace is not")
+	if _, err := os.Stat("/proc/1/ns/net"); err == nil { // an ordinary user cannot tell, but cannot write there either
+		p := lab.Alice.Start(t, "ip", child(lab.Alice, "use")...)
+		require.Equal(t, 1, p.Wait(t))
+		require.Contains(t, p.Log(), "/etc/resolv.conf is the whole host's, but this network namespace is not")
+	}
 	require.NoError(t, os.RemoveAll("/etc/netns"))
 	require.Equal(t, before, h.tree(t))
 

@@ -192,7 +192,7 @@ func TestBadJournals(t *testing.T) {
 		{"an option for a device", `device "--help" with index 1 cannot be`, replace(`"device":"lo"`, `"device":"--help"`)},
 		{"no index", `device "lo" with index -1 cannot be`, replace(`"index":1`, `"index":-1`)},
 		{"setuid", "the file's owner or mode cannot be", replace(`"mode":420`, `"mode":8388973`)},
-		{"negative owner", "the file's owner or mode cannot be", replace(`"mode":420`, `"mode":420,"uid":-1`)},
+		{"negative owner", "the file's owner or mode cannot be", replace(`},"written"`, `,"uid":-1},"written"`)},
 		{"no kind", `a file of kind "" with these properties cannot be`, replace(`"kind":"file"`, `"kind":""`)},
 		{"a file with a target", `a file of kind "file" with these properties cannot be`, replace(`"kind":"file"`, `"kind":"file","target":"/etc/shadow"`)},
 		{"nothing with content", `a file of kind "absent" with these properties cannot be`, replace(`"kind":"file"`, `"kind":"absent"`)},

@@ -204,5 +204,8 @@ func changeAttribute(t *testing.T, how, path string) {
 	t.Helper()
 	needNamespaces(t)
 	out, err := exec.Command("chattr", how, path).CombinedOutput()
+	if err != nil && strings.Contains(string(out), "Operation not permitted") {
+		t.Skip("chattr is for the machine's root, not for that of a namespace")
+	}
 	require.NoError(t, err, "%s", out)
 }

@@ -61,8 +61,8 @@ func privateEtc(t *testing.T) *host {
 	for name, text := range map[string]string{
 		"nsswitch.conf": "hosts: files dns\n",
 		"hosts":         "127.0.0.1 localhost\n",
-		"passwd":        "root:x:0:0::/:/bin/sh\nsystemd-resolve:x:0:0::/:/bin/sh\n",
-		"group":         "root:x:0:\nsystemd-resolve:x:0:\n",
+		"passwd":        fmt.Sprintf("systemd-resolve:x:%[1]d:%[2]d::/:/bin/sh\nroot:x:0:0::/:/bin/sh\n", os.Geteuid(), os.Getegid()),
+		"group":         fmt.Sprintf("systemd-resolve:x:%d:\nroot:x:0:\n", os.Getegid()),
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(etc, name), []byte(text), 0o644))
 	}
