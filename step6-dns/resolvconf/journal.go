@@ -101,8 +101,8 @@ func parseJournal(data []byte) (*journal, error) {
 // check returns an error unless Use may have found and written that.
 func (f *fileChange) check() error {
 	found := f.Found
-	if len(f.Written) == 0 || len(f.Written) > maxFile || len(found.Data) > maxFile {
-		return errors.New("the file's size cannot be")
+	if f.Stub != (len(f.Written) == 0) || f.Stub && f.InPlace || len(f.Written) > maxFile || len(found.Data) > maxFile {
+		return errors.New("the file's content cannot be")
 	}
 	if found.UID < 0 || found.GID < 0 || found.Mode&^fs.ModePerm != 0 {
 		return errors.New("the file's owner or mode cannot be")

@@ -192,12 +192,12 @@ func TestBadJournals(t *testing.T) {
 		{"an option for a device", `device "--help" with index 1 cannot be`, replace(`"device":"lo"`, `"device":"--help"`)},
 		{"no index", `device "lo" with index -1 cannot be`, replace(`"index":1`, `"index":-1`)},
 		{"setuid", "the file's owner or mode cannot be", replace(`"mode":420`, `"mode":8388973`)},
-		{"negative owner", "the file's owner or mode cannot be", replace(`"mode":420`, `"mode":420,"uid":-1`)},
+		{"negative owner", "the file's owner or mode cannot be", replace(`},"written"`, `,"uid":-1},"written"`)},
 		{"no kind", `a file of kind "" with these properties cannot be`, replace(`"kind":"file"`, `"kind":""`)},
 		{"a file with a target", `a file of kind "file" with these properties cannot be`, replace(`"kind":"file"`, `"kind":"file","target":"/etc/shadow"`)},
 		{"nothing with content", `a file of kind "absent" with these properties cannot be`, replace(`"kind":"file"`, `"kind":"absent"`)},
 		{"symlink without target", `a file of kind "symlink" with these properties cannot be`, replace(`"kind":"file"`, `"kind":"symlink"`)},
-		{"nothing written", "the file's size cannot be", replace(`"written":"`, `"written":"","written2":"`)},
+		{"nothing written", "the file's content cannot be", replace(`"written":"`, `"written":"","written2":"`)},
 		{"null", "it is of version 0", []byte("null")},
 		{"a list", "it is damaged: json: cannot unmarshal array", []byte("[1]")},
 	} {
@@ -257,6 +257,7 @@ func FuzzJournal(f *testing.F) {
 	for _, j := range []*journal{
 		{Version: 1, Path: "/etc/resolv.conf", Device: "vpn0", Index: 7, Resolved: true},
 		{Version: 1, Path: "/x", Device: "vpn0", Index: 7, File: &fileChange{Found: snapshot{Kind: isAbsent}, Written: []byte("x")}},
+		{Version: 1, Path: "/x", Device: "vpn0", Index: 7, File: &fileChange{Found: snapshot{Kind: isAbsent}, Stub: true}},
 		{Version: 1, Path: "/x", Device: "vpn0", Index: 7, File: &fileChange{Found: snapshot{Kind: isSymlink, Target: "y"}, Written: []byte("x")}},
 		{Version: 1, Path: "/x", Device: "vpn0", Index: 7, File: &fileChange{InPlace: true, Found: snapshot{Kind: isFile, Data: []byte("z"), Mode: 0o644}, Written: []byte("x")}},
 	} {

@@ -77,7 +77,8 @@ var kinds = []kind{
 	}, `a symlink to "resolv.conf.fifo"`, without},
 	{"absent", func(*testing.T, *host) {}, "absent", without},
 	{"bind mount", func(t *testing.T, h *host) { h.mount(t, plain) }, "a bind mount, as in a container", written},
-	{"long bind mount", func(t *testing.T, h *host) { h.mount(t, plain+strings.Repeat("# long\n", 300)) }, "a bind mount, as in a container", written},
+	{"long bind mount", func(t *testing.T, h *host) { h.mount(t, plain+strings.Repeat("# long\n", 300)) }, "a bind mount, as in a container",
+		written + strings.Repeat("\n", len(plain)+300*len("# long\n")-len(written))},
 	{"short bind mount", func(t *testing.T, h *host) { h.mount(t, "#") }, "a bind mount, as in a container", without},
 	{"empty bind mount", func(t *testing.T, h *host) { h.mount(t, "") }, "a bind mount, as in a container", without},
 	{"bind mount in a read-only directory", func(t *testing.T, h *host) {
@@ -203,5 +204,8 @@ func changeAttribute(t *testing.T, how, path string) {
 	t.Helper()
 	needNamespaces(t)
 	out, err := exec.Command("chattr", how, path).CombinedOutput()
+	if err != nil && strings.Contains(string(out), "Operation not permitted") {
+		t.Skip("chattr is for the machine's root, not for that of a namespace")
+	}
 	require.NoError(t, err, "%s", out)
 }

@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	fetchPackages()
 	netlab.Main(m)
 }
 

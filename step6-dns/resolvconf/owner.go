@@ -103,10 +103,10 @@ func symlinkKind(path string, resolved bool) Kind {
 		return err == nil && other == end
 	}
 	switch {
+	case resolved && is(uplink): // first, for without a stub that file leads here too
+		return Uplink
 	case resolved && (is(stubs[0]) || is(stubs[1]) || is(stubs[2])):
 		return Stub
-	case resolved && is(uplink):
-		return Uplink
 	case is(dynamic):
 		return Debian
 	}

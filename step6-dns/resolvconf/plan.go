@@ -1,8 +1,11 @@
 package resolvconf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -12,7 +15,7 @@ import (
 )
 
 // planFile says how the file is to be changed, and refuses what would fail.
-func planFile(c Config, owner Owner) (*fileChange, error) {
+func planFile(c Config, owner Owner, resolved bool) (*fileChange, error) {
 	if owner.Kind != Mount && hostsFile(c.Path) {
 		return nil, app.Hint(fmt.Errorf("%s is the whole host's, but this network namespace is not", c.Path),
 			"Give the namespace a file of its own, /etc/netns/NAME/resolv.conf, and enter it with 'ip netns exec NAME'.")
@@ -23,6 +26,8 @@ func planFile(c Config, owner Owner) (*fileChange, error) {
 	}
 	f := &fileChange{Found: found}
 	switch now, err := lookInside(c.Path, 0); {
+	case resolved && (owner.Kind == Uplink || errors.Is(err, fs.ErrNotExist)) && toStub():
+		f.Stub = true
 	case err == nil && now.Kind == isFile:
 		f.Written = c.text(now.Data)
 	default: // there is none, or the symlink leads to nothing that can be read
@@ -33,6 +38,11 @@ func planFile(c Config, owner Owner) (*fileChange, error) {
 	f.InPlace = owner.Kind == Mount || dirErr != nil && found.Kind == isFile
 	switch {
 	case f.InPlace:
+		// No shorter than what was found, or the disk could take the rest
+		// away, and there would be no way back.
+		if missing := len(found.Data) - len(f.Written); missing > 0 {
+			f.Written = append(f.Written, bytes.Repeat([]byte("\n"), missing)...)
+		}
 		err = unix.Faccessat(unix.AT_FDCWD, c.Path, unix.W_OK, 0)
 		return f, refusal(c.Path, err)
 	case dirErr != nil:
@@ -48,6 +58,19 @@ func planFile(c Config, owner Owner) (*fileChange, error) {
 			"If it is the original, move it back: mv -T %s %s", c.Path+aside, c.Path)
 	}
 	return f, nil
+}
+
+// toStub reports whether programs can be sent to systemd-resolved's stub. That is
+// better than a file of ours where there is none, or one of its own: a file that
+// is not its own it reads itself, and if after that there is none again, or one
+// of its own, it goes on to ask whom that named. A file that is somebody else's
+// it reads again.
+func toStub() bool {
+	if stubListens() {
+		return true
+	}
+	slog.Warn("systemd-resolved has no stub (DNSStubListener=no): in the end it may have to be told to forget the tunnel's resolvers, with 'systemctl restart systemd-resolved'")
+	return false
 }
 
 // refusal says why a path cannot be changed, and what to do.

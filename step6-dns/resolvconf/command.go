@@ -1,0 +1,31 @@
+package resolvconf
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// commandLimit bounds a command. The services answer at once, or not at all.
+const commandLimit = 10 * time.Second
+
+// run runs a command with that input, and returns what it writes.
+func run(input string, command ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Stdin = strings.NewReader(input)
+	cmd.WaitDelay = time.Second // for children that keep the output open
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("no answer within %v", commandLimit)
+	}
+	if err != nil {
+		line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
+		return "", fmt.Errorf("%s: %w: %.300s", strings.Join(command, " "), err, line)
+	}
+	return string(out), nil
+}
