@@ -8,6 +8,7 @@
 //
 //	type 1  DNS     4 or 16 bytes, an address of a resolver
 //	type 2  search  1 to 253 bytes, a search domain in ASCII
+//	type 3  route   5 or 17 bytes, the length of a prefix and its address
 //
 // An item may occur more than once, and the order counts. An item of a type that
 // the client does not know is skipped: that is how a newer server adds settings
@@ -31,6 +32,7 @@ import (
 const (
 	MaxDNS    = 3
 	MaxSearch = 6
+	MaxRoutes = 16
 	maxDomain = 253 // bytes, without the final dot (RFC 1035, section 2.3.4)
 )
 
@@ -40,16 +42,21 @@ const version = 1
 const (
 	typeDNS    = 1
 	typeSearch = 2
+	typeRoute  = 3
 )
 
 // Settings are what a server hands out. The zero value has none.
 type Settings struct {
 	DNS    []netip.Addr // resolvers to ask through the tunnel; the first is preferred
 	Search []string     // domains to try for a name without dots, such as "corp.example"
+
+	// Routes are the networks that a client should send through the tunnel; none
+	// stands for everything. A client may know better.
+	Routes []netip.Prefix
 }
 
 // Marshal encodes the settings. It takes at most 1 + MaxDNS×18 + MaxSearch×255
-// bytes. It is an error if Parse would refuse them.
+// + MaxRoutes×19 bytes. It is an error if Parse would refuse them.
 func (s Settings) Marshal() ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -60,6 +67,9 @@ func (s Settings) Marshal() ([]byte, error) {
 	}
 	for _, d := range s.Search {
 		b = appendItem(b, typeSearch, []byte(d))
+	}
+	for _, r := range s.Routes {
+		b = appendItem(b, typeRoute, append([]byte{byte(r.Bits())}, r.Addr().AsSlice()...))
 	}
 	return b, nil
 }
@@ -93,12 +103,26 @@ func Parse(b []byte) (Settings, error) {
 			s.DNS = append(s.DNS, a)
 		case typeSearch:
 			s.Search = append(s.Search, string(value))
+		case typeRoute:
+			r, ok := parseRoute(value)
+			if !ok {
+				return Settings{}, fmt.Errorf("settings: a route of %d bytes", len(value))
+			}
+			s.Routes = append(s.Routes, r)
 		}
 	}
 	if err := s.check(); err != nil {
 		return Settings{}, fmt.Errorf("settings: %w", err)
 	}
 	return s, nil
+}
+
+func parseRoute(value []byte) (r netip.Prefix, ok bool) {
+	if len(value) == 0 {
+		return r, false
+	}
+	a, ok := netip.AddrFromSlice(value[1:])
+	return netip.PrefixFrom(a, int(value[0])), ok
 }
 
 // check returns what is wrong with the settings.
@@ -113,6 +137,14 @@ func (s Settings) check() error {
 		// A loopback address would be the client itself, and the others nobody.
 		if !a.IsValid() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.Is4In6() || a.Zone() != "" || a.IsLinkLocalUnicast() {
 			return fmt.Errorf("%v cannot be a resolver's address", a)
+		}
+	}
+	if len(s.Routes) > MaxRoutes {
+		return fmt.Errorf("%d routes, at most %d are possible", len(s.Routes), MaxRoutes)
+	}
+	for _, r := range s.Routes {
+		if !r.IsValid() || r.Masked() != r || r.Addr().Is4In6() || r.Addr().Zone() != "" {
+			return fmt.Errorf("%v cannot be a route", r)
 		}
 	}
 	for _, d := range s.Search {
