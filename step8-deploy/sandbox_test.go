@@ -1,0 +1,98 @@
+package step8_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/netlab"
+)
+
+// What a service of ours has to be able to do, and what each of them needs more.
+var (
+	everyone = []string{"open a TUN device", "change the firewall", "mark a socket", "read its key", "read its settings", "keep state"}
+	needs    = map[string][]string{
+		"server": {"turn forwarding on", "listen on port 53"},
+		"client": {"replace resolv.conf"},
+	}
+	// It does no harm.
+	harmless = []string{"talk to the system bus"}
+)
+
+// The sandbox of the units, in a real systemd: the services may do what they need,
+// and of the rest nothing. That the rest is possible at all is seen first, by a
+// service without a sandbox.
+func TestSandbox(t *testing.T) {
+	netlab.New(t)
+	if why, err := machine(t, "check"); err != nil {
+		require.Contains(t, why, "What to do: ", "where it can't be, it says so")
+		t.Skip(why)
+	}
+	program := filepath.Join(t.TempDir(), "sandboxed")
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "./units/sandboxed").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+
+	for role, more := range needs {
+		host := map[string]string{"server": "server", "client": "alice"}[role]
+		root := must(t, "root", host)
+		install(t, root, program)
+		must(t, "boot", host)
+		t.Cleanup(func() { machine(t, "off", host) })
+
+		start := func() (may []string) {
+			out, err := machine(t, "exec", host, "systemctl", "start", "stepvpn-"+role)
+			log, _ := machine(t, "exec", host, "journalctl", "--no-pager", "-o", "cat", "-u", "stepvpn-"+role)
+			require.NoError(t, err, "%s\n%s", out, log)
+			may = strings.Split(must(t, "exec", host, "cat", "/run/stepvpn/may"), "\n")
+			must(t, "exec", host, "systemctl", "stop", "stepvpn-"+role)
+			t.Logf("%s", log)
+			return may
+		}
+		sandboxed := start()
+		for _, what := range append(append([]string{}, everyone...), more...) {
+			require.Contains(t, sandboxed, what, role)
+		}
+		for _, what := range sandboxed {
+			require.Contains(t, append(append(append([]string{}, everyone...), more...), harmless...), what, "%s may do more than it needs", role)
+		}
+
+		// The same without a sandbox.
+		unit := filepath.Join(root, "etc/systemd/system/stepvpn-"+role+".service")
+		text, err := os.ReadFile(unit)
+		require.NoError(t, err)
+		before, rest, found := strings.Cut(string(text), "# --- Sandbox")
+		require.True(t, found)
+		_, after, found := strings.Cut(rest, "\n[Install]")
+		require.True(t, found)
+		require.NoError(t, os.WriteFile(unit, []byte(before+"\n[Install]"+after), 0o644))
+		must(t, "exec", host, "systemctl", "daemon-reload")
+		require.Len(t, start(), 21, "all that is tried can be done")
+	}
+}
+
+// install puts a program in the place of stepvpn, with its units and some settings.
+func install(t *testing.T, root, program string) {
+	cmd := exec.Command("make", "install", "DESTDIR="+root)
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	text, err := os.ReadFile(program)
+	require.NoError(t, err)
+	write := func(name string, text []byte, mode os.FileMode) {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
+		os.Remove(filepath.Join(root, name))
+		require.NoError(t, os.WriteFile(filepath.Join(root, name), text, mode))
+	}
+	write("usr/local/bin/stepvpn", text, 0o755)
+	for _, name := range []string{"server.toml", "client.toml", "server.key", "client.key", "clients"} {
+		write("etc/stepvpn/"+name, []byte("x\n"), 0o600)
+	}
+	write("etc/resolv.conf", []byte("nameserver 192.0.2.1\n"), 0o644)
+	for _, folder := range []string{"srv", "mnt"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(root, folder), 0o755))
+	}
+}

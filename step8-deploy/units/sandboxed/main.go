@@ -1,0 +1,124 @@
+// Sandboxed stands in for stepvpn when its units are tested: it tries what a server
+// or a client must be able to do, and what they must not, writes down which of it
+// it may, tells systemd that it is ready, and waits to be stopped.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step2-tun/tun"
+	"stepvpn/step8-deploy/notify"
+)
+
+// Results is where the list of what it may goes, a line each.
+const results = "/run/stepvpn/may"
+
+var attempts = []struct {
+	what string
+	try  func() error
+}{
+	{"open a TUN device", func() error {
+		dev, err := tun.Open(tun.Config{Name: "vpn8"})
+		if err != nil {
+			return err
+		}
+		return dev.Close()
+	}},
+	{"turn forwarding on", write("/proc/sys/net/ipv4/ip_forward", "1")},
+	{"change the firewall", run("iptables -w -N STEPVPN-x && iptables -w -X STEPVPN-x && ip6tables -w -N STEPVPN-x && ip6tables -w -X STEPVPN-x")},
+	{"mark a socket", func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, 7), unix.Close(fd))
+	}},
+	{"listen on port 53", func() error {
+		c, err := net.ListenPacket("udp", "127.0.0.9:53")
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}},
+	{"read its key", func() error {
+		_, err := os.ReadFile(filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), os.Args[1]+".key"))
+		return err
+	}},
+	{"read its settings", func() error { _, err := os.ReadFile(os.Args[2]); return err }},
+	{"keep state", write("/var/lib/stepvpn/x", "")},
+	{"replace resolv.conf", run("cp /etc/resolv.conf /etc/.resolv.new && mv /etc/.resolv.new /etc/resolv.conf")},
+	{"talk to the system bus", run("busctl --no-pager status org.freedesktop.systemd1")},
+
+	{"write its settings", write("/etc/stepvpn/x", "")},
+	{"write units", write("/etc/systemd/system/x.service", "")},
+	{"write passwords", write("/etc/shadow", "")},
+	{"write programs", write("/usr/local/bin/x", "")},
+	{"write elsewhere", write("/srv", "")},
+	{"read homes", func() error { _, err := os.ReadDir("/root"); return err }},
+	{"capture packets", func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		if err != nil {
+			return err
+		}
+		return unix.Close(fd)
+	}},
+	{"mount", run("mount -t tmpfs x /mnt && umount /mnt")},
+	{"become another user", run("setpriv --reuid 1 --clear-groups true")},
+	{"make a namespace", run("unshare --uts true")},
+	{"make a set-user-ID program", run("cp /bin/true /run/stepvpn/t && chmod u+s /run/stepvpn/t")},
+}
+
+// write tries to write a file, or one in a folder.
+func write(name, text string) func() error {
+	return func() error {
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			name = filepath.Join(name, "x")
+		}
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600) // without O_TRUNC: it is only a try
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(text)
+		return errors.Join(err, f.Close())
+	}
+}
+
+// run tries a command of the shell.
+func run(command string) func() error {
+	return func() error {
+		out, err := exec.Command("sh", "-ec", command).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}
+}
+
+func main() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	var may []string
+	for _, a := range attempts {
+		if err := a.try(); err != nil {
+			fmt.Printf("may not %s: %v\n", a.what, err)
+			continue
+		}
+		may = append(may, a.what)
+	}
+	if err := os.WriteFile(results, []byte(strings.Join(may, "\n")+"\n"), 0o600); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	notify.Ready("tried everything")
+	<-stop
+}
