@@ -18,9 +18,11 @@ require (
 	stepvpn/step4-crypto v0.0.0
 	stepvpn/step5-nat v0.0.0
 	stepvpn/step6-dns v0.0.0
+	stepvpn/step7-auth v0.0.0-00010101000000-000000000000
 )
 
 require (
+	github.com/coreos/go-iptables v0.8.0 // indirect
 	github.com/kr/text v0.2.0 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/prometheus/client_model v0.6.2 // indirect

@@ -72,6 +72,16 @@ func (d *Drops) Add(r Reason) { d.n[r].Add(1) }
 // Count returns how many packets were dropped for r.
 func (d *Drops) Count(r Reason) uint64 { return d.n[r].Load() }
 
+// Counts returns how many packets were dropped, for each reason's name. Reasons that
+// did not occur are there, with 0.
+func (d *Drops) Counts() map[string]uint64 {
+	counts := make(map[string]uint64)
+	for r := range reasons {
+		counts[r.String()] = d.Count(r)
+	}
+	return counts
+}
+
 // String lists the reasons that occurred, such as "bad-tag 3, replayed 1", or
 // says "none".
 func (d *Drops) String() string {

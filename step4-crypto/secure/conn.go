@@ -321,6 +321,7 @@ type Status struct {
 	Peer  netip.AddrPort // where the other side was heard last; zero if the Link below does not tell
 	Since time.Time      // when the keys came into use; zero if there is no session
 	Heard time.Time      // when something authentic came from the other side last
+	Lost  bool           // a client has asked for new keys lostTries times, without an answer
 }
 
 // Status returns the present state of the session.

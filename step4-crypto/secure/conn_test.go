@@ -114,8 +114,8 @@ func TestConn(t *testing.T) {
 		client, server, fromClient := pair(t, n.client(), n.server(), config(1), config(1))
 		fromServer := readAll(client)
 		synctest.Wait()
-		require.Equal(t, Status{aliceAddr, time.Now(), time.Now()}, server.Status())
-		require.Equal(t, Status{serverAddr, time.Now(), time.Now()}, client.Status())
+		require.Equal(t, Status{Peer: aliceAddr, Since: time.Now(), Heard: time.Now()}, server.Status())
+		require.Equal(t, Status{Peer: serverAddr, Since: time.Now(), Heard: time.Now()}, client.Status())
 
 		write(t, client, ipPacket("a"), ipPacket("b"))
 		write(t, server, ipPacket("c"))

@@ -288,7 +288,7 @@ func (p *peer) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.keys.Load().current == nil {
-		return Status{}
+		return Status{Lost: p.lost}
 	}
-	return Status{Peer: p.addr, Since: p.connected, Heard: p.lastHeard}
+	return Status{Peer: p.addr, Since: p.connected, Heard: p.lastHeard, Lost: p.lost}
 }

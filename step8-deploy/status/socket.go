@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -37,6 +38,11 @@ type Server struct {
 // closed. report is called from any goroutine. A socket that a killed daemon has
 // left is replaced; one that a daemon answers at is not.
 func Serve(path string, report func() *Report) (*Server, error) {
+	// systemd makes the folder for a service. Whoever starts it by hand need not.
+	if err := os.Mkdir(filepath.Dir(path), 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, app.Hint(fmt.Errorf("status socket %s: %w", path, err),
+			"The setting status_socket names another one, or \"\" for none.")
+	}
 	if err := free(path); err != nil {
 		return nil, err
 	}
@@ -47,7 +53,7 @@ func Serve(path string, report func() *Report) (*Server, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temp, Net: "unix"})
 	if err != nil {
 		return nil, app.Hint(fmt.Errorf("status socket %s: %w", path, err),
-			"Its folder must exist. The setting status_socket names another one, or \"\" for none.")
+			"The setting status_socket names another one, or \"\" for none.")
 	}
 	l.SetUnlinkOnClose(false)
 	if err := errors.Join(os.Chmod(temp, socketMode), os.Rename(temp, path)); err != nil {

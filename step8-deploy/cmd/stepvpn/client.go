@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"stepvpn/shared/app"
+	"stepvpn/step3-tunnel/transport"
+	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/push"
+	"stepvpn/step7-auth/cookie"
+	"stepvpn/step7-auth/identity"
+	"stepvpn/step7-auth/join"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/ends"
+	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/supervise"
+	"stepvpn/step8-deploy/takeover"
+)
+
+var client = app.Command{
+	Name:  "client",
+	Args:  "FILE",
+	About: "Keeps this host connected to a server. What is to go through the tunnel goes through it, or nowhere.",
+	Setup: func() func(context.Context, []string) error {
+		return func(ctx context.Context, args []string) error { return runClient(ctx, args[0]) }
+	},
+}
+
+// A guest is this host as a client: what it needs to connect, once more and again.
+type guest struct {
+	cfg       *config.Client
+	handshake noise.Config
+	user      string
+	password  string
+	host      *takeover.Host
+	count     tunnel.Counters
+	session   atomic.Pointer[join.Session] // the last one
+}
+
+func runClient(ctx context.Context, file string) (err error) {
+	var undo app.Undo
+	defer undo.All(&err)
+
+	cfg, err := config.LoadClient(file)
+	if err != nil {
+		return err
+	}
+	g := &guest{cfg: cfg}
+	if err := g.identify(); err != nil {
+		return err
+	}
+
+	// From here on nothing leaves this host but through the tunnel...
+	g.host, err = takeover.Begin(cfg, &g.count, ends.Device(cfg.Offloads))
+	if err != nil {
+		return err
+	}
+	undo.Add(g.host.End, nil)
+
+	// ...which is connected, as soon and as often as it takes...
+	s := supervise.New(supervise.Config{
+		Servers: cfg.Servers,
+		Resolve: g.resolve,
+		Connect: g.connect,
+		Way:     func(server netip.AddrPort) (string, error) { return supervise.Way(server, route.Mark) },
+		Changed: func(now supervise.Status) { notify.Status(now.String()) },
+	})
+	go supervise.WatchClock(ctx, s.ClockJumped)
+	go supervise.WatchNetwork(ctx, cfg.Device, s.NetworkChanged)
+
+	// ...and tells how it is.
+	report := func() *status.Report { return g.report(s.Status()) }
+	if err := undo.Add(publish(cfg.StatusSocket, cfg.Metrics, report)); err != nil {
+		return err
+	}
+	go notify.Watchdog(ctx, func(context.Context) error { report(); return nil })
+	defer notify.Stopping()
+	defer app.ReportStats(g.count.String)()
+	return s.Run(ctx)
+}
+
+// identify reads the secrets that the settings name.
+func (g *guest) identify() error {
+	key, err1 := g.cfg.OwnKey()
+	psk, err2 := g.cfg.PresharedKey()
+	user, password, err3 := g.cfg.UserPassword()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	p := identity.Profile{PrivateKey: key, ServerKey: noise.PublicKey(g.cfg.ServerKey)}
+	if psk != ([config.KeySize]byte{}) {
+		p.PresharedKey = &psk
+	}
+	g.handshake, g.user, g.password = p.Handshake(), user, password
+	return nil
+}
+
+// resolve asks for a server's address past the tunnel.
+func (g *guest) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	servers, err := g.host.Nameservers()
+	if err != nil {
+		return nil, err
+	}
+	r := supervise.Resolver{Control: route.Mark}
+	for _, a := range servers {
+		r.Nameservers = append(r.Nameservers, netip.AddrPortFrom(a, 53))
+	}
+	return r.Lookup(ctx, name)
+}
+
+// connect has one session with a server, from its beginning to its end.
+func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) error {
+	if err := g.host.Approach(server); err != nil {
+		return err
+	}
+	conn, err := ends.Dial(g.cfg.Transport, server, g.cfg.Offloads, transport.Options{Drops: &g.count.Drops, Control: route.Mark})
+	if err != nil {
+		return err
+	}
+	session, err := join.Client(ctx, cookie.Client(conn, noise.PublicKey(g.cfg.ServerKey), &g.count.Drops), join.Config{
+		Handshake: g.handshake,
+		User:      g.user, Password: g.password,
+		Drops:     &g.count.Drops,
+		Keepalive: keepalive(g.cfg.Keepalive),
+	})
+	if err != nil {
+		return verdict(err)
+	}
+	defer session.Close()
+	settings, err := push.Parse(session.Settings)
+	if err != nil {
+		return err
+	}
+	terms := takeover.Terms{
+		Server: server, Addrs: session.Addrs, Settings: settings,
+		MTU: conn.MTU().Less(secure.Overhead, "encryption").Or(g.cfg.MTU).Size,
+	}
+	if err := g.host.Take(terms); err != nil {
+		return err
+	}
+	g.session.Store(session)
+	notify.Ready("connected to " + server.String())
+	up()
+	return g.untilLost(ctx, session)
+}
+
+// lostInterval is how often a session is asked whether its server answers.
+const lostInterval = time.Second
+
+// untilLost moves packets through a session until it ends, or its server does not
+// answer any more.
+func (g *guest) untilLost(ctx context.Context, session *join.Session) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() {
+		for tick := time.Tick(lostInterval); ctx.Err() == nil; {
+			select {
+			case <-ctx.Done():
+			case <-tick:
+				if session.Status().Lost {
+					end(errLost)
+				}
+			}
+		}
+	}()
+	err := g.host.Carry(ctx, session)
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return verdict(err)
+}
+
+var errLost = errors.New("the server does not answer any more")
+
+// verdict tells the supervisor whether the server has said no for good.
+func verdict(err error) error {
+	if why, ok := errors.AsType[*secure.Rejected](err); ok && why.Final {
+		return supervise.Refused(err)
+	}
+	return err
+}
+
+// keepalive translates "off", which is 0 in the settings.
+func keepalive(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// report says how the client is.
+func (g *guest) report(now supervise.Status) *status.Report {
+	r := newReport("client", now.State.String(), g.cfg.Device, &g.count.Drops)
+	if now.Err != nil {
+		r.Error = now.Err.Error()
+	}
+	session := g.session.Load()
+	if now.State != supervise.Up || session == nil {
+		return r
+	}
+	s := session.Status()
+	p := status.Peer{
+		Name: now.Server.String(), Endpoint: now.Addr, Since: now.Since, Handshake: s.Since,
+		Sent:     status.Flow{Packets: g.count.Sent.Packets(), Bytes: g.count.Sent.Bytes()},
+		Received: status.Flow{Packets: g.count.Received.Packets(), Bytes: g.count.Received.Bytes()},
+	}
+	for _, a := range session.Addrs {
+		p.Addresses = append(p.Addresses, a.Addr())
+	}
+	r.Peers = []status.Peer{p}
+	return r
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+
+	"stepvpn/shared/app"
+	"stepvpn/step2-tun/tun"
+	"stepvpn/step3-tunnel/transport"
+	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step5-nat/gateway"
+	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step6-dns/push"
+	"stepvpn/step6-dns/resolver"
+	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/cookie"
+	"stepvpn/step7-auth/hub"
+	"stepvpn/step7-auth/identity"
+	"stepvpn/step7-auth/pool"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/ends"
+	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/status"
+)
+
+var server = app.Command{
+	Name:  "server",
+	Args:  "FILE",
+	About: "Lets clients out to the internet, and looks up names for them.",
+	Setup: func() func(context.Context, []string) error {
+		return func(ctx context.Context, args []string) error { return runServer(ctx, args[0]) }
+	},
+}
+
+func runServer(ctx context.Context, file string) (err error) {
+	var count tunnel.Counters
+	var undo app.Undo
+	defer undo.All(&err)
+
+	cfg, err := config.LoadServer(file)
+	if err != nil {
+		return err
+	}
+	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
+	if err != nil {
+		return err
+	}
+	settings, err := settingsOf(cfg).Marshal()
+	if err != nil {
+		return err
+	}
+	desk, err := admission.Open(admission.Config{
+		Registry: cfg.Clients,
+		Pool:     pool.Config{Addrs: cfg.Subnets, State: filepath.Join(cfg.State, "leases"), Grace: pool.DefaultGrace},
+		Forget:   gateway.Forget,
+	})
+	if err != nil {
+		return err
+	}
+	undo.Add(desk.Close, nil)
+
+	// One end is a socket for each address and transport, or several...
+	conns, room, err := listen(cfg, &count)
+	if err != nil {
+		return err
+	}
+	defer closeAll(conns)
+
+	// ...the other a TUN device, with a queue for each socket...
+	room = room.Less(secure.Overhead, "encryption").Or(cfg.MTU)
+	dev, queues, err := ends.Queues(tun.Config{Name: cfg.Device, Addrs: cfg.Subnets, MTU: room.Size, Drops: &count.Drops}, len(conns), cfg.Offloads)
+	if err != nil {
+		return err
+	}
+	defer closeAll(queues)
+
+	// ...whose packets this host forwards...
+	if err := undo.Add(gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: cfg.Subnets, Egress: cfg.Egress})); err != nil {
+		return err
+	}
+
+	// ...and for whose users it looks up names...
+	names := fmt.Stringer(noNames{})
+	if cfg.DNS {
+		r, err := resolver.Start(resolver.Config{Addrs: hostnet.Addrs(cfg.Subnets), Device: dev.Name(), Upstreams: cfg.DNSUpstreams})
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		names = r
+	}
+
+	// ...and between them a hub, which has a session with each client that it lets in.
+	clients, err := hub.New(hub.Config{
+		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings,
+		Lookup: desk.Lookup, Lease: desk.Lease, Left: desk.Left, Login: desk.Login,
+		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
+		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
+		Count: &count,
+	})
+	if err != nil {
+		return err
+	}
+	go desk.Run(ctx, clients.Cut)
+	app.OnHangup(func() {
+		notify.Reloading()
+		desk.Reload()
+		notify.Ready("clients read again")
+	})
+
+	// It tells how it is, and runs.
+	report := func() *status.Report { return serverReport(cfg, clients, &count) }
+	if err := undo.Add(publish(cfg.StatusSocket, cfg.Metrics, report)); err != nil {
+		return err
+	}
+	go notify.Watchdog(ctx, func(context.Context) error { report(); return nil })
+	slog.Info("server is up", "dev", dev.Name(), "listen", cfg.Listen, "transports", cfg.Transports, "mtu", room)
+	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() })()
+	defer notify.Stopping()
+	notify.Ready("serving clients")
+	pairs := make([]hub.Queue, len(conns))
+	for i := range conns {
+		pairs[i] = hub.Queue{Device: queues[i], Socket: conns[i]}
+	}
+	return clients.Run(ctx, pairs...)
+}
+
+// settingsOf returns what the server hands out.
+func settingsOf(cfg *config.Server) push.Settings {
+	var s push.Settings
+	if cfg.DNS {
+		s.DNS, s.Search = hostnet.Addrs(cfg.Subnets), cfg.DNSSearch
+	}
+	if !cfg.Routes.Everything {
+		s.Routes = cfg.Routes.Prefixes
+	}
+	return s
+}
+
+// listen opens the sockets, and finds the room for a packet that all of them have.
+// Where there is UDP, its room counts: over TCP a packet may take two segments.
+func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn, room transport.MTU, err error) {
+	networks := slices.Sorted(slices.Values(cfg.Transports)) // "tcp", "udp"
+	for _, network := range networks {
+		for _, at := range cfg.Listen {
+			list, err := ends.Listen(network, at, ends.Spread(cfg.Queues), cfg.Offloads, transport.Options{Drops: &count.Drops})
+			if err != nil {
+				closeAll(conns)
+				return nil, room, err
+			}
+			if m := list[0].MTU(); room.Size == 0 || network != networks[0] || m.Size < room.Size {
+				room = m
+			}
+			conns = append(conns, list...)
+		}
+	}
+	return conns, room, nil
+}
+
+func closeAll[T interface{ Close() error }](list []T) {
+	for _, c := range list {
+		c.Close()
+	}
+}
+
+// noNames stands for a resolver that is switched off.
+type noNames struct{}
+
+func (noNames) String() string { return "off" }
+
+func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters) *status.Report {
+	r := newReport("server", "up", cfg.Device, &count.Drops)
+	for _, c := range clients.Snapshot() {
+		r.Peers = append(r.Peers, status.Peer{
+			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake,
+			Sent:     status.Flow{Packets: c.SentPackets, Bytes: c.SentBytes},
+			Received: status.Flow{Packets: c.ReceivedPackets, Bytes: c.ReceivedBytes},
+		})
+	}
+	return r
+}
