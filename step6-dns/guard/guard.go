@@ -37,6 +37,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/app"
@@ -79,6 +80,21 @@ func DNS(resolvers []netip.Addr) (undo func() error, err error) {
 		}
 	}
 	return policy.CarryOut(list)
+}
+
+// Pass lets one query of the tunnel's own get its answer: of a socket that carries
+// the mark, from a port of this host to a resolver below the tunnel. network is
+// "udp" or "tcp". A host that checks where packets come from (rp_filter, also 2)
+// looks for the way back without the mark, and would drop the answer. undo takes
+// that back; no other program can use the port meanwhile.
+func Pass(network string, from uint16, resolver netip.Addr) (undo func() error, err error) {
+	r := policy.NewRule(hostnet.FamilyOf(resolver), priorityOwn, unix.RT_TABLE_MAIN,
+		fmt.Sprintf("to %v ipproto %s sport %d dport %d lookup main", resolver, network, from, port))
+	r.To(policy.Host(resolver))
+	r.Port(map[string]int{"udp": unix.IPPROTO_UDP, "tcp": unix.IPPROTO_TCP}[network], port)
+	r.Sport = netlink.NewRulePortRange(from, from)
+	add := r.Add() // not logged: it is gone again in a moment
+	return add.Undo, add.Do()
 }
 
 func inTunnel(f hostnet.Family, resolver netip.Addr) policy.Rule {

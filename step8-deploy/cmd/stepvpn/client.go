@@ -13,6 +13,7 @@ import (
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/guard"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/identity"
@@ -109,7 +110,7 @@ func (g *guest) resolve(ctx context.Context, name string) ([]netip.Addr, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := supervise.Resolver{Control: route.Mark}
+	r := supervise.Resolver{Control: route.Mark, Pass: guard.Pass}
 	for _, a := range servers {
 		r.Nameservers = append(r.Nameservers, netip.AddrPortFrom(a, 53))
 	}
