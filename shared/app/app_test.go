@@ -146,3 +146,51 @@ func TestPrefixes(t *testing.T) {
 }
 
 func TestHintOfNilIsNil(t *testing.T) { require.NoError(t, Hint(nil, "x")) }
+
+func TestAddrPorts(t *testing.T) {
+	l := addrPortList{port: 53}
+	require.NoError(t, l.Set("1.1.1.1, [fd00::1]:5353,fd00::2,[fd00::3]"))
+	require.Equal(t, "1.1.1.1:53,[fd00::1]:5353,[fd00::2]:53,[fd00::3]:53", l.String())
+	for _, bad := range []string{"", "x", "1.1.1.1,", "1.1.1.1:x", "1.1.1.1:0", "1.1.1", strings.Repeat("1.1.1.1,", 8) + "1.1.1.1"} {
+		require.Error(t, l.Set(bad), bad)
+	}
+	require.EqualError(t, l.Set("one.example"), `"one.example" is not an address, such as 1.1.1.1 or [2606:4700:4700::1111]:53`)
+}
+
+func TestStrings(t *testing.T) {
+	l := stringList{check: func(s string) error {
+		if s == "bad" {
+			return errors.New("it is bad")
+		}
+		return nil
+	}}
+	require.NoError(t, l.Set("a, b"))
+	require.Equal(t, []string{"a", "b"}, l.words)
+	require.EqualError(t, l.Set("a,bad"), "it is bad")
+	require.NoError(t, l.Set(""))
+	require.Empty(t, l.words)
+}
+
+func TestUndo(t *testing.T) {
+	var u Undo
+	var order []int
+	step := func(n int, err error) func() error {
+		return func() error { order = append(order, n); return err }
+	}
+	err1, err2 := errors.New("first"), errors.New("second")
+	require.NoError(t, u.Add(step(1, nil), nil))
+	require.NoError(t, u.Add(step(2, err2), nil))
+	require.Equal(t, err1, u.Add(nil, err1), "what failed has no way back")
+	require.NoError(t, u.Add(step(3, nil), nil))
+	err := err1
+	u.All(&err)
+	require.Equal(t, []int{3, 2, 1}, order)
+	require.ErrorIs(t, err, err1)
+	require.ErrorIs(t, err, err2)
+	u.All(&err)
+	require.Len(t, order, 3, "once is enough")
+
+	err = nil
+	u.All(&err)
+	require.NoError(t, err)
+}

@@ -48,3 +48,80 @@ func (l *prefixList) Set(s string) error {
 	}
 	return nil
 }
+
+// AddrPorts defines a flag that holds one or more addresses with a port, separated
+// by commas, such as "1.1.1.1,[2606:4700:4700::1111]:53". An address without a port
+// gets port. def is its default, in the same form; the empty list is an error.
+func AddrPorts(name, def string, port uint16, usage string) *[]netip.AddrPort {
+	list := &addrPortList{port: port}
+	if err := list.Set(def); err != nil {
+		panic(err) // a wrong default is a bug of the program
+	}
+	flag.Var(list, name, usage)
+	return &list.addrs
+}
+
+type addrPortList struct {
+	addrs []netip.AddrPort
+	port  uint16
+}
+
+// maxAddrPorts bounds the list. Who needs more of a kind has made a mistake.
+const maxAddrPorts = 8
+
+func (l *addrPortList) String() string {
+	var parts []string
+	for _, a := range l.addrs {
+		parts = append(parts, a.String())
+	}
+	return strings.Join(parts, ",")
+}
+
+func (l *addrPortList) Set(s string) error {
+	l.addrs = nil
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		a, err := netip.ParseAddrPort(part)
+		if err != nil || a.Port() == 0 {
+			addr, err := netip.ParseAddr(strings.Trim(part, "[]"))
+			if err != nil {
+				return fmt.Errorf("%q is not an address, such as 1.1.1.1 or [2606:4700:4700::1111]:53", part)
+			}
+			a = netip.AddrPortFrom(addr, l.port)
+		}
+		if l.addrs = append(l.addrs, a); len(l.addrs) > maxAddrPorts {
+			return fmt.Errorf("more than %d addresses", maxAddrPorts)
+		}
+	}
+	return nil
+}
+
+// Strings defines a flag that holds any number of words, separated by commas. check
+// returns what is wrong with one.
+func Strings(name string, check func(string) error, usage string) *[]string {
+	list := &stringList{check: check}
+	flag.Var(list, name, usage)
+	return &list.words
+}
+
+type stringList struct {
+	words []string
+	check func(string) error
+}
+
+func (l *stringList) String() string { return strings.Join(l.words, ",") }
+
+func (l *stringList) Set(s string) error {
+	l.words = nil
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		if err := l.check(part); err != nil {
+			return err
+		}
+		l.words = append(l.words, part)
+	}
+	return nil
+}

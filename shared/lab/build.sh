@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # build.sh: builds the programs of the step in the working folder into bin/,
-# and the lab's web site with them. Several may run at the same time.
+# and with them the lab's web site, and its DNS server where a script starts one.
+# Several may run at the same time.
 set -euo pipefail
 
 command -v go >/dev/null || {
@@ -11,5 +12,7 @@ command -v go >/dev/null || {
 mkdir -p bin
 exec 9>bin/.lock
 flock -w 300 9
-go build -buildvcs=false -o bin/ ./cmd/... stepvpn/shared/lab/web
+lab=(stepvpn/shared/lab/web)
+if grep -qs serve_dns ./*.sh; then lab+=(stepvpn/shared/lab/dns); fi
+go build -buildvcs=false -o bin/ ./cmd/... "${lab[@]}"
 if [ -n "${SUDO_UID-}" ]; then chown -R "$SUDO_UID:${SUDO_GID-}" bin; fi

@@ -3,7 +3,7 @@
 #
 #   . "$(dirname "$0")/../shared/lab/lab.sh"
 #
-# which builds the step's programs (and those of the step in the folder $NEEDS, if
+# which builds the step's programs (and those of the steps in the folders $NEEDS, if
 # set), starts the script again inside private namespaces (see enter), and builds
 # the six hosts (see topology.sh). From there on the working folder is the step's,
 # $LAB is a folder that vanishes with the run, the addresses are in $SERVER4,
@@ -24,7 +24,9 @@
 #   check TEXT CMD...           a promise: passed if CMD succeeds
 #   check_not TEXT CMD...       a promise: passed if CMD fails
 #   capture NAME HOST IF [FILTER...]  tcpdump to $LAB/NAME.pcap, from when it returns until "stop NAME"
+#   queries NAME [HOST]         the packets of a capture to port 53, a line each; only those from the host, if one is named
 #   serve_web [HOST]            the web site (see site), on host web or another; the log is web.log or web-HOST.log
+#   serve_dns HOST              the lab's DNS server (see zone), on the host; it logs each question in dns-HOST.log
 #   keep FILE                   puts a copy of the file into out/ when the demo ends
 #   finish                      the list of checks; exits with 0 if all passed
 #
@@ -45,8 +47,8 @@ if [ "${STEPVPN_INSIDE-}" != "$(readlink /proc/self/ns/net)" ]; then
 	"$_lab/setup.sh"
 	# Every step from 2 on opens a TUN device.
 	! grep -q stepvpn/step2-tun "$_step/go.mod" || "$_lab/setup.sh" tun
-	for _dir in "$_step" ${NEEDS:+"$_step/$NEEDS"}; do
-		env -u MAKEFLAGS -u MAKELEVEL make --silent --directory="$_dir" build
+	for _dir in . ${NEEDS-}; do
+		env -u MAKEFLAGS -u MAKELEVEL make --silent --directory="$_step/$_dir" build
 	done
 	# shellcheck disable=SC2016 # expanded inside
 	exec "$_lab/enter" bash -c 'STEPVPN_INSIDE=$(readlink /proc/self/ns/net) exec "$@"' enter bash "$_script" "$@"
@@ -121,8 +123,11 @@ say() {
 on() {
 	local host=$1
 	shift
-	timeout --foreground -k 5 "$LIMIT" nsenter --net="/run/netns/$host" "$@"
+	timeout --foreground -k 5 "$LIMIT" "${_nsenter[@]//HOST/$host}" env --chdir="$PWD" "$@"
 }
+
+# A mount namespace is entered at its root folder.
+_nsenter=(nsenter --net=/run/netns/HOST --mount=/run/mntns/HOST)
 
 # run HOST CMD...
 run() {
@@ -143,9 +148,9 @@ _start() {
 	shift 2
 	_running "$name" && _fail "'$name' already runs"
 	: >"$LAB/$name.log" # now, and not when the background process comes to it
-	nsenter --net="/run/netns/$host" env --default-signal=INT,QUIT "$@" >"$LAB/$name.log" 2>&1 </dev/null &
+	"${_nsenter[@]//HOST/$host}" env --chdir="$PWD" --default-signal=INT,QUIT "$@" >"$LAB/$name.log" 2>&1 </dev/null &
 	_pid[$name]=$! _host[$name]=$host
-	_names+=("$name")
+	[[ " ${_names[*]} " == *" $name "* ]] || _names+=("$name")
 }
 
 _running() { [ -n "${_pid[$1]-}" ] && kill -0 "${_pid[$1]}" 2>/dev/null; }
@@ -260,12 +265,31 @@ _flushed() {
 	return 1
 }
 
+# queries NAME [HOST]
+queries() {
+	local from=
+	[ -z "${2-}" ] || from="and $(_from "$2")"
+	tcpdump -nn -t -r "$LAB/$1.pcap" "dst port 53 $from" 2>/dev/null
+}
+
+# _from HOST: a filter for tcpdump, for what has an address of the host as its source.
+_from() {
+	local v4=${1^^}4 v6=${1^^}6
+	printf '(src %s or src %s)' "${!v4}" "${!v6}"
+}
+
 # serve_web [HOST]
 serve_web() {
 	local host=${1-web} name=web
 	[ "$host" = web ] || name=web-$host
 	start "$name" "$host" bin/web
 	wait_for 10 "the web site serves" logged "$name" serving
+}
+
+# serve_dns HOST
+serve_dns() {
+	start "dns-$1" "$1" bin/dns
+	wait_for 10 "the DNS server of $1 serves" logged "dns-$1" serving
 }
 
 # keep FILE
@@ -328,6 +352,11 @@ _error() {
 
 _leave() {
 	local status=$? name
+	# Ctrl-C goes to all processes at once. A command that it ended may look like a
+	# failure before it has come here.
+	trap 'status=130' INT
+	trap 'status=143' TERM
+	[ "$status" = 0 ] || [ -n "$_finished" ] || sleep 0.3
 	trap - EXIT ERR INT TERM
 	set +e
 	case $status in

@@ -137,8 +137,12 @@ expect "kill -9 of make ends all its processes" until_true 20 none_left
 expect "and the machine is as it was" unchanged
 
 echo "== kill -9 of each process between make and the demo's programs ($first)"
-# child PID: one of its children.
-child() { marked | while read -r pid; do grep -qsx "PPid:[[:space:]]*$1" "/proc/$pid/status" && echo "$pid" && break; done; }
+# child PID: one of its children. Those that sleep keep the hosts' mount namespaces.
+child() {
+	marked | while read -r pid; do
+		grep -qsx "PPid:[[:space:]]*$1" "/proc/$pid/status" && ! grep -qsx sleep "/proc/$pid/comm" && echo "$pid" && break
+	done
+}
 # Outermost first: make, enter, unshare, process 1 inside, the demo.
 for depth in 0 1 2 3 4; do
 	begin make -C "$first" demo

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The network of all demos, tests and benchmarks: six hosts, each a network
-# namespace. Public addresses come from the ranges that are kept for
-# documentation (RFC 5737, RFC 3849).
+# namespace and a mount namespace. Public addresses come from the ranges that are
+# kept for documentation (RFC 5737, RFC 3849).
 #
 #   alice ──┐
 #           cafe ────────── internet ────────── server      (the VPN server)
 #   bob   ──┘ the network you don't trust:  │
-#             eve captures on br0           └── web         (a site that logs who came)
+#             eve captures on br0           └── web         (a site that logs who came,
+#                                                            and the known resolver)
 #
 #   link                  IPv4                                    IPv6
 #   cafe's LAN            198.51.100.0/24  cafe .1 (br0)          2001:db8:cafe::/64  ::1
@@ -22,12 +23,22 @@
 # The cafe is a switch (br0) with a router behind it. It does no NAT, so web
 # sees alice's own address. MTU 1500 everywhere.
 #
+# A host has an /etc, a /var/lib and a /run of its own. /etc and /var/lib start as
+# the machine's, but for how names are resolved: /etc/hosts, then the resolver of
+# /etc/resolv.conf, which is the cafe's for alice and bob, and web for the others.
+# What is below their folders is still the machine's. /run has what all hosts
+# share, /run/lab and /run/netns, and nothing else: no daemon of the machine can
+# be asked from there.
+#
+#   network namespace  /run/netns/HOST      mount namespace  /run/mntns/HOST
+#
 #   topology.sh up      builds it (only inside shared/lab/enter)
 #   topology.sh down    deletes it
 #   topology.sh show    prints the addresses as NAME=value lines
 set -euo pipefail
 
 hosts=(alice bob cafe internet server web)
+self=$(readlink -f "$0")
 
 show() {
 	cat <<-END
@@ -71,6 +82,7 @@ router() {
 up() {
 	printf 'netns add %s\n' "${hosts[@]}" | ip -batch -
 	for h in "${hosts[@]}"; do kernel "$h"; done
+	files
 	ip -batch - <<-END
 		link add eth0  netns alice    type veth peer name alice0 netns cafe
 		link add eth0  netns bob      type veth peer name bob0   netns cafe
@@ -126,10 +138,81 @@ end() {
 	END
 }
 
+# files: makes the mount namespaces. What is mounted in them stays in them. A
+# process that sleeps keeps each, and not a file that it is bound to, as for a
+# network namespace: Linux 6.18 refuses that at random, as it takes the new
+# namespace for an older one (mnt_ns_loop) if another CPU gave it its number.
+files() {
+	local i h fd pid ready=()
+	mkdir -p /run/mntns/new
+	for h in "${hosts[@]}"; do # all at the same time
+		exec {fd}< <(unshare --mount --propagation slave "$self" own "$h")
+		ready+=("$fd")
+	done
+	for i in "${!hosts[@]}"; do
+		h=${hosts[i]}
+		read -r pid <&"${ready[i]}" || { echo "topology.sh: $h has no folders of its own" >&2 && exit 1; }
+		ln -s "/proc/$pid/ns/mnt" "/run/mntns/$h"
+	done
+}
+
+# own HOST: gives the host its own folders, in a mount namespace that is already
+# its own, prints its process id, and sleeps.
+own() {
+	umask 022
+	# The new /run is made aside, and moved into its place when it is complete.
+	local new=/run/mntns/new dir
+	mount -t tmpfs -o mode=755,size=64m lab $new
+	mkdir $new/lab $new/netns $new/machine
+	mount --rbind /run/lab $new/lab
+	mount --rbind /run/netns $new/netns
+	mount -n --move $new /run
+
+	for dir in /etc /var/lib; do
+		mkdir -p "/run/machine$dir"
+		mount --rbind $dir "/run/machine$dir"
+		mount -t tmpfs -o mode=755,size=64m lab $dir
+		# A link stands for each folder. Files are copied, for a link to /run is
+		# not what AppArmor lets a program read; those that an ordinary user may
+		# not read are left out, as they are no use to them.
+		find "/run/machine$dir" -mindepth 1 -maxdepth 1 \
+			\( -type d -exec ln -s -t $dir {} + \) -o \
+			\( \( -type l -o -type f -readable \) -exec cp -P --preserve=mode -t $dir {} + \)
+	done
+
+	rm -f /etc/resolv.conf /etc/hosts /etc/nsswitch.conf
+	printf '127.0.0.1 localhost\n::1 localhost\n' >/etc/hosts
+	printf '%s: files\n' passwd group shadow networks protocols services >/etc/nsswitch.conf
+	echo 'hosts: files dns' >>/etc/nsswitch.conf
+	case $1 in
+	alice | bob)
+		printf '%s\n' "# The cafe's network gave these (DHCP)." "nameserver $CAFE4" "nameserver $CAFE6" >/etc/resolv.conf
+		;;
+	*) printf 'nameserver %s\n' "$WEB4" "$WEB6" >/etc/resolv.conf ;;
+	esac
+	cd /
+	trap '' INT # Ctrl-C ends the demo, and this goes with it
+	echo $$
+	exec </dev/null >/dev/null 2>&1
+	exec sleep infinity
+}
+
 down() {
 	for h in "${hosts[@]}"; do
 		[ ! -e "/run/netns/$h" ] || ip netns del "$h"
+		[ ! -h "/run/mntns/$h" ] || forget "$h"
 	done
+	rm -rf /run/mntns/new
+}
+
+eval "$(show)"
+# forget HOST: ends the process that keeps the mount namespace.
+forget() {
+	local pid
+	pid=$(readlink "/run/mntns/$1")
+	pid=${pid//[^0-9]/}
+	kill -KILL "$pid" 2>/dev/null || true # it may be dead
+	rm "/run/mntns/$1"
 }
 
 case ${1-} in
@@ -138,6 +221,7 @@ up)
 	[ -d /run/lab ] || { echo "topology.sh: run it by shared/lab/enter, not on the machine itself" >&2; exit 1; }
 	up
 	;;
+own) own "$2" ;;
 down) down ;;
 show) show ;;
 *) echo "Usage: topology.sh up|down|show" >&2; exit 2 ;;

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -26,34 +27,77 @@ type Host struct {
 }
 
 // Do runs f in the host: sockets that f opens belong to the host for good, also
-// after Do. That goes for the calling goroutine only. Beware of what opens
-// sockets in another one, such as http.Client, or net.Dial with a name or
-// several addresses; use Run with curl, or dial an address.
+// after Do, and f sees the host's own /etc, /var/lib and /run. That goes for the
+// goroutine that runs f only. Beware of what opens sockets and files in another
+// one, such as http.Client, or net.Dial with a name or several addresses; use
+// Run with curl, or dial an address. f may fail the test or panic, as it may in
+// the goroutine that called Do.
 func (h *Host) Do(f func()) {
 	h.t.Helper()
-	// A namespace belongs to a thread. If the way back fails, the goroutine
-	// ends while it is locked to the thread, and the thread ends with it.
-	runtime.LockOSThread()
-	back, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		h.t.Fatalf("netlab: the thread's namespace: %v", err)
-	}
-	defer unix.Close(back)
-	there, err := unix.Open("/run/netns/"+h.Name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		h.t.Fatalf("netlab: the namespace of %s: %v", h.Name, err)
-	}
-	defer unix.Close(there)
-	if err := unix.Setns(there, unix.CLONE_NEWNET); err != nil {
-		h.t.Fatalf("netlab: entering %s: %v", h.Name, err)
-	}
-	defer func() {
-		if err := unix.Setns(back, unix.CLONE_NEWNET); err != nil {
-			h.t.Fatalf("netlab: leaving %s: %v", h.Name, err)
+	var err error
+	var panicked any
+	returned := false
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// A namespace belongs to a thread. This one ends with the goroutine that
+		// is locked to it, so no other one ever runs in the host by mistake.
+		runtime.LockOSThread()
+		if err = h.enter(); err != nil {
+			return
 		}
-		runtime.UnlockOSThread()
+		defer func() {
+			if p := recover(); p != nil {
+				panicked = fmt.Sprintf("on host %s: %v\n%s", h.Name, p, debug.Stack())
+			}
+		}()
+		f()
+		returned = true
 	}()
-	f()
+	<-done
+	switch {
+	case err != nil:
+		h.t.Fatalf("netlab: entering %s: %v", h.Name, err)
+	case panicked != nil:
+		panic(panicked)
+	case !returned:
+		runtime.Goexit() // as f did, by FailNow or SkipNow
+	}
+}
+
+// The main thread can't end before the process does, so Do must not get it: it
+// stays with the main goroutine.
+func init() { runtime.LockOSThread() }
+
+// enter moves the calling thread into the host.
+func (h *Host) enter() error {
+	// The thread's working folder is its own from here on, or it could not change
+	// its mount namespace. It is then at the root of that.
+	folder, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	for _, namespace := range []struct {
+		path string
+		kind int
+	}{
+		{"/run/netns/" + h.Name, unix.CLONE_NEWNET},
+		{"/run/mntns/" + h.Name, unix.CLONE_NEWNS}, // last: it has no /run/mntns
+	} {
+		fd, err := unix.Open(namespace.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("%s: %w", namespace.path, err)
+		}
+		err = unix.Setns(fd, namespace.kind)
+		unix.Close(fd)
+		if err != nil {
+			return fmt.Errorf("%s: %w", namespace.path, err)
+		}
+	}
+	return unix.Chdir(folder)
 }
 
 // Run runs a command on the host and returns what it wrote to standard output
@@ -76,24 +120,40 @@ func (h *Host) Try(name string, args ...string) (string, error) {
 	cmd.WaitDelay = 5 * time.Second
 	var out output
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := h.start(cmd); err != nil {
+	ended, err := h.start(cmd)
+	if err != nil {
 		return "", err
 	}
-	err := cmd.Wait()
+	err = <-ended
 	if ctx.Err() != nil {
 		err = fmt.Errorf("took longer than %v", runLimit)
 	}
 	return out.String(), err
 }
 
-// start starts cmd on the host: a process belongs to the namespace of the
-// thread that starts it.
-func (h *Host) start(cmd *exec.Cmd) (err error) {
-	h.Do(func() { err = cmd.Start() })
+// start starts cmd on the host: a process belongs to the namespaces of the
+// thread that starts it. What cmd.Wait returned comes from ended, when the
+// process has ended and its output is complete. Until then the thread lives:
+// the end of it is the death of a parent, which a process may have asked a
+// signal for.
+func (h *Host) start(cmd *exec.Cmd) (ended <-chan error, err error) {
+	started, end := make(chan error), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: see Do
+		err := h.enter()
+		if err == nil {
+			err = cmd.Start()
+		}
+		started <- err
+		if err == nil {
+			end <- cmd.Wait()
+		}
+	}()
+	err = <-started
 	if err != nil && cmd.Err != nil {
 		err = fmt.Errorf("%w (shared/lab/setup.sh installs what the lab needs)", err)
 	}
-	return err
+	return end, err
 }
 
 // Write sets a kernel setting of the host, by its path below /proc/sys/net,

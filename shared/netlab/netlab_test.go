@@ -15,7 +15,7 @@ import (
 	"stepvpn/shared/lab/site"
 )
 
-func TestMain(m *testing.M) { Main(m, "../lab/web") }
+func TestMain(m *testing.M) { Main(m, "../lab/web", "../lab/dns") }
 
 func TestEveryHostReachesEveryOther(t *testing.T) {
 	lab := New(t)
@@ -60,6 +60,40 @@ func TestDoIsInsideAndComesBack(t *testing.T) {
 	links, err := net.Interfaces()
 	require.NoError(t, err)
 	require.Len(t, links, 1)
+}
+
+// What a test of a host does there is a test's doing.
+func TestDoEndsAsItsFunctionDoes(t *testing.T) {
+	lab := New(t)
+	var panicked any
+	func() {
+		defer func() { panicked = recover() }()
+		lab.Bob.Do(func() { panic("inside") })
+	}()
+	require.Contains(t, panicked, "on host bob: inside\n")
+	require.Contains(t, panicked, "TestDoEndsAsItsFunctionDoes", "the stack")
+
+	after := false
+	require.Equal(t, "over", failure(t, func(t testing.TB) {
+		lab.Bob.Do(func() { t.Fatal("over") })
+		after = true
+	}))
+	require.False(t, after)
+
+	// A file by its relative name is where it is outside.
+	_, err := os.Stat("netlab_test.go")
+	require.NoError(t, err)
+	lab.Bob.Do(func() { _, err = os.Stat("netlab_test.go") })
+	require.NoError(t, err)
+	require.Contains(t, lab.Bob.Run(t, "ls"), "netlab_test.go")
+
+	gone := &Host{Name: "carol", t: &failing{TB: t}}
+	require.Contains(t, failure(t, func(fake testing.TB) {
+		gone.t = fake
+		gone.Do(func() {})
+	}), "entering carol: /run/netns/carol: no such file or directory")
+	_, err = gone.Try("true")
+	require.ErrorContains(t, err, "/run/netns/carol: no such file or directory")
 }
 
 func TestASocketStaysWhereItWasOpened(t *testing.T) {

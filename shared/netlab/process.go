@@ -33,11 +33,12 @@ func (h *Host) Start(t testing.TB, name string, args ...string) *Process {
 	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	p.cmd.WaitDelay = time.Second // for children that keep the log open
-	if err := h.start(p.cmd); err != nil {
+	ended, err := h.start(p.cmd)
+	if err != nil {
 		t.Fatalf("%s: %v", p.line, err)
 	}
 	go func() {
-		p.cmd.Wait() // the exit code is in cmd.ProcessState
+		<-ended // the exit code is in cmd.ProcessState
 		close(p.ended)
 	}()
 	t.Cleanup(func() {

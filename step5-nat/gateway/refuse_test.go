@@ -77,9 +77,9 @@ func TestRefusals(t *testing.T) {
 			return writeState(t, lab, `{"changes":[{"key":"kernel/core_pattern","found":"1","set":"0"}]}`)
 		}},
 		{"a state that others may write", "/run/stepvpn is not ours alone", func(*Config) func() {
-			require.NoError(t, os.MkdirAll(stateDir, 0o700))
-			require.NoError(t, os.Chmod(stateDir, 0o770))
-			return func() { require.NoError(t, os.Chmod(stateDir, 0o700)) }
+			lab.Server.Run(t, "mkdir", "-p", "-m", "700", stateDir)
+			lab.Server.Run(t, "chmod", "770", stateDir)
+			return func() { lab.Server.Run(t, "chmod", "700", stateDir) }
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -119,9 +119,9 @@ func writeState(t *testing.T, lab *netlab.Lab, content string) (restore func()) 
 		require.NoError(t, err)
 		name = s.file.path
 		require.NoError(t, s.close())
+		require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
 	})
-	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
-	return func() { require.NoError(t, os.Remove(name)) }
+	return func() { lab.Server.Run(t, "rm", name) }
 }
 
 // with runs f while only these programs can be found.

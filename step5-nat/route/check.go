@@ -10,6 +10,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step5-nat/policy"
 )
 
 // check refuses what would fail half-way, or leave the host cut off.
@@ -43,7 +44,7 @@ func (c *Config) checkWay(tunnel netlink.Link) error {
 	switch {
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
 		return app.Hint(fmt.Errorf("there is no way to the server %v: this host has no default %v route", addr, hostnet.FamilyOf(addr)),
-			"Connect the host to a network first: '%s route' must show a default route.", ip(hostnet.FamilyOf(addr)))
+			"Connect the host to a network first: '%s route' must show a default route.", policy.IP(hostnet.FamilyOf(addr)))
 	case err != nil:
 		return fmt.Errorf("looking for the way to the server %v: %w", addr, err)
 	}
@@ -58,7 +59,8 @@ func (c *Config) checkWay(tunnel netlink.Link) error {
 
 // removeStale removes what a killed client left, and refuses to go on if our
 // table, mark or priorities are somebody else's. A client that runs has a route
-// in the table: it lives and dies with the client's device.
+// in the table: it lives and dies with the client's device. device is our own; it
+// may have outlived a client.
 func removeStale(device string) error {
 	var stale []netlink.Rule
 	for _, f := range hostnet.Families {
@@ -68,18 +70,23 @@ func removeStale(device string) error {
 		if err := checkTable(f, device); err != nil {
 			return err
 		}
-		rules, err := rulesOf(f)
+		ours, foreign, err := policy.Rules(f, isOurs)
 		if err != nil {
 			return err
 		}
-		stale = append(stale, rules...)
-	}
-	for _, r := range stale {
-		if err := netlink.RuleDel(&r); err != nil && !gone(err) {
-			return fmt.Errorf("removing the rule %v of a client that was killed: %w", r, err)
+		if foreign != nil {
+			return app.Hint(fmt.Errorf("another program has an %v rule that clashes with ours, at priority %d", f, foreign.Priority),
+				"See '%s rule': priorities %d to %d, mark %d and table %d must be free.",
+				policy.IP(f), PriorityFirst, PriorityTunnel, FwMark, Table)
 		}
+		stale = append(stale, ours...)
 	}
-	return nil
+	return policy.Remove(stale)
+}
+
+// isOurs reports whether a rule has anything that is meant for ours alone.
+func isOurs(r netlink.Rule) bool {
+	return r.Priority >= PriorityFirst && r.Priority <= PriorityTunnel || r.Mark == FwMark || r.Table == Table
 }
 
 // checkTable returns an error if the table has a route. One that we made
@@ -95,38 +102,16 @@ func checkTable(f hostnet.Family, device string) error {
 			name = link.Attrs().Name
 		}
 		switch {
-		case r.Protocol != madeBy:
+		case r.Protocol != policy.MadeBy:
 			return app.Hint(fmt.Errorf("routing table %d is in use by another program", Table),
-				"See '%s route show table %d', and stop that program.", ip(f), Table)
+				"See '%s route show table %d', and stop that program.", policy.IP(f), Table)
 		case name != device:
 			return app.Hint(fmt.Errorf("another client runs on this host: it sends everything into %s", name),
 				"Stop it first. A host has one default route.")
 		}
-		if err := netlink.RouteDel(&r); err != nil && !gone(err) {
+		if err := policy.RemoveRoute(r); err != nil {
 			return fmt.Errorf("removing the old route into %s: %w", device, err)
 		}
 	}
 	return nil
-}
-
-// rulesOf returns our rules, and an error if another program has a rule that
-// would mix with them.
-func rulesOf(f hostnet.Family) ([]netlink.Rule, error) {
-	rules, err := netlink.RuleList(int(f))
-	if err != nil {
-		return nil, fmt.Errorf("reading the %v rules: %w", f, err)
-	}
-	var ours []netlink.Rule
-	for _, r := range rules {
-		inRange := r.Priority >= PriorityAnswers && r.Priority <= PriorityTunnel
-		switch {
-		case r.Protocol == madeBy && inRange:
-			ours = append(ours, r)
-		case inRange, r.Mark == FwMark, r.Table == Table:
-			return nil, app.Hint(fmt.Errorf("another program has an %v rule that clashes with ours, at priority %d", f, r.Priority),
-				"See '%s rule': priorities %d to %d, mark %d and table %d must be free.",
-				ip(f), PriorityAnswers, PriorityTunnel, FwMark, Table)
-		}
-	}
-	return ours, nil
 }

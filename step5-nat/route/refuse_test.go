@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/netlab"
+	"stepvpn/step5-nat/policy"
 )
 
 // Each of these must be refused with one line, before anything changes.
@@ -124,10 +125,10 @@ func TestHalfWay(t *testing.T) {
 		list := c.changes()
 		for n := range list {
 			broken := slices.Clone(list)
-			broken[n].do = func() error { return errTest }
-			_, err := carryOut(broken)
+			broken[n].Do = func() error { return errTest }
+			_, err := policy.CarryOut(broken)
 			require.ErrorIs(t, err, errTest)
-			require.ErrorContains(t, err, list[n].command)
+			require.ErrorContains(t, err, list[n].Command)
 		}
 	})
 	same(t, before, lab.Alice)

@@ -58,13 +58,12 @@
 package route
 
 import (
-	"errors"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step5-nat/policy"
 )
 
 // One number for all, 22505 or 0x57e9, which no other program is known to use.
@@ -73,8 +72,11 @@ const (
 	Table  = 22505 // the routing table that leads into the tunnel
 )
 
-// Priorities of the rules. Lower is asked first; the main table's is 32766.
+// Priorities of the rules. Lower is asked first; the main table's is 32766. All
+// from PriorityFirst to PriorityTunnel are ours: a package that adds rules before
+// these has room for them, and Recover removes them too.
 const (
+	PriorityFirst   = 22500
 	PriorityAnswers = 22503 // the server's answers, where rp_filter is strict
 	PriorityLocal   = 22504 // the local network
 	PriorityTunnel  = 22505 // everything that is not marked
@@ -111,53 +113,44 @@ func Default(c Config) (undo func() error, err error) {
 	if err := removeStale(c.Device); err != nil {
 		return nil, err
 	}
-	return carryOut(c.changes())
+	back, err := policy.CarryOut(c.changes())
+	if err != nil {
+		return nil, err
+	}
+	return sync.OnceValue(func() error {
+		err := back()
+		if err == nil {
+			slog.Info("routes: as they were")
+		}
+		return err
+	}), nil
 }
 
-// carryOut does the changes in order. If one fails, those before it are undone.
-func carryOut(list []change) (undo func() error, err error) {
-	var done []change
-	undo = sync.OnceValue(func() error { return takeBack(done) })
-	for _, ch := range list {
-		slog.Info(ch.command)
-		if err := ch.do(); err != nil {
-			return nil, errors.Join(ch.failed(err), undo())
-		}
-		done = append(done, ch)
+// Recover removes what a killed client left: rules without effect, and those that
+// refuse. It is an error if a client runs that uses the device, or another one.
+func Recover() error {
+	if err := hostnet.MayChange(); err != nil {
+		return err
 	}
-	return undo, nil
-}
-
-// takeBack undoes the changes, the last one first.
-func takeBack(done []change) error {
-	var errs []error
-	for _, ch := range slices.Backward(done) {
-		if err := ch.undo(); err != nil && !gone(err) {
-			errs = append(errs, ch.failed(err))
-		}
-	}
-	if len(errs) == 0 {
-		slog.Info("routes: as they were")
-	}
-	return errors.Join(errs...)
+	return removeStale("")
 }
 
 // changes lists what Default does, in order. The local network comes before the
 // tunnel, so that it is reachable all the time.
-func (c *Config) changes() []change {
-	var list []change
+func (c *Config) changes() []policy.Change {
+	var list []policy.Change
 	for _, f := range hostnet.Families {
 		if f.Off() {
 			continue // nothing to send, nothing to refuse
 		}
 		offered := len(f.Subnets(c.Addrs)) > 0
 		if offered {
-			list = append(list, addRoute(f, c.Device))
+			list = append(list, policy.DefaultRoute(f, c.Device, Table))
 		}
 		if f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && strictReversePath() {
-			list = append(list, addRule(answers(c.Network, c.Server)))
+			list = append(list, answers(c.Network, c.Server).Add())
 		}
-		list = append(list, addRule(local(f)), addRule(tunnel(f, offered)))
+		list = append(list, local(f).Add(), tunnel(f, offered).Add())
 	}
 	return list
 }

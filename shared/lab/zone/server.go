@@ -1,0 +1,61 @@
+package zone
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/miekg/dns"
+)
+
+// A Server answers on one address, over UDP and TCP.
+type Server struct {
+	udp, tcp dns.Server
+	serving  sync.WaitGroup
+}
+
+// Start serves on an address such as ":53", which is port 53 of all IPv4 and
+// IPv6 addresses. Each query makes one call of answer, which returns the
+// response, or nil for silence; it must be safe for concurrent use. A query has
+// one question; miekg/dns turns down all others.
+func Start(address string, answer func(Query) *dns.Msg) (*Server, error) {
+	conn, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", conn.LocalAddr().String())
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("the same over TCP: %w", err)
+	}
+	handler := func(network string) dns.HandlerFunc {
+		return func(w dns.ResponseWriter, m *dns.Msg) {
+			host, _, _ := net.SplitHostPort(w.RemoteAddr().String()) // net wrote it
+			if r := answer(Query{From: host, Network: network, Msg: m}); r != nil {
+				w.WriteMsg(r) // an error is the client leaving
+			}
+		}
+	}
+	s := &Server{
+		udp: dns.Server{PacketConn: conn, UDPSize: MaxUDP, Handler: handler("udp")},
+		tcp: dns.Server{Listener: listener, Handler: handler("tcp")},
+	}
+	for _, server := range []*dns.Server{&s.udp, &s.tcp} {
+		started := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		s.serving.Go(func() { server.ActivateAndServe() }) // until Shutdown
+		<-started
+	}
+	return s, nil
+}
+
+// Addr returns the address that it serves on.
+func (s *Server) Addr() net.Addr { return s.udp.PacketConn.LocalAddr() }
+
+// Close ends the server, when the calls of answer have returned.
+func (s *Server) Close() error {
+	err := errors.Join(s.udp.Shutdown(), s.tcp.Shutdown())
+	s.serving.Wait()
+	return err
+}

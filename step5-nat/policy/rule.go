@@ -1,0 +1,148 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step5-nat/hostnet"
+)
+
+// MadeBy is written into the "protocol" of each route and rule, where the kernel
+// keeps a number for who made it (rtnetlink(7)).
+const MadeBy = 87
+
+// A Rule is a policy rule, and how it is typed after its priority.
+type Rule struct {
+	netlink.Rule
+	text string
+}
+
+// NewRule returns a rule that finds its way in a table. text says the same as one
+// would type it; callers set the fields of what it matches.
+func NewRule(f hostnet.Family, priority, table int, text string) Rule {
+	r := Rule{*netlink.NewRule(), text}
+	r.Family, r.Priority, r.Table, r.Protocol = int(f), priority, table, MadeBy
+	return r
+}
+
+// NewRefusal returns a rule without a way. kind is RTN_UNREACHABLE (the sender
+// gets "no route to host") or RTN_PROHIBIT ("permission denied").
+func NewRefusal(f hostnet.Family, priority int, kind uint8, text string) Rule {
+	r := NewRule(f, priority, 0, text)
+	r.Type = kind
+	return r
+}
+
+// To limits the rule to packets for one address.
+func (r *Rule) To(addr netip.Addr) {
+	r.Dst = &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(addr.BitLen(), addr.BitLen())}
+}
+
+// Port limits the rule to packets of an IP protocol, such as IPPROTO_UDP, to one
+// port. Linux has this since 4.17.
+func (r *Rule) Port(protocol int, port uint16) {
+	r.IPProto = protocol
+	r.Dport = netlink.NewRulePortRange(port, port)
+}
+
+// Add makes the rule.
+func (r Rule) Add() Change {
+	return Change{
+		Command: fmt.Sprintf("%s rule add priority %d %s", IP(hostnet.Family(r.Family)), r.Priority, r.text),
+		Do:      func() error { return netlink.RuleAdd(&r.Rule) },
+		Undo:    func() error { return netlink.RuleDel(&r.Rule) },
+	}
+}
+
+// Rules returns our rules of the family, and somebody else's for which clashes
+// reports true, if there is one.
+func Rules(f hostnet.Family, clashes func(netlink.Rule) bool) (ours []netlink.Rule, foreign *netlink.Rule, err error) {
+	rules, err := netlink.RuleList(int(f))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the %v rules: %w", f, err)
+	}
+	for _, r := range rules {
+		switch {
+		case !clashes(r):
+		case r.Protocol == MadeBy:
+			ours = append(ours, r)
+		case foreign == nil:
+			foreign = &r
+		}
+	}
+	return ours, foreign, nil
+}
+
+// Remove removes rules that a killed program left.
+func Remove(rules []netlink.Rule) error {
+	for _, r := range rules {
+		if err := netlink.RuleDel(&r); err != nil && !gone(err) {
+			return fmt.Errorf("removing the rule %v of a client that was killed: %w", r, err)
+		}
+	}
+	return nil
+}
+
+// DefaultRoute makes a default route into a device, in a table.
+func DefaultRoute(f hostnet.Family, device string, table int) Change {
+	route := func(act func(*netlink.Route) error) func() error {
+		return func() error {
+			link, err := netlink.LinkByName(device)
+			if errors.As(err, new(netlink.LinkNotFoundError)) {
+				return unix.ENODEV
+			} else if err != nil {
+				return err
+			}
+			return act(&netlink.Route{
+				Family:    int(f),
+				LinkIndex: link.Attrs().Index,
+				Dst:       everything(f),
+				Scope:     scope(f),
+				Table:     table,
+				Protocol:  MadeBy,
+			})
+		}
+	}
+	return Change{
+		Command: fmt.Sprintf("%s route add default dev %s table %d", IP(f), device, table),
+		Do:      route(netlink.RouteAdd),
+		Undo:    route(netlink.RouteDel),
+	}
+}
+
+// RemoveRoute removes a route that a killed program left.
+func RemoveRoute(r netlink.Route) error {
+	if err := netlink.RouteDel(&r); err != nil && !gone(err) {
+		return err
+	}
+	return nil
+}
+
+// IP is the ip(8) command for the family.
+func IP(f hostnet.Family) string {
+	if f == hostnet.V6 {
+		return "ip -6"
+	}
+	return "ip -4"
+}
+
+// everything is the destination of a default route.
+func everything(f hostnet.Family) *net.IPNet {
+	if f == hostnet.V4 {
+		return &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	}
+	return &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+}
+
+// scope is that of a route without a gateway. IPv6 routes have no scope.
+func scope(f hostnet.Family) netlink.Scope {
+	if f == hostnet.V4 {
+		return netlink.SCOPE_LINK
+	}
+	return netlink.SCOPE_UNIVERSE
+}

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Step 6: names are asked inside the tunnel, and nowhere else.
+NEEDS="../step4-crypto ../step5-nat" # keygen; a tunnel that leaks names
+. "$(dirname "$0")/../shared/lab/lab.sh"
+
+# What alice's programs read to know whom they ask for names.
+file=/etc/resolv.conf
+
+# connect [FOLDER]: starts both ends, of this step or from another one's folder.
+# The server of this step has two resolvers to ask.
+connect() {
+	local bin=${1:+$1/}bin resolvers=()
+	[ $# -gt 0 ] || resolvers=(-dns "$WEB4,$INTERNET4" -search example)
+	start server server "$bin/server" -key "$LAB/vpn.key" "${resolvers[@]}"
+	start client alice "$bin/client" -key "$LAB/vpn.key" -server "$SERVER4:$PORT"
+	wait_for 20 "the tunnel is up" logged client "tunnel is up"
+	wait_for 20 "alice reaches the web site" on alice ping -c 1 -W 1 "$WEB4"
+}
+
+# visit OPTION: alice opens a page by its name, and sees as whom she came.
+# came_as ADDRESS OPTION: succeeds if it is this address.
+visit() { run alice curl -sS --max-time 10 "$1" http://web.example/whoami; }
+came_as() { [ "$(on alice curl -sS --max-time 10 "$2" http://web.example/whoami)" = "$1" ]; }
+
+# ask ARG...: dig asks a resolver, and prints what came or why nothing did.
+# says TEXT ARG...: succeeds if the text is in all that it prints.
+ask() { run alice dig +short +tries=1 "$@" || true; }
+says() { { on alice dig +tries=1 "${@:2}" 2>&1 || true; } | grep -F -e "$1"; }
+
+# refused: succeeds if alice may ask neither the cafe's resolver nor one far away.
+refused() {
+	local resolver
+	for resolver in "$CAFE4" "$CAFE6" "$WEB4" "$WEB6"; do
+		says "permission denied" "@$resolver" web.example || return
+		says "permission denied" "@$resolver" +tcp web.example || return
+	done
+}
+
+# asked NAME: how many questions of alice are in the resolver's log.
+asked() { grep -c "from=\($ALICE4\|$ALICE6\) " "$LAB/$1.log" || true; }
+no_queries() { [ -z "$(queries "$1" alice)" ]; }
+
+# state: all of alice that the client may change. unchanged: it is as at first.
+state() { on alice bash -c "cat $file; stat -c '%A %U %G %F' $file; ls -A /etc; ip -4 rule; ip -6 rule"; }
+unchanged() { diff "$LAB/state" <(state); }
+
+../step4-crypto/bin/keygen -out "$LAB/vpn.key" >/dev/null
+state >"$LAB/state"
+serve_web
+for host in cafe web internet; do serve_dns $host; done
+
+act "Before: a tunnel, and the cafe still reads names" \
+	"Names are for people, packets need addresses. So before alice's browser opens web.example it asks a resolver for its address; which one, $file says. When alice joined the cafe's network, the cafe wrote itself in there. The tunnel is step 5's." \
+	"all that alice sends leaves by the tunnel. Does the cafe learn where she goes?"
+run alice cat $file
+connect ../step5-nat
+capture before cafe br0
+visit -4
+say "dig only asks for a name. After the @ is whom; else the file says that. Over TCP:"
+ask @"$CAFE6" +tcp www.example
+stop before
+show_log dns-cafe from=
+say "That was the cafe's resolver. Whoever else listens in the cafe saw these packets:"
+queries before alice | grep -F '? ' | show
+check "the page came through the tunnel" came_as "$SERVER4" -4
+check_not "the cafe sees the queries, over UDP and TCP (so the search below can find some)" no_queries before
+check "the cafe's resolver was asked" [ "$(asked dns-cafe)" -ge 2 ]
+check_not "a program may ask any resolver" refused
+stop client
+stop server
+
+act "Names go into the tunnel, too" \
+	"Now the server has a resolver, and says so when the client connects. The client forbids all others (a resolver is what listens on port 53), and writes the server's into the file." \
+	"what does the file say now?"
+connect
+show_log client "dport 53|resolv.conf"
+run alice cat $file
+check "the file names the two addresses of the tunnel's resolver, and no other" \
+	[ "$(on alice grep ^nameserver $file)" = $'nameserver 10.8.0.1\nnameserver fd00:8::1' ]
+
+act "What the cafe sees now" \
+	"Alice visits the page again, over IPv4 and IPv6, and asks for more names in other ways. The last two are programs that do not care what the file says: one asks the cafe's resolver, one a resolver far away." \
+	"which of these can eve read in the cafe?"
+before=$(asked dns-cafe)
+capture eve cafe br0
+visit -4
+visit -6
+ask +tcp example MX
+say "Without its domain: the server told alice to try .example (the line 'search')."
+run alice getent hosts web
+say "An answer of 5,600 bytes, too long for one packet: dig asks again over TCP."
+run alice dig +noall +stats big.example TXT
+say "Past the file:"
+ask @"$CAFE4" mail.example
+ask @"$WEB4" mail.example
+check "all that asked the tunnel's resolver got an answer" on alice bash -c "
+	set -e
+	curl -fsS --max-time 10 -4 http://web.example/whoami
+	curl -fsS --max-time 10 -6 http://web.example/whoami
+	getent hosts web
+	dig +tcp +short example MX | grep mail.example
+	dig big.example TXT | grep 'ANSWER: 60'"
+check "all others were refused at once, over UDP and TCP, IPv4 and IPv6" refused
+stop eve
+keep "$LAB/eve.pcap"
+say "Packets from alice to port 53 that eve has: $(queries eve alice | wc -l)"
+check "no query passed the cafe" no_queries eve
+check "(eve was there: she has the tunnel's packets)" [ -n "$(tcpdump -nn -r "$LAB/eve.pcap" -c 1 "src $ALICE4 and udp dst port $PORT" 2>/dev/null)" ]
+check "the cafe's resolver was not asked" [ "$(asked dns-cafe)" = "$before" ]
+check "the server asked the known resolver for her" logged dns-web "from=$SERVER4"
+
+act "The server's resolvers fail" \
+	"The server asks web's resolver, and if that does not answer, internet's. Now one ends, then the other." \
+	"alice asks for a name that nobody has asked for yet. What happens in each case?"
+stop dns-web
+ask vpn.example
+check "internet's resolver took over" grep -iq "from=$SERVER4 .*vpn.example" "$LAB/dns-internet.log"
+stop dns-internet
+run alice dig +noedns +noall +comments mail.example
+check "alice is told that it failed (SERVFAIL), and does not wait in vain" says "status: SERVFAIL" mail.example
+ask vpn.example
+check "what the server remembers still works" says "$SERVER4" vpn.example
+
+act "Ctrl-C" \
+	"The client ends." \
+	"whom does alice ask from now on?"
+check_not "(while the tunnel is up, alice is not as before)" unchanged
+stop client
+check "it ended without an error" [ "$STATUS" = 0 ]
+run alice cat $file
+check "the file is the old one byte for byte, and so is all else" unchanged
+check "alice asks the cafe again" came_as "$ALICE4" -4
+stop server
+
+act "kill -9" \
+	"The same again, but now the client has no chance to put anything back." \
+	"alice's file names a resolver that is gone. Will her next query go to the cafe, in the clear?"
+connect
+kill9 client
+run alice cat $file
+ask web.example
+check "no query leaves the host" refused
+say "Before the client changed anything it wrote down what it found. The next start reads that; so does -recover, which does nothing else."
+run alice bin/client -recover
+run alice cat $file
+check "the file is the old one byte for byte, and so is all else" unchanged
+check "names work" came_as "$ALICE4" -4
+stop server
+
+say "Still wrong: everybody has the same key, and the server has one client at a time."
+finish

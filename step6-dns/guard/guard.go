@@ -1,0 +1,98 @@
+// Package guard lets no DNS query out of this host but to the tunnel's resolver.
+// Introduced in step 6.
+//
+// A program need not read resolv.conf: it may know a resolver of its own. And a
+// resolver on the local network is reachable past the tunnel. So the kernel is
+// told to refuse queries to anyone else, by policy rules that come before those
+// of package route. For the resolver 10.8.0.1 a person would type
+//
+//	ip -4 rule add priority 22500 fwmark 22505 lookup main
+//	ip -4 rule add priority 22501 to 10.8.0.1 lookup 22505
+//	ip -4 rule add priority 22502 ipproto udp dport 53 prohibit
+//	ip -4 rule add priority 22502 ipproto tcp dport 53 prohibit
+//
+// and the same with -6. First the tunnel's own socket gets past, in case the
+// server listens on port 53. Then the resolver is in the tunnel, also if its
+// address is on the local network, too. Everybody else is refused: the program
+// that asks gets "permission denied" at once, and turns to what resolv.conf says.
+// Queries to this host itself (127.0.0.53, say) stay as they are; who answers
+// there must ask on, and is bound by the same rules. So are the containers and
+// virtual machines that this host forwards for.
+//
+// # What is not covered
+//
+// DNS over other ports looks like any other traffic: DNS over HTTPS (RFC 8484) or
+// TLS (RFC 7858) goes through the tunnel like the rest, and past it to servers on
+// the local network, as does multicast DNS (RFC 6762). A program that ties its
+// socket to an interface, sets the mark, or writes raw packets gets past; it needs
+// root.
+//
+// When the client is killed, the rules stay: no query leaves in the clear. The
+// next start of a client removes them, or route.Recover.
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/app"
+	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step5-nat/policy"
+	"stepvpn/step5-nat/route"
+)
+
+// Priorities of the rules, before those of package route.
+const (
+	priorityOwn      = route.PriorityFirst
+	priorityResolver = route.PriorityFirst + 1
+	priorityOthers   = route.PriorityFirst + 2
+)
+
+// port is that of DNS, over UDP and TCP (RFC 1035, section 4.2).
+const port = 53
+
+// DNS refuses queries to all but the resolvers, which are reached by the tunnel.
+// Call it while route.Default is in force. The function that it returns takes that
+// back; it may be called more than once. If DNS fails, the host is as it was.
+func DNS(resolvers []netip.Addr) (undo func() error, err error) {
+	if len(resolvers) == 0 {
+		return nil, app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),
+			"It may be of an earlier step. With -allow-other-dns names are asked as before, and may be overheard.")
+	}
+	var list []policy.Change
+	for _, f := range hostnet.Families {
+		if f.Off() {
+			continue
+		}
+		list = append(list, own(f).Add())
+		for i, a := range resolvers {
+			if hostnet.FamilyOf(a) == f && !slices.Contains(resolvers[:i], a) {
+				list = append(list, inTunnel(f, a).Add())
+			}
+		}
+		list = append(list, refuse(f, unix.IPPROTO_UDP, "udp").Add(), refuse(f, unix.IPPROTO_TCP, "tcp").Add())
+	}
+	return policy.CarryOut(list)
+}
+
+func own(f hostnet.Family) policy.Rule {
+	r := policy.NewRule(f, priorityOwn, unix.RT_TABLE_MAIN, fmt.Sprintf("fwmark %d lookup main", route.FwMark))
+	r.Mark = route.FwMark
+	return r
+}
+
+func inTunnel(f hostnet.Family, resolver netip.Addr) policy.Rule {
+	r := policy.NewRule(f, priorityResolver, route.Table, fmt.Sprintf("to %v lookup %d", resolver, route.Table))
+	r.To(resolver)
+	return r
+}
+
+func refuse(f hostnet.Family, protocol int, name string) policy.Rule {
+	r := policy.NewRefusal(f, priorityOthers, unix.RTN_PROHIBIT, fmt.Sprintf("ipproto %s dport %d prohibit", name, port))
+	r.Port(protocol, port)
+	return r
+}

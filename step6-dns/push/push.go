@@ -1,0 +1,141 @@
+// Package push is what a server hands to its clients when they connect: the
+// settings of the tunnel. They travel in the encrypted payload of the handshake,
+// so they come from the server and nobody else. Introduced in step 6.
+//
+// The encoding is a version, and then items:
+//
+//	version u8 (1) | { type u8 | length u8 | value }...
+//
+//	type 1  DNS     4 or 16 bytes, an address of a resolver
+//	type 2  search  1 to 253 bytes, a search domain in ASCII
+//
+// An item may occur more than once, and the order counts. An item of a type that
+// the client does not know is skipped: that is how a newer server adds settings
+// without a new version. The version changes only if an old client would go wrong
+// by skipping. An empty payload has no settings; that is what servers send which
+// have none to give, those of steps 4 and 5 among them.
+//
+// The client believes the server, but not that the bytes are well made: they end
+// up in files that other programs parse.
+package push
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Limits of one Settings. glibc looks at three resolvers and, before version
+// 2.26, at six search domains (resolv.conf(5)).
+const (
+	MaxDNS    = 3
+	MaxSearch = 6
+	maxDomain = 253 // bytes, without the final dot (RFC 1035, section 2.3.4)
+)
+
+const version = 1
+
+// Types of items.
+const (
+	typeDNS    = 1
+	typeSearch = 2
+)
+
+// Settings are what a server hands out. The zero value has none.
+type Settings struct {
+	DNS    []netip.Addr // resolvers to ask through the tunnel; the first is preferred
+	Search []string     // domains to try for a name without dots, such as "corp.example"
+}
+
+// Marshal encodes the settings. It takes at most 1 + MaxDNS×18 + MaxSearch×255
+// bytes. It is an error if Parse would refuse them.
+func (s Settings) Marshal() ([]byte, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	b := []byte{version}
+	for _, a := range s.DNS {
+		b = appendItem(b, typeDNS, a.AsSlice())
+	}
+	for _, d := range s.Search {
+		b = appendItem(b, typeSearch, []byte(d))
+	}
+	return b, nil
+}
+
+func appendItem(b []byte, kind byte, value []byte) []byte {
+	b = append(b, kind, byte(len(value)))
+	return append(b, value...)
+}
+
+// Parse decodes settings, and refuses any that are not whole or not plausible.
+func Parse(b []byte) (Settings, error) {
+	var s Settings
+	if len(b) == 0 {
+		return s, nil
+	}
+	if b[0] != version {
+		return s, fmt.Errorf("settings of version %d, and this program knows version %d: update it", b[0], version)
+	}
+	for b = b[1:]; len(b) > 0; {
+		if len(b) < 2 || len(b)-2 < int(b[1]) {
+			return Settings{}, errors.New("settings are cut off")
+		}
+		kind, value := b[0], b[2:2+int(b[1])]
+		b = b[2+len(value):]
+		switch kind {
+		case typeDNS:
+			a, ok := netip.AddrFromSlice(value)
+			if !ok {
+				return Settings{}, fmt.Errorf("settings: a resolver's address of %d bytes", len(value))
+			}
+			s.DNS = append(s.DNS, a)
+		case typeSearch:
+			s.Search = append(s.Search, string(value))
+		}
+	}
+	if err := s.check(); err != nil {
+		return Settings{}, fmt.Errorf("settings: %w", err)
+	}
+	return s, nil
+}
+
+// check returns what is wrong with the settings.
+func (s Settings) check() error {
+	if len(s.DNS) > MaxDNS {
+		return fmt.Errorf("%d resolvers, at most %d are possible", len(s.DNS), MaxDNS)
+	}
+	if len(s.Search) > MaxSearch {
+		return fmt.Errorf("%d search domains, at most %d are possible", len(s.Search), MaxSearch)
+	}
+	for _, a := range s.DNS {
+		// A loopback address would be the client itself, and the others nobody.
+		if !a.IsValid() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.Is4In6() || a.Zone() != "" || a.IsLinkLocalUnicast() {
+			return fmt.Errorf("%v cannot be a resolver's address", a)
+		}
+	}
+	for _, d := range s.Search {
+		if err := CheckDomain(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckDomain returns an error unless d is a domain name as hosts have: labels of
+// letters, digits, hyphens and underscores, joined by dots (RFC 1123, section
+// 2.1). So it is safe to write into a file or a command line.
+func CheckDomain(d string) error {
+	if len(d) > maxDomain {
+		return fmt.Errorf("a domain of %d bytes, at most %d are possible", len(d), maxDomain)
+	}
+	for label := range strings.SplitSeq(d, ".") {
+		if len(label) < 1 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.Trim(label, letters) != "" {
+			return fmt.Errorf("%q is not a domain, such as corp.example", d)
+		}
+	}
+	return nil
+}
+
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"

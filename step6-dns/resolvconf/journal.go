@@ -1,0 +1,134 @@
+package resolvconf
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// version is the journal's. One of another version is refused: nobody should
+// guess how to put a host back.
+const version = 1
+
+// Limits of a journal. Beyond them it is not one of ours.
+const (
+	maxJournal = 4 * maxFile // bytes; the contents stand there in base64
+	maxTarget  = unix.PathMax - 1
+)
+
+// A journal is what was found and what was done, for a later run to put back.
+type journal struct {
+	Version int    `json:"version"`
+	Path    string `json:"path"`
+	Boot    string `json:"boot"`   // random, new with each boot
+	Device  string `json:"device"` // and its index: a later one of the same name has another
+	Index   int    `json:"index"`
+
+	Resolved   bool        `json:"resolved,omitempty"`   // it was told about the device
+	Openresolv bool        `json:"openresolv,omitempty"` // likewise
+	File       *fileChange `json:"file,omitempty"`       // nil if it was left as it was
+}
+
+// load reads a journal about path. No file is none.
+func load(name, path string) (*journal, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0 || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+		return nil, errors.New("it is not ours alone")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxJournal+1))
+	if err != nil {
+		return nil, err
+	}
+	j, err := parseJournal(data)
+	if err == nil && j.Path != path {
+		return nil, fmt.Errorf("it is about %q, not %s", j.Path, path)
+	}
+	return j, err
+}
+
+// parseJournal reads a journal, and refuses any that Use would not have written.
+func parseJournal(data []byte) (*journal, error) {
+	if len(data) > maxJournal {
+		return nil, fmt.Errorf("it is larger than %d bytes", maxJournal)
+	}
+	// Of a later version, only the number need make sense.
+	var v struct{ Version int }
+	if err := json.Unmarshal(data, &v); err != nil {
+		return nil, fmt.Errorf("it is damaged: %w", err)
+	}
+	if v.Version != version {
+		return nil, fmt.Errorf("it is of version %d, this program knows %d", v.Version, version)
+	}
+	j := new(journal)
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(j); err != nil {
+		return nil, fmt.Errorf("it is damaged: %w", err)
+	}
+	if !words.MatchString(j.Device) || len(j.Device) > maxDevice || j.Index <= 0 {
+		return nil, fmt.Errorf("device %.80q with index %d cannot be", j.Device, j.Index)
+	}
+	if j.File == nil && !j.Resolved && !j.Openresolv {
+		return nil, errors.New("nothing was done")
+	}
+	if j.File != nil {
+		if err := j.File.check(); err != nil {
+			return nil, err
+		}
+	}
+	return j, nil
+}
+
+// check returns an error unless Use may have found and written that.
+func (f *fileChange) check() error {
+	found := f.Found
+	if len(f.Written) == 0 || len(f.Written) > maxFile || len(found.Data) > maxFile {
+		return errors.New("the file's size cannot be")
+	}
+	if found.UID < 0 || found.GID < 0 || found.Mode&^fs.ModePerm != 0 {
+		return errors.New("the file's owner or mode cannot be")
+	}
+	switch found.Kind {
+	case isFile:
+		if found.Target == "" {
+			return nil
+		}
+	case isAbsent:
+		if found.Target == "" && len(found.Data) == 0 && !f.InPlace {
+			return nil
+		}
+	case isSymlink:
+		if found.Target != "" && len(found.Target) <= maxTarget && !strings.Contains(found.Target, "\x00") && len(found.Data) == 0 && !f.InPlace {
+			return nil
+		}
+	}
+	return fmt.Errorf("a file of kind %.80q with these properties cannot be", found.Kind)
+}
+
+// bootID is random, and new with each boot.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}

@@ -1,0 +1,141 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/app"
+)
+
+// receiveBuffer holds the queries that arrive while this process does not run,
+// in bytes. The kernel's own 200 KB are full after some 270.
+const receiveBuffer = 1 << 20
+
+// A new IPv6 address cannot be used while the kernel makes sure that nobody
+// else has it (RFC 4862, section 5.4). That takes 1 to 2 s.
+const (
+	addrWait = 3 * time.Second
+	addrPoll = 50 * time.Millisecond
+)
+
+func (s *Server) listenUDP(addr netip.Addr) (conn *net.UDPConn, err error) {
+	err = s.listen("udp", addr, func(l *net.ListenConfig, network, at string) error {
+		c, err := l.ListenPacket(s.ctx, network, at)
+		if err == nil {
+			conn = c.(*net.UDPConn)
+			s.sockets = append(s.sockets, conn)
+		}
+		return err
+	})
+	return conn, err
+}
+
+func (s *Server) listenTCP(addr netip.Addr) (l *net.TCPListener, err error) {
+	err = s.listen("tcp", addr, func(c *net.ListenConfig, network, at string) error {
+		listener, err := c.Listen(s.ctx, network, at)
+		if err == nil {
+			l = listener.(*net.TCPListener)
+			s.sockets = append(s.sockets, l)
+		}
+		return err
+	})
+	return l, err
+}
+
+// listen opens a socket by open, and explains why if it cannot. Each address
+// has a socket of its own: so an answer leaves with the address that was asked.
+func (s *Server) listen(network string, addr netip.Addr, open func(l *net.ListenConfig, network, at string) error) error {
+	family := "4"
+	if addr.Is6() {
+		family = "6"
+	}
+	at := net.JoinHostPort(addr.String(), strconv.Itoa(int(s.cfg.Port)))
+	config := &net.ListenConfig{Control: s.control}
+	config.SetMultipathTCP(false)
+	err := open(config, network+family, at)
+	for end := time.Now().Add(addrWait); addr.Is6() && errors.Is(err, unix.EADDRNOTAVAIL) && time.Now().Before(end); {
+		time.Sleep(addrPoll)
+		err = open(config, network+family, at)
+	}
+	return s.explain(err, network, addr)
+}
+
+// control sets the options of a socket before it is bound.
+func (s *Server) control(network, _ string, c syscall.RawConn) error {
+	var err error
+	err2 := c.Control(func(fd uintptr) {
+		if s.cfg.Device != "" {
+			err = unix.BindToDevice(int(fd), s.cfg.Device)
+		}
+		if network == "udp4" || network == "udp6" {
+			// Beyond the limit for everybody only as root. A smaller one is no error.
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+			}
+		}
+	})
+	return errors.Join(err2, err)
+}
+
+// explain says in one line why there is no socket, and what to do.
+func (s *Server) explain(err error, network string, addr netip.Addr) error {
+	if err == nil {
+		return nil
+	}
+	where := fmt.Sprintf("resolver: %v, %s port %d", addr, network, s.cfg.Port)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return app.Hint(fmt.Errorf("%s: another program has it", where),
+			"'ss -lnp sport = %d' shows which. One that listens on every address, such as dnsmasq, unbound or named, must be told which to use (dnsmasq: bind-interfaces).",
+			s.cfg.Port)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return app.Hint(fmt.Errorf("%s: this host does not have the address", where),
+			"'ip addr' lists those that it has.")
+	case errors.Is(err, unix.ENODEV):
+		return app.Hint(fmt.Errorf("%s: there is no interface %q on this host", where, s.cfg.Device),
+			"'ip link' lists the interfaces.")
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return app.Hint(fmt.Errorf("%s: not permitted", where),
+			"Run this as root: ports below 1024 are not for everybody.")
+	case errors.Is(err, context.Canceled):
+		return errClosed
+	}
+	return fmt.Errorf("%s: %w", where, err)
+}
+
+// patience lets a listener live through errors that pass, such as a lack of
+// memory or of file descriptors: some in a row, with a pause after each.
+type patience struct {
+	ctx    context.Context
+	errors int
+}
+
+const (
+	maxErrors  = 50
+	errorPause = 100 * time.Millisecond
+)
+
+// lost reports whether err, after those before, is the end.
+func (p *patience) lost(err error) bool {
+	if err == nil {
+		p.errors = 0
+		return false
+	}
+	if p.errors++; p.errors > maxErrors || errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EINVAL) {
+		return true // EINVAL: it does not listen any more
+	}
+	select {
+	case <-p.ctx.Done():
+		return true
+	case <-time.After(errorPause):
+		return false
+	}
+}

@@ -1,0 +1,42 @@
+package resolver
+
+import (
+	"net/netip"
+	"sync"
+)
+
+// A quota bounds how much there is of something, for all clients and for each.
+// It is safe for concurrent use.
+type quota struct {
+	all, each int
+
+	mu    sync.Mutex // guards all below
+	total int
+	of    map[netip.Addr]int // only clients that have some
+}
+
+func newQuota(all, each int) *quota {
+	return &quota{all: all, each: each, of: make(map[netip.Addr]int)}
+}
+
+// enter takes one for a client, and reports false if there is none left.
+func (q *quota) enter(client netip.Addr) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.total >= q.all || q.of[client] >= q.each {
+		return false
+	}
+	q.total++
+	q.of[client]++
+	return true
+}
+
+// leave gives one back.
+func (q *quota) leave(client netip.Addr) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.total--
+	if q.of[client]--; q.of[client] == 0 {
+		delete(q.of, client)
+	}
+}
