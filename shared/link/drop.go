@@ -27,7 +27,9 @@ const (
 	Multicast                  // to many at once: multicast or broadcast
 	NotLoggedIn                // from or to a client that has not given its password yet
 	Refused                    // an initiation by a client that the server does not let in
-	UnderLoad                  // an initiation or a login, while there are too many of them
+	BadMAC                     // asks for a handshake, and its sender does not know the server's public key
+	UnderLoad                  // asks for a handshake or a login while there are too many of them
+	Throttled                  // asks for a handshake, and its sender does so too often
 	reasons
 )
 
@@ -48,7 +50,9 @@ var reasonNames = [reasons]string{
 	Multicast:    "multicast",
 	NotLoggedIn:  "not-logged-in",
 	Refused:      "refused",
+	BadMAC:       "bad-mac",
 	UnderLoad:    "under-load",
+	Throttled:    "throttled",
 }
 
 // String returns the name that logs and counters show.

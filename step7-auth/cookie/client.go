@@ -1,0 +1,139 @@
+package cookie
+
+import (
+	"crypto/cipher"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+)
+
+// Client returns a Link around the one to a server, for a secure.Client to use.
+// To the initiations that are written to it, it adds their codes. The cookies
+// that arrive it keeps. All other messages pass untouched.
+//
+// It needs no clock or goroutine of its own, and sends nothing by itself: after a
+// cookie, the client's next try has a mac2. Cookies that do not fit the last
+// initiation are dropped and counted.
+func Client(lower link.Link, server noise.PublicKey, drops *link.Drops) link.Link {
+	return &client{
+		lower:  lower,
+		drops:  drops,
+		mac1:   mac1Of(server),
+		cipher: cipherOf(server),
+	}
+}
+
+type client struct {
+	lower  link.Link
+	drops  *link.Drops
+	cipher cipher.AEAD
+
+	mu      sync.Mutex // guards all below
+	mac1    *hasher
+	asked   bool      // an initiation was sent, and no cookie came for it yet
+	index   uint32    // what it called us
+	code    mac       // its mac1
+	cookie  mac       // the last one
+	arrived time.Time // when it came; zero if there is none
+}
+
+func (c *client) WriteBurst(b *link.Burst) error {
+	n := b.Len()
+	kept := 0
+	for i := range n {
+		m := b.At(i)
+		if isType(m, typeInitiation) {
+			if m = c.sign(b, m); m == nil {
+				c.drops.Add(link.TooBig)
+				continue
+			}
+			b.Set(kept, m)
+		} else if kept < i {
+			b.Set(kept, m)
+		}
+		kept++
+	}
+	b.Truncate(kept)
+	if kept == 0 && n > 0 {
+		return nil
+	}
+	return c.lower.WriteBurst(b)
+}
+
+// sign returns a copy of an initiation, in the same burst, with its codes. It
+// returns nil when the burst has no room for it, as may be when it has 64 other
+// messages.
+func (c *client) sign(b *link.Burst, initiation []byte) []byte {
+	m := b.Alloc(len(initiation) + Overhead)
+	if m == nil {
+		return nil
+	}
+	copy(m, initiation)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	covered, code := mac1At(m)
+	c.asked, c.index, c.code = true, index(m), c.mac1.sum(covered)
+	copy(code, c.code[:])
+	covered, code = mac2At(m)
+	if !c.arrived.IsZero() && time.Since(c.arrived) < lifetime {
+		mac2 := newHasher(c.cookie[:]).sum(covered)
+		copy(code, mac2[:])
+	} else {
+		clear(code)
+	}
+	return m
+}
+
+func (c *client) ReadBurst(b *link.Burst) error {
+	for {
+		if err := c.lower.ReadBurst(b); err != nil {
+			return err
+		}
+		n := b.Len()
+		kept := 0
+		for i := range n {
+			m := b.At(i)
+			if isType(m, typeReply) {
+				c.keep(m)
+				continue
+			}
+			if kept < i {
+				b.Set(kept, m)
+			}
+			kept++
+		}
+		if kept > 0 || n == 0 {
+			b.Truncate(kept)
+			return nil
+		}
+	}
+}
+
+// keep takes a cookie out of a reply. Each initiation gets one at most, so a copy
+// of a reply changes nothing.
+func (c *client) keep(m []byte) {
+	if len(m) != replyLen {
+		c.drops.Add(link.BadMessage)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.asked || index(m) != c.index {
+		c.drops.Add(link.UnknownIndex)
+		return
+	}
+	nonce, sealed := m[headerLen:][:chacha20poly1305.NonceSizeX], m[headerLen+chacha20poly1305.NonceSizeX:]
+	cookie, err := c.cipher.Open(nil, nonce, sealed, c.code[:])
+	if err != nil {
+		c.drops.Add(link.BadTag)
+		return
+	}
+	c.asked = false
+	c.cookie, c.arrived = mac(cookie), time.Now()
+}
+
+func (c *client) Close() error { return c.lower.Close() }

@@ -1,0 +1,64 @@
+package cookie
+
+import (
+	"crypto/cipher"
+	"crypto/hmac"
+	"hash"
+
+	"golang.org/x/crypto/blake2s"
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"stepvpn/step4-crypto/noise"
+)
+
+// A mac is a message authentication code of 16 bytes: keyed BLAKE2s (RFC 7693,
+// section 2.9), where WireGuard uses it too. A cookie is one.
+type mac [macLen]byte
+
+// A hasher makes codes under one key. It is not safe for concurrent use.
+type hasher struct {
+	hash hash.Hash
+	last mac // here, so that a code costs no allocation
+}
+
+func newHasher(key []byte) *hasher {
+	h, err := blake2s.New128(key)
+	if err != nil {
+		panic(err) // only for a wrong length
+	}
+	return &hasher{hash: h}
+}
+
+// sum returns the code of a message.
+func (h *hasher) sum(message []byte) mac {
+	h.hash.Reset()
+	h.hash.Write(message)
+	h.hash.Sum(h.last[:0])
+	return h.last
+}
+
+// equals compares in constant time.
+func (m mac) equals(other []byte) bool { return hmac.Equal(m[:], other) }
+
+// mac1Of returns what makes the mac1 of initiations for a server.
+func mac1Of(server noise.PublicKey) *hasher {
+	key := blake2s.Sum256(append([]byte("mac1----"), server[:]...))
+	return newHasher(key[:])
+}
+
+// cipherOf returns the cipher for cookies of a server. The nonces are random;
+// those of XChaCha20-Poly1305 are long enough for that.
+func cipherOf(server noise.PublicKey) cipher.AEAD {
+	key := blake2s.Sum256(append([]byte("cookie--"), server[:]...))
+	aead, err := chacha20poly1305.NewX(key[:])
+	if err != nil {
+		panic(err) // only for a wrong length
+	}
+	return aead
+}
+
+// A message with two codes at its end. Each is over all that stands before it.
+func mac1At(m []byte) (covered, code []byte) {
+	return m[:len(m)-2*macLen], m[len(m)-2*macLen : len(m)-macLen]
+}
+func mac2At(m []byte) (covered, code []byte) { return m[:len(m)-macLen], m[len(m)-macLen:] }

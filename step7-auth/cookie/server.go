@@ -1,0 +1,128 @@
+package cookie
+
+import (
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/blake2s"
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+)
+
+// A Server judges initiations before any public-key work is done for them. Its
+// memory is bounded, about 1 MB. It is safe for concurrent use; calls take turns.
+type Server struct {
+	drops  *link.Drops
+	cipher cipher.AEAD
+
+	mu      sync.Mutex // guards all below
+	mac1    *hasher
+	secret  [2]*hasher // make cookies: the one in use, and the one before
+	since   time.Time  // when the first came into use
+	limiter limiter
+}
+
+// NewServer returns a Server for a server's public key. It counts what it drops
+// in drops, each under BadMessage, BadMAC, UnderLoad or Throttled.
+func NewServer(public noise.PublicKey, drops *link.Drops) *Server {
+	return &Server{
+		drops:  drops,
+		cipher: cipherOf(public),
+		mac1:   mac1Of(public),
+	}
+}
+
+// Check judges m, a message of type 1 that came from an address. It returns the
+// initiation, which is the part of m without the codes, if it may be worked on.
+// Else it returns the reply to send to that address, or nothing.
+//
+// underLoad says that there are more initiations than can be worked on. Then they
+// need a mac2, and one source gets 20 a second through, and 5 at once. A source
+// is an IPv4 address or an IPv6 /64.
+func (s *Server) Check(m []byte, from netip.AddrPort, underLoad bool, now time.Time) (initiation, reply []byte) {
+	if !isType(m, typeInitiation) || len(m) < minInitiation || len(m) > maxInitiation {
+		s.drops.Add(link.BadMessage)
+		return nil, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	covered, code := mac1At(m)
+	if !s.mac1.sum(covered).equals(code) {
+		s.drops.Add(link.BadMAC)
+		return nil, nil
+	}
+	initiation = covered[:len(covered):len(covered)]
+	if !underLoad {
+		return initiation, nil
+	}
+	s.changeSecret(now)
+	if !s.hasCookie(m, from) {
+		s.drops.Add(link.UnderLoad)
+		return nil, s.reply(m, from)
+	}
+	if !s.limiter.allow(from.Addr(), now) {
+		s.drops.Add(link.Throttled)
+		return nil, nil
+	}
+	return initiation, nil
+}
+
+// changeSecret puts a new secret into use when the one in use is old.
+func (s *Server) changeSecret(now time.Time) {
+	age := now.Sub(s.since)
+	if s.secret[0] != nil && age < lifetime {
+		return
+	}
+	s.secret[1] = s.secret[0]
+	if age >= 2*lifetime {
+		s.secret[1] = nil // its time is over, too
+	}
+	var key [blake2s.Size]byte
+	rand.Read(key[:]) // never fails: it ends the process instead
+	s.secret[0], s.since = newHasher(key[:]), now
+}
+
+// hasCookie reports whether the mac2 of m was made with the cookie of an address.
+func (s *Server) hasCookie(m []byte, from netip.AddrPort) bool {
+	covered, code := mac2At(m)
+	if (mac{}).equals(code) {
+		return false // the usual case of a flood, for less work
+	}
+	for _, secret := range s.secret {
+		if secret == nil {
+			continue
+		}
+		cookie := cookieFor(secret, from)
+		if newHasher(cookie[:]).sum(covered).equals(code) {
+			return true
+		}
+	}
+	return false
+}
+
+// cookieFor returns the cookie of an address.
+func cookieFor(secret *hasher, from netip.AddrPort) mac {
+	var source [18]byte
+	addr := from.Addr().As16() // the same for an IPv4 address, in whichever form
+	copy(source[:], addr[:])
+	binary.BigEndian.PutUint16(source[16:], from.Port())
+	return secret.sum(source[:])
+}
+
+// reply returns the cookie reply to m.
+func (s *Server) reply(m []byte, from netip.AddrPort) []byte {
+	r := make([]byte, headerLen+chacha20poly1305.NonceSizeX, replyLen)
+	r[0] = typeReply
+	copy(r[4:headerLen], m[4:headerLen]) // our receiver is who sent m
+	nonce := r[headerLen:]
+	rand.Read(nonce)
+	cookie := cookieFor(s.secret[0], from)
+	_, mac1 := mac1At(m)
+	return s.cipher.Seal(r, nonce, cookie[:], mac1)
+}

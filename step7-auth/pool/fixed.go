@@ -1,0 +1,98 @@
+package pool
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"stepvpn/step4-crypto/noise"
+)
+
+// mayHave reports whether fixed addresses allow a client to have addr: it is its
+// own fixed one, or neither has a fixed partner.
+func (f *family) mayHave(id noise.PublicKey, addr netip.Addr) bool {
+	if own, ok := f.fixedOf[id]; ok {
+		return own == addr
+	}
+	_, taken := f.fixed[addr]
+	return !taken
+}
+
+// setFixed replaces the fixed addresses. It returns the clients that use an
+// address that they may not have any more.
+func (f *family) setFixed(fixed map[netip.Addr]noise.PublicKey) (moved []noise.PublicKey) {
+	f.fixed, f.fixedOf = fixed, make(map[noise.PublicKey]netip.Addr, len(fixed))
+	for addr, id := range fixed {
+		f.fixedOf[id] = addr
+	}
+	// Some that were fixed are not, and the other way round: sort all anew.
+	f.fresh = f.first
+	f.released = f.released[:0]
+	for _, l := range f.byAddr {
+		l.place = -1
+		allowed := l.owner == nobody || f.mayHave(l.owner, l.addr)
+		switch {
+		case l.inUse && !allowed:
+			moved = append(moved, l.owner)
+		case !l.inUse && !allowed:
+			f.disown(l)
+			f.queue(l)
+		case !l.inUse:
+			f.queue(l)
+		}
+	}
+	return moved
+}
+
+// split checks fixed addresses, and sorts them by family.
+func (p *Pool) split(fixed map[noise.PublicKey][]netip.Addr) ([]map[netip.Addr]noise.PublicKey, error) {
+	split := make([]map[netip.Addr]noise.PublicKey, len(p.families))
+	for i := range split {
+		split[i] = make(map[netip.Addr]noise.PublicKey)
+	}
+	for _, id := range sortedKeys(fixed) {
+		if id == nobody {
+			return nil, fmt.Errorf("a client without a key can't have a fixed address")
+		}
+		had := make([]bool, len(split))
+		for _, addr := range fixed[id] {
+			i := slices.IndexFunc(p.families, func(f *family) bool { return f.prefix.Contains(addr) })
+			if i < 0 {
+				return nil, fmt.Errorf("the fixed address %v of client %s is in no subnet of the tunnel", addr, keyName(id))
+			}
+			f := p.families[i]
+			if !f.has(addr) {
+				why := "it stands for the whole subnet"
+				if addr == f.server {
+					why = "it is the server's own"
+				}
+				return nil, fmt.Errorf("client %s can't have the fixed address %v: %s", keyName(id), addr, why)
+			}
+			if had[i] {
+				return nil, fmt.Errorf("client %s has more than one fixed address in %v", keyName(id), f.prefix)
+			}
+			had[i] = true
+			if other, ok := split[i][addr]; ok {
+				return nil, fmt.Errorf("clients %s and %s have the same fixed address %v", keyName(other), keyName(id), addr)
+			}
+			split[i][addr] = id
+		}
+	}
+	return split, nil
+}
+
+func sortedKeys[V any](m map[noise.PublicKey]V) []noise.PublicKey {
+	keys := make([]noise.PublicKey, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, compareKeys)
+	return keys
+}
+
+func compareKeys(a, b noise.PublicKey) int { return bytes.Compare(a[:], b[:]) }
+
+// keyName returns a key as people write it: in base64 (RFC 4648, section 4).
+func keyName(id noise.PublicKey) string { return base64.StdEncoding.EncodeToString(id[:]) }

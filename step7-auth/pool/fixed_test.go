@@ -1,0 +1,99 @@
+package pool
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/step4-crypto/noise"
+)
+
+type fixes = map[noise.PublicKey][]netip.Addr
+
+func mustFix(t *testing.T, p *Pool, fixed fixes) []noise.PublicKey {
+	t.Helper()
+	moved, err := p.SetFixed(fixed)
+	require.NoError(t, err)
+	return moved
+}
+
+func TestFixed(t *testing.T) {
+	p := opened(t, Config{Addrs: prefixes("10.8.0.1/29", "fd00:8::1/64"), Grace: time.Minute})
+	require.Empty(t, mustFix(t, p, fixes{
+		key(0): addrs("10.8.0.2"),
+		key(1): addrs("fd00:8::beef", "10.8.0.4"),
+	}))
+	require.Equal(t, prefixes("10.8.0.3/29", "fd00:8::2/64"), mustLease(t, p, 7, epoch), "never a fixed one")
+	require.Equal(t, prefixes("10.8.0.2/29", "fd00:8::3/64"), mustLease(t, p, 0, epoch), "the other family is leased")
+	require.Equal(t, prefixes("10.8.0.4/29", "fd00:8::beef/64"), mustLease(t, p, 1, epoch))
+	p.Release(key(0), epoch)
+	p.Release(key(1), epoch)
+	mustLease(t, p, 8, epoch)
+	mustLease(t, p, 9, epoch)
+	_, err := p.Lease(key(10), epoch.Add(24*time.Hour))
+	require.EqualError(t, err, "the server has no free address, try again later: of 10.8.0.0/29, 3 addresses are in use, 0 were released less than 1m0s ago, and 2 are fixed")
+	require.Equal(t, "10.8.0.2/29", mustLease(t, p, 0, epoch.Add(24*time.Hour))[0].String())
+
+	// Not fixed any more, it is like another. Its owner keeps it for now.
+	require.Empty(t, mustFix(t, p, nil))
+	require.Equal(t, "10.8.0.2/29", mustLease(t, p, 0, epoch.Add(24*time.Hour))[0].String())
+	require.Equal(t, "10.8.0.4/29", mustLease(t, p, 10, epoch.Add(24*time.Hour))[0].String())
+}
+
+// What an operator does at night: gives a client the address that another one has.
+func TestFixedAddressOfAnother(t *testing.T) {
+	p := opened(t, Config{Addrs: prefixes("10.8.0.1/24"), Grace: time.Minute})
+	mustLease(t, p, 0, epoch) // .2
+	mustLease(t, p, 1, epoch) // .3
+	p.Release(key(1), epoch)
+	require.Equal(t, []noise.PublicKey{key(0)}, mustFix(t, p, fixes{
+		key(5): addrs("10.8.0.2"),
+		key(6): addrs("10.8.0.3"),
+	}))
+	// The address of who is not there is given at once.
+	require.Equal(t, prefixes("10.8.0.3/24"), mustLease(t, p, 6, epoch))
+	// The other one is in use until the server has disconnected its client.
+	_, err := p.Lease(key(5), epoch)
+	require.ErrorIs(t, err, ErrInUse)
+	require.EqualError(t, err, "your fixed address is still in use by another client, try again later: 10.8.0.2")
+	p.Release(key(0), epoch)
+	require.Equal(t, prefixes("10.8.0.2/24"), mustLease(t, p, 5, epoch))
+	require.Equal(t, prefixes("10.8.0.4/24"), mustLease(t, p, 0, epoch))
+	require.Equal(t, prefixes("10.8.0.5/24"), mustLease(t, p, 1, epoch))
+}
+
+// A client that comes again before its old connection has ended moves as well.
+func TestMovedWithoutRelease(t *testing.T) {
+	p := opened(t, Config{Addrs: prefixes("10.8.0.1/24", "fd00:8::1/64"), Grace: time.Minute})
+	mustLease(t, p, 0, epoch)
+	require.Equal(t, []noise.PublicKey{key(0)}, mustFix(t, p, fixes{key(0): addrs("10.8.0.77", "fd00:8::77")}), "once, not once a family")
+	require.Equal(t, prefixes("10.8.0.77/24", "fd00:8::77/64"), mustLease(t, p, 0, epoch))
+	require.Empty(t, mustFix(t, p, fixes{key(0): addrs("10.8.0.77", "fd00:8::77")}))
+	require.Equal(t, 1, p.families[0].inUse)
+	require.Len(t, p.families[0].released, 1, "the address that it had")
+}
+
+func TestWrongFixedAddresses(t *testing.T) {
+	p := opened(t, Config{Addrs: prefixes("10.8.0.1/24", "fd00:8::1/64")})
+	right := fixes{key(0): addrs("10.8.0.9")}
+	mustFix(t, p, right)
+	const a, b = "AAAAAAAAAAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "AAAAAAAAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	for want, fixed := range map[string]fixes{
+		"the fixed address 10.9.0.2 of client " + a + " is in no subnet of the tunnel":             {key(0): addrs("10.9.0.2")},
+		"the fixed address ::ffff:10.8.0.2 of client " + a + " is in no subnet of the tunnel":      {key(0): addrs("::ffff:10.8.0.2")},
+		"the fixed address invalid IP of client " + a + " is in no subnet of the tunnel":           {key(0): {{}}},
+		"client " + a + " can't have the fixed address 10.8.0.1: it is the server's own":           {key(0): addrs("10.8.0.1")},
+		"client " + a + " can't have the fixed address 10.8.0.0: it stands for the whole subnet":   {key(0): addrs("10.8.0.0")},
+		"client " + a + " can't have the fixed address 10.8.0.255: it stands for the whole subnet": {key(0): addrs("10.8.0.255")},
+		"client " + a + " can't have the fixed address fd00:8::: it stands for the whole subnet":   {key(0): addrs("fd00:8::")},
+		"client " + a + " has more than one fixed address in 10.8.0.0/24":                          {key(0): addrs("10.8.0.2", "10.8.0.3")},
+		"clients " + a + " and " + b + " have the same fixed address 10.8.0.2":                     {key(0): addrs("10.8.0.2"), key(1): addrs("10.8.0.2")},
+		"a client without a key can't have a fixed address":                                        {nobody: addrs("10.8.0.2")},
+	} {
+		_, err := p.SetFixed(fixed)
+		require.EqualError(t, err, want)
+	}
+	require.Equal(t, "10.8.0.9/24", mustLease(t, p, 0, epoch)[0].String(), "nothing has changed")
+}

@@ -1,0 +1,52 @@
+package pool
+
+import (
+	"log/slog"
+	"time"
+)
+
+// restore takes the leases over from the state file, and keeps them saved from
+// now on.
+func (p *Pool) restore(name string) error {
+	file, saved, err := openState(name)
+	if err != nil {
+		return err
+	}
+	now, dropped := time.Now(), 0
+	for _, r := range saved.records {
+		at := now
+		if saved.closed && r.released.Before(now) {
+			at = now.Add(r.released.Sub(now)) // with a monotonic reading
+		}
+		if !p.adopt(r, at) {
+			dropped++
+		}
+	}
+	if dropped > 0 {
+		slog.Warn("leases are dropped: clients can't have these addresses in the tunnel's subnets", "leases", dropped, "file", name)
+	}
+	p.store, err = keep(file, p.snapshot)
+	return err
+}
+
+// adopt enters a lease from the state file, unless it is in none of the subnets.
+func (p *Pool) adopt(r record, released time.Time) bool {
+	for _, f := range p.families {
+		if f.has(r.addr) {
+			f.adopt(r, released)
+			return true
+		}
+	}
+	return false
+}
+
+// snapshot returns all leases, to be saved.
+func (p *Pool) snapshot() state {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := state{closed: p.closed}
+	for _, f := range p.families {
+		s.records = f.appendRecords(s.records, time.Now())
+	}
+	return s
+}

@@ -1,0 +1,101 @@
+package pool
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// When the leases are saved: at the start, which shows early that it works; when
+// a client has got an address that it did not have before, or lost one; and at
+// the end. A client that comes and goes and keeps its address costs no writing.
+//
+// A change is saved at once, but not more often than this. So a crash can lose
+// the leases of new clients from the second before it. Such a client gets another
+// address when it comes back.
+const saveEvery = time.Second
+
+// saveRetry is how long to wait after the leases could not be saved.
+const saveRetry = 10 * time.Second
+
+// A store keeps the leases saved. A nil store keeps nothing.
+type store struct {
+	file     *statefile
+	snapshot func() state
+
+	dirty   chan struct{} // holds one element when there is something to save
+	closing chan struct{}
+	stopped chan struct{}
+}
+
+// keep saves the leases, and from then on whenever they have changed. It owns
+// file.
+func keep(file *statefile, snapshot func() state) (*store, error) {
+	if err := file.write(snapshot().String()); err != nil {
+		file.close()
+		return nil, fmt.Errorf("saving the leases: %w", err)
+	}
+	s := &store{
+		file:     file,
+		snapshot: snapshot,
+		dirty:    make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+	go s.run()
+	return s, nil
+}
+
+// changed asks for the leases to be saved. It does not wait.
+func (s *store) changed() {
+	if s == nil {
+		return
+	}
+	select {
+	case s.dirty <- struct{}{}:
+	default: // it is asked for already
+	}
+}
+
+func (s *store) run() {
+	defer close(s.stopped)
+	failed := false
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-s.dirty:
+		}
+		wait := saveEvery
+		if err := s.file.write(s.snapshot().String()); err != nil {
+			if !failed {
+				slog.Warn("the leases can't be saved, trying on; clients may get other addresses after a restart", "error", err)
+			}
+			failed, wait = true, saveRetry
+			s.changed()
+		} else if failed {
+			failed = false
+			slog.Info("the leases are saved again", "file", s.file.name)
+		}
+		select {
+		case <-s.closing:
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// close saves the leases a last time. It may be called once.
+func (s *store) close() error {
+	if s == nil {
+		return nil
+	}
+	close(s.closing)
+	<-s.stopped
+	err := s.file.write(s.snapshot().String())
+	s.file.close()
+	if err != nil {
+		return fmt.Errorf("saving the leases: %w", err)
+	}
+	return nil
+}
