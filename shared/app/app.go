@@ -5,9 +5,7 @@ package app
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"os"
@@ -29,28 +27,19 @@ const (
 //
 // Call it from main, after the flags are defined.
 func Main(about string, run func(ctx context.Context) error) {
-	verbose := flag.Bool("v", false, "log more: events that are normal but worth seeing while learning")
-	flag.CommandLine.Init(name(), flag.ContinueOnError)
-	flag.CommandLine.SetOutput(io.Discard) // errors are printed below, in one line
-	err := flag.CommandLine.Parse(os.Args[1:])
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		usage(os.Stdout, about)
-		os.Exit(0)
-	case err != nil:
-		os.Exit(report(Usage("%w", err)))
-	case flag.NArg() > 0:
-		os.Exit(report(Usage("unexpected argument %q: every setting is a flag", flag.Arg(0))))
-	}
-	startLog(*verbose)
+	c := Command{About: about}
+	os.Exit(c.start(os.Args[1:], func(ctx context.Context, _ []string) error { return run(ctx) }))
+}
 
+// runUntilSignal runs with a context that ends at a signal.
+func runUntilSignal(run func(ctx context.Context) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // from here on a second signal has its default effect
-	err = run(ctx)
+	err := run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		err = nil // it says no more than that somebody has stopped us
 	}
-	os.Exit(report(err))
+	return err
 }
 
 // startLog sends slog to standard error, as "15:04:05.000 INFO text key=value".
@@ -87,18 +76,12 @@ func ReportStats(stats func() string) (final func()) {
 	}
 }
 
-// usage prints the sentence and the flags.
-func usage(w io.Writer, about string) {
-	fmt.Fprintf(w, "%s\n\nUsage: %s [flags]\n\n", about, name())
-	flag.CommandLine.SetOutput(w)
-	flag.PrintDefaults()
-}
-
 // name is the program's name, for messages.
 func name() string { return filepath.Base(os.Args[0]) }
 
-// report prints err, if any, and returns the exit code for it.
-func report(err error) int {
+// report prints err, if any, and returns the exit code for it. help is what to
+// type after a wrong command line, and what for.
+func report(err error, help string) int {
 	if err == nil {
 		return 0
 	}
@@ -107,7 +90,7 @@ func report(err error) int {
 		fmt.Fprintf(os.Stderr, "  %s\n", hint)
 	}
 	if errors.As(err, new(usageError)) {
-		fmt.Fprintf(os.Stderr, "  '%s -help' lists the flags.\n", name())
+		fmt.Fprintf(os.Stderr, "  %s\n", help)
 		return exitUsage
 	}
 	return exitFailure

@@ -1,0 +1,55 @@
+// Package clients has the commands that a server's operator gives about clients:
+// add, list, passwd and revoke edit the registry of package identity, and
+// public-key prints what a key file's owner may tell others. Introduced in step 7.
+//
+// A running server notices by itself that the registry has changed.
+//
+// The server's own key is a key file of step 4: 'keygen -out server.key' makes
+// it, and it never leaves the server. 'clients add' finds the public key that
+// belongs to it.
+package clients
+
+import (
+	"context"
+	"flag"
+	"fmt"
+
+	"stepvpn/shared/app"
+	"stepvpn/step4-crypto/keyfile"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/identity"
+)
+
+// Defaults are the files that a command uses if no flag names others.
+type Defaults struct {
+	Registry string // of the clients
+	Key      string // the server's private key
+}
+
+// Commands returns all commands.
+func Commands(d Defaults) []app.Command {
+	return []app.Command{
+		{Name: "add", Args: "NAME", About: "Add lets a client in: it makes a key, and prints the client's file.", Setup: d.add},
+		{Name: "list", About: "List shows who may come in.", Setup: d.list},
+		{Name: "passwd", Args: "NAME", About: "Passwd has a client give a password too.", Setup: d.passwd},
+		{Name: "revoke", Args: "NAME", About: "Revoke keeps a client out from now on.", Setup: d.revoke},
+		{Name: "public-key", About: "Public-key prints the public key that belongs to a private one.", Setup: d.publicKey},
+	}
+}
+
+// registry defines the flag that all but one have.
+func (d Defaults) registry() *string {
+	return flag.String("registry", d.Registry, "`file` with the clients")
+}
+
+func (d Defaults) publicKey() func(context.Context, []string) error {
+	file := flag.String("key", d.Key, "`file` with the private key (see keygen)")
+	return func(context.Context, []string) error {
+		key, err := keyfile.Read(*file)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Println(identity.FormatKey(noise.PrivateKey(key).Public()))
+		return err
+	}
+}

@@ -1,0 +1,60 @@
+package identity
+
+import (
+	"slices"
+	"time"
+)
+
+// A Change is what a running server has to act upon. A client is the one with the
+// same key: another name with the same key is the same client, and the same name
+// with another key is not.
+type Change struct {
+	Old, New *Registry
+
+	Added   []*Client // of New: they may come in now
+	Revoked []*Client // of Old: no longer there
+	Expired []*Client // of New: their time is over, and was not before
+	Updated []*Client // of New: name, addresses, time or password are others
+}
+
+// Empty tells whether there is nothing to do.
+func (c *Change) Empty() bool {
+	return len(c.Added)+len(c.Revoked)+len(c.Expired)+len(c.Updated) == 0
+}
+
+// Diff compares a registry as it was at one time with one at a later time. They
+// may be the same: time alone makes clients expire.
+func Diff(old *Registry, then time.Time, new *Registry, now time.Time) *Change {
+	change := &Change{Old: old, New: new}
+	if old == new {
+		for c := range new.All() {
+			if c.Expired(now) && !c.Expired(then) {
+				change.Expired = append(change.Expired, c)
+			}
+		}
+		return change
+	}
+	for c := range old.All() {
+		if _, ok := new.ByKey(c.Key); !ok {
+			change.Revoked = append(change.Revoked, c)
+		}
+	}
+	for c := range new.All() {
+		before, known := old.ByKey(c.Key)
+		if !known {
+			change.Added = append(change.Added, c)
+		} else if !same(before, c) {
+			change.Updated = append(change.Updated, c)
+		}
+		if c.Expired(now) && !(known && before.Expired(then)) {
+			change.Expired = append(change.Expired, c)
+		}
+	}
+	return change
+}
+
+// same tells whether two lines say the same of a client.
+func same(a, b *Client) bool {
+	return a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs) && a.Expires.Equal(b.Expires) &&
+		a.NeedsPassword() == b.NeedsPassword() && (!a.NeedsPassword() || a.Password.String() == b.Password.String())
+}

@@ -1,0 +1,193 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"stepvpn/shared/app"
+)
+
+// Edit changes the registry in a file. change gets the text as a Draft; what it
+// makes of it replaces the file in one move, if change returns nil and anything
+// is different. Otherwise the file stays as it is. Other calls of Edit, by this
+// program or another, wait meanwhile. A program that is killed leaves the old
+// text or the new one.
+//
+// The file keeps its mode and owner. A new one gets mode 0600, for it may hold
+// hashes of passwords. A symbolic link stays one.
+func Edit(path string, change func(*Draft) error) error {
+	path, err := target(path)
+	if err != nil {
+		return err
+	}
+	held, err := lock(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+
+	text, old, err := readRegistry(path)
+	absent := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !absent {
+		return err
+	}
+	d := &Draft{file: path, absent: absent}
+	if err := d.set(text); err != nil {
+		return err
+	}
+	if err := change(d); err != nil {
+		return err
+	}
+	if d.text == text {
+		return nil
+	}
+	return replace(path, d.text, old)
+}
+
+// target returns the path without symbolic links.
+func target(path string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path); err == nil {
+			return "", fmt.Errorf("%s is a symbolic link to a file that does not exist", path)
+		}
+		return path, nil
+	}
+	return real, err
+}
+
+// A Draft is the text of a registry that is being changed. Whatever is not
+// changed stays as it is, byte for byte.
+type Draft struct {
+	*Registry // what the text says
+	file      string
+	absent    bool // there was no file
+	text      string
+}
+
+// set makes text the draft, if it is a registry.
+func (d *Draft) set(text string) error {
+	r, err := Parse(d.file, text)
+	if err != nil {
+		return err
+	}
+	d.Registry, d.text = r, text
+	return nil
+}
+
+// Find returns the client of this name. The error names one that is called
+// almost so.
+func (d *Draft) Find(name string) (*Client, error) {
+	if d.absent {
+		return nil, noRegistry(d.file)
+	}
+	return d.Registry.Find(name)
+}
+
+// header is the beginning of a new registry.
+const header = `# Who may come in. One line a client: NAME PUBLIC-KEY [OPTION...]
+# Options: addr=ADDRESS[,ADDRESS...] expires=DATE password=HASH
+# 'clients add' adds a line; edit them as you like, a # begins a comment.
+`
+
+// CheckNew returns an error unless the client can be added.
+func (d *Draft) CheckNew(c *Client) error {
+	if err := CheckName(c.Name); err != nil {
+		return err
+	}
+	if other, ok := d.ByName(c.Name); ok {
+		return app.Hint(fmt.Errorf("there is a client %s already (%s:%d)", c.Name, d.file, other.Line),
+			"Choose another name. To give %s a new key, type 'clients revoke %s' first.", c.Name, c.Name)
+	}
+	if other, ok := d.ByKey(c.Key); ok {
+		return fmt.Errorf("the public key is that of %s already (%s:%d): each client needs a key of its own", other.Name, d.file, other.Line)
+	}
+	for _, a := range c.Addrs {
+		if other, ok := d.byAddr[a]; ok {
+			return fmt.Errorf("the address %v is that of %s already (%s:%d)", a, other.Name, d.file, other.Line)
+		}
+	}
+	return nil
+}
+
+// Add appends a line for a client.
+func (d *Draft) Add(c *Client) error {
+	if err := d.CheckNew(c); err != nil {
+		return err
+	}
+	text := d.text
+	switch {
+	case d.absent && text == "":
+		text = header
+	case text != "" && !strings.HasSuffix(text, "\n"):
+		text += "\n"
+	}
+	return d.set(text + c.text() + "\n")
+}
+
+// revoked begins the comment that a revoked client's line becomes. It goes on
+// with the time (RFC 3339), a colon, and the line.
+const revoked = "# revoked "
+
+// Revoke turns a client's line into a comment, which tells when that was, whose
+// key it is, and how to get it back: remove the beginning of the comment. Only
+// the hash of a password is not kept.
+func (d *Draft) Revoke(name string, now time.Time) error {
+	if err := d.SetPassword(name, nil); err != nil {
+		return err
+	}
+	return d.editLine(name, func(line string) string {
+		return revoked + now.UTC().Format(time.RFC3339) + ": " + line
+	})
+}
+
+// Revoked tells whether there is a comment of Revoke on a client of this name,
+// and the time in the last one.
+func (d *Draft) Revoked(name string) (when string, ok bool) {
+	for line := range strings.Lines(d.text) {
+		if rest, is := strings.CutPrefix(line, revoked); is {
+			at, rest, _ := strings.Cut(rest, ": ")
+			if words := content(rest); len(words) > 0 && words[0].text == name {
+				when, ok = at, true
+			}
+		}
+	}
+	return when, ok
+}
+
+// SetPassword sets the hash of a client's password, or with nil removes it.
+func (d *Draft) SetPassword(name string, h *PasswordHash) error {
+	return d.editLine(name, func(line string) string {
+		words := content(line)
+		last := words[len(words)-1]
+		for i, w := range words {
+			if !strings.HasPrefix(w.text, "password=") {
+				continue
+			}
+			if h == nil {
+				return line[:words[i-1].end()] + line[w.end():]
+			}
+			return line[:w.at] + "password=" + h.String() + line[w.end():]
+		}
+		if h == nil {
+			return line
+		}
+		return line[:last.end()] + " password=" + h.String() + line[last.end():]
+	})
+}
+
+// editLine replaces the line of a client.
+func (d *Draft) editLine(name string, edit func(line string) string) error {
+	c, err := d.Find(name)
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(d.text, "\n")
+	lines[c.Line-1] = edit(lines[c.Line-1])
+	return d.set(strings.Join(lines, "\n"))
+}

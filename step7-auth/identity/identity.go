@@ -1,0 +1,138 @@
+// Package identity knows who may come in. Introduced in step 7.
+//
+// A client is known by its public key (X25519, package noise). The server keeps
+// a registry of its clients: a text file in the manner of OpenSSH's
+// authorized_keys, one line a client.
+//
+//	# NAME  PUBLIC-KEY  [OPTION...]
+//	alice   hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=
+//	bob     3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=  addr=10.8.0.7,fd00:8::7 expires=2026-12-31  # his phone
+//
+// The options, in any order, each at most once:
+//
+//	addr=ADDRESS[,ADDRESS...]  fixed addresses in the tunnel, up to 8
+//	expires=DATE               such as 2026-12-31: from 0:00 UTC of that day on the client is
+//	                           refused. Or a moment, such as 2026-12-31T18:00:00+01:00
+//	password=HASH              the client must give a password too, of this hash
+//
+// HASH is a PHC string, as 'clients passwd' and 'argon2 SALT -id -e' make it
+// (phc.go). The limits of it all are in parse.go.
+//
+// Blank lines, and comments from a # at the start of a word on, are for people
+// and stay as they are when a program edits the file. Whoever may write the file
+// decides who comes in, so one that group or others may write is refused.
+//
+// Read it in this order. Each file is one idea:
+//
+//	identity.go   a client, and the clients by key and by name
+//	parse.go      the registry's lines
+//	option.go     the options of a line
+//	find.go       a client by its name, and a hint if there is none
+//	file.go       files: read with care, replaced in one move, one editor at a time
+//	edit.go       change a client's line, and nothing else
+//	diff.go       what differs between two registries, and who has expired
+//	watch.go      a running server follows the file
+//	phc.go        a password's hash, as text
+//	password.go   check a password, at bounded cost
+//	throttle.go   the more guesses were wrong, the longer the wait
+//	profile.go    the client's file: all that a client program needs
+//
+// Not covered: how a password travels (only inside an established session, and
+// that is the server's business), groups of clients, certificates, and access
+// control lists or SELinux labels of a file that is edited.
+package identity
+
+import (
+	"encoding/base64"
+	"iter"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"stepvpn/step4-crypto/noise"
+)
+
+// A Client is one line of a registry. It is not to be changed.
+type Client struct {
+	Name     string          // unique; 1 to 63 letters, digits and . _ @ -
+	Key      noise.PublicKey // unique; proves who it is
+	Addrs    []netip.Addr    // its fixed addresses; each is one client's only
+	Expires  time.Time       // zero: never
+	Password *PasswordHash   // nil: it needs none
+	Line     int             // in the file, from 1; 0 if it was not read from one
+}
+
+// Expired tells whether the client's time is over.
+func (c *Client) Expired(now time.Time) bool {
+	return !c.Expires.IsZero() && !now.Before(c.Expires)
+}
+
+// NeedsPassword tells whether the client must give a password too.
+func (c *Client) NeedsPassword() bool { return c.Password != nil }
+
+// String returns the client's name, for logs.
+func (c *Client) String() string { return c.Name }
+
+// text returns the client's line, without a line end.
+func (c *Client) text() string {
+	words := []string{c.Name, FormatKey(c.Key)}
+	if len(c.Addrs) > 0 {
+		words = append(words, "addr="+FormatAddrs(c.Addrs))
+	}
+	if !c.Expires.IsZero() {
+		words = append(words, "expires="+c.Expires.UTC().Format(time.RFC3339))
+	}
+	if c.Password != nil {
+		words = append(words, "password="+c.Password.String())
+	}
+	return strings.Join(words, " ")
+}
+
+// FormatKey returns a public key in base64 (RFC 4648, section 4): 44 characters.
+func FormatKey(k noise.PublicKey) string { return base64.StdEncoding.EncodeToString(k[:]) }
+
+// FormatAddrs returns addresses as the option addr has them, with commas.
+func FormatAddrs(addrs []netip.Addr) string {
+	var texts []string
+	for _, a := range addrs {
+		texts = append(texts, a.String())
+	}
+	return strings.Join(texts, ",")
+}
+
+// A Registry is all clients, as they were at one moment. It does not change, so
+// all of its methods may be called by several goroutines.
+type Registry struct {
+	clients []*Client // in the order of the file
+	byKey   map[noise.PublicKey]*Client
+	byName  map[string]*Client
+	byAddr  map[netip.Addr]*Client
+}
+
+func newRegistry() *Registry {
+	return &Registry{
+		byKey:  make(map[noise.PublicKey]*Client),
+		byName: make(map[string]*Client),
+		byAddr: make(map[netip.Addr]*Client),
+	}
+}
+
+// Len returns the number of clients.
+func (r *Registry) Len() int { return len(r.clients) }
+
+// All returns the clients in the order of the file.
+func (r *Registry) All() iter.Seq[*Client] { return slices.Values(r.clients) }
+
+// ByKey returns the client with this public key. It costs the same however many
+// clients there are.
+func (r *Registry) ByKey(k noise.PublicKey) (*Client, bool) {
+	c, ok := r.byKey[k]
+	return c, ok
+}
+
+// ByName returns the client of this name, at the same cost as ByKey.
+func (r *Registry) ByName(name string) (*Client, bool) {
+	c, ok := r.byName[name]
+	return c, ok
+}

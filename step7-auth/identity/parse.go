@@ -1,0 +1,168 @@
+package identity
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"stepvpn/step4-crypto/noise"
+)
+
+// Limits of a registry. A file beyond them is no registry.
+const (
+	maxFile    = 16 << 20 // bytes
+	maxLine    = 1024     // bytes of a line that is no comment
+	maxClients = 1 << 16
+	maxName    = 63 // bytes
+	maxAddrs   = 8  // of one client
+)
+
+// Parse reads the text of a registry. file is its name, for errors: they say
+// FILE:LINE, what is wrong, and what is allowed.
+func Parse(file, text string) (*Registry, error) {
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s has more than %d bytes", file, maxFile)
+	}
+	r := newRegistry()
+	n := 0
+	for line := range strings.SplitSeq(text, "\n") {
+		n++
+		c, err := parseLine(line)
+		if err == nil && c != nil {
+			c.Line = n
+			err = r.add(c)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, n, err)
+		}
+	}
+	return r, nil
+}
+
+// add adds a client, unless it has something that another one has.
+func (r *Registry) add(c *Client) error {
+	if len(r.clients) == maxClients {
+		return fmt.Errorf("more than %d clients", maxClients)
+	}
+	if other, ok := r.byName[c.Name]; ok {
+		return fmt.Errorf("the name %s is in line %d already", c.Name, other.Line)
+	}
+	if other, ok := r.byKey[c.Key]; ok {
+		return fmt.Errorf("%s has the public key of %s in line %d: each client needs a key of its own", c.Name, other.Name, other.Line)
+	}
+	for _, a := range c.Addrs {
+		if other, ok := r.byAddr[a]; ok {
+			return fmt.Errorf("%s has the address %v of %s in line %d", c.Name, a, other.Name, other.Line)
+		}
+	}
+	r.clients = append(r.clients, c)
+	r.byName[c.Name], r.byKey[c.Key] = c, c
+	for _, a := range c.Addrs {
+		r.byAddr[a] = c
+	}
+	return nil
+}
+
+// parseLine reads a line. One without a client gives nil.
+func parseLine(line string) (*Client, error) {
+	words := content(line)
+	if len(words) == 0 {
+		return nil, nil
+	}
+	if len(line) > maxLine {
+		return nil, fmt.Errorf("the line has more than %d bytes", maxLine)
+	}
+	c := &Client{Name: words[0].text}
+	if err := CheckName(c.Name); err != nil {
+		return nil, err
+	}
+	if len(words) == 1 {
+		return nil, fmt.Errorf("%s has no public key: a line is NAME PUBLIC-KEY [OPTION...]", c.Name)
+	}
+	var err error
+	if c.Key, err = ParseKey(words[1].text); err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool)
+	for _, w := range words[2:] {
+		name, value, _ := strings.Cut(w.text, "=")
+		if seen[name] {
+			return nil, fmt.Errorf("the option %s is there twice", name)
+		}
+		if err := c.setOption(name, value); err != nil {
+			return nil, err
+		}
+		seen[name] = true
+	}
+	return c, nil
+}
+
+// A word is a run of characters other than white space, and where it begins in
+// its line.
+type word struct {
+	text string
+	at   int
+}
+
+func (w word) end() int { return w.at + len(w.text) }
+
+// content returns the words of a line up to a comment.
+func content(line string) []word {
+	var words []word
+	for at := 0; ; {
+		rest := strings.TrimLeft(line[at:], blank)
+		at = len(line) - len(rest)
+		if rest == "" || rest[0] == '#' {
+			return words
+		}
+		if i := strings.IndexAny(rest, blank); i >= 0 {
+			rest = rest[:i]
+		}
+		words = append(words, word{rest, at})
+		at += len(rest)
+	}
+}
+
+// blank separates words. A carriage return does, for editors that end lines
+// with one.
+const blank = " \t\r"
+
+// CheckName returns an error unless a client may have the name.
+func CheckName(name string) error {
+	good := len(name) > 0 && len(name) <= maxName && name[0] != '-' && name[0] != '.'
+	for _, b := range []byte(name) {
+		good = good && (b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || strings.IndexByte("._@-", b) >= 0)
+	}
+	if !good {
+		return fmt.Errorf("%s is no name: up to %d letters (a-z, A-Z), digits and . _ @ - make one, and the first is no . or -", quote(name), maxName)
+	}
+	return nil
+}
+
+// ParseKey reads a public key in base64.
+func ParseKey(s string) (noise.PublicKey, error) {
+	key, ok := parseKey(s)
+	if !ok {
+		return noise.PublicKey{}, fmt.Errorf("%s is no public key: one has 44 characters of base64", quote(s))
+	}
+	return noise.PublicKey(key), nil
+}
+
+// parseKey reads the 32 bytes of a key in base64. Strict: a key has one spelling
+// only.
+func parseKey(s string) (key [noise.KeyLen]byte, ok bool) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != noise.KeyLen || strings.ContainsAny(s, "\r\n") {
+		return key, false
+	}
+	return [noise.KeyLen]byte(b), true
+}
+
+// quote returns what is wrong in a file in quotes, and not too much of it.
+func quote(s string) string {
+	const enough = 50
+	if len(s) > enough {
+		return fmt.Sprintf("%q...", s[:enough])
+	}
+	return fmt.Sprintf("%q", s)
+}

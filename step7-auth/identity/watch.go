@@ -1,0 +1,117 @@
+package identity
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// pollInterval is how often a Watcher looks at the file and at the clock. Looking
+// is cheap, and works on every file system.
+const pollInterval = 250 * time.Millisecond
+
+// A Watcher follows the registry in a file. Registry and Reload may be called by
+// several goroutines.
+type Watcher struct {
+	path    string
+	current atomic.Pointer[Registry]
+	reload  chan struct{} // has an element if Reload was called
+
+	// Of the goroutine in Run.
+	read    stamp     // the file, when it was last read
+	seen    stamp     // the file, when it was last looked at
+	checked time.Time // when it was last known who has expired
+}
+
+// Watch loads the registry. Call Run to follow it.
+func Watch(path string) (*Watcher, error) {
+	w := &Watcher{path: path, reload: make(chan struct{}, 1), checked: time.Now()}
+	w.read = stampOf(os.Stat(path)) // before it is read: what changes afterwards is seen
+	w.seen = w.read
+	r, err := Load(path)
+	if err != nil {
+		return nil, err
+	}
+	w.current.Store(r)
+	return w, nil
+}
+
+// Registry returns the registry as it was read last.
+func (w *Watcher) Registry() *Registry { return w.current.Load() }
+
+// Reload makes Run read the file again at once, changed or not. It does not wait.
+// Typically a program calls it on SIGHUP.
+func (w *Watcher) Reload() {
+	select {
+	case w.reload <- struct{}{}:
+	default: // Run is about to
+	}
+}
+
+// Run follows the file until ctx ends. Each time that it has changed, or a client
+// has expired, Registry returns the new one, and then onChange is called. A file
+// is read when it has not changed for 0.25 s, for an editor may have written just
+// half of it; so half a second passes at most.
+//
+// A file that is broken or gone changes nothing, but a line is logged.
+//
+// Who lets a client in because of a registry that is replaced meanwhile may do so
+// after onChange was called: look again at Registry afterwards.
+func (w *Watcher) Run(ctx context.Context, onChange func(*Change)) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		asked := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.reload:
+			asked = true
+		case <-tick.C:
+		}
+		r := w.Registry()
+		if quiet := w.look(); asked || quiet && w.seen != w.read {
+			w.read = w.seen
+			if loaded, err := Load(w.path); err != nil {
+				slog.Error("the registry is broken: the last good one stays in force", "error", err)
+			} else {
+				r = loaded
+				slog.Info("registry read again", "file", w.path, "clients", r.Len())
+			}
+		}
+		now := time.Now()
+		change := Diff(w.Registry(), w.checked, r, now)
+		w.checked = now
+		w.current.Store(r)
+		if !change.Empty() {
+			onChange(change)
+		}
+	}
+}
+
+// look tells whether the file is as it was when it was last looked at.
+func (w *Watcher) look() (quiet bool) {
+	before := w.seen
+	w.seen = stampOf(os.Stat(w.path))
+	return w.seen == before
+}
+
+// A stamp is different when a file is.
+type stamp struct {
+	inode    uint64
+	size     int64
+	modified time.Time
+	mode     fs.FileMode
+}
+
+// stampOf returns the stamp of a file, the zero stamp if there is none.
+func stampOf(info fs.FileInfo, err error) stamp {
+	if err != nil {
+		return stamp{}
+	}
+	return stamp{info.Sys().(*syscall.Stat_t).Ino, info.Size(), info.ModTime(), info.Mode()}
+}
