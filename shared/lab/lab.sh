@@ -352,6 +352,11 @@ _error() {
 
 _leave() {
 	local status=$? name
+	# Ctrl-C goes to all processes at once. A command that it ended may look like a
+	# failure before it has come here.
+	trap 'status=130' INT
+	trap 'status=143' TERM
+	[ "$status" = 0 ] || [ -n "$_finished" ] || sleep 0.3
 	trap - EXIT ERR INT TERM
 	set +e
 	case $status in

@@ -87,11 +87,13 @@ func parseJournal(data []byte) (*journal, error) {
 	if !words.MatchString(j.Device) || len(j.Device) > maxDevice || j.Index <= 0 {
 		return nil, fmt.Errorf("device %.80q with index %d cannot be", j.Device, j.Index)
 	}
-	if j.File != nil {
-		return j, j.File.check()
-	}
-	if !j.Resolved && !j.Openresolv {
+	if j.File == nil && !j.Resolved && !j.Openresolv {
 		return nil, errors.New("nothing was done")
+	}
+	if j.File != nil {
+		if err := j.File.check(); err != nil {
+			return nil, err
+		}
 	}
 	return j, nil
 }

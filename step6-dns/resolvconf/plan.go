@@ -29,11 +29,11 @@ func planFile(c Config, owner Owner) (*fileChange, error) {
 		f.Written = c.text(nil)
 	}
 	dir := filepath.Dir(c.Path)
-	dirErr := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	dirErr := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, 0)
 	f.InPlace = owner.Kind == Mount || dirErr != nil && found.Kind == isFile
 	switch {
 	case f.InPlace:
-		err = unix.Faccessat(unix.AT_FDCWD, c.Path, unix.W_OK, unix.AT_EACCESS)
+		err = unix.Faccessat(unix.AT_FDCWD, c.Path, unix.W_OK, 0)
 		return f, refusal(c.Path, err)
 	case dirErr != nil:
 		return nil, refusal(dir, dirErr)

@@ -211,7 +211,7 @@ func (s *state) putBack(j *journal) error {
 		j.resolvedRevert()
 	}
 	if j.Openresolv {
-		errs = append(errs, openresolvDelete(j.Device))
+		errs = append(errs, j.openresolvDelete())
 	}
 	if j.File != nil {
 		errs = append(errs, s.putBackFile(j))
@@ -242,6 +242,7 @@ func (s *state) putBackFile(j *journal) error {
 
 // recover puts back what the journal has, if there is one.
 func (s *state) recover() (found bool, err error) {
+	os.Remove(s.draft()) // of who was killed before the journal was whole, and so before anything changed
 	j, err := load(s.journal, s.path)
 	if err != nil {
 		return false, app.Hint(fmt.Errorf("journal %s: %w", s.journal, err),

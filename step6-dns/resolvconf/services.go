@@ -103,14 +103,21 @@ func openresolvAdd(c Config) error {
 	return run(c.lines(), command...)
 }
 
-// openresolvDelete takes that back; -f says that it may be gone.
-func openresolvDelete(device string) error {
-	command := []string{"resolvconf", "-f", "-d", record(device)}
-	slog.Info(strings.Join(command, " "))
-	err := run("", command...)
-	if errors.Is(err, exec.ErrNotFound) {
-		slog.Warn("openresolv is gone: see whether " + DefaultPath + " is as it should be")
-		return nil
+// openresolvDelete takes that back; -f says that it may be gone. A boot removes
+// it, but not from the file, which -u brings up to date.
+func (j *journal) openresolvDelete() error {
+	commands := [][]string{{"resolvconf", "-f", "-d", record(j.Device)}}
+	if j.Boot != bootID() {
+		commands = append(commands, []string{"resolvconf", "-u"})
 	}
-	return err
+	for _, command := range commands {
+		slog.Info(strings.Join(command, " "))
+		if err := run("", command...); errors.Is(err, exec.ErrNotFound) {
+			slog.Warn("openresolv is gone: see whether " + j.Path + " is as it should be")
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }

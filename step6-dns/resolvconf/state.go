@@ -108,6 +108,9 @@ func key(path string) (string, error) {
 	return fmt.Sprintf("resolvconf-netns-%d", stat.Ino), err
 }
 
+// draft is where the journal is written first.
+func (s *state) draft() string { return s.journal + ".new" }
+
 // save writes the journal in one move, and returns when it is on the disk.
 func (s *state) save(j *journal) error {
 	data, err := json.Marshal(j)
@@ -117,15 +120,14 @@ func (s *state) save(j *journal) error {
 	if _, err := parseJournal(data); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	draft := s.journal + ".new"
-	if err = writeFile(draft, data); err == nil {
-		step("mv -T %s %s", draft, s.journal)
-		if err = os.Rename(draft, s.journal); err == nil {
+	if err = writeFile(s.draft(), data); err == nil {
+		step("mv -T %s %s", s.draft(), s.journal)
+		if err = os.Rename(s.draft(), s.journal); err == nil {
 			err = syncDir(s.dir)
 		}
 	}
 	if err != nil {
-		os.Remove(draft)
+		os.Remove(s.draft())
 		os.Remove(s.journal)
 		return fmt.Errorf("writing the journal, without which nothing is changed: %w", err)
 	}

@@ -98,12 +98,12 @@ func believe(m *dns.Msg, k key, now time.Time) (*answer, error) {
 	if k.do {
 		kept.Ns = append(kept.Ns, proofs(m.Ns)...)
 	}
-	return pack(kept, now, ttl)
+	return seal(kept, now, ttl)
 }
 
-// pack makes an answer of what was kept. All of it is as good as its record
+// seal makes an answer of what was kept. All of it is as good as its record
 // with the shortest TTL, and ttl at most.
-func pack(kept *dns.Msg, now time.Time, ttl time.Duration) (*answer, error) {
+func seal(kept *dns.Msg, now time.Time, ttl time.Duration) (*answer, error) {
 	for _, section := range [][]dns.RR{kept.Answer, kept.Ns} {
 		for _, rr := range section {
 			h := rr.Header()
@@ -124,6 +124,9 @@ func pack(kept *dns.Msg, now time.Time, ttl time.Duration) (*answer, error) {
 	wire, err := kept.Pack()
 	if err != nil {
 		return nil, err
+	}
+	if len(wire) > dns.MaxMsgSize { // the upstream could make it shorter than we can
+		return nil, errTooLong
 	}
 	return &answer{
 		wire: wire, at: now, ttl: ttl,

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"stepvpn/shared/app"
 )
@@ -43,50 +42,6 @@ func (c *Config) complete() error {
 				"Name a resolver on the internet or in this host's network, such as 1.1.1.1.")
 		}
 	}
-	return nil
-}
-
-// Upstreams is a list of resolvers to ask, for a flag:
-//
-//	upstreams := resolver.Upstreams{netip.MustParseAddrPort("1.1.1.1:53")}
-//	flag.Var(&upstreams, "upstream", "...")
-type Upstreams []netip.AddrPort
-
-// String gives the list as Set takes it.
-func (l *Upstreams) String() string {
-	var parts []string
-	for _, u := range *l {
-		if u.Port() == DefaultPort {
-			parts = append(parts, u.Addr().String())
-		} else {
-			parts = append(parts, u.String())
-		}
-	}
-	return strings.Join(parts, ",")
-}
-
-// Set reads a list of addresses, with or without a port, separated by commas,
-// such as "1.1.1.1,[2606:4700:4700::1111]:53".
-func (l *Upstreams) Set(list string) error {
-	var us Upstreams
-	for part := range strings.SplitSeq(list, ",") {
-		part = strings.TrimSpace(part)
-		u, err := netip.ParseAddrPort(part)
-		if err != nil {
-			addr, err := netip.ParseAddr(part)
-			if err != nil {
-				return fmt.Errorf("%q is not the address of a resolver, such as 1.1.1.1 or [2606:4700:4700::1111]:53", part)
-			}
-			u = netip.AddrPortFrom(addr, DefaultPort)
-		}
-		if us = append(us, unmap(u)); len(us) > maxUpstreams {
-			break
-		}
-	}
-	if err := checkUpstreams(us); err != nil {
-		return err
-	}
-	*l = us
 	return nil
 }
 

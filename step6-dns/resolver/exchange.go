@@ -136,13 +136,12 @@ func (s *Server) askTCP(ctx context.Context, to netip.AddrPort, q *dns.Msg, wire
 	if err := writeTCP(conn, wire); err != nil {
 		return nil, err
 	}
-	buf := make([]byte, dns.MaxMsgSize)
-	n, err := readTCP(conn, buf)
+	answer, err := readTCP(conn, dns.MaxMsgSize)
 	if err != nil {
 		return nil, err
 	}
 	m := new(dns.Msg)
-	if err := m.Unpack(buf[:n]); err != nil {
+	if err := m.Unpack(answer); err != nil {
 		return nil, err
 	}
 	if !belongs(m, q) || m.Truncated {

@@ -129,8 +129,8 @@ func (p *patience) lost(err error) bool {
 		p.errors = 0
 		return false
 	}
-	if p.errors++; p.errors > maxErrors || errors.Is(err, net.ErrClosed) {
-		return true
+	if p.errors++; p.errors > maxErrors || errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EINVAL) {
+		return true // EINVAL: it does not listen any more
 	}
 	select {
 	case <-p.ctx.Done():

@@ -222,3 +222,28 @@ func dig(t testing.TB, s *Server, args ...string) string {
 	require.NoError(t, err, "dig %s:\n%s", strings.Join(args, " "), out)
 	return string(out)
 }
+
+func pack(t testing.TB, m *dns.Msg) []byte {
+	t.Helper()
+	b, err := m.Pack()
+	require.NoError(t, err)
+	return b
+}
+
+// exchangeRaw sends bytes to the resolver over UDP, and returns the reply as it
+// is, and unpacked.
+func exchangeRaw(t testing.TB, s *Server, query []byte) ([]byte, *dns.Msg) {
+	t.Helper()
+	conn, err := net.Dial("udp", s.at(loopback4))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write(query)
+	require.NoError(t, err)
+	conn.SetReadDeadline(time.Now().Add(limit))
+	buf := make([]byte, dns.MaxMsgSize)
+	n, err := conn.Read(buf)
+	require.NoError(t, err)
+	m := new(dns.Msg)
+	require.NoError(t, m.Unpack(buf[:n]))
+	return buf[:n], m
+}

@@ -101,7 +101,7 @@ func parse(raw []byte, tcp bool) (q query, why Reason, rcode int) {
 	if m.Opcode != dns.OpcodeQuery {
 		return q, NotImplemented, dns.RcodeNotImplemented
 	}
-	if err != nil || len(raw) > maxQuery || len(m.Question) != 1 || len(m.Answer) > 0 || len(m.Ns) > 0 {
+	if err != nil || len(raw) > maxQuery || len(m.Question) != 1 {
 		return q, Malformed, dns.RcodeFormatError
 	}
 	q.question = m.Question
@@ -116,6 +116,8 @@ func parse(raw []byte, tcp bool) (q query, why Reason, rcode int) {
 		return q, BadClass, dns.RcodeRefused
 	case !answerable(asked.Qtype):
 		return q, BadType, dns.RcodeRefused
+	case len(m.Answer) > 0, len(m.Ns) > 0:
+		return q, Malformed, dns.RcodeFormatError
 	case !q.rd:
 		return q, NotRecursive, dns.RcodeRefused
 	}

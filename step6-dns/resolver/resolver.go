@@ -8,6 +8,7 @@
 // Read it in this order. Each file is one idea:
 //
 //	resolver.go   Start, Close, and all limits
+//	config.go     what may be set
 //	listen.go     sockets that hear the tunnel and nobody else
 //	udp.go tcp.go bytes in, bytes out
 //	query.go      what a query asks, and which ones are refused
@@ -28,7 +29,10 @@
 // clear, as those of most resolvers. There is no EDNS Client Subnet, and no
 // other option of a client goes upstream; cookies and padding are not answered.
 // The authority and additional sections carry only what a negative or a signed
-// answer needs. A TTL is never made longer, and nothing is served stale.
+// answer needs. A TTL is never made longer, and nothing is served stale. A
+// firewall on this host must let queries in from the tunnel. Names that are
+// private by custom only (local, home.arpa, the reverse zones of private
+// addresses) do go upstream, which may well know them.
 package resolver
 
 import (
@@ -107,7 +111,8 @@ type Config struct {
 
 	// Device, if set, is the interface by which queries must arrive. Without it
 	// the resolver is open to the neighbours of this host: Linux accepts a packet
-	// to any of its addresses on any of its interfaces.
+	// to any of its addresses on any of its interfaces. With it, this host itself
+	// is not answered either: its own packets arrive by lo.
 	Device string
 
 	// Port is the port to listen on. 0 means DefaultPort.
@@ -132,7 +137,7 @@ type Server struct {
 
 	ctx     context.Context // ends at Close, and when a listener fails
 	stop    context.CancelCauseFunc
-	sockets []io.Closer
+	sockets []io.Closer // complete when Start returns
 	workers sync.WaitGroup
 }
 
@@ -169,10 +174,10 @@ func Start(cfg Config) (*Server, error) {
 		s.workers.Go(func() {
 			if err := f(); err != nil {
 				s.stop(err)
+				s.closeSockets()
 			}
 		})
 	}
-	context.AfterFunc(s.ctx, s.closeSockets)
 	slog.Debug("resolver: listening", "addrs", cfg.Addrs, "port", cfg.Port, "dev", cfg.Device, "upstreams", cfg.Upstreams)
 	return s, nil
 }

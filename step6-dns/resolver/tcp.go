@@ -67,10 +67,9 @@ func (s *Server) serveConn(conn net.Conn, from netip.Addr) {
 	}
 
 	r := bufio.NewReader(conn)
-	buf := make([]byte, maxQuery)
 	for {
 		conn.SetReadDeadline(time.Now().Add(s.cfg.limits.idle))
-		n, err := readTCP(r, buf)
+		query, err := readTCP(r, maxQuery)
 		if err != nil {
 			if errors.Is(err, errTooLong) {
 				s.counts.queries.Add(1)
@@ -80,25 +79,29 @@ func (s *Server) serveConn(conn net.Conn, from netip.Addr) {
 		}
 		slots <- struct{}{}
 		waiting.Add(1)
-		s.handle(buf[:n], asker{addr: from, tcp: true, send: send})
+		s.handle(query, asker{addr: from, tcp: true, send: send})
 	}
 }
 
 var errTooLong = errors.New("message too long")
 
 // readTCP reads a message and the two bytes of length before it (RFC 1035,
-// section 4.2.2), and returns its length.
-func readTCP(r io.Reader, buf []byte) (int, error) {
+// section 4.2.2). It has at most so many bytes. Memory is taken for what arrives,
+// not for what is announced.
+func readTCP(r io.Reader, most int) ([]byte, error) {
 	var length [2]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
-		return 0, err
+		return nil, err
 	}
 	n := int(binary.BigEndian.Uint16(length[:]))
-	if n > len(buf) {
-		return 0, errTooLong
+	if n > most {
+		return nil, errTooLong
 	}
-	_, err := io.ReadFull(r, buf[:n])
-	return n, err
+	m, err := io.ReadAll(io.LimitReader(r, int64(n)))
+	if err == nil && len(m) < n {
+		err = io.ErrUnexpectedEOF
+	}
+	return m, err
 }
 
 // writeTCP writes a message behind its length, both at once.

@@ -92,7 +92,8 @@ func (s *Server) ask(k key) *answer {
 			if err == nil {
 				return found
 			}
-			slog.Debug("resolver: no answer", "name", k.name, "type", dns.Type(k.qtype), "upstream", u.addr, "error", err)
+			// The name is nobody's business, so logs never have it.
+			slog.Debug("resolver: no answer", "type", dns.Type(k.qtype), "upstream", u.addr, "error", err)
 			refused[u] = errors.Is(err, errUseless)
 		}
 	}

@@ -1,0 +1,319 @@
+package resolver
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/netlab"
+)
+
+// A clock is set by the test.
+type clock struct {
+	mu sync.Mutex // guards t
+	t  time.Time
+}
+
+func newClock() *clock { return &clock{t: time.Now()} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+// A gate is an upstream that answers names below "slow." when it is opened.
+func gate(t *testing.T) (up *upstreamServer, open func()) {
+	opened := make(chan struct{})
+	open = sync.OnceFunc(func() { close(opened) })
+	up = serve(t, func(m *dns.Msg, _ bool) *dns.Msg {
+		if dns.IsSubDomain("slow.", m.Question[0].Name) {
+			<-opened
+		}
+		m.Answer = []dns.RR{rr(t, m.Question[0].Name+" 300 IN A 192.0.2.80")}
+		return m
+	})
+	t.Cleanup(open)
+	return up, open
+}
+
+func TestEqualQuestionsAreAskedOnce(t *testing.T) {
+	up, open := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
+	const n = 100
+	var clients sync.WaitGroup
+	for i := range n {
+		clients.Go(func() {
+			name := "www.slow."
+			if i%2 == 1 {
+				name = "WWW.Slow."
+			}
+			c := &dns.Client{Timeout: limit}
+			reply, _, err := c.Exchange(new(dns.Msg).SetQuestion(name, dns.TypeA), s.at(loopback4))
+			if err != nil || len(reply.Answer) != 1 || reply.Question[0].Name != name {
+				t.Errorf("%v %v", reply, err)
+			}
+		})
+	}
+	netlab.Eventually(t, limit, "all others have joined", func() bool { return s.counts.joined.Load() == n-1 })
+	open()
+	clients.Wait()
+	require.Len(t, up.questions(), 1)
+	require.Contains(t, s.String(), "queries 100, local 0, from cache 0, joined 99, upstream 1, failed 0;")
+}
+
+// A client that waits for as much as it may does not keep others from asking.
+func TestOneClientDoesNotHoldUpOthers(t *testing.T) {
+	up, open := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
+	greedy, err := net.DialUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2)}, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(s.at(loopback4))))
+	require.NoError(t, err)
+	defer greedy.Close()
+	for i := range maxWaitingPerClient {
+		q := new(dns.Msg).SetQuestion(fmt.Sprintf("name%d.slow.", i), dns.TypeA)
+		_, err := greedy.Write(pack(t, q))
+		require.NoError(t, err)
+		if i%100 == 0 { // not faster than a full socket buffer allows
+			netlab.Eventually(t, limit, "queries are read", func() bool { return s.counts.queries.Load() == uint64(i+1) })
+		}
+	}
+	netlab.Eventually(t, limit, "all wait", func() bool { return s.counts.upstream.Load() == maxWaitingPerClient })
+	_, err = greedy.Write(pack(t, new(dns.Msg).SetQuestion("www.fast.", dns.TypeA)))
+	require.NoError(t, err)
+	buf := make([]byte, 512)
+	greedy.SetReadDeadline(time.Now().Add(limit))
+	n, err := greedy.Read(buf)
+	require.NoError(t, err)
+	var m dns.Msg
+	require.NoError(t, m.Unpack(buf[:n]))
+	require.Equal(t, dns.RcodeServerFailure, m.Rcode)
+	require.Contains(t, s.String(), "refused: too-many 1")
+
+	require.Len(t, ask(t, s, "www.fast.", dns.TypeA).Answer, 1, "127.0.0.1 is another client")
+	open()
+	netlab.Eventually(t, limit, "nobody waits any more", func() bool {
+		s.waiting.mu.Lock()
+		defer s.waiting.mu.Unlock()
+		return s.waiting.total == 0 && len(s.waiting.of) == 0
+	})
+}
+
+func TestQuota(t *testing.T) {
+	a, b, c := netip.MustParseAddr("10.8.0.2"), netip.MustParseAddr("10.8.0.3"), netip.MustParseAddr("10.8.0.4")
+	q := newQuota(3, 2)
+	require.True(t, q.enter(a))
+	require.True(t, q.enter(a))
+	require.False(t, q.enter(a), "no more for each")
+	require.True(t, q.enter(b))
+	require.False(t, q.enter(c), "no more for all")
+	q.leave(a)
+	require.True(t, q.enter(c))
+	q.leave(a)
+	q.leave(b)
+	q.leave(c)
+	require.Zero(t, q.total)
+	require.Empty(t, q.of)
+}
+
+func dialTCP(t *testing.T, s *Server) *net.TCPConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.at(loopback4))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(limit))
+	return conn.(*net.TCPConn)
+}
+
+func sendTCP(t *testing.T, conn net.Conn, id uint16, name string) {
+	t.Helper()
+	q := new(dns.Msg).SetQuestion(name, dns.TypeA)
+	q.Id = id
+	require.NoError(t, writeTCP(conn, pack(t, q)))
+}
+
+func receiveTCP(t *testing.T, conn net.Conn) *dns.Msg {
+	t.Helper()
+	b, err := readTCP(conn, dns.MaxMsgSize)
+	require.NoError(t, err)
+	m := new(dns.Msg)
+	require.NoError(t, m.Unpack(b))
+	return m
+}
+
+// Queries of one connection are answered as soon as each can be; one that has
+// sent its last still gets its answers.
+func TestTCPPipelining(t *testing.T) {
+	up, open := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
+	conn := dialTCP(t, s)
+	sendTCP(t, conn, 1, "www.slow.")
+	for id := uint16(2); id < 20; id++ {
+		sendTCP(t, conn, id, "www.fast.")
+	}
+	require.NoError(t, conn.CloseWrite())
+	for range 18 {
+		require.NotEqualValues(t, 1, receiveTCP(t, conn).Id)
+	}
+	open()
+	require.EqualValues(t, 1, receiveTCP(t, conn).Id)
+	_, err := conn.Read(make([]byte, 1))
+	require.Equal(t, io.EOF, err)
+}
+
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	l := testLimits()
+	l.idle = time.Second
+	up, open := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up), limits: l})
+	waits := dialTCP(t, s)
+	sendTCP(t, waits, 1, "www.slow.")
+	netlab.Eventually(t, limit, "the query is read", func() bool { return s.counts.upstream.Load() == 1 })
+	var idle []net.Conn
+	for _, bytes := range []string{"", "\x00", "\x00\x20abc"} {
+		conn := dialTCP(t, s)
+		_, err := io.WriteString(conn, bytes)
+		require.NoError(t, err)
+		idle = append(idle, conn)
+	}
+	for i, conn := range idle {
+		_, err := conn.Read(make([]byte, 1))
+		require.Equal(t, io.EOF, err, "connection %d", i)
+	}
+	// The one that has waited for us all the time was not idle.
+	open()
+	require.EqualValues(t, 1, receiveTCP(t, waits).Id)
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	up, _ := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
+	var conns []*net.TCPConn
+	for range maxConnsPerClient {
+		conn := dialTCP(t, s)
+		sendTCP(t, conn, 1, "www.fast.")
+		receiveTCP(t, conn)
+		conns = append(conns, conn)
+	}
+	_, err := dialTCP(t, s).Read(make([]byte, 1))
+	require.Error(t, err, "one too many is closed")
+	require.Contains(t, s.String(), "too-many-connections 1")
+	conns[0].Close()
+	netlab.Eventually(t, limit, "there is room again", func() bool {
+		conn := dialTCP(t, s)
+		q := new(dns.Msg).SetQuestion("www.fast.", dns.TypeA)
+		if writeTCP(conn, pack(t, q)) != nil {
+			return false
+		}
+		_, err := readTCP(conn, 512)
+		return err == nil
+	})
+}
+
+// A client that does not read its answers loses its connection, and holds up
+// nobody.
+func TestClientThatDoesNotRead(t *testing.T) {
+	l := testLimits()
+	l.write = 100 * time.Millisecond
+	s := start(t, Config{Upstreams: upstreams(serve(t, zone(t, exampleZone...))), limits: l})
+	conn := dialTCP(t, s)
+	conn.SetReadBuffer(4096)
+	query := pack(t, new(dns.Msg).SetQuestion("large.example.", dns.TypeTXT))
+	netlab.Eventually(t, limit, "the connection is closed", func() bool {
+		return writeTCP(conn, query) != nil
+	})
+	require.Len(t, ask(t, s, "www.example.", dns.TypeA).Answer, 1)
+}
+
+func TestMalformedQueries(t *testing.T) {
+	up, _ := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
+	good := pack(t, new(dns.Msg).SetQuestion("www.fast.", dns.TypeA))
+	edit := func(f func(b []byte) []byte) []byte { return f(append([]byte(nil), good...)) }
+	twoOPT := new(dns.Msg).SetQuestion("www.fast.", dns.TypeA).SetEdns0(1232, false)
+	twoOPT.Extra = append(twoOPT.Extra, twoOPT.Extra[0])
+	two := new(dns.Msg).SetQuestion("www.fast.", dns.TypeA)
+	two.Question = append(two.Question, two.Question[0])
+	for name, q := range map[string][]byte{
+		"header only":   good[:headerSize],
+		"cut":           good[:len(good)-1],
+		"pointer loop":  edit(func(b []byte) []byte { b[12], b[13] = 0xc0, 12; return b }),
+		"long label":    edit(func(b []byte) []byte { b[12] = 0x7f; return b }),
+		"two questions": pack(t, two),
+		"two OPT":       pack(t, twoOPT),
+		"an answer": pack(t, &dns.Msg{MsgHdr: dns.MsgHdr{RecursionDesired: true},
+			Question: two.Question[:1], Answer: []dns.RR{rr(t, "www.fast. 1 IN A 192.0.2.1")}}),
+		"too long": edit(func(b []byte) []byte { return append(b, make([]byte, maxQuery)...) }),
+	} {
+		_, reply := exchangeRaw(t, s, q)
+		require.Equal(t, dns.RcodeFormatError, reply.Rcode, name)
+		require.Equal(t, q[:2], []byte{byte(reply.Id >> 8), byte(reply.Id)}, name)
+	}
+	require.Empty(t, up.questions())
+
+	// These get nothing. The query behind them does.
+	conn, err := net.Dial("udp", s.at(loopback4))
+	require.NoError(t, err)
+	defer conn.Close()
+	for _, q := range [][]byte{{}, good[:11], edit(func(b []byte) []byte { b[2] |= 0x80; return b }), good} {
+		_, err := conn.Write(q)
+		require.NoError(t, err)
+	}
+	conn.SetReadDeadline(time.Now().Add(limit))
+	buf := make([]byte, 512)
+	n, err := conn.Read(buf)
+	require.NoError(t, err)
+	var m dns.Msg
+	require.NoError(t, m.Unpack(buf[:n]))
+	require.Len(t, m.Answer, 1)
+	require.Contains(t, s.String(), "refused: malformed 10, not-a-query 1")
+}
+
+func TestCloseWithQueriesThatWait(t *testing.T) {
+	up, open := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
+	conn := dialTCP(t, s)
+	for id := range uint16(10) {
+		sendTCP(t, conn, id, fmt.Sprintf("name%d.slow.", id))
+	}
+	dialTCP(t, s) // silent
+	netlab.Eventually(t, limit, "all wait", func() bool { return s.counts.upstream.Load() == 10 })
+	ended := make(chan error)
+	go func() { ended <- s.Wait() }()
+	require.NoError(t, s.Close())
+	require.NoError(t, <-ended)
+	require.NoError(t, s.Close())
+	_, err := conn.Read(make([]byte, 1))
+	require.Error(t, err)
+	open()
+}
+
+// When a listener fails, all of the server ends and Wait says why.
+func TestListenerThatFails(t *testing.T) {
+	up, _ := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
+	conn := dialTCP(t, s)
+	sendTCP(t, conn, 1, "www.fast.")
+	receiveTCP(t, conn)
+	raw, err := s.sockets[1].(*net.TCPListener).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) { require.NoError(t, unix.Shutdown(int(fd), unix.SHUT_RDWR)) }))
+	require.ErrorIs(t, s.Wait(), unix.EINVAL)
+	_, err = conn.Read(make([]byte, 1))
+	require.Error(t, err)
+	_, err = net.Dial("tcp", s.at(loopback6))
+	require.ErrorIs(t, err, unix.ECONNREFUSED)
+}
