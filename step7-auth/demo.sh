@@ -217,11 +217,11 @@ check "but bob's host talks to the web site as before there was a VPN" seen_as b
 act "The pool is full" \
 	"A server with a very small network: 10.8.0.1/30 has room for itself and one client." \
 	"carol is let in by the registry. What is she told?"
+stop alice
 stop server
 add carol
 serve -addr 10.8.0.1/30
-: >"$LAB/alice.log"
-wait_for 30 "alice is in" logged alice connected
+join alice alice
 run bob bin/client -profile "$LAB/carol.conf" || true
 show_log server carol
 check "carol is told that there is no address" says "the server has no free address" bob bin/client -profile "$LAB/carol.conf"
