@@ -11,9 +11,19 @@ require (
 	stepvpn/step2-tun v0.0.0
 	stepvpn/step3-tunnel v0.0.0
 	stepvpn/step4-crypto v0.0.0
+	stepvpn/step5-nat v0.0.0
+	stepvpn/step6-dns v0.0.0-00010101000000-000000000000
 )
 
-require go.yaml.in/yaml/v3 v3.0.5 // indirect
+require (
+	github.com/coreos/go-iptables v0.8.0 // indirect
+	github.com/miekg/dns v1.1.73 // indirect
+	github.com/songgao/water v0.0.0-20200317203138-2b4b6d7c09d8 // indirect
+	github.com/vishvananda/netlink v1.3.1 // indirect
+	github.com/vishvananda/netns v0.0.5 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/net v0.60.0 // indirect
+)
 
 replace (
 	stepvpn/shared => ../shared
