@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,11 +13,11 @@ import (
 	"stepvpn/shared/link"
 )
 
-// maxConns is how many TCP connections a server holds. One more takes the place
-// of the oldest that has never brought a packet, or else of the one that has been
-// silent for longest. So a stranger who fills the table with connections does not
-// push a client out that has something to say.
-const maxConns = 64
+// DefaultMaxConns is how many TCP connections a server holds if Options do not
+// say it. One more takes the place of the oldest that has never brought a packet,
+// or else of the one that has been silent for longest. So a stranger who fills the
+// table with connections does not push a client out that has something to say.
+const DefaultMaxConns = 64
 
 // acceptPause is the wait after a failed accept, which is mostly the process or
 // the host being out of descriptors.
@@ -29,6 +30,7 @@ type tcpServer struct {
 	listener net.Listener
 	mtu      MTU
 	drops    *link.Drops
+	maxConns int
 	packets  chan *received
 	done     chan struct{}
 	close    func() error
@@ -71,6 +73,7 @@ func listenTCP(addr string, o Options) (Conn, error) {
 		listener: listener,
 		mtu:      listenMTU(localAddr(listener.Addr())).lessTCP(),
 		drops:    o.Drops,
+		maxConns: cmp.Or(o.MaxConns, DefaultMaxConns),
 		packets:  make(chan *received),
 		done:     make(chan struct{}),
 		conns:    make(map[netip.AddrPort]*serverConn),
@@ -163,7 +166,7 @@ func (s *tcpServer) add(conn *tcpConn) {
 		return
 	default:
 	}
-	if len(s.conns) >= maxConns {
+	if len(s.conns) >= s.maxConns {
 		var first *serverConn
 		for _, c := range s.conns {
 			if first == nil || c.goesBefore(first) {

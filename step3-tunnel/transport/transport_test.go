@@ -282,7 +282,7 @@ func TestTCPTableGivesUpTheMostSilent(t *testing.T) {
 	client, _ := dial(t, TCP, addr)
 	newInbox(t, client)
 	connected(t, client)
-	for i := range 2 * maxConns {
+	for i := range 2 * DefaultMaxConns {
 		idle, err := net.Dial("tcp", addr.String())
 		require.NoError(t, err)
 		defer idle.Close()
@@ -295,10 +295,10 @@ func TestTCPTableGivesUpTheMostSilent(t *testing.T) {
 		defer s.mu.Unlock()
 		return len(s.conns)
 	}
-	require.Eventually(t, func() bool { return size() == maxConns }, limit, time.Millisecond)
+	require.Eventually(t, func() bool { return size() == DefaultMaxConns }, limit, time.Millisecond)
 	write(t, client, netip.AddrPort{}, []byte("still here"))
 	require.Equal(t, "still here", string(in.next(t).packet))
-	require.Equal(t, maxConns, size())
+	require.Equal(t, DefaultMaxConns, size())
 }
 
 // A length that promises more than comes holds nobody else up.

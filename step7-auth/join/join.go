@@ -147,7 +147,7 @@ func (g *guest) answer(payload []byte) error {
 	}
 	if !g.login.Valid() {
 		return app.Hint(errors.New("the server asks for a user name and a password"),
-			"Give them with -user and -password-file.")
+			"The client file names no user: ask the server's owner which one, and add a line 'user NAME'.")
 	}
 	g.login.Attempt++
 	select {

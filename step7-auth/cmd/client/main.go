@@ -1,0 +1,114 @@
+// Client sends everything that leaves this host through an encrypted tunnel to the
+// server, which knows it by its key and gives it its address.
+package main
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+
+	"stepvpn/shared/app"
+	"stepvpn/shared/prompt"
+	"stepvpn/step2-tun/tun"
+	"stepvpn/step3-tunnel/transport"
+	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/push"
+	"stepvpn/step6-dns/resolvconf"
+	"stepvpn/step7-auth/cookie"
+	"stepvpn/step7-auth/identity"
+	"stepvpn/step7-auth/join"
+)
+
+var (
+	profile  = flag.String("profile", "client.conf", "`file` with the server's address and the keys (see clients)")
+	tries    = flag.Int("tries", secure.DefaultTries, "give up after asking the server `N` times, if it never answered")
+	network  = flag.String("transport", transport.UDP, "carry packets over `udp` or tcp")
+	name     = flag.String("dev", "vpn0", "`name` of the TUN device")
+	mtu      = flag.Int("mtu", 0, "largest packet in the tunnel, in `bytes` (default: what the path to the server has room for)")
+	otherDNS = flag.Bool("allow-other-dns", false, "let programs ask other resolvers than the tunnel's: they may be overheard")
+	restore  = flag.Bool("recover", false, "only put back what a client that was killed has left, and end")
+)
+
+func main() {
+	app.Main("Client sends all traffic and DNS queries of this host through an encrypted tunnel to the server.", run)
+}
+
+func run(ctx context.Context) (err error) {
+	var count tunnel.Counters
+	var undo app.Undo
+	defer undo.All(&err)
+
+	// What a killed client left comes first: else the server's name may not be found.
+	if err := route.Recover(); err != nil {
+		return err
+	}
+	if _, err := resolvconf.Recover(resolvconf.Config{}); err != nil || *restore {
+		return err
+	}
+	me, err := identity.LoadProfile(*profile)
+	if err != nil {
+		return err
+	}
+	var password string
+	if me.User != "" {
+		if password, err = prompt.Secret(ctx, "Password of "+me.User+": "); err != nil {
+			return err
+		}
+	}
+
+	// One end is a socket, marked so that it stays outside of the tunnel...
+	conn, err := transport.Dial(*network, me.Server, transport.Options{Drops: &count.Drops, Control: route.Mark})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+
+	// ...wrapped in an encrypted session with just this server, which brings the
+	// addresses and the settings...
+	session, err := join.Client(ctx, cookie.Client(conn, me.ServerKey, &count.Drops), join.Config{
+		Handshake: me.Handshake(),
+		User:      me.User,
+		Password:  password,
+		Drops:     &count.Drops,
+		Tries:     *tries,
+	})
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	settings, err := push.Parse(session.Settings)
+	if err != nil {
+		return err
+	}
+
+	// ...the other a TUN device, whose packets fit into what the session carries...
+	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
+	dev, err := tun.Open(tun.Config{Name: *name, Addrs: session.Addrs, MTU: room.Size, Drops: &count.Drops})
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+
+	// ...which becomes the way out for everything else...
+	if err := undo.Add(route.Default(route.Config{Device: dev.Name(), Addrs: session.Addrs, Network: *network, Server: conn.Addr()})); err != nil {
+		return err
+	}
+
+	// ...and the way to ask for names, the only one...
+	if !*otherDNS {
+		if err := undo.Add(guard.DNS(settings.DNS)); err != nil {
+			return err
+		}
+	}
+	if err := undo.Add(resolvconf.Use(resolvconf.Config{Device: dev.Name(), DNS: settings.DNS, Search: settings.Search})); err != nil {
+		return err
+	}
+	slog.Info("tunnel is up", "dev", dev.Name(), "server", me.Server, "addrs", session.Addrs, "transport", *network, "mtu", room)
+	defer app.ReportStats(count.String)()
+
+	// ...and the tunnel relays between them.
+	return tunnel.Run(ctx, dev, session, &count)
+}
