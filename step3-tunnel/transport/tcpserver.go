@@ -44,6 +44,7 @@ type tcpServer struct {
 // guarded by tcpServer.mu.
 type serverConn struct {
 	*tcpConn
+	out   *outbox
 	spoke bool      // it has brought a packet
 	heard time.Time // when it last did, or when it was accepted
 }
@@ -99,7 +100,7 @@ func (s *tcpServer) ReadBurst(b *link.Burst) error {
 	}
 }
 
-// WriteBurst waits while the peer's window is full, for tcpWriteTimeout at most.
+// WriteBurst never waits: each connection has an outbox.
 func (s *tcpServer) WriteBurst(b *link.Burst) error {
 	s.mu.Lock()
 	conn := s.conns[b.Addr]
@@ -109,14 +110,11 @@ func (s *tcpServer) WriteBurst(b *link.Burst) error {
 		return net.ErrClosed
 	default:
 	}
-	reason := link.NoPeer
+	reason, dropped := link.NoPeer, b.Len()
 	if conn != nil {
-		if conn.write(b) == nil {
-			return nil
-		}
-		reason = link.Unreachable
+		reason, dropped = link.QueueFull, conn.out.put(b)
 	}
-	for range b.Len() {
+	for range dropped {
 		s.drops.Add(reason)
 	}
 	return nil
@@ -129,7 +127,7 @@ func (s *tcpServer) shutdown() error {
 	err := s.listener.Close()
 	s.mu.Lock()
 	for _, c := range s.conns {
-		c.Close()
+		c.out.end()
 	}
 	s.mu.Unlock()
 	s.running.Wait()
@@ -174,19 +172,20 @@ func (s *tcpServer) add(conn *tcpConn) {
 			}
 		}
 		slog.Debug("too many connections, closing the most silent one", "peer", first.peer)
-		first.Close()
+		first.out.end()
 		delete(s.conns, first.peer)
 	}
-	c := &serverConn{tcpConn: conn, heard: time.Now()}
+	c := &serverConn{tcpConn: conn, out: newOutbox(conn.Conn), heard: time.Now()}
 	s.conns[c.peer] = c
 	s.running.Go(func() { s.serve(c) })
+	s.running.Go(c.out.send)
 }
 
 // serve reads packets from one connection until it ends.
 func (s *tcpServer) serve(c *serverConn) {
 	err := s.receive(c)
 	slog.Debug("connection ended", "peer", c.peer, "error", err)
-	c.Close()
+	c.out.end() // and that closes it
 	s.mu.Lock()
 	if s.conns[c.peer] == c {
 		delete(s.conns, c.peer)

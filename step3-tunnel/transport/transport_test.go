@@ -429,3 +429,32 @@ func TestFollowGoesToWhoeverWasHeardLast(t *testing.T) {
 
 // ipv4 is a whole packet: a header without payload, protocol 59 (no next header).
 var ipv4 = []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 8, 0, 2, 10, 8, 0, 1}
+
+// A TCP client that takes nothing any more does not hold up the others: what is
+// for it waits, and then is dropped. What waits when the server closes is sent.
+func TestTCPServerIsNotHeldUp(t *testing.T) {
+	server, addr, drops := listen(t, TCP, "127.0.0.1:0")
+	in := newInbox(t, server)
+	stuck, err := net.Dial("tcp", addr.String())
+	require.NoError(t, err)
+	defer stuck.Close()
+	_, err = stuck.Write([]byte{0, 1, 'x'})
+	require.NoError(t, err)
+	there := in.next(t).from
+	client, _ := dial(t, TCP, addr)
+	out := newInbox(t, client)
+	connected(t, client)
+	write(t, client, netip.AddrPort{}, []byte("here"))
+	here := in.next(t).from
+
+	begin := time.Now()
+	for drops.Count(link.QueueFull) == 0 { // it fills the kernel's queues first
+		write(t, server, there, make([]byte, 60000))
+		require.Less(t, time.Since(begin), tcpWriteTimeout, "it waits for the one that is stuck")
+	}
+	write(t, server, here, []byte("go on"))
+	require.Equal(t, "go on", string(out.next(t).packet))
+	write(t, server, here, []byte("goodbye"))
+	require.NoError(t, server.Close())
+	require.Equal(t, "goodbye", string(out.next(t).packet))
+}
