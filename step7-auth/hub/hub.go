@@ -71,6 +71,8 @@ const (
 	loginWithin  = 60 * time.Second // a client that has not logged in by then is cut off
 	maxLogins    = 3                // wrong passwords in one session
 
+	loggedRefusals = 5 // in each clockInterval
+
 	// pendingFor is how long a client that was let in may take for its first
 	// packet. It has proven by then that it is there now.
 	pendingFor = 10 * time.Second
@@ -160,6 +162,8 @@ type Hub struct {
 	loadAt  atomic.Int64 // when knocks was long last; see clockOf
 	logins  chan login
 	left    chan struct{} // there is something in members.left; holds one
+
+	refusals int // logged since the last refill; the door's own
 }
 
 // New checks a Config and returns a Hub without clients.

@@ -75,7 +75,7 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 // leave takes a client away that has no keys any more.
 func (h *Hub) leave(c *client) {
 	if h.members.remove(c) {
-		c.log.Info("a client has left")
+		c.log.Debug("a client has left") // the peer has said why
 		h.someLeft()
 	}
 }
