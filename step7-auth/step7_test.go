@@ -224,3 +224,27 @@ func TestMallory(t *testing.T) {
 	interrupt(t, s)
 	require.Contains(t, s.Log(), "bad-mac 2")
 }
+
+// A client that needs a password gets in with the right one only.
+func TestPassword(t *testing.T) {
+	w := newWorld(t)
+	right, wrong := w.file("right"), w.file("wrong")
+	require.NoError(t, os.WriteFile(right, []byte("correct horse\ncorrect horse\n"), 0o600))
+	require.NoError(t, os.WriteFile(wrong, []byte("battery staple\n"), 0o600))
+	profile := w.file("alice.conf")
+	w.Server.Run(t, "bash", "-c", `exec "$@" <`+right, "bash", netlab.Program("clients"), "add", "-registry", w.file("clients"), "-key", w.file("server.key"),
+		"-server", w.Server.V4.String()+":5555", "-out", profile, "-password", "alice")
+	s := w.server(t)
+
+	p := w.Alice.Start(t, "bash", "-c", `exec "$@" <`+wrong, "bash", netlab.Program("client"), "-profile", profile)
+	require.Equal(t, 1, p.Wait(t))
+	require.Contains(t, p.Log(), "client: logging in: the server refuses: wrong user name or password\n")
+	require.NotContains(t, p.Log(), "tunnel is up")
+
+	time.Sleep(time.Second) // the throttle's first step
+	p = w.Alice.Start(t, "bash", "-c", `exec "$@" <`+right, "bash", netlab.Program("client"), "-profile", profile)
+	p.WaitLog(t, "tunnel is up")
+	require.Equal(t, w.Server.V4.String(), whoami(t, w.Alice))
+	interrupt(t, p, s)
+	require.NotContains(t, s.Log()+p.Log(), "horse")
+}
