@@ -128,12 +128,25 @@ func (m *members) all(dst []*client) []*client {
 	return dst
 }
 
-// forget drops the members that have neither a client nor a hello to remember.
+// forget drops the members that have neither a client nor a hello to remember. It
+// looks for them without keeping packets from finding their clients.
 func (m *members) forget(now time.Time) {
+	old := func(is *member) bool { return !is.has() && now.Sub(is.newestAt) >= forgetAfter }
+	var keys []noise.PublicKey
+	m.mu.RLock()
+	for key, is := range m.byKey {
+		if old(is) {
+			keys = append(keys, key)
+		}
+	}
+	m.mu.RUnlock()
+	if len(keys) == 0 {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for key, is := range m.byKey {
-		if !is.has() && now.Sub(is.newestAt) >= forgetAfter {
+	for _, key := range keys {
+		if old(m.byKey[key]) { // nobody else drops members
 			delete(m.byKey, key)
 		}
 	}

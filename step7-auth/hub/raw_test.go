@@ -373,3 +373,17 @@ func FuzzStranger(f *testing.F) {
 		require.Equal(t, c.clients[0].addr, c.hub.Snapshot()[0].Endpoint)
 	})
 }
+
+// What it takes to look at all clients, twice a second.
+func BenchmarkClock(b *testing.B) {
+	c := gather(b, 10000, 64, func(cfg *Config) { cfg.Idle = time.Hour })
+	var all []*client
+	for b.Loop() {
+		now := time.Now()
+		all = c.hub.members.all(all[:0])
+		for _, cl := range all {
+			c.hub.tick(cl, now)
+		}
+		c.hub.members.forget(now)
+	}
+}
