@@ -4,13 +4,13 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"stepvpn/shared/link"
 )
 
 const (
 	// outboxSize is how many bytes wait for one connection at most.
 	outboxSize = 256 << 10
+	// outboxWait is how often a server that waits for room looks who else is there.
+	outboxWait = 50 * time.Millisecond
 	// outboxClose is how long what waits may take when the server closes.
 	outboxClose = 200 * time.Millisecond
 )
@@ -21,35 +21,41 @@ const (
 // a network card.
 type outbox struct {
 	conn net.Conn
-	wake chan struct{} // holds one; closed by end
+	wake chan struct{} // there is something to send; holds one, closed by end
+	room chan struct{} // there is room again; holds one
 
 	mu      sync.Mutex // guards all below
 	waiting []byte     // whole frames
 	ended   bool
 }
 
-func newOutbox(c net.Conn) *outbox { return &outbox{conn: c, wake: make(chan struct{}, 1)} }
+func newOutbox(c net.Conn) *outbox {
+	return &outbox{conn: c, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
 
-// put takes the packets of b, and returns how many found no room.
-func (o *outbox) put(b *link.Burst) (dropped int) {
+// put takes a packet. If it finds no room for it, it reports whether there may be
+// some later.
+func (o *outbox) put(p []byte) (ok, later bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for i := range b.Len() {
-		p := b.At(i)
-		if o.ended || len(o.waiting)+lengthSize+len(p) > outboxSize {
-			dropped++
-			continue
-		}
-		o.waiting = append(o.waiting, byte(len(p)>>8), byte(len(p)))
-		o.waiting = append(o.waiting, p...)
+	if o.ended || len(o.waiting)+lengthSize+len(p) > outboxSize {
+		return false, !o.ended
 	}
-	if !o.ended {
-		select {
-		case o.wake <- struct{}{}:
-		default: // it is awake
-		}
+	o.waiting = append(o.waiting, byte(len(p)>>8), byte(len(p)))
+	o.waiting = append(o.waiting, p...)
+	select {
+	case o.wake <- struct{}{}:
+	default: // it is awake
 	}
-	return dropped
+	return true, false
+}
+
+// wait waits for room, but not for long.
+func (o *outbox) wait() {
+	select {
+	case <-o.room:
+	case <-time.After(outboxWait):
+	}
 }
 
 // end takes no more packets. send ends when the last ones are sent, or soon.
@@ -76,6 +82,10 @@ func (o *outbox) send() {
 			o.conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout))
 		}
 		o.mu.Unlock()
+		select {
+		case o.room <- struct{}{}:
+		default: // nobody has waited for it
+		}
 		if _, err := o.conn.Write(sending); err != nil {
 			return
 		}

@@ -100,24 +100,38 @@ func (s *tcpServer) ReadBurst(b *link.Burst) error {
 	}
 }
 
-// WriteBurst never waits: each connection has an outbox.
+// WriteBurst puts the packets into the outbox of a connection. If that is full, it
+// waits while there is no other connection, whose packets it would hold up.
 func (s *tcpServer) WriteBurst(b *link.Burst) error {
-	s.mu.Lock()
-	conn := s.conns[b.Addr]
-	s.mu.Unlock()
+	conn, alone := s.conn(b.Addr)
 	select {
 	case <-s.done:
 		return net.ErrClosed
 	default:
 	}
-	reason, dropped := link.NoPeer, b.Len()
-	if conn != nil {
-		reason, dropped = link.QueueFull, conn.out.put(b)
-	}
-	for range dropped {
-		s.drops.Add(reason)
+	for i := range b.Len() {
+		if conn == nil {
+			s.drops.Add(link.NoPeer)
+			continue
+		}
+		ok, later := conn.out.put(b.At(i))
+		for !ok && later && alone {
+			conn.out.wait()
+			ok, later = conn.out.put(b.At(i))
+			_, alone = s.conn(b.Addr)
+		}
+		if !ok {
+			s.drops.Add(link.QueueFull)
+		}
 	}
 	return nil
+}
+
+// conn returns the connection of a peer, or nil, and whether it is the only one.
+func (s *tcpServer) conn(peer netip.AddrPort) (c *serverConn, alone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns[peer], len(s.conns) == 1
 }
 
 func (s *tcpServer) Close() error { return s.close() }
