@@ -72,10 +72,10 @@ func (o *office) run() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		o.Run(ctx, func(key noise.PublicKey, reason string) {
+		o.Run(ctx, func(key noise.PublicKey, why secure.Rejected) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			o.cut = append(o.cut, identity.FormatKey(key)+" "+reason)
+			o.cut = append(o.cut, identity.FormatKey(key)+" "+why.Reason)
 		})
 	}()
 	o.t.Cleanup(func() { stop(); <-done })
@@ -154,7 +154,7 @@ func TestRegistryChanges(t *testing.T) {
 	require.ElementsMatch(t, []string{
 		identity.FormatKey(bob) + " the access of this client was revoked",
 		identity.FormatKey(carol) + " the access of this client has expired",
-		identity.FormatKey(dora) + " the address of this client has changed: connect again",
+		identity.FormatKey(dora) + " the address of this client has changed",
 	}, o.cutOff(3))
 	_, ok := o.Lookup(bob)
 	require.False(t, ok)

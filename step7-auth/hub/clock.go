@@ -6,7 +6,8 @@ import (
 )
 
 // clock does what is due for the clients, until ctx ends. It looks at all of them
-// twice a second: 10,000 take a millisecond, and nothing has to be kept in order.
+// twice a second: 10,000 take some milliseconds, and nothing has to be kept in
+// order.
 func (h *Hub) clock(ctx context.Context) {
 	ticker := time.NewTicker(clockInterval)
 	defer ticker.Stop()

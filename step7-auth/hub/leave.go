@@ -6,6 +6,7 @@ import (
 
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/greet"
 )
 
 // Why a client is refused or has to go, as it is told.
@@ -54,9 +55,10 @@ func (h *Hub) settle(c *client, now time.Time) {
 // Cut ends the session of an identity at once, if there is one: its keys are
 // dropped, it is told why, and Config.Left is called. To keep it out, let Lookup
 // refuse it before.
-func (h *Hub) Cut(key noise.PublicKey, reason string) {
+func (h *Hub) Cut(key noise.PublicKey, why secure.Rejected) {
+	why.Reason = greet.Sentence(why.Reason)
 	for _, c := range h.members.of(key) {
-		h.end(c, secure.Rejected{Reason: reason, Final: true}, time.Now())
+		h.end(c, why, time.Now())
 	}
 }
 
@@ -73,7 +75,7 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 // leave takes a client away that has no keys any more.
 func (h *Hub) leave(c *client) {
 	if h.members.remove(c) {
-		c.log.Info("a client has left")
+		c.log.Debug("a client has left") // the peer has said why
 		h.someLeft()
 	}
 }
