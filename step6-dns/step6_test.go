@@ -65,7 +65,7 @@ func (w *world) resolvConf(t *testing.T) string {
 // state is all else that the client may change on alice.
 func (w *world) state(t *testing.T) string {
 	t.Helper()
-	return w.Alice.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all; ip -o link | cut -d: -f2; find /var/lib/stepvpn -name *.json 2>/dev/null || true")
+	return w.Alice.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all; ip -o link | cut -d: -f2; nft list ruleset; find /var/lib/stepvpn -name *.json 2>/dev/null || true")
 }
 
 // address is what glibc, and so most programs, find for a name.
