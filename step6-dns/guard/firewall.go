@@ -76,7 +76,7 @@ func nft(text string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, exec.ErrNotFound):
-		return app.Hint(fmt.Errorf("the program nft is not installed: %w", err),
+		return app.Hint(errors.New("the program nft is not installed"),
 			"sudo apt-get install nftables. With -allow-other-dns it is not needed, but names may be overheard.")
 	case ctx.Err() != nil:
 		return fmt.Errorf("no answer within %v", patience)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -228,4 +229,18 @@ func TestTheSameResolverTwice(t *testing.T) {
 func TestNoResolver(t *testing.T) {
 	_, err := DNS("vpn0", nil)
 	require.EqualError(t, err, "the server names no resolver to ask inside the tunnel")
+}
+
+func TestWithoutNft(t *testing.T) {
+	lab := netlab.New(t)
+	before := rules(t, lab.Alice)
+	path := os.Getenv("PATH")
+	t.Setenv("PATH", "")
+	lab.Alice.Do(func() {
+		_, err := DNS("vpn0", resolvers)
+		require.EqualError(t, err, "nft add table inet stepvpn_guard: the program nft is not installed")
+		require.NoError(t, Recover(), "who did without has nothing to recover")
+	})
+	t.Setenv("PATH", path)
+	require.Equal(t, before, rules(t, lab.Alice))
 }
