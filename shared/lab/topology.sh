@@ -126,12 +126,16 @@ up() {
 	end web 203.0.113.80/27 203.0.113.65 2001:db8:80::80/64 2001:db8:80::1
 }
 
-# end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: a host with one interface.
+# end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: a host with one interface. The change of
+# addrgenmode makes its link-local address and the routes of that now. By itself
+# the kernel does so up to a second later, and who compares routes sees a change.
 end() {
 	on "$1" <<-END
 		addr add $2 dev eth0
 		addr add $4 dev eth0
 		link set eth0 up
+		link set eth0 addrgenmode none
+		link set eth0 addrgenmode eui64
 		link set lo up
 		route add default via $3
 		route add default via $5
