@@ -126,12 +126,16 @@ up() {
 	end web 203.0.113.80/27 203.0.113.65 2001:db8:80::80/64 2001:db8:80::1
 }
 
-# end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: a host with one interface.
+# end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: a host with one interface. The change of
+# addrgenmode makes its link-local address and the routes of that now. By itself
+# the kernel does so up to a second later, and who compares routes sees a change.
 end() {
 	on "$1" <<-END
 		addr add $2 dev eth0
 		addr add $4 dev eth0
 		link set eth0 up
+		link set eth0 addrgenmode none
+		link set eth0 addrgenmode eui64
 		link set lo up
 		route add default via $3
 		route add default via $5
@@ -160,8 +164,7 @@ files() {
 # model FOLDER: puts there what /etc and /var/lib have on each host. A link stands
 # for each folder of the machine. Files are copied, for a link to /run is not what
 # AppArmor lets a program read; those that an ordinary user may not read are left
-# out, as they are no use to them. A VPN that is installed on the machine is none
-# of the lab's business.
+# out, as they are no use to them. A VPN of the machine's own is left alone.
 model() {
 	local dir
 	umask 022

@@ -96,6 +96,7 @@ func Start(cfg Config) (*Server, error) {
 	for _, f := range serve {
 		s.workers.Go(func() {
 			if err := f(); err != nil {
+				slog.Error("resolver: names are answered no more", "error", err)
 				s.stop(err)
 				s.closeSockets()
 			}
