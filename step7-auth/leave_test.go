@@ -114,6 +114,20 @@ func TestReload(t *testing.T) {
 	interrupt(t, c, pb, s)
 }
 
+// inTheEnd starts clients until one gets in. The others were refused for this reason.
+func inTheEnd(t *testing.T, start func() *netlab.Process, refused string) (p *netlab.Process) {
+	t.Helper()
+	netlab.Eventually(t, limit, "a client gets in", func() bool {
+		p = start()
+		netlab.Eventually(t, limit, "an answer", func() bool { return p.Ended() || strings.Contains(p.Log(), "tunnel is up") })
+		if p.Ended() {
+			require.Contains(t, p.Log(), "the server refuses: "+refused)
+		}
+		return !p.Ended()
+	})
+	return p
+}
+
 func TestFull(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.add(t, "alice"), w.add(t, "bob")
@@ -127,8 +141,9 @@ func TestFull(t *testing.T) {
 		w.surfs(t, w.Alice)
 		interrupt(t, pa)
 		if tt.flag == "-max-clients" { // there is room again
-			netlab.Eventually(t, limit, "alice has left", func() bool { return strings.Contains(s.Log(), "a client has left client=alice") })
-			interrupt(t, client(t, w.Bob, b))
+			interrupt(t, inTheEnd(t, func() *netlab.Process {
+				return w.Bob.Start(t, netlab.Program("client"), "-profile", b)
+			}, tt.said))
 		}
 		interrupt(t, s)
 		require.NoError(t, os.Remove(w.path("leases")))
@@ -154,15 +169,7 @@ func TestPassword(t *testing.T) {
 	require.Equal(t, before, state(t, w.Alice))
 
 	// The server may ask him to wait.
-	netlab.Eventually(t, limit, "the right one is looked at", func() bool {
-		p = try(right)
-		netlab.Eventually(t, limit, "an answer", func() bool { return p.Ended() || strings.Contains(p.Log(), "tunnel is up") })
-		if p.Ended() {
-			require.Contains(t, p.Log(), "client: logging in: the server refuses: too many wrong passwords: try again in ")
-			return false
-		}
-		return true
-	})
+	p = inTheEnd(t, func() *netlab.Process { return try(right) }, "too many wrong passwords: try again in ")
 	w.surfs(t, w.Alice)
 	interrupt(t, p)
 
@@ -227,7 +234,7 @@ func TestBadInput(t *testing.T) {
 		{"no registry", "server", "-registry DIR/none", 1, "there is no registry DIR/none\n  'clients init -registry DIR/none' makes it, with a key for the server; so does adding the first client.\n"},
 		{"registry for all to write", "server", "-registry DIR/writable", 1, "registry DIR/writable may be written by others than its owner (mode 0622)\n  Who writes it"},
 		{"broken registry", "server", "-registry DIR/broken", 1, "DIR/broken:1: "},
-		{"fixed address elsewhere", "server", "", 1, "the address 10.99.0.1 "},
+		{"fixed address elsewhere", "server", "", 1, "the fixed address 10.99.0.1 of client "},
 		{"leases where others write", "server", "-registry DIR/empty -leases DIR/shared/leases", 1, "DIR/shared is not ours alone\n  Others may write there"},
 		{"too short an idle time", "server", "-registry DIR/empty -idle 10s", 2, "an idle time of 10s is too short: clients say that they are there every 25s, so use at least 1m0s\n"},
 		{"nobody may come", "server", "-registry DIR/empty -max-clients -1", 2, "-1 clients: a server has room for 1 to 65536\n"},

@@ -203,10 +203,12 @@ func TestFixedAddress(t *testing.T) {
 	require.Equal(t, "10.8.0.77 fd00:8::77", inner(t, w.Alice))
 	require.Equal(t, "10.8.0.2 fd00:8::2", inner(t, w.Bob))
 
-	// Another one, while she is connected: she is told to come again.
+	// Another one, while she is connected: she is told so, asks again, and can't go
+	// on with what she gets.
 	w.edit(t, "10.8.0.77,", "10.8.0.78,")
 	require.Equal(t, 1, pa.Wait(t))
-	require.Contains(t, pa.Log(), "the address of this client has changed: connect again\n")
+	require.Contains(t, pa.Log(), "the address of this client has changed")
+	require.Contains(t, pa.Log(), "the server hands out other addresses, [10.8.0.78/24 fd00:8::77/64] instead of [10.8.0.77/24 fd00:8::77/64], now: connect again\n")
 	pa = client(t, w.Alice, a)
 	require.Equal(t, "10.8.0.78 fd00:8::77", inner(t, w.Alice))
 	w.surfs(t, w.Alice, w.Bob)
