@@ -53,9 +53,11 @@ func (m MTU) lessTCP() MTU {
 	return m.Less(tcpHeader+tcpTimestamps, "TCP").Less(lengthSize, "length")
 }
 
-// pathMTU starts the sum with the outer path to the server and its IP header.
-func pathMTU(server netip.AddrPort) MTU {
-	size, ok := routeMTU(nil, server)
+// pathMTU starts the sum with the outer path to the server and its IP header. The
+// path is that of the sockets that o makes: while another tunnel of the same client
+// is up, that of others may lead into it.
+func pathMTU(server netip.AddrPort, o Options) MTU {
+	size, ok := routeMTU(net.Dialer{Control: o.Control}, server)
 	why := fmt.Sprintf("path to %v", server.Addr())
 	if !ok {
 		size, why = ethernetMTU, "Ethernet, as there is no route yet"
@@ -74,9 +76,9 @@ func listenMTU(local netip.AddrPort) MTU {
 	// Addresses for documentation (RFC 5737, RFC 3849): they lie behind the
 	// default route.
 	far4, far6 := netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParseAddrPort("[2001:db8::1]:9")
-	from := &net.UDPAddr{IP: local.Addr().AsSlice()}
-	if local.Addr().IsUnspecified() {
-		from = nil
+	var from net.Dialer
+	if !local.Addr().IsUnspecified() {
+		from.LocalAddr = &net.UDPAddr{IP: local.Addr().AsSlice()}
 	}
 	size, ok := ethernetMTU, false
 	header, name := ipv6Header, "IPv6"
@@ -98,13 +100,13 @@ func listenMTU(local netip.AddrPort) MTU {
 // routeMTU asks the kernel for the MTU of the path to an address: what the
 // interface has, or less if a router has said so (RFC 1191, RFC 8201). It
 // connects a UDP socket, which sends nothing.
-func routeMTU(from *net.UDPAddr, to netip.AddrPort) (int, bool) {
-	conn, err := net.DialUDP("udp", from, net.UDPAddrFromAddrPort(to))
+func routeMTU(from net.Dialer, to netip.AddrPort) (int, bool) {
+	conn, err := from.Dial("udp", to.String())
 	if err != nil {
 		return 0, false
 	}
 	defer conn.Close()
-	raw, err := conn.SyscallConn()
+	raw, err := conn.(*net.UDPConn).SyscallConn()
 	if err != nil {
 		return 0, false
 	}

@@ -40,7 +40,7 @@ func dialTCP(server netip.AddrPort, o Options) (Conn, error) {
 	c := &tcpClient{
 		server: server,
 		dialer: net.Dialer{Control: o.Control, Timeout: tcpDialLimit, KeepAliveConfig: tcpKeepAlive},
-		mtu:    pathMTU(server).lessTCP(),
+		mtu:    pathMTU(server, o).lessTCP(),
 		drops:  o.Drops,
 	}
 	c.ctx, c.close = context.WithCancel(context.Background())

@@ -30,7 +30,7 @@ func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &udpClient{conn.(*net.UDPConn), pathMTU(server).lessUDP(), server, o.Drops}
+	c := &udpClient{conn.(*net.UDPConn), pathMTU(server, o).lessUDP(), server, o.Drops}
 	if o.UDP != nil {
 		return carriedBy(o, c.UDPConn, c)
 	}

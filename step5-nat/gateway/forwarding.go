@@ -11,14 +11,19 @@ import (
 
 // startForwarding turns forwarding on for the families that are served. If it
 // fails, the settings are as they were.
-func startForwarding(device string, firewalls []*firewall) (err error) {
+func startForwarding(c Config, firewalls []*firewall) (err error) {
 	s, err := openState()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.join(device); err != nil {
+	if err := s.join(c.Device); err != nil {
 		return err
+	}
+	if now, err := readSetting(liberal); c.Steady && err == nil && now != "" { // else this kernel judges none
+		if err := s.set(liberal, "1"); err != nil {
+			return errors.Join(err, s.leave(c.Device))
+		}
 	}
 	for _, w := range firewalls {
 		if !w.serves() {
@@ -30,7 +35,7 @@ func startForwarding(device string, firewalls []*firewall) (err error) {
 			err = forwardIPv6(s, w.egress)
 		}
 		if err != nil {
-			return errors.Join(err, s.leave(device))
+			return errors.Join(err, s.leave(c.Device))
 		}
 	}
 	return nil

@@ -49,6 +49,12 @@ type Config struct {
 	// on its own. A family without one is not forwarded, and a warning says so;
 	// it is an error if that leaves none.
 	Egress string
+
+	// Steady keeps the clients' TCP connections through a pause of the tunnel, as
+	// when the server is started anew: the kernel then does not judge a segment by
+	// the ones that it has seen before (nf_conntrack_tcp_be_liberal). What it takes
+	// to be invalid it would forward with the client's own address.
+	Steady bool
 }
 
 // Enable starts to forward. The function that it returns puts the host back as
@@ -75,7 +81,7 @@ func Enable(c Config) (undo func() error, err error) {
 			return nil, errors.Join(err, undo())
 		}
 	}
-	if err := startForwarding(c.Device, firewalls); err != nil {
+	if err := startForwarding(c, firewalls); err != nil {
 		return nil, errors.Join(err, undo())
 	}
 	steps = append(steps, func() error { return stopForwarding(c.Device) })

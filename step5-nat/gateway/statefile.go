@@ -139,7 +139,7 @@ func (s *state) save() error {
 
 // settable lists all settings that a state may restore, "*" being an interface.
 var settable = []string{
-	forward4, forward6, redirects4,
+	forward4, forward6, redirects4, liberal,
 	"net/ipv4/conf/*/forwarding", "net/ipv6/conf/*/forwarding", "net/ipv6/conf/*/accept_ra",
 }
 

@@ -79,7 +79,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	defer closeAll(queues)
 
 	// ...whose packets this host forwards...
-	if err := undo.Add(gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: cfg.Subnets, Egress: cfg.Egress})); err != nil {
+	if err := undo.Add(gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: cfg.Subnets, Egress: cfg.Egress, Steady: true})); err != nil {
 		return err
 	}
 

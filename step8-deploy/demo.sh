@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# Step 8: a VPN that is installed, configured, and runs by itself.
+. "$(dirname "$0")/../shared/lab/lab.sh"
+. ./hosts.sh
+
+ROAMED4=198.51.100.77  # alice's address in another corner of the cafe
+SIZE=9000000           # of a download, in bytes; it takes 6 s at least
+
+# state HOST: all that the daemons may change there. unchanged HOST: it is as at first.
+state() {
+	at "$1" bash -c '
+		cat /etc/resolv.conf; stat -c "%A %U %F" /etc/resolv.conf
+		ip -4 rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all; ip -br link | cut -d" " -f1
+		iptables-save | grep -e ^-A -e "^:.* - "; ip6tables-save | grep -e ^-A -e "^:.* - "
+		cat /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding'
+}
+unchanged() { diff "$LAB/$1.state" <(state "$1"); }
+
+# strays NAME: what alice's network card sent into the cafe that is not for the VPN
+# server. How a host finds its neighbours (ARP, IPv6 neighbour discovery, multicast
+# group reports) stays on the wire, and is left out.
+strays() {
+	tcpdump -nn -t -r "$LAB/$1.pcap" "not arp and not (dst $SERVER4 and udp dst port $PORT)
+		and not (icmp6 and (ip6[40] >= 133 and ip6[40] <= 136 or ip6[40] = 143))
+		and not (ip6 dst net ff02::/16)" 2>/dev/null
+}
+no_strays() { [ -z "$(strays "$1")" ]; }
+
+# seen_as ADDRESS HOST: the web site sees the host come from there, over IPv4.
+seen_as() { [ "$(at "$2" curl -4sS --max-time 5 http://web.example/whoami)" = "$1" ]; }
+reached() { at "$1" ping -c 1 -W 1 "$WEB4"; }
+asked() { grep -ic "from=\($2\) " "$LAB/dns-$1.log" || true; }
+visits() { grep -c "from=\($ALICE4\|$ROAMED4\|$ALICE6\) " "$LAB/web.log" || true; }
+
+# restless: what alice does all the time: a page over IPv4 and IPv6, and a query to
+# the cafe's resolver, past her own. Its log has the answers.
+# shellcheck disable=SC2016 # expanded there
+restless() {
+	start restless alice bash -c 'trap exit INT; while sleep 0.2; do
+		curl -sS --max-time 1 "http://$WEB4/whoami"; curl -sS --max-time 1 "http://[$WEB6]/whoami"
+		dig +short +tries=1 +time=1 "@$CAFE4" web.example; done'
+}
+
+# download NAME: alice begins one. complete NAME: all of it is there, and right.
+download() {
+	start "$1" alice curl -sS --limit-rate 1500k --output "$LAB/$1" "http://$WEB4/file?bytes=$SIZE"
+	wait_for 20 "$1 has begun" [ -s "$LAB/$1" ]
+}
+complete() { [ "$(sha256sum <"$LAB/$1")" = "$SUM  -" ]; }
+
+# pings: alice and bob send one every 0.2 s. silence HOST: the longest time without an
+# answer, in seconds. shorter HOST SECS: it was shorter.
+pings() { for host in alice bob; do _start ping-$host $host ping -D -n -i 0.2 "$WEB4"; done; }
+silence() {
+	sed -n 's/^\[\([0-9.]*\)\] .* bytes from .*/\1/p' "$LAB/ping-$1.log" |
+		awk '{ if (NR > 1 && $1 - last > most) most = $1 - last; last = $1 } END { printf "%.1f", most }'
+}
+shorter() { awk -v is="$(silence "$1")" -v limit="$2" 'BEGIN { exit !(is > 0 && is < limit) }'; }
+back() { for host in alice bob; do wait_for 60 "$host is back" reached $host; done; }
+
+# move ADDRESS: the cafe gives alice this address in place of the one she has.
+move() {
+	run alice ip -4 address flush dev eth0
+	run alice ip -4 address add "$1/24" dev eth0
+	run alice ip -4 route add default via "$CAFE4"
+}
+
+serve_web
+for host in cafe web; do serve_dns $host; done
+SUM=$(on web curl -sS "http://$WEB4/file.sha256?bytes=$SIZE")
+mac=$(on alice ip -br link show eth0 | awk '{ print $3 }')
+
+act "Three machines" \
+	"A server and two clients, alice and bob, both in the cafe. The program and its units are put on them, and nothing else yet." \
+	"who sees what alice does?"
+machines
+if [ -n "$SYSTEMD" ]; then
+	say "Each has been booted with a systemd of its own, and 'make install DESTDIR=...' has put there:"
+	sed -n 's/^write .*root//p' "$LAB/install.log" | sort -u | show
+	type_at alice systemctl list-unit-files --no-legend 'stepvpn-*'
+else
+	say "No machine can be booted here, so plain processes take their place, and this script that of systemd:"
+	show <<<"$WHY_NOT"
+fi
+for host in "${hosts[@]}"; do state "$host" >"$LAB/$host.state"; done
+capture before cafe br0 ether src "$mac"
+type_at alice curl -4sS http://web.example/whoami
+at alice ping -6 -c 1 "$WEB6" >/dev/null
+stop before
+strays before | head -n 4 | show
+check_not "the cafe sees her traffic (so the search below can find some)" no_strays before
+check "and her queries" grep -q '? web.example' <(queries before)
+
+act "Installed" \
+	"On the server: settings, a key, and two who may come in. Each of these gets one file. Then the services run, now and after each boot." \
+	"how many settings does alice have to write?"
+type_at server stepvpn init server
+type_at server sed -i "s/^# dns_upstreams = .*/dns_upstreams = [\"$WEB4\"]/" /etc/stepvpn/server.toml
+type_at server stepvpn check /etc/stepvpn/server.toml
+type_at server stepvpn clients add alice -server "$SERVER4:$PORT" -out /etc/stepvpn/alice.toml
+type_at server stepvpn clients add bob -server "vpn.example:$PORT" -out /etc/stepvpn/bob.toml
+enable server server
+for host in alice bob; do
+	at server cat "/etc/stepvpn/$host.toml" | put "$host" /etc/stepvpn/client.toml
+	say "($host.toml is copied to $host:/etc/stepvpn/client.toml)"
+	enable "$host" client
+done
+type_at alice stepvpn check /etc/stepvpn/client.toml
+capture eve cafe br0 ether src "$mac"
+visits=$(visits) queries=$(asked cafe "$ALICE4\|$ROAMED4\|$ALICE6")
+restless
+type_at alice curl -4sS http://web.example/whoami
+type_at bob curl -4sS http://web.example/whoami
+type_at server stepvpn status
+check "the site sees the server, not alice and bob" eval 'seen_as "$SERVER4" alice && seen_as "$SERVER4" bob'
+
+act "The server's daemon is killed" \
+	"Alice downloads a file. In the middle of it the server gets a SIGKILL: all sessions and their keys are gone." \
+	"what becomes of the download?"
+pings
+download file1
+sigkill server server
+check_not "(the download has not ended)" complete file1
+restarted server server
+back
+wait_for 10 "pings are answered again" eval 'shorter alice 60 && shorter bob 60'
+for host in alice bob; do stop ping-$host; done
+say "Without an answer: alice for $(silence alice) s, bob for $(silence bob) s."
+check "both clients were back within 10 s" eval 'shorter alice 10 && shorter bob 10'
+wait_for 60 "the download is complete" complete file1
+check "the download went on, and is complete" complete file1
+
+act "Alice's daemon is killed" \
+	"The same on alice: her tunnel's device is gone, with the routes into it. Her programs go on talking." \
+	"where do their packets go until the daemon is back?"
+download file2
+sigkill alice client
+type_at alice curl -4sS --max-time 1 "http://$WEB4/whoami" || true
+type_at alice dig +short +tries=1 +time=1 "@$CAFE4" web.example || true
+type_at alice ip -4 rule
+restarted alice client
+wait_for 60 "the download is complete" complete file2
+check "the download went on, and is complete" complete file2
+
+act "Alice moves" \
+	"Another corner of the cafe, another address." \
+	"does the server have to be told?"
+download file3
+move $ROAMED4
+check_not "(the download has not ended)" complete file3
+wait_for 60 "the download is complete" complete file3
+type_at server stepvpn status
+check "the download went on, and is complete" complete file3
+check "the server knows the new address" grep -qF "$ROAMED4:" <(at server stepvpn status -json)
+say "And back."
+move "$ALICE4"
+wait_for 30 "alice is back" reached alice
+
+act "The server is rebooted" \
+	"Nobody logs in to start anything." \
+	"what do alice and bob do meanwhile?"
+began=$SECONDS
+reboot server server
+back
+say "Both are back after $((SECONDS - began)) s, the boot included."
+check "both clients have come back by themselves" eval 'seen_as "$SERVER4" alice && seen_as "$SERVER4" bob'
+type_at alice stepvpn status
+
+act "What the cafe saw" \
+	"Since the tunnel was up for the first time alice has visited a page and asked the cafe's resolver several times a second, whatever happened. This is what her programs got, and how often:" \
+	"which packets does eve have that were not for the VPN server?"
+stop restless
+stop eve
+keep "$LAB/eve.pcap"
+sed 's/ after [0-9]* ms//' "$LAB/restless.log" | grep -v '^$' | sort | uniq -c | sort -rn | head -n 8 | show
+say "Packets from alice that eve has: $(tcpdump -nn -r "$LAB/eve.pcap" 2>/dev/null | wc -l). Not for the VPN server: $(strays eve | wc -l)."
+strays eve | head -n 5 | show
+check "nothing left alice outside of the tunnel, at no time" no_strays eve
+check "(eve was there: she has the tunnel's packets)" [ -n "$(tcpdump -nn -r "$LAB/eve.pcap" -c 1 "udp dst port $PORT" 2>/dev/null)" ]
+check "the web site never saw her" [ "$(visits)" = "$visits" ]
+check "the cafe's resolver was not asked by her" [ "$(asked cafe "$ALICE4\|$ROAMED4\|$ALICE6")" = "$queries" ]
+check "bob asked it for the server's name, and nothing else" [ -z "$(grep "from=\($BOB4\|$BOB6\) " "$LAB/dns-cafe.log" | grep -vi 'question="\?vpn\.example\.')" ]
+
+act "Stopped" \
+	"A stop is the only thing that gives a host back." \
+	"as whom does the site see alice now?"
+check_not "(alice is not as before)" unchanged alice
+for host in alice bob; do disable $host client; done
+disable server server
+type_at alice curl -4sS http://web.example/whoami
+check "alice is in the clear again: she said so" seen_as "$ALICE4" alice
+for host in "${hosts[@]}"; do
+	check "$host is as before: names, routes, rules, firewall, forwarding" unchanged "$host"
+done
+machines_off
+finish
