@@ -26,8 +26,8 @@ const sweep = "add table " + table + "\ndelete table " + table + "\n"
 func firewall(device string, resolvers []netip.Addr) policy.Change {
 	return policy.Change{
 		Command: "nft add table " + table,
-		Do:      func() error { return nft(sweep + ruleset(device, resolvers)) },
-		Undo:    func() error { return nft(sweep) },
+		Do:      func() error { return NFT(sweep + ruleset(device, resolvers)) },
+		Undo:    func() error { return NFT(sweep) },
 	}
 }
 
@@ -64,8 +64,8 @@ func ruleset(device string, resolvers []netip.Addr) string {
 // patience bounds a call of nft. It answers at once, or not at all.
 const patience = 10 * time.Second
 
-// nft has the program carry out all of the text, or nothing.
-func nft(text string) error {
+// NFT has the program nft carry out all of the text, or nothing.
+func NFT(text string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")

@@ -29,6 +29,10 @@ type Config struct {
 	// session only. Empty if there are none.
 	User, Password string
 
+	// Instance is the same in all sessions of a program, so that the server takes a
+	// new one for the continuation of the last. Zero stands for another one each time.
+	Instance [8]byte
+
 	Drops     *link.Drops   // required
 	Tries     int           // as in secure.Config
 	Keepalive time.Duration // as in secure.Config
@@ -63,7 +67,9 @@ func Client(ctx context.Context, lower link.Link, cfg Config) (*Session, error) 
 		return nil, app.Usage("a user name has 1 to %d bytes, and a password 1 to %d", greet.MaxUser, greet.MaxPassword)
 	}
 	g := &guest{login: l, needed: make(chan struct{}, 1)}
-	rand.Read(g.instance[:])
+	if g.instance = cfg.Instance; g.instance == [8]byte{} {
+		rand.Read(g.instance[:])
+	}
 	conn, err := secure.Client(ctx, lower, secure.Config{
 		Handshake:  cfg.Handshake,
 		NewPayload: g.hello,

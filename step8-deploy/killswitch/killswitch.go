@@ -15,7 +15,13 @@
 // Nobody asks for names. The local network stays reachable. Everything else is
 // told at once that there is no way.
 //
-// The rules depend on no device and no process: after kill -9 they stay, and the
+// The rules alone have a hole, as those of package guard have: a program may tie
+// its socket to an interface, and needs no right for it. So the firewall looks at what
+// leaves in the end, in a table of our own, inet stepvpn_killswitch, that is in
+// force while the tunnel is up, too. What leaves carries the mark, goes by lo or the
+// tunnel's device, or to a network that has a route of its own.
+//
+// Rules and table depend on no device and no process: after kill -9 they stay, and the
 // host stays silent until a client starts or Recover is called.
 //
 // What is not covered is what packages guard and route do not cover. Before the
@@ -47,27 +53,35 @@ const (
 	priorityRest    = route.PriorityTunnel + 5
 )
 
+// A Config says what stays silent.
+type Config struct {
+	Device string         // the tunnel's, which need not be there
+	Only   []netip.Prefix // the networks that go through the tunnel; nil: everything
+	Names  bool           // nobody asks for names
+}
+
 // A Switch is the rules in force. Its methods may be called by several goroutines.
 type Switch struct {
+	cfg Config
 	off func() error
 
 	mu      sync.Mutex
 	answers func() error // removes the rule for the server's answers; guarded by mu
+	opened  bool         // by Off; guarded by mu
 }
 
-// On makes the rules. only are the networks that go through the tunnel; nil stands
-// for everything. With names nobody asks for names. Rules that a killed client has
-// left are taken over as they are, without a moment in which they are not there.
-func On(only []netip.Prefix, names bool) (*Switch, error) {
+// On makes the rules and the table. What a killed client has left is taken over,
+// without a moment in which it is not there. It takes the program nft.
+func On(c Config) (*Switch, error) {
 	if err := hostnet.MayChange(); err != nil {
 		return nil, err
 	}
-	var list []policy.Change
+	list := []policy.Change{c.firewall()}
 	for _, f := range hostnet.Families {
 		if f.Off() {
 			continue
 		}
-		for _, r := range rules(f, only, names) {
+		for _, r := range rules(f, c.Only, c.Names) {
 			list = append(list, r.Keep())
 		}
 	}
@@ -75,7 +89,7 @@ func On(only []netip.Prefix, names bool) (*Switch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Switch{off: off, answers: func() error { return nil }}, nil
+	return &Switch{cfg: c, off: off, answers: func() error { return nil }}, nil
 }
 
 // Server says which server the client is about to talk to, in place of the one
@@ -97,14 +111,25 @@ func (s *Switch) Server(network string, server netip.AddrPort) error {
 	return nil
 }
 
+// NetworkChanged looks anew which networks are local.
+func (s *Switch) NetworkChanged() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opened {
+		return nil
+	}
+	return s.cfg.firewall().Do()
+}
+
 // Off removes the rules. It may be called more than once.
 func (s *Switch) Off() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.opened = true
 	return errors.Join(s.answers(), s.off())
 }
 
-// Recover removes the rules that a killed client has left. None is no error.
+// Recover removes what a killed client has left. Nothing is no error.
 func Recover() error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
@@ -121,7 +146,10 @@ func Recover() error {
 			return err
 		}
 	}
-	return nil
+	if guard.NFT("list table "+table) != nil {
+		return nil // it is not there, or there cannot be one: no nft, or a kernel without
+	}
+	return guard.NFT(sweep)
 }
 
 func isOurs(r netlink.Rule) bool { return r.Priority >= priorityOwn && r.Priority <= priorityRest }

@@ -31,7 +31,7 @@ func on(t *testing.T, h *netlab.Host) (off func()) {
 	var s *Switch
 	h.Do(func() {
 		var err error
-		s, err = On(nil, true)
+		s, err = On(Config{Device: "vpn0", Names: true})
 		require.NoError(t, err)
 		require.NoError(t, s.Server("udp", serverAddr))
 	})
@@ -40,7 +40,7 @@ func on(t *testing.T, h *netlab.Host) (off func()) {
 
 func listed(t *testing.T, h *netlab.Host) string {
 	t.Helper()
-	return h.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule")
+	return h.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule; nft list ruleset")
 }
 
 // way is the interface by which a packet would leave, or why it would not.
@@ -130,6 +130,72 @@ func TestNothingLeaves(t *testing.T) {
 	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", lab.Bob.V4.String()) // the local network is there
 }
 
+// A program that ties its socket to an interface gets past the rules, but not past
+// the table, whether the tunnel is up or not. It needs no right for that.
+func TestTiedToAnInterface(t *testing.T) {
+	lab := netlab.New(t)
+	filter := fmt.Sprintf("ether src %s and not arp and not (dst net 198.51.100.0/24 or dst net 2001:db8:cafe::/64 or dst net fe80::/10 or dst net ff02::/16)",
+		strings.TrimSpace(lab.Alice.Run(t, "bash", "-c", "ip -br link show eth0 | awk '{ print $3 }'")))
+	use := func() {
+		for _, to := range []string{lab.Web.V4.String(), "[" + lab.Web.V6.String() + "]"} {
+			lab.Alice.Try("curl", "-sS", "--max-time", "1", "--interface", "eth0", "http://"+to+"/")
+		}
+		for _, to := range []string{lab.Web.V4.String(), lab.Web.V6.String()} {
+			lab.Alice.Try("ping", "-c", "1", "-W", "1", "-I", "eth0", to)
+		}
+	}
+	seen := func(change func()) int {
+		t.Helper()
+		capture := lab.Cafe.Capture(t, "br0", filter)
+		if change != nil {
+			lab.Alice.Do(change)
+		}
+		use()
+		return len(capture.Stop())
+	}
+	// An IPv4 packet for far away is taken to be for a neighbour: asked for by ARP.
+	lab.Alice.Run(t, "ip", "neigh", "add", lab.Web.V4.String(), "lladdr", "02:00:00:00:00:01", "dev", "eth0")
+	require.Greater(t, seen(nil), 3)
+	off := on(t, lab.Alice)
+	lab.Alice.Run(t, "nft", "delete table inet stepvpn_killswitch")
+	require.NotZero(t, seen(nil), "the rules alone have the hole")
+
+	off2 := on(t, lab.Alice)
+	require.Zero(t, seen(nil), "closed")
+	var undoRoute func() error
+	require.Zero(t, seen(func() {
+		dev, err := tun.Open(tun.Config{Name: "vpn0", Addrs: addrs})
+		require.NoError(t, err)
+		t.Cleanup(func() { dev.Close() })
+		undoRoute, err = route.Default(route.Config{Device: "vpn0", Addrs: addrs, Network: "udp", Server: serverAddr})
+		require.NoError(t, err)
+	}), "with a tunnel")
+	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Bob.V4.String()) // the local network is there
+	lab.Alice.Do(func() { require.NoError(t, undoRoute()) })
+	off2()
+	off()
+	require.Greater(t, seen(nil), 3)
+}
+
+// Another network, another neighbourhood; and some networks only.
+func TestRuleset(t *testing.T) {
+	lab := netlab.New(t)
+	c := Config{Device: "vpn0", Only: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16")}}
+	lab.Alice.Do(func() {
+		s, err := On(c)
+		require.NoError(t, err)
+		lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Web.V4.String())
+		lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Web.V6.String())
+		lab.Alice.Run(t, "ip", "addr", "add", "192.168.7.2/24", "dev", "eth0")
+		require.NotContains(t, lab.Alice.Run(t, "nft", "list ruleset"), "192.168.7.0/24")
+		require.NoError(t, s.NetworkChanged())
+		require.Contains(t, lab.Alice.Run(t, "nft", "list ruleset"), "192.168.7.0/24")
+		require.NoError(t, s.Off())
+		require.NoError(t, s.NetworkChanged())
+		require.NotContains(t, lab.Alice.Run(t, "nft", "list ruleset"), "stepvpn")
+	})
+}
+
 // After kill -9 the rules stay. The next client takes them over, and Off removes
 // them.
 func TestAfterKill(t *testing.T) {
@@ -189,7 +255,7 @@ func TestServersAnswer(t *testing.T) {
 		var s *Switch
 		lab.Alice.Do(func() {
 			var err error
-			s, err = On(nil, true)
+			s, err = On(Config{Device: "vpn0", Names: true})
 			require.NoError(t, err)
 		})
 		require.Equal(t, strictness == "0", answers(first), "nobody said that this is the server: rp_filter %s", strictness)

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"sync/atomic"
 
 	"stepvpn/shared/link"
 	"stepvpn/step2-tun/tun"
@@ -27,13 +28,13 @@ import (
 )
 
 // A Host is a host that is taken over, or about to be. Its methods are called by
-// one goroutine, but for Nameservers.
+// one goroutine, but for Nameservers and NetworkChanged.
 type Host struct {
 	cfg   *config.Client
 	count *tunnel.Counters
 	open  func(tun.Config) (*tun.Device, error)
 
-	kill *killswitch.Switch // nil if it is off
+	kill atomic.Pointer[killswitch.Switch] // nil if it is off
 
 	// Zero if nothing is taken.
 	terms Terms
@@ -91,17 +92,30 @@ func (h *Host) routes(pushed push.Settings) (only []netip.Prefix, known bool) {
 func (h *Host) guarded() bool { return h.cfg.DNS && !h.cfg.AllowOtherDNS }
 
 // close closes the kill switch.
-func (h *Host) close(only []netip.Prefix) (err error) {
-	h.kill, err = killswitch.On(only, h.guarded())
+func (h *Host) close(only []netip.Prefix) error {
+	kill, err := killswitch.On(killswitch.Config{Device: h.cfg.Device, Only: only, Names: h.guarded()})
+	if err == nil {
+		h.kill.Store(kill)
+	}
 	return err
+}
+
+// NetworkChanged tells that routes, addresses or links of the host have changed.
+func (h *Host) NetworkChanged() {
+	if kill := h.kill.Load(); kill != nil {
+		if err := kill.NetworkChanged(); err != nil {
+			slog.Warn("the kill switch does not know what is local by now", "error", err)
+		}
+	}
 }
 
 // Approach lets this host talk to a server while nothing else may leave.
 func (h *Host) Approach(server netip.AddrPort) error {
-	if h.kill == nil {
+	kill := h.kill.Load()
+	if kill == nil {
 		return nil
 	}
-	return h.kill.Server(h.cfg.Transport, server)
+	return kill.Server(h.cfg.Transport, server)
 }
 
 // Take takes the host over on these terms. After an error nothing is taken, but
@@ -128,7 +142,7 @@ func (h *Host) take(t Terms) error {
 	}
 	h.carry(dev)
 	only, _ := h.routes(t.Settings)
-	if h.cfg.KillSwitch && h.kill == nil { // the routes are known only now
+	if h.cfg.KillSwitch && h.kill.Load() == nil { // the routes are known only now
 		if err := h.close(only); err != nil {
 			return err
 		}
@@ -191,8 +205,8 @@ func (h *Host) Release() error {
 // End puts everything back as it was.
 func (h *Host) End() error {
 	err := h.Release()
-	if h.kill != nil {
-		err = errors.Join(err, h.kill.Off())
+	if kill := h.kill.Load(); kill != nil {
+		err = errors.Join(err, kill.Off())
 	}
 	return err
 }

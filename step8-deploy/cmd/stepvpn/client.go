@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/link"
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/noise"
@@ -41,6 +43,8 @@ type guest struct {
 	handshake noise.Config
 	user      string
 	password  string
+	instance  [8]byte // see join.Config
+	stopping  context.Context
 	host      *takeover.Host
 	count     tunnel.Counters
 	session   atomic.Pointer[join.Session] // the last one
@@ -54,7 +58,8 @@ func runClient(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	g := &guest{cfg: cfg}
+	g := &guest{cfg: cfg, stopping: ctx}
+	rand.Read(g.instance[:])
 	if err := g.identify(); err != nil {
 		return err
 	}
@@ -75,7 +80,10 @@ func runClient(ctx context.Context, file string) (err error) {
 		Changed: func(now supervise.Status) { notify.Status(now.String()) },
 	})
 	go supervise.WatchClock(ctx, s.ClockJumped)
-	go supervise.WatchNetwork(ctx, cfg.Device, s.NetworkChanged)
+	go supervise.WatchNetwork(ctx, cfg.Device, func() {
+		g.host.NetworkChanged()
+		s.NetworkChanged()
+	})
 
 	// ...and tells how it is.
 	report := func() *status.Report { return g.report(s.Status()) }
@@ -129,6 +137,7 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 	session, err := join.Client(ctx, cookie.Client(conn, noise.PublicKey(g.cfg.ServerKey), &g.count.Drops), join.Config{
 		Handshake: g.handshake,
 		User:      g.user, Password: g.password,
+		Instance:  g.instance,
 		Drops:     &g.count.Drops,
 		Keepalive: keepalive(g.cfg.Keepalive),
 	})
@@ -150,17 +159,26 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 	g.session.Store(session)
 	notify.Ready("connected to " + server.String())
 	up()
-	return g.untilLost(ctx, session)
+	return g.untilLost(ctx, session, conn)
 }
 
 // lostInterval is how often a session is asked whether its server answers.
 const lostInterval = time.Second
 
-// untilLost moves packets through a session until it ends, or its server does not
-// answer any more.
-func (g *guest) untilLost(ctx context.Context, session *join.Session) error {
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
+// untilLost moves packets through a session over conn until it ends, its server does
+// not answer any more, or ctx ends. Only when the program is stopped the server is
+// told: another session will go on where this one ends, and with a farewell the
+// server would forget the connections of our users' programs.
+func (g *guest) untilLost(outer context.Context, session *join.Session, conn link.Link) error {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(outer))
+	end := func(why error) {
+		cancel(why)
+		if g.stopping.Err() == nil {
+			conn.Close()
+		}
+	}
+	defer cancel(nil)
+	defer context.AfterFunc(outer, func() { end(context.Cause(outer)) })()
 	go func() {
 		for tick := time.Tick(lostInterval); ctx.Err() == nil; {
 			select {
@@ -173,7 +191,7 @@ func (g *guest) untilLost(ctx context.Context, session *join.Session) error {
 		}
 	}()
 	err := g.host.Carry(ctx, session)
-	if err == nil {
+	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	return verdict(err)
