@@ -35,7 +35,7 @@ dropped() { grep -o " $1 [0-9]*" "$LAB/server.log" | tail -n 1 | grep -o '[0-9]*
 count() {
 	local before
 	before=$(grep -c '^server: ' "$LAB/server.log") || true
-	kill -USR1 "${_pid[server]}"
+	signal server USR1
 	wait_for 10 "the server has written its counters" _more_counters "$before"
 }
 _more_counters() { [ "$(grep -c '^server: ' "$LAB/server.log")" -gt "$1" ]; }
@@ -200,7 +200,7 @@ wait_for 20 "bob hears what he said" logged chat2 hello
 run server conntrack -L -f ipv4 -s 10.8.0.3
 check_not "the server's kernel knows his connection, and he has an address" eval 'no_connections || no_lease'
 clients revoke bob
-wait_for 20 "bob is told" _ended bob
+wait_for 20 "bob is told" logged bob "has ended the session"
 show_log bob "refuse|revoked|as they were"
 show_log server "revoked|cut off"
 run server grep bob "$LAB/authorized_clients"
