@@ -178,6 +178,27 @@ func TestNoLogin(t *testing.T) {
 	})
 }
 
+// A client that goes while its password is checked does the server no harm.
+func TestLoginAndGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := serveLogin(t, time.Second)
+		w.connect(w.add(Account{Name: "bob"}))
+		key := w.add(Account{Name: "alice", NeedsPassword: true})
+		for range 3 {
+			cfg := clientConfig(key)
+			cfg.User, cfg.Password = "alice", "right"
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			_, err := join.Client(ctx, w.endpoint(), cfg)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			cancel()
+			time.Sleep(2 * time.Second)
+		}
+		require.EqualValues(t, 3, d.checks.Load())
+		require.Equal(t, []string{"bob"}, w.names())
+		w.stop()
+	})
+}
+
 // A hundred clients that log in at once have their passwords checked two at a
 // time; the others wait or say it again, and packets go on.
 func TestManyLogins(t *testing.T) {
