@@ -15,7 +15,7 @@ import (
 // The states of a client, in the order in which it goes through them.
 const (
 	pending   int32 = iota // let in, but no packet has come: it may be a replay
-	loggingIn              // it is there, and has to give its password
+	loggingIn              // it is there, and has to give its password to take its place
 	open                   // packets pass
 	gone
 )
@@ -35,7 +35,7 @@ type client struct {
 
 	state   atomic.Int32
 	expires atomic.Int64 // as of Hub.clockOf; 0: never
-	since   atomic.Int64 // when it was let in, or when its first packet came; as expires
+	since   atomic.Int64 // when it was let in, or when it was first there and had to log in; as expires
 	wakeAt  atomic.Int64 // when the peer wants to be called; 0: not at all
 
 	attempts logins // what it has tried

@@ -132,7 +132,7 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 		}
 		c = h.newClient(request.PeerStatic(), hello.Instance, account, leased, k.via, now)
 		if before := h.members.expect(c); before != nil {
-			before.peer.Close(secure.Rejected{}, now)
+			before.via.tell(before.peer.Close(replaced, now))
 		}
 	}
 	return h.accept(request, c, account, now)

@@ -79,7 +79,7 @@ func (h *Hub) checkLogin(ctx context.Context, l login) {
 	if ctx.Err() != nil {
 		return
 	}
-	if err == nil && c.state.CompareAndSwap(loggingIn, open) {
+	if err == nil && h.settle(c, time.Now()) {
 		c.log.Info("logged in", "user", l.User)
 	}
 	if err != nil {

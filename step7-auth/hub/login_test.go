@@ -199,6 +199,50 @@ func TestLoginAndGone(t *testing.T) {
 	})
 }
 
+// Who has stolen a key and not the password does not push its owner out. Who has
+// both does.
+func TestLoginBeforeReplacing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := serveLogin(t, time.Second)
+		key := w.add(Account{Name: "alice", NeedsPassword: true})
+		alice, err := w.login(key, "alice", "right")
+		require.NoError(t, err)
+		works := func(m *machine) {
+			t.Helper()
+			write(t, m, ip(m.v4(), web, "x"))
+			require.Equal(t, ip(m.v4(), web, "x"), w.read())
+			write(t, w.device, ip(web, m.v4(), "y"))
+			require.Equal(t, ip(web, m.v4(), "y"), m.receive(t))
+		}
+		thief := func(password string) {
+			cfg, end := clientConfig(key), w.endpoint()
+			cfg.User, cfg.Password = "alice", password
+			go join.Client(t.Context(), end, cfg) // which fails
+			time.Sleep(500 * time.Millisecond)
+		}
+		thief("guess")
+		require.Equal(t, []string{"alice", "alice"}, w.names(), "the thief is there")
+		works(alice)
+		time.Sleep(loginWithin)
+		require.Equal(t, []string{"alice"}, w.names())
+		works(alice)
+		require.Empty(t, w.gotten())
+
+		// Of those who have still to log in, too, the newest one stays.
+		thief("busy")
+		newest, err := w.login(key, "alice", "right")
+		require.NoError(t, err)
+		works(newest)
+		require.Equal(t, replaced, rejected(t, alice.fails(t)))
+		time.Sleep(10 * time.Minute)
+		works(newest)
+		require.Equal(t, []string{"alice"}, w.names())
+		require.Empty(t, w.gotten(), "the address was never free")
+		require.LessOrEqual(t, used(w.hub), 3)
+		w.stop()
+	})
+}
+
 // A hundred clients that log in at once have their passwords checked two at a
 // time; the others wait or say it again, and packets go on.
 func TestManyLogins(t *testing.T) {

@@ -18,7 +18,7 @@ type member struct {
 	next     int       // the place in replaced of the next one
 
 	current *client // it is there
-	pending *client // it has been let in, and has sent no packet yet
+	pending *client // it has been let in, and has still to send a packet or to log in
 }
 
 // has reports whether there is any client of the identity.

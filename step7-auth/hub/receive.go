@@ -99,7 +99,7 @@ func (h *Hub) open(e *ends, m []byte, from netip.AddrPort, now time.Time) ([]byt
 	}
 	inside, reply := c.peer.Receive(m, from, now)
 	if c.state.Load() == pending {
-		h.settle(c, now)
+		h.arrive(c, now)
 	}
 	e.tell(reply, from) // after that it counts on being there
 	switch {
