@@ -78,7 +78,7 @@ type Hub struct {
 	logins  chan login
 	left    chan struct{} // there is something in members.left; holds one
 
-	refusals int // logged since the last refill; the door's own
+	refusals int // logged in the present logInterval; the door's own
 }
 
 // New checks a Config and returns a Hub without clients.
@@ -138,8 +138,9 @@ func (h *Hub) Run(stop context.Context, queues ...Queue) error {
 	}
 
 	<-ctx.Done()
-	helpers.Wait()
+	// A helper too may be stuck in a socket that takes nothing.
 	farewell := time.AfterFunc(farewellWithin, func() { closeAll(queues) })
+	helpers.Wait()
 	h.sayGoodbye()
 	farewell.Stop()
 	closeAll(queues)

@@ -1,15 +1,19 @@
 package hub
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/greet"
 )
 
 // Two clients at once: each has addresses of its own and gets its own packets.
@@ -147,4 +151,56 @@ func TestEndFails(t *testing.T) {
 	host.Close()
 	require.ErrorIs(t, <-done, net.ErrClosed)
 	require.ErrorIs(t, socket.ReadBurst(link.NewBurst()), net.ErrClosed)
+}
+
+// A knocker is a socket that brings one initiation, and takes no answer.
+type knocker struct {
+	message []byte
+	stuck   chan struct{} // an answer waits to be taken
+	closed  chan struct{}
+	close   func()
+}
+
+func (k *knocker) ReadBurst(b *link.Burst) error {
+	if b.Reset(); k.message == nil {
+		<-k.closed
+		return net.ErrClosed
+	}
+	copy(b.Alloc(len(k.message)), k.message)
+	k.message = nil
+	return nil
+}
+
+func (k *knocker) WriteBurst(*link.Burst) error {
+	close(k.stuck)
+	<-k.closed
+	return net.ErrClosed
+}
+
+func (k *knocker) Close() error {
+	k.close()
+	return nil
+}
+
+// A socket that takes nothing does not keep the hub from ending.
+func TestStuckSocket(t *testing.T) {
+	k := &knocker{stuck: make(chan struct{}), closed: make(chan struct{})}
+	k.close = sync.OnceFunc(func() { close(k.closed) })
+	k.message = newRaw(1).initiation(t, noise.GenerateKey(), greet.Hello{})
+	h, err := New(config(newRegistry()))
+	require.NoError(t, err)
+	device, _ := link.Pipe(1)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Run(ctx, Queue{device, k}) }()
+	<-k.stuck
+	stop()
+	select {
+	case err := <-done:
+		require.NoError(t, err)
+	case <-time.After(20 * time.Second):
+		k.close()
+		<-done
+		require.Fail(t, "the hub goes on")
+	}
 }
