@@ -28,7 +28,8 @@ const (
 	loginWithin  = 60 * time.Second // a client that has not logged in by then is cut off
 	maxLogins    = 3                // wrong passwords in one session
 
-	loggedRefusals = 5 // in each clockInterval
+	loggedRefusals = 20 // in each...
+	logInterval    = time.Minute
 
 	// pendingFor is how long a client that was let in may take for its first
 	// packet. It has proven by then that it is there now.
@@ -39,7 +40,7 @@ const (
 	forgetAfter = 10 * time.Minute
 
 	clockInterval  = 500 * time.Millisecond
-	farewellWithin = time.Second // for telling all clients that the server stops
+	farewellWithin = time.Second // for ending what is going on, and telling all clients that the server stops
 )
 
 // An Account is what the server's registry says of an identity.

@@ -70,6 +70,8 @@ func (h *Hub) underLoad(now time.Time) bool {
 func (h *Hub) door(ctx context.Context) {
 	refill := time.NewTicker(clockInterval)
 	defer refill.Stop()
+	forgive := time.NewTicker(logInterval)
+	defer forgive.Stop()
 	budget := handshakesAtOnce
 	for {
 		knocks := h.knocks
@@ -80,8 +82,9 @@ func (h *Hub) door(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-refill.C:
-			h.refusals = 0
 			budget = min(handshakesAtOnce, budget+int(handshakesPerSecond*clockInterval/time.Second))
+		case <-forgive.C:
+			h.refusals = 0
 		case <-h.left:
 			if left := h.members.takeLeft(); len(left) > 0 && h.cfg.Left != nil {
 				h.cfg.Left(left)
