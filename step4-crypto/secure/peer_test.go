@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -263,6 +266,22 @@ func TestRoaming(t *testing.T) {
 	s.deliver(s.server, m, bobAddr)
 	require.Len(t, s.server.inside, 1)
 	require.Equal(t, aliceAddr, peer(), "under the previous keys")
+}
+
+// A peer whose address changes with each packet is followed, and does not fill
+// the log.
+func TestRoamingIsLoggedSometimes(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	var log bytes.Buffer
+	s.server.log = slog.New(slog.NewTextHandler(&log, nil))
+	for i := range 100 {
+		s.client.addr = netip.AddrPortFrom(aliceAddr.Addr(), uint16(10000+i))
+		require.True(t, s.write(s.client, ipPacket("x")))
+		s.run(50 * time.Millisecond)
+		require.Equal(t, s.client.addr, s.server.status().Peer)
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "address has changed"))
 }
 
 // Nobody gets an answer without the key, and nothing changes.

@@ -80,6 +80,8 @@ const (
 	maxRetry   = 5 * time.Second
 	lostTries  = 4
 
+	logMoveAfter = 10 * time.Second // the log tells a change of address no more often
+
 	rememberedInitiations = 1024
 	answersPerSecond      = 100
 )
