@@ -113,6 +113,17 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+func TestBehind(t *testing.T) {
+	m := Behind{Time: 1 << 40}.Append(nil)
+	require.Equal(t, []byte{1, 4, 0, 0, 1, 0, 0, 0, 0, 0}, m)
+	_, err := ParseAnswer(m)
+	require.Equal(t, &Behind{Time: 1 << 40}, err)
+	for _, m := range [][]byte{m[:9], append(m, 0)} {
+		_, err := ParseAnswer(m)
+		require.Equal(t, errFormat, err)
+	}
+}
+
 func TestLogin(t *testing.T) {
 	for _, l := range []Login{
 		{1, "alice", "secret"},
@@ -159,6 +170,7 @@ func FuzzParse(f *testing.F) {
 	answer, _ := Welcome{Addrs: addrs, Settings: []byte("s")}.Append(nil)
 	f.Add(answer)
 	f.Add(AppendRefusal(nil, secure.Rejected{Reason: "no", Final: true}))
+	f.Add(Behind{1}.Append(nil))
 	f.Add(Hello{1, 2}.Append(nil))
 	f.Add(Login{1, "u", "p"}.Append(nil))
 	f.Add(Result{1, &secure.Rejected{Reason: "no"}}.Append(nil))

@@ -35,9 +35,11 @@ const (
 	// packet. It has proven by then that it is there now.
 	pendingFor = 10 * time.Second
 	// forgetAfter is how long a hello's time is remembered after the last
-	// handshake of an identity. A machine whose clock has gone back is kept out
-	// for so long.
+	// handshake of an identity.
 	forgetAfter = 10 * time.Minute
+	// helloInterval is how long an identity waits after a handshake before the
+	// next. So one client can't use up the server's handshakes.
+	helloInterval = 50 * time.Millisecond
 
 	clockInterval  = 500 * time.Millisecond
 	farewellWithin = time.Second // for ending what is going on, and telling all clients that the server stops

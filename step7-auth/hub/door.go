@@ -116,9 +116,9 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 	if !known {
 		return h.refuse(request, k.from, "an unknown key", unknown)
 	}
-	if !h.members.hear(request.PeerStatic(), hello, now) {
-		h.drops.Add(link.Replayed)
-		return nil
+	if behind, why, ok := h.members.hear(request.PeerStatic(), hello, now); !ok {
+		h.drops.Add(why)
+		return h.sayBehind(request, behind)
 	}
 	if account.expired(now) {
 		return h.refuse(request, k.from, account.Name, expired)
@@ -164,6 +164,19 @@ func (h *Hub) accept(request *secure.Request, c *client, a Account, now time.Tim
 	if c.state.Load() == gone { // meanwhile
 		c.peer.Close(secure.Rejected{}, now)
 		return nil
+	}
+	return answer
+}
+
+// sayBehind returns the answer that tells a client that its clock is behind a
+// time, if that is one. Who sends a copy can't read it.
+func (h *Hub) sayBehind(request *secure.Request, time uint64) []byte {
+	if time == 0 {
+		return nil
+	}
+	answer, err := request.Refuse(greet.Behind{Time: time}.Append(nil))
+	if err != nil {
+		return nil // its ephemeral key was of low order
 	}
 	return answer
 }

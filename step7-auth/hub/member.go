@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/greet"
@@ -24,8 +25,13 @@ type member struct {
 // has reports whether there is any client of the identity.
 func (m *member) has() bool { return m.current != nil || m.pending != nil }
 
-// hear notes a hello. It reports false if that is a copy of an earlier one.
-func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) bool {
+// hear notes a hello. It reports false, and why, if that is a copy of an earlier
+// one, or comes too soon after it.
+//
+// What seems to be a copy can also come from a machine that has started anew and
+// whose clock has gone back. Then behind is the time that it has to exceed. Within
+// one instance, times always increase.
+func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) (behind uint64, why link.Reason, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.byKey[key]
@@ -33,11 +39,26 @@ func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) bo
 		is = new(member)
 		m.byKey[key] = is
 	}
-	if hello.Time <= is.newest && now.Sub(is.newestAt) < forgetAfter {
-		return false
+	since := now.Sub(is.newestAt)
+	switch {
+	case hello.Time == is.newest && since < forgetAfter:
+		return 0, link.Replayed, false
+	case hello.Time < is.newest && since < forgetAfter:
+		if !is.knows(hello.Instance) {
+			behind = is.newest
+		}
+		return behind, link.Replayed, false
+	case since < helloInterval:
+		return 0, link.Throttled, false
 	}
 	is.newest, is.newestAt = hello.Time, now
-	return true
+	return 0, 0, true
+}
+
+// knows reports whether there is a client of this instance, or was one.
+func (m *member) knows(instance uint64) bool {
+	is := func(c *client) bool { return c != nil && c.instance == instance }
+	return is(m.current) || is(m.pending) || slices.Contains(m.replaced[:], instance)
 }
 
 // object returns what speaks against a client whose identity may come in, or nil.
