@@ -72,7 +72,7 @@ func (h *Hub) door(ctx context.Context) {
 	defer refill.Stop()
 	forgive := time.NewTicker(logInterval)
 	defer forgive.Stop()
-	budget := handshakesAtOnce
+	budget, left := handshakesAtOnce, h.left
 	for {
 		knocks := h.knocks
 		if budget == 0 {
@@ -82,12 +82,14 @@ func (h *Hub) door(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-refill.C:
+			left = h.left
 			budget = min(handshakesAtOnce, budget+int(handshakesPerSecond*clockInterval/time.Second))
 		case <-forgive.C:
 			h.refusals = 0
-		case <-h.left:
-			if left := h.members.takeLeft(); len(left) > 0 && h.cfg.Left != nil {
-				h.cfg.Left(left)
+		case <-left:
+			left = nil // no more until the refill: it may take a while
+			if gone := h.members.takeLeft(); len(gone) > 0 && h.cfg.Left != nil {
+				h.cfg.Left(gone)
 			}
 		case k := <-knocks:
 			now := time.Now()

@@ -1,7 +1,10 @@
 package hub
 
 import (
+	"context"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,6 +231,44 @@ func TestRekey(t *testing.T) {
 			Name: "alice", Key: s.Key, Addrs: []netip.Addr{alice.v4(), alice.v6()}, Endpoint: alice.end.Addr(), LoggedIn: true,
 			ReceivedPackets: 3600, ReceivedBytes: 3600 * 22, SentPackets: 3600, SentBytes: 3600 * 24,
 		}, s)
+		w.stop()
+	})
+}
+
+// Clients that come and go without end keep nobody else from coming, however long
+// it takes to clean up behind them.
+func TestComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		w := serve(t, func(c *Config) {
+			left := c.Left
+			c.Left = func(gone []Gone) {
+				calls.Add(1)
+				time.Sleep(200 * time.Millisecond)
+				left(gone)
+			}
+		})
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		var crowd sync.WaitGroup
+		for range 20 {
+			key := w.add(Account{Name: "mallory"})
+			crowd.Go(func() {
+				for ctx.Err() == nil {
+					if m, err := w.try(clientConfig(key)); err == nil {
+						m.Close()
+					}
+				}
+			})
+		}
+		time.Sleep(5 * time.Second)
+		before := time.Now()
+		w.connect(w.add(Account{Name: "alice"}))
+		require.Less(t, time.Since(before), 3*time.Second)
+		crowd.Wait()
+		require.LessOrEqual(t, calls.Load(), int32(2*10+2))
+		time.Sleep(time.Second)
+		require.Equal(t, 1, w.holding())
 		w.stop()
 	})
 }
