@@ -13,13 +13,14 @@ type members struct {
 	mu     sync.RWMutex // guards all below
 	byAddr map[netip.Addr]*client
 	byKey  map[noise.PublicKey]*member
-	size   int    // members that have a client of any kind
-	left   []Gone // who has left, and the door does not know yet
+	size   int                      // members that have a client of any kind
+	left   map[noise.PublicKey]Gone // who has left, and the door does not know yet
 }
 
 func (m *members) init() {
 	m.byAddr = make(map[netip.Addr]*client)
 	m.byKey = make(map[noise.PublicKey]*member)
+	m.left = make(map[noise.PublicKey]Gone)
 }
 
 // at returns the client that has an address, or nil.
@@ -110,7 +111,7 @@ func (m *members) remove(c *client) bool {
 	c.state.Store(gone)
 	if !is.has() {
 		m.size--
-		m.left = append(m.left, Gone{c.key, c.name, c.addrs})
+		m.left[c.key] = Gone{c.key, c.name, c.addrs}
 	}
 	return true
 }
@@ -140,7 +141,7 @@ func (m *members) takeLeft() (left []Gone) {
 			left = append(left, g)
 		}
 	}
-	m.left = nil
+	clear(m.left)
 	return left
 }
 
