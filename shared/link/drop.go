@@ -30,6 +30,7 @@ const (
 	BadMAC                     // asks for a handshake, and its sender does not know the server's public key
 	UnderLoad                  // asks for a handshake or a login while there are too many of them
 	Throttled                  // asks for a handshake, and its sender does so too often
+	Looped                     // came through the tunnel that it is a message of
 	reasons
 )
 
@@ -53,6 +54,7 @@ var reasonNames = [reasons]string{
 	BadMAC:       "bad-mac",
 	UnderLoad:    "under-load",
 	Throttled:    "throttled",
+	Looped:       "looped",
 }
 
 // String returns the name that logs and counters show.

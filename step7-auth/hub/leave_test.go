@@ -14,6 +14,7 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/greet"
 )
 
 // names returns who is there.
@@ -208,6 +209,24 @@ func TestRoaming(t *testing.T) {
 		require.Equal(t, moved, w.hub.Snapshot()[0].Endpoint)
 		w.stop()
 	})
+}
+
+// A client that sends its messages through the tunnel does not become one that is
+// reached through the tunnel: its packets would go around in it without end.
+func TestNoLoop(t *testing.T) {
+	c := gather(t, 1, 64, nil)
+	client := c.clients[0]
+	for _, inner := range []string{"10.8.0.2:9", "10.8.0.1:5555", "[fd00:8::2]:9"} {
+		c.receive(t, netip.MustParseAddrPort(inner), client.seal(nil, client.packet))
+		require.Zero(t, c.in.Len())
+		require.Equal(t, client.addr, c.hub.Snapshot()[0].Endpoint)
+		c.receive(t, netip.MustParseAddrPort(inner), newRaw(2).initiation(t, noise.GenerateKey(), greet.Hello{}))
+	}
+	require.Empty(t, c.hub.knocks)
+	require.Equal(t, "looped 6", c.hub.drops.String())
+	outer := netip.MustParseAddrPort("192.0.2.44:4444")
+	c.receive(t, outer, client.seal(nil, client.packet))
+	require.Equal(t, outer, c.hub.Snapshot()[0].Endpoint)
 }
 
 // Rekeys lose no packet, and keep no index, in hours of traffic.
