@@ -53,17 +53,45 @@ func TestSpoofedSource(t *testing.T) {
 		ip(web, web, "nobody's"),
 		ip(tunnelNet[0].Addr(), web, "the server's"),
 		ip(netip.IPv4Unspecified(), web, "none"),
+		ip(tunnelNet[1].Addr(), web6, "the server's"),
 		ip(netip.MustParseAddr("fe80::1"), web6, "link-local"),
+		ip(netip.AddrFrom16(alice.v4().As16()), web6, "mapped"),
+		ip(netip.MustParseAddr("::1"), web6, "loopback"),
+		ip(netip.MustParseAddr("ff02::1"), web6, "to many"),
+		ip(netip.MustParseAddr("224.0.0.1"), web, "to many"),
+		with(ip(bob.v4(), web, "a later fragment"), 6, 0x20, 0x05),
+		with(ip(bob.v6(), web6, "\x3b\x00\x00\x00\x00\x00\x00\x00"), 6, 0), // hop-by-hop options
 	} {
 		write(t, alice, p)
 	}
 	own := ip(alice.v4(), web, "own")
 	write(t, alice, own)
 	require.Equal(t, own, w.read(), "and it is the first that arrives")
-	w.dropped(link.Spoofed, 6)
+	w.dropped(link.Spoofed, 13)
 
-	write(t, alice, []byte{0x45, 0, 0, 20}, []byte{0x60})
-	w.dropped(link.Malformed, 2)
+	// Those that are not one whole packet go nowhere either, whoever they are of.
+	for _, p := range [][]byte{
+		{0x45, 0, 0, 20},
+		{0x60},
+		with(ip(alice.v4(), web, "x"), 2, 0, 20),   // something behind it
+		with(ip(alice.v4(), web, "x"), 2, 0, 22),   // cut off
+		with(ip(alice.v4(), web, "x"), 0, 0x4f),    // options that are not there
+		with(ip(alice.v4(), web, "x"), 0, 0x44),    // half a header
+		with(ip(alice.v6(), web6, "x"), 4, 0, 0),   // a jumbogram (RFC 2675)
+		with(ip(alice.v6(), web6, "x"), 4, 255, 9), // cut off
+		with(ip(alice.v6(), web6, "x"), 0, 0x45),   // another version
+	} {
+		write(t, alice, p)
+	}
+	w.dropped(link.Malformed, 9)
+	write(t, alice, own)
+	require.Equal(t, own, w.read(), "and nothing before it")
+}
+
+// with returns p with other bytes at a place.
+func with(p []byte, at int, bytes ...byte) []byte {
+	copy(p[at:], bytes)
+	return p
 }
 
 // What is for many at once passes in neither direction.
