@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/identity"
 )
 
 var addrs = []netip.Prefix{netip.MustParsePrefix("10.8.0.2/24"), netip.MustParsePrefix("fd00:8::2/64")}
@@ -151,6 +152,13 @@ func TestLogin(t *testing.T) {
 	}
 	require.False(t, Login{User: "u"}.Valid())
 	require.False(t, Login{User: "u", Password: strings.Repeat("p", MaxPassword+1)}.Valid())
+}
+
+// Whatever the registry can have, a login can carry.
+func TestRoomForPasswords(t *testing.T) {
+	require.Equal(t, identity.MaxPassword, MaxPassword)
+	require.NoError(t, identity.CheckName(strings.Repeat("u", 63)))
+	require.GreaterOrEqual(t, MaxUser, 63)
 }
 
 func TestResult(t *testing.T) {
