@@ -129,6 +129,10 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 		return h.refuse(request, k.from, account.Name, *no)
 	}
 	c := h.members.find(request.PeerStatic(), hello)
+	if c != nil && account.NeedsPassword && !c.login {
+		h.end(c, changed, now) // and let in anew, it has to log in
+		return nil
+	}
 	if c == nil {
 		leased, err := h.cfg.Lease(request.PeerStatic(), now)
 		if err != nil {

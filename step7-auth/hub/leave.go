@@ -17,6 +17,7 @@ var (
 	noAddress     = secure.Rejected{Reason: "the server has no free address"}
 	replaced      = secure.Rejected{Reason: "another machine with the same key has taken the place of this one", Final: true}
 	tooManyLogins = secure.Rejected{Reason: "too many wrong passwords", Final: true}
+	changed       = secure.Rejected{Reason: "this client needs a password now"}
 	noLogin       = secure.Rejected{Reason: "no login in time", Final: true}
 	idle          = secure.Rejected{Reason: "nothing was heard of this client for too long"}
 	stops         = secure.Rejected{Reason: "the server stops"}

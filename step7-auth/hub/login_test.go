@@ -243,6 +243,32 @@ func TestLoginBeforeReplacing(t *testing.T) {
 	})
 }
 
+// A client that gets a password while it is there has to log in from its next
+// keys on.
+func TestPasswordIsAdded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := serveLogin(t, time.Second)
+		key, thief := w.add(Account{Name: "alice"}), w.add(Account{Name: "bob"})
+		alice, err := w.login(key, "alice", "right")
+		require.NoError(t, err)
+		stolen := w.connect(thief)
+		require.Zero(t, d.checks.Load())
+		w.registry.mu.Lock()
+		for key, a := range w.registry.accounts {
+			a.NeedsPassword = true
+			w.registry.accounts[key] = a
+		}
+		w.registry.mu.Unlock()
+		time.Sleep(3 * time.Minute)
+		require.Equal(t, []string{"alice"}, w.names())
+		require.ErrorContains(t, stolen.fails(t), "the server asks for a user name and a password")
+		require.EqualValues(t, 1, d.checks.Load())
+		write(t, alice, ip(alice.v4(), web, "x"))
+		require.Equal(t, ip(alice.v4(), web, "x"), w.read())
+		w.stop()
+	})
+}
+
 // A hundred clients that log in at once have their passwords checked two at a
 // time; the others wait or say it again, and packets go on.
 func TestManyLogins(t *testing.T) {
