@@ -592,6 +592,25 @@ func TestRefusedPayload(t *testing.T) {
 	require.Equal(t, Status{}, s.server.status())
 }
 
+// A client whose server wants to be asked again does so at its usual pace.
+func TestAskAgain(t *testing.T) {
+	cfg, answers := config(1), 0
+	cfg.OnPayload = func([]byte) error {
+		if answers++; answers <= 2 {
+			return fmt.Errorf("not yet: %w", ErrAskAgain)
+		}
+		return nil
+	}
+	s := simulate(t, cfg, config(1))
+	begin := s.now
+	s.connect()
+	require.Equal(t, 3, answers)
+	require.Len(t, s.client.sent, 4, "three initiations, a keepalive")
+	require.GreaterOrEqual(t, s.now.Sub(begin), firstRetry+2*firstRetry)
+	require.Equal(t, "none", cfg.Drops.String())
+	require.True(t, s.write(s.client, ipPacket("x")))
+}
+
 // What is authentic but neither a packet nor a message of ours is dropped.
 func TestStrangeContent(t *testing.T) {
 	s := simulate(t, config(1), config(1))

@@ -24,6 +24,7 @@
 //	addresses.go  what an address is to the hub
 //	send.go       from the device to the socket
 //	door.go       who is let in
+//	answer.go     what who asks is told
 //	login.go      passwords, outside of the packets' way
 //	clock.go      what is done without being asked
 //	leave.go      how a client goes: cut off, replaced, idle
