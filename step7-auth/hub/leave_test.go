@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -250,6 +251,39 @@ func TestRekey(t *testing.T) {
 			Name: "alice", Key: s.Key, Addrs: []netip.Addr{alice.v4(), alice.v6()}, Endpoint: alice.end.Addr(), LoggedIn: true,
 			ReceivedPackets: 3600, ReceivedBytes: 3600 * 22, SentPackets: 3600, SentBytes: 3600 * 24,
 		}, s)
+		w.stop()
+	})
+}
+
+// At 20 % loss clients keep their sessions for an hour of rekeys, and the server
+// keeps no more indices than their keys have.
+func TestBadNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		machines := []*machine{w.connect(w.add(Account{Name: "alice"})), w.connect(w.add(Account{Name: "bob"}))}
+		w.Tap(func(netip.AddrPort, netip.AddrPort, []byte) bool { return rand.N(5) > 0 })
+		go func() { // the server's host
+			for b := link.NewBurst(); w.device.ReadBurst(b) == nil; {
+			}
+		}()
+		down := 0
+		for range 3600 {
+			for _, m := range machines {
+				write(t, m, ip(m.v4(), web, "up"))
+				write(t, w.device, ip(web, m.v4(), "down"))
+			}
+			time.Sleep(time.Second)
+			for _, m := range machines {
+				for ; len(m.in) > 0; down++ {
+					<-m.in
+				}
+			}
+			require.LessOrEqual(t, used(w.hub), 2*3)
+		}
+		require.Greater(t, w.count.Received.Packets(), uint64(2*3600*7/10))
+		require.Greater(t, down, 2*3600*7/10)
+		require.Empty(t, w.gotten())
+		require.Equal(t, []string{"alice", "bob"}, w.names())
 		w.stop()
 	})
 }
