@@ -140,7 +140,7 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 			slog.Warn("there is no address for a client", "client", account.Name, "error", err)
 			return h.refuse(request, k.from, account.Name, reasonOf(err, noAddress))
 		}
-		c = h.newClient(request.PeerStatic(), hello.Instance, account, leased, k.via, now)
+		c = h.newClient(request.PeerStatic(), hello, account, leased, k.via, now)
 		if before := h.members.expect(c); before != nil {
 			before.via.tell(before.peer.Close(replaced, now))
 		}

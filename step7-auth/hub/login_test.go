@@ -243,6 +243,35 @@ func TestLoginBeforeReplacing(t *testing.T) {
 	})
 }
 
+// Not even by asking without end, ahead of time, does a stolen key alone keep its
+// owner from new keys. Copies of the owner's own initiations do not either.
+func TestStolenKeyAsksWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := serveLogin(t, time.Second)
+		recorded := w.record()
+		key := w.add(Account{Name: "alice", NeedsPassword: true})
+		alice, err := w.login(key, "alice", "right")
+		require.NoError(t, err)
+		thief, alices := newRaw(1), recorded()
+		for i := range 5 * 60 * 5 {
+			hello := greet.Hello{Time: uint64(time.Now().Add(time.Hour).UnixNano()), Instance: uint64(i)}
+			w.Inject(thief.addr, serverAddr, thief.initiation(t, key, hello))
+			if i%100 == 0 {
+				for _, m := range alices {
+					w.Inject(thief.addr, serverAddr, m)
+				}
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		require.Equal(t, []string{"alice"}, w.names())
+		require.Less(t, time.Since(w.hub.Snapshot()[0].Handshake), 3*time.Minute)
+		write(t, alice, ip(alice.v4(), web, "x"))
+		require.Equal(t, ip(alice.v4(), web, "x"), w.read())
+		require.LessOrEqual(t, used(w.hub), 8)
+		w.stop()
+	})
+}
+
 // A client that gets a password while it is there has to log in from its next
 // keys on.
 func TestPasswordIsAdded(t *testing.T) {

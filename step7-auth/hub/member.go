@@ -13,13 +13,18 @@ import (
 // A member is an identity that has asked in the last forgetAfter. There are no
 // more of them than the registry has entries.
 type member struct {
-	newest   uint64    // the time in its newest hello
-	newestAt time.Time // when that came
+	newest   heard     // its newest hello
 	replaced [4]uint64 // instances that had to go, the last ones
 	next     int       // the place in replaced of the next one
 
 	current *client // it is there
 	pending *client // it has been let in, and has still to send a packet or to log in
+}
+
+// A heard is a hello that came.
+type heard struct {
+	time uint64 // in it
+	at   time.Time
 }
 
 // has reports whether there is any client of the identity.
@@ -31,6 +36,9 @@ func (m *member) has() bool { return m.current != nil || m.pending != nil }
 // What seems to be a copy can also come from a machine that has started anew and
 // whose clock has gone back. Then behind is the time that it has to exceed. Within
 // one instance, times always increase.
+//
+// The client that is there is judged by its own hellos alone: whatever another
+// machine says that has its key, it gets its next keys.
 func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) (behind uint64, why link.Reason, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -39,19 +47,30 @@ func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) (b
 		is = new(member)
 		m.byKey[key] = is
 	}
-	since := now.Sub(is.newestAt)
+	last := is.newest
+	if c := is.current; c != nil && c.instance == hello.Instance {
+		last = c.newest
+	}
+	since := now.Sub(last.at)
 	switch {
-	case hello.Time == is.newest && since < forgetAfter:
-		return 0, link.Replayed, false
-	case hello.Time < is.newest && since < forgetAfter:
-		if !is.knows(hello.Instance) {
-			behind = is.newest
+	case hello.Time <= last.time && since < forgetAfter:
+		if hello.Time < last.time && !is.knows(hello.Instance) {
+			behind = last.time
 		}
 		return behind, link.Replayed, false
 	case since < helloInterval:
 		return 0, link.Throttled, false
 	}
-	is.newest, is.newestAt = hello.Time, now
+	this := heard{hello.Time, now}
+	for _, c := range is.append(nil) {
+		if c.instance == hello.Instance {
+			c.newest = this
+		}
+	}
+	if now.Sub(is.newest.at) < forgetAfter {
+		this.time = max(this.time, is.newest.time)
+	}
+	is.newest = this
 	return 0, 0, true
 }
 

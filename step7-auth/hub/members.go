@@ -158,7 +158,7 @@ func (m *members) all(dst []*client) []*client {
 // forget drops the members that have neither a client nor a hello to remember. It
 // looks for them without keeping packets from finding their clients.
 func (m *members) forget(now time.Time) {
-	old := func(is *member) bool { return !is.has() && now.Sub(is.newestAt) >= forgetAfter }
+	old := func(is *member) bool { return !is.has() && now.Sub(is.newest.at) >= forgetAfter }
 	var keys []noise.PublicKey
 	m.mu.RLock()
 	for key, is := range m.byKey {
