@@ -78,9 +78,10 @@ type Config struct {
 	// them. It is called by one goroutine at a time. The client is told an error
 	// that is a *secure.Rejected, and of others that there is no address.
 	Lease func(key noise.PublicKey, now time.Time) ([]netip.Prefix, error)
-	// Left, if set, is told who has left, twice a second at most: the addresses
-	// can be given to others. It is never called for an identity that is there (again), and not at the
-	// same time as Lease. It is not called for those who are there when Run ends.
+	// Left, if set, is told who has left: the addresses can be given to others.
+	// It may take a while, and is called twice a second at most. It is never
+	// called for an identity that is there (again), and not at the same time as
+	// Lease. It is not called for those who are there when Run ends.
 	Left func([]Gone)
 	// Login checks a password. It may be slow. The client is told its error; one
 	// that is a *secure.Rejected says whether it is final. Required if an account

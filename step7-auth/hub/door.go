@@ -20,7 +20,8 @@ import (
 // connected.
 //
 // An initiation can be a replay. Its time says so if a newer one of the same
-// identity has come. If not, as after a restart of the server, it is answered;
+// identity has come. Then it gets no answer, or one that tells its maker that his
+// clock is behind (see members.hear). If not, as after a restart of the server, it is answered;
 // but who has it can do nothing with the answer, and the client that is there
 // stays until a packet under the new keys has come.
 
