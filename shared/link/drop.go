@@ -24,13 +24,13 @@ const (
 	Spoofed                    // a client's packet with a source address that is not its own
 	NoClient                   // to an address of the tunnel's network that no client has
 	ToClient                   // from one client to another, which is not allowed
+	Looped                     // came through the tunnel that it is a message of
 	Multicast                  // to many at once: multicast or broadcast
 	NotLoggedIn                // from or to a client that has not given its password yet
 	Refused                    // an initiation by a client that the server does not let in
 	BadMAC                     // asks for a handshake, and its sender does not know the server's public key
 	UnderLoad                  // asks for a handshake or a login while there are too many of them
 	Throttled                  // asks for a handshake, and its sender does so too often
-	Looped                     // came through the tunnel that it is a message of
 	reasons
 )
 
@@ -48,13 +48,13 @@ var reasonNames = [reasons]string{
 	Spoofed:      "spoofed",
 	NoClient:     "no-client",
 	ToClient:     "to-client",
+	Looped:       "looped",
 	Multicast:    "multicast",
 	NotLoggedIn:  "not-logged-in",
 	Refused:      "refused",
 	BadMAC:       "bad-mac",
 	UnderLoad:    "under-load",
 	Throttled:    "throttled",
-	Looped:       "looped",
 }
 
 // String returns the name that logs and counters show.
