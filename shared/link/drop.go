@@ -26,6 +26,7 @@ const (
 	Spoofed                    // a client's packet with a source address that is not its own
 	NoClient                   // to an address of the tunnel's network that no client has
 	ToClient                   // from one client to another, which is not allowed
+	Looped                     // came through the tunnel that it is a message of
 	Multicast                  // to many at once: multicast or broadcast
 	NotLoggedIn                // from or to a client that has not given its password yet
 	Refused                    // an initiation by a client that the server does not let in
@@ -50,6 +51,7 @@ var reasonNames = [reasons]string{
 	Spoofed:      "spoofed",
 	NoClient:     "no-client",
 	ToClient:     "to-client",
+	Looped:       "looped",
 	Multicast:    "multicast",
 	NotLoggedIn:  "not-logged-in",
 	Refused:      "refused",

@@ -77,7 +77,9 @@ func (i *initiator) finish(m response, now time.Time) (s *session, ok bool) {
 	}
 	h := i.handshake
 	i.handshake = nil
-	if err := i.cfg.OnPayload(payload); err != nil {
+	if err := i.cfg.OnPayload(payload); errors.Is(err, ErrAskAgain) {
+		return nil, false
+	} else if err != nil {
 		i.refuse(err, now)
 		return nil, false
 	}

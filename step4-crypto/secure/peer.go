@@ -40,6 +40,7 @@ type peer struct {
 	newest    uint64    // the highest counter that arrived under the current keys, plus 1
 	connected time.Time // when the current keys came into use; stays when they end
 	lastHeard time.Time // when something authentic arrived last
+	moved     time.Time // when the log told a change of addr last
 	lost      bool      // the server is thought to be gone
 	rejected  *Rejected // the server has said that this is the end
 
@@ -130,7 +131,7 @@ func (p *peer) heard(s *session, counter uint64, c content, from netip.AddrPort,
 	// A packet that was overtaken says where the other side was, not where it is.
 	if counter >= p.newest {
 		p.newest = counter + 1
-		p.moveTo(from)
+		p.moveTo(from, now)
 	}
 	p.wear(counter+1, now)
 	return reply
@@ -153,9 +154,14 @@ func (p *peer) confirm(from netip.AddrPort, now time.Time) {
 }
 
 // moveTo notes the address that the other side sends from.
-func (p *peer) moveTo(addr netip.AddrPort) {
-	if p.addr != addr && p.addr.IsValid() {
+func (p *peer) moveTo(addr netip.AddrPort, now time.Time) {
+	if p.addr == addr {
+		return
+	}
+	// A peer that sends from two addresses in turn does not fill the log.
+	if p.addr.IsValid() && now.Sub(p.moved) >= logMoveAfter {
 		p.log.Info("the peer's address has changed", "peer", addr, "before", p.addr)
+		p.moved = now
 	}
 	p.addr = addr
 }

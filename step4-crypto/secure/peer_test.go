@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -263,6 +266,22 @@ func TestRoaming(t *testing.T) {
 	s.deliver(s.server, m, bobAddr)
 	require.Len(t, s.server.inside, 1)
 	require.Equal(t, aliceAddr, peer(), "under the previous keys")
+}
+
+// A peer whose address changes with each packet is followed, and does not fill
+// the log.
+func TestRoamingIsLoggedSometimes(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	var log bytes.Buffer
+	s.server.log = slog.New(slog.NewTextHandler(&log, nil))
+	for i := range 100 {
+		s.client.addr = netip.AddrPortFrom(aliceAddr.Addr(), uint16(10000+i))
+		require.True(t, s.write(s.client, ipPacket("x")))
+		s.run(50 * time.Millisecond)
+		require.Equal(t, s.client.addr, s.server.status().Peer)
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "address has changed"))
 }
 
 // Nobody gets an answer without the key, and nothing changes.
@@ -571,6 +590,25 @@ func TestRefusedPayload(t *testing.T) {
 	s.runUntil(time.Minute, func() bool { return s.client.failed != nil })
 	require.ErrorContains(t, s.client.failed, "not you")
 	require.Equal(t, Status{}, s.server.status())
+}
+
+// A client whose server wants to be asked again does so at its usual pace.
+func TestAskAgain(t *testing.T) {
+	cfg, answers := config(1), 0
+	cfg.OnPayload = func([]byte) error {
+		if answers++; answers <= 2 {
+			return fmt.Errorf("not yet: %w", ErrAskAgain)
+		}
+		return nil
+	}
+	s := simulate(t, cfg, config(1))
+	begin := s.now
+	s.connect()
+	require.Equal(t, 3, answers)
+	require.Len(t, s.client.sent, 4, "three initiations, a keepalive")
+	require.GreaterOrEqual(t, s.now.Sub(begin), firstRetry+2*firstRetry)
+	require.Equal(t, "none", cfg.Drops.String())
+	require.True(t, s.write(s.client, ipPacket("x")))
 }
 
 // What is authentic but neither a packet nor a message of ours is dropped.

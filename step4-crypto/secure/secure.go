@@ -45,6 +45,7 @@
 //	windowSize            8192    a packet that is overtaken by this many is dropped
 //	closeWait             0.2 s   a Close that can't send its message gives up
 //	MaxReason *           200     bytes of a sentence that one side tells the other
+//	logMoveAfter          10 s    the log tells a change of the peer's address no more often
 //
 // 2^28 packets of 1,500 bytes are 2^34.5 AES blocks. That is where RFC 8446,
 // section 5.5, ends the use of an AES-GCM key too.
@@ -80,6 +81,8 @@ const (
 	maxRetry   = 5 * time.Second
 	lostTries  = 4
 
+	logMoveAfter = 10 * time.Second
+
 	rememberedInitiations = 1024
 	answersPerSecond      = 100
 )
@@ -103,7 +106,7 @@ type Config struct {
 	NewPayload func() []byte
 	// OnPayload, if set, gets the payload of the other side in every handshake.
 	// An error refuses the other side: a client gets no answer, and a server's
-	// answer ends the Conn. It must not call the Conn. On a server a payload can
+	// answer ends the Conn, but for ErrAskAgain. It must not call the Conn. On a server a payload can
 	// be a replay, so it must change nothing that matters.
 	OnPayload func(payload []byte) error
 	// OnControl, if set, gets the control messages that the other side sends in
@@ -125,6 +128,10 @@ type Config struct {
 	handshake *noise.Handshake // that has not begun, to be cloned
 	limits    limits
 }
+
+// ErrAskAgain is what OnPayload returns if the server's answer is no session, and
+// the next one may be. The client's next try takes its course.
+var ErrAskAgain = errors.New("secure: the client is to ask again")
 
 // limits are those that tests make smaller.
 type limits struct {

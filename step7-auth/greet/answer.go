@@ -1,6 +1,7 @@
 package greet
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -25,11 +26,16 @@ type Welcome struct {
 // A refusal takes the place of a welcome:
 //
 //	version | 2: ask again later, 3: final | reason
+//
+// or the word that the client's clock is behind (see Behind):
+//
+//	version | 4 | time u64
 const (
 	welcome = iota
 	welcomeLogin
 	refused
 	refusedFinal
+	behind
 )
 
 // MaxAddrs is the most addresses that a client gets, and MaxSettings the most
@@ -75,8 +81,20 @@ func AppendRefusal(dst []byte, r secure.Rejected) []byte {
 	return append(dst, Sentence(r.Reason)...)
 }
 
+// A Behind error takes the place of a welcome if the client's hello looks like a
+// copy: the server has heard a later one of its identity. A machine that has
+// started anew with its clock set back asks again, with a later time than this.
+type Behind struct{ Time uint64 }
+
+func (b *Behind) Error() string { return "the server has heard of this client at a later time" }
+
+// Append appends the encoding to dst.
+func (b Behind) Append(dst []byte) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, version, behind), b.Time)
+}
+
 // ParseAnswer returns the welcome in m. The error is a *secure.Rejected if m is
-// a well-formed refusal. The welcome keeps no reference to m.
+// a well-formed refusal, and a *Behind if it says that. The welcome keeps no reference to m.
 func ParseAnswer(m []byte) (Welcome, error) {
 	if len(m) > 0 && m[0] != version {
 		return Welcome{}, errVersion
@@ -91,6 +109,11 @@ func ParseAnswer(m []byte) (Welcome, error) {
 			return Welcome{}, errFormat
 		}
 		return Welcome{}, &secure.Rejected{Reason: string(rest), Final: kind == refusedFinal}
+	case behind:
+		if len(rest) != 8 {
+			return Welcome{}, errFormat
+		}
+		return Welcome{}, &Behind{binary.BigEndian.Uint64(rest)}
 	case welcome, welcomeLogin:
 	default:
 		return Welcome{}, errFormat

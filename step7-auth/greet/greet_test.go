@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/identity"
 )
 
 var addrs = []netip.Prefix{netip.MustParsePrefix("10.8.0.2/24"), netip.MustParsePrefix("fd00:8::2/64")}
@@ -113,6 +114,17 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+func TestBehind(t *testing.T) {
+	m := Behind{Time: 1 << 40}.Append(nil)
+	require.Equal(t, []byte{1, 4, 0, 0, 1, 0, 0, 0, 0, 0}, m)
+	_, err := ParseAnswer(m)
+	require.Equal(t, &Behind{Time: 1 << 40}, err)
+	for _, m := range [][]byte{m[:9], append(m, 0)} {
+		_, err := ParseAnswer(m)
+		require.Equal(t, errFormat, err)
+	}
+}
+
 func TestLogin(t *testing.T) {
 	for _, l := range []Login{
 		{1, "alice", "secret"},
@@ -142,6 +154,13 @@ func TestLogin(t *testing.T) {
 	require.False(t, Login{User: "u", Password: strings.Repeat("p", MaxPassword+1)}.Valid())
 }
 
+// Whatever the registry can have, a login can carry.
+func TestRoomForPasswords(t *testing.T) {
+	require.Equal(t, identity.MaxPassword, MaxPassword)
+	require.NoError(t, identity.CheckName(strings.Repeat("u", 63)))
+	require.GreaterOrEqual(t, MaxUser, 63)
+}
+
 func TestResult(t *testing.T) {
 	for _, r := range []Result{{Attempt: 3}, {1, &secure.Rejected{Reason: "wrong", Final: true}}, {0, &secure.Rejected{Reason: "busy"}}} {
 		got, err := ParseResult(r.Append(nil))
@@ -159,6 +178,7 @@ func FuzzParse(f *testing.F) {
 	answer, _ := Welcome{Addrs: addrs, Settings: []byte("s")}.Append(nil)
 	f.Add(answer)
 	f.Add(AppendRefusal(nil, secure.Rejected{Reason: "no", Final: true}))
+	f.Add(Behind{1}.Append(nil))
 	f.Add(Hello{1, 2}.Append(nil))
 	f.Add(Login{1, "u", "p"}.Append(nil))
 	f.Add(Result{1, &secure.Rejected{Reason: "no"}}.Append(nil))

@@ -10,12 +10,13 @@ import (
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/greet"
 )
 
 // The states of a client, in the order in which it goes through them.
 const (
 	pending   int32 = iota // let in, but no packet has come: it may be a replay
-	loggingIn              // it is there, and has to give its password
+	loggingIn              // it is there, and has to give its password to take its place
 	open                   // packets pass
 	gone
 )
@@ -33,9 +34,11 @@ type client struct {
 	via      atomic.Pointer[ends] // where its last message came in
 	log      *slog.Logger
 
+	newest heard // its newest hello; guarded by members.mu
+
 	state   atomic.Int32
 	expires atomic.Int64 // as of Hub.clockOf; 0: never
-	since   atomic.Int64 // when it was let in, or when its first packet came; as expires
+	since   atomic.Int64 // when it was let in, or when it was first there and had to log in; as expires
 	wakeAt  atomic.Int64 // when the peer wants to be called; 0: not at all
 
 	attempts logins // what it has tried
@@ -48,10 +51,11 @@ type client struct {
 }
 
 // newClient returns a client that is let in, without keys yet.
-func (h *Hub) newClient(key noise.PublicKey, instance uint64, a Account, leased []netip.Prefix, via *ends, now time.Time) *client {
+func (h *Hub) newClient(key noise.PublicKey, hello greet.Hello, a Account, leased []netip.Prefix, via *ends, now time.Time) *client {
 	c := &client{
 		key:      key,
-		instance: instance,
+		instance: hello.Instance,
+		newest:   heard{hello.Time, now},
 		name:     a.Name,
 		login:    a.NeedsPassword,
 		prefixes: leased,

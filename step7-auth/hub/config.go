@@ -28,18 +28,21 @@ const (
 	loginWithin  = 60 * time.Second // a client that has not logged in by then is cut off
 	maxLogins    = 3                // wrong passwords in one session
 
-	loggedRefusals = 5 // in each clockInterval
+	loggedRefusals = 20 // in each...
+	logInterval    = time.Minute
 
 	// pendingFor is how long a client that was let in may take for its first
 	// packet. It has proven by then that it is there now.
 	pendingFor = 10 * time.Second
 	// forgetAfter is how long a hello's time is remembered after the last
-	// handshake of an identity. A machine whose clock has gone back is kept out
-	// for so long.
+	// handshake of an identity.
 	forgetAfter = 10 * time.Minute
+	// helloInterval is how long an identity waits after a handshake before the
+	// next. So one client can't use up the server's handshakes.
+	helloInterval = 50 * time.Millisecond
 
 	clockInterval  = 500 * time.Millisecond
-	farewellWithin = time.Second // for telling all clients that the server stops
+	farewellWithin = time.Second // for ending what is going on, and telling all clients that the server stops
 )
 
 // An Account is what the server's registry says of an identity.
@@ -76,8 +79,9 @@ type Config struct {
 	// that is a *secure.Rejected, and of others that there is no address.
 	Lease func(key noise.PublicKey, now time.Time) ([]netip.Prefix, error)
 	// Left, if set, is told who has left: the addresses can be given to others.
-	// It is never called for an identity that is there (again), and not at the
-	// same time as Lease. It is not called for those who are there when Run ends.
+	// It may take a while, and is called twice a second at most. It is never
+	// called for an identity that is there (again), and not at the same time as
+	// Lease. It is not called for those who are there when Run ends.
 	Left func([]Gone)
 	// Login checks a password. It may be slow. The client is told its error; one
 	// that is a *secure.Rejected says whether it is final. Required if an account

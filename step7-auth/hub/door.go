@@ -12,14 +12,16 @@ import (
 )
 
 // The door is where initiations are answered: one after another, by one
-// goroutine, and handshakesPerSecond on average. Those that come meanwhile wait in a
-// queue of fixed size; when it is full they are dropped, and honest clients ask
+// goroutine, and handshakesPerSecond on average. Those that come meanwhile wait in
+// a queue of fixed size; when it is full they are dropped, and honest clients ask
 // again. One that has waited for long is dropped too: its sender is about to ask
-// anew, and would not take the answer to the old one. So a flood takes a bounded part of one processor, no memory, and
-// nothing from the clients that are connected.
+// anew, and would not take the answer to the old one. So a flood takes a bounded
+// part of one processor, no memory, and nothing from the clients that are
+// connected.
 //
 // An initiation can be a replay. Its time says so if a newer one of the same
-// identity has come. If not, as after a restart of the server, it is answered;
+// identity has come. Then it gets no answer, or one that tells its maker that his
+// clock is behind (see members.hear). If not, as after a restart of the server, it is answered;
 // but who has it can do nothing with the answer, and the client that is there
 // stays until a packet under the new keys has come.
 
@@ -70,7 +72,9 @@ func (h *Hub) underLoad(now time.Time) bool {
 func (h *Hub) door(ctx context.Context) {
 	refill := time.NewTicker(clockInterval)
 	defer refill.Stop()
-	budget := handshakesAtOnce
+	forgive := time.NewTicker(logInterval)
+	defer forgive.Stop()
+	budget, left := handshakesAtOnce, h.left
 	for {
 		knocks := h.knocks
 		if budget == 0 {
@@ -80,11 +84,14 @@ func (h *Hub) door(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-refill.C:
-			h.refusals = 0
+			left = h.left
 			budget = min(handshakesAtOnce, budget+int(handshakesPerSecond*clockInterval/time.Second))
-		case <-h.left:
-			if left := h.members.takeLeft(); len(left) > 0 && h.cfg.Left != nil {
-				h.cfg.Left(left)
+		case <-forgive.C:
+			h.refusals = 0
+		case <-left:
+			left = nil // no more until the refill: it may take a while
+			if gone := h.members.takeLeft(); len(gone) > 0 && h.cfg.Left != nil {
+				h.cfg.Left(gone)
 			}
 		case k := <-knocks:
 			now := time.Now()
@@ -113,9 +120,9 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 	if !known {
 		return h.refuse(request, k.from, "an unknown key", unknown)
 	}
-	if !h.members.hear(request.PeerStatic(), hello, now) {
-		h.drops.Add(link.Replayed)
-		return nil
+	if behind, why, ok := h.members.hear(request.PeerStatic(), hello, now); !ok {
+		h.drops.Add(why)
+		return h.sayBehind(request, behind)
 	}
 	if account.expired(now) {
 		return h.refuse(request, k.from, account.Name, expired)
@@ -124,61 +131,22 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 		return h.refuse(request, k.from, account.Name, *no)
 	}
 	c := h.members.find(request.PeerStatic(), hello)
+	if c != nil && account.NeedsPassword && !c.login {
+		h.end(c, changed, now) // and let in anew, it has to log in
+		return nil
+	}
 	if c == nil {
 		leased, err := h.cfg.Lease(request.PeerStatic(), now)
 		if err != nil {
 			slog.Warn("there is no address for a client", "client", account.Name, "error", err)
 			return h.refuse(request, k.from, account.Name, reasonOf(err, noAddress))
 		}
-		c = h.newClient(request.PeerStatic(), hello.Instance, account, leased, k.via, now)
+		c = h.newClient(request.PeerStatic(), hello, account, leased, k.via, now)
 		if before := h.members.expect(c); before != nil {
-			before.peer.Close(secure.Rejected{}, now)
+			before.via.Load().tell(before.peer.Close(replaced, now))
 		}
 	} else {
 		c.via.Store(k.via)
 	}
 	return h.accept(request, c, account, now)
-}
-
-// accept gives a client new keys and returns the answer that tells it so.
-func (h *Hub) accept(request *secure.Request, c *client, a Account, now time.Time) []byte {
-	c.renew(h, a)
-	if c.state.Load() == pending {
-		c.since.Store(h.clockOf(now)) // it has asked once more
-	}
-	payload, err := greet.Welcome{
-		Login:    c.login && c.state.Load() != open,
-		Addrs:    c.prefixes,
-		Settings: h.cfg.Settings,
-	}.Append(nil)
-	if err != nil {
-		c.log.Error("a client can't be welcomed", "error", err)
-		return h.refuse(request, netip.AddrPort{}, c.name, noAddress)
-	}
-	answer, err := request.Accept(c.peer, payload, now)
-	if err != nil {
-		h.drops.Add(link.BadTag)
-		return nil
-	}
-	if c.state.Load() == gone { // meanwhile
-		c.peer.Close(secure.Rejected{}, now)
-		return nil
-	}
-	return answer
-}
-
-// refuse returns an answer that tells the client why it is not let in.
-func (h *Hub) refuse(request *secure.Request, from netip.AddrPort, name string, why secure.Rejected) []byte {
-	level := slog.LevelDebug // beyond some, lest a flood of these fills the log
-	if h.refusals < loggedRefusals {
-		h.refusals++
-		level = slog.LevelInfo
-	}
-	slog.Log(context.Background(), level, "a client is refused", "client", name, "peer", from, "reason", why.Reason)
-	h.drops.Add(link.Refused)
-	answer, err := request.Refuse(greet.AppendRefusal(nil, why))
-	if err != nil {
-		return nil // its ephemeral key was of low order
-	}
-	return answer
 }

@@ -14,6 +14,7 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/greet"
 )
 
 // Who is not let in is told why in a sentence, and the server keeps nothing.
@@ -146,6 +147,62 @@ func TestReplayedInitiation(t *testing.T) {
 		again := w.connect(key)
 		write(t, again, ip(again.v4(), web, "x"))
 		require.Equal(t, ip(again.v4(), web, "x"), w.read())
+		w.stop()
+	})
+}
+
+// A machine that starts anew with its clock set back is told so, and gets in with
+// its next try. A copy of an old initiation leads nowhere, as ever.
+func TestClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		recorded := w.record()
+		key := w.add(Account{Name: "alice"})
+		ahead := newRaw(1)
+		eve := w.Attach(ahead.addr, serverAddr)
+		write(t, eve, ahead.initiation(t, key, greet.Hello{Time: uint64(time.Now().Add(time.Hour).UnixNano()), Instance: 1}))
+		synctest.Wait()
+		require.Equal(t, 1, w.hub.members.size)
+		time.Sleep(time.Second)
+
+		before := time.Now()
+		alice := w.connect(key)
+		require.Less(t, time.Since(before), time.Second)
+		require.EqualValues(t, 1, w.count.Drops.Count(link.Replayed))
+		time.Sleep(time.Hour + 30*time.Second) // new keys with that clock
+		write(t, alice, ip(alice.v4(), web, "x"))
+		require.Equal(t, ip(alice.v4(), web, "x"), w.read())
+		require.EqualValues(t, 1, w.count.Drops.Count(link.Replayed))
+
+		handshake := w.hub.Snapshot()[0].Handshake
+		copies := recorded()
+		for _, m := range copies {
+			w.Inject(netip.MustParseAddrPort("198.51.100.66:6"), serverAddr, m)
+		}
+		synctest.Wait()
+		require.EqualValues(t, 1+len(copies), w.count.Drops.Count(link.Replayed))
+		require.Equal(t, handshake, w.hub.Snapshot()[0].Handshake)
+		require.Equal(t, alice.end.Addr(), w.hub.Snapshot()[0].Endpoint)
+		w.stop()
+	})
+}
+
+// One client that asks without end gets a bounded number of answers, and the
+// others get in.
+func TestOneClientAsksWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		mallory, flood := w.add(Account{Name: "mallory"}), newRaw(1)
+		for i := range 1000 {
+			m := flood.initiation(t, mallory, greet.Hello{Time: uint64(time.Now().UnixNano()), Instance: uint64(i)})
+			w.Inject(flood.addr, serverAddr, m)
+			time.Sleep(2 * time.Millisecond)
+		}
+		synctest.Wait()
+		require.GreaterOrEqual(t, w.count.Drops.Count(link.Throttled), uint64(1000-2*20-1))
+		before := time.Now()
+		w.connect(w.add(Account{Name: "alice"}))
+		require.Less(t, time.Since(before), time.Second)
 		w.stop()
 	})
 }

@@ -24,6 +24,7 @@
 //	addresses.go  what an address is to the hub
 //	send.go       from the device to the socket
 //	door.go       who is let in
+//	answer.go     what who asks is told
 //	login.go      passwords, outside of the packets' way
 //	clock.go      what is done without being asked
 //	leave.go      how a client goes: cut off, replaced, idle
@@ -86,7 +87,7 @@ type Hub struct {
 	logins  chan login
 	left    chan struct{} // there is something in members.left; holds one
 
-	refusals int // logged since the last refill; the door's own
+	refusals int // logged in the present logInterval; the door's own
 }
 
 // New checks a Config and returns a Hub without clients.
@@ -146,8 +147,9 @@ func (h *Hub) Run(stop context.Context, queues ...Queue) error {
 	}
 
 	<-ctx.Done()
-	helpers.Wait()
+	// A helper too may be stuck in a socket that takes nothing.
 	farewell := time.AfterFunc(farewellWithin, func() { closeAll(queues) })
+	helpers.Wait()
 	h.sayGoodbye()
 	farewell.Stop()
 	closeAll(queues)

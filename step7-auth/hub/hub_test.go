@@ -1,15 +1,19 @@
 package hub
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/greet"
 )
 
 // Two clients at once: each has addresses of its own and gets its own packets.
@@ -49,17 +53,45 @@ func TestSpoofedSource(t *testing.T) {
 		ip(web, web, "nobody's"),
 		ip(tunnelNet[0].Addr(), web, "the server's"),
 		ip(netip.IPv4Unspecified(), web, "none"),
+		ip(tunnelNet[1].Addr(), web6, "the server's"),
 		ip(netip.MustParseAddr("fe80::1"), web6, "link-local"),
+		ip(netip.AddrFrom16(alice.v4().As16()), web6, "mapped"),
+		ip(netip.MustParseAddr("::1"), web6, "loopback"),
+		ip(netip.MustParseAddr("ff02::1"), web6, "to many"),
+		ip(netip.MustParseAddr("224.0.0.1"), web, "to many"),
+		with(ip(bob.v4(), web, "a later fragment"), 6, 0x20, 0x05),
+		with(ip(bob.v6(), web6, "\x3b\x00\x00\x00\x00\x00\x00\x00"), 6, 0), // hop-by-hop options
 	} {
 		write(t, alice, p)
 	}
 	own := ip(alice.v4(), web, "own")
 	write(t, alice, own)
 	require.Equal(t, own, w.read(), "and it is the first that arrives")
-	w.dropped(link.Spoofed, 6)
+	w.dropped(link.Spoofed, 13)
 
-	write(t, alice, []byte{0x45, 0, 0, 20}, []byte{0x60})
-	w.dropped(link.Malformed, 2)
+	// Those that are not one whole packet go nowhere either, whoever they are of.
+	for _, p := range [][]byte{
+		{0x45, 0, 0, 20},
+		{0x60},
+		with(ip(alice.v4(), web, "x"), 2, 0, 20),   // something behind it
+		with(ip(alice.v4(), web, "x"), 2, 0, 22),   // cut off
+		with(ip(alice.v4(), web, "x"), 0, 0x4f),    // options that are not there
+		with(ip(alice.v4(), web, "x"), 0, 0x44),    // half a header
+		with(ip(alice.v6(), web6, "x"), 4, 0, 0),   // a jumbogram (RFC 2675)
+		with(ip(alice.v6(), web6, "x"), 4, 255, 9), // cut off
+		with(ip(alice.v6(), web6, "x"), 0, 0x45),   // another version
+	} {
+		write(t, alice, p)
+	}
+	w.dropped(link.Malformed, 9)
+	write(t, alice, own)
+	require.Equal(t, own, w.read(), "and nothing before it")
+}
+
+// with returns p with other bytes at a place.
+func with(p []byte, at int, bytes ...byte) []byte {
+	copy(p[at:], bytes)
+	return p
 }
 
 // What is for many at once passes in neither direction.
@@ -147,4 +179,56 @@ func TestEndFails(t *testing.T) {
 	host.Close()
 	require.ErrorIs(t, <-done, net.ErrClosed)
 	require.ErrorIs(t, socket.ReadBurst(link.NewBurst()), net.ErrClosed)
+}
+
+// A knocker is a socket that brings one initiation, and takes no answer.
+type knocker struct {
+	message []byte
+	stuck   chan struct{} // an answer waits to be taken
+	closed  chan struct{}
+	close   func()
+}
+
+func (k *knocker) ReadBurst(b *link.Burst) error {
+	if b.Reset(); k.message == nil {
+		<-k.closed
+		return net.ErrClosed
+	}
+	copy(b.Alloc(len(k.message)), k.message)
+	k.message = nil
+	return nil
+}
+
+func (k *knocker) WriteBurst(*link.Burst) error {
+	close(k.stuck)
+	<-k.closed
+	return net.ErrClosed
+}
+
+func (k *knocker) Close() error {
+	k.close()
+	return nil
+}
+
+// A socket that takes nothing does not keep the hub from ending.
+func TestStuckSocket(t *testing.T) {
+	k := &knocker{stuck: make(chan struct{}), closed: make(chan struct{})}
+	k.close = sync.OnceFunc(func() { close(k.closed) })
+	k.message = newRaw(1).initiation(t, noise.GenerateKey(), greet.Hello{})
+	h, err := New(config(newRegistry()))
+	require.NoError(t, err)
+	device, _ := link.Pipe(1)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Run(ctx, Queue{Device: device, Socket: k}) }()
+	<-k.stuck
+	stop()
+	select {
+	case err := <-done:
+		require.NoError(t, err)
+	case <-time.After(20 * time.Second):
+		k.close()
+		<-done
+		require.Fail(t, "the hub goes on")
+	}
 }

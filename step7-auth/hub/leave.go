@@ -17,6 +17,7 @@ var (
 	noAddress     = secure.Rejected{Reason: "the server has no free address"}
 	replaced      = secure.Rejected{Reason: "another machine with the same key has taken the place of this one", Final: true}
 	tooManyLogins = secure.Rejected{Reason: "too many wrong passwords", Final: true}
+	changed       = secure.Rejected{Reason: "this client needs a password now"}
 	noLogin       = secure.Rejected{Reason: "no login in time", Final: true}
 	idle          = secure.Rejected{Reason: "nothing was heard of this client for too long"}
 	stops         = secure.Rejected{Reason: "the server stops"}
@@ -30,26 +31,34 @@ func reasonOf(err error, otherwise secure.Rejected) secure.Rejected {
 	return otherwise
 }
 
-// settle takes a client for present if a packet has come under its keys. If
-// another machine was there with the same identity, that has to go.
-func (h *Hub) settle(c *client, now time.Time) {
-	status := c.peer.Status()
-	if status.Since.IsZero() {
+// arrive takes a client for present if a packet has come under its keys.
+func (h *Hub) arrive(c *client, now time.Time) {
+	if c.peer.Status().Since.IsZero() {
 		return
 	}
-	before, ok := h.members.settle(c)
-	if !ok {
+	if !c.login {
+		if !h.settle(c, now) {
+			return
+		}
+	} else if c.since.Store(h.clockOf(now)); !h.members.arrive(c) {
 		return
-	}
-	c.since.Store(h.clockOf(now))
-	if before != nil {
-		c.log.Warn("another machine, or the same one started anew, takes the place of a client", "peer", status.Peer, "before", before.peer.Status().Peer)
-		before.via.Load().tell(before.peer.Close(replaced, now))
 	}
 	// It may have been revoked after it was let in, and before Cut could find it.
 	if _, known := h.cfg.Lookup(c.key); !known {
 		h.end(c, unknown, now)
 	}
+}
+
+// settle lets the packets of a client pass. If another machine was there with the
+// same identity, that has to go. It reports false if c has gone.
+func (h *Hub) settle(c *client, now time.Time) bool {
+	before, ok := h.members.settle(c)
+	if before != nil {
+		c.log.Warn("another machine, or the same one started anew, takes the place of a client",
+			"peer", c.peer.Status().Peer, "before", before.peer.Status().Peer)
+		before.via.Load().tell(before.peer.Close(replaced, now))
+	}
+	return ok
 }
 
 // Cut ends the session of an identity at once, if there is one: its keys are

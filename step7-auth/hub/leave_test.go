@@ -1,7 +1,11 @@
 package hub
 
 import (
+	"context"
+	"math/rand/v2"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +15,7 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/greet"
 )
 
 // names returns who is there.
@@ -207,6 +212,24 @@ func TestRoaming(t *testing.T) {
 	})
 }
 
+// A client that sends its messages through the tunnel does not become one that is
+// reached through the tunnel: its packets would go around in it without end.
+func TestNoLoop(t *testing.T) {
+	c := gather(t, 1, 64, nil)
+	client := c.clients[0]
+	for _, inner := range []string{"10.8.0.2:9", "10.8.0.1:5555", "[fd00:8::2]:9"} {
+		c.receive(t, netip.MustParseAddrPort(inner), client.seal(nil, client.packet))
+		require.Zero(t, c.in.Len())
+		require.Equal(t, client.addr, c.hub.Snapshot()[0].Endpoint)
+		c.receive(t, netip.MustParseAddrPort(inner), newRaw(2).initiation(t, noise.GenerateKey(), greet.Hello{}))
+	}
+	require.Empty(t, c.hub.knocks)
+	require.Equal(t, "looped 6", c.hub.drops.String())
+	outer := netip.MustParseAddrPort("192.0.2.44:4444")
+	c.receive(t, outer, client.seal(nil, client.packet))
+	require.Equal(t, outer, c.hub.Snapshot()[0].Endpoint)
+}
+
 // Rekeys lose no packet, and keep no index, in hours of traffic.
 func TestRekey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -228,6 +251,77 @@ func TestRekey(t *testing.T) {
 			Name: "alice", Key: s.Key, Addrs: []netip.Addr{alice.v4(), alice.v6()}, Endpoint: alice.end.Addr(), LoggedIn: true,
 			ReceivedPackets: 3600, ReceivedBytes: 3600 * 22, SentPackets: 3600, SentBytes: 3600 * 24,
 		}, s)
+		w.stop()
+	})
+}
+
+// At 20 % loss clients keep their sessions for an hour of rekeys, and the server
+// keeps no more indices than their keys have.
+func TestBadNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		machines := []*machine{w.connect(w.add(Account{Name: "alice"})), w.connect(w.add(Account{Name: "bob"}))}
+		w.Tap(func(netip.AddrPort, netip.AddrPort, []byte) bool { return rand.N(5) > 0 })
+		go func() { // the server's host
+			for b := link.NewBurst(); w.device.ReadBurst(b) == nil; {
+			}
+		}()
+		down := 0
+		for range 3600 {
+			for _, m := range machines {
+				write(t, m, ip(m.v4(), web, "up"))
+				write(t, w.device, ip(web, m.v4(), "down"))
+			}
+			time.Sleep(time.Second)
+			for _, m := range machines {
+				for ; len(m.in) > 0; down++ {
+					<-m.in
+				}
+			}
+			require.LessOrEqual(t, used(w.hub), 2*3)
+		}
+		require.Greater(t, w.count.Received.Packets(), uint64(2*3600*7/10))
+		require.Greater(t, down, 2*3600*7/10)
+		require.Empty(t, w.gotten())
+		require.Equal(t, []string{"alice", "bob"}, w.names())
+		w.stop()
+	})
+}
+
+// Clients that come and go without end keep nobody else from coming, however long
+// it takes to clean up behind them.
+func TestComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		w := serve(t, func(c *Config) {
+			left := c.Left
+			c.Left = func(gone []Gone) {
+				calls.Add(1)
+				time.Sleep(200 * time.Millisecond)
+				left(gone)
+			}
+		})
+		ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+		defer stop()
+		var crowd sync.WaitGroup
+		for range 10 {
+			key := w.add(Account{Name: "mallory"})
+			crowd.Go(func() {
+				for ctx.Err() == nil {
+					if m, err := w.try(clientConfig(key)); err == nil {
+						m.Close()
+					}
+				}
+			})
+		}
+		time.Sleep(2 * time.Second)
+		before := time.Now()
+		w.connect(w.add(Account{Name: "alice"}))
+		require.Less(t, time.Since(before), 3*time.Second)
+		crowd.Wait()
+		require.LessOrEqual(t, calls.Load(), int32(2*5+2))
+		time.Sleep(time.Second)
+		require.Equal(t, 1, w.holding())
 		w.stop()
 	})
 }

@@ -79,31 +79,34 @@ func (h *Hub) checkLogin(ctx context.Context, l login) {
 	if ctx.Err() != nil {
 		return
 	}
-	wrong := c.attempts.finish(l.Attempt, err)
-	if err == nil && c.state.CompareAndSwap(loggingIn, open) {
+	if err == nil && h.settle(c, time.Now()) {
 		c.log.Info("logged in", "user", l.User)
 	}
 	if err != nil {
 		c.log.Warn("a login has failed", "user", l.User, "error", err)
 	}
-	h.tellResult(c, *h.attempt(c, l.Login))
+	result, wrong := c.attempts.finish(l.Attempt, err)
+	h.tellResult(c, result) // if it is still there
 	if wrong >= maxLogins {
 		h.end(c, tooManyLogins, time.Now())
 	}
 }
 
-// finish notes the result of an attempt. It returns how many were wrong so far.
-func (a *logins) finish(attempt byte, err error) (wrong int) {
+// finish notes the result of an attempt, and returns it with the number of those
+// that were wrong so far.
+func (a *logins) finish(attempt byte, err error) (result greet.Result, wrong int) {
+	result.Attempt = attempt
+	if err != nil {
+		why := reasonOf(err, secure.Rejected{Reason: err.Error()})
+		result.Refused = &why
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.checking = false
-	a.result = &greet.Result{Attempt: attempt}
+	a.checking, a.result = false, &result
 	if err != nil {
 		a.wrong++
-		why := reasonOf(err, secure.Rejected{Reason: err.Error()})
-		a.result.Refused = &why
 	}
-	return a.wrong
+	return result, a.wrong
 }
 
 func (h *Hub) tellResult(c *client, r greet.Result) {

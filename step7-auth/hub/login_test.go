@@ -178,6 +178,126 @@ func TestNoLogin(t *testing.T) {
 	})
 }
 
+// A client that goes while its password is checked does the server no harm.
+func TestLoginAndGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := serveLogin(t, time.Second)
+		w.connect(w.add(Account{Name: "bob"}))
+		key := w.add(Account{Name: "alice", NeedsPassword: true})
+		for range 3 {
+			cfg := clientConfig(key)
+			cfg.User, cfg.Password = "alice", "right"
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			_, err := join.Client(ctx, w.endpoint(), cfg)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			cancel()
+			time.Sleep(2 * time.Second)
+		}
+		require.EqualValues(t, 3, d.checks.Load())
+		require.Equal(t, []string{"bob"}, w.names())
+		w.stop()
+	})
+}
+
+// Who has stolen a key and not the password does not push its owner out. Who has
+// both does.
+func TestLoginBeforeReplacing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := serveLogin(t, time.Second)
+		key := w.add(Account{Name: "alice", NeedsPassword: true})
+		alice, err := w.login(key, "alice", "right")
+		require.NoError(t, err)
+		works := func(m *machine) {
+			t.Helper()
+			write(t, m, ip(m.v4(), web, "x"))
+			require.Equal(t, ip(m.v4(), web, "x"), w.read())
+			write(t, w.device, ip(web, m.v4(), "y"))
+			require.Equal(t, ip(web, m.v4(), "y"), m.receive(t))
+		}
+		thief := func(password string) {
+			cfg, end := clientConfig(key), w.endpoint()
+			cfg.User, cfg.Password = "alice", password
+			go join.Client(t.Context(), end, cfg) // which fails
+			time.Sleep(500 * time.Millisecond)
+		}
+		thief("guess")
+		require.Equal(t, []string{"alice", "alice"}, w.names(), "the thief is there")
+		works(alice)
+		time.Sleep(loginWithin)
+		require.Equal(t, []string{"alice"}, w.names())
+		works(alice)
+		require.Empty(t, w.gotten())
+
+		// Of those who have still to log in, too, the newest one stays.
+		thief("busy")
+		newest, err := w.login(key, "alice", "right")
+		require.NoError(t, err)
+		works(newest)
+		require.Equal(t, replaced, rejected(t, alice.fails(t)))
+		time.Sleep(10 * time.Minute)
+		works(newest)
+		require.Equal(t, []string{"alice"}, w.names())
+		require.Empty(t, w.gotten(), "the address was never free")
+		require.LessOrEqual(t, used(w.hub), 3)
+		w.stop()
+	})
+}
+
+// Not even by asking without end, ahead of time, does a stolen key alone keep its
+// owner from new keys. Copies of the owner's own initiations do not either.
+func TestStolenKeyAsksWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := serveLogin(t, time.Second)
+		recorded := w.record()
+		key := w.add(Account{Name: "alice", NeedsPassword: true})
+		alice, err := w.login(key, "alice", "right")
+		require.NoError(t, err)
+		thief, alices := newRaw(1), recorded()
+		for i := range 5 * 60 * 5 {
+			hello := greet.Hello{Time: uint64(time.Now().Add(time.Hour).UnixNano()), Instance: uint64(i)}
+			w.Inject(thief.addr, serverAddr, thief.initiation(t, key, hello))
+			if i%100 == 0 {
+				for _, m := range alices {
+					w.Inject(thief.addr, serverAddr, m)
+				}
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		require.Equal(t, []string{"alice"}, w.names())
+		require.Less(t, time.Since(w.hub.Snapshot()[0].Handshake), 3*time.Minute)
+		write(t, alice, ip(alice.v4(), web, "x"))
+		require.Equal(t, ip(alice.v4(), web, "x"), w.read())
+		require.LessOrEqual(t, used(w.hub), 8)
+		w.stop()
+	})
+}
+
+// A client that gets a password while it is there has to log in from its next
+// keys on.
+func TestPasswordIsAdded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := serveLogin(t, time.Second)
+		key, thief := w.add(Account{Name: "alice"}), w.add(Account{Name: "bob"})
+		alice, err := w.login(key, "alice", "right")
+		require.NoError(t, err)
+		stolen := w.connect(thief)
+		require.Zero(t, d.checks.Load())
+		w.registry.mu.Lock()
+		for key, a := range w.registry.accounts {
+			a.NeedsPassword = true
+			w.registry.accounts[key] = a
+		}
+		w.registry.mu.Unlock()
+		time.Sleep(3 * time.Minute)
+		require.Equal(t, []string{"alice"}, w.names())
+		require.ErrorContains(t, stolen.fails(t), "the server asks for a user name and a password")
+		require.EqualValues(t, 1, d.checks.Load())
+		write(t, alice, ip(alice.v4(), web, "x"))
+		require.Equal(t, ip(alice.v4(), web, "x"), w.read())
+		w.stop()
+	})
+}
+
 // A hundred clients that log in at once have their passwords checked two at a
 // time; the others wait or say it again, and packets go on.
 func TestManyLogins(t *testing.T) {

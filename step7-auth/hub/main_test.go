@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,7 +129,7 @@ type world struct {
 	device link.Link // the host's side of the server's device
 	count  *tunnel.Counters
 	stop   func()
-	next   uint16
+	next   atomic.Uint32 // port
 }
 
 func config(r *registry) Config {
@@ -146,7 +147,7 @@ func config(r *registry) Config {
 
 // serve starts a server. change may change its configuration.
 func serve(t *testing.T, change func(*Config)) *world {
-	w := &world{t: t, Network: new(linktest.Network), registry: newRegistry(), next: 40000}
+	w := &world{t: t, Network: new(linktest.Network), registry: newRegistry()}
 	w.start(change)
 	return w
 }
@@ -176,8 +177,8 @@ func (w *world) start(change func(*Config)) {
 
 // endpoint returns a new place in the network.
 func (w *world) endpoint() *linktest.End {
-	w.next++
-	return w.Attach(netip.AddrPortFrom(netip.MustParseAddr("198.51.100.10"), w.next), serverAddr)
+	port := uint16(40000 + w.next.Add(1))
+	return w.Attach(netip.AddrPortFrom(netip.MustParseAddr("198.51.100.10"), port), serverAddr)
 }
 
 func clientConfig(key noise.PrivateKey) join.Config {

@@ -13,13 +13,14 @@ type members struct {
 	mu     sync.RWMutex // guards all below
 	byAddr map[netip.Addr]*client
 	byKey  map[noise.PublicKey]*member
-	size   int    // members that have a client of any kind
-	left   []Gone // who has left, and the door does not know yet
+	size   int                      // members that have a client of any kind
+	left   map[noise.PublicKey]Gone // who has left, and the door does not know yet
 }
 
 func (m *members) init() {
 	m.byAddr = make(map[netip.Addr]*client)
 	m.byKey = make(map[noise.PublicKey]*member)
+	m.left = make(map[noise.PublicKey]Gone)
 }
 
 // at returns the client that has an address, or nil.
@@ -40,13 +41,31 @@ func (m *members) expect(c *client) (before *client) {
 	}
 	before, is.pending = is.pending, c
 	if before != nil {
-		before.state.Store(gone)
+		m.displace(is, before)
 	}
 	return before
 }
 
-// settle makes a pending client, of which a packet has come, the current one. It
-// returns the one that was it before, or nil, and false if c is not pending.
+// arrive notes that a packet of a client has come that has still to log in. Until
+// then the one that was there before stays: the key alone does not push it out.
+// It reports false if c is not expected.
+func (m *members) arrive(c *client) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	is := m.byKey[c.key]
+	if is == nil || is.pending != c || c.state.Load() != pending {
+		return false
+	}
+	c.state.Store(loggingIn)
+	if is.current == nil {
+		m.route(c) // so that what comes for it is counted as such
+	}
+	return true
+}
+
+// settle makes the pending client of an identity, which has done all that it has
+// to, the current one. It returns the one that was it before, or nil, and false
+// if c is not pending.
 func (m *members) settle(c *client) (before *client, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -56,20 +75,21 @@ func (m *members) settle(c *client) (before *client, ok bool) {
 	}
 	before, is.current, is.pending = is.current, c, nil
 	if before != nil {
-		is.replaced[is.next] = before.instance
-		is.next = (is.next + 1) % len(is.replaced)
-		m.unroute(before)
-		before.state.Store(gone)
+		m.displace(is, before)
 	}
-	for _, a := range c.addrs {
-		m.byAddr[a] = c
-	}
-	if c.login {
-		c.state.Store(loggingIn)
-	} else {
-		c.state.Store(open)
-	}
+	m.route(c)
+	c.state.Store(open)
 	return before, true
+}
+
+// displace takes a client away in favour of another one of its identity. If it
+// has been there, it does not get in again. The caller holds mu.
+func (m *members) displace(is *member, c *client) {
+	if c.state.Swap(gone) != pending {
+		is.replaced[is.next] = c.instance
+		is.next = (is.next + 1) % len(is.replaced)
+	}
+	m.unroute(c)
 }
 
 // remove takes c away. It reports false if c is not there any more.
@@ -82,18 +102,25 @@ func (m *members) remove(c *client) bool {
 		return false
 	case is.current == c:
 		is.current = nil
-		m.unroute(c)
 	case is.pending == c:
 		is.pending = nil
 	default:
 		return false
 	}
+	m.unroute(c)
 	c.state.Store(gone)
 	if !is.has() {
 		m.size--
-		m.left = append(m.left, Gone{c.key, c.name, c.addrs})
+		m.left[c.key] = Gone{c.key, c.name, c.addrs}
 	}
 	return true
+}
+
+// route gives c its addresses. The caller holds mu.
+func (m *members) route(c *client) {
+	for _, a := range c.addrs {
+		m.byAddr[a] = c
+	}
 }
 
 // unroute gives up the addresses of c. The caller holds mu.
@@ -114,7 +141,7 @@ func (m *members) takeLeft() (left []Gone) {
 			left = append(left, g)
 		}
 	}
-	m.left = nil
+	clear(m.left)
 	return left
 }
 
@@ -131,7 +158,7 @@ func (m *members) all(dst []*client) []*client {
 // forget drops the members that have neither a client nor a hello to remember. It
 // looks for them without keeping packets from finding their clients.
 func (m *members) forget(now time.Time) {
-	old := func(is *member) bool { return !is.has() && now.Sub(is.newestAt) >= forgetAfter }
+	old := func(is *member) bool { return !is.has() && now.Sub(is.newest.at) >= forgetAfter }
 	var keys []noise.PublicKey
 	m.mu.RLock()
 	for key, is := range m.byKey {

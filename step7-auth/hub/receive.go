@@ -60,7 +60,18 @@ func (h *Hub) receive(e *ends) error {
 }
 
 // openBurst leaves in b the packets for the device.
+//
+// What comes through the tunnel itself is dropped. Who is reached through the
+// tunnel would be sent what is sealed for him, sealed once more, and so on without
+// end.
 func (h *Hub) openBurst(e *ends, b *link.Burst, across *sealer, now time.Time) error {
+	if h.inside(b.Addr.Addr()) {
+		for range b.Len() {
+			h.drops.Add(link.Looped)
+		}
+		b.Truncate(0)
+		return nil
+	}
 	kept, bytes := 0, 0
 	for i := range b.Len() {
 		p, c := h.open(e, b.At(i), b.Addr, now)
@@ -102,7 +113,7 @@ func (h *Hub) open(e *ends, m []byte, from netip.AddrPort, now time.Time) ([]byt
 		c.via.Store(e)
 	}
 	if c.state.Load() == pending {
-		h.settle(c, now)
+		h.arrive(c, now)
 	}
 	e.tell(reply, from) // after that it counts on being there
 	switch {

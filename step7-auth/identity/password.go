@@ -12,8 +12,9 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// MaxPassword is the length of the longest password, in bytes.
-const MaxPassword = 1024
+// MaxPassword is the length of the longest password, in bytes: no login has room
+// for a longer one (package greet).
+const MaxPassword = 255
 
 // HashPassword returns a hash of a password, with a salt of its own. It takes
 // about 0.1 s and 64 MiB.

@@ -37,11 +37,15 @@ func (g *guest) hello() []byte {
 // answer takes the payload of a response.
 func (g *guest) answer(payload []byte) error {
 	w, err := greet.ParseAnswer(payload)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if behind, ok := errors.AsType[*greet.Behind](err); ok {
+		g.time = max(g.time, behind.Time)
+		return secure.ErrAskAgain
+	}
 	if err != nil {
 		return err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	switch {
 	case g.welcome == nil:
 		g.welcome = &w

@@ -234,7 +234,7 @@ func TestAddRefuses(t *testing.T) {
 	} {
 		d.fails("", "add "+tt.args, tt.code, tt.want)
 	}
-	d.fails("\n", "add bob -password -out bob.conf "+server, 1, "clients: a password has 1 to 1024 bytes, not 0\n")
+	d.fails("\n", "add bob -password -out bob.conf "+server, 1, "clients: a password has 1 to 255 bytes, not 0\n")
 }
 
 // What can't be printed is not added: the private key would be lost.
@@ -306,7 +306,7 @@ func TestPasswd(t *testing.T) {
 	require.NoError(t, check("second"))
 	require.Error(t, check("first"))
 	d.fails("x", "passwd alise", 1, "clients: there is no client \"alise\"\n  Do you mean alice?\n")
-	d.fails("\n", "passwd alice", 1, "clients: a password has 1 to 1024 bytes, not 0\n")
+	d.fails("\n", "passwd alice", 1, "clients: a password has 1 to 255 bytes, not 0\n")
 	d.fails("", "passwd alice", 1, "clients: standard input ended without a line\n  Type it, or have a program write it there: ... <FILE\n")
 	for range 2 {
 		require.Equal(t, "alice: comes in without a password. The line 'user alice' in its client file can go.\n", d.ok("", "passwd -delete alice"))

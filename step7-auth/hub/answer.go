@@ -1,0 +1,68 @@
+package hub
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/greet"
+)
+
+// accept gives a client new keys and returns the answer that tells it so.
+func (h *Hub) accept(request *secure.Request, c *client, a Account, now time.Time) []byte {
+	c.renew(h, a)
+	if c.state.Load() == pending {
+		c.since.Store(h.clockOf(now)) // it has asked once more
+	}
+	payload, err := greet.Welcome{
+		Login:    c.login && c.state.Load() != open,
+		Addrs:    c.prefixes,
+		Settings: h.cfg.Settings,
+	}.Append(nil)
+	if err != nil {
+		c.log.Error("a client can't be welcomed", "error", err)
+		return h.refuse(request, netip.AddrPort{}, c.name, noAddress)
+	}
+	answer, err := request.Accept(c.peer, payload, now)
+	if err != nil {
+		h.drops.Add(link.BadTag)
+		return nil
+	}
+	if c.state.Load() == gone { // meanwhile
+		c.peer.Close(secure.Rejected{}, now)
+		return nil
+	}
+	return answer
+}
+
+// sayBehind returns the answer that tells a client that its clock is behind a
+// time, if that is one. Who sends a copy can't read it.
+func (h *Hub) sayBehind(request *secure.Request, time uint64) []byte {
+	if time == 0 {
+		return nil
+	}
+	answer, err := request.Refuse(greet.Behind{Time: time}.Append(nil))
+	if err != nil {
+		return nil // its ephemeral key was of low order
+	}
+	return answer
+}
+
+// refuse returns an answer that tells the client why it is not let in.
+func (h *Hub) refuse(request *secure.Request, from netip.AddrPort, name string, why secure.Rejected) []byte {
+	level := slog.LevelDebug // beyond some, lest a flood of these fills the log
+	if h.refusals < loggedRefusals {
+		h.refusals++
+		level = slog.LevelInfo
+	}
+	slog.Log(context.Background(), level, "a client is refused", "client", name, "peer", from, "reason", why.Reason)
+	h.drops.Add(link.Refused)
+	answer, err := request.Refuse(greet.AppendRefusal(nil, why))
+	if err != nil {
+		return nil // its ephemeral key was of low order
+	}
+	return answer
+}
