@@ -45,6 +45,9 @@ func runUntilSignal(run func(ctx context.Context) error) error {
 // startLog sends slog to standard error, as "15:04:05.000 INFO text key=value".
 func startLog(verbose bool) {
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		log.SetFlags(0) // systemd's journal has the time (systemd.exec(5))
+	}
 	log.SetOutput(os.Stderr)
 	if verbose {
 		slog.SetLogLoggerLevel(slog.LevelDebug)

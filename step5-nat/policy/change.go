@@ -11,6 +11,7 @@
 package policy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,10 @@ type Change struct {
 	Do, Undo func() error
 }
 
+// LogLevel is that of the changes in the log. A daemon may find them too many: it
+// sets it before it does anything else.
+var LogLevel = slog.LevelInfo
+
 // CarryOut does the changes in order, and logs each as it would be typed. The
 // function that it returns takes them back, the last one first; it may be called
 // more than once. If a change fails, those before it are undone.
@@ -36,7 +41,7 @@ func CarryOut(list []Change) (undo func() error, err error) {
 	var done []Change
 	undo = sync.OnceValue(func() error { return takeBack(done) })
 	for _, ch := range list {
-		slog.Info(ch.Command)
+		slog.Log(context.Background(), LogLevel, ch.Command)
 		if err := ch.Do(); err != nil {
 			return nil, errors.Join(ch.failed(err), undo())
 		}

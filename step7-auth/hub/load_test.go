@@ -148,3 +148,33 @@ func TestQueues(t *testing.T) {
 	require.Equal(t, "none", c.hub.drops.String())
 	require.EqualValues(t, queues*packets*5, c.hub.count.Sent.Packets())
 }
+
+// A hub with sockets that reach different clients, say of UDP and TCP: whichever
+// queue of the device a packet comes by, it leaves by the one that its client came
+// to; and, when that has come by another, by that.
+func TestListeners(t *testing.T) {
+	c := gather(t, 1, 64, nil)
+	client := c.clients[0]
+	other, same := &sink{}, &sink{}
+	tcp := newEnds(Queue{Device: &sink{}, Socket: other, Listener: 1})
+	udp := newEnds(Queue{Device: &sink{}, Socket: same})
+	down := func(by *ends) {
+		b := link.NewBurst()
+		p := ip(web, client.welcome.Addrs[0].Addr(), "down")
+		copy(b.Alloc(len(p)), p)
+		require.NoError(t, c.hub.sealBurst(b, c.hub.newSealer(by), time.Now()))
+	}
+	before := c.socket.packets
+	down(tcp)
+	require.Equal(t, []int{before + 1, 0, 0}, []int{c.socket.packets, other.packets, same.packets})
+	down(udp) // as good as the one that it came to
+	require.Equal(t, []int{before + 1, 0, 1}, []int{c.socket.packets, other.packets, same.packets})
+
+	b := link.NewBurst()
+	b.Addr = client.addr
+	m := client.seal(nil, client.packet)
+	copy(b.Alloc(len(m)), m)
+	require.NoError(t, c.hub.openBurst(tcp, b, c.hub.newSealer(tcp), time.Now()))
+	down(udp)
+	require.Equal(t, []int{before + 1, 1, 1}, []int{c.socket.packets, other.packets, same.packets})
+}

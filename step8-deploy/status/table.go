@@ -14,7 +14,7 @@ import (
 
 // Write prints the report for people.
 func (r *Report) Write(w io.Writer) error {
-	fmt.Fprintf(w, "%s %s, %s, up %s\n", r.Role, r.Version, clean(r.State), span(r.Now.Sub(r.Started)))
+	fmt.Fprintf(w, "%s: %s (version %s, started %s ago)\n", r.Role, clean(r.State), r.Version, span(r.Now.Sub(r.Started)))
 	if r.Error != "" {
 		fmt.Fprintf(w, "problem: %s\n", clean(r.Error))
 	}

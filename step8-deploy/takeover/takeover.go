@@ -33,6 +33,7 @@ type Host struct {
 	cfg   *config.Client
 	count *tunnel.Counters
 	open  func(tun.Config) (*tun.Device, error)
+	watch func(name string, l link.Link) link.Link
 
 	kill atomic.Pointer[killswitch.Switch] // nil if it is off
 
@@ -51,9 +52,11 @@ type Terms struct {
 }
 
 // Begin puts back what a killed client has left, and closes the kill switch. open
-// makes the device. Call End at the end.
-func Begin(cfg *config.Client, count *tunnel.Counters, open func(tun.Config) (*tun.Device, error)) (*Host, error) {
-	h := &Host{cfg: cfg, count: count, open: open}
+// makes the device; watch gets the two ends of what moves packets (see package
+// pulse). Call End at the end.
+func Begin(cfg *config.Client, count *tunnel.Counters, open func(tun.Config) (*tun.Device, error),
+	watch func(name string, l link.Link) link.Link) (*Host, error) {
+	h := &Host{cfg: cfg, count: count, open: open, watch: watch}
 	// The switch comes first: what a killed client has left may be all that keeps
 	// this host silent.
 	if only, known := h.routes(push.Settings{}); cfg.KillSwitch && known {
@@ -175,7 +178,7 @@ func (h *Host) carry(dev link.Link) {
 	h.slot = slot.New(&h.count.Drops)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- tunnel.Run(ctx, dev, h.slot, h.count) }()
+	go func() { ended <- tunnel.Run(ctx, h.watch("TUN device", dev), h.watch("session", h.slot), h.count) }()
 	h.undo = append(h.undo, func() error {
 		stop()
 		return <-ended

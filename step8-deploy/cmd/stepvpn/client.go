@@ -23,6 +23,7 @@ import (
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/ends"
 	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/pulse"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/supervise"
 	"stepvpn/step8-deploy/takeover"
@@ -52,6 +53,7 @@ type guest struct {
 
 func runClient(ctx context.Context, file string) (err error) {
 	var undo app.Undo
+	var watch pulse.Monitor
 	defer undo.All(&err)
 
 	cfg, err := config.LoadClient(file)
@@ -65,7 +67,7 @@ func runClient(ctx context.Context, file string) (err error) {
 	}
 
 	// From here on nothing leaves this host but through the tunnel...
-	g.host, err = takeover.Begin(cfg, &g.count, ends.Device(cfg.Offloads))
+	g.host, err = takeover.Begin(cfg, &g.count, ends.Device(cfg.Offloads), watch.Watch)
 	if err != nil {
 		return err
 	}
@@ -90,7 +92,10 @@ func runClient(ctx context.Context, file string) (err error) {
 	if err := undo.Add(publish(cfg.StatusSocket, cfg.Metrics, report)); err != nil {
 		return err
 	}
-	go notify.Watchdog(ctx, func(context.Context) error { report(); return nil })
+	go notify.Watchdog(ctx, func(context.Context) error {
+		report() // the supervisor answers
+		return watch.Check()
+	})
 	defer notify.Stopping()
 	defer app.ReportStats(g.count.String)()
 	return s.Run(ctx)

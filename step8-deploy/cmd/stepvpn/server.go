@@ -24,6 +24,7 @@ import (
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/ends"
 	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/pulse"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -38,6 +39,7 @@ var server = app.Command{
 
 func runServer(ctx context.Context, file string) (err error) {
 	var count tunnel.Counters
+	var watch pulse.Monitor
 	var undo app.Undo
 	defer undo.All(&err)
 
@@ -117,14 +119,19 @@ func runServer(ctx context.Context, file string) (err error) {
 	if err := undo.Add(publish(cfg.StatusSocket, cfg.Metrics, report)); err != nil {
 		return err
 	}
-	go notify.Watchdog(ctx, func(context.Context) error { report(); return nil })
+	go notify.Watchdog(ctx, func(context.Context) error {
+		report() // the hub answers
+		return watch.Check()
+	})
 	slog.Info("server is up", "dev", dev.Name(), "listen", cfg.Listen, "transports", cfg.Transports, "mtu", room)
 	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() })()
 	defer notify.Stopping()
 	notify.Ready("serving clients")
 	pairs := make([]hub.Queue, len(conns))
 	for i := range conns {
-		pairs[i] = hub.Queue{Device: queues[i], Socket: conns[i], Listener: listeners[i]}
+		pairs[i] = hub.Queue{
+			Device: watch.Watch("TUN device", queues[i]), Socket: watch.Watch("socket", conns[i]), Listener: listeners[i],
+		}
 	}
 	return clients.Run(ctx, pairs...)
 }

@@ -1,0 +1,81 @@
+// Package pulse tells whether the goroutines that move packets still turn: each
+// takes packets from one Link, deals with them, and comes back for more.
+// Introduced in step 8.
+//
+// One that waits for packets is well. One that has taken some, and has not come
+// back by the next check, is stuck: in a lock, in a loop, or in a call that does
+// not return. That is what a watchdog is for. It costs two stores to memory for
+// each burst of packets, and nothing is sent.
+//
+// What is not covered is a kernel that brings no packets, or a network that is
+// down: a new start would mend neither.
+package pulse
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"stepvpn/shared/link"
+)
+
+// A Monitor watches Links. Its methods may be called from any goroutine.
+type Monitor struct {
+	mu   sync.Mutex
+	list []*watched // guarded by mu
+}
+
+// Watch returns l, watched under a name. It is watched until it is closed.
+func (m *Monitor) Watch(name string, l link.Link) link.Link {
+	w := &watched{Link: l, name: name}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.list = append(m.list, w)
+	return w
+}
+
+// Check returns an error if whoever reads from a Link has had the same packets since
+// the last Check. Give it time to deal with some in between: seconds.
+func (m *Monitor) Check() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	kept := m.list[:0]
+	var err error
+	for _, w := range m.list {
+		if w.closed.Load() {
+			continue
+		}
+		kept = append(kept, w)
+		taken := w.taken.Load()
+		if taken%2 == 1 && taken == w.before && err == nil {
+			err = fmt.Errorf("packets from the %s have been in work since the last check", w.name)
+		}
+		w.before = taken
+	}
+	clear(m.list[len(kept):])
+	m.list = kept
+	return err
+}
+
+// A watched Link counts. taken is odd while its reader deals with packets.
+type watched struct {
+	link.Link
+	name   string
+	taken  atomic.Uint64
+	closed atomic.Bool
+	before uint64 // taken at the last check; guarded by Monitor.mu
+}
+
+func (w *watched) ReadBurst(b *link.Burst) error {
+	if n := w.taken.Load(); n%2 == 1 {
+		w.taken.Store(n + 1)
+	}
+	err := w.Link.ReadBurst(b)
+	w.taken.Store(w.taken.Load() + 1)
+	return err
+}
+
+func (w *watched) Close() error {
+	w.closed.Store(true)
+	return w.Link.Close()
+}

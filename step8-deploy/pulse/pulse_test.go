@@ -1,0 +1,72 @@
+package pulse
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
+)
+
+func TestCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m Monitor
+		inside, outside := link.Pipe(1)
+		l := m.Watch("pipe", inside)
+		work := make(chan bool)
+		done := make(chan error)
+		go func() {
+			b := link.NewBurst()
+			for {
+				if err := l.ReadBurst(b); err != nil {
+					done <- err
+					return
+				}
+				<-work
+			}
+		}()
+		give := func() {
+			b := link.NewBurst()
+			copy(b.Alloc(3), "abc")
+			require.NoError(t, outside.WriteBurst(b))
+			synctest.Wait()
+		}
+		well := func() {
+			t.Helper()
+			synctest.Wait()
+			require.NoError(t, m.Check())
+		}
+		well()
+		well() // it may wait for packets as long as it likes
+		give()
+		well() // it has just got some
+		require.EqualError(t, m.Check(), "packets from the pipe have been in work since the last check")
+		require.Error(t, m.Check(), "and still")
+		work <- true
+		well()
+		give()
+		well()
+		work <- true
+		synctest.Wait()
+		give()
+		well() // others than before
+		l.Close()
+		well() // whoever is at an end has no pulse
+		well()
+		work <- true
+		require.Error(t, <-done)
+		require.Empty(t, m.list)
+	})
+}
+
+func TestAllocs(t *testing.T) {
+	var m Monitor
+	l := m.Watch("nothing", nothing{})
+	b := link.NewBurst()
+	require.Zero(t, testing.AllocsPerRun(100, func() { l.ReadBurst(b) }))
+}
+
+type nothing struct{ link.Link }
+
+func (nothing) ReadBurst(*link.Burst) error { return nil }
