@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Step 8: a VPN that is installed, configured, and runs by itself.
 . "$(dirname "$0")/../shared/lab/lab.sh"
+# shellcheck source-path=SCRIPTDIR source=hosts.sh
 . ./hosts.sh
 
 ROAMED4=198.51.100.77  # alice's address in another corner of the cafe

@@ -95,7 +95,7 @@ func TestAccept(t *testing.T) {
 	require.Same(t, p, o.in[index])
 	inside, reply := p.Receive(first, aliceAddr, now)
 	require.Nil(t, inside)
-	require.Equal(t, Status{aliceAddr, now, now}, p.Status())
+	require.Equal(t, Status{Peer: aliceAddr, Since: now, Heard: now}, p.Status())
 	c.receive(reply, serverAddr, now)
 
 	// Packets and control messages pass in both directions.
