@@ -26,8 +26,8 @@ type udpSender struct {
 
 	message unix.Msghdr
 	to      netip.AddrPort
-	name    unix.RawSockaddrInet6 // of to; or a RawSockaddrInet4, which is shorter
-	from    netip.Addr            // zero lets the kernel choose
+	name    sockaddr   // of to
+	from    netip.Addr // zero lets the kernel choose
 	control controlBuffer
 	vector  [link.MaxBurst]unix.Iovec
 
@@ -127,6 +127,10 @@ func (s *udpSender) singles(b *link.Burst, i, j int) (sent int, err error) {
 // dropped counts n packets that were not sent, or returns the error that ends
 // the socket.
 func (s *udpSender) dropped(err error, n int) error {
+	if s.udp.server.IsValid() && addressGone(err) {
+		s.reconnect()
+		err = unix.EADDRNOTAVAIL
+	}
 	for range n {
 		if !s.udp.o.Passing(err) {
 			return err
@@ -194,25 +198,33 @@ func (s *udpSender) address(to netip.AddrPort) bool {
 	}
 	s.to = to
 	s.message.Name = (*byte)(unsafe.Pointer(&s.name))
+	s.message.Namelen = s.name.set(to, s.v6)
+	return true
+}
+
+// A sockaddr is an address as the kernel has it: a RawSockaddrInet6, or a
+// RawSockaddrInet4, which is shorter.
+type sockaddr unix.RawSockaddrInet6
+
+// set sets the address, for a socket of one of the two kinds, and returns its length.
+func (a *sockaddr) set(to netip.AddrPort, v6 bool) uint32 {
 	var port [2]byte
 	binary.BigEndian.PutUint16(port[:], to.Port())
-	if s.v6 {
-		s.message.Namelen = unix.SizeofSockaddrInet6
-		s.name = unix.RawSockaddrInet6{
+	if v6 {
+		*a = sockaddr{
 			Family:   unix.AF_INET6,
 			Port:     binary.NativeEndian.Uint16(port[:]),
 			Addr:     to.Addr().As16(), // IPv4 in its mapped form
 			Scope_id: zoneIndex(to.Addr().Zone()),
 		}
-		return true
+		return unix.SizeofSockaddrInet6
 	}
-	s.message.Namelen = unix.SizeofSockaddrInet4
-	*(*unix.RawSockaddrInet4)(unsafe.Pointer(&s.name)) = unix.RawSockaddrInet4{
+	*(*unix.RawSockaddrInet4)(unsafe.Pointer(a)) = unix.RawSockaddrInet4{
 		Family: unix.AF_INET,
 		Port:   binary.NativeEndian.Uint16(port[:]),
 		Addr:   to.Addr().As4(),
 	}
-	return true
+	return unix.SizeofSockaddrInet4
 }
 
 // zoneIndex returns the number of the interface that a link-local address is

@@ -30,6 +30,9 @@ func open(c Config) (*Device, error) {
 	if c.Persist {
 		return nil, errors.New("macOS has no persistent TUN device")
 	}
+	if c.Make != nil {
+		return nil, errors.New("on macOS there is one way to make a TUN device")
+	}
 	want := water.Config{DeviceType: water.TUN}
 	want.Name = c.Name
 	iface, err := water.New(want)
