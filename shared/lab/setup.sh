@@ -20,7 +20,7 @@ package() {
 	gcc) echo gcc libc6-dev ;;
 	nft) echo nftables ;;
 	dnsmasq) echo dnsmasq-base ;;
-	argon2 | curl | dnsperf | iperf3 | make | socat | tcpdump | traceroute) echo "$1" ;;
+	argon2 | conntrack | curl | dnsperf | iperf3 | make | socat | tcpdump | traceroute) echo "$1" ;;
 	*)
 		echo "setup.sh: which package brings '$1'? Add it to the table in ${BASH_SOURCE[0]}." >&2
 		return 2
@@ -30,7 +30,7 @@ package() {
 
 # all: what demos, tests and benchmarks use. gcc is for go test -race, nft and argon2
 # are the judges of some tests.
-all=(ip iptables ip6tables nft ping tcpdump curl dig traceroute iperf3 socat unshare nsenter setpriv script argon2 gcc)
+all=(ip iptables ip6tables nft conntrack ping tcpdump curl dig traceroute iperf3 socat unshare nsenter setpriv script argon2 gcc)
 
 [ $# -gt 0 ] || set -- "${all[@]}"
 missing=() packages=()

@@ -174,8 +174,9 @@ own() {
 		mount -t tmpfs -o mode=755,size=64m lab $dir
 		# A link stands for each folder. Files are copied, for a link to /run is
 		# not what AppArmor lets a program read; those that an ordinary user may
-		# not read are left out, as they are no use to them.
-		find "/run/machine$dir" -mindepth 1 -maxdepth 1 \
+		# not read are left out, as they are no use to them. A VPN that is installed
+		# on the machine is none of the lab's business.
+		find "/run/machine$dir" -mindepth 1 -maxdepth 1 ! -name stepvpn \
 			\( -type d -exec ln -s -t $dir {} + \) -o \
 			\( \( -type l -o -type f -readable \) -exec cp -P --preserve=mode -t $dir {} + \)
 	done

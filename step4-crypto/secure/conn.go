@@ -286,6 +286,10 @@ func (c *Conn) sayGoodbye() {
 	}
 }
 
+// Fail ends the session as Close does, for a reason: reading and writing return err
+// from now on, unless the Conn has ended already.
+func (c *Conn) Fail(err error) { c.end(err) }
+
 // Close tells the other side that the session ends, if that does not take long,
 // and closes the Link below.
 func (c *Conn) Close() error { return c.close() }

@@ -106,17 +106,25 @@ func (d *Desk) Lookup(key noise.PublicKey) (hub.Account, bool) {
 	return hub.Account{Name: c.Name, Expires: c.Expires, NeedsPassword: c.NeedsPassword()}, true
 }
 
-// Lease gives a client its addresses. Its error is a *secure.Rejected.
+// Lease gives a client its addresses. Its error wraps a *secure.Rejected, if it is
+// one that the client can be told.
 func (d *Desk) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
 	addrs, err := d.addresses.Lease(key, now)
 	for _, known := range []error{pool.ErrFull, pool.ErrInUse} {
 		if errors.Is(err, known) {
-			slog.Warn("a client gets no address", "error", err)
-			return nil, &secure.Rejected{Reason: known.Error()}
+			return nil, detailed{err, &secure.Rejected{Reason: known.Error()}}
 		}
 	}
 	return addrs, err
 }
+
+// A detailed error is for the log. The client is told what it wraps.
+type detailed struct {
+	error
+	told *secure.Rejected
+}
+
+func (d detailed) Unwrap() error { return d.told }
 
 // Left takes the addresses of clients that have left.
 func (d *Desk) Left(gone []hub.Gone) {
@@ -140,6 +148,5 @@ func (d *Desk) Login(ctx context.Context, key noise.PublicKey, user, password st
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	slog.Warn("a login failed", "client", c, "error", err)
 	return &secure.Rejected{Reason: err.Error(), Final: errors.Is(err, identity.ErrWrongPassword)}
 }

@@ -125,11 +125,11 @@ func (a *addition) profile() (*identity.Profile, error) {
 		}
 		p.ServerKey = key
 	} else {
-		key, err := keyfile.Read(*a.key)
+		key, err := identity.LoadServerKey(*a.key)
 		if err != nil {
 			return nil, err
 		}
-		p.ServerKey = noise.PrivateKey(key).Public()
+		p.ServerKey = key.Public()
 	}
 	if *a.psk != "" {
 		key, err := keyfile.Read(*a.psk)

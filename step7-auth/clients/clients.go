@@ -1,12 +1,12 @@
 // Package clients has the commands that a server's operator gives about clients:
-// add, list, passwd and revoke edit the registry of package identity, and
-// public-key prints what a key file's owner may tell others. Introduced in step 7.
+// init makes the server's key and an empty registry of package identity, add,
+// list, passwd and revoke edit that, and public-key prints what a key file's owner
+// may tell others. Introduced in step 7.
 //
 // A running server notices by itself that the registry has changed.
 //
-// The server's own key is a key file of step 4: 'keygen -out server.key' makes
-// it, and it never leaves the server. 'clients add' finds the public key that
-// belongs to it.
+// The server's own key never leaves the server. 'clients add' finds the public
+// key that belongs to it, and puts that into the client's file.
 package clients
 
 import (
@@ -15,8 +15,6 @@ import (
 	"fmt"
 
 	"stepvpn/shared/app"
-	"stepvpn/step4-crypto/keyfile"
-	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/identity"
 )
 
@@ -29,6 +27,7 @@ type Defaults struct {
 // Commands returns all commands.
 func Commands(d Defaults) []app.Command {
 	return []app.Command{
+		{Name: "init", About: "Init makes what a new server needs: its private key, and a registry without clients.", Setup: d.init},
 		{Name: "add", Args: "NAME", About: "Add lets a client in: it makes a key, and prints the client's file.", Setup: d.add},
 		{Name: "list", About: "List shows who may come in.", Setup: d.list},
 		{Name: "passwd", Args: "NAME", About: "Passwd has a client give a password too.", Setup: d.passwd},
@@ -43,13 +42,13 @@ func (d Defaults) registry() *string {
 }
 
 func (d Defaults) publicKey() func(context.Context, []string) error {
-	file := flag.String("key", d.Key, "`file` with the private key (see keygen)")
+	file := flag.String("key", d.Key, "`file` with the private key")
 	return func(context.Context, []string) error {
-		key, err := keyfile.Read(*file)
+		key, err := identity.LoadServerKey(*file)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Println(identity.FormatKey(noise.PrivateKey(key).Public()))
+		_, err = fmt.Println(identity.FormatKey(key.Public()))
 		return err
 	}
 }

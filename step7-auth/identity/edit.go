@@ -95,6 +95,16 @@ const header = `# Who may come in. One line a client: NAME PUBLIC-KEY [OPTION...
 # 'clients add' adds a line; edit them as you like, a # begins a comment.
 `
 
+// Create makes a registry without clients, of mode 0600. It never overwrites a
+// file, and if it fails, it leaves none.
+func Create(path string) error {
+	err := create(path, header, nil)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists already, and is left as it is", path)
+	}
+	return err
+}
+
 // CheckNew returns an error unless the client can be added.
 func (d *Draft) CheckNew(c *Client) error {
 	if err := CheckName(c.Name); err != nil {

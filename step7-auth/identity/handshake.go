@@ -1,14 +1,31 @@
 package identity
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"stepvpn/shared/app"
 	"stepvpn/step4-crypto/keyfile"
 	"stepvpn/step4-crypto/noise"
 )
 
+// LoadServerKey reads the private key of the server. Who has no file is told another
+// thing than where both sides have the same key: nobody copies this one.
+func LoadServerKey(file string) (noise.PrivateKey, error) {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return noise.PrivateKey{}, app.Hint(fmt.Errorf("there is no key file %s", file),
+			"'clients init -key %s' makes it, on the server.", file)
+	}
+	key, err := keyfile.Read(file)
+	return noise.PrivateKey(key), err
+}
+
 // ServerHandshake returns how a server shakes hands that has its own key in a file,
 // and in another file a pre-shared key that all clients have too; "" is none.
 func ServerHandshake(keyFile, pskFile string) (noise.Config, error) {
-	key, err := keyfile.Read(keyFile)
+	key, err := LoadServerKey(keyFile)
 	if err != nil {
 		return noise.Config{}, err
 	}
@@ -20,7 +37,7 @@ func ServerHandshake(keyFile, pskFile string) (noise.Config, error) {
 		}
 		psk = &read
 	}
-	return handshake((*noise.PrivateKey)(&key), nil, psk), nil
+	return handshake(&key, nil, psk), nil
 }
 
 // Handshake returns how the client of this profile shakes hands with its server.

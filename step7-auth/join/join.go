@@ -164,7 +164,8 @@ func (g *guest) in() bool {
 	return !g.waiting
 }
 
-// sayLogin sends the login whenever it is needed, until ctx ends.
+// sayLogin sends the login whenever it is needed, until ctx ends. It is repeated
+// until it is answered, for messages get lost and the server may be busy.
 func (g *guest) sayLogin(ctx context.Context, conn *secure.Conn) {
 	for {
 		select {
@@ -172,7 +173,11 @@ func (g *guest) sayLogin(ctx context.Context, conn *secure.Conn) {
 			return
 		case <-g.needed:
 		}
-		for !g.in() {
+		for tries := 0; !g.in(); tries++ {
+			if tries == loginTries {
+				conn.Fail(fmt.Errorf("the server has not answered to the login, though it was said %d times", tries))
+				return
+			}
 			g.mu.Lock()
 			m := g.login.Append(nil)
 			g.mu.Unlock()

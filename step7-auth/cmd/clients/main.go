@@ -8,5 +8,5 @@ import (
 
 func main() {
 	app.Commands("Clients says who may come in, and makes the files that clients need.",
-		clients.Commands(clients.Defaults{Registry: "clients", Key: "server.key"})...)
+		clients.Commands(clients.Defaults{Registry: "authorized_clients", Key: "server.key"})...)
 }

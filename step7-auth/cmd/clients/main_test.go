@@ -97,7 +97,7 @@ func (d desk) files() map[string]string {
 
 func (d desk) client(name string) *identity.Client {
 	d.t.Helper()
-	r, err := identity.Load(d.path("clients"))
+	r, err := identity.Load(d.path("authorized_clients"))
 	require.NoError(d.t, err)
 	c, err := r.Find(name)
 	require.NoError(d.t, err)
@@ -115,6 +115,36 @@ func (d desk) publicKey(name string) noise.PublicKey {
 	key, err := keyfile.Read(d.path(name))
 	require.NoError(d.t, err)
 	return noise.PrivateKey(key).Public()
+}
+
+func TestInit(t *testing.T) {
+	d := newDesk(t)
+	const exists = " exists already, and nothing is changed\n  To begin anew, move server.key and authorized_clients away first. With another key the server is a stranger to all its clients.\n"
+	d.fails("", "init", 1, "clients: server.key"+exists) // newDesk has made it
+	require.NoError(t, os.Remove(d.path("server.key")))
+
+	out := d.ok("", "init")
+	require.Equal(t, "server.key: the server's private key. It stays on this machine.\n"+
+		"authorized_clients: the registry. Nobody may come in yet: 'clients add' is next.\n"+
+		"The server's public key, which clients know it by: "+identity.FormatKey(d.serverKey())+"\n", out)
+	for _, name := range []string{"server.key", "authorized_clients"} {
+		info, err := os.Stat(d.path(name))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode())
+	}
+	require.Equal(t, "NAME  PUBLIC KEY  ADDRESSES  EXPIRES  PASSWORD\n", d.ok("", "list"))
+	d.fails("", "init", 1, "clients: server.key"+exists)
+	require.NoError(t, os.Rename(d.path("server.key"), d.path("away")))
+	d.fails("", "init", 1, "clients: authorized_clients"+exists)
+	require.NoError(t, os.Rename(d.path("away"), d.path("server.key")))
+
+	d.ok("", "add alice "+server)
+	require.Equal(t, 4, d.client("alice").Line, "the comments stay")
+
+	// Both or none.
+	d.fails("", "init -key new.key -registry no/such", 1, "clients: open no/such: no such file or directory\n")
+	d.fails("", "init -key no/such -registry new", 1, "clients: open no/such: no such file or directory\n  Choose a file in a folder that exists and that you may write to.\n")
+	d.fails("", "init x", 2, "clients: unexpected argument \"x\": every setting is a flag\n  'clients init -help' lists the flags.\n")
 }
 
 const server = "-server vpn.example.org:5555 "
@@ -191,15 +221,15 @@ func TestAddRefuses(t *testing.T) {
 		{server + "bob -public-key " + zeros, 2, usage("-public-key " + zeros + " belongs to no private key")},
 		{server + "bob -public-key " + identity.FormatKey(d.serverKey()), 2, usage("-public-key is the server's own: give the client's")},
 		{server + "bob -server-key x", 2, usage(`-server-key "x" is no public key: one has 44 characters of base64`)},
-		{server + "alice", 1, "clients: there is a client alice already (clients:4)\n  Choose another name. To give alice a new key, type 'clients revoke alice' first.\n"},
-		{server + "alice -password", 1, "clients: there is a client alice already (clients:4)\n  Choose another name. To give alice a new key, type 'clients revoke alice' first.\n"},
-		{server + "bob -addr fd00::7,10.8.0.7", 1, "clients: the address 10.8.0.7 is that of alice already (clients:4)\n"},
-		{server + "bob -public-key " + aliceKey, 1, "clients: the public key is that of alice already (clients:4): each client needs a key of its own\n"},
+		{server + "alice", 1, "clients: there is a client alice already (authorized_clients:4)\n  Choose another name. To give alice a new key, type 'clients revoke alice' first.\n"},
+		{server + "alice -password", 1, "clients: there is a client alice already (authorized_clients:4)\n  Choose another name. To give alice a new key, type 'clients revoke alice' first.\n"},
+		{server + "bob -addr fd00::7,10.8.0.7", 1, "clients: the address 10.8.0.7 is that of alice already (authorized_clients:4)\n"},
+		{server + "bob -public-key " + aliceKey, 1, "clients: the public key is that of alice already (authorized_clients:4): each client needs a key of its own\n"},
 		{server + "bob -out alice.conf", 1, "clients: alice.conf exists already, and is left as it is\n  Choose another name with -out.\n"},
 		{server + "bob -out alice.conf -password", 1, "clients: alice.conf exists already, and is left as it is\n  Choose another name with -out.\n"},
 		{server + "bob -out no/bob.conf", 1, "clients: open no/bob.conf: no such file or directory\n"},
 		{server + "bob -registry no/clients -out bob.conf", 1, "clients: open no: no such file or directory\n  Choose a file in a folder that exists and that you may write to.\n"},
-		{server + "bob -key no.key", 1, "clients: there is no key file no.key\n  Make one with 'keygen -out no.key', and copy it to the other side.\n"},
+		{server + "bob -key no.key", 1, "clients: there is no key file no.key\n  'clients init -key no.key' makes it, on the server.\n"},
 		{server + "bob -psk alice.conf", 1, "clients: key file alice.conf does not hold a key in base64\n  It should be one line of 44 characters, as keygen writes it.\n"},
 	} {
 		d.fails("", "add "+tt.args, tt.code, tt.want)
@@ -218,43 +248,43 @@ func TestAddToAFullDisk(t *testing.T) {
 	cmd.Stdout, cmd.Stderr = full, &stderr
 	require.Error(t, cmd.Run())
 	require.Equal(t, "clients: write /dev/stdout: no space left on device\n", stderr.String())
-	require.NoFileExists(t, d.path("clients"))
+	require.NoFileExists(t, d.path("authorized_clients"))
 }
 
 func TestList(t *testing.T) {
 	d := newDesk(t)
-	d.fails("", "list", 1, "clients: there is no registry clients\n  Make it by adding the first client: clients add -registry clients ... NAME\n")
+	d.fails("", "list", 1, "clients: there is no registry authorized_clients\n  'clients init -registry authorized_clients' makes it, with a key for the server; so does adding the first client.\n")
 	key := identity.FormatKey(d.serverKey())
 	other := identity.FormatKey(noise.GenerateKey().Public())
-	require.NoError(t, os.WriteFile(d.path("clients"), []byte("# x\nbob "+key+" addr=10.8.0.7,fd00::7 expires=2020-01-01\nalice "+other+
+	require.NoError(t, os.WriteFile(d.path("authorized_clients"), []byte("# x\nbob "+key+" addr=10.8.0.7,fd00::7 expires=2020-01-01\nalice "+other+
 		" expires=2099-01-01 password=$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$c29tZXNhbHRzb21lc2FsdA\n"), 0o600))
 	require.Equal(t, "NAME   PUBLIC KEY                                    ADDRESSES         EXPIRES                      PASSWORD\n"+
 		"bob    "+key+"  10.8.0.7,fd00::7  2020-01-01T00:00:00Z (over)  no\n"+
 		"alice  "+other+"  any               2099-01-01T00:00:00Z         yes\n", d.ok("", "list"))
-	require.NoError(t, os.Chmod(d.path("clients"), 0o622))
-	d.fails("", "list", 1, "clients: registry clients may be written by others than its owner (mode 0622)\n"+
-		"  Who writes it decides who comes in. Look whether it is as it should be, then type: chmod go-w clients\n")
+	require.NoError(t, os.Chmod(d.path("authorized_clients"), 0o622))
+	d.fails("", "list", 1, "clients: registry authorized_clients may be written by others than its owner (mode 0622)\n"+
+		"  Who writes it decides who comes in. Look whether it is as it should be, then type: chmod go-w authorized_clients\n")
 }
 
 func TestRevoke(t *testing.T) {
 	d := newDesk(t)
-	d.fails("", "revoke alice", 1, "clients: there is no registry clients\n  Make it by adding the first client: clients add -registry clients ... NAME\n")
+	d.fails("", "revoke alice", 1, "clients: there is no registry authorized_clients\n  'clients init -registry authorized_clients' makes it, with a key for the server; so does adding the first client.\n")
 	d.ok("", "add alice "+server)
 	d.ok("secret", "add bob -password "+server)
-	_, line, _ := strings.Cut(d.files()["clients"], "\nbob ")
+	_, line, _ := strings.Cut(d.files()["authorized_clients"], "\nbob ")
 	line = "bob " + line
 	d.fails("", "revoke bbo", 1, "clients: there is no client \"bbo\"\n  Do you mean bob?\n")
 	d.fails("", "revoke zebra", 1, "clients: there is no client \"zebra\"\n  'clients list' shows all.\n")
 	d.fails("", "revoke", 2, "clients: NAME is missing\n  'clients revoke -help' lists the flags.\n")
 	require.Equal(t, "bob: revoked. A server that runs cuts it off now.\n", d.ok("", "revoke bob"))
-	text := d.files()["clients"]
+	text := d.files()["authorized_clients"]
 	withoutHash, _, _ := strings.Cut(line, " password=")
 	require.Regexp(t, "\n# revoked 20..-..-..T..:..:..Z: "+regexp.QuoteMeta(withoutHash)+"\n$", text)
 	require.NotContains(t, text, "argon2id")
 
 	// Once more does no harm.
 	require.Regexp(t, "^bob: was revoked already, on 20..-..-..T..:..:..Z.\n$", d.ok("", "revoke bob"))
-	require.Equal(t, text, d.files()["clients"])
+	require.Equal(t, text, d.files()["authorized_clients"])
 	// He may come back with a new key.
 	d.ok("", "add bob "+server)
 	require.NotContains(t, withoutHash, identity.FormatKey(d.client("bob").Key))
@@ -263,9 +293,9 @@ func TestRevoke(t *testing.T) {
 
 func TestPasswd(t *testing.T) {
 	d := newDesk(t)
-	d.fails("x", "passwd alice", 1, "clients: there is no registry clients\n  Make it by adding the first client: clients add -registry clients ... NAME\n")
+	d.fails("x", "passwd alice", 1, "clients: there is no registry authorized_clients\n  'clients init -registry authorized_clients' makes it, with a key for the server; so does adding the first client.\n")
 	d.ok("", "add alice "+server)
-	before := d.files()["clients"]
+	before := d.files()["authorized_clients"]
 	check := func(password string) error {
 		return identity.NewPasswords().Check(t.Context(), d.client("alice"), "alice", password)
 	}
@@ -280,7 +310,7 @@ func TestPasswd(t *testing.T) {
 	d.fails("", "passwd alice", 1, "clients: standard input ended without a line\n  Type it, or have a program write it there: ... <FILE\n")
 	for range 2 {
 		require.Equal(t, "alice: comes in without a password. The line 'user alice' in its client file can go.\n", d.ok("", "passwd -delete alice"))
-		require.Equal(t, before, d.files()["clients"])
+		require.Equal(t, before, d.files()["authorized_clients"])
 	}
 }
 

@@ -25,9 +25,9 @@ import (
 
 var (
 	listen   = flag.String("listen", ":5555", "wait for clients on `[HOST]:PORT`")
-	keyFile  = flag.String("key", "server.key", "`file` with the server's own key (see keygen)")
+	keyFile  = flag.String("key", "server.key", "`file` with the server's own key (see clients)")
 	pskFile  = flag.String("psk", "", "`file` with a key that all clients have too (default: none)")
-	registry = flag.String("registry", "clients", "`file` with the clients (see clients)")
+	registry = flag.String("registry", "authorized_clients", "`file` with the clients (see clients)")
 	leases   = flag.String("leases", "/var/lib/stepvpn/leases", "`file` that keeps the clients' addresses from run to run")
 	network  = flag.String("transport", transport.UDP, "carry packets over `udp` or tcp")
 	name     = flag.String("dev", "vpn0", "`name` of the TUN device")

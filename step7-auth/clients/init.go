@@ -1,0 +1,55 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"stepvpn/shared/app"
+	"stepvpn/step4-crypto/keyfile"
+	"stepvpn/step7-auth/identity"
+)
+
+func (d Defaults) init() func(context.Context, []string) error {
+	registry := d.registry()
+	key := flag.String("key", d.Key, "`file` for the server's private key")
+	return func(context.Context, []string) error { return newServer(*key, *registry) }
+}
+
+// newServer makes both files, or none, and says what comes next.
+func newServer(key, registry string) (err error) {
+	for _, name := range []string{key, registry} {
+		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			return app.Hint(fmt.Errorf("%s exists already, and nothing is changed", name),
+				"To begin anew, move %s and %s away first. With another key the server is a stranger to all its clients.", key, registry)
+		}
+	}
+	if err := keyfile.Create(key); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(key)
+		}
+	}()
+	if err := identity.Create(registry); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(registry)
+		}
+	}()
+	private, err := identity.LoadServerKey(key)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Printf("%s: the server's private key. It stays on this machine.\n"+
+		"%s: the registry. Nobody may come in yet: 'clients add' is next.\n"+
+		"The server's public key, which clients know it by: %s\n",
+		key, registry, identity.FormatKey(private.Public()))
+	return err
+}
