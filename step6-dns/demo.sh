@@ -41,7 +41,7 @@ asked() { grep -c "from=\($ALICE4\|$ALICE6\) " "$LAB/$1.log" || true; }
 no_queries() { [ -z "$(queries "$1" alice)" ]; }
 
 # state: all of alice that the client may change. unchanged: it is as at first.
-state() { on alice bash -c "cat $file; stat -c '%A %U %G %F' $file; ls -A /etc; ip -4 rule; ip -6 rule"; }
+state() { on alice bash -c "cat $file; stat -c '%A %U %G %F' $file; ls -A /etc; ip -4 rule; ip -6 rule; nft list ruleset"; }
 unchanged() { diff "$LAB/state" <(state); }
 
 ../step4-crypto/bin/keygen -out "$LAB/vpn.key" >/dev/null

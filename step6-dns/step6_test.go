@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func (w *world) resolvConf(t *testing.T) string {
 // state is all else that the client may change on alice.
 func (w *world) state(t *testing.T) string {
 	t.Helper()
-	return w.Alice.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all; ip -o link | cut -d: -f2; find /var/lib/stepvpn -name *.json 2>/dev/null || true")
+	return w.Alice.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all; ip -o link | cut -d: -f2; nft list ruleset; find /var/lib/stepvpn -name *.json 2>/dev/null || true")
 }
 
 // address is what glibc, and so most programs, find for a name.
@@ -84,37 +85,46 @@ func interrupt(t *testing.T, processes ...*netlab.Process) {
 	}
 }
 
-// ask does what programs do: by glibc, by dig, by TCP, and to resolvers that they
-// know by themselves, IPv4 and IPv6.
+// ask does what programs do, all at the same time: by glibc, by dig, by TCP, and to
+// resolvers that they know by themselves, IPv4 and IPv6.
 func (w *world) ask() {
-	w.Alice.Try("getent", "ahosts", "web.example")
-	w.Alice.Try("curl", "-sS", "--max-time", "10", "http://web.example/whoami")
-	w.Alice.Try("dig", "+tries=1", "+time=2", "secret.example")
-	w.Alice.Try("dig", "+tries=1", "+time=2", "+tcp", "secret.example")
-	for _, h := range []*netlab.Host{w.Cafe, w.Web} {
-		w.Alice.Try("dig", "+tries=1", "+time=1", "@"+h.V4.String(), "secret.example")
-		w.Alice.Try("dig", "+tries=1", "+time=1", "@"+h.V6.String(), "secret.example")
-		w.Alice.Try("dig", "+tries=1", "+time=1", "+tcp", "@"+h.V4.String(), "secret.example")
+	commands := []string{
+		"getent ahosts web.example",
+		"curl -sS --max-time 10 http://web.example/whoami",
+		"dig +tries=1 +time=2 secret.example",
+		"dig +tries=1 +time=2 +tcp secret.example",
 	}
+	for _, h := range []*netlab.Host{w.Cafe, w.Web} {
+		for _, to := range []string{"@" + h.V4.String(), "@" + h.V6.String(), "+tcp @" + h.V4.String()} {
+			commands = append(commands, "dig +tries=1 +time=1 secret.example "+to)
+		}
+	}
+	var programs sync.WaitGroup
+	for _, c := range commands {
+		words := strings.Fields(c)
+		programs.Go(func() { w.Alice.Try(words[0], words[1:]...) })
+	}
+	programs.Wait()
 }
 
 func TestNoQueryLeavesTheTunnel(t *testing.T) {
+	w := newWorld(t)
+	before, stateBefore := w.resolvConf(t), w.state(t)
+
+	// The detector first.
+	capture := w.Cafe.Capture(t, "br0", "port 53")
+	w.ask()
+	require.Greater(t, len(capture.Stop()), 10)
+	require.Greater(t, len(w.cafeDNS.Questions()), 3)
+
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
-			w := newWorld(t)
-			before, stateBefore := w.resolvConf(t), w.state(t)
-
-			// The detector first.
-			capture := w.Cafe.Capture(t, "br0", "port 53")
-			w.ask()
-			require.Greater(t, len(capture.Stop()), 10)
-			require.Greater(t, len(w.cafeDNS.Questions()), 3)
-
 			s := w.server(t, "-transport", network, "-search", "example")
 			c := w.client(t, "-transport", network)
 			require.NotEqual(t, before, w.resolvConf(t))
+			require.NotEqual(t, stateBefore, w.state(t))
 			seen, asked := len(w.cafeDNS.Questions()), len(w.knownDNS.Questions())
-			capture = w.Cafe.Capture(t, "br0", "port 53")
+			capture := w.Cafe.Capture(t, "br0", "port 53")
 			w.ask()
 			require.Equal(t, w.Web.V4.String(), address(t, w.Alice, "web.example"))
 			require.Equal(t, w.Web.V4.String(), address(t, w.Alice, "web"), "the search domain is in use")

@@ -48,7 +48,8 @@ check() {
 
 # root NAME: makes the folder, if it is not there yet.
 root() {
-	local r=$dir/$1/root link
+	local r=$dir/$1/root link file
+	[ -e "/run/mntns/$1" ] || fail "the lab has no host $1"
 	if [ ! -d "$r" ]; then
 		mkdir -p "$r"/{usr,etc,var,proc,sys,dev,run,tmp,root} "$dir/$1/usr-local"
 		# Inside, the real machine's /usr hides this link, and /usr/local is mounted
@@ -66,6 +67,10 @@ root() {
 		printf 'root:x:0:\n' >"$r/etc/group"
 		printf 'LANG=C.UTF-8\n' >"$r/etc/locale.conf"
 		: >"$r/etc/machine-id"
+		# Names are looked up as on the lab's host.
+		for file in hosts resolv.conf nsswitch.conf; do
+			nsenter --mount="/run/mntns/$1" cat "/etc/$file" >"$r/etc/$file"
+		done
 	fi
 	echo "$r"
 }
@@ -104,7 +109,6 @@ is_off() { ! kill -0 "$1" 2>/dev/null; }
 
 boot() {
 	local r
-	[ -d "/run/netns/$1" ] || [ -e "/run/netns/$1" ] || fail "the lab has no host $1"
 	! leader "$1" >/dev/null || fail "the machine $1 is running"
 	r=$(root "$1")
 	sweep

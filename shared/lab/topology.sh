@@ -126,12 +126,16 @@ up() {
 	end web 203.0.113.80/27 203.0.113.65 2001:db8:80::80/64 2001:db8:80::1
 }
 
-# end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: a host with one interface.
+# end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: a host with one interface. The change of
+# addrgenmode makes its link-local address and the routes of that now. By itself
+# the kernel does so up to a second later, and who compares routes sees a change.
 end() {
 	on "$1" <<-END
 		addr add $2 dev eth0
 		addr add $4 dev eth0
 		link set eth0 up
+		link set eth0 addrgenmode none
+		link set eth0 addrgenmode eui64
 		link set lo up
 		route add default via $3
 		route add default via $5
@@ -144,7 +148,8 @@ end() {
 # namespace for an older one (mnt_ns_loop) if another CPU gave it its number.
 files() {
 	local i h fd pid ready=()
-	mkdir -p /run/mntns/new
+	mkdir -p /run/mntns/run /run/mntns/files
+	model /run/mntns/files
 	for h in "${hosts[@]}"; do # all at the same time
 		exec {fd}< <(unshare --mount --propagation slave "$self" own "$h")
 		ready+=("$fd")
@@ -156,35 +161,43 @@ files() {
 	done
 }
 
+# model FOLDER: puts there what /etc and /var/lib have on each host. A link stands
+# for each folder of the machine. Files are copied, for a link to /run is not what
+# AppArmor lets a program read; those that an ordinary user may not read are left
+# out, as they are no use to them. A VPN of the machine's own is left alone.
+model() {
+	local dir
+	umask 022
+	for dir in /etc /var/lib; do
+		mkdir -p "$1$dir"
+		find $dir -mindepth 1 -maxdepth 1 ! -name stepvpn \
+			\( -type d -printf '%p\0' \) -o \
+			\( \( -type l -o -type f -readable \) -exec cp -P --preserve=mode -t "$1$dir" {} + \) |
+			sed -z 's|^|/run/machine|' | xargs -0 -r ln -s -t "$1$dir"
+	done
+	cd "$1/etc"
+	rm -f resolv.conf hosts nsswitch.conf
+	printf '127.0.0.1 localhost\n::1 localhost\n' >hosts
+	printf '%s: files\n' passwd group shadow networks protocols services >nsswitch.conf
+	echo 'hosts: files dns' >>nsswitch.conf
+}
+
 # own HOST: gives the host its own folders, in a mount namespace that is already
 # its own, prints its process id, and sleeps.
 own() {
 	umask 022
-	# The new /run is made aside, and moved into its place when it is complete.
-	local new=/run/mntns/new dir
-	mount -t tmpfs -o mode=755,size=64m lab $new
-	mkdir $new/lab $new/netns $new/machine
-	mount --rbind /run/lab $new/lab
-	mount --rbind /run/netns $new/netns
-	mount -n --move $new /run
-
-	for dir in /etc /var/lib; do
-		mkdir -p "/run/machine$dir"
-		mount --rbind $dir "/run/machine$dir"
-		mount -t tmpfs -o mode=755,size=64m lab $dir
-		# A link stands for each folder. Files are copied, for a link to /run is
-		# not what AppArmor lets a program read; those that an ordinary user may
-		# not read are left out, as they are no use to them. A VPN that is installed
-		# on the machine is none of the lab's business.
-		find "/run/machine$dir" -mindepth 1 -maxdepth 1 ! -name stepvpn \
-			\( -type d -exec ln -s -t $dir {} + \) -o \
-			\( \( -type l -o -type f -readable \) -exec cp -P --preserve=mode -t $dir {} + \)
-	done
-
-	rm -f /etc/resolv.conf /etc/hosts /etc/nsswitch.conf
-	printf '127.0.0.1 localhost\n::1 localhost\n' >/etc/hosts
-	printf '%s: files\n' passwd group shadow networks protocols services >/etc/nsswitch.conf
-	echo 'hosts: files dns' >>/etc/nsswitch.conf
+	local run=/run/mntns/run # in the place of /run when it is complete
+	mount -t tmpfs -o mode=755,size=64m lab $run
+	mkdir -p $run/lab $run/netns $run/machine/etc $run/machine/var/lib
+	mount --rbind /run/lab $run/lab
+	mount --rbind /run/netns $run/netns
+	mount --rbind /etc $run/machine/etc
+	mount --rbind /var/lib $run/machine/var/lib
+	mount -t tmpfs -o mode=755,size=64m lab /etc
+	mount -t tmpfs -o mode=755,size=64m lab /var/lib
+	cp -dR /run/mntns/files/etc/. /etc
+	cp -dR /run/mntns/files/var/lib/. /var/lib
+	mount -n --move $run /run
 	case $1 in
 	alice | bob)
 		printf '%s\n' "# The cafe's network gave these (DHCP)." "nameserver $CAFE4" "nameserver $CAFE6" >/etc/resolv.conf
@@ -203,7 +216,7 @@ down() {
 		[ ! -e "/run/netns/$h" ] || ip netns del "$h"
 		[ ! -h "/run/mntns/$h" ] || forget "$h"
 	done
-	rm -rf /run/mntns/new
+	rm -rf /run/mntns/run /run/mntns/files
 }
 
 eval "$(show)"

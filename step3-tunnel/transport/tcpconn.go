@@ -26,12 +26,12 @@ type tcpConn struct {
 	net.Conn
 	peer netip.AddrPort
 	r    *bufio.Reader
-	w    *bufio.Writer
+	w    *bufio.Writer // made by the first write
 }
 
 func newTCPConn(c net.Conn) *tcpConn {
 	peer, _ := netip.ParseAddrPort(c.RemoteAddr().String())
-	return &tcpConn{c, unmap(peer), bufio.NewReaderSize(c, streamBuffer), bufio.NewWriterSize(c, streamBuffer)}
+	return &tcpConn{c, unmap(peer), bufio.NewReaderSize(c, streamBuffer), nil}
 }
 
 func (c *tcpConn) read(buf []byte) (int, error) { return readFrame(c.r, buf) }
@@ -39,6 +39,9 @@ func (c *tcpConn) read(buf []byte) (int, error) { return readFrame(c.r, buf) }
 // write sends the whole burst, or closes the connection: after half a packet
 // nothing that follows would make sense.
 func (c *tcpConn) write(b *link.Burst) error {
+	if c.w == nil {
+		c.w = bufio.NewWriterSize(c, streamBuffer)
+	}
 	c.SetWriteDeadline(time.Now().Add(tcpWriteTimeout))
 	err := writeFrames(c.w, b)
 	if err != nil {

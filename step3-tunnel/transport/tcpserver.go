@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,11 +13,11 @@ import (
 	"stepvpn/shared/link"
 )
 
-// maxConns is how many TCP connections a server holds. One more takes the place
-// of the oldest that has never brought a packet, or else of the one that has been
-// silent for longest. So a stranger who fills the table with connections does not
-// push a client out that has something to say.
-const maxConns = 64
+// DefaultMaxConns is how many TCP connections a server holds if Options do not
+// say it. One more takes the place of the oldest that has never brought a packet,
+// or else of the one that has been silent for longest. So a stranger who fills the
+// table with connections does not push a client out that has something to say.
+const DefaultMaxConns = 64
 
 // acceptPause is the wait after a failed accept, which is mostly the process or
 // the host being out of descriptors.
@@ -29,6 +30,7 @@ type tcpServer struct {
 	listener net.Listener
 	mtu      MTU
 	drops    *link.Drops
+	maxConns int
 	packets  chan *received
 	done     chan struct{}
 	close    func() error
@@ -42,6 +44,7 @@ type tcpServer struct {
 // guarded by tcpServer.mu.
 type serverConn struct {
 	*tcpConn
+	out   *outbox
 	spoke bool      // it has brought a packet
 	heard time.Time // when it last did, or when it was accepted
 }
@@ -71,6 +74,7 @@ func listenTCP(addr string, o Options) (Conn, error) {
 		listener: listener,
 		mtu:      listenMTU(localAddr(listener.Addr())).lessTCP(),
 		drops:    o.Drops,
+		maxConns: cmp.Or(o.MaxConns, DefaultMaxConns),
 		packets:  make(chan *received),
 		done:     make(chan struct{}),
 		conns:    make(map[netip.AddrPort]*serverConn),
@@ -96,27 +100,38 @@ func (s *tcpServer) ReadBurst(b *link.Burst) error {
 	}
 }
 
-// WriteBurst waits while the peer's window is full, for tcpWriteTimeout at most.
+// WriteBurst puts the packets into the outbox of a connection. If that is full, it
+// waits while there is no other connection, whose packets it would hold up.
 func (s *tcpServer) WriteBurst(b *link.Burst) error {
-	s.mu.Lock()
-	conn := s.conns[b.Addr]
-	s.mu.Unlock()
+	conn, alone := s.conn(b.Addr)
 	select {
 	case <-s.done:
 		return net.ErrClosed
 	default:
 	}
-	reason := link.NoPeer
-	if conn != nil {
-		if conn.write(b) == nil {
-			return nil
+	for i := range b.Len() {
+		if conn == nil {
+			s.drops.Add(link.NoPeer)
+			continue
 		}
-		reason = link.Unreachable
-	}
-	for range b.Len() {
-		s.drops.Add(reason)
+		ok, later := conn.out.put(b.At(i))
+		for !ok && later && alone {
+			conn.out.wait()
+			ok, later = conn.out.put(b.At(i))
+			_, alone = s.conn(b.Addr)
+		}
+		if !ok {
+			s.drops.Add(link.QueueFull)
+		}
 	}
 	return nil
+}
+
+// conn returns the connection of a peer, or nil, and whether it is the only one.
+func (s *tcpServer) conn(peer netip.AddrPort) (c *serverConn, alone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns[peer], len(s.conns) == 1
 }
 
 func (s *tcpServer) Close() error { return s.close() }
@@ -126,7 +141,7 @@ func (s *tcpServer) shutdown() error {
 	err := s.listener.Close()
 	s.mu.Lock()
 	for _, c := range s.conns {
-		c.Close()
+		c.out.end()
 	}
 	s.mu.Unlock()
 	s.running.Wait()
@@ -163,7 +178,7 @@ func (s *tcpServer) add(conn *tcpConn) {
 		return
 	default:
 	}
-	if len(s.conns) >= maxConns {
+	if len(s.conns) >= s.maxConns {
 		var first *serverConn
 		for _, c := range s.conns {
 			if first == nil || c.goesBefore(first) {
@@ -171,19 +186,20 @@ func (s *tcpServer) add(conn *tcpConn) {
 			}
 		}
 		slog.Debug("too many connections, closing the most silent one", "peer", first.peer)
-		first.Close()
+		first.out.end()
 		delete(s.conns, first.peer)
 	}
-	c := &serverConn{tcpConn: conn, heard: time.Now()}
+	c := &serverConn{tcpConn: conn, out: newOutbox(conn.Conn), heard: time.Now()}
 	s.conns[c.peer] = c
 	s.running.Go(func() { s.serve(c) })
+	s.running.Go(c.out.send)
 }
 
 // serve reads packets from one connection until it ends.
 func (s *tcpServer) serve(c *serverConn) {
 	err := s.receive(c)
 	slog.Debug("connection ended", "peer", c.peer, "error", err)
-	c.Close()
+	c.out.end() // and that closes it
 	s.mu.Lock()
 	if s.conns[c.peer] == c {
 		delete(s.conns, c.peer)

@@ -38,6 +38,8 @@ type Conn interface {
 type Options struct {
 	// Drops counts the packets that could not be carried. Required.
 	Drops *link.Drops
+	// MaxConns is how many TCP connections a server holds; 0 means DefaultMaxConns.
+	MaxConns int
 	// Control, if set, is called with each socket before it is bound or
 	// connected, as net.Dialer's Control is.
 	Control func(network, address string, c syscall.RawConn) error

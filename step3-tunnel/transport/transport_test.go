@@ -282,7 +282,7 @@ func TestTCPTableGivesUpTheMostSilent(t *testing.T) {
 	client, _ := dial(t, TCP, addr)
 	newInbox(t, client)
 	connected(t, client)
-	for i := range 2 * maxConns {
+	for i := range 2 * DefaultMaxConns {
 		idle, err := net.Dial("tcp", addr.String())
 		require.NoError(t, err)
 		defer idle.Close()
@@ -295,10 +295,10 @@ func TestTCPTableGivesUpTheMostSilent(t *testing.T) {
 		defer s.mu.Unlock()
 		return len(s.conns)
 	}
-	require.Eventually(t, func() bool { return size() == maxConns }, limit, time.Millisecond)
+	require.Eventually(t, func() bool { return size() == DefaultMaxConns }, limit, time.Millisecond)
 	write(t, client, netip.AddrPort{}, []byte("still here"))
 	require.Equal(t, "still here", string(in.next(t).packet))
-	require.Equal(t, maxConns, size())
+	require.Equal(t, DefaultMaxConns, size())
 }
 
 // A length that promises more than comes holds nobody else up.
@@ -429,3 +429,76 @@ func TestFollowGoesToWhoeverWasHeardLast(t *testing.T) {
 
 // ipv4 is a whole packet: a header without payload, protocol 59 (no next header).
 var ipv4 = []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 8, 0, 2, 10, 8, 0, 1}
+
+// A TCP client that takes nothing any more does not hold up the others: what is
+// for it waits, and then is dropped. What waits when the server closes is sent.
+func TestTCPServerIsNotHeldUp(t *testing.T) {
+	server, addr, drops := listen(t, TCP, "127.0.0.1:0")
+	in := newInbox(t, server)
+	stuck, err := net.Dial("tcp", addr.String())
+	require.NoError(t, err)
+	defer stuck.Close()
+	_, err = stuck.Write([]byte{0, 1, 'x'})
+	require.NoError(t, err)
+	there := in.next(t).from
+	client, _ := dial(t, TCP, addr)
+	out := newInbox(t, client)
+	connected(t, client)
+	write(t, client, netip.AddrPort{}, []byte("here"))
+	here := in.next(t).from
+
+	begin := time.Now()
+	for drops.Count(link.QueueFull) == 0 { // it fills the kernel's queues first
+		write(t, server, there, make([]byte, 60000))
+		require.Less(t, time.Since(begin), tcpWriteTimeout, "it waits for the one that is stuck")
+	}
+	write(t, server, here, []byte("go on"))
+	require.Equal(t, "go on", string(out.next(t).packet))
+	write(t, server, here, []byte("goodbye"))
+	require.NoError(t, server.Close())
+	require.Equal(t, "goodbye", string(out.next(t).packet))
+}
+
+// A single TCP client slows the server down, and nothing is lost.
+func TestTCPServerWaitsForItsOnlyClient(t *testing.T) {
+	server, addr, drops := listen(t, TCP, "127.0.0.1:0")
+	in := newInbox(t, server)
+	client, _ := dial(t, TCP, addr)
+	read := make(chan struct{})
+	go func() { // reading is what connects
+		defer close(read)
+		client.ReadBurst(link.NewBurst())
+	}()
+	connected(t, client)
+	write(t, client, netip.AddrPort{}, []byte("here"))
+	here := in.next(t).from
+	write(t, server, here, []byte("hello"))
+	<-read
+	const packets = 500 // 30 MB: more than all queues hold
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for i := range packets {
+			p := make([]byte, 60000)
+			p[0], p[1] = byte(i>>8), byte(i)
+			b := link.NewBurst()
+			b.Addr = here
+			copy(b.Alloc(len(p)), p)
+			if err := server.WriteBurst(b); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	select {
+	case <-written:
+		require.Fail(t, "it did not wait")
+	case <-time.After(300 * time.Millisecond): // it has begun to wait, or will
+	}
+	out := link.NewBurst()
+	for i := range packets {
+		require.NoError(t, client.ReadBurst(out))
+		require.Equal(t, []byte{byte(i >> 8), byte(i)}, out.At(0)[:2])
+	}
+	<-written
+	require.Equal(t, "none", drops.String())
+}

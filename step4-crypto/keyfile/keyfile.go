@@ -98,7 +98,7 @@ func Read(name string) (key [Size]byte, err error) {
 	}
 	if !info.Mode().IsRegular() {
 		return key, app.Hint(fmt.Errorf("key file %s is not a regular file", name),
-			"Name the file that keygen wrote.")
+			"A key file has one line, with the key in base64.")
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return key, app.Hint(fmt.Errorf("key file %s may be read or changed by others than its owner (mode %#o)", name, mode),
@@ -113,7 +113,7 @@ func Read(name string) (key [Size]byte, err error) {
 	decoded, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(text)))
 	if err != nil || len(text) > maxFile {
 		return key, app.Hint(fmt.Errorf("key file %s does not hold a key in base64", name),
-			"It should be one line of 44 characters, as keygen writes it.")
+			"It should be one line of 44 characters.")
 	}
 	if len(decoded) != Size {
 		return key, app.Hint(fmt.Errorf("key file %s holds %d bytes, a key has %d", name, len(decoded), Size),

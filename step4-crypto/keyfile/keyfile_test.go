@@ -137,7 +137,7 @@ func TestReadRefuses(t *testing.T) {
 	const (
 		modeHint   = "If nobody has read it so far, type: chmod 600 FILE. Otherwise make a new key."
 		base64Text = "key file FILE does not hold a key in base64"
-		base64Hint = "It should be one line of 44 characters, as keygen writes it."
+		base64Hint = "It should be one line of 44 characters."
 		sizeHint   = "Copy the whole file from the other side, or make a new key with keygen."
 	)
 	for _, tt := range []struct {
@@ -194,10 +194,10 @@ func TestReadOfWhatIsNoFile(t *testing.T) {
 	require.NoError(t, os.Symlink(dir, link))
 	missing := filepath.Join(dir, "missing")
 	for name, want := range map[string]string{
-		dir:         "key file FILE is not a regular file\n  Name the file that keygen wrote.\n",
-		pipe:        "key file FILE is not a regular file\n  Name the file that keygen wrote.\n",
-		link:        "key file FILE is not a regular file\n  Name the file that keygen wrote.\n",
-		"/dev/zero": "key file FILE is not a regular file\n  Name the file that keygen wrote.\n",
+		dir:         "key file FILE is not a regular file\n  A key file has one line, with the key in base64.\n",
+		pipe:        "key file FILE is not a regular file\n  A key file has one line, with the key in base64.\n",
+		link:        "key file FILE is not a regular file\n  A key file has one line, with the key in base64.\n",
+		"/dev/zero": "key file FILE is not a regular file\n  A key file has one line, with the key in base64.\n",
 		missing:     "there is no key file FILE\n  Make one with 'keygen -out FILE', and copy it to the other side.\n",
 	} {
 		text, code := program(t, run, "read", name)

@@ -123,37 +123,6 @@ func (c *Conn) ReadUntil(done func() bool) error {
 	return nil
 }
 
-// control hands a control message to who wants it.
-func (c *Conn) control(m []byte) {
-	if c.peer.cfg.OnControl == nil {
-		c.drops.Add(link.Malformed)
-		return
-	}
-	if err := c.peer.cfg.OnControl(m[1], m[2:]); err != nil {
-		c.end(err)
-	}
-}
-
-// Control sends a control message of a kind from FirstKind on. Like any other
-// packet it may get lost.
-func (c *Conn) Control(kind byte, content []byte) error {
-	if kind < FirstKind {
-		return errControl
-	}
-	if c.ctx.Err() != nil {
-		return context.Cause(c.ctx)
-	}
-	s, to := c.peer.sending(time.Now())
-	if s == nil {
-		c.drops.Add(link.NoSession)
-		return nil
-	}
-	if m, ok := s.seal(nil, append([]byte{0, kind}, content...)); ok {
-		return c.send(m, to)
-	}
-	return nil
-}
-
 // read does one read below. It leaves in b the packets for the caller, if any.
 func (c *Conn) read(b *link.Burst) error {
 	if err := c.lower.ReadBurst(b); err != nil {

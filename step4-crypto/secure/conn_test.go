@@ -110,8 +110,8 @@ func pair(t testing.TB, clientEnd, serverEnd link.Link, clientConfig, serverConf
 
 func TestConn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
-		client, server, fromClient := pair(t, n.client(), n.server(), config(1), config(1))
+		n := new(linktest.Network)
+		client, server, fromClient := pair(t, clientEnd(n), serverEnd(n), config(1), config(1))
 		fromServer := readAll(client)
 		synctest.Wait()
 		require.Equal(t, Status{Peer: aliceAddr, Since: time.Now(), Heard: time.Now()}, server.Status())
@@ -141,10 +141,10 @@ func TestConnBadLink(t *testing.T) {
 	for seed := range uint64(2) {
 		synctest.Test(t, func(t *testing.T) {
 			faults := linktest.Faults{Seed: seed, Drop: 0.3, Double: 0.1, Reorder: 0.1, Delay: 0.1, MaxDelay: 300 * time.Millisecond}
-			n := newNetwork()
-			up := linktest.Wrap(n.client(), faults)
+			n := new(linktest.Network)
+			up := linktest.Wrap(clientEnd(n), faults)
 			faults.Seed += 100
-			down := linktest.Wrap(n.server(), faults)
+			down := linktest.Wrap(serverEnd(n), faults)
 			cfg, serverConfig := config(1), config(1)
 			cfg.Tries = 100
 			client, server, fromClient := pair(t, up, down, cfg, serverConfig)
@@ -276,20 +276,20 @@ func (r *recorder) keys() int {
 // A wrong key ends the client with a message, and shows in the server's count.
 func TestConnWrongKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := new(linktest.Network)
 		answers := 0
-		n.tap = func(from, to netip.AddrPort, m []byte) bool {
+		n.Tap(func(from, to netip.AddrPort, m []byte) bool {
 			if from == serverAddr {
 				answers++
 			}
 			return true
-		}
+		})
 		serverConfig := config(1)
-		server, err := Server(n.server(), serverConfig)
+		server, err := Server(serverEnd(n), serverConfig)
 		require.NoError(t, err)
 		fromClient := readAll(server)
 		start := time.Now()
-		end := n.client()
+		end := clientEnd(n)
 		_, err = Client(t.Context(), end, config(2))
 		require.ErrorContains(t, err, "no answer from the server after 6 tries")
 		for _, cause := range []string{"key", "address", "port", "not running", "firewall"} {
@@ -301,7 +301,7 @@ func TestConnWrongKey(t *testing.T) {
 		require.ErrorIs(t, end.ReadBurst(link.NewBurst()), net.ErrClosed, "the lower end is closed")
 
 		// The detector: the right key is answered.
-		client, err := Client(t.Context(), n.client(), config(1))
+		client, err := Client(t.Context(), clientEnd(n), config(1))
 		require.NoError(t, err)
 		require.Positive(t, answers)
 		client.Close()
@@ -313,20 +313,20 @@ func TestConnWrongKey(t *testing.T) {
 // The context bounds the connecting, and nothing after it.
 func TestConnContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := new(linktest.Network)
 		stop := errors.New("stop")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, stop)
 		defer cancel()
 		start := time.Now()
-		_, err := Client(ctx, n.client(), config(1))
+		_, err := Client(ctx, clientEnd(n), config(1))
 		require.ErrorIs(t, err, stop)
 		require.Equal(t, 2*time.Second, time.Since(start))
 
 		ctx, cancel = context.WithCancel(t.Context())
-		server, err := Server(n.server(), config(1))
+		server, err := Server(serverEnd(n), config(1))
 		require.NoError(t, err)
 		fromClient := readAll(server)
-		client, err := Client(ctx, n.client(), config(1))
+		client, err := Client(ctx, clientEnd(n), config(1))
 		require.NoError(t, err)
 		cancel()
 		synctest.Wait()
@@ -342,20 +342,16 @@ func TestConnContext(t *testing.T) {
 // The server is killed and started again: the client finds it by itself.
 func TestConnServerRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
-		client, server, fromClient := pair(t, n.client(), n.server(), config(1), config(1))
+		n := new(linktest.Network)
+		client, server, fromClient := pair(t, clientEnd(n), serverEnd(n), config(1), config(1))
 		fromServer := readAll(client)
-		n.mu.Lock()
-		n.tap = func(from, _ netip.AddrPort, _ []byte) bool { return from != serverAddr } // kill -9 says nothing
-		n.mu.Unlock()
+		n.Tap(func(from, _ netip.AddrPort, _ []byte) bool { return from != serverAddr }) // kill -9 says nothing
 		server.Close()
 		<-fromClient.done
 		time.Sleep(time.Second)
-		n.mu.Lock()
-		n.tap = nil
-		n.mu.Unlock()
+		n.Tap(nil)
 
-		server, err := Server(n.server(), config(1))
+		server, err := Server(serverEnd(n), config(1))
 		require.NoError(t, err)
 		fromClient = readAll(server)
 		start := time.Now()
@@ -377,15 +373,15 @@ func TestConnServerRestart(t *testing.T) {
 // back, a server for a client.
 func TestConnClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
-		client, server, fromClient := pair(t, n.client(), n.server(), config(1), config(1))
+		n := new(linktest.Network)
+		client, server, fromClient := pair(t, clientEnd(n), serverEnd(n), config(1), config(1))
 		fromServer := readAll(client)
 		server.Close()
 		<-fromClient.done
 		synctest.Wait()
 		require.Equal(t, Status{}, client.Status())
 		time.Sleep(time.Hour) // it does not give up
-		server, err := Server(n.server(), config(1))
+		server, err := Server(serverEnd(n), config(1))
 		require.NoError(t, err)
 		fromClient = readAll(server)
 		time.Sleep(maxRetry * 2)
@@ -438,10 +434,10 @@ func (s *stuck) Close() error {
 // context has ended. (Not in a synctest bubble: for that, a goroutine that waits
 // for a mutex is not at rest, so the time would stand still.)
 func TestConnCloseWhileStuck(t *testing.T) {
-	n := newNetwork()
-	end := newStuck(n.client())
+	n := new(linktest.Network)
+	end := newStuck(clientEnd(n))
 	end.pass()
-	client, _, _ := pair(t, end, n.server(), config(1), config(1))
+	client, _, _ := pair(t, end, serverEnd(n), config(1), config(1))
 	end.stick()
 	wrote := make(chan error)
 	b := link.NewBurst()
@@ -452,7 +448,7 @@ func TestConnCloseWhileStuck(t *testing.T) {
 	require.ErrorIs(t, <-wrote, net.ErrClosed)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	end = newStuck(n.client())
+	end = newStuck(clientEnd(n))
 	go func() {
 		<-end.arrived
 		cancel()
@@ -464,15 +460,15 @@ func TestConnCloseWhileStuck(t *testing.T) {
 // Reading goes on though writes are stuck, even where a message wants a reply.
 // If it did not, two ends could wait for each other for ever.
 func TestConnReadsWhileStuck(t *testing.T) {
-	n := newNetwork()
-	end := newStuck(n.server())
+	n := new(linktest.Network)
+	end := newStuck(serverEnd(n))
 	end.pass()
-	client, _, fromClient := pair(t, n.client(), end, config(1), config(1))
+	client, _, fromClient := pair(t, clientEnd(n), end, config(1), config(1))
 	end.stick()
 	for range 100 { // initiations of other clients
 		m, _, err := newPeer(client.peer.cfg, true, time.Now(), func(time.Time) {}).tick(time.Now())
 		require.NoError(t, err)
-		n.inject(bobAddr, serverAddr, m)
+		n.Inject(bobAddr, serverAddr, m)
 	}
 	<-end.arrived // the first response
 	write(t, client, ipPacket("x"))
@@ -483,9 +479,9 @@ func TestConnReadsWhileStuck(t *testing.T) {
 // can't pass is counted.
 func TestConnBursts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := new(linktest.Network)
 		cfg := config(1)
-		client, _, fromClient := pair(t, n.client(), n.server(), cfg, config(1))
+		client, _, fromClient := pair(t, clientEnd(n), serverEnd(n), cfg, config(1))
 		var packets [][]byte
 		for i := range 64 {
 			packets = append(packets, numbered(i, 1020)) // 64 * 1052 > 65535
@@ -509,9 +505,9 @@ func TestConnBursts(t *testing.T) {
 // Without a session packets are dropped, and counted.
 func TestConnNoSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := new(linktest.Network)
 		cfg := config(1)
-		server, err := Server(n.server(), cfg)
+		server, err := Server(serverEnd(n), cfg)
 		require.NoError(t, err)
 		write(t, server, ipPacket("a"), ipPacket("b"))
 		require.EqualValues(t, 2, cfg.Drops.Count(link.NoSession))
@@ -522,11 +518,11 @@ func TestConnNoSession(t *testing.T) {
 // The client moves to another address, and the server's packets follow.
 func TestConnRoaming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
-		end := n.client()
-		client, server, _ := pair(t, end, n.server(), config(1), config(1))
+		n := new(linktest.Network)
+		end := clientEnd(n)
+		client, server, _ := pair(t, end, serverEnd(n), config(1), config(1))
 		fromServer := readAll(client)
-		end.move(bobAddr)
+		end.Move(bobAddr)
 		write(t, server, ipPacket("lost"))
 		synctest.Wait()
 		require.Empty(t, fromServer.got())
@@ -579,8 +575,8 @@ func TestLongestPayload(t *testing.T) {
 		var got []byte
 		serverConfig.OnPayload = func(p []byte) error { got = p; return nil }
 		serverConfig.Payload = cfg.Payload
-		n := newNetwork()
-		pair(t, n.client(), n.server(), cfg, serverConfig)
+		n := new(linktest.Network)
+		pair(t, clientEnd(n), serverEnd(n), cfg, serverConfig)
 		require.Equal(t, cfg.Payload, got)
 	})
 }
@@ -589,8 +585,8 @@ func TestLongestPayload(t *testing.T) {
 func TestQuiet(t *testing.T) {
 	lines := captureLog(t)
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
-		client, server, fromClient := pair(t, n.client(), n.server(), config(1), config(1))
+		n := new(linktest.Network)
+		client, server, fromClient := pair(t, clientEnd(n), serverEnd(n), config(1), config(1))
 		fromServer := readAll(client)
 		for range 360 {
 			write(t, client, ipPacket("x"))

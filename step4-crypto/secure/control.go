@@ -1,5 +1,13 @@
 package secure
 
+import (
+	"context"
+	"errors"
+	"time"
+
+	"stepvpn/shared/link"
+)
+
 // A control message is what one side has to say to the other in the session
 // itself. It begins with a zero byte, which no IP packet does, and the second
 // byte, its kind, says what it means:
@@ -65,3 +73,36 @@ func PlainText(s string) bool {
 	}
 	return 1 <= len(s) && len(s) <= MaxReason
 }
+
+// control hands a control message to who wants it.
+func (c *Conn) control(m []byte) {
+	if c.peer.cfg.OnControl == nil {
+		c.drops.Add(link.Malformed)
+		return
+	}
+	if err := c.peer.cfg.OnControl(m[1], m[2:]); err != nil {
+		c.end(err)
+	}
+}
+
+// Control sends a control message of a kind from FirstKind on. Like any other
+// packet it may get lost.
+func (c *Conn) Control(kind byte, content []byte) error {
+	if kind < FirstKind {
+		return errControl
+	}
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	s, to := c.peer.sending(time.Now())
+	if s == nil {
+		c.drops.Add(link.NoSession)
+		return nil
+	}
+	if m, ok := s.seal(nil, append([]byte{0, kind}, content...)); ok {
+		return c.send(m, to)
+	}
+	return nil
+}
+
+var errControl = errors.New("secure: not a control message that others may send")

@@ -1,8 +1,6 @@
 package secure
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -194,9 +192,3 @@ func (p *Peer) Alive() bool {
 	keys := p.keys.Load()
 	return keys.current != nil || keys.next != nil
 }
-
-func errPayload(payload []byte) error {
-	return fmt.Errorf("secure: a payload has at most %d bytes, not %d", MaxPayload, len(payload))
-}
-
-var errControl = errors.New("secure: not a control message that others may send")

@@ -170,3 +170,7 @@ func (cfg Config) complete(initiator bool) (*Config, error) {
 	}
 	return &cfg, nil
 }
+
+func errPayload(payload []byte) error {
+	return fmt.Errorf("secure: a payload has at most %d bytes, not %d", MaxPayload, len(payload))
+}

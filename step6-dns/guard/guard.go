@@ -19,16 +19,23 @@
 // there must ask on, and is bound by the same rules. So are the containers and
 // virtual machines that this host forwards for.
 //
+// The rules alone have a hole. A program may tie its socket to an interface
+// (SO_BINDTODEVICE, IP_UNICAST_IF, IP_PKTINFO; no root needed), and systemd-resolved
+// does so for the resolvers of a link. When the rules refuse such a packet, Linux
+// takes an IPv4 destination to be on that link, and sends it there. Broadcasts and
+// multicasts do not come to these rules either. So the firewall looks at what
+// leaves in the end, in a table of our own, inet stepvpn_guard: port 53 is for the
+// resolver, by the tunnel's device; see ruleset, or nft list ruleset.
+//
 // # What is not covered
 //
 // DNS over other ports looks like any other traffic: DNS over HTTPS (RFC 8484) or
 // TLS (RFC 7858) goes through the tunnel like the rest, and past it to servers on
-// the local network, as does multicast DNS (RFC 6762). A program that ties its
-// socket to an interface, sets the mark, or writes raw packets gets past; it needs
-// root.
+// the local network, as does multicast DNS (RFC 6762). A program that sets the
+// mark or writes whole Ethernet frames gets past; it needs root.
 //
-// When the client is killed, the rules stay: no query leaves in the clear. The
-// next start of a client removes them, or route.Recover.
+// When the client is killed, rules and table stay: no query leaves in the clear. A
+// boot removes them, and Recover.
 package guard
 
 import (
@@ -56,15 +63,16 @@ const (
 // port is that of DNS, over UDP and TCP (RFC 1035, section 4.2).
 const port = 53
 
-// DNS refuses queries to all but the resolvers, which are reached by the tunnel.
-// Call it while route.Default is in force. The function that it returns takes that
-// back; it may be called more than once. If DNS fails, the host is as it was.
-func DNS(resolvers []netip.Addr) (undo func() error, err error) {
+// DNS refuses queries to all but the resolvers, which are reached by the tunnel's
+// device. Call it while route.Default is in force. The function that it returns
+// takes that back; it may be called more than once. If DNS fails, the host is as it
+// was. It takes the program nft.
+func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
 	if len(resolvers) == 0 {
 		return nil, app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),
 			"It may be of an earlier step. With -allow-other-dns names are asked as before, and may be overheard.")
 	}
-	var list []policy.Change
+	list := []policy.Change{firewall(device, resolvers)}
 	for _, f := range hostnet.Families {
 		if f.Off() {
 			continue
@@ -95,6 +103,21 @@ func Pass(network string, from uint16, resolver netip.Addr) (undo func() error, 
 	r.Sport = netlink.NewRulePortRange(from, from)
 	add := r.Add() // not logged: it is gone again in a moment
 	return add.Undo, add.Do()
+}
+
+// Recover removes what a killed client left, here and in package route. It is an
+// error if a client runs.
+func Recover() error {
+	if err := route.Recover(); err != nil {
+		return err
+	}
+	if nft("list table "+table) != nil {
+		return nil // it is not there, or there cannot be one: no nft, or a kernel without
+	}
+	if err := nft(sweep); err != nil {
+		return fmt.Errorf("removing the nft table %s of a client that was killed: %w", table, err)
+	}
+	return nil
 }
 
 func inTunnel(f hostnet.Family, resolver netip.Addr) policy.Rule {

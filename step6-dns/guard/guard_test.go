@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -43,7 +44,7 @@ func block(t *testing.T, h *netlab.Host, resolvers ...netip.Addr) (undo func()) 
 	var back func() error
 	h.Do(func() {
 		var err error
-		back, err = DNS(resolvers)
+		back, err = DNS("vpn0", resolvers)
 		require.NoError(t, err)
 	})
 	return func() { h.Do(func() { require.NoError(t, back()) }) }
@@ -62,7 +63,7 @@ func way(h *netlab.Host, question string) string {
 
 func rules(t *testing.T, h *netlab.Host) string {
 	t.Helper()
-	return h.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule")
+	return h.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule; nft list ruleset")
 }
 
 func TestWhereQueriesGo(t *testing.T) {
@@ -174,7 +175,6 @@ func TestAfterKill(t *testing.T) {
 	lab := netlab.New(t)
 	before := rules(t, lab.Alice)
 	killed := func() {
-
 		down := tunnelOn(t, lab.Alice, addrs)
 		block(t, lab.Alice, resolvers...)
 		down() // the device and the rules of package route are gone, guard's are left
@@ -183,12 +183,13 @@ func TestAfterKill(t *testing.T) {
 	}
 
 	killed()
-	lab.Alice.Do(func() { require.NoError(t, route.Recover()) })
+	lab.Alice.Do(func() { require.NoError(t, Recover()) })
 	require.Equal(t, before, rules(t, lab.Alice))
+	lab.Alice.Do(func() { require.NoError(t, Recover()) }) // nothing to do is no error
 
 	killed()
 	down := tunnelOn(t, lab.Alice, addrs)
-	require.Equal(t, "eth0", way(lab.Alice, "198.51.100.1 ipproto udp dport 53"))
+	block(t, lab.Alice, resolvers...)() // takes the place of what is left
 	down()
 	require.Equal(t, before, rules(t, lab.Alice))
 }
@@ -200,7 +201,7 @@ func TestRecoverWhileAClientRuns(t *testing.T) {
 	block(t, lab.Alice, resolvers...)
 	before := rules(t, lab.Alice)
 	lab.Alice.Do(func() {
-		require.EqualError(t, route.Recover(), "another client runs on this host: it sends everything into vpn0")
+		require.EqualError(t, Recover(), "another client runs on this host: it sends everything into vpn0")
 	})
 	require.Equal(t, before, rules(t, lab.Alice))
 }
@@ -211,7 +212,7 @@ func TestHalfWay(t *testing.T) {
 	lab.Alice.Run(t, "ip", "-6", "rule", "add", "priority", "22502", "ipproto", "tcp", "dport", "53", "prohibit", "protocol", "87")
 	before := rules(t, lab.Alice)
 	lab.Alice.Do(func() {
-		_, err := DNS(resolvers)
+		_, err := DNS("vpn0", resolvers)
 		require.EqualError(t, err, "ip -6 rule add priority 22502 ipproto tcp dport 53 prohibit: it exists already")
 	})
 	require.Equal(t, before, rules(t, lab.Alice))
@@ -226,6 +227,20 @@ func TestTheSameResolverTwice(t *testing.T) {
 }
 
 func TestNoResolver(t *testing.T) {
-	_, err := DNS(nil)
+	_, err := DNS("vpn0", nil)
 	require.EqualError(t, err, "the server names no resolver to ask inside the tunnel")
+}
+
+func TestWithoutNft(t *testing.T) {
+	lab := netlab.New(t)
+	before := rules(t, lab.Alice)
+	path := os.Getenv("PATH")
+	t.Setenv("PATH", "")
+	lab.Alice.Do(func() {
+		_, err := DNS("vpn0", resolvers)
+		require.EqualError(t, err, "nft add table inet stepvpn_guard: the program nft is not installed")
+		require.NoError(t, Recover(), "who did without has nothing to recover")
+	})
+	t.Setenv("PATH", path)
+	require.Equal(t, before, rules(t, lab.Alice))
 }

@@ -101,7 +101,7 @@ func TestCacheIsBounded(t *testing.T) {
 	require.Equal(t, 100, c.recent.Len())
 
 	c = newCache(1_000_000, 100_000)
-	for i := range 10_000 {
+	for i := range 1000 {
 		c.put(k(i), a(i))
 		c.put(k(i), a(i)) // again
 		require.LessOrEqual(t, c.bytes, 100_000)

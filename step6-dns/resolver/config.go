@@ -8,6 +8,31 @@ import (
 	"stepvpn/shared/app"
 )
 
+// DefaultPort is that of DNS.
+const DefaultPort = 53
+
+// A Config says who is answered and who is asked.
+type Config struct {
+	// Addrs are the addresses to listen on, over UDP and TCP: those of the
+	// tunnel on this host. They must be set on an interface.
+	Addrs []netip.Addr
+
+	// Device, if set, is the interface by which queries must arrive. Without it
+	// the resolver is open to the neighbours of this host: Linux accepts a packet
+	// to any of its addresses on any of its interfaces. With it, this host itself
+	// is not answered either: its own packets arrive by lo.
+	Device string
+
+	// Port is the port to listen on. 0 means DefaultPort.
+	Port uint16
+
+	// Upstreams are the resolvers to ask, in the order of preference. There are
+	// 1 to 8.
+	Upstreams []netip.AddrPort
+
+	limits limits
+}
+
 // complete checks a Config and fills in what was left out.
 func (c *Config) complete() error {
 	if c.Port == 0 {
@@ -44,26 +69,3 @@ func (c *Config) complete() error {
 	}
 	return nil
 }
-
-func checkUpstreams(us []netip.AddrPort) error {
-	if len(us) == 0 {
-		return errors.New("no upstream resolver to ask")
-	}
-	if len(us) > maxUpstreams {
-		return fmt.Errorf("too many upstreams: at most %d are possible", maxUpstreams)
-	}
-	seen := make(map[netip.AddrPort]bool)
-	for _, u := range us {
-		switch a := u.Addr(); {
-		case !u.IsValid() || a.IsUnspecified() || a.IsMulticast() || u.Port() == 0:
-			return fmt.Errorf("upstream %v cannot be asked", u)
-		case seen[unmap(u)]:
-			return fmt.Errorf("upstream %v is given twice", u)
-		}
-		seen[unmap(u)] = true
-	}
-	return nil
-}
-
-// unmap makes of an IPv4 address in IPv6 notation a plain one.
-func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

@@ -45,7 +45,7 @@ func TestDigGetsRecordsOfEachType(t *testing.T) {
 		{"alias.example A", "www.example.\n192.0.2.80"},
 		{"alias.example CNAME", "www.example."},
 	} {
-		for _, how := range []string{"+notcp", "+tcp", "+noedns", "+dnssec", "@::1", "@::1 +tcp"} {
+		for _, how := range []string{"+notcp", "+tcp +noedns", "@::1 +dnssec", "@::1 +tcp"} {
 			args := append(strings.Fields(c.args), "+short")
 			args = append(args, strings.Fields(how)...)
 			require.Equal(t, c.want, strings.TrimSpace(dig(t, s, args...)), "%v", args)

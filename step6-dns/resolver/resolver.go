@@ -7,8 +7,9 @@
 //
 // Read it in this order. Each file is one idea:
 //
-//	resolver.go   Start, Close, and all limits
-//	config.go     what may be set
+//	resolver.go   Start, Close, Wait
+//	config.go     what may be set; upstreams.go for a flag
+//	limits.go     what may not
 //	listen.go     sockets that hear the tunnel and nobody else
 //	udp.go tcp.go bytes in, bytes out
 //	query.go      what a query asks, and which ones are refused
@@ -16,6 +17,7 @@
 //	lookup.go     from cache, by a question that is on its way already, or upstream
 //	cache.go      what is remembered, and for how long
 //	answer.go     what of an upstream's answer is believed
+//	negative.go   what is believed of what does not exist
 //	upstream.go   which upstream is asked, and what happens when it is dead
 //	exchange.go   one question to one upstream, and how its answer is known
 //	reply.go      what the client gets
@@ -42,88 +44,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 )
-
-// DefaultPort is that of DNS.
-const DefaultPort = 53
-
-const (
-	maxAddrs     = 16 // addresses to listen on
-	maxUpstreams = 8
-
-	// maxQuery is the longest query in bytes, over UDP and TCP. A question with
-	// the longest name and a dozen options is far below it.
-	maxQuery = 4096
-	// maxUDP is the longest answer over UDP in bytes, both ways: it needs no
-	// fragments on any path of IPv6, in the tunnel and outside (RFC 9715).
-	maxUDP = 1232
-
-	// Queries that wait for an upstream. Each costs a goroutine, and a socket
-	// unless another one asks the same.
-	maxWaiting          = 4096
-	maxWaitingPerClient = 1024
-
-	maxConns          = 256 // TCP connections of clients
-	maxConnsPerClient = 16
-	maxPipelined      = 64 // queries of one connection that wait; then it is not read
-
-	maxEntries = 10_000   // of the cache
-	maxBytes   = 16 << 20 // of the cache
-)
-
-// limits are the times, which tests make shorter.
-type limits struct {
-	// try is how long an upstream may take. The second try of all gets half as
-	// long again, and so on. When total is over, the client gets SERVFAIL. Most
-	// clients wait for 5 s before they ask again; they should hear before.
-	try, total time.Duration
-	// down is how long an upstream is not preferred after downAfter failures.
-	down time.Duration
-	// failure is how long SERVFAIL is remembered. RFC 9520, section 3.2, asks for
-	// 1 s at least.
-	failure time.Duration
-	// idle closes a TCP connection without a query. It bounds the time for a
-	// query's last byte, too (RFC 7766, section 6.2.3).
-	idle time.Duration
-	// write is how long a client may take to accept an answer over TCP.
-	write time.Duration
-	now   func() time.Time
-}
-
-var defaultLimits = limits{
-	try:     time.Second,
-	total:   4500 * time.Millisecond,
-	down:    10 * time.Second,
-	failure: time.Second,
-	idle:    10 * time.Second,
-	write:   2 * time.Second,
-	now:     time.Now,
-}
-
-// A Config says who is answered and who is asked.
-type Config struct {
-	// Addrs are the addresses to listen on, over UDP and TCP: those of the
-	// tunnel on this host. They must be set on an interface.
-	Addrs []netip.Addr
-
-	// Device, if set, is the interface by which queries must arrive. Without it
-	// the resolver is open to the neighbours of this host: Linux accepts a packet
-	// to any of its addresses on any of its interfaces. With it, this host itself
-	// is not answered either: its own packets arrive by lo.
-	Device string
-
-	// Port is the port to listen on. 0 means DefaultPort.
-	Port uint16
-
-	// Upstreams are the resolvers to ask, in the order of preference. There are
-	// 1 to 8.
-	Upstreams []netip.AddrPort
-
-	limits limits
-}
 
 // A Server answers queries until it is closed. Its methods are safe for
 // concurrent use.
@@ -173,6 +96,7 @@ func Start(cfg Config) (*Server, error) {
 	for _, f := range serve {
 		s.workers.Go(func() {
 			if err := f(); err != nil {
+				slog.Error("resolver: names are answered no more", "error", err)
 				s.stop(err)
 				s.closeSockets()
 			}

@@ -26,6 +26,8 @@ type upstream struct {
 	mu       sync.Mutex // guards all below
 	failures int        // in a row
 	retry    time.Time  // when a dead one is tried again
+	told     time.Time  // when the log last said that it is dead
+	news     bool       // the log says so still
 }
 
 // alive tells whether the upstream should be asked before those that are dead.
@@ -46,7 +48,8 @@ func (u *upstream) alive(now time.Time, down time.Duration) bool {
 func (u *upstream) answered() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.failures >= downAfter {
+	if u.news {
+		u.news = false
 		slog.Info("resolver: upstream answers again", "upstream", u.addr)
 	}
 	u.failures = 0
@@ -58,6 +61,10 @@ func (u *upstream) failed(now time.Time, down time.Duration, err error) {
 	u.failures++
 	if u.failures == downAfter {
 		u.retry = now.Add(down)
+		if now.Sub(u.told) < down {
+			return // one that has too much to do comes and goes: a flood must not fill the log
+		}
+		u.told, u.news = now, true
 		slog.Warn("resolver: upstream does not answer", "upstream", u.addr, "error", err)
 	}
 }

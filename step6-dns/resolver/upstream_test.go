@@ -1,6 +1,8 @@
 package resolver
 
 import (
+	"bytes"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -141,6 +143,28 @@ func TestDeadUpstreamIsSkippedForAWhile(t *testing.T) {
 		require.NotEqual(t, dns.RcodeServerFailure, ask(t, s, strings.Repeat("x", i+1)+".example.", dns.TypeA).Rcode)
 	}
 	require.Equal(t, downAfter, s.upstreams[0].failures)
+}
+
+// An upstream that answers one question of many says so to the log once in a while.
+func TestAnUpstreamThatComesAndGoesDoesNotFillTheLog(t *testing.T) {
+	var log bytes.Buffer
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+
+	u := &upstream{}
+	now, down := time.Now(), 10*time.Second
+	for _, at := range []time.Time{now, now.Add(down)} {
+		log.Reset()
+		for range 100 {
+			for range downAfter {
+				u.failed(at, down, net.ErrClosed)
+			}
+			u.answered()
+		}
+		require.Equal(t, 1, strings.Count(log.String(), "upstream does not answer"))
+		require.Equal(t, 1, strings.Count(log.String(), "upstream answers again"))
+	}
 }
 
 func TestServfailWhenAllAreDead(t *testing.T) {

@@ -63,25 +63,32 @@ func (d *Desk) Close() error { return d.addresses.Close() }
 // Reload reads the registry again, now. It does not wait.
 func (d *Desk) Reload() { d.registry.Reload() }
 
+// What a client is told that can't stay. Who has moved may come back at once.
+var (
+	revoked = secure.Rejected{Reason: "the access of this client was revoked", Final: true}
+	expired = secure.Rejected{Reason: "the access of this client has expired", Final: true}
+	moved   = secure.Rejected{Reason: "the address of this client has changed"}
+)
+
 // Run follows the registry until ctx ends. cut ends the session of a client that
 // must not stay, and tells it why.
-func (d *Desk) Run(ctx context.Context, cut func(key noise.PublicKey, reason string)) {
+func (d *Desk) Run(ctx context.Context, cut func(key noise.PublicKey, why secure.Rejected)) {
 	d.registry.Run(ctx, func(change *identity.Change) {
-		moved, err := d.addresses.SetFixed(fixed(change.New))
+		changed, err := d.addresses.SetFixed(fixed(change.New))
 		if err != nil {
 			slog.Error("the fixed addresses of the registry are refused: the last good ones stay in force", "error", err)
 		}
 		for _, c := range change.Revoked {
 			slog.Info("revoked", "client", c.Name)
-			cut(c.Key, "the access of this client was revoked")
+			cut(c.Key, revoked)
 			d.addresses.Forget(c.Key, time.Now())
 		}
 		for _, c := range change.Expired {
 			slog.Info("expired", "client", c.Name)
-			cut(c.Key, "the access of this client has expired")
+			cut(c.Key, expired)
 		}
-		for _, key := range moved {
-			cut(key, "the address of this client has changed: connect again")
+		for _, key := range changed {
+			cut(key, moved)
 		}
 	})
 }

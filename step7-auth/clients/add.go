@@ -28,6 +28,7 @@ type addition struct {
 	expires   *string
 	password  *bool
 	out       *string
+	format    func(name string, p *identity.Profile) (string, error)
 }
 
 func (d Defaults) add() func(context.Context, []string) error {
@@ -37,11 +38,15 @@ func (d Defaults) add() func(context.Context, []string) error {
 		key:       flag.String("key", d.Key, "`file` with the server's private key, for the public one that the client needs"),
 		serverKey: flag.String("server-key", "", "the server's public `key` itself, where its private one is not at hand"),
 		publicKey: flag.String("public-key", "", "the client's public `key`, if it has made one and keeps the private key to itself"),
-		psk:       flag.String("psk", "", "`file` with the pre-shared key, if the server asks for one (see keygen)"),
+		psk:       flag.String("psk", "", "`file` with the pre-shared key, if the server asks for one"),
 		addrs:     flag.String("addr", "", "fixed `addresses` in the tunnel, with commas between"),
 		expires:   flag.String("expires", "", "the `date` from which on the client is refused: 2026-12-31, 2026-12-31T18:00:00Z, or from now on, as in 720h"),
 		password:  flag.Bool("password", false, "ask for a password that the client must give too"),
 		out:       flag.String("out", "", "write the client's file to this new `file`, instead of printing it"),
+	}
+	a.format = profileFile
+	if d.Format != nil {
+		a.format = d.Format()
 	}
 	return func(ctx context.Context, args []string) error { return a.run(ctx, args[0]) }
 }
@@ -83,9 +88,12 @@ func (a *addition) check(client *identity.Client) error {
 
 // save adds the client and hands out its file, or does neither.
 func (a *addition) save(client *identity.Client, profile *identity.Profile) error {
-	text := fmt.Sprintf("# Client file of %s. Whoever has it can come in: keep it secret.\n%s", client.Name, profile.Text())
+	text, err := a.format(client.Name, profile)
+	if err != nil {
+		return err
+	}
 	created := false
-	err := identity.Edit(*a.registry, func(d *identity.Draft) error {
+	err = identity.Edit(*a.registry, func(d *identity.Draft) error {
 		if err := d.Add(client); err != nil {
 			return err
 		}
@@ -107,6 +115,11 @@ func (a *addition) save(client *identity.Client, profile *identity.Profile) erro
 		fmt.Printf("%s: the client file of %s. Copy it there by a safe way, such as scp.\n", *a.out, client.Name)
 	}
 	return nil
+}
+
+// profileFile is the client's file of step 7.
+func profileFile(name string, p *identity.Profile) (string, error) {
+	return fmt.Sprintf("# Client file of %s. Whoever has it can come in: keep it secret.\n%s", name, p.Text()), nil
 }
 
 // profile returns what the client's file says about the server.

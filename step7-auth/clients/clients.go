@@ -22,6 +22,10 @@ import (
 type Defaults struct {
 	Registry string // of the clients
 	Key      string // the server's private key
+
+	// Format defines the flags of add that only the client's file is about, and
+	// returns how to write that. nil stands for the text of an identity.Profile.
+	Format func() func(name string, p *identity.Profile) (string, error)
 }
 
 // Commands returns all commands.

@@ -30,7 +30,7 @@ type client struct {
 	prefixes []netip.Prefix
 	addrs    []netip.Addr
 	peer     *secure.Peer
-	via      *ends // where its initiation came in
+	via      atomic.Pointer[ends] // where its last message came in
 	log      *slog.Logger
 
 	state   atomic.Int32
@@ -55,9 +55,9 @@ func (h *Hub) newClient(key noise.PublicKey, instance uint64, a Account, leased 
 		name:     a.Name,
 		login:    a.NeedsPassword,
 		prefixes: leased,
-		via:      via,
 		log:      slog.With("client", a.Name),
 	}
+	c.via.Store(via)
 	c.since.Store(h.clockOf(now))
 	for _, p := range leased {
 		c.addrs = append(c.addrs, p.Addr())

@@ -6,7 +6,8 @@ import (
 )
 
 // clock does what is due for the clients, until ctx ends. It looks at all of them
-// twice a second: 10,000 take a millisecond, and nothing has to be kept in order.
+// twice a second: 10,000 take some milliseconds, and nothing has to be kept in
+// order.
 func (h *Hub) clock(ctx context.Context) {
 	ticker := time.NewTicker(clockInterval)
 	defer ticker.Stop()
@@ -30,7 +31,7 @@ func (h *Hub) clock(ctx context.Context) {
 func (h *Hub) tick(c *client, now time.Time) {
 	if at := c.wakeAt.Load(); at != 0 && at <= h.clockOf(now) {
 		c.wakeAt.Store(0)
-		c.via.tell(c.peer.Tick(now))
+		c.via.Load().tell(c.peer.Tick(now))
 	}
 	state, age := c.state.Load(), time.Duration(h.clockOf(now)-c.since.Load())
 	if state == pending {

@@ -80,6 +80,7 @@ func (h *Hub) door(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-refill.C:
+			h.refusals = 0
 			budget = min(handshakesAtOnce, budget+int(handshakesPerSecond*clockInterval/time.Second))
 		case <-h.left:
 			if left := h.members.takeLeft(); len(left) > 0 && h.cfg.Left != nil {
@@ -133,6 +134,8 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 		if before := h.members.expect(c); before != nil {
 			before.peer.Close(secure.Rejected{}, now)
 		}
+	} else {
+		c.via.Store(k.via)
 	}
 	return h.accept(request, c, account, now)
 }
@@ -166,7 +169,12 @@ func (h *Hub) accept(request *secure.Request, c *client, a Account, now time.Tim
 
 // refuse returns an answer that tells the client why it is not let in.
 func (h *Hub) refuse(request *secure.Request, from netip.AddrPort, name string, why secure.Rejected) []byte {
-	slog.Info("a client is refused", "client", name, "peer", from, "reason", why.Reason)
+	level := slog.LevelDebug // beyond some, lest a flood of these fills the log
+	if h.refusals < loggedRefusals {
+		h.refusals++
+		level = slog.LevelInfo
+	}
+	slog.Log(context.Background(), level, "a client is refused", "client", name, "peer", from, "reason", why.Reason)
 	h.drops.Add(link.Refused)
 	answer, err := request.Refuse(greet.AppendRefusal(nil, why))
 	if err != nil {

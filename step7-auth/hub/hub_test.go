@@ -143,7 +143,7 @@ func TestEndFails(t *testing.T) {
 	device, host := link.Pipe(1)
 	socket, _ := link.Pipe(1)
 	done := make(chan error)
-	go func() { done <- h.Run(t.Context(), Queue{device, socket}) }()
+	go func() { done <- h.Run(t.Context(), Queue{Device: device, Socket: socket}) }()
 	host.Close()
 	require.ErrorIs(t, <-done, net.ErrClosed)
 	require.ErrorIs(t, socket.ReadBurst(link.NewBurst()), net.ErrClosed)

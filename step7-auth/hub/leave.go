@@ -6,6 +6,7 @@ import (
 
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/greet"
 )
 
 // Why a client is refused or has to go, as it is told.
@@ -43,7 +44,7 @@ func (h *Hub) settle(c *client, now time.Time) {
 	c.since.Store(h.clockOf(now))
 	if before != nil {
 		c.log.Warn("another machine, or the same one started anew, takes the place of a client", "peer", status.Peer, "before", before.peer.Status().Peer)
-		before.via.tell(before.peer.Close(replaced, now))
+		before.via.Load().tell(before.peer.Close(replaced, now))
 	}
 	// It may have been revoked after it was let in, and before Cut could find it.
 	if _, known := h.cfg.Lookup(c.key); !known {
@@ -54,9 +55,10 @@ func (h *Hub) settle(c *client, now time.Time) {
 // Cut ends the session of an identity at once, if there is one: its keys are
 // dropped, it is told why, and Config.Left is called. To keep it out, let Lookup
 // refuse it before.
-func (h *Hub) Cut(key noise.PublicKey, reason string) {
+func (h *Hub) Cut(key noise.PublicKey, why secure.Rejected) {
+	why.Reason = greet.Sentence(why.Reason)
 	for _, c := range h.members.of(key) {
-		h.end(c, secure.Rejected{Reason: reason, Final: true}, time.Now())
+		h.end(c, why, time.Now())
 	}
 }
 
@@ -66,14 +68,14 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 		return
 	}
 	c.log.Info("a client is cut off", "peer", c.peer.Status().Peer, "reason", why.Reason)
-	c.via.tell(c.peer.Close(why, now))
+	c.via.Load().tell(c.peer.Close(why, now))
 	h.someLeft()
 }
 
 // leave takes a client away that has no keys any more.
 func (h *Hub) leave(c *client) {
 	if h.members.remove(c) {
-		c.log.Info("a client has left")
+		c.log.Debug("a client has left") // the peer has said why
 		h.someLeft()
 	}
 }
@@ -99,6 +101,6 @@ func (h *Hub) someLeft() {
 func (h *Hub) sayGoodbye() {
 	now := time.Now()
 	for _, c := range h.members.all(nil) {
-		c.via.tell(c.peer.Close(stops, now))
+		c.via.Load().tell(c.peer.Close(stops, now))
 	}
 }

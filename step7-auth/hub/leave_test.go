@@ -31,7 +31,7 @@ func TestRevoked(t *testing.T) {
 	w.read()
 
 	w.revoke(key.Public())
-	w.hub.Cut(key.Public(), "the access of bob was revoked")
+	w.hub.Cut(key.Public(), secure.Rejected{Reason: "the access of bob was revoked", Final: true})
 	require.Equal(t, []string{"alice"}, w.names(), "at once")
 	require.Nil(t, w.hub.members.at(bob.v4()))
 	err := bob.fails(t)
@@ -44,8 +44,8 @@ func TestRevoked(t *testing.T) {
 	require.Equal(t, unknown, rejected(t, err))
 	write(t, alice, ip(alice.v4(), web, "y"))
 	require.Equal(t, ip(alice.v4(), web, "y"), w.read(), "the other one goes on")
-	w.hub.Cut(key.Public(), "twice is fine")
-	w.hub.Cut(noise.PublicKey{}, "so is nobody")
+	w.hub.Cut(key.Public(), secure.Rejected{Reason: "twice is fine"})
+	w.hub.Cut(noise.PublicKey{}, secure.Rejected{Reason: "so is nobody"})
 }
 
 // A client that does not listen is cut off as well: its packets go nowhere.
@@ -57,7 +57,7 @@ func TestRevokedAndDeaf(t *testing.T) {
 		address := bob.end.Addr()
 		w.Tap(func(_, to netip.AddrPort, _ []byte) bool { return to != address })
 		w.revoke(key.Public())
-		w.hub.Cut(key.Public(), "revoked")
+		w.hub.Cut(key.Public(), secure.Rejected{Reason: "revoked", Final: true})
 		write(t, bob, ip(bob.v4(), web, "x"))
 		w.dropped(link.UnknownIndex, 1)
 		w.Tap(nil)

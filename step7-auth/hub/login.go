@@ -107,7 +107,7 @@ func (a *logins) finish(attempt byte, err error) (wrong int) {
 }
 
 func (h *Hub) tellResult(c *client, r greet.Result) {
-	c.via.tell(c.peer.Control(greet.KindResult, r.Append(nil), time.Now()))
+	c.via.Load().tell(c.peer.Control(greet.KindResult, r.Append(nil), time.Now()))
 }
 
 var errNoLogin = errors.New("this server checks no passwords")

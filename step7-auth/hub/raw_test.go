@@ -312,3 +312,78 @@ func BenchmarkInitiation(b *testing.B) {
 		})
 	}
 }
+
+// Whatever a client sends, it comes out whole and from its own address, or is
+// counted, or is no packet at all.
+func FuzzInside(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{0, 1})
+	f.Add([]byte{0, 1, 1, 'x'})
+	f.Add(append([]byte{0, greet.KindLogin}, greet.Login{User: "u", Password: "p"}.Append(nil)...))
+	f.Add(ip(netip.MustParseAddr("10.8.0.2"), web, "own"))
+	f.Add(ip(netip.MustParseAddr("fd00:8::2"), web6, "own"))
+	f.Add(ip(web, web, "spoofed"))
+	f.Fuzz(func(t *testing.T, plaintext []byte) {
+		if len(plaintext) > 60000 {
+			return
+		}
+		c := gather(t, 1, 64, func(cfg *Config) { cfg.ClientToClient = len(plaintext)%2 == 0 })
+		client := c.clients[0]
+		c.receive(t, client.addr, client.seal(nil, plaintext))
+		dropped := c.hub.drops.String() != "none"
+		switch {
+		case c.in.Len() == 1:
+			require.Equal(t, plaintext, c.in.At(0))
+			src, _, ok := addresses(plaintext)
+			require.True(t, ok)
+			require.Contains(t, []netip.Addr{client.welcome.Addrs[0].Addr(), client.welcome.Addrs[1].Addr()}, src)
+			require.False(t, dropped)
+		case len(plaintext) == 0:
+			require.False(t, dropped)
+		case plaintext[0] != 0:
+			require.True(t, dropped)
+		}
+	})
+}
+
+// Whatever a stranger sends gets no answer and changes nothing.
+func FuzzStranger(f *testing.F) {
+	f.Add([]byte{}, false)
+	f.Add([]byte{3, 0, 0, 0, 0, 0, 0, 0}, true)
+	f.Add(append([]byte{1, 0, 0, 0}, make([]byte, 117)...), false)
+	f.Add(append([]byte{3, 0, 0, 0}, make([]byte, 28)...), true)
+	c := gather(f, 1, 64, nil)
+	f.Fuzz(func(t *testing.T, m []byte, known bool) {
+		if len(m) > 60000 {
+			return
+		}
+		m = append([]byte(nil), m...)
+		if known && len(m) >= 8 { // an index that exists
+			binary.BigEndian.PutUint32(m[4:], c.clients[0].remote)
+		}
+		sent := c.socket.packets
+		c.receive(t, netip.MustParseAddrPort("198.51.100.66:6"), m)
+		for len(c.hub.knocks) > 0 {
+			k := <-c.hub.knocks
+			require.Nil(t, c.hub.admit(&k, time.Now()))
+		}
+		require.Equal(t, sent, c.socket.packets)
+		require.Zero(t, c.in.Len())
+		require.Len(t, c.hub.Snapshot(), 1)
+		require.Equal(t, c.clients[0].addr, c.hub.Snapshot()[0].Endpoint)
+	})
+}
+
+// What it takes to look at all clients, twice a second.
+func BenchmarkClock(b *testing.B) {
+	c := gather(b, 10000, 64, func(cfg *Config) { cfg.Idle = time.Hour })
+	var all []*client
+	for b.Loop() {
+		now := time.Now()
+		all = c.hub.members.all(all[:0])
+		for _, cl := range all {
+			c.hub.tick(cl, now)
+		}
+		c.hub.members.forget(now)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"stepvpn/shared/link"
-	"stepvpn/step2-tun/packet"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/greet"
 )
@@ -99,6 +98,9 @@ func (h *Hub) open(e *ends, m []byte, from netip.AddrPort, now time.Time) ([]byt
 		return nil, nil
 	}
 	inside, reply := c.peer.Receive(m, from, now)
+	if (inside != nil || reply != nil) && c.via.Load() != e {
+		c.via.Store(e)
+	}
 	if c.state.Load() == pending {
 		h.settle(c, now)
 	}
@@ -158,75 +160,4 @@ func (h *Hub) passes(c *client, p []byte) (to *client, ok bool) {
 	}
 	h.drops.Add(why)
 	return nil, false
-}
-
-// addresses returns where a packet comes from and goes to. It reports false if p
-// is not one whole IP packet.
-func addresses(p []byte) (src, dst netip.Addr, ok bool) {
-	if len(p) == 0 {
-		return src, dst, false
-	}
-	if p[0]>>4 == 4 {
-		h, err := packet.AsIPv4(p)
-		if err != nil {
-			return src, dst, false
-		}
-		return h.Src(), h.Dst(), true
-	}
-	h, err := packet.AsIPv6(p)
-	if err != nil {
-		return src, dst, false
-	}
-	return h.Src(), h.Dst(), true
-}
-
-// inside reports whether addr is in the tunnel's network.
-func (h *Hub) inside(addr netip.Addr) bool {
-	for _, p := range h.cfg.Addrs {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// own reports whether addr is the server's own.
-func (h *Hub) own(addr netip.Addr) bool {
-	for _, p := range h.cfg.Addrs {
-		if p.Addr() == addr {
-			return true
-		}
-	}
-	return false
-}
-
-// toMany reports whether a packet to addr is for more than one host. The last
-// address of an IPv4 network is for all in it (RFC 919, section 7).
-func (h *Hub) toMany(addr netip.Addr) bool {
-	if addr.IsMulticast() || addr == broadcast {
-		return true
-	}
-	for _, last := range h.broadcasts {
-		if addr == last {
-			return true
-		}
-	}
-	return false
-}
-
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
-
-// broadcastsOf returns the broadcast addresses of the IPv4 networks among addrs.
-func broadcastsOf(addrs []netip.Prefix) (list []netip.Addr) {
-	for _, p := range addrs {
-		if !p.Addr().Is4() || p.Bits() >= 31 { // RFC 3021: a /31 has none
-			continue
-		}
-		last := p.Masked().Addr().As4()
-		for bit := p.Bits(); bit < 32; bit++ {
-			last[bit/8] |= 0x80 >> (bit % 8)
-		}
-		list = append(list, netip.AddrFrom4(last))
-	}
-	return list
 }

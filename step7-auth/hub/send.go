@@ -100,13 +100,21 @@ func (s *sealer) add(c *client, p []byte, now time.Time) error {
 	return nil
 }
 
+// way returns the ends to send by: our own, if they can reach the client.
+func (s *sealer) way() *ends {
+	if via := s.to.via.Load(); via.Listener != s.ends.Listener {
+		return via
+	}
+	return s.ends
+}
+
 // flush sends what is sealed.
 func (s *sealer) flush() (err error) {
 	if n := s.out.Len(); n > 0 {
 		s.to.sent.Add(n, s.bytes)
 		s.h.count.Sent.Add(n, s.bytes)
 		s.out.Addr = s.addr
-		err = s.ends.write(s.out)
+		err = s.way().write(s.out)
 	}
 	s.out.Reset()
 	s.to, s.bytes, s.keys = nil, 0, secure.Keys{}

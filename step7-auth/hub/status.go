@@ -2,8 +2,10 @@ package hub
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"stepvpn/step4-crypto/noise"
@@ -22,6 +24,35 @@ type Status struct {
 	// What came from the client and what went to it, IP packets and their bytes.
 	ReceivedPackets, ReceivedBytes uint64
 	SentPackets, SentBytes         uint64
+}
+
+// String gives the client in one line.
+func (s Status) String() string {
+	state := ""
+	if !s.LoggedIn {
+		state = ", not logged in"
+	}
+	return fmt.Sprintf("%s %v at %v, keys %v old, received %d packets (%d bytes), sent %d packets (%d bytes)%s",
+		s.Name, s.Addrs, s.Endpoint, time.Since(s.Handshake).Round(time.Second),
+		s.ReceivedPackets, s.ReceivedBytes, s.SentPackets, s.SentBytes, state)
+}
+
+// maxListed bounds what String prints.
+const maxListed = 100
+
+// String says how many clients there are, and lists them, one a line.
+func (h *Hub) String() string {
+	list := h.Snapshot()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d clients", len(list))
+	for i, s := range list {
+		if i == maxListed {
+			b.WriteString("\n  ...")
+			break
+		}
+		fmt.Fprintf(&b, "\n  %v", s)
+	}
+	return b.String()
 }
 
 // Snapshot returns who is there, in the order of their names.

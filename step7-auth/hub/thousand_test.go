@@ -104,7 +104,7 @@ func TestThousandClients(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- h.Run(ctx, Queue{device, socket}) }()
+	go func() { done <- h.Run(ctx, Queue{Device: device, Socket: socket}) }()
 
 	begin := time.Now()
 	eve := netip.MustParseAddrPort("198.51.100.66:6")

@@ -52,7 +52,7 @@ const (
 func ParsePasswordHash(s string) (*PasswordHash, error) {
 	h, ok := parsePHC(s)
 	if !ok {
-		return nil, fmt.Errorf("the password is no hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use 'clients passwd'")
+		return nil, fmt.Errorf("the password is no hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use '%s passwd'", Typed.Clients)
 	}
 	c := h.cost
 	if c.lanes < 1 || c.lanes > maxLanes || c.passes < 1 || c.passes > maxPasses ||

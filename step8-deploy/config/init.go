@@ -56,6 +56,7 @@ type ClientTemplate struct {
 	Transport  string // or "" for the default
 	PrivateKey string // or "" for one that stands in the file client.key
 	PSK        string // or "" for none
+	User       string // whose password the server asks for, or "" for none
 }
 
 // Render returns the text of the file, or an error if it would not be one that

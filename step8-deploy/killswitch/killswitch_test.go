@@ -91,7 +91,7 @@ func TestWhereEverythingGoes(t *testing.T) {
 		require.NoError(t, err)
 		undoRoute, err := route.Default(route.Config{Device: "vpn0", Addrs: addrs, Network: "udp", Server: serverAddr})
 		require.NoError(t, err)
-		undoGuard, err := guard.DNS(resolvers)
+		undoGuard, err := guard.DNS("vpn0", resolvers)
 		require.NoError(t, err)
 		ask("up", func(i int) string { return questions[i].up })
 		require.NoError(t, dev.Close()) // as at kill -9: the rest stays

@@ -71,7 +71,7 @@ func Begin(cfg *config.Client, count *tunnel.Counters, open func(tun.Config) (*t
 // Recover puts back what a killed client has left, except for the kill switch.
 func Recover(state string) error {
 	_, err := resolvconf.Recover(resolvconf.Config{State: state})
-	return errors.Join(route.Recover(), err)
+	return errors.Join(guard.Recover(), err)
 }
 
 // routes returns what goes into the tunnel, nil for everything, and whether that
@@ -139,7 +139,7 @@ func (h *Host) take(t Terms) error {
 		},
 	}
 	if h.guarded() {
-		steps = append(steps, func() (func() error, error) { return guard.DNS(t.Settings.DNS) })
+		steps = append(steps, func() (func() error, error) { return guard.DNS(dev.Name(), t.Settings.DNS) })
 	}
 	if h.cfg.DNS && len(t.Settings.DNS) > 0 {
 		steps = append(steps, func() (func() error, error) {

@@ -42,7 +42,7 @@ func run(ctx context.Context) (err error) {
 	defer undo.All(&err)
 
 	// What a killed client left comes first: else the server's name may not be found.
-	if err := route.Recover(); err != nil {
+	if err := guard.Recover(); err != nil {
 		return err
 	}
 	if _, err := resolvconf.Recover(resolvconf.Config{}); err != nil || *restore {
@@ -89,7 +89,7 @@ func run(ctx context.Context) (err error) {
 
 	// ...and the way to ask for names, the only one...
 	if !*otherDNS {
-		if err := undo.Add(guard.DNS(settings.DNS)); err != nil {
+		if err := undo.Add(guard.DNS(dev.Name(), settings.DNS)); err != nil {
 			return err
 		}
 	}

@@ -230,7 +230,7 @@ func TestAddRefuses(t *testing.T) {
 		{server + "bob -out no/bob.conf", 1, "clients: open no/bob.conf: no such file or directory\n"},
 		{server + "bob -registry no/clients -out bob.conf", 1, "clients: open no: no such file or directory\n  Choose a file in a folder that exists and that you may write to.\n"},
 		{server + "bob -key no.key", 1, "clients: there is no key file no.key\n  'clients init -key no.key' makes it, on the server.\n"},
-		{server + "bob -psk alice.conf", 1, "clients: key file alice.conf does not hold a key in base64\n  It should be one line of 44 characters, as keygen writes it.\n"},
+		{server + "bob -psk alice.conf", 1, "clients: key file alice.conf does not hold a key in base64\n  It should be one line of 44 characters.\n"},
 	} {
 		d.fails("", "add "+tt.args, tt.code, tt.want)
 	}

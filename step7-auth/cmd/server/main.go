@@ -69,7 +69,7 @@ func run(ctx context.Context) (err error) {
 	undo.Add(desk.Close, nil)
 
 	// One end is a socket...
-	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops})
+	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops, MaxConns: 2 * *most})
 	if err != nil {
 		return err
 	}
@@ -109,6 +109,6 @@ func run(ctx context.Context) (err error) {
 	go desk.Run(ctx, clients.Cut)
 	app.OnHangup(desk.Reload)
 	slog.Info("server is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
-	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() })()
+	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() + "; " + clients.String() })()
 	return clients.Run(ctx, hub.Queue{Device: dev, Socket: conn})
 }

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"stepvpn/shared/app"
+	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
 )
 
@@ -29,10 +33,16 @@ var initServer = app.Command{
 				return fmt.Errorf("these settings would not do: %w", err)
 			}
 			key, public := config.NewKey(filepath.Join(*dir, "server.key"))
-			if err := config.Write(*force, key, config.NewFile{Name: file, Text: text, Mode: 0o600}); err != nil {
+			list := []config.NewFile{key, {Name: file, Text: text, Mode: 0o600}}
+			registry := filepath.Join(*dir, "clients")
+			if _, err := os.Lstat(registry); errors.Is(err, fs.ErrNotExist) { // else it stays, -force or not
+				list = append(list, config.NewFile{Name: registry, Text: []byte(identity.NewText()), Mode: 0o600})
+			}
+			if err := config.Write(*force, list...); err != nil {
 				return err
 			}
-			fmt.Printf("wrote %s and %s\nthe server's public key, which its clients need: %s\n", file, key.Name, public)
+			fmt.Printf("wrote %s and %s; who may come in will be in %s\n", file, key.Name, registry)
+			fmt.Printf("the server's public key, which its clients need: %s\n", public)
 			return nil
 		}
 	},

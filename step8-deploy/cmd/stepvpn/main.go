@@ -4,14 +4,13 @@ package main
 
 import (
 	"stepvpn/shared/app"
-	"stepvpn/step7-auth/clients"
+	"stepvpn/step7-auth/identity"
 )
 
 func main() {
+	identity.Typed.Clients = "stepvpn clients"
+	identity.Typed.Registry, identity.Typed.Key = "stepvpn init server", "stepvpn init server"
 	commands := []app.Command{server, client, initServer, initClient, check, statusCommand, recoverCommand, version}
-	for _, c := range clients.Commands(clients.Defaults{Registry: defaultDir + "/clients", Key: defaultDir + "/server.key"}) {
-		c.Name = "clients " + c.Name
-		commands = append(commands, c)
-	}
+	commands = append(commands, clientsCommands()...)
 	app.Commands("Stepvpn is a VPN that is installed, configured, and runs by itself.", commands...)
 }

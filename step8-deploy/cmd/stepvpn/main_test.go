@@ -40,7 +40,7 @@ func TestInitAndCheck(t *testing.T) {
 	dir := t.TempDir()
 	out, code := stepvpn(t, dir, "init", "server", "-dir", "etc")
 	require.Zero(t, code, out)
-	require.Regexp(t, `^wrote etc/server.toml and etc/server.key\nthe server's public key, which its clients need: \S{44}\n$`, out)
+	require.Regexp(t, `^wrote etc/server.toml and etc/server.key; who may come in will be in etc/clients\nthe server's public key, which its clients need: \S{44}\n$`, out)
 	public := strings.TrimSpace(out[strings.LastIndex(out, " ")+1:])
 
 	out, code = stepvpn(t, dir, "check", "etc/server.toml")
@@ -52,7 +52,7 @@ func TestInitAndCheck(t *testing.T) {
 	out, code = stepvpn(t, dir, "check", "etc/client.toml")
 	require.Zero(t, code)
 	require.Equal(t, "etc/client.toml: the settings of a client, and they are fine\n", out)
-	for _, name := range []string{"server.toml", "server.key", "client.toml", "client.key"} {
+	for _, name := range []string{"server.toml", "server.key", "clients", "client.toml", "client.key"} {
 		info, err := os.Stat(filepath.Join(dir, "etc", name))
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)

@@ -64,7 +64,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	undo.Add(desk.Close, nil)
 
 	// One end is a socket for each address and transport, or several...
-	conns, room, err := listen(cfg, &count)
+	conns, listeners, room, err := listen(cfg, &count)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	notify.Ready("serving clients")
 	pairs := make([]hub.Queue, len(conns))
 	for i := range conns {
-		pairs[i] = hub.Queue{Device: queues[i], Socket: conns[i]}
+		pairs[i] = hub.Queue{Device: queues[i], Socket: conns[i], Listener: listeners[i]}
 	}
 	return clients.Run(ctx, pairs...)
 }
@@ -141,24 +141,29 @@ func settingsOf(cfg *config.Server) push.Settings {
 	return s
 }
 
-// listen opens the sockets, and finds the room for a packet that all of them have.
-// Where there is UDP, its room counts: over TCP a packet may take two segments.
-func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn, room transport.MTU, err error) {
+// listen opens the sockets, says which of them reach the same clients, and finds
+// the room for a packet that all of them have. Where there is UDP, its room counts:
+// over TCP a packet may take two segments.
+func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn, listeners []int, room transport.MTU, err error) {
 	networks := slices.Sorted(slices.Values(cfg.Transports)) // "tcp", "udp"
 	for _, network := range networks {
 		for _, at := range cfg.Listen {
 			list, err := ends.Listen(network, at, ends.Spread(cfg.Queues), cfg.Offloads, transport.Options{Drops: &count.Drops})
 			if err != nil {
 				closeAll(conns)
-				return nil, room, err
+				return nil, nil, room, err
 			}
 			if m := list[0].MTU(); room.Size == 0 || network != networks[0] || m.Size < room.Size {
 				room = m
 			}
+			n := len(conns)
+			for range list {
+				listeners = append(listeners, n)
+			}
 			conns = append(conns, list...)
 		}
 	}
-	return conns, room, nil
+	return conns, listeners, room, nil
 }
 
 func closeAll[T interface{ Close() error }](list []T) {

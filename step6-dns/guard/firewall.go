@@ -1,0 +1,86 @@
+package guard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"time"
+
+	"stepvpn/shared/app"
+	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step5-nat/policy"
+	"stepvpn/step5-nat/route"
+)
+
+// table is ours in nft(8), with all that is in it.
+const table = "inet stepvpn_guard"
+
+// sweep removes the table, whether it is there or not.
+const sweep = "add table " + table + "\ndelete table " + table + "\n"
+
+// firewall makes our table, in the place of one that a killed client left.
+func firewall(device string, resolvers []netip.Addr) policy.Change {
+	return policy.Change{
+		Command: "nft add table " + table,
+		Do:      func() error { return nft(sweep + ruleset(device, resolvers)) },
+		Undo:    func() error { return nft(sweep) },
+	}
+}
+
+// ruleset is the table as one would type it. What leaves is looked at after the
+// kernel has chosen the way.
+func ruleset(device string, resolvers []netip.Addr) string {
+	var pass strings.Builder
+	for _, a := range resolvers {
+		family := "ip"
+		if hostnet.FamilyOf(a) == hostnet.V6 {
+			family = "ip6"
+		}
+		fmt.Fprintf(&pass, "\t\toifname %q %s daddr %v accept\n", device, family, a)
+	}
+	return fmt.Sprintf(`table %s {
+	chain queries {
+		meta mark %d accept
+		oifname "lo" accept
+%s		meta l4proto tcp reject with tcp reset
+		reject with icmpx type admin-prohibited
+	}
+	chain output {
+		type filter hook output priority 0
+		meta l4proto { tcp, udp } th dport %d jump queries
+	}
+	chain forward {
+		type filter hook forward priority 0
+		meta l4proto { tcp, udp } th dport %[4]d jump queries
+	}
+}
+`, table, route.FwMark, pass.String(), port)
+}
+
+// patience bounds a call of nft. It answers at once, or not at all.
+const patience = 10 * time.Second
+
+// nft has the program carry out all of the text, or nothing.
+func nft(text string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(text)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, exec.ErrNotFound):
+		return app.Hint(errors.New("the program nft is not installed"),
+			"sudo apt-get install nftables. With -allow-other-dns it is not needed, but names may be overheard.")
+	case ctx.Err() != nil:
+		return fmt.Errorf("no answer within %v", patience)
+	}
+	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
+	return fmt.Errorf("%w: %.300s", err, line)
+}
