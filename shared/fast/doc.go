@@ -38,8 +38,7 @@
 // Every offload can be left out, and is given up, with a line in the log, when
 // the kernel refuses it (EIO, EINVAL). What it refused is sent again without.
 //
-// Not covered: packets of several flows that come mixed are not sorted before they
-// are joined, TCP segments with CWR (and so AccECN's) are not joined, the path's
-// MTU is not looked for, and the kernel's zero-copy interfaces (io_uring, AF_XDP), and IPv6
-// jumbograms.
+// Not covered: packets of several flows that come mixed are not sorted before
+// they are joined; TCP segments with CWR (so also AccECN's) are not joined; the
+// path's MTU is not looked for; io_uring, AF_XDP and IPv6 jumbograms.
 package fast
