@@ -22,6 +22,12 @@ type traffic struct {
 // the tunnel, and the two ends for UDP packets. It is to be closed in any case.
 func startTraffic(ctx context.Context, dir string, seconds int) (*traffic, error) {
 	t := &traffic{seconds: seconds, probeTime: 250 * time.Millisecond}
+	for _, h := range []host{alice, server, web} {
+		// What TCP has learned of a path in one contender's time is not for the next.
+		if err := h.all("sysctl -q net.ipv4.tcp_no_metrics_save=1"); err != nil {
+			return t, err
+		}
+	}
 	for _, h := range []host{server, web} {
 		p, err := h.start(dir, "iperf3-"+string(h), "iperf3", "-s", "--forceflush")
 		if err != nil {
