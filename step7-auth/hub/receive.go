@@ -62,6 +62,7 @@ func (h *Hub) receive(e *ends) error {
 // openBurst leaves in b the packets for the device.
 func (h *Hub) openBurst(e *ends, b *link.Burst, across *sealer, now time.Time) error {
 	kept, bytes := 0, 0
+	across.class = b.Class
 	for i := range b.Len() {
 		p, c := h.open(e, b.At(i), b.Addr, now)
 		if p == nil {
