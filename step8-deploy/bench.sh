@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures the VPN beside the plain wire, wireguard-go, OpenVPN, tinc, and the steps
 # before, in the lab. All that it prints is of one run, alternating, for a
-# machine's speed drifts. ./bench.sh -help lists the options.
+# machine's speed drifts. ./bench.sh -help lists the options. ./bench.sh soak runs
+# the VPN at full rate for a minute, and looks at what grows and what is lost.
 NEEDS="../step3-tunnel ../step4-crypto ../step7-auth"
 cd "$(dirname "$0")" || exit
 if [ -z "${STEPVPN_INSIDE-}" ]; then
@@ -15,4 +16,5 @@ fi
 . ../shared/lab/lab.sh
 _finished=1 # a benchmark checks nothing
 export LAB
-exec bin/bench run "$@"
+[ "${1-}" = soak ] || set -- run "$@"
+exec bin/bench "$@"

@@ -5,5 +5,5 @@ package main
 import "stepvpn/shared/app"
 
 func main() {
-	app.Commands("Bench measures the VPN beside others, in the lab (see bench.sh).", run, source, sink, crowdCommand)
+	app.Commands("Bench measures the VPN beside others, in the lab (see bench.sh).", run, soak, source, sink, crowdCommand)
 }

@@ -80,11 +80,10 @@ func choose(name, list string, all []string) ([]string, error) {
 func (b *benchmark) wants(group string) bool { return slices.Contains(b.measures, group) }
 
 func (b *benchmark) run(ctx context.Context) (err error) {
-	b.lab = addresses{server: os.Getenv("SERVER4"), web: os.Getenv("WEB4")}
-	if b.lab.server == "" || b.lab.web == "" {
-		return app.Hint(errors.New("this is not the lab"), "Start it with ./bench.sh, or make bench.")
+	var dir string
+	if b.lab, dir, err = inLab(); err != nil {
+		return err
 	}
-	dir := os.Getenv("LAB")
 	b.traffic, err = startTraffic(ctx, dir, b.seconds)
 	defer b.traffic.close()
 	if err != nil {
@@ -126,6 +125,15 @@ func (b *benchmark) run(ctx context.Context) (err error) {
 		}
 	}
 	return b.publish()
+}
+
+// inLab returns the lab's addresses, and its folder.
+func inLab() (a addresses, dir string, err error) {
+	a, dir = addresses{server: os.Getenv("SERVER4"), web: os.Getenv("WEB4")}, os.Getenv("LAB")
+	if a.server == "" || a.web == "" || dir == "" {
+		return a, "", app.Hint(errors.New("this is not the lab"), "Start it with ./bench.sh, or make bench.")
+	}
+	return a, dir, nil
 }
 
 // publish prints the table, and writes it, the samples and the chart to files.

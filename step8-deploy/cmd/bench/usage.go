@@ -32,17 +32,21 @@ func (p *process) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// peak returns the most memory that the process has had in use, in bytes: VmHWM
-// of proc(5), with the program's own code as far as it is in memory.
-func (p *process) peak() (int, error) {
+// peak returns the most memory that the process has had in use, in bytes, with the
+// program's own code as far as it is in memory.
+func (p *process) peak() (int, error) { return p.memory("VmHWM") }
+
+// memory returns a line of /proc/PID/status in bytes: VmRSS is the memory in use
+// now, VmHWM the most that it was (proc(5)).
+func (p *process) memory(line string) (int, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	var kb int
-	_, rest, _ := bytes.Cut(status, []byte("VmHWM:"))
+	_, rest, _ := bytes.Cut(status, []byte(line+":"))
 	if _, err := fmt.Sscanf(string(rest), "%d kB", &kb); err != nil {
-		return 0, fmt.Errorf("no VmHWM of process %d: %w", p.cmd.Process.Pid, err)
+		return 0, fmt.Errorf("no %s of process %d: %w", line, p.cmd.Process.Pid, err)
 	}
 	return kb << 10, nil
 }
