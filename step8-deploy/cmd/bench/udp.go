@@ -23,13 +23,13 @@ const (
 	maxLoss   = 0.005 // what counts as "without loss"
 	firstRate = 20_000
 	maxRate   = 1_280_000 // packets per second
-	tries     = 3
+	tries     = 2
 	bisect    = 4 // steps of the search between the last good rate and the first bad one
 )
 
 // rate searches for the most packets of so many bytes (with their headers) that
 // get through each second with a loss below maxLoss: it doubles the rate while
-// that works, then bisects. A rate counts as too high if it failed three times, for
+// that works, then bisects. A rate counts as too high if it failed twice, for
 // a busy machine can miss one.
 func (t *traffic) rate(ctx context.Context, addr string, size int) (best float64, err error) {
 	try := func(asked float64) (bool, error) {
