@@ -96,6 +96,6 @@ func (t *traffic) ping(addr string, count int) (trips []float64, err error) {
 
 // answers reports whether an address answers to one ping.
 func answers(addr string) bool {
-	_, err := alice.run("ping", "-n", "-c", "1", "-W", "0.3", addr)
+	_, err := alice.run("ping", "-n", "-c", "1", "-W", "0.1", addr)
 	return err == nil
 }
