@@ -38,7 +38,7 @@ var measures = []measure{
 	{"connect", "time to connect", "ms", 1e3, "%.0f"},
 }
 
-// Results are all samples, in SI units: bit/s, s, s per byte, packets per second,
+// A results has all samples, in SI units: bit/s, s, s per byte, packets per second,
 // bytes.
 type results struct {
 	Rounds, Seconds int
@@ -139,10 +139,9 @@ func (m *measure) text(v float64) string {
 // A bar is what step 8 has to reach: a ratio to another one's result, or, for a
 // bar without another one, a value in the measure's unit.
 type bar struct {
-	id, over       string
-	least, aim     float64
-	lowerIsBetter  bool
-	what, unitless string
+	id, over      string
+	least, aim    float64
+	lowerIsBetter bool
 }
 
 var bars = []bar{
@@ -178,15 +177,15 @@ func (r *results) writeBars(w io.Writer) {
 		if math.IsNaN(v) {
 			continue
 		}
-		r.writeBar(w, what, v, b)
+		writeBar(w, what, v, b)
 	}
 	if c := r.Crowd; c != nil {
-		r.writeBar(w, fmt.Sprintf("throughput with %d clients / with 1", c.Clients+1), c.ratio(), bar{least: 0.9, aim: 1})
+		writeBar(w, fmt.Sprintf("throughput with %d clients / with 1", c.Clients+1), c.ratio(), bar{least: 0.9, aim: 1})
 		fmt.Fprintf(w, "%-44s %8.0f\n", "handshakes per second", median(c.HandshakesPerSecond))
 	}
 }
 
-func (r *results) writeBar(w io.Writer, what string, v float64, b bar) {
+func writeBar(w io.Writer, what string, v float64, b bar) {
 	verdict := "missed"
 	reached := func(limit float64) bool { return v >= limit && !b.lowerIsBetter || v <= limit && b.lowerIsBetter }
 	switch {
