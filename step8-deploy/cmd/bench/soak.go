@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/link"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -127,8 +128,9 @@ func accounted(ctx context.Context, t *tunnel) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
+	// The kernel counts a run of datagrams that came together as one.
 	kernel := kernelDrops(t.server) + kernelDrops(t.client)
-	named := kernel
+	named := kernel * link.MaxBurst
 	for _, drops := range []map[string]uint64{s.Drops, c.Drops} {
 		for reason, n := range drops {
 			named += n
@@ -139,10 +141,10 @@ func accounted(ctx context.Context, t *tunnel) error {
 	}
 	sent := s.Peers[0].Sent.Packets + c.Peers[0].Sent.Packets
 	received := s.Peers[0].Received.Packets + c.Peers[0].Received.Packets
-	fmt.Printf("sent %d packets, received %d, receive buffers of the kernel were full for %d\n", sent, received, kernel)
+	fmt.Printf("sent %d packets, received %d; a receive buffer of the kernel was full for %d bursts\n", sent, received, kernel)
 	// What was dropped before it was sent makes named larger.
 	if sent > received+named {
-		return fmt.Errorf("%d packets are missing, and no reason was counted", sent-received-named)
+		return fmt.Errorf("%d packets are missing, and no reason was counted for %d", sent-received, sent-received-named)
 	}
 	return nil
 }
@@ -157,8 +159,8 @@ func report(ctx context.Context, p *process, socket string) (*status.Report, err
 	return r, err
 }
 
-// kernelDrops returns how many datagrams the host of a process has dropped because
-// a socket's buffer was full (RcvbufErrors of /proc/net/snmp).
+// kernelDrops returns how many datagrams, or runs of them, the host of a process has
+// dropped because a socket's buffer was full (RcvbufErrors of /proc/net/snmp).
 func kernelDrops(p *process) uint64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp", p.cmd.Process.Pid))
 	var names []string
