@@ -10,13 +10,13 @@ import (
 // The chart: a panel for each of some measures, a bar for each contender. An
 // axis starts at 0 always.
 
-var charted = []struct{ id, title string }{
-	{"tcp-up", "TCP, one stream, to the server: Gbit/s, more is better"},
-	{"nat-down", "TCP, one stream, from the web through NAT: Gbit/s, more is better"},
-	{"udp-64", "UDP packets of 64 bytes without loss: 1,000 per second, more is better"},
-	{"cpu", "CPU time per GB, both ends: seconds, less is better"},
-	{"ping", "round trip, idle, average: ms, less is better"},
-	{"memory-server", "peak memory of the server, 1 client: MB, less is better"},
+var charted = []struct{ id, title, unit string }{
+	{"tcp-up", "TCP, one stream, to the server", "Gbit/s, more is better"},
+	{"nat-down", "TCP, one stream, from the web through NAT", "Gbit/s, more is better"},
+	{"udp-64", "UDP packets of 64 bytes without loss", "1,000 per second, more is better"},
+	{"cpu", "CPU time per GB, both ends", "seconds, less is better"},
+	{"ping", "round trip, idle, average", "ms, less is better"},
+	{"memory-server", "peak memory of the server, 1 client", "MB, less is better"},
 }
 
 const (
@@ -25,7 +25,7 @@ const (
 	valueWidth = 60
 	barHeight  = 15
 	barStep    = 20
-	titleRoom  = 30
+	titleRoom  = 44
 )
 
 // chart draws the medians as SVG.
@@ -36,7 +36,7 @@ func (r *results) chart() []byte {
 		if !r.has(c.id) {
 			continue
 		}
-		h := r.panel(&body, c.id, c.title, x, y)
+		h := r.panel(&body, c.id, c.title, c.unit, x, y)
 		height = max(height, y+h)
 		if x == 0 {
 			x = panelWidth
@@ -55,7 +55,7 @@ func (r *results) chart() []byte {
 }
 
 // panel draws one measure and returns its height.
-func (r *results) panel(out *bytes.Buffer, id, title string, x, y int) int {
+func (r *results) panel(out *bytes.Buffer, id, title, unit string, x, y int) int {
 	var m measure
 	for _, each := range measures {
 		if each.ID == id {
@@ -68,7 +68,8 @@ func (r *results) panel(out *bytes.Buffer, id, title string, x, y int) int {
 			most = v
 		}
 	}
-	fmt.Fprintf(out, `<text x="%d" y="%d" font-weight="bold">%s</text>`+"\n", x+10, y+20, html.EscapeString(title))
+	fmt.Fprintf(out, `<text x="%d" y="%d" font-weight="bold">%s</text><text x="%d" y="%d" fill="#555">%s</text>`+"\n",
+		x+10, y+20, html.EscapeString(title), x+10, y+35, html.EscapeString(unit))
 	row := y + titleRoom
 	for _, c := range r.Contenders {
 		v := r.median(c, id)
