@@ -75,8 +75,7 @@ func (c Config) ruleset(local []netip.Prefix) string {
 	line("meta mark %d accept", route.FwMark)
 	line(`oifname { "lo", %q } accept`, c.Device)
 	if c.Names {
-		line("meta l4proto tcp th dport 53 reject with tcp reset")
-		line("meta l4proto udp th dport 53 reject with icmpx type admin-prohibited")
+		line("meta l4proto { tcp, udp } th dport 53 reject with icmpx type admin-prohibited")
 	}
 	for _, f := range hostnet.Families {
 		word := map[hostnet.Family]string{hostnet.V4: "ip", hostnet.V6: "ip6"}[f]
@@ -91,7 +90,7 @@ func (c Config) ruleset(local []netip.Prefix) string {
 			line("%s daddr != { %s } accept", word, only)
 		}
 	}
-	line("meta l4proto tcp reject with tcp reset")
+	// No reset: a connection may go on when the tunnel is back.
 	line("reject with icmpx type no-route")
 	return fmt.Sprintf(`table %s {
 	chain away {
