@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-iptables/iptables"
@@ -38,34 +39,65 @@ func (w *firewall) open() error {
 	return nil
 }
 
-// build makes the chains, each complete before anything jumps to it.
+// build makes the chains, each complete before anything jumps to it. What a killed
+// gateway has left is replaced rule by rule: when the last rule goes that needs to
+// know connections, the kernel forgets to translate those that there are. Their next
+// packet would be for this host, which knows nothing of it and ends the connection.
 func (w *firewall) build() error {
-	if err := w.sweep(); err != nil {
-		return err
+	chains := w.chains()
+	for _, c := range chains {
+		if err := w.fill(c); err != nil {
+			return w.explain(err)
+		}
 	}
-	name := w.name()
-	for _, c := range w.chains() {
-		slog.Debug(fmt.Sprintf("%s -t %s -N %s", w.command(), c.table, name))
-		if err := w.tool.NewChain(c.table, name); err != nil {
-			return w.explain(err)
-		}
-		for _, rule := range c.rules {
-			slog.Debug(fmt.Sprintf("%s -t %s -A %s %s", w.command(), c.table, name, rule))
-			if err := w.tool.Append(c.table, name, strings.Fields(rule)...); err != nil {
-				return w.explain(err)
-			}
-		}
-		jump := c.jump(name)
-		slog.Debug(fmt.Sprintf("%s -t %s -I %s 1 %s", w.command(), c.table, c.from, strings.Join(jump, " ")))
-		if err := w.tool.Insert(c.table, c.from, 1, jump...); err != nil {
-			return w.explain(err)
-		}
+	if err := w.sweep(chains); err != nil {
+		return err
 	}
 	if w.serves() {
 		slog.Info(fmt.Sprintf("%s: %s leaves by %s, with its address (chains %s)",
-			w.command(), strings.Trim(fmt.Sprint(w.subnets), "[]"), w.egress, name))
+			w.command(), strings.Trim(fmt.Sprint(w.subnets), "[]"), w.egress, w.name()))
 	}
 	return nil
+}
+
+// fill makes one chain and the jump to it.
+func (w *firewall) fill(c chain) error {
+	name := w.name()
+	old := 0 // rules that a killed gateway has left
+	there, err := w.tool.ChainExists(c.table, name)
+	switch {
+	case err != nil:
+		return err
+	case there:
+		rules, err := w.tool.List(c.table, name)
+		if err != nil {
+			return err
+		}
+		old = len(rules) - 1 // the first one is "-N STEPVPN-vpn0"
+		if err := w.detach(c.hook, name); err != nil {
+			return err
+		}
+	default:
+		slog.Debug(fmt.Sprintf("%s -t %s -N %s", w.command(), c.table, name))
+		if err := w.tool.NewChain(c.table, name); err != nil {
+			return err
+		}
+	}
+	for _, rule := range c.rules {
+		slog.Debug(fmt.Sprintf("%s -t %s -A %s %s", w.command(), c.table, name, rule))
+		if err := w.tool.Append(c.table, name, strings.Fields(rule)...); err != nil {
+			return err
+		}
+	}
+	for range old {
+		slog.Debug(fmt.Sprintf("%s -t %s -D %s 1", w.command(), c.table, name))
+		if err := w.tool.DeleteById(c.table, name, 1); err != nil {
+			return err
+		}
+	}
+	jump := c.jump(name)
+	slog.Debug(fmt.Sprintf("%s -t %s -I %s 1 %s", w.command(), c.table, c.from, strings.Join(jump, " ")))
+	return w.tool.Insert(c.table, c.from, 1, jump...)
 }
 
 // remove takes our chains out of all tables. It goes on after an error, to leave
@@ -82,16 +114,20 @@ func (w *firewall) remove() error {
 	return errors.Join(errs...)
 }
 
-// sweep removes what killed gateways left: the chains of our own device, and of
-// those that are gone.
-func (w *firewall) sweep() error {
-	errs := []error{w.remove()}
+// sweep removes what else killed gateways left: the chains of our own device that are
+// not needed any more, and those of devices that are gone.
+func (w *firewall) sweep(needed []chain) error {
+	var errs []error
 	for i, h := range hooks(w.device) {
+		isNeeded := slices.ContainsFunc(needed, func(c chain) bool { return c.hook == h })
 		names, err := w.tool.ListChains(h.table)
 		errs = append(errs, w.explain(err))
 		for _, name := range names {
 			device, ours := strings.CutPrefix(name, prefix)
-			if _, err := net.InterfaceByName(device); ours && err != nil {
+			if !ours || device == w.device && isNeeded {
+				continue
+			}
+			if _, err := net.InterfaceByName(device); err != nil || device == w.device {
 				errs = append(errs, w.drop(hooks(device)[i], name))
 			}
 		}
@@ -101,15 +137,24 @@ func (w *firewall) sweep() error {
 
 // drop removes a chain, and first the jumps to it.
 func (w *firewall) drop(h hook, name string) error {
+	if err := w.detach(h, name); err != nil {
+		return err
+	}
+	slog.Debug(fmt.Sprintf("%s -t %s -X %s", w.command(), h.table, name))
+	return w.explain(w.tool.ClearAndDeleteChain(h.table, name))
+}
+
+// detach removes the jumps to a chain.
+func (w *firewall) detach(h hook, name string) error {
 	const most = 16 // there is one jump, unless somebody added more
 	for range most {
 		switch there, err := w.tool.Exists(h.table, h.from, h.jump(name)...); {
 		case err != nil:
 			return w.explain(err)
 		case !there:
-			slog.Debug(fmt.Sprintf("%s -t %s -X %s", w.command(), h.table, name))
-			return w.explain(w.tool.ClearAndDeleteChain(h.table, name))
+			return nil
 		}
+		slog.Debug(fmt.Sprintf("%s -t %s -D %s %s", w.command(), h.table, h.from, strings.Join(h.jump(name), " ")))
 		if err := w.tool.Delete(h.table, h.from, h.jump(name)...); err != nil {
 			return w.explain(err)
 		}
