@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -176,11 +177,14 @@ const lostInterval = time.Second
 // server would forget the connections of our users' programs.
 func (g *guest) untilLost(outer context.Context, session *join.Session, conn link.Link) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(outer))
+	var ending sync.Mutex
 	end := func(why error) {
-		cancel(why)
+		ending.Lock()
+		defer ending.Unlock()
 		if g.stopping.Err() == nil {
-			conn.Close()
+			conn.Close() // before anybody closes the session, which would say farewell
 		}
+		cancel(why)
 	}
 	defer cancel(nil)
 	defer context.AfterFunc(outer, func() { end(context.Cause(outer)) })()
@@ -196,6 +200,8 @@ func (g *guest) untilLost(outer context.Context, session *join.Session, conn lin
 		}
 	}()
 	err := g.host.Carry(ctx, session)
+	ending.Lock() // if it ended by a closed conn, the reason follows
+	defer ending.Unlock()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
