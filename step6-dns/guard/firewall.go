@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"stepvpn/shared/app"
@@ -71,6 +72,9 @@ func NFT(text string) error {
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(text)
 	cmd.WaitDelay = time.Second
+	// A Ctrl-C in the terminal is for this program, and not for nft, which may be at
+	// work to put the host back.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err == nil:
