@@ -1,14 +1,21 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/netlab"
+	"stepvpn/step2-tun/tun"
 )
 
 // A gateway is killed before each of its changes, and after the last one. The
@@ -106,4 +113,51 @@ func TestAProgramLeavesTheHostAsItWas(t *testing.T) {
 	p.Interrupt()
 	require.Zero(t, p.Wait(t))
 	same(t, before, lab)
+}
+
+// probe is a log that calls at for each line: before each change.
+type probe struct {
+	slog.Handler
+	at func()
+}
+
+func (p probe) Enabled(context.Context, slog.Level) bool  { return true }
+func (p probe) Handle(context.Context, slog.Record) error { p.at(); return nil }
+
+// A client downloads something when the gateway is killed, and started anew. Data
+// that comes between any two of its changes is for the client, not for this host,
+// which would end the connection.
+func TestConnectionsGoOnWhenAKilledGatewayIsStartedAnew(t *testing.T) {
+	lab := netlab.New(t)
+	join(t, lab, tun.DefaultMTU)
+	c := Config{Device: "vpn0", Addrs: prefixes(both), Steady: true}
+	enable(t, lab, c) // and never undone by this one
+
+	var listener net.Listener
+	var web, alice net.Conn
+	var err error
+	lab.Web.Do(func() { listener, err = net.Listen("tcp", "203.0.113.80:8080") })
+	require.NoError(t, err)
+	defer listener.Close()
+	lab.Alice.Do(func() { alice, err = net.DialTimeout("tcp", listener.Addr().String(), limit) })
+	require.NoError(t, err)
+	defer alice.Close()
+	web, err = listener.Accept()
+	require.NoError(t, err)
+	defer web.Close()
+
+	sent := 0
+	var broken error
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(probe{slog.DiscardHandler, func() {
+		n, err := web.Write([]byte("x"))
+		sent, broken = sent+n, errors.Join(broken, err)
+	}}))
+	undo := enable(t, lab, c)
+	require.NoError(t, broken)
+	require.Greater(t, sent, 30, "there was data between the changes")
+	require.NoError(t, alice.SetReadDeadline(time.Now().Add(limit)))
+	_, err = io.ReadFull(alice, make([]byte, sent))
+	require.NoError(t, err)
+	undo()
 }

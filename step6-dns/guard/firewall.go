@@ -72,7 +72,9 @@ func NFT(text string) error {
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(text)
 	cmd.WaitDelay = time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us, and not for what puts things back
+	// A Ctrl-C in the terminal is for this program, and not for nft, which may be at
+	// work to put the host back.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err == nil:

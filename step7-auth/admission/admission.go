@@ -3,7 +3,8 @@
 // (package pool), and by checking passwords. Introduced in step 7.
 //
 // It also follows the registry: who is revoked or expires while connected is cut
-// off at once, and so is a client whose fixed address has changed.
+// off at once, and so is a client whose fixed address has changed. Who needs another
+// password than before has to log in anew.
 package admission
 
 import (
@@ -63,11 +64,13 @@ func (d *Desk) Close() error { return d.addresses.Close() }
 // Reload reads the registry again, now. It does not wait.
 func (d *Desk) Reload() { d.registry.Reload() }
 
-// What a client is told that can't stay. Who has moved may come back at once.
+// What a client is told that can't stay. Who has moved may come back at once, and
+// with the new password so may who needs one.
 var (
 	revoked = secure.Rejected{Reason: "the access of this client was revoked", Final: true}
 	expired = secure.Rejected{Reason: "the access of this client has expired", Final: true}
 	moved   = secure.Rejected{Reason: "the address of this client has changed"}
+	relogin = secure.Rejected{Reason: "the password of this client has changed"}
 )
 
 // Run follows the registry until ctx ends. cut ends the session of a client that
@@ -90,7 +93,18 @@ func (d *Desk) Run(ctx context.Context, cut func(key noise.PublicKey, why secure
 		for _, key := range changed {
 			cut(key, moved)
 		}
+		for _, c := range change.Updated {
+			if before, ok := change.Old.ByKey(c.Key); ok && newPassword(before, c) {
+				slog.Info("another password", "client", c.Name)
+				cut(c.Key, relogin)
+			}
+		}
 	})
+}
+
+// newPassword tells whether a client has to give a password that it had not to give before.
+func newPassword(before, now *identity.Client) bool {
+	return now.NeedsPassword() && (!before.NeedsPassword() || before.Password.String() != now.Password.String())
 }
 
 // fixed lists who has fixed addresses.

@@ -171,6 +171,26 @@ func TestRegistryChanges(t *testing.T) {
 	}, 20*time.Second, 5*time.Millisecond)
 }
 
+// An open session ends with the password that it began with. Who needs none any more,
+// or has another name, stays.
+func TestPasswordChanges(t *testing.T) {
+	var hashes []string
+	for _, password := range []string{"one", "two"} {
+		h, err := identity.HashPassword(password)
+		require.NoError(t, err)
+		hashes = append(hashes, "password="+h.String())
+	}
+	alice, bob, carol, dora := key(), key(), key(), key()
+	o := newOffice(t, "10.8.0.1/24", 0,
+		line("alice", alice, hashes[0]), line("bob", bob), line("carol", carol, hashes[0]), line("dora", dora, hashes[0]))
+	o.run()
+	o.write(line("alice", alice, hashes[1]), line("bob", bob, hashes[0]), line("carol", carol), line("doris", dora, hashes[0]))
+	changed := func(k noise.PublicKey) string {
+		return identity.FormatKey(k) + " the password of this client has changed"
+	}
+	require.ElementsMatch(t, []string{changed(alice), changed(bob)}, o.cutOff(2))
+}
+
 func TestLogin(t *testing.T) {
 	alice, bob := key(), key()
 	hash, err := identity.HashPassword("secret")
