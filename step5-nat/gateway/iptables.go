@@ -38,13 +38,33 @@ func (w *firewall) open() error {
 	return nil
 }
 
-// build makes the chains, each complete before anything jumps to it.
+// build makes the chains, each complete before anything jumps to it. What killed
+// gateways left goes one table at a time: while no table has a rule that asks which
+// connection a packet belongs to, the kernel does not follow connections, and takes
+// what comes back for a client to be for this host, which resets it.
 func (w *firewall) build() error {
-	if err := w.sweep(); err != nil {
-		return err
+	for i, h := range hooks(w.device) {
+		if err := w.sweep(i, h); err != nil {
+			return err
+		}
+		if err := w.make(h); err != nil {
+			return err
+		}
 	}
+	if w.serves() {
+		slog.Info(fmt.Sprintf("%s: %s leaves by %s, with its address (chains %s)",
+			w.command(), strings.Trim(fmt.Sprint(w.subnets), "[]"), w.egress, w.name()))
+	}
+	return nil
+}
+
+// make makes the chain of one hook, if it has one.
+func (w *firewall) make(h hook) error {
 	name := w.name()
 	for _, c := range w.chains() {
+		if c.hook != h {
+			continue
+		}
 		slog.Debug(fmt.Sprintf("%s -t %s -N %s", w.command(), c.table, name))
 		if err := w.tool.NewChain(c.table, name); err != nil {
 			return w.explain(err)
@@ -61,10 +81,6 @@ func (w *firewall) build() error {
 			return w.explain(err)
 		}
 	}
-	if w.serves() {
-		slog.Info(fmt.Sprintf("%s: %s leaves by %s, with its address (chains %s)",
-			w.command(), strings.Trim(fmt.Sprint(w.subnets), "[]"), w.egress, name))
-	}
 	return nil
 }
 
@@ -73,27 +89,29 @@ func (w *firewall) build() error {
 func (w *firewall) remove() error {
 	var errs []error
 	for _, h := range hooks(w.device) {
-		there, err := w.tool.ChainExists(h.table, w.name())
-		if there {
-			err = w.drop(h, w.name())
-		}
-		errs = append(errs, w.explain(err))
+		errs = append(errs, w.removeFrom(h))
 	}
 	return errors.Join(errs...)
 }
 
-// sweep removes what killed gateways left: the chains of our own device, and of
-// those that are gone.
-func (w *firewall) sweep() error {
-	errs := []error{w.remove()}
-	for i, h := range hooks(w.device) {
-		names, err := w.tool.ListChains(h.table)
-		errs = append(errs, w.explain(err))
-		for _, name := range names {
-			device, ours := strings.CutPrefix(name, prefix)
-			if _, err := net.InterfaceByName(device); ours && err != nil {
-				errs = append(errs, w.drop(hooks(device)[i], name))
-			}
+func (w *firewall) removeFrom(h hook) error {
+	there, err := w.tool.ChainExists(h.table, w.name())
+	if there {
+		err = w.drop(h, w.name())
+	}
+	return w.explain(err)
+}
+
+// sweep removes what killed gateways left in the table of hook i: the chains of our
+// own device, and of those that are gone.
+func (w *firewall) sweep(i int, h hook) error {
+	errs := []error{w.removeFrom(h)}
+	names, err := w.tool.ListChains(h.table)
+	errs = append(errs, w.explain(err))
+	for _, name := range names {
+		device, ours := strings.CutPrefix(name, prefix)
+		if _, err := net.InterfaceByName(device); ours && err != nil {
+			errs = append(errs, w.drop(hooks(device)[i], name))
 		}
 	}
 	return errors.Join(errs...)
