@@ -197,3 +197,12 @@ func TestAdd(t *testing.T) {
 		}
 	}
 }
+
+// The driver had to cut something off.
+func TestFrameTooLong(t *testing.T) {
+	bad := 0
+	dev, _ := device(t, TUNOptions{Passing: func(error) bool { bad++; return true }})
+	dev.reader.used = singlesRoom
+	require.False(t, dev.reader.take(frameRoom+1))
+	require.Equal(t, 1, bad)
+}

@@ -55,11 +55,14 @@ func TestOpenRefusals(t *testing.T) {
 	}
 }
 
-// The host's super-packets are no larger than one call can send.
+// The host's super-packets are no larger than one call can send; a router's are not
+// its own.
 func TestSuperPacketsAreLimited(t *testing.T) {
 	lab := netlab.New(t)
 	_, name := open(t, lab.Alice, TUNOptions{})
 	require.Contains(t, lab.Alice.Run(t, "ip", "-details", "link", "show", name), "gso_max_size 61440")
+	_, router := open(t, lab.Server, TUNOptions{Router: true})
+	require.Contains(t, lab.Server.Run(t, "ip", "-details", "link", "show", router), "gso_max_size 65536")
 	lab.Alice.Do(func() {
 		require.ErrorContains(t, limitGSO("eth1", maxGSO), "no such network interface")
 		require.ErrorIs(t, limitGSO(name, 1<<30), unix.EINVAL)

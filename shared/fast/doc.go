@@ -22,6 +22,11 @@
 // that fills it in: checksum.go does. Between the host and the device stands a
 // header that says all this: vnet.go.
 //
+// Besides, the socket does what a server and a client on the move need: it answers
+// from the address that was asked (sources.go), it brings congestion marks into
+// the tunnel and out of it (class.go), and a client's goes on from another
+// address when the host's has gone (roam_linux.go).
+//
 // One goroutine a direction does everything, there are no queues and no pools,
 // and the steady state allocates nothing.
 //
@@ -30,6 +35,10 @@
 // cutting would give back just as they were. So packets with IP options, with
 // extension headers, fragments, or with a wrong checksum pass one by one.
 //
-// Not covered: the kernel's zero-copy interfaces (io_uring, AF_XDP), and IPv6
-// jumbograms.
+// Every offload can be left out, and is given up, with a line in the log, when
+// the kernel refuses it (EIO, EINVAL). What it refused is sent again without.
+//
+// Not covered: packets of several flows that come mixed are not sorted before
+// they are joined; TCP segments with CWR (so also AccECN's) are not joined; the
+// path's MTU is not looked for; io_uring, AF_XDP and IPv6 jumbograms.
 package fast

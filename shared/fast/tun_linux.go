@@ -29,6 +29,11 @@ type TUNOptions struct {
 	NoTSO  bool // take every packet from the host by itself
 	NoJoin bool // hand every packet to the host by itself
 	Queues int  // how many ends to open; 0 means 1
+
+	// Router says that most packets come from other hosts. Their super-packets
+	// are as large as they are: the kernel would cut up one that is too large for
+	// the device, packet by packet, and all would be lost that this package is for.
+	Router bool
 }
 
 // A TUN is one queue of a TUN device, as a link.Link.
@@ -64,6 +69,9 @@ func OpenTUN(name string, o TUNOptions) (queues []*TUN, _ string, err error) {
 		}
 		name = t.name
 		queues = append(queues, t)
+	}
+	if o.Router {
+		return queues, name, nil
 	}
 	if err := limitGSO(name, maxGSO); err != nil {
 		slog.Debug("the kernel does not limit its large packets", "dev", name, "error", err) // it is only slower

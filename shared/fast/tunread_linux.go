@@ -111,10 +111,11 @@ func (r *tunReader) readFrames(fd uintptr) bool {
 }
 
 // take takes what a read of n bytes gave, and reports whether it is a
-// super-packet.
+// super-packet. The driver says more bytes than there was room for if it had to
+// cut some off.
 func (r *tunReader) take(n int) bool {
-	got := r.buf[r.used:][:n]
-	if n < vnetLen || r.super.set(readVnet(got), got[vnetLen:]) != nil {
+	got := r.buf[r.used:][:min(n, frameRoom)]
+	if n < vnetLen || n > frameRoom || r.super.set(readVnet(got), got[vnetLen:]) != nil {
 		r.super.segments = 0
 		r.tun.o.Passing(unix.EINVAL) // it is no packet
 		return false

@@ -92,6 +92,12 @@ func (u *UDP) setUp(fd int) error {
 		return err
 	}
 	u.sender.v6 = domain == unix.AF_INET6
+	// Routers may cut up what is too long for the path. Otherwise the packet would
+	// be lost, and where a firewall drops their message about that (ICMP
+	// "fragmentation needed"), so would be all that follow. IPv6 has no such cutting.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
 	if err := u.askForClass(fd); err != nil {
 		return err
 	}

@@ -1,11 +1,8 @@
 package fast
 
 import (
-	"encoding/binary"
 	"log/slog"
-	"net"
 	"net/netip"
-	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -200,42 +197,4 @@ func (s *udpSender) address(to netip.AddrPort) bool {
 	s.message.Name = (*byte)(unsafe.Pointer(&s.name))
 	s.message.Namelen = s.name.set(to, s.v6)
 	return true
-}
-
-// A sockaddr is an address as the kernel has it: a RawSockaddrInet6, or a
-// RawSockaddrInet4, which is shorter.
-type sockaddr unix.RawSockaddrInet6
-
-// set sets the address, for a socket of one of the two kinds, and returns its length.
-func (a *sockaddr) set(to netip.AddrPort, v6 bool) uint32 {
-	var port [2]byte
-	binary.BigEndian.PutUint16(port[:], to.Port())
-	if v6 {
-		*a = sockaddr{
-			Family:   unix.AF_INET6,
-			Port:     binary.NativeEndian.Uint16(port[:]),
-			Addr:     to.Addr().As16(), // IPv4 in its mapped form
-			Scope_id: zoneIndex(to.Addr().Zone()),
-		}
-		return unix.SizeofSockaddrInet6
-	}
-	*(*unix.RawSockaddrInet4)(unsafe.Pointer(a)) = unix.RawSockaddrInet4{
-		Family: unix.AF_INET,
-		Port:   binary.NativeEndian.Uint16(port[:]),
-		Addr:   to.Addr().As4(),
-	}
-	return unix.SizeofSockaddrInet4
-}
-
-// zoneIndex returns the number of the interface that a link-local address is
-// behind, or 0.
-func zoneIndex(zone string) uint32 {
-	if zone == "" {
-		return 0
-	}
-	if i, err := net.InterfaceByName(zone); err == nil {
-		return uint32(i.Index)
-	}
-	n, _ := strconv.ParseUint(zone, 10, 32)
-	return uint32(n)
 }

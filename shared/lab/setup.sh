@@ -20,7 +20,8 @@ package() {
 	gcc) echo gcc libc6-dev ;;
 	nft) echo nftables ;;
 	dnsmasq) echo dnsmasq-base ;;
-	argon2 | conntrack | curl | dnsperf | iperf3 | make | socat | tcpdump | traceroute) echo "$1" ;;
+	tincd) echo tinc ;;
+	argon2 | conntrack | curl | dnsperf | iperf3 | make | openssl | openvpn | socat | tcpdump | traceroute) echo "$1" ;;
 	*)
 		echo "setup.sh: which package brings '$1'? Add it to the table in ${BASH_SOURCE[0]}." >&2
 		return 2

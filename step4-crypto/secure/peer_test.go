@@ -188,12 +188,13 @@ func TestExpiry(t *testing.T) {
 	s.run(time.Second)
 	require.Equal(t, keyring{}, *s.client.keys.Load())
 	require.Equal(t, keyring{}, *s.server.keys.Load())
-	require.Equal(t, Status{}, s.client.status())
+	require.Equal(t, Status{Lost: true}, s.client.status())
 
 	// The client still tries, and comes back.
 	s.fate = nil
 	s.run(maxRetry * 2)
-	require.NotEqual(t, Status{}, s.client.status())
+	require.False(t, s.client.status().Since.IsZero())
+	require.False(t, s.client.status().Lost)
 	require.NotEqual(t, Status{}, s.server.status())
 }
 

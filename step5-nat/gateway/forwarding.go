@@ -3,6 +3,8 @@ package gateway
 import (
 	"errors"
 	"net"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +19,7 @@ func startForwarding(c Config, firewalls []*firewall) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.join(c.Device); err != nil {
+	if err := s.join(c.Device, func(key string) bool { return c.needs(key, firewalls) }); err != nil {
 		return err
 	}
 	if now, err := readSetting(liberal); c.Steady && err == nil && now != "" { // else this kernel judges none
@@ -41,6 +43,20 @@ func startForwarding(c Config, firewalls []*firewall) (err error) {
 	return nil
 }
 
+// needs reports whether this gateway would change the setting, too.
+func (c *Config) needs(key string, firewalls []*firewall) bool {
+	if key == liberal {
+		return c.Steady
+	}
+	return slices.ContainsFunc(firewalls, func(w *firewall) bool {
+		inet := "net/ipv4/"
+		if w.family == hostnet.V6 {
+			inet = "net/ipv6/"
+		}
+		return w.serves() && strings.HasPrefix(key, inet)
+	})
+}
+
 // stopForwarding puts the settings back, unless another gateway needs them.
 func stopForwarding(device string) (err error) {
 	s, err := openState()
@@ -56,7 +72,7 @@ func stopForwarding(device string) (err error) {
 // forward forgets what it has learned from them, maybe the way out.
 // accept_ra=2 keeps it listening, and is set first.
 func forwardIPv6(s *state, egress string) error {
-	if now, err := readSetting(forward6); err != nil || now == "1" {
+	if now, err := readSetting(forward6); err != nil || now == "1" && !s.changed(forward6) {
 		return err // it forwards already, and listens as its owner wants
 	}
 	names, err := learners()

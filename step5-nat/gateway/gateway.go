@@ -63,8 +63,8 @@ type Config struct {
 //
 // When this program is killed, chains and settings stay. Without the device
 // they have no effect on other traffic, except that the host still forwards.
-// The next Enable on this host removes and restores them first, whatever its
-// Config. Several programs may each Enable their own device: settings go back
+// The next Enable on this host, whatever its Config, takes over what it needs of
+// them, so that connections go on, and puts the rest back. Several programs may each Enable their own device: settings go back
 // when the last one ends.
 func Enable(c Config) (undo func() error, err error) {
 	firewalls, err := c.plan()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-iptables/iptables"
@@ -38,18 +39,19 @@ func (w *firewall) open() error {
 	return nil
 }
 
-// build makes the chains, each complete before anything jumps to it. What killed
-// gateways left goes one table at a time: while no table has a rule that asks which
-// connection a packet belongs to, the kernel does not follow connections, and takes
-// what comes back for a client to be for this host, which resets it.
+// build makes the chains, each complete before anything jumps to it. What a killed
+// gateway has left is replaced rule by rule: when the last rule goes that needs to
+// know connections, the kernel forgets to translate those that there are. Their next
+// packet would be for this host, which knows nothing of it and ends the connection.
 func (w *firewall) build() error {
-	for i, h := range hooks(w.device) {
-		if err := w.sweep(i, h); err != nil {
-			return err
+	chains := w.chains()
+	for _, c := range chains {
+		if err := w.fill(c); err != nil {
+			return w.explain(err)
 		}
-		if err := w.make(h); err != nil {
-			return err
-		}
+	}
+	if err := w.sweep(chains); err != nil {
+		return err
 	}
 	if w.serves() {
 		slog.Info(fmt.Sprintf("%s: %s leaves by %s, with its address (chains %s)",
@@ -58,30 +60,44 @@ func (w *firewall) build() error {
 	return nil
 }
 
-// make makes the chain of one hook, if it has one.
-func (w *firewall) make(h hook) error {
+// fill makes one chain and the jump to it.
+func (w *firewall) fill(c chain) error {
 	name := w.name()
-	for _, c := range w.chains() {
-		if c.hook != h {
-			continue
+	old := 0 // rules that a killed gateway has left
+	there, err := w.tool.ChainExists(c.table, name)
+	switch {
+	case err != nil:
+		return err
+	case there:
+		rules, err := w.tool.List(c.table, name)
+		if err != nil {
+			return err
 		}
+		old = len(rules) - 1 // the first one is "-N STEPVPN-vpn0"
+		if err := w.detach(c.hook, name); err != nil {
+			return err
+		}
+	default:
 		slog.Debug(fmt.Sprintf("%s -t %s -N %s", w.command(), c.table, name))
 		if err := w.tool.NewChain(c.table, name); err != nil {
-			return w.explain(err)
-		}
-		for _, rule := range c.rules {
-			slog.Debug(fmt.Sprintf("%s -t %s -A %s %s", w.command(), c.table, name, rule))
-			if err := w.tool.Append(c.table, name, strings.Fields(rule)...); err != nil {
-				return w.explain(err)
-			}
-		}
-		jump := c.jump(name)
-		slog.Debug(fmt.Sprintf("%s -t %s -I %s 1 %s", w.command(), c.table, c.from, strings.Join(jump, " ")))
-		if err := w.tool.Insert(c.table, c.from, 1, jump...); err != nil {
-			return w.explain(err)
+			return err
 		}
 	}
-	return nil
+	for _, rule := range c.rules {
+		slog.Debug(fmt.Sprintf("%s -t %s -A %s %s", w.command(), c.table, name, rule))
+		if err := w.tool.Append(c.table, name, strings.Fields(rule)...); err != nil {
+			return err
+		}
+	}
+	for range old {
+		slog.Debug(fmt.Sprintf("%s -t %s -D %s 1", w.command(), c.table, name))
+		if err := w.tool.DeleteById(c.table, name, 1); err != nil {
+			return err
+		}
+	}
+	jump := c.jump(name)
+	slog.Debug(fmt.Sprintf("%s -t %s -I %s 1 %s", w.command(), c.table, c.from, strings.Join(jump, " ")))
+	return w.tool.Insert(c.table, c.from, 1, jump...)
 }
 
 // remove takes our chains out of all tables. It goes on after an error, to leave
@@ -89,29 +105,31 @@ func (w *firewall) make(h hook) error {
 func (w *firewall) remove() error {
 	var errs []error
 	for _, h := range hooks(w.device) {
-		errs = append(errs, w.removeFrom(h))
+		there, err := w.tool.ChainExists(h.table, w.name())
+		if there {
+			err = w.drop(h, w.name())
+		}
+		errs = append(errs, w.explain(err))
 	}
 	return errors.Join(errs...)
 }
 
-func (w *firewall) removeFrom(h hook) error {
-	there, err := w.tool.ChainExists(h.table, w.name())
-	if there {
-		err = w.drop(h, w.name())
-	}
-	return w.explain(err)
-}
-
-// sweep removes what killed gateways left in the table of hook i: the chains of our
-// own device, and of those that are gone.
-func (w *firewall) sweep(i int, h hook) error {
-	errs := []error{w.removeFrom(h)}
-	names, err := w.tool.ListChains(h.table)
-	errs = append(errs, w.explain(err))
-	for _, name := range names {
-		device, ours := strings.CutPrefix(name, prefix)
-		if _, err := net.InterfaceByName(device); ours && err != nil {
-			errs = append(errs, w.drop(hooks(device)[i], name))
+// sweep removes what else killed gateways left: the chains of our own device that are
+// not needed any more, and those of devices that are gone.
+func (w *firewall) sweep(needed []chain) error {
+	var errs []error
+	for i, h := range hooks(w.device) {
+		isNeeded := slices.ContainsFunc(needed, func(c chain) bool { return c.hook == h })
+		names, err := w.tool.ListChains(h.table)
+		errs = append(errs, w.explain(err))
+		for _, name := range names {
+			device, ours := strings.CutPrefix(name, prefix)
+			if !ours || device == w.device && isNeeded {
+				continue
+			}
+			if _, err := net.InterfaceByName(device); err != nil || device == w.device {
+				errs = append(errs, w.drop(hooks(device)[i], name))
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -119,15 +137,24 @@ func (w *firewall) sweep(i int, h hook) error {
 
 // drop removes a chain, and first the jumps to it.
 func (w *firewall) drop(h hook, name string) error {
+	if err := w.detach(h, name); err != nil {
+		return err
+	}
+	slog.Debug(fmt.Sprintf("%s -t %s -X %s", w.command(), h.table, name))
+	return w.explain(w.tool.ClearAndDeleteChain(h.table, name))
+}
+
+// detach removes the jumps to a chain.
+func (w *firewall) detach(h hook, name string) error {
 	const most = 16 // there is one jump, unless somebody added more
 	for range most {
 		switch there, err := w.tool.Exists(h.table, h.from, h.jump(name)...); {
 		case err != nil:
 			return w.explain(err)
 		case !there:
-			slog.Debug(fmt.Sprintf("%s -t %s -X %s", w.command(), h.table, name))
-			return w.explain(w.tool.ClearAndDeleteChain(h.table, name))
+			return nil
 		}
+		slog.Debug(fmt.Sprintf("%s -t %s -D %s %s", w.command(), h.table, h.from, strings.Join(h.jump(name), " ")))
 		if err := w.tool.Delete(h.table, h.from, h.jump(name)...); err != nil {
 			return w.explain(err)
 		}

@@ -44,9 +44,10 @@ func (o owner) alive() bool {
 	return err == nil && itf.Name == o.Device
 }
 
-// join makes the device's gateway an owner. What is left of dead ones is put
-// back first, if nobody else is there.
-func (s *state) join(device string) error {
+// join makes the device's gateway an owner. What dead ones have changed is taken
+// over as it is where needed says so, for connections go on meanwhile. The rest is
+// put back first, if nobody else is there.
+func (s *state) join(device string, needed func(key string) bool) error {
 	itf, err := net.InterfaceByName(device)
 	if err != nil {
 		return fmt.Errorf("%s: %w", device, err)
@@ -54,7 +55,7 @@ func (s *state) join(device string) error {
 	me := owner{device, itf.Index}
 	s.Owners = slices.DeleteFunc(s.Owners, func(o owner) bool { return !o.alive() })
 	if len(s.Owners) == 0 {
-		if err := s.putBack(); err != nil {
+		if err := s.putBack(needed); err != nil {
 			return err
 		}
 	}
@@ -69,9 +70,14 @@ func (s *state) leave(device string) error {
 	s.Owners = slices.DeleteFunc(s.Owners, func(o owner) bool { return o.Device == device || !o.alive() })
 	var err error
 	if len(s.Owners) == 0 {
-		err = s.putBack()
+		err = s.putBack(func(string) bool { return false })
 	}
 	return errors.Join(err, s.save())
+}
+
+// changed reports whether a gateway has changed the setting.
+func (s *state) changed(key string) bool {
+	return slices.ContainsFunc(s.Changes, func(c change) bool { return c.Key == key })
 }
 
 // set changes a setting, unless it has the value already.
@@ -101,13 +107,15 @@ func (s *state) set(key, value string) error {
 	return writeSetting(key, value)
 }
 
-// putBack restores all settings, the last change first, and forgets them. What
-// cannot be restored stays for the next time.
-func (s *state) putBack() error {
+// putBack restores the settings that nobody needs any more, the last change first,
+// and forgets them. What cannot be restored stays for the next time.
+func (s *state) putBack(needed func(key string) bool) error {
 	var left []change
 	var errs []error
 	for _, c := range slices.Backward(s.Changes) {
-		if err := c.putBack(); err != nil {
+		if needed(c.Key) {
+			left = append(left, c)
+		} else if err := c.putBack(); err != nil {
 			left = append(left, c)
 			errs = append(errs, err)
 		}

@@ -86,9 +86,9 @@ func TestNetns(t *testing.T) {
 	}
 
 	if _, err := os.Stat("/proc/1/ns/net"); err == nil { // an ordinary user cannot tell, but cannot write there either
-		p := lab.Alice.Start(t, "ip", child(lab.Alice, "use")...)
-		require.Equal(t, 1, p.Wait(t))
-		require.Contains(t, p.Log(), "/etc/resolv.conf is the whole host's, but this network namespace is not")
+		out, err := exec.Command("ip", child(lab.Alice, "use")...).CombinedOutput()
+		require.ErrorContains(t, err, "exit status 1")
+		require.Contains(t, string(out), "/etc/resolv.conf is the whole host's, but this network namespace is not")
 	}
 	require.NoError(t, os.RemoveAll("/etc/netns"))
 	require.Equal(t, before, h.tree(t))
@@ -100,23 +100,18 @@ func TestNetns(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(plain+"# "+host.Name+"\n"), 0o644))
 	}
 	before = h.tree(t)
-	stop := h.start(t, "use", allDone)
-	var running []*netlab.Process
+	running := []func(os.Signal){h.start(t, "use", allDone)}
 	for host := range files {
-		p := host.Start(t, "ip", child(host, "use")...)
-		p.WaitLog(t, allDone)
-		running = append(running, p)
+		running = append(running, h.start(t, "use", allDone, "ip", "netns", "exec", host.Name))
 	}
 	for _, file := range append([]string{h.path}, files[lab.Alice], files[lab.Bob]) {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		require.True(t, strings.HasPrefix(string(text), "# Written by"), file)
 	}
-	for _, p := range running {
-		p.Kill()
-		p.Wait(t)
+	for _, stop := range running {
+		stop(syscall.SIGKILL)
 	}
-	stop(syscall.SIGKILL)
 	h.recover(t, true)
 	for host := range files {
 		out, err := exec.Command("ip", child(host, "recover")...).CombinedOutput()

@@ -116,10 +116,12 @@ func (h *host) env(job string) []string {
 	return env
 }
 
-// start starts a child, and returns when it says text.
-func (h *host) start(t *testing.T, job, text string) (stop func(os.Signal)) {
+// start starts a child, by another command if there is one, and returns when it
+// says text.
+func (h *host) start(t *testing.T, job, text string, by ...string) (stop func(os.Signal)) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	command := append(by, os.Args[0])
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), h.env(job)...)
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)

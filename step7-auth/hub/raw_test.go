@@ -84,11 +84,13 @@ type sink struct {
 	link.Link
 	packets int
 	last    []byte // a copy, if keep
+	class   byte   // of the last burst
 	keep    bool
 }
 
 func (s *sink) WriteBurst(b *link.Burst) error {
 	s.packets += b.Len()
+	s.class = b.Class
 	if s.keep && b.Len() > 0 {
 		s.last = append(s.last[:0], b.At(b.Len()-1)...)
 	}
@@ -181,6 +183,37 @@ func TestAllocs(t *testing.T) {
 			require.Zero(t, down, "to the clients, bursts of %d", n)
 		}
 	}
+}
+
+// The hub hands on the class of a burst: to the clients, to the device, and from
+// one client to another.
+func TestClass(t *testing.T) {
+	c := gather(t, 2, 100, func(cfg *Config) { cfg.ClientToClient = true })
+	a, b := c.clients[0], c.clients[1]
+	device := c.ends.Device.(*sink)
+	burst := func(class byte, p []byte) *link.Burst {
+		c.in.Reset()
+		c.in.Addr, c.in.Class = a.addr, class
+		copy(c.in.Alloc(len(p)), p)
+		return c.in
+	}
+	toWeb := a.seal(nil, a.packet)
+	copy(a.packet[16:], b.packet[12:16])
+	toClient := a.seal(nil, a.packet)
+
+	require.NoError(t, c.hub.openBurst(c.ends, burst(0b10, toWeb), c.across, time.Now()))
+	require.NoError(t, device.WriteBurst(c.in))
+	require.Equal(t, byte(0b10), device.class)
+	require.NoError(t, c.hub.openBurst(c.ends, burst(0b11, toClient), c.across, time.Now()))
+	require.Equal(t, byte(0b11), c.socket.class)
+
+	down := ip(web, b.welcome.Addrs[0].Addr(), "")
+	out := c.hub.newSealer(c.ends)
+	for _, class := range []byte{0xb8, 0} {
+		require.NoError(t, c.hub.sealBurst(burst(class, down), out, time.Now()))
+		require.Equal(t, class, c.socket.class)
+	}
+	require.Contains(t, c.hub.count.Drops.String(), "none")
 }
 
 // send lets the hub send a burst, to one client after another.

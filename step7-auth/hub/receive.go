@@ -73,6 +73,7 @@ func (h *Hub) openBurst(e *ends, b *link.Burst, across *sealer, now time.Time) e
 		return nil
 	}
 	kept, bytes := 0, 0
+	across.class = b.Class
 	for i := range b.Len() {
 		p, c := h.open(e, b.At(i), b.Addr, now)
 		if p == nil {

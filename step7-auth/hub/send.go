@@ -26,6 +26,7 @@ func (h *Hub) send(e *ends) error {
 func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 	var last netip.Addr
 	var c *client // who has last
+	out.class = b.Class
 	for i := range b.Len() {
 		p := b.At(i)
 		_, dst, ok := addresses(p)
@@ -63,6 +64,8 @@ type sealer struct {
 	keys  secure.Keys
 	addr  netip.AddrPort
 	bytes int // of the packets, before they were sealed
+
+	class byte // of all packets that are added; it is set by who adds them
 }
 
 func (h *Hub) newSealer(e *ends) *sealer { return &sealer{h: h, ends: e, out: link.NewBurst()} }
@@ -113,7 +116,7 @@ func (s *sealer) flush() (err error) {
 	if n := s.out.Len(); n > 0 {
 		s.to.sent.Add(n, s.bytes)
 		s.h.count.Sent.Add(n, s.bytes)
-		s.out.Addr = s.addr
+		s.out.Addr, s.out.Class = s.addr, s.class
 		err = s.way().write(s.out)
 	}
 	s.out.Reset()

@@ -41,11 +41,17 @@ type tunnel struct {
 // connect starts a tunnel. The flags say what is special about each end.
 func connect(t *testing.T, lab *netlab.Lab, clientFlags, serverFlags []string) tunnel {
 	t.Helper()
+	return connectTo(t, lab, lab.Server.V4, clientFlags, serverFlags)
+}
+
+// connectTo is connect by way of some address of the server.
+func connectTo(t *testing.T, lab *netlab.Lab, addr netip.Addr, clientFlags, serverFlags []string) tunnel {
+	t.Helper()
 	server := lab.Server.Start(t, netlab.Program("peer"),
 		append([]string{"-listen", ":5555", "-addr", server4 + "/24," + server6 + "/64"}, serverFlags...)...)
 	server.WaitLog(t, "tunnel is up")
 	client := lab.Alice.Start(t, netlab.Program("peer"),
-		append([]string{"-server", lab.Server.V4.String() + ":5555", "-addr", alice4 + "/24," + alice6 + "/64"}, clientFlags...)...)
+		append([]string{"-server", netip.AddrPortFrom(addr, 5555).String(), "-addr", alice4 + "/24," + alice6 + "/64"}, clientFlags...)...)
 	client.WaitLog(t, "tunnel is up")
 	netlab.Eventually(t, limit, "the tunnel carries packets", func() bool {
 		_, err := lab.Alice.Try("ping", "-c", "1", "-W", "1", server4)
@@ -190,6 +196,26 @@ func TestTraffic(t *testing.T) {
 			require.Zero(t, checksumErrors(t, lab.Alice))
 			require.Zero(t, checksumErrors(t, lab.Server))
 		})
+	}
+}
+
+// The tunnel itself goes over IPv6, and to an address of the server that is not
+// the one that it would answer from by itself.
+func TestOtherAddressesOfTheServer(t *testing.T) {
+	lab := netlab.New(t)
+	lab.Server.ServeSite(t)
+	second := netip.MustParseAddr("203.0.113.11")
+	lab.Server.Run(t, "ip", "address", "add", second.String()+"/28", "dev", "eth0")
+	for _, addr := range []netip.Addr{lab.Server.V6, second} {
+		u := connectTo(t, lab, addr, nil, nil)
+		wire := lab.Server.Capture(t, "eth0", "udp src port 5555")
+		download(t, lab.Alice, server4, 5<<20)
+		lines := wire.Stop()
+		require.NotEmpty(t, lines)
+		for _, line := range lines {
+			require.Contains(t, line, addr.String()+".5555 > ")
+		}
+		u.stop(t)
 	}
 }
 

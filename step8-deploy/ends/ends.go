@@ -16,26 +16,30 @@ import (
 	"stepvpn/step3-tunnel/transport"
 )
 
-// Device returns how to open a TUN device: with offloads, or one packet at a time.
+// Device returns how to open a client's TUN device: with offloads, or one packet at
+// a time.
 func Device(offloads bool) func(tun.Config) (*tun.Device, error) {
 	return func(c tun.Config) (*tun.Device, error) {
-		dev, _, err := Queues(c, 1, offloads)
+		dev, _, err := open(c, fast.TUNOptions{Queues: 1}, offloads)
 		return dev, err
 	}
 }
 
-// Queues opens a TUN device with n queues, which share its packets. Each is a Link
-// of its own; to close the device, close all. Without offloads, too, the device is
-// the fast one if n is more than 1: only that has queues.
+// Queues opens a server's TUN device with n queues, which share its packets. Each is
+// a Link of its own; to close the device, close all. Without offloads, too, the
+// device is the fast one if n is more than 1: only that has queues.
 func Queues(c tun.Config, n int, offloads bool) (dev *tun.Device, queues []link.Link, err error) {
-	if !offloads && n == 1 {
+	return open(c, fast.TUNOptions{Queues: n, Router: true}, offloads)
+}
+
+func open(c tun.Config, o fast.TUNOptions, offloads bool) (dev *tun.Device, queues []link.Link, err error) {
+	if !offloads && o.Queues == 1 {
 		dev, err := tun.Open(c)
 		return dev, []link.Link{dev}, err
 	}
 	c.Make = func(name string, passing func(error) bool) (link.Link, string, error) {
-		list, name, err := fast.OpenTUN(name, fast.TUNOptions{
-			Passing: passing, Drops: c.Drops, Queues: n, NoTSO: !offloads, NoJoin: !offloads,
-		})
+		o.Passing, o.Drops, o.NoTSO, o.NoJoin = passing, c.Drops, !offloads, !offloads
+		list, name, err := fast.OpenTUN(name, o)
 		if err != nil {
 			return nil, "", err
 		}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// The wire, and the steps of this course.
+
+var wire = contender{
+	name:  "plain wire",
+	about: "no VPN",
+	up: func(_ context.Context, t *tunnel) error {
+		t.addr = t.lab.server
+		return nil
+	},
+}
+
+var step3 = contender{
+	name:  "step 3",
+	about: "a tunnel in the clear",
+	up: func(ctx context.Context, t *tunnel) error {
+		t.addr = "10.9.0.1"
+		if err := t.startServer("../step3-tunnel/bin/server", "-addr", "10.9.0.1/24"); err != nil {
+			return err
+		}
+		if err := t.server.logged(ctx, "tunnel is up"); err != nil {
+			return err
+		}
+		between := func() error {
+			if err := t.client.logged(ctx, "tunnel is up"); err != nil {
+				return err
+			}
+			return t.forward("vpn0")
+		}
+		return t.startClient(ctx, between, "../step3-tunnel/bin/client", "-addr", "10.9.0.2/24", "-server", t.lab.server+":5555")
+	},
+}
+
+var step4 = contender{
+	name:  "step 4",
+	about: "AES-256-GCM, one packet a system call",
+	up: func(ctx context.Context, t *tunnel) error {
+		t.addr = "10.9.0.1"
+		key := filepath.Join(t.dir, "vpn.key")
+		if _, err := server.run("../step4-crypto/bin/keygen", "-out", key); err != nil {
+			return err
+		}
+		if err := t.startServer("../step4-crypto/bin/server", "-key", key, "-addr", "10.9.0.1/24"); err != nil {
+			return err
+		}
+		if err := t.server.logged(ctx, "tunnel is up"); err != nil {
+			return err
+		}
+		between := func() error {
+			if err := t.client.logged(ctx, "tunnel is up"); err != nil {
+				return err
+			}
+			return t.forward("vpn0")
+		}
+		return t.startClient(ctx, between, "../step4-crypto/bin/client", "-key", key, "-addr", "10.9.0.2/24", "-server", t.lab.server+":5555")
+	},
+}
+
+var step7 = contender{
+	name:  "step 7",
+	about: "many clients, one packet a system call",
+	up: func(ctx context.Context, t *tunnel) error {
+		t.addr = "10.8.0.1"
+		at := func(name string) string { return filepath.Join(t.dir, name) }
+		for _, args := range [][]string{
+			{"init", "-key", at("server.key"), "-registry", at("authorized_clients")},
+			{"add", "alice", "-key", at("server.key"), "-registry", at("authorized_clients"), "-server", t.lab.server + ":5555", "-out", at("alice.conf")},
+		} {
+			if _, err := server.run(append([]string{"../step7-auth/bin/clients"}, args...)...); err != nil {
+				return err
+			}
+		}
+		if err := t.startServer("../step7-auth/bin/server", "-key", at("server.key"), "-registry", at("authorized_clients"),
+			"-leases", at("leases"), "-dns", t.lab.web); err != nil {
+			return err
+		}
+		if err := t.server.logged(ctx, "server is up"); err != nil {
+			return err
+		}
+		return t.startClient(ctx, nil, "../step7-auth/bin/client", "-profile", at("alice.conf"))
+	},
+}
+
+var step8 = contender{
+	name:  "step 8",
+	about: "stepvpn as it is installed",
+	up: func(ctx context.Context, t *tunnel) error {
+		if err := t.stepvpnServer(ctx, 1); err != nil {
+			return err
+		}
+		return t.stepvpnClient(ctx)
+	},
+}
+
+// stepvpn is the program under test; it can be another build of it.
+var stepvpn = "bin/stepvpn"
+
+// stepvpnServer writes the settings of a server with room for so many clients, and
+// starts it.
+func (t *tunnel) stepvpnServer(ctx context.Context, room int) error {
+	dir := filepath.Join(t.dir, "server")
+	if _, err := server.run(stepvpn, "init", "server", "-dir", dir, "-subnets", "10.8.0.1/16,fd00:8::1/64"); err != nil {
+		return err
+	}
+	if _, err := server.run(stepvpn, "clients", "add", "alice", "-registry", filepath.Join(dir, "clients"),
+		"-key", filepath.Join(dir, "server.key"), "-server", t.lab.server+":5555", "-out", filepath.Join(t.dir, "alice.toml")); err != nil {
+		return err
+	}
+	if err := appendTo(filepath.Join(dir, "server.toml"), fmt.Sprintf("max_clients = %d\ndns_upstreams = [%q]\n", max(room, 250), t.lab.web)); err != nil {
+		return err
+	}
+	t.addr = "10.8.0.1"
+	if err := t.startServer(stepvpn, "server", filepath.Join(dir, "server.toml")); err != nil {
+		return err
+	}
+	return t.server.logged(ctx, "server is up")
+}
+
+// stepvpnClient starts the client whose file stepvpnServer has made.
+func (t *tunnel) stepvpnClient(ctx context.Context) error {
+	return t.startClient(ctx, nil, stepvpn, "client", filepath.Join(t.dir, "alice.toml"))
+}
+
+func appendTo(file, text string) error {
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err2 := f.Close(); err == nil {
+		err = err2
+	}
+	return err
+}
