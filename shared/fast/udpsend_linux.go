@@ -50,6 +50,9 @@ func (u *UDP) WriteBurst(b *link.Burst) error {
 	if u.sources != nil {
 		s.from = u.sources.of(b.Addr)
 	}
+	if b.Whole {
+		return s.whole(b)
+	}
 	if !b.Stable() {
 		_, err := s.singles(b, 0, b.Len())
 		return err

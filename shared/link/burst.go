@@ -14,6 +14,11 @@ type Burst struct {
 	// layer in between hands it on. Simple ends ignore it, and 0 is always right.
 	Class byte
 
+	// Whole asks that no router cuts the packets up outside of the tunnel: they
+	// arrive as they are, or not at all. It is for probes of the path. Simple ends
+	// ignore it.
+	Whole bool
+
 	packets [][]byte
 	buf     []byte
 	used    int // bytes of buf taken by Alloc
@@ -34,9 +39,9 @@ func NewBurst() *Burst {
 	}
 }
 
-// Reset empties the burst and forgets its address and class.
+// Reset empties the burst and forgets its address and class, and what it asks for.
 func (b *Burst) Reset() {
-	b.Addr, b.Class = netip.AddrPort{}, 0
+	b.Addr, b.Class, b.Whole = netip.AddrPort{}, 0, false
 	b.packets = b.packets[:0]
 	b.used = 0
 	b.cut = nil

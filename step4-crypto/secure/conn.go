@@ -209,11 +209,12 @@ func (c *Conn) flush(to netip.AddrPort, class byte) error {
 	return c.failed(err)
 }
 
-// send sends one message of the peer.
-func (c *Conn) send(message []byte, to netip.AddrPort) error {
+// send sends one message of the peer, whole or as the Link below usually does.
+func (c *Conn) send(message []byte, to netip.AddrPort, whole bool) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.out.Reset()
+	c.out.Whole = whole
 	copy(c.out.Alloc(len(message)), message)
 	return c.flush(to, 0)
 }
@@ -235,7 +236,7 @@ func (c *Conn) run() {
 			next.message, next.to, err = c.peer.tick(time.Now())
 		}
 		if err == nil && next.message != nil {
-			err = c.send(next.message, next.to)
+			err = c.send(next.message, next.to, false)
 		}
 		if err != nil {
 			c.end(err)
@@ -251,7 +252,7 @@ func (c *Conn) sayGoodbye() {
 		return
 	}
 	if m, ok := s.seal(nil, closeMessage); ok {
-		c.send(m, to)
+		c.send(m, to, false)
 	}
 }
 

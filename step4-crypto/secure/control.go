@@ -87,7 +87,14 @@ func (c *Conn) control(m []byte) {
 
 // Control sends a control message of a kind from FirstKind on. Like any other
 // packet it may get lost.
-func (c *Conn) Control(kind byte, content []byte) error {
+func (c *Conn) Control(kind byte, content []byte) error { return c.say(kind, content, false) }
+
+// Probe is Control for a message that no router may cut up, if the Link below can
+// ask for that: it arrives only if the path carries its length. The sealed message
+// has 2 + Overhead bytes more than content.
+func (c *Conn) Probe(kind byte, content []byte) error { return c.say(kind, content, true) }
+
+func (c *Conn) say(kind byte, content []byte, whole bool) error {
 	if kind < FirstKind {
 		return errControl
 	}
@@ -100,7 +107,7 @@ func (c *Conn) Control(kind byte, content []byte) error {
 		return nil
 	}
 	if m, ok := s.seal(nil, append([]byte{0, kind}, content...)); ok {
-		return c.send(m, to)
+		return c.send(m, to, whole)
 	}
 	return nil
 }

@@ -23,6 +23,8 @@ const version = 1
 const (
 	KindLogin  = 2 // client to server: a Login
 	KindResult = 3 // server to client: what came of it
+	KindProbe  = 4 // client to server: a Probe
+	KindProbed = 5 // server to client: it has arrived
 )
 
 var (

@@ -181,6 +181,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(Behind{1}.Append(nil))
 	f.Add(Hello{1, 2}.Append(nil))
 	f.Add(Login{1, "u", "p"}.Append(nil))
+	f.Add(Probe{1, 20}.Append(nil))
+	f.Add(Probed{1, 20}.Append(nil))
 	f.Add(Result{1, &secure.Rejected{Reason: "no"}}.Append(nil))
 	f.Fuzz(func(t *testing.T, m []byte) {
 		if h, err := ParseHello(m); err == nil {
@@ -191,6 +193,13 @@ func FuzzParse(f *testing.F) {
 		}
 		if r, err := ParseResult(m); err == nil {
 			require.Equal(t, m, r.Append(nil))
+		}
+		if p, err := ParseProbe(m); err == nil {
+			require.Len(t, p.Append(nil), len(m))
+			require.LessOrEqual(t, len(p.Answer().Append(nil)), len(m))
+		}
+		if p, err := ParseProbed(m); err == nil {
+			require.Equal(t, m, p.Append(nil))
 		}
 		switch w, err := ParseAnswer(m); r := err.(type) {
 		case nil:

@@ -132,16 +132,19 @@ func (h *Hub) open(e *ends, m []byte, from netip.AddrPort, now time.Time) ([]byt
 
 // control takes a control message of a client.
 func (h *Hub) control(c *client, kind byte, content []byte) {
-	if kind != greet.KindLogin {
-		h.drops.Add(link.Malformed)
-		return
+	switch kind {
+	case greet.KindLogin:
+		if l, err := greet.ParseLogin(content); err == nil {
+			h.login(c, l)
+			return
+		}
+	case greet.KindProbe:
+		if p, err := greet.ParseProbe(content); err == nil {
+			c.via.Load().tell(c.peer.Control(greet.KindProbed, p.Answer().Append(nil), time.Now()))
+			return
+		}
 	}
-	l, err := greet.ParseLogin(content)
-	if err != nil {
-		h.drops.Add(link.Malformed)
-		return
-	}
-	h.login(c, l)
+	h.drops.Add(link.Malformed)
 }
 
 // passes reports whether a client's packet may go on, and to which other client;

@@ -18,6 +18,7 @@ import (
 type guest struct {
 	instance [8]byte
 	needed   chan struct{} // a login is needed; holds one
+	probed   func(greet.Probed)
 
 	mu      sync.Mutex // guards all below
 	time    uint64     // in the last hello
@@ -106,9 +107,23 @@ func (g *guest) sayLogin(ctx context.Context, conn *secure.Conn) {
 
 // control takes a control message of the server.
 func (g *guest) control(kind byte, content []byte) error {
-	if kind != greet.KindResult {
-		return nil // of a later version
+	switch kind {
+	case greet.KindResult:
+		return g.result(content)
+	case greet.KindProbed:
+		p, err := greet.ParseProbed(content)
+		if err != nil {
+			return fmt.Errorf("the server's answer to a probe: %w", err)
+		}
+		if g.probed != nil {
+			g.probed(p)
+		}
 	}
+	return nil // or of a later version
+}
+
+// result takes what came of a login.
+func (g *guest) result(content []byte) error {
 	r, err := greet.ParseResult(content)
 	if err != nil {
 		return fmt.Errorf("the server's answer to the login: %w", err)

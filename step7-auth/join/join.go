@@ -33,6 +33,10 @@ type Config struct {
 	// new one for the continuation of the last. Zero stands for another one each time.
 	Instance [8]byte
 
+	// OnProbed, if set, is told which probes (Session.Probe with greet.KindProbe)
+	// have arrived. It is called while packets wait, so it must be fast.
+	OnProbed func(greet.Probed)
+
 	Drops     *link.Drops   // required
 	Tries     int           // as in secure.Config
 	Keepalive time.Duration // as in secure.Config
@@ -66,7 +70,7 @@ func Client(ctx context.Context, lower link.Link, cfg Config) (*Session, error) 
 		lower.Close()
 		return nil, app.Usage("a user name has 1 to %d bytes, and a password 1 to %d", greet.MaxUser, greet.MaxPassword)
 	}
-	g := &guest{login: l, needed: make(chan struct{}, 1)}
+	g := &guest{login: l, probed: cfg.OnProbed, needed: make(chan struct{}, 1)}
 	if g.instance = cfg.Instance; g.instance == [8]byte{} {
 		rand.Read(g.instance[:])
 	}

@@ -24,11 +24,12 @@ import (
 	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/killswitch"
+	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/slot"
 )
 
 // A Host is a host that is taken over, or about to be. Its methods are called by
-// one goroutine, but for Nameservers and NetworkChanged.
+// one goroutine, but for Nameservers, NetworkChanged and Fit.
 type Host struct {
 	cfg   *config.Client
 	count *tunnel.Counters
@@ -41,6 +42,8 @@ type Host struct {
 	terms Terms
 	slot  *slot.Slot
 	undo  []func() error // the last one first
+
+	room room
 }
 
 // Terms are what the server has handed out, and what follows from where it is.
@@ -48,7 +51,7 @@ type Terms struct {
 	Server   netip.AddrPort
 	Addrs    []netip.Prefix // of this host, in the tunnel
 	Settings push.Settings
-	MTU      int // bytes
+	MTU      int // bytes; to begin with, see Fit
 }
 
 // Begin puts back what a killed client has left, and closes the kill switch. open
@@ -75,7 +78,7 @@ func Begin(cfg *config.Client, count *tunnel.Counters, open func(tun.Config) (*t
 // Recover puts back what a killed client has left, except for the kill switch.
 func Recover(state string) error {
 	_, err := resolvconf.Recover(resolvconf.Config{State: state})
-	return errors.Join(guard.Recover(), err)
+	return errors.Join(guard.Recover(), err, pathmtu.Unclamp())
 }
 
 // routes returns what goes into the tunnel, nil for everything, and whether that
@@ -124,7 +127,9 @@ func (h *Host) Approach(server netip.AddrPort) error {
 // Take takes the host over on these terms. After an error nothing is taken, but
 // the kill switch stays closed.
 func (h *Host) Take(t Terms) error {
-	if h.slot != nil && reflect.DeepEqual(h.terms, t) {
+	same := t
+	same.MTU = h.terms.MTU // is no reason: Fit changes it in passing
+	if h.slot != nil && reflect.DeepEqual(h.terms, same) {
 		return nil
 	}
 	if err := h.Release(); err != nil {
@@ -139,11 +144,17 @@ func (h *Host) Take(t Terms) error {
 }
 
 func (h *Host) take(t Terms) error {
-	dev, err := h.open(tun.Config{Name: h.cfg.Device, Addrs: t.Addrs, MTU: t.MTU, Drops: &h.count.Drops})
+	mtu := t.MTU
+	if h.cfg.MTU == 0 { // else it is an error of who has set it
+		mtu = deviceMTU(mtu, t.Addrs)
+	}
+	dev, err := h.open(tun.Config{Name: h.cfg.Device, Addrs: t.Addrs, MTU: mtu, Drops: &h.count.Drops})
 	if err != nil {
 		return err
 	}
 	h.carry(dev)
+	h.undo = append([]func() error{h.room.leave}, h.undo...)
+	h.room.enter(dev.Name(), t)
 	only, _ := h.routes(t.Settings)
 	if h.cfg.KillSwitch && h.kill.Load() == nil { // the routes are known only now
 		if err := h.close(only); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/ends"
 	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/pulse"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/supervise"
@@ -140,10 +142,12 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 	if err != nil {
 		return err
 	}
+	path := pathmtu.New()
 	session, err := join.Client(ctx, cookie.Client(conn, noise.PublicKey(g.cfg.ServerKey), &g.count.Drops), join.Config{
 		Handshake: g.handshake,
 		User:      g.user, Password: g.password,
 		Instance:  g.instance,
+		OnProbed:  path.Answered,
 		Drops:     &g.count.Drops,
 		Keepalive: keepalive(g.cfg.Keepalive),
 	})
@@ -162,10 +166,32 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 	if err := g.host.Take(terms); err != nil {
 		return err
 	}
+	defer g.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Send: session.Probe})()
 	g.session.Store(session)
 	notify.Ready("connected to " + server.String())
 	up()
 	return g.untilLost(ctx, session, conn)
+}
+
+// fit has packets be as long as the path carries, from now on until stop is called.
+// A size that is set by hand stays, and TCP finds the path's by itself.
+func (g *guest) fit(path *pathmtu.Path, cfg pathmtu.Config) (stop func()) {
+	cfg.Found = func(size int) {
+		if err := g.host.Fit(size); err != nil {
+			slog.Warn("packets can't be made to fit the path", "error", err)
+		}
+	}
+	if g.cfg.MTU != 0 || g.cfg.Transport != transport.UDP {
+		cfg.Found(cfg.Computed)
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() { path.Watch(ctx, cfg) })
+	return func() {
+		cancel()
+		watching.Wait()
+	}
 }
 
 // lostInterval is how often a session is asked whether its server answers.

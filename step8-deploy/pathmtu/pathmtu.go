@@ -1,0 +1,156 @@
+// Package pathmtu finds how long a packet may be for the path to the server to carry
+// it in one piece, and tells TCP. Introduced in step 8.
+//
+// It is path MTU discovery by probing (RFC 8899, in a simple form): messages of
+// several lengths go to the server, inside the session, and no router may cut them
+// up. The server says which have come. What routers say (ICMP) is not needed, and
+// not believed: only answers that authenticate count.
+//
+// All sizes are in bytes and are those of packets in the tunnel, if nothing else is
+// said.
+//
+// What is not covered: the way back is taken to carry as much as the way there; and a
+// size between two candidates is rounded down to the smaller.
+package pathmtu
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/greet"
+)
+
+// candidates are sizes of packets outside of the tunnel that paths have: Ethernet,
+// PPPoE, other tunnels, the least of IPv6, the least of IPv4.
+var candidates = []int{1500, 1492, 1480, 1472, 1460, 1440, 1420, 1400, 1380, 1360, 1340, 1320, 1300, 1280, 1200, 1000, 576}
+
+const (
+	wait     = time.Second // for the answers of a round
+	rounds   = 4           // as often a probe is sent before it counts as too long
+	interval = 10 * time.Minute
+
+	least = 64 // what every path carries: its answer says that the server knows probes
+
+	controlHeader = 2 // what secure puts in front of a control message's content
+)
+
+// A Path is the path of one session. Answered may be called from any goroutine.
+type Path struct{ answers chan greet.Probed }
+
+// New returns a path of which nothing is known.
+func New() *Path { return &Path{make(chan greet.Probed, 2*len(candidates))} }
+
+// Answered takes an answer of the server.
+func (p *Path) Answered(a greet.Probed) {
+	select {
+	case p.answers <- a:
+	default: // nobody waits for it
+	}
+}
+
+// Config is what a search needs to know.
+type Config struct {
+	Server   netip.AddrPort
+	Computed int // what the path should have room for, as far as the kernel knows
+	// Send sends a probe, as secure.Conn.Probe does. An error ends the search.
+	Send func(kind byte, content []byte) error
+	// Found is told what the path has room for, after each search: Computed if the
+	// server answers no probes.
+	Found func(size int)
+}
+
+// Watch searches now and every ten minutes, until ctx ends or Send fails.
+func (p *Path) Watch(ctx context.Context, cfg Config) {
+	knows := false
+	for {
+		size, ok, err := p.search(ctx, cfg)
+		if err != nil || ctx.Err() != nil {
+			return
+		}
+		switch {
+		case ok:
+			knows = true
+			cfg.Found(size)
+		case !knows:
+			cfg.Found(cfg.Computed)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(interval):
+		}
+	}
+}
+
+// search finds the largest size that the path carries; ok is false if the server has
+// answered nothing at all. It starts with the largest, which mostly fits, and sends
+// all others only if that does not arrive.
+func (p *Path) search(ctx context.Context, cfg Config) (size int, ok bool, err error) {
+	sizes := sizesFor(cfg)
+	id := rand.Uint32() // answers to earlier searches don't count
+	best := 0
+	for round := range rounds {
+		for i, n := range sizes {
+			if n <= best || round == 0 && i != 0 && n != least {
+				continue
+			}
+			probe := greet.Probe{ID: id, Size: n - controlHeader}
+			if err := cfg.Send(greet.KindProbe, probe.Append(nil)); err != nil {
+				return 0, false, err
+			}
+		}
+		if best = max(best, p.listen(ctx, id, sizes)); best == sizes[0] || ctx.Err() != nil {
+			break
+		}
+	}
+	return best, best > least, ctx.Err()
+}
+
+// listen returns the largest of the sizes that is answered within a round's time.
+func (p *Path) listen(ctx context.Context, id uint32, sizes []int) (best int) {
+	end := time.After(wait)
+	for best < sizes[0] {
+		select {
+		case <-ctx.Done():
+			return best
+		case <-end:
+			return best
+		case a := <-p.answers:
+			if n := a.Size + controlHeader; a.ID == id && slices.Contains(sizes, n) {
+				best = max(best, n)
+			}
+		}
+	}
+	return best
+}
+
+// sizesFor returns what to try, the largest first: the candidates and what is
+// computed. The kernel may have computed less than the path has room for, if it has
+// believed a router; so the candidates beyond are tried, too.
+func sizesFor(cfg Config) []int {
+	sizes := []int{least}
+	if n := cfg.Computed; n > least && n < greet.MaxProbe {
+		sizes = append(sizes, n)
+	}
+	for _, n := range candidates {
+		sizes = append(sizes, n-headers(cfg.Server))
+	}
+	slices.Sort(sizes)
+	sizes = slices.Compact(sizes)
+	slices.Reverse(sizes)
+	return sizes
+}
+
+// headers returns how much longer a packet is outside of the tunnel (RFC 791, RFC
+// 8200, RFC 768).
+func headers(server netip.AddrPort) int {
+	const ipv4, ipv6, udp = 20, 40, 8
+	if server.Addr().Unmap().Is6() {
+		return ipv6 + udp + secure.Overhead
+	}
+	return ipv4 + udp + secure.Overhead
+}
