@@ -197,3 +197,9 @@ func TestUndo(t *testing.T) {
 	u.All(&err)
 	require.NoError(t, err)
 }
+
+func TestDistance(t *testing.T) {
+	require.Equal(t, 3, Distance("kitten", "sitting"))
+	require.Equal(t, 4, Distance("", "four"))
+	require.Equal(t, 2, Distance("ab", "ba"))
+}
