@@ -35,15 +35,29 @@ func (a *sockaddr) set(to netip.AddrPort, v6 bool) uint32 {
 	return unix.SizeofSockaddrInet4
 }
 
+// addrPort returns the address. One of IPv4 has its usual form.
+func (a *sockaddr) addrPort() netip.AddrPort {
+	var port [2]byte
+	binary.NativeEndian.PutUint16(port[:], a.Port)
+	number := binary.BigEndian.Uint16(port[:])
+	if a.Family == unix.AF_INET {
+		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(a)).Addr), number)
+	}
+	ip := netip.AddrFrom16(a.Addr).Unmap()
+	if a.Scope_id != 0 {
+		ip = ip.WithZone(strconv.FormatUint(uint64(a.Scope_id), 10))
+	}
+	return netip.AddrPortFrom(ip, number)
+}
+
 // zoneIndex returns the number of the interface that a link-local address is
-// behind, or 0.
+// behind, or 0. A zone is a number, or the interface's name.
 func zoneIndex(zone string) uint32 {
-	if zone == "" {
-		return 0
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n)
 	}
 	if i, err := net.InterfaceByName(zone); err == nil {
 		return uint32(i.Index)
 	}
-	n, _ := strconv.ParseUint(zone, 10, 32)
-	return uint32(n)
+	return 0
 }

@@ -2,6 +2,7 @@ package fast
 
 import (
 	"log/slog"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -89,13 +90,12 @@ func (r *tunReader) read() error {
 // was nothing.
 func (r *tunReader) readFrames(fd uintptr) bool {
 	for r.n < len(r.singles) && r.used <= singlesRoom {
-		n, err := unix.Read(int(fd), r.buf[r.used:][:frameRoom])
+		n, err := call(unix.SYS_READ, fd, unsafe.Pointer(&r.buf[r.used]), frameRoom)
 		switch {
-		case err == nil:
+		case err == 0:
 			if r.take(n) {
 				return true
 			}
-		case err == unix.EINTR:
 		case err == unix.EAGAIN:
 			return r.n > 0
 		case (err == unix.EINVAL || err == unix.EIO) && !r.tun.o.NoTSO:

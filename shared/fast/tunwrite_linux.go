@@ -158,10 +158,6 @@ func (w *tunWriter) send() error {
 }
 
 func (w *tunWriter) writev(fd uintptr) bool {
-	for {
-		_, _, w.errno = unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.vector[0])), uintptr(w.parts))
-		if w.errno != unix.EINTR {
-			return w.errno != unix.EAGAIN
-		}
-	}
+	_, w.errno = call(unix.SYS_WRITEV, fd, unsafe.Pointer(&w.vector[0]), uintptr(w.parts))
+	return w.errno != unix.EAGAIN
 }

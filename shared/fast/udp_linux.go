@@ -42,9 +42,9 @@ type UDP struct {
 	server netip.AddrPort // zero if not connected
 	o      UDPOptions
 
-	sources *Sources  // nil if there is one address only to answer from
-	control [128]byte // for ReadBurst: the control messages
-	sender  udpSender
+	sources  *Sources // nil if there is one address only to answer from
+	receiver udpReceiver
+	sender   udpSender
 }
 
 // NewUDP makes a Link of a socket, and owns it from then on.
@@ -63,6 +63,7 @@ func NewUDP(conn *net.UDPConn, o UDPOptions) (*UDP, error) {
 		conn.Close()
 		return nil, err
 	}
+	u.receiver.init(u, raw)
 	u.sender.init(u, raw)
 	return u, nil
 }
@@ -127,46 +128,6 @@ func (u *UDP) askForLocal(fd int) error {
 		level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO // tells IPv4 addresses, too
 	}
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, option, 1))
-}
-
-// ReadBurst returns datagrams of one sender: one, or up to 64 that came one after
-// another.
-func (u *UDP) ReadBurst(b *link.Burst) error {
-	for {
-		b.Reset()
-		n, controlLen, _, from, err := u.conn.ReadMsgUDPAddrPort(b.Free(), u.control[:])
-		if err != nil {
-			// An ICMP error about an earlier packet shows up here.
-			if !u.o.Passing(err) {
-				return err
-			}
-			continue
-		}
-		b.Addr = unmap(from)
-		r := readControl(u.control[:controlLen])
-		if u.sources != nil && r.local.IsValid() {
-			u.sources.learn(b.Addr, r.local)
-		}
-		b.Class = r.class
-		u.split(b, n, r.stride)
-		return nil
-	}
-}
-
-// split makes packets of the n bytes that arrived: each of stride bytes, but the
-// last may be shorter. A stride of 0 stands for a single packet.
-func (u *UDP) split(b *link.Burst, n, stride int) {
-	if stride <= 0 {
-		stride = n
-	}
-	for left := n; ; left -= stride {
-		if b.Alloc(min(left, stride)) == nil {
-			u.o.Drops.Add(link.QueueFull) // a sender on this machine may send 128
-		}
-		if left <= stride {
-			return
-		}
-	}
 }
 
 // Close closes the socket.

@@ -179,12 +179,8 @@ func (s *udpSender) try(b *link.Burst, i, j int) error {
 func end(v *unix.Iovec) uintptr { return uintptr(unsafe.Pointer(v.Base)) + uintptr(v.Len) }
 
 func (s *udpSender) call(fd uintptr) bool {
-	for {
-		_, _, s.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.message)), 0)
-		if s.errno != unix.EINTR {
-			return s.errno != unix.EAGAIN
-		}
-	}
+	_, s.errno = call(unix.SYS_SENDMSG, fd, unsafe.Pointer(&s.message), 0)
+	return s.errno != unix.EAGAIN
 }
 
 // address makes the messages go to an address. It reports false if that is not

@@ -1,0 +1,112 @@
+package fast
+
+import (
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/link"
+)
+
+// A udpReceiver is the reading side of a UDP. It is used by one goroutine.
+type udpReceiver struct {
+	udp *UDP
+	raw syscall.RawConn
+
+	message unix.Msghdr
+	vector  unix.Iovec
+	name    sockaddr
+	control [16]uint64 // control messages, aligned
+
+	last sockaddr // the sender before
+	from netip.AddrPort
+
+	n       int // bytes received
+	errno   unix.Errno
+	recvmsg func(fd uintptr) bool
+}
+
+func (r *udpReceiver) init(u *UDP, raw syscall.RawConn) {
+	r.udp, r.raw = u, raw
+	r.message.Name = (*byte)(unsafe.Pointer(&r.name))
+	r.message.Iov = &r.vector
+	r.message.SetIovlen(1)
+	r.message.Control = (*byte)(unsafe.Pointer(&r.control))
+	r.recvmsg = r.call
+}
+
+// ReadBurst returns datagrams of one sender: one, or up to 64 that came one after
+// another.
+func (u *UDP) ReadBurst(b *link.Burst) error {
+	r := &u.receiver
+	for {
+		b.Reset()
+		err := r.receive(b.Free())
+		if err != nil {
+			// An ICMP error about an earlier packet shows up here.
+			if !u.o.Passing(err) {
+				return err
+			}
+			continue
+		}
+		b.Addr = r.sender()
+		c := readControl(r.controls())
+		if u.sources != nil && c.local.IsValid() {
+			u.sources.learn(b.Addr, c.local)
+		}
+		b.Class = c.class
+		u.split(b, r.n, c.stride)
+		return nil
+	}
+}
+
+// receive waits for something to arrive, and puts it into buf.
+func (r *udpReceiver) receive(buf []byte) error {
+	r.vector.Base = unsafe.SliceData(buf)
+	r.vector.SetLen(len(buf))
+	if err := r.raw.Read(r.recvmsg); err != nil {
+		return err
+	}
+	if r.errno != 0 {
+		return r.errno
+	}
+	return nil
+}
+
+func (r *udpReceiver) call(fd uintptr) bool {
+	r.message.Namelen = uint32(unsafe.Sizeof(r.name)) // the kernel sets these two
+	r.message.SetControllen(int(unsafe.Sizeof(r.control)))
+	r.n, r.errno = call(unix.SYS_RECVMSG, fd, unsafe.Pointer(&r.message), 0)
+	return r.errno != unix.EAGAIN
+}
+
+// controls returns the control messages of what was received.
+func (r *udpReceiver) controls() []byte {
+	return unsafe.Slice(r.message.Control, int(r.message.Controllen))
+}
+
+// sender returns who has sent what was received.
+func (r *udpReceiver) sender() netip.AddrPort {
+	if r.name != r.last {
+		r.last, r.from = r.name, r.name.addrPort()
+	}
+	return r.from
+}
+
+// split makes packets of the n bytes that arrived: each of stride bytes, but the
+// last may be shorter. A stride of 0 stands for a single packet.
+func (u *UDP) split(b *link.Burst, n, stride int) {
+	if stride <= 0 {
+		stride = n
+	}
+	for left := n; ; left -= stride {
+		if b.Alloc(min(left, stride)) == nil {
+			u.o.Drops.Add(link.QueueFull) // a sender on this machine may send 128
+		}
+		if left <= stride {
+			return
+		}
+	}
+}
