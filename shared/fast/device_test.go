@@ -169,6 +169,39 @@ func TestQueues(t *testing.T) {
 	require.Greater(t, len(used), 1)
 }
 
+// A reader is told whether there is more to read: behind super-packets, and behind
+// packets that come whole.
+func TestMore(t *testing.T) {
+	lab := netlab.New(t)
+	queues, _ := open(t, lab.Alice, TUNOptions{})
+	var conn *net.UDPConn
+	var err error
+	lab.Alice.Do(func() {
+		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.MustParseAddrPort("10.8.0.9:9")))
+	})
+	require.NoError(t, err)
+	app, err := NewUDP(conn, options(UDPOptions{}))
+	require.NoError(t, err)
+	defer app.Close()
+	super, single := burstOf(repeatBytes(1000, 10)...), burstOf([]byte("x"))
+	b := link.NewBurst()
+	for _, written := range [][]*link.Burst{{super}, {super, super, super}, {single, single, super, single}} {
+		want := 0
+		for _, w := range written {
+			require.NoError(t, app.WriteBurst(w))
+			want += w.Len()
+		}
+		for got := 0; got < want; {
+			require.NoError(t, queues[0].ReadBurst(b))
+			if p := b.At(0); p[0]>>4 != 4 || p[9] != 17 {
+				continue // the kernel's own
+			}
+			got += b.Len()
+			require.Equal(t, got < want, b.More, "after %d of %d packets", got, want)
+		}
+	}
+}
+
 // A host's UDP datagrams of the same size become one super-packet, in both
 // directions, if its kernel can.
 func TestUDPSuperPackets(t *testing.T) {

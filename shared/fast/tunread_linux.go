@@ -34,16 +34,21 @@ type tunReader struct {
 
 	err error // of the last read
 
+	poll   unix.PollFd
+	atOnce unix.Timespec // stays 0
+
 	// Made once, so that no burst allocates them.
 	readAll   func(fd uintptr) bool
 	cutSingle func(i int) []byte
 	cutSuper  func(i int) []byte
+	lookFor   func(fd uintptr)
 }
 
 func (r *tunReader) init(t *TUN) {
 	r.tun = t
 	r.buf = make([]byte, singlesRoom+frameRoom)
 	r.readAll = r.readFrames
+	r.lookFor = r.look
 	r.cutSingle = func(i int) []byte { return r.singles[r.base+i] }
 	r.cutSuper = func(i int) []byte { return r.super.cut(r.base + i) }
 }
@@ -67,13 +72,26 @@ func (t *TUN) ReadBurst(b *link.Burst) error {
 			r.given++
 		}
 		b.Cut(r.given-r.base, size, r.cutSingle)
-		return nil // a super-packet that came behind them is next
+		b.More = r.given < r.n || r.super.segments > 0 // a super-packet came behind them
+		return nil
 	}
 	r.base = r.done
 	r.done = min(r.base+link.MaxBurst, r.super.segments)
 	b.Class = outerClass(r.super.template[:], t.o.CopyDSCP)
 	b.Cut(r.done-r.base, r.super.sizes(r.base, r.done), r.cutSuper)
+	b.More = r.done < r.super.segments || r.waiting()
 	return nil
+}
+
+// waiting reports whether there is something to read.
+func (r *tunReader) waiting() bool {
+	// An error says that the device is closed.
+	return r.tun.raw.Control(r.lookFor) == nil && r.poll.Revents&unix.POLLIN != 0
+}
+
+func (r *tunReader) look(fd uintptr) {
+	r.poll = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&r.poll)), 1, uintptr(unsafe.Pointer(&r.atOnce)), 0, 0, 0)
 }
 
 // read waits for a packet, and reads all that are there, up to a super-packet.

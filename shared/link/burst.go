@@ -19,6 +19,10 @@ type Burst struct {
 	// ignore it.
 	Whole bool
 
+	// More says that the next ReadBurst does not have to wait: who sends on what it
+	// reads may keep some back, to send more at a time. Simple ends never say so.
+	More bool
+
 	packets [][]byte
 	buf     []byte
 	used    int // bytes of buf taken by Alloc
@@ -39,9 +43,9 @@ func NewBurst() *Burst {
 	}
 }
 
-// Reset empties the burst and forgets its address and class, and what it asks for.
+// Reset empties the burst and forgets all that it says of its packets.
 func (b *Burst) Reset() {
-	b.Addr, b.Class, b.Whole = netip.AddrPort{}, 0, false
+	b.Addr, b.Class, b.Whole, b.More = netip.AddrPort{}, 0, false, false
 	b.packets = b.packets[:0]
 	b.used = 0
 	b.cut = nil

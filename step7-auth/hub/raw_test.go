@@ -216,6 +216,36 @@ func TestClass(t *testing.T) {
 	require.Contains(t, c.hub.count.Drops.String(), "none")
 }
 
+// While more is coming, sealed packets wait for it, to go together. They don't wait
+// behind those of another class, or for another client.
+func TestMore(t *testing.T) {
+	c := gather(t, 2, 100, nil)
+	out, sent := c.hub.newSealer(c.ends), 0
+	for _, s := range []struct {
+		client int
+		class  byte
+		more   bool
+		sent   int // packets sent by then
+	}{
+		{0, 0, true, 0},
+		{0, 0, true, 0},
+		{0, 2, true, 2}, // another class
+		{1, 2, true, 3}, // another client
+		{1, 2, false, 5},
+		{1, 2, false, 6},
+	} {
+		down := ip(web, c.clients[s.client].welcome.Addrs[0].Addr(), "")
+		c.in.Reset()
+		c.in.Class, c.in.More = s.class, s.more
+		copy(c.in.Alloc(len(down)), down)
+		before := c.socket.packets
+		require.NoError(t, c.hub.sealBurst(c.in, out, time.Now()))
+		sent += c.socket.packets - before
+		require.Equal(t, s.sent, sent, "%+v", s)
+	}
+	require.Contains(t, c.hub.count.Drops.String(), "none")
+}
+
 // send lets the hub send a burst, to one client after another.
 func (c *crowd) send(t testing.TB, out *sealer, n int, next *int) {
 	c.in.Reset()

@@ -73,7 +73,9 @@ func (h *Hub) openBurst(e *ends, b *link.Burst, across *sealer, now time.Time) e
 		return nil
 	}
 	kept, bytes := 0, 0
-	across.class = b.Class
+	if err := across.classify(b.Class); err != nil {
+		return err
+	}
 	for i := range b.Len() {
 		p, c := h.open(e, b.At(i), b.Addr, now)
 		if p == nil {

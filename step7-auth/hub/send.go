@@ -22,11 +22,14 @@ func (h *Hub) send(e *ends) error {
 	}
 }
 
-// sealBurst sends each packet of b to the client that has its destination.
+// sealBurst sends each packet of b to the client that has its destination. The last
+// ones wait in out if more are coming.
 func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 	var last netip.Addr
 	var c *client // who has last
-	out.class = b.Class
+	if err := out.classify(b.Class); err != nil {
+		return err
+	}
 	for i := range b.Len() {
 		p := b.At(i)
 		_, dst, ok := addresses(p)
@@ -49,6 +52,9 @@ func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 			return err
 		}
 	}
+	if b.More {
+		return nil
+	}
 	return out.flush()
 }
 
@@ -65,10 +71,20 @@ type sealer struct {
 	addr  netip.AddrPort
 	bytes int // of the packets, before they were sealed
 
-	class byte // of all packets that are added; it is set by who adds them
+	class byte // of the packets
 }
 
 func (h *Hub) newSealer(e *ends) *sealer { return &sealer{h: h, ends: e, out: link.NewBurst()} }
+
+// classify sets the traffic class of the packets that are added from now on.
+func (s *sealer) classify(class byte) error {
+	if class == s.class {
+		return nil
+	}
+	err := s.flush()
+	s.class = class
+	return err
+}
 
 // add seals a packet for c, or counts why that can't be.
 func (s *sealer) add(c *client, p []byte, now time.Time) error {
