@@ -12,7 +12,7 @@
 //	                 (sealed by the layer between)
 //	socket <─ send ─ up to 64 datagrams in one call (GSO)    udpsend_linux.go
 //
-//	socket ─ recv ─> up to 64 datagrams in one call (GRO)    udp_linux.go
+//	socket ─ recv ─> up to 64 datagrams in one call (GRO)    udprecv_linux.go
 //	                 (opened by the layer between)
 //	                 neighbours of one flow are joined       join.go
 //	device <─ write  one TCP packet of up to 64 KB           tunwrite_linux.go
@@ -28,7 +28,7 @@
 // address when the host's has gone (roam_linux.go).
 //
 // One goroutine a direction does everything, there are no queues and no pools,
-// and the steady state allocates nothing.
+// and the steady state allocates nothing. How it enters the kernel: call_linux.go.
 //
 // What goes through is the same as with the simple ends, byte by byte: cutting
 // does what the kernel's own segmentation does, and only packets are joined that

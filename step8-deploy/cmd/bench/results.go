@@ -43,6 +43,7 @@ var measures = []measure{
 type results struct {
 	Rounds, Seconds int
 	Host            string
+	Congestion      string // TCP's congestion control
 	Contenders      []string
 	About           map[string]string
 	Missing         map[string]string               // why one has no samples
@@ -106,7 +107,7 @@ func (r *results) write(w io.Writer) {
 			present = append(present, c)
 		}
 	}
-	fmt.Fprintf(w, "\nMedians of %d rounds.\n%-29s %8s", r.Rounds, "", "")
+	fmt.Fprintf(w, "\nMedians of %d rounds. Congestion control of TCP: %s.\n%-29s %8s", r.Rounds, r.Congestion, "", "")
 	for _, c := range present {
 		fmt.Fprintf(w, " %12s", c)
 	}
@@ -216,4 +217,10 @@ func machine() string {
 	}
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return fmt.Sprintf("%d x %s, Linux %s", cpus, model, strings.TrimSpace(string(kernel)))
+}
+
+// congestion returns the congestion control that TCP uses here if it is not told.
+func congestion() string {
+	name, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
+	return strings.TrimSpace(string(name))
 }

@@ -27,7 +27,7 @@ func TestStatistics(t *testing.T) {
 // someResults has step 8 twice as fast as wireguard-go, and no OpenVPN.
 func someResults() *results {
 	r := newResults()
-	r.Rounds, r.Host = 3, "a machine with < 3 processors"
+	r.Rounds, r.Congestion, r.Host = 3, "cubic", "a machine with < 3 processors"
 	r.Contenders = []string{"plain wire", "wireguard-go", "OpenVPN", "step 8"}
 	r.Missing["OpenVPN"] = "there is no openvpn"
 	for _, v := range []float64{1e9, 2e9, 9e9} {
@@ -45,7 +45,7 @@ func TestTable(t *testing.T) {
 	var out strings.Builder
 	someResults().write(&out)
 	require.Equal(t, `
-Medians of 3 rounds.
+Medians of 3 rounds. Congestion control of TCP: cubic.
                                          plain wire wireguard-go       step 8
 TCP to the server               Gbit/s        10.00         2.00         4.00
 CPU time per GB, both ends           s            -         5.00         3.00

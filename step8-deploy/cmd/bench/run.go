@@ -36,6 +36,7 @@ var run = app.Command{
 		b := &benchmark{results: newResults()}
 		flag.IntVar(&b.rounds, "rounds", 3, "measure each `N` times, alternating")
 		flag.IntVar(&b.seconds, "seconds", 2, "measure throughput for so many `seconds`")
+		flag.StringVar(&b.results.Congestion, "congestion", congestion(), "TCP's congestion control: `NAME`")
 		flag.IntVar(&b.clients, "clients", 1000, "`N` clients in the crowd")
 		flag.StringVar(&b.out, "out", "out", "write to this `folder`")
 		flag.StringVar(&stepvpn, "stepvpn", stepvpn, "measure this `program` as step 8")
@@ -84,7 +85,7 @@ func (b *benchmark) run(ctx context.Context) (err error) {
 	if b.lab, dir, err = inLab(); err != nil {
 		return err
 	}
-	b.traffic, err = startTraffic(ctx, dir, b.seconds)
+	b.traffic, err = startTraffic(ctx, dir, b.seconds, b.results.Congestion)
 	defer b.traffic.close()
 	if err != nil {
 		return err

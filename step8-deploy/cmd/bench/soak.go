@@ -42,7 +42,7 @@ func runSoak(ctx context.Context, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	traffic, err := startTraffic(ctx, dir, int(d.Seconds()))
+	traffic, err := startTraffic(ctx, dir, int(d.Seconds()), congestion())
 	defer traffic.close()
 	if err != nil {
 		return err

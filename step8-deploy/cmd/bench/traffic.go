@@ -12,6 +12,7 @@ import (
 // A traffic measures what a path between two hosts carries.
 type traffic struct {
 	seconds   int           // of a TCP measurement
+	control   string        // TCP's congestion control
 	probeTime time.Duration // of one step of the search for the highest rate
 	source    *process      // of UDP packets, on alice
 	sink      *process      // on the server
@@ -20,8 +21,8 @@ type traffic struct {
 
 // startTraffic starts what waits for measurements: iperf3 on both hosts behind
 // the tunnel, and the two ends for UDP packets. It is to be closed in any case.
-func startTraffic(ctx context.Context, dir string, seconds int) (*traffic, error) {
-	t := &traffic{seconds: seconds, probeTime: 250 * time.Millisecond}
+func startTraffic(ctx context.Context, dir string, seconds int, control string) (*traffic, error) {
+	t := &traffic{seconds: seconds, control: control, probeTime: 250 * time.Millisecond}
 	for _, h := range []host{alice, server, web} {
 		// What TCP has learned of a path in one contender's time is not for the next.
 		if err := h.all("sysctl -q net.ipv4.tcp_no_metrics_save=1"); err != nil {
@@ -59,7 +60,7 @@ func (t *traffic) close() {
 // many bytes arrived. With options it is from there (-R), or with several streams
 // (-P).
 func (t *traffic) tcp(addr string, options ...string) (rate float64, bytes int, err error) {
-	args := []string{"iperf3", "-J", "-c", addr, "-t", strconv.Itoa(t.seconds), "--connect-timeout", "3000"}
+	args := []string{"iperf3", "-J", "-c", addr, "-t", strconv.Itoa(t.seconds), "--connect-timeout", "3000", "-C", t.control}
 	out, err := alice.run(append(args, options...)...)
 	var result struct {
 		Error string
