@@ -86,8 +86,8 @@ func Listen(network string, at netip.AddrPort, n int, offloads bool, o transport
 }
 
 // Spread returns how many sockets, and queues of the device, share the work: n, or
-// for 0 what fits this host. Each has a goroutine for either direction, so one for
-// two processors keeps both busy.
+// for 0 what fits this host. One for two processors keeps both busy: one with the
+// packets of the queue, the other with what the kernel does for them.
 func Spread(n int) int {
 	const most = 4
 	if n > 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"slices"
 
 	"stepvpn/shared/app"
@@ -47,6 +48,9 @@ func runServer(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
+	// As many processors as queues: on more, the two directions of a queue would only
+	// wake each other up. The others are for the kernel, which has as much to do.
+	runtime.GOMAXPROCS(ends.Spread(cfg.Queues))
 	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
 	if err != nil {
 		return err
