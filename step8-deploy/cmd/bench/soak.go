@@ -185,12 +185,13 @@ func kernelDrops(p *process) uint64 {
 }
 
 // goroutines ends a process as SIGQUIT ends a Go program, which prints its
-// goroutines, and counts them.
+// goroutines, and counts those that the program has started. The runtime starts some
+// of its own, for its garbage collector, when it first needs them.
 func goroutines(p *process) int {
 	p.cmd.Process.Signal(syscall.SIGQUIT)
 	<-p.done
 	out, _ := os.ReadFile(p.log)
-	return bytes.Count(out, []byte("\ngoroutine "))
+	return bytes.Count(out, []byte("\ncreated by ")) - bytes.Count(out, []byte("\ncreated by runtime."))
 }
 
 // same tells whether there are goroutines that were not there before.
