@@ -169,20 +169,27 @@ func TestQueues(t *testing.T) {
 	require.Greater(t, len(used), 1)
 }
 
-// A reader is told whether there is more to read: behind super-packets, and behind
-// packets that come whole.
-func TestMore(t *testing.T) {
-	lab := netlab.New(t)
-	queues, _ := open(t, lab.Alice, TUNOptions{})
+// program returns a socket of a program on a host, for packets through its tunnel.
+func program(t *testing.T, h *netlab.Host) *UDP {
+	t.Helper()
 	var conn *net.UDPConn
 	var err error
-	lab.Alice.Do(func() {
+	h.Do(func() {
 		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.MustParseAddrPort("10.8.0.9:9")))
 	})
 	require.NoError(t, err)
 	app, err := NewUDP(conn, options(UDPOptions{}))
 	require.NoError(t, err)
-	defer app.Close()
+	t.Cleanup(func() { app.Close() })
+	return app
+}
+
+// A router's reader is told whether there is more to read: behind super-packets, and behind
+// packets that come whole.
+func TestMore(t *testing.T) {
+	lab := netlab.New(t)
+	queues, _ := open(t, lab.Alice, TUNOptions{Router: true})
+	app := program(t, lab.Alice)
 	super, single := burstOf(repeatBytes(1000, 10)...), burstOf([]byte("x"))
 	b := link.NewBurst()
 	for _, written := range [][]*link.Burst{{super}, {super, super, super}, {single, single, super, single}} {
@@ -208,15 +215,7 @@ func TestUDPSuperPackets(t *testing.T) {
 	lab := netlab.New(t)
 	queues, name := open(t, lab.Alice, TUNOptions{})
 	require.True(t, queues[0].writer.udp, "this kernel can")
-	var conn *net.UDPConn
-	var err error
-	lab.Alice.Do(func() {
-		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.MustParseAddrPort("10.8.0.9:9")))
-	})
-	require.NoError(t, err)
-	app, err := NewUDP(conn, options(UDPOptions{}))
-	require.NoError(t, err)
-	defer app.Close()
+	app := program(t, lab.Alice)
 	want := sizes(newRand(2), repeat(1000, 30)...)
 	require.NoError(t, app.WriteBurst(burstOf(want...)))
 	b := link.NewBurst()

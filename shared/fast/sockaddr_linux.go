@@ -16,12 +16,10 @@ type sockaddr unix.RawSockaddrInet6
 
 // set sets the address, for a socket of one of the two kinds, and returns its length.
 func (a *sockaddr) set(to netip.AddrPort, v6 bool) uint32 {
-	var port [2]byte
-	binary.BigEndian.PutUint16(port[:], to.Port())
 	if v6 {
 		*a = sockaddr{
 			Family:   unix.AF_INET6,
-			Port:     binary.NativeEndian.Uint16(port[:]),
+			Port:     networkOrder(to.Port()),
 			Addr:     to.Addr().As16(), // IPv4 in its mapped form
 			Scope_id: zoneIndex(to.Addr().Zone()),
 		}
@@ -29,7 +27,7 @@ func (a *sockaddr) set(to netip.AddrPort, v6 bool) uint32 {
 	}
 	*(*unix.RawSockaddrInet4)(unsafe.Pointer(a)) = unix.RawSockaddrInet4{
 		Family: unix.AF_INET,
-		Port:   binary.NativeEndian.Uint16(port[:]),
+		Port:   networkOrder(to.Port()),
 		Addr:   to.Addr().As4(),
 	}
 	return unix.SizeofSockaddrInet4
@@ -37,17 +35,22 @@ func (a *sockaddr) set(to netip.AddrPort, v6 bool) uint32 {
 
 // addrPort returns the address. One of IPv4 has its usual form.
 func (a *sockaddr) addrPort() netip.AddrPort {
-	var port [2]byte
-	binary.NativeEndian.PutUint16(port[:], a.Port)
-	number := binary.BigEndian.Uint16(port[:])
+	port := networkOrder(a.Port)
 	if a.Family == unix.AF_INET {
-		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(a)).Addr), number)
+		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(a)).Addr), port)
 	}
 	ip := netip.AddrFrom16(a.Addr).Unmap()
 	if a.Scope_id != 0 {
 		ip = ip.WithZone(strconv.FormatUint(uint64(a.Scope_id), 10))
 	}
-	return netip.AddrPortFrom(ip, number)
+	return netip.AddrPortFrom(ip, port)
+}
+
+// networkOrder brings a port from this machine's byte order to the network's, or back.
+func networkOrder(port uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], port)
+	return binary.NativeEndian.Uint16(b[:])
 }
 
 // zoneIndex returns the number of the interface that a link-local address is

@@ -79,7 +79,9 @@ func (t *TUN) ReadBurst(b *link.Burst) error {
 	r.done = min(r.base+link.MaxBurst, r.super.segments)
 	b.Class = outerClass(r.super.template[:], t.o.CopyDSCP)
 	b.Cut(r.done-r.base, r.super.sizes(r.base, r.done), r.cutSuper)
-	b.More = r.done < r.super.segments || r.waiting()
+	// A host's own super-packets fit into one send (see limitGSO): nothing is left to
+	// wait for more.
+	b.More = r.done < r.super.segments || t.o.Router && r.waiting()
 	return nil
 }
 

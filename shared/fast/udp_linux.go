@@ -63,7 +63,7 @@ func NewUDP(conn *net.UDPConn, o UDPOptions) (*UDP, error) {
 		conn.Close()
 		return nil, err
 	}
-	u.receiver.init(u, raw)
+	u.receiver.init(raw)
 	u.sender.init(u, raw)
 	return u, nil
 }

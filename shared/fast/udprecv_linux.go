@@ -12,7 +12,6 @@ import (
 
 // A udpReceiver is the reading side of a UDP. It is used by one goroutine.
 type udpReceiver struct {
-	udp *UDP
 	raw syscall.RawConn
 
 	message unix.Msghdr
@@ -28,8 +27,8 @@ type udpReceiver struct {
 	recvmsg func(fd uintptr) bool
 }
 
-func (r *udpReceiver) init(u *UDP, raw syscall.RawConn) {
-	r.udp, r.raw = u, raw
+func (r *udpReceiver) init(raw syscall.RawConn) {
+	r.raw = raw
 	r.message.Name = (*byte)(unsafe.Pointer(&r.name))
 	r.message.Iov = &r.vector
 	r.message.SetIovlen(1)
@@ -43,8 +42,7 @@ func (u *UDP) ReadBurst(b *link.Burst) error {
 	r := &u.receiver
 	for {
 		b.Reset()
-		err := r.receive(b.Free())
-		if err != nil {
+		if err := r.receive(b.Free()); err != nil {
 			// An ICMP error about an earlier packet shows up here.
 			if !u.o.Passing(err) {
 				return err
