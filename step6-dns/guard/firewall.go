@@ -17,18 +17,36 @@ import (
 	"stepvpn/step5-nat/route"
 )
 
-// table is ours in nft(8), with all that is in it.
-const table = "inet stepvpn_guard"
+// A Table is one of our own in nft(8), by its family and name, with all that is in
+// it. Its methods take the program nft.
+type Table string
 
-// sweep removes the table, whether it is there or not.
-const sweep = "add table " + table + "\ndelete table " + table + "\n"
+// Set makes the table what ruleset says, in the place of one that is there: all at
+// once, so that nothing gets through meanwhile.
+func (t Table) Set(ruleset string) error { return nft(t.sweep() + ruleset) }
+
+// Remove removes the table, whether it is there or not.
+func (t Table) Remove() error { return nft(t.sweep()) }
+
+// Recover removes the table if there is one. It is no error if there can be none.
+func (t Table) Recover() error {
+	if nft("list table "+string(t)) != nil {
+		return nil // it is not there, or there cannot be one: no nft, or a kernel without
+	}
+	return t.Remove()
+}
+
+// sweep is what Remove has nft do.
+func (t Table) sweep() string { return fmt.Sprintf("add table %s\ndelete table %[1]s\n", t) }
+
+const table Table = "inet stepvpn_guard"
 
 // firewall makes our table, in the place of one that a killed client left.
 func firewall(device string, resolvers []netip.Addr) policy.Change {
 	return policy.Change{
-		Command: "nft add table " + table,
-		Do:      func() error { return NFT(sweep + ruleset(device, resolvers)) },
-		Undo:    func() error { return NFT(sweep) },
+		Command: "nft add table " + string(table),
+		Do:      func() error { return table.Set(ruleset(device, resolvers)) },
+		Undo:    table.Remove,
 	}
 }
 
@@ -65,8 +83,8 @@ func ruleset(device string, resolvers []netip.Addr) string {
 // patience bounds a call of nft. It answers at once, or not at all.
 const patience = 10 * time.Second
 
-// NFT has the program nft carry out all of the text, or nothing.
-func NFT(text string) error {
+// nft has the program carry out all of the text, or nothing.
+func nft(text string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")

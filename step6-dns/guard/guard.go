@@ -111,10 +111,7 @@ func Recover() error {
 	if err := route.Recover(); err != nil {
 		return err
 	}
-	if NFT("list table "+table) != nil {
-		return nil // it is not there, or there cannot be one: no nft, or a kernel without
-	}
-	if err := NFT(sweep); err != nil {
+	if err := table.Recover(); err != nil {
 		return fmt.Errorf("removing the nft table %s of a client that was killed: %w", table, err)
 	}
 	return nil

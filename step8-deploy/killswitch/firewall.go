@@ -14,11 +14,7 @@ import (
 	"stepvpn/step6-dns/guard"
 )
 
-// table is ours in nft(8), with all that is in it.
-const table = "inet stepvpn_killswitch"
-
-// sweep removes the table, whether it is there or not.
-const sweep = "add table " + table + "\ndelete table " + table + "\n"
+const table guard.Table = "inet stepvpn_killswitch"
 
 // What never leaves the wire that it is sent on: link-local addresses, multicast
 // groups and broadcasts (RFC 3927, RFC 5771, RFC 919, RFC 4291). DHCP and IPv6
@@ -28,19 +24,18 @@ var onLink = []netip.Prefix{
 	netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff02::/16"),
 }
 
-// firewall makes our table, in the place of one that is there: all at once, so that
-// nothing gets out meanwhile.
+// firewall makes our table.
 func (c Config) firewall() policy.Change {
 	return policy.Change{
-		Command: "nft add table " + table,
+		Command: "nft add table " + string(table),
 		Do: func() error {
 			local, err := c.local()
 			if err != nil {
 				return err
 			}
-			return guard.NFT(sweep + c.ruleset(local))
+			return table.Set(c.ruleset(local))
 		},
-		Undo: func() error { return guard.NFT(sweep) },
+		Undo: table.Remove,
 	}
 }
 

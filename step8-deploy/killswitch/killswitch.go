@@ -146,10 +146,7 @@ func Recover() error {
 			return err
 		}
 	}
-	if guard.NFT("list table "+table) != nil {
-		return nil // it is not there, or there cannot be one: no nft, or a kernel without
-	}
-	return guard.NFT(sweep)
+	return table.Recover()
 }
 
 func isOurs(r netlink.Rule) bool { return r.Priority >= priorityOwn && r.Priority <= priorityRest }

@@ -6,26 +6,17 @@ import (
 	"stepvpn/step6-dns/guard"
 )
 
-// table is ours in nft(8), with all that is in it.
-const table = "inet stepvpn_mss"
-
-// sweep removes the table, whether it is there or not.
-const sweep = "add table " + table + "\ndelete table " + table + "\n"
+const table guard.Table = "inet stepvpn_mss"
 
 // Clamp has both ends of each TCP connection through a device told to send no
 // segments that make packets of more than size bytes (the MSS option, RFC 9293,
 // section 3.7.1): also those of hosts behind this one, and also where the device
 // has to take more because IPv6 wants so. Connections that exist stay as they are. A
 // second call replaces the first. It takes the program nft.
-func Clamp(device string, size int) error { return guard.NFT(sweep + ruleset(device, size)) }
+func Clamp(device string, size int) error { return table.Set(ruleset(device, size)) }
 
 // Unclamp takes that back. Nothing is no error.
-func Unclamp() error {
-	if guard.NFT("list table "+table) != nil {
-		return nil // it is not there, or there cannot be one: no nft, or a kernel without
-	}
-	return guard.NFT(sweep)
-}
+func Unclamp() error { return table.Recover() }
 
 // ruleset is the table as one would type it. nft only ever lowers the option.
 func ruleset(device string, size int) string {
