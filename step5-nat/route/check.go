@@ -36,8 +36,12 @@ func (c *Config) check() error {
 	if err != nil {
 		return fmt.Errorf("tunnel device %q: %w", c.Device, err)
 	}
-	if err := hostnet.Free(c.Addrs, c.Device); err != nil {
-		return err
+	free := hostnet.Free(c.Addrs, c.Device)
+	if c.LocalByCaller {
+		free = hostnet.Disjoint(c.Addrs)
+	}
+	if free != nil {
+		return free
 	}
 	return c.checkWay(link)
 }

@@ -68,11 +68,21 @@ const port = 53
 // takes that back; it may be called more than once. If DNS fails, the host is as it
 // was. It takes the program nft.
 func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
+	rules, err := Rules(device, resolvers)
+	if err != nil {
+		return nil, err
+	}
+	return policy.CarryOut(append([]policy.Change{Firewall(device, resolvers)}, rules...))
+}
+
+// Rules lists the rules that DNS makes after Firewall, in order, for a caller that
+// carries them out itself.
+func Rules(device string, resolvers []netip.Addr) ([]policy.Change, error) {
 	if len(resolvers) == 0 {
 		return nil, app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),
 			"It may be of an earlier step. With -allow-other-dns names are asked as before, and may be overheard.")
 	}
-	list := []policy.Change{firewall(device, resolvers)}
+	var list []policy.Change
 	for _, f := range hostnet.Families {
 		if f.Off() {
 			continue
@@ -87,7 +97,7 @@ func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
 			list = append(list, r.Add())
 		}
 	}
-	return policy.CarryOut(list)
+	return list, nil
 }
 
 // Pass lets one query of the tunnel's own get its answer: of a socket that carries

@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
 	"stepvpn/step2-tun/tun"
+	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 )
 
@@ -243,4 +245,70 @@ func TestWithoutNft(t *testing.T) {
 	})
 	t.Setenv("PATH", path)
 	require.Equal(t, before, rules(t, lab.Alice))
+}
+
+// What is there already is there once, and what others remove comes back.
+func TestMend(t *testing.T) {
+	lab := netlab.New(t)
+	tunnelOn(t, lab.Alice, addrs)
+	block(t, lab.Alice, resolvers...)
+	while := rules(t, lab.Alice)
+	list := func() (l []policy.Change) {
+		l, err := Rules("vpn0", resolvers)
+		require.NoError(t, err)
+		return append(l, policy.Change{Command: "Pass", Do: func() error {
+			_, err := Pass("udp", 20000, lab.Cafe.V4)
+			return err
+		}}, policy.Change{Command: "Pass", Do: func() error {
+			_, err := Pass("tcp", 20000, lab.Cafe.V6)
+			return err
+		}})
+	}()
+	mend := func() (mended []string) {
+		lab.Alice.Do(func() {
+			var err error
+			mended, err = policy.Mend(list)
+			require.NoError(t, err)
+		})
+		return mended
+	}
+	require.Equal(t, []string{"Pass", "Pass"}, mend())
+	require.Empty(t, mend())
+	for _, f := range []string{"-4", "-6"} {
+		lab.Alice.Run(t, "bash", "-c", "ip "+f+" rule del priority 22500 sport 20000")
+	}
+	require.Equal(t, while, rules(t, lab.Alice))
+	for _, ch := range list[:len(list)-2] {
+		lab.Alice.Do(func() { require.ErrorIs(t, ch.Do(), unix.EEXIST, ch.Command) })
+		lab.Alice.Run(t, "bash", "-c", strings.Replace(ch.Command, " add ", " del ", 1))
+		require.Contains(t, mend(), ch.Command)
+	}
+}
+
+// The table as it is, to see whether somebody has changed it.
+func TestListTheTable(t *testing.T) {
+	lab := netlab.New(t)
+	list := func() (text string, err error) {
+		lab.Alice.Do(func() { text, err = table.List() })
+		return text, err
+	}
+	_, err := list()
+	require.ErrorContains(t, err, "No such file or directory")
+	undo := block(t, lab.Alice, resolvers...)
+	first, err := list()
+	require.NoError(t, err)
+	require.Contains(t, first, "th dport 53 jump queries")
+	lab.Alice.Run(t, "nft", "add rule inet stepvpn_guard output counter accept")
+	changed, err := list()
+	require.NoError(t, err)
+	require.NotEqual(t, first, changed)
+	lab.Alice.Try("ping", "-c", "1", lab.Cafe.V4.String())
+	again, err := list()
+	require.NoError(t, err)
+	require.Equal(t, changed, again, "what is counted does not matter")
+	lab.Alice.Do(func() { require.NoError(t, Firewall("vpn0", resolvers).Do()) })
+	again, err = list()
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	undo()
 }
