@@ -18,7 +18,7 @@ func (c *Config) check() error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
 	}
-	if protocols[c.Network] == 0 {
+	if c.Network != "" && protocols[c.Network] == 0 {
 		return fmt.Errorf("network %q is neither udp nor tcp", c.Network)
 	}
 	if !c.Server.IsValid() || c.Server.Addr().IsUnspecified() {

@@ -84,8 +84,7 @@ const (
 	PriorityTunnel  = 22505 // everything that is not marked
 )
 
-// A Config says what to send where. All fields but Only and LocalByCaller are
-// required.
+// A Config says what to send where. Device, Addrs and Server are required.
 type Config struct {
 	// Device is the TUN device: its name, such as "vpn0". It must be up.
 	Device string
@@ -95,7 +94,8 @@ type Config struct {
 	Addrs []netip.Prefix
 
 	// Network and Server say where the tunnel's own packets go: "udp" or "tcp",
-	// and the server's address.
+	// and the server's address. Without a Network the caller sees to it himself
+	// that the answers get in.
 	Network string
 	Server  netip.AddrPort
 
@@ -173,7 +173,7 @@ func (c *Config) changes() []policy.Change {
 				list = append(list, policy.AddRoute(p, c.Device, Table))
 			}
 		}
-		if f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && (strictReversePath() || !offered) {
+		if c.Network != "" && f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && (strictReversePath() || !offered) {
 			list = append(list, Answers(c.Network, c.Server, PriorityAnswers).Add())
 		}
 		if !c.LocalByCaller {

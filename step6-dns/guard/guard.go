@@ -44,7 +44,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/app"
@@ -55,6 +54,7 @@ import (
 
 // Priorities of the rules, before those of package route.
 const (
+	priorityAnswers  = route.PriorityFirst - 1 // of a Socket; not swept by route.Default, which finds it in use
 	priorityOwn      = route.PriorityFirst
 	priorityResolver = route.PriorityFirst + 1
 	priorityOthers   = route.PriorityFirst + 2
@@ -100,25 +100,13 @@ func Rules(device string, resolvers []netip.Addr) ([]policy.Change, error) {
 	return list, nil
 }
 
-// Pass lets one query of the tunnel's own get its answer: of a socket that carries
-// the mark, from a port of this host to a resolver below the tunnel. network is
-// "udp" or "tcp". A host that checks where packets come from (rp_filter, also 2)
-// looks for the way back without the mark, and would drop the answer. undo takes
-// that back; no other program can use the port meanwhile.
-func Pass(network string, from uint16, resolver netip.Addr) (undo func() error, err error) {
-	r := policy.NewRule(hostnet.FamilyOf(resolver), priorityOwn, unix.RT_TABLE_MAIN,
-		fmt.Sprintf("to %v ipproto %s sport %d dport %d lookup main", resolver, network, from, port))
-	r.To(policy.Host(resolver))
-	r.Port(map[string]int{"udp": unix.IPPROTO_UDP, "tcp": unix.IPPROTO_TCP}[network], port)
-	r.Sport = netlink.NewRulePortRange(from, from)
-	add := r.Add() // not logged: it is gone again in a moment
-	return add.Undo, add.Do()
-}
-
 // Recover removes what a killed client left, here and in package route. It is an
 // error if a client runs.
 func Recover() error {
 	if err := route.Recover(); err != nil {
+		return err
+	}
+	if err := recoverSockets(); err != nil {
 		return err
 	}
 	if err := table.Recover(); err != nil {

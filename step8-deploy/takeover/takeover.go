@@ -163,7 +163,7 @@ func (h *Host) take(t Terms) error {
 	}
 	steps := []func() (func() error, error){
 		func() (func() error, error) {
-			return route.Default(route.Config{Device: dev.Name(), Addrs: t.Addrs, Network: h.cfg.Transport, Server: t.Server, Only: only})
+			return route.Default(route.Config{Device: dev.Name(), Addrs: t.Addrs, Server: t.Server, Only: only})
 		},
 	}
 	if h.guarded() {
