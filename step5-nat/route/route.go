@@ -61,6 +61,7 @@ package route
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"stepvpn/step5-nat/hostnet"
@@ -189,5 +190,7 @@ func (c *Config) into(f hostnet.Family) []netip.Prefix {
 	if c.Only == nil {
 		return []netip.Prefix{policy.Everything(f)}
 	}
-	return f.Subnets(c.Only)
+	subnets := f.Subnets(c.Only)
+	slices.SortFunc(subnets, netip.Prefix.Compare)
+	return slices.Compact(subnets) // a route can be there once
 }

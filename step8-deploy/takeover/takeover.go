@@ -156,6 +156,9 @@ func (h *Host) take(t Terms) error {
 	h.undo = append([]func() error{h.room.leave}, h.undo...)
 	h.room.enter(dev.Name(), t)
 	only, _ := h.routes(t.Settings)
+	if h.cfg.DNS {
+		only = withResolvers(only, t.Addrs, t.Settings.DNS)
+	}
 	if h.cfg.KillSwitch && h.kill.Load() == nil { // the routes are known only now
 		if err := h.close(only); err != nil {
 			return err
