@@ -12,9 +12,10 @@
 //	ip -4 rule add priority 22502 ipproto tcp dport 53 prohibit
 //
 // and the same with -6. First the tunnel's own socket gets past, in case the
-// server listens on port 53. Then the resolver is in the tunnel, also if its
-// address is on the local network, too. Everybody else is refused: the program
-// that asks gets "permission denied" at once, and turns to what resolv.conf says.
+// server listens on port 53; what the server answers gets in by a rule of its own,
+// see Socket. Then the resolver is in the tunnel, also if its address is on the local
+// network, too. Everybody else is refused: the program that asks gets "permission
+// denied" at once, and turns to what resolv.conf says.
 // Queries to this host itself (127.0.0.53, say) stay as they are; who answers
 // there must ask on, and is bound by the same rules. So are the containers and
 // virtual machines that this host forwards for.
