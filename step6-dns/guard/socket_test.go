@@ -238,7 +238,6 @@ func TestNobodyElseAsksTheServer(t *testing.T) {
 				conn.Close()
 				require.Zero(t, seen(func() { dig(append(user, "-b", lab.Alice.V4.String()+"#"+from)...) }))
 				down()
-				down = func() {}
 				lab.Alice.Do(func() { require.NoError(t, Recover()) })
 				require.NotContains(t, rules(t, lab.Alice), "22499:")
 			})
