@@ -249,6 +249,9 @@ func TestNoKillSwitch(t *testing.T) {
 func TestAnotherServer(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "server", []string{w.Server.V4.String() + ":5555", w.Internet.V4.String() + ":5555"})
+	for _, conf := range []string{"all", "default", "eth0"} {
+		w.Alice.Write(t, "ipv4/conf/"+conf+"/rp_filter", "1") // each server's answers must find the way
+	}
 	server := w.server(t)
 	client := w.client(t)
 	w.seenAs(t, w.Server.V4.String())

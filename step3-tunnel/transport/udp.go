@@ -25,12 +25,13 @@ type udpClient struct {
 }
 
 func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
+	mtu := pathMTU(server, o).lessUDP() // first: the last socket that Control sees is the one that stays
 	d := net.Dialer{Control: o.Control}
 	conn, err := d.Dial("udp", server.String())
 	if err != nil {
 		return nil, err
 	}
-	c := &udpClient{conn.(*net.UDPConn), pathMTU(server, o).lessUDP(), server, o.Drops}
+	c := &udpClient{conn.(*net.UDPConn), mtu, server, o.Drops}
 	if o.UDP != nil {
 		return carriedBy(o, c.UDPConn, c)
 	}

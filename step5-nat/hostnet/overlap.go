@@ -8,10 +8,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-// Free returns an error if one of the tunnel's subnets overlaps another, or the
-// network of an interface other than the tunnel's own device: the host could
-// not tell any more who is behind which interface.
-func Free(addrs []netip.Prefix, device string) error {
+// Disjoint returns an error if one of the tunnel's subnets overlaps another.
+func Disjoint(addrs []netip.Prefix) error {
 	for i, a := range addrs {
 		for _, b := range addrs[:i] {
 			if a.Overlaps(b) {
@@ -19,6 +17,16 @@ func Free(addrs []netip.Prefix, device string) error {
 					"Give each subnet once: one for IPv4 and one for IPv6 are enough.")
 			}
 		}
+	}
+	return nil
+}
+
+// Free returns an error if one of the tunnel's subnets overlaps another, or the
+// network of an interface other than the tunnel's own device: the host could
+// not tell any more who is behind which interface.
+func Free(addrs []netip.Prefix, device string) error {
+	if err := Disjoint(addrs); err != nil {
+		return err
 	}
 	interfaces, err := net.Interfaces()
 	if err != nil {

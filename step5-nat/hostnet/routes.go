@@ -47,23 +47,26 @@ func interfaceOf(r netlink.Route) int {
 }
 
 // list reads routes from the kernel. A filter without a destination that is
-// asked to filter by it takes default routes. When somebody changes the table
-// meanwhile, the kernel says so, and the answer is asked for again.
+// asked to filter by it takes default routes.
 func list(f Family, filter *netlink.Route, by uint64) ([]netlink.Route, error) {
-	const tries = 10
 	if f.Off() {
 		return nil, nil
 	}
-	var routes []netlink.Route
-	var err error
-	for range tries {
-		routes, err = netlink.RouteListFiltered(int(f), filter, by)
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+	routes, err := Complete(func() ([]netlink.Route, error) { return netlink.RouteListFiltered(int(f), filter, by) })
 	if err != nil {
 		return nil, fmt.Errorf("reading the %v routes: %w", f, err)
 	}
 	return routes, nil
+}
+
+// Complete asks the kernel for a list. When somebody changes it meanwhile, the kernel
+// says so, and is asked again.
+func Complete[T any](ask func() ([]T, error)) (list []T, err error) {
+	const tries = 10
+	for range tries {
+		if list, err = ask(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return list, err
 }

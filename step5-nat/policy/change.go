@@ -2,7 +2,8 @@
 // Introduced in step 5.
 //
 // A Change is one command that a person could type, with its opposite. CarryOut
-// does a list of them, and undoes what it did when one fails. The kernel keeps a
+// does a list of them, and undoes what it did when one fails; Mend does again what
+// somebody else has undone. The kernel keeps a
 // number with each route and rule for who made it; ours is MadeBy, so that a later
 // run finds what a killed one left.
 //
@@ -26,7 +27,10 @@ import (
 
 // A Change is one command, what carries it out, and what takes it back.
 type Change struct {
-	Command  string // as one would type it
+	Command string // as one would type it
+
+	// Do of a rule or a route returns unix.EEXIST if it is there already: there
+	// are never two.
 	Do, Undo func() error
 }
 
@@ -48,6 +52,21 @@ func CarryOut(list []Change) (undo func() error, err error) {
 		done = append(done, ch)
 	}
 	return undo, nil
+}
+
+// Mend does the changes once more, in order, and returns the commands of those that
+// had been missing. One that fails does not keep it from the others.
+func Mend(list []Change) (mended []string, err error) {
+	var errs []error
+	for _, ch := range list {
+		switch err := ch.Do(); {
+		case err == nil:
+			mended = append(mended, ch.Command)
+		case !errors.Is(err, unix.EEXIST): // else it holds
+			errs = append(errs, ch.failed(err))
+		}
+	}
+	return mended, errors.Join(errs...)
 }
 
 // takeBack undoes the changes, the last one first. It goes on after an error, to

@@ -76,7 +76,7 @@ func (r Rule) Keep() Change {
 // Rules returns our rules of the family, and somebody else's for which clashes
 // reports true, if there is one.
 func Rules(f hostnet.Family, clashes func(netlink.Rule) bool) (ours []netlink.Rule, foreign *netlink.Rule, err error) {
-	rules, err := netlink.RuleList(int(f))
+	rules, err := hostnet.Complete(func() ([]netlink.Rule, error) { return netlink.RuleList(int(f)) })
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the %v rules: %w", f, err)
 	}

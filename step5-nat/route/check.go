@@ -18,7 +18,7 @@ func (c *Config) check() error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
 	}
-	if protocols[c.Network] == 0 {
+	if c.Network != "" && protocols[c.Network] == 0 {
 		return fmt.Errorf("network %q is neither udp nor tcp", c.Network)
 	}
 	if !c.Server.IsValid() || c.Server.Addr().IsUnspecified() {
@@ -36,8 +36,12 @@ func (c *Config) check() error {
 	if err != nil {
 		return fmt.Errorf("tunnel device %q: %w", c.Device, err)
 	}
-	if err := hostnet.Free(c.Addrs, c.Device); err != nil {
-		return err
+	free := hostnet.Free(c.Addrs, c.Device)
+	if c.LocalByCaller {
+		free = hostnet.Disjoint(c.Addrs)
+	}
+	if free != nil {
+		return free
 	}
 	return c.checkWay(link)
 }

@@ -61,6 +61,7 @@ package route
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"stepvpn/step5-nat/hostnet"
@@ -84,7 +85,7 @@ const (
 	PriorityTunnel  = 22505 // everything that is not marked
 )
 
-// A Config says what to send where. All fields but Only are required.
+// A Config says what to send where. Device, Addrs and Server are required.
 type Config struct {
 	// Device is the TUN device: its name, such as "vpn0". It must be up.
 	Device string
@@ -94,13 +95,16 @@ type Config struct {
 	Addrs []netip.Prefix
 
 	// Network and Server say where the tunnel's own packets go: "udp" or "tcp",
-	// and the server's address.
+	// and the server's address. Without a Network the caller sees to it himself
+	// that the answers get in.
 	Network string
 	Server  netip.AddrPort
 
 	// Only are the networks to send through the tunnel; nil stands for
 	// everything. The rest then goes its usual way.
 	Only []netip.Prefix
+
+	LocalByCaller bool // the caller has rules of its own for what is local: PriorityLocal's is not made, and a network of this host may overlap the tunnel's
 }
 
 // Default sends everything through the tunnel. The function that it returns
@@ -112,14 +116,11 @@ type Config struct {
 // a refused family stays refused. The next Default removes them, whatever its
 // Config; until then, "ip -6 rule del priority 22505" does.
 func Default(c Config) (undo func() error, err error) {
-	c.Server = netip.AddrPortFrom(c.Server.Addr().Unmap(), c.Server.Port())
-	if err := c.check(); err != nil {
+	list, err := Changes(c)
+	if err != nil {
 		return nil, err
 	}
-	if err := removeStale(c.Device); err != nil {
-		return nil, err
-	}
-	back, err := policy.CarryOut(c.changes())
+	back, err := policy.CarryOut(list)
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +133,20 @@ func Default(c Config) (undo func() error, err error) {
 	}), nil
 }
 
+// Changes lists what Default carries out, in order, for a caller that does so
+// itself. It has made sure that it can be done, and has removed what a killed client
+// left.
+func Changes(c Config) ([]policy.Change, error) {
+	c.Server = netip.AddrPortFrom(c.Server.Addr().Unmap(), c.Server.Port())
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if err := removeStale(c.Device); err != nil {
+		return nil, err
+	}
+	return c.changes(), nil
+}
+
 // Recover removes what a killed client left: rules without effect, and those that
 // refuse. It is an error if a client runs that uses the device, or another one.
 func Recover() error {
@@ -141,7 +156,7 @@ func Recover() error {
 	return removeStale("")
 }
 
-// changes lists what Default does, in order. The local network comes before the
+// changes lists them. The local network comes before the
 // tunnel, so that it is reachable all the time.
 func (c *Config) changes() []policy.Change {
 	var list []policy.Change
@@ -159,10 +174,13 @@ func (c *Config) changes() []policy.Change {
 				list = append(list, policy.AddRoute(p, c.Device, Table))
 			}
 		}
-		if f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && (strictReversePath() || !offered) {
+		if c.Network != "" && f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && (strictReversePath() || !offered) {
 			list = append(list, Answers(c.Network, c.Server, PriorityAnswers).Add())
 		}
-		list = append(list, Local(f, PriorityLocal).Add(), tunnel(f, offered).Add())
+		if !c.LocalByCaller {
+			list = append(list, Local(f, PriorityLocal).Add())
+		}
+		list = append(list, tunnel(f, offered).Add())
 	}
 	return list
 }
@@ -172,5 +190,7 @@ func (c *Config) into(f hostnet.Family) []netip.Prefix {
 	if c.Only == nil {
 		return []netip.Prefix{policy.Everything(f)}
 	}
-	return f.Subnets(c.Only)
+	subnets := f.Subnets(c.Only)
+	slices.SortFunc(subnets, netip.Prefix.Compare)
+	return slices.Compact(subnets) // a route can be there once
 }

@@ -23,26 +23,33 @@ type Table string
 
 // Set makes the table what ruleset says, in the place of one that is there: all at
 // once, so that nothing gets through meanwhile.
-func (t Table) Set(ruleset string) error { return nft(t.sweep() + ruleset) }
+func (t Table) Set(ruleset string) error {
+	_, err := nft(t.sweep() + ruleset)
+	return err
+}
+
+// List returns what is in the table, as nft shows it, without what counters have
+// counted. It is an error if there is no such table.
+func (t Table) List() (string, error) { return nft("list table " + string(t)) }
 
 // Remove removes the table, whether it is there or not.
-func (t Table) Remove() error { return nft(t.sweep()) }
+func (t Table) Remove() error { return t.Set("") }
 
 // Recover removes the table if there is one. It is no error if there can be none.
 func (t Table) Recover() error {
-	if nft("list table "+string(t)) != nil {
+	if _, err := t.List(); err != nil {
 		return nil // it is not there, or there cannot be one: no nft, or a kernel without
 	}
 	return t.Remove()
 }
 
-// sweep is what Remove has nft do.
+// sweep removes the table, there or not.
 func (t Table) sweep() string { return fmt.Sprintf("add table %s\ndelete table %[1]s\n", t) }
 
 const table Table = "inet stepvpn_guard"
 
-// firewall makes our table, in the place of one that a killed client left.
-func firewall(device string, resolvers []netip.Addr) policy.Change {
+// Firewall makes our table, in the place of one that a killed client left.
+func Firewall(device string, resolvers []netip.Addr) policy.Change {
 	return policy.Change{
 		Command: "nft add table " + string(table),
 		Do:      func() error { return table.Set(ruleset(device, resolvers)) },
@@ -83,11 +90,11 @@ func ruleset(device string, resolvers []netip.Addr) string {
 // patience bounds a call of nft. It answers at once, or not at all.
 const patience = 10 * time.Second
 
-// nft has the program carry out all of the text, or nothing.
-func nft(text string) error {
+// nft has the program carry out all of the text, or nothing, and returns what it says.
+func nft(text string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
+	cmd := exec.CommandContext(ctx, "nft", "-s", "-f", "-")
 	cmd.Stdin = strings.NewReader(text)
 	cmd.WaitDelay = time.Second
 	// A Ctrl-C in the terminal is for this program, and not for nft, which may be at
@@ -96,13 +103,13 @@ func nft(text string) error {
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err == nil:
-		return nil
+		return string(out), nil
 	case errors.Is(err, exec.ErrNotFound):
-		return app.Hint(errors.New("the program nft is not installed"),
+		return "", app.Hint(errors.New("the program nft is not installed"),
 			"sudo apt-get install nftables. With -allow-other-dns it is not needed, but names may be overheard.")
 	case ctx.Err() != nil:
-		return fmt.Errorf("no answer within %v", patience)
+		return "", fmt.Errorf("no answer within %v", patience)
 	}
 	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
-	return fmt.Errorf("%w: %.300s", err, line)
+	return "", fmt.Errorf("%w: %.300s", err, line)
 }

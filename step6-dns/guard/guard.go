@@ -12,9 +12,10 @@
 //	ip -4 rule add priority 22502 ipproto tcp dport 53 prohibit
 //
 // and the same with -6. First the tunnel's own socket gets past, in case the
-// server listens on port 53. Then the resolver is in the tunnel, also if its
-// address is on the local network, too. Everybody else is refused: the program
-// that asks gets "permission denied" at once, and turns to what resolv.conf says.
+// server listens on port 53; what the server answers gets in by a rule of its own,
+// see Socket. Then the resolver is in the tunnel, also if its address is on the local
+// network, too. Everybody else is refused: the program that asks gets "permission
+// denied" at once, and turns to what resolv.conf says.
 // Queries to this host itself (127.0.0.53, say) stay as they are; who answers
 // there must ask on, and is bound by the same rules. So are the containers and
 // virtual machines that this host forwards for.
@@ -44,7 +45,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/app"
@@ -55,6 +55,7 @@ import (
 
 // Priorities of the rules, before those of package route.
 const (
+	priorityAnswers  = route.PriorityFirst - 1 // of a Socket; not swept by route.Default, which finds it in use
 	priorityOwn      = route.PriorityFirst
 	priorityResolver = route.PriorityFirst + 1
 	priorityOthers   = route.PriorityFirst + 2
@@ -68,11 +69,21 @@ const port = 53
 // takes that back; it may be called more than once. If DNS fails, the host is as it
 // was. It takes the program nft.
 func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
+	rules, err := Rules(device, resolvers)
+	if err != nil {
+		return nil, err
+	}
+	return policy.CarryOut(append([]policy.Change{Firewall(device, resolvers)}, rules...))
+}
+
+// Rules lists the rules that DNS makes after Firewall, in order, for a caller that
+// carries them out itself.
+func Rules(device string, resolvers []netip.Addr) ([]policy.Change, error) {
 	if len(resolvers) == 0 {
 		return nil, app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),
 			"It may be of an earlier step. With -allow-other-dns names are asked as before, and may be overheard.")
 	}
-	list := []policy.Change{firewall(device, resolvers)}
+	var list []policy.Change
 	for _, f := range hostnet.Families {
 		if f.Off() {
 			continue
@@ -87,28 +98,16 @@ func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
 			list = append(list, r.Add())
 		}
 	}
-	return policy.CarryOut(list)
-}
-
-// Pass lets one query of the tunnel's own get its answer: of a socket that carries
-// the mark, from a port of this host to a resolver below the tunnel. network is
-// "udp" or "tcp". A host that checks where packets come from (rp_filter, also 2)
-// looks for the way back without the mark, and would drop the answer. undo takes
-// that back; no other program can use the port meanwhile.
-func Pass(network string, from uint16, resolver netip.Addr) (undo func() error, err error) {
-	r := policy.NewRule(hostnet.FamilyOf(resolver), priorityOwn, unix.RT_TABLE_MAIN,
-		fmt.Sprintf("to %v ipproto %s sport %d dport %d lookup main", resolver, network, from, port))
-	r.To(policy.Host(resolver))
-	r.Port(map[string]int{"udp": unix.IPPROTO_UDP, "tcp": unix.IPPROTO_TCP}[network], port)
-	r.Sport = netlink.NewRulePortRange(from, from)
-	add := r.Add() // not logged: it is gone again in a moment
-	return add.Undo, add.Do()
+	return list, nil
 }
 
 // Recover removes what a killed client left, here and in package route. It is an
 // error if a client runs.
 func Recover() error {
 	if err := route.Recover(); err != nil {
+		return err
+	}
+	if err := recoverSockets(); err != nil {
 		return err
 	}
 	if err := table.Recover(); err != nil {

@@ -5,13 +5,16 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
 	"stepvpn/step2-tun/tun"
+	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 )
 
@@ -243,4 +246,59 @@ func TestWithoutNft(t *testing.T) {
 	})
 	t.Setenv("PATH", path)
 	require.Equal(t, before, rules(t, lab.Alice))
+}
+
+// What is there already is there once, and what others remove comes back.
+func TestMend(t *testing.T) {
+	lab := netlab.New(t)
+	tunnelOn(t, lab.Alice, addrs)
+	block(t, lab.Alice, resolvers...)
+	sorted := func() []string { // of one priority any order is as good
+		lines := strings.Split(rules(t, lab.Alice), "\n")
+		slices.Sort(lines)
+		return lines
+	}
+	while := sorted()
+	list, err := Rules("vpn0", resolvers)
+	require.NoError(t, err)
+	mend := func() (mended []string) {
+		lab.Alice.Do(func() { mended, err = policy.Mend(list) })
+		require.NoError(t, err)
+		require.Equal(t, while, sorted())
+		return mended
+	}
+	require.Empty(t, mend())
+	for _, ch := range list {
+		lab.Alice.Do(func() { require.ErrorIs(t, ch.Do(), unix.EEXIST, ch.Command) })
+		lab.Alice.Run(t, "bash", "-c", strings.Replace(ch.Command, " add ", " del ", 1))
+		require.Equal(t, []string{ch.Command}, mend())
+	}
+}
+
+// The table as it is, to see whether somebody has changed it.
+func TestListTheTable(t *testing.T) {
+	lab := netlab.New(t)
+	list := func() (text string, err error) {
+		lab.Alice.Do(func() { text, err = table.List() })
+		return text, err
+	}
+	_, err := list()
+	require.ErrorContains(t, err, "No such file or directory")
+	undo := block(t, lab.Alice, resolvers...)
+	first, err := list()
+	require.NoError(t, err)
+	require.Contains(t, first, "th dport 53 jump queries")
+	lab.Alice.Run(t, "nft", "add rule inet stepvpn_guard output counter accept")
+	changed, err := list()
+	require.NoError(t, err)
+	require.NotEqual(t, first, changed)
+	lab.Alice.Try("ping", "-c", "1", lab.Cafe.V4.String())
+	again, err := list()
+	require.NoError(t, err)
+	require.Equal(t, changed, again, "what is counted does not matter")
+	lab.Alice.Do(func() { require.NoError(t, Firewall("vpn0", resolvers).Do()) })
+	again, err = list()
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	undo()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -75,6 +76,9 @@ func (s *Server) control(network, _ string, c syscall.RawConn) error {
 		if s.cfg.Device != "" {
 			err = unix.BindToDevice(int(fd), s.cfg.Device)
 		}
+		if err == nil && s.cfg.Port == DefaultPort { // see Share
+			err = share(int(fd))
+		}
 		if network == "udp4" || network == "udp6" {
 			// Beyond the limit for everybody only as root. A smaller one is no error.
 			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
@@ -83,6 +87,24 @@ func (s *Server) control(network, _ string, c syscall.RawConn) error {
 		}
 	})
 	return errors.Join(err2, err)
+}
+
+// Share is for a tunnel's own socket that listens on every address, on the port of
+// names: it lets the sockets of this package stand beside it. The kernel gives them
+// what is for their address, and the other one the rest. It is meant as the Control of
+// a transport, and does nothing to sockets that are in nobody's way.
+func Share(_, address string, c syscall.RawConn) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port != strconv.Itoa(DefaultPort) || host != "" && !net.ParseIP(host).IsUnspecified() {
+		return err
+	}
+	failed := c.Control(func(fd uintptr) { err = share(int(fd)) })
+	return errors.Join(failed, err)
+}
+
+// share lets several sockets of one user have one port.
+func share(fd int) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 }
 
 // explain says in one line why there is no socket, and what to do.

@@ -14,6 +14,7 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step3-tunnel/transport"
+	"stepvpn/step6-dns/resolver"
 )
 
 // Device returns how to open a client's TUN device: with offloads, or one packet at
@@ -69,6 +70,7 @@ func Listen(network string, at netip.AddrPort, n int, offloads bool, o transport
 	}
 	sources := fast.NewSources()
 	o = with(offloads, sources, o)
+	o.Control = both(o.Control, resolver.Share)
 	if network == transport.UDP && n > 1 {
 		o.Control = both(o.Control, fast.ReusePort)
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,15 +134,15 @@ func TestResolver(t *testing.T) {
 	dead := silent.LocalAddr().(*net.UDPAddr).AddrPort()
 	answering := nameserver(t)
 
-	var controlled atomic.Int64
-	r := &Resolver{Nameservers: []netip.AddrPort{answering}, Control: func(string, string, syscall.RawConn) error {
-		controlled.Add(1)
-		return nil
+	var dialed atomic.Int64
+	r := &Resolver{Nameservers: []netip.AddrPort{answering}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		dialed.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, address)
 	}}
 	addrs, err := r.Lookup(t.Context(), "vpn.example.org")
 	require.NoError(t, err)
 	require.ElementsMatch(t, []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}, addrs)
-	require.Positive(t, controlled.Load())
+	require.Positive(t, dialed.Load())
 
 	_, err = r.Lookup(t.Context(), "none.example.org")
 	require.EqualError(t, err, "127.0.0.1 says that there is no such name")

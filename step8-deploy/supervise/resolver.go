@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strings"
-	"syscall"
 	"time"
+
+	"stepvpn/step6-dns/guard"
 )
 
 // askFor bounds the time that one nameserver has to answer.
@@ -25,13 +25,9 @@ type Resolver struct {
 	// Nameservers are asked in this order, the next one when one does not answer.
 	Nameservers []netip.AddrPort
 
-	// Control marks a socket as one that stays outside of the tunnel, as that of
-	// net.Dialer does. It may be nil.
-	Control func(network, address string, c syscall.RawConn) error
-
-	// Pass, if set, is told of each query before it is sent, "udp" or "tcp", from
-	// a port of this host to a nameserver, and returns what is to be done after.
-	Pass func(network string, from uint16, nameserver netip.Addr) (undo func() error, err error)
+	// Dial connects to one of them, as net.Dialer's DialContext does, which is used
+	// if it is nil. See Outside.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Lookup returns the addresses of a name. It may be called from any goroutine.
@@ -67,69 +63,44 @@ func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error
 func (r *Resolver) ask(ctx context.Context, ns netip.AddrPort, name string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
+	dial := r.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
 	resolver := net.Resolver{
 		PreferGo: true,
 		// The address is one of /etc/resolv.conf, which is the tunnel's by now.
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) { return r.dial(ctx, network, ns) },
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) { return dial(ctx, network, ns.String()) },
 	}
 	// The dot at the end: the name is whole, nothing is to be put behind it.
 	return resolver.LookupNetIP(ctx, "ip", name+".")
 }
 
-// Ports for Pass are taken from these, at random. When one is in use by chance,
-// another one is tried.
-const (
-	firstPort = 20000
-	ports     = 40000
-	portTries = 5
-)
-
-// dial opens a socket for one query.
-func (r *Resolver) dial(ctx context.Context, network string, ns netip.AddrPort) (conn net.Conn, err error) {
-	d := net.Dialer{Control: r.Control}
-	if r.Pass == nil {
-		return d.DialContext(ctx, network, ns.String())
-	}
-	tcp := strings.HasPrefix(network, "tcp")
-	for range portTries {
-		from := uint16(firstPort + rand.N(ports))
-		d.LocalAddr = &net.UDPAddr{Port: int(from)}
-		if tcp {
-			d.LocalAddr = &net.TCPAddr{Port: int(from)}
-		}
-		if conn, err = r.dialFrom(ctx, d, network, from, ns); !errors.Is(err, syscall.EADDRINUSE) {
-			break
-		}
-	}
-	return conn, err
-}
-
-func (r *Resolver) dialFrom(ctx context.Context, d net.Dialer, network string, from uint16, ns netip.AddrPort) (net.Conn, error) {
-	undo, err := r.Pass(network[:3], from, ns.Addr())
+// Outside connects a socket that stays outside of the tunnel, and gets its answers:
+// see guard.Socket.
+func Outside(ctx context.Context, network, address string) (net.Conn, error) {
+	own := new(guard.Socket)
+	d := net.Dialer{Control: own.Control}
+	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, err
-	}
-	conn, err := d.DialContext(ctx, network, ns.String())
-	if err != nil {
-		return nil, errors.Join(err, undo())
+		return nil, errors.Join(err, own.Close())
 	}
 	if udp, ok := conn.(*net.UDPConn); ok {
-		return &passedUDP{udp, undo}, nil // still a net.PacketConn: net.Resolver asks
+		return &outsideUDP{udp, own}, nil // still a net.PacketConn: net.Resolver asks
 	}
-	return &passed{conn, undo}, nil
+	return &outside{conn, own}, nil
 }
 
-// passed and passedUDP are sockets that Pass was told of.
-type passed struct {
+type outside struct {
 	net.Conn
-	undo func() error
+	own *guard.Socket
 }
 
-func (c *passed) Close() error { return errors.Join(c.Conn.Close(), c.undo()) }
+func (c *outside) Close() error { return errors.Join(c.own.Close(), c.Conn.Close()) }
 
-type passedUDP struct {
+type outsideUDP struct {
 	*net.UDPConn
-	undo func() error
+	own *guard.Socket
 }
 
-func (c *passedUDP) Close() error { return errors.Join(c.UDPConn.Close(), c.undo()) }
+func (c *outsideUDP) Close() error { return errors.Join(c.own.Close(), c.UDPConn.Close()) }

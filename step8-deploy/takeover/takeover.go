@@ -156,6 +156,9 @@ func (h *Host) take(t Terms) error {
 	h.undo = append([]func() error{h.room.leave}, h.undo...)
 	h.room.enter(dev.Name(), t)
 	only, _ := h.routes(t.Settings)
+	if h.cfg.DNS {
+		only = withResolvers(only, t.Addrs, t.Settings.DNS)
+	}
 	if h.cfg.KillSwitch && h.kill.Load() == nil { // the routes are known only now
 		if err := h.close(only); err != nil {
 			return err
@@ -163,7 +166,7 @@ func (h *Host) take(t Terms) error {
 	}
 	steps := []func() (func() error, error){
 		func() (func() error, error) {
-			return route.Default(route.Config{Device: dev.Name(), Addrs: t.Addrs, Network: h.cfg.Transport, Server: t.Server, Only: only})
+			return route.Default(route.Config{Device: dev.Name(), Addrs: t.Addrs, Server: t.Server, Only: only})
 		},
 	}
 	if h.guarded() {

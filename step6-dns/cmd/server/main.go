@@ -51,7 +51,7 @@ func run(ctx context.Context) (err error) {
 	}
 
 	// One end is a socket...
-	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops})
+	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops, Control: resolver.Share})
 	if err != nil {
 		return err
 	}

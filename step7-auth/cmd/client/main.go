@@ -59,8 +59,10 @@ func run(ctx context.Context) (err error) {
 		}
 	}
 
-	// One end is a socket, marked so that it stays outside of the tunnel...
-	conn, err := transport.Dial(*network, profile.Server, transport.Options{Drops: &count.Drops, Control: route.Mark})
+	// One end is a socket, which stays outside of the tunnel, as do its answers...
+	var own guard.Socket
+	undo.Add(own.Close, nil)
+	conn, err := transport.Dial(*network, profile.Server, transport.Options{Drops: &count.Drops, Control: own.Control})
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func run(ctx context.Context) (err error) {
 	defer dev.Close()
 
 	// ...which becomes the way out for everything else...
-	if err := undo.Add(route.Default(route.Config{Device: dev.Name(), Addrs: session.Addrs, Network: *network, Server: conn.Addr()})); err != nil {
+	if err := undo.Add(route.Default(route.Config{Device: dev.Name(), Addrs: session.Addrs, Server: conn.Addr()})); err != nil {
 		return err
 	}
 

@@ -69,7 +69,7 @@ func run(ctx context.Context) (err error) {
 	undo.Add(desk.Close, nil)
 
 	// One end is a socket...
-	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops, MaxConns: 2 * *most})
+	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops, MaxConns: 2 * *most, Control: resolver.Share})
 	if err != nil {
 		return err
 	}

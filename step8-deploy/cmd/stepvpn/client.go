@@ -126,7 +126,7 @@ func (g *guest) resolve(ctx context.Context, name string) ([]netip.Addr, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := supervise.Resolver{Control: route.Mark, Pass: guard.Pass}
+	r := supervise.Resolver{Dial: supervise.Outside}
 	for _, a := range servers {
 		r.Nameservers = append(r.Nameservers, netip.AddrPortFrom(a, 53))
 	}
@@ -135,10 +135,9 @@ func (g *guest) resolve(ctx context.Context, name string) ([]netip.Addr, error) 
 
 // connect has one session with a server, from its beginning to its end.
 func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) error {
-	if err := g.host.Approach(server); err != nil {
-		return err
-	}
-	conn, err := ends.Dial(g.cfg.Transport, server, g.cfg.Offloads, transport.Options{Drops: &g.count.Drops, Control: route.Mark})
+	var own guard.Socket
+	defer own.Close()
+	conn, err := ends.Dial(g.cfg.Transport, server, g.cfg.Offloads, transport.Options{Drops: &g.count.Drops, Control: own.Control})
 	if err != nil {
 		return err
 	}
