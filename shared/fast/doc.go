@@ -36,7 +36,8 @@
 // extension headers, fragments, or with a wrong checksum pass one by one.
 //
 // Every offload can be left out, and is given up, with a line in the log, when
-// the kernel refuses it (EIO, EINVAL). What it refused is sent again without.
+// the kernel refuses it (EIO, EINVAL). What it refused is sent again without. The
+// socket tries again later: there, a stranger can have made the kernel refuse it.
 //
 // Not covered: packets of several flows that come mixed are not sorted before
 // they are joined; TCP segments with CWR (so also AccECN's) are not joined; the

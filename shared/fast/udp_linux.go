@@ -15,8 +15,8 @@ import (
 
 // UDPOptions are what NewUDP takes beside the socket.
 type UDPOptions struct {
-	// Passing tells whether an error is about a packet alone, and counts the
-	// packet then. After any other error the socket is of no more use. Required.
+	// Passing tells whether the socket goes on after an error, and counts a packet
+	// then. Required.
 	Passing func(error) bool
 	// Drops counts what has no address to go to. Required.
 	Drops *link.Drops
@@ -36,7 +36,7 @@ const socketBuffer = 4 << 20
 // sends to its server. Others send to the burst's Addr.
 //
 // The packets of a burst are datagrams of one sender, up to 64 in one call. When
-// the kernel refuses to send them so, the UDP goes on without.
+// the kernel refuses to send them so, the UDP goes on without for a while.
 type UDP struct {
 	conn   *net.UDPConn
 	server netip.AddrPort // zero if not connected
@@ -95,8 +95,10 @@ func (u *UDP) setUp(fd int) error {
 	u.sender.v6 = domain == unix.AF_INET6
 	// Routers may cut up what is too long for the path. Otherwise the packet would
 	// be lost, and where a firewall drops their message about that (ICMP
-	// "fragmentation needed"), so would be all that follow. IPv6 has no such cutting.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT); err != nil {
+	// "fragmentation needed"), so would be all that follow. Since they cut it up, no
+	// such message is believed: a forged one would have this host cut up everything,
+	// and send packet by packet, for ten minutes. IPv6 has no such cutting.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
 	if err := u.askForClass(fd); err != nil {

@@ -40,13 +40,14 @@ func (r *udpReceiver) init(raw syscall.RawConn) {
 // another.
 func (u *UDP) ReadBurst(b *link.Burst) error {
 	r := &u.receiver
-	for {
+	for faults := 1; ; faults++ {
 		b.Reset()
 		if err := r.receive(b.Free()); err != nil {
 			// An ICMP error about an earlier packet shows up here.
 			if !u.o.Passing(err) {
 				return err
 			}
+			link.Rest(faults)
 			continue
 		}
 		b.Addr = r.sender()

@@ -28,6 +28,9 @@ type udpSender struct {
 	control controlBuffer
 	vector  [link.MaxBurst]unix.Iovec
 
+	alone  int  // bursts that still go packet by packet: the kernel has refused one
+	warned bool // that is in the log
+
 	errno   unix.Errno // of the last sendmsg
 	sendmsg func(fd uintptr) bool
 }
@@ -57,9 +60,11 @@ func (u *UDP) WriteBurst(b *link.Burst) error {
 		_, err := s.singles(b, 0, b.Len())
 		return err
 	}
+	alone := u.o.NoGSO || s.alone > 0
+	s.alone = max(s.alone-1, 0)
 	for i := 0; i < b.Len(); {
 		j := i + 1
-		if !u.o.NoGSO {
+		if !alone {
 			j = together(b, i)
 		}
 		if err := s.send(b, i, j); err != nil {
@@ -90,31 +95,51 @@ func together(b *link.Burst, i int) (j int) {
 
 // send sends the packets from i up to j.
 func (s *udpSender) send(b *link.Burst, i, j int) error {
-	err := s.try(b, i, j)
-	if err == nil {
-		return nil
+	err := s.tryTwice(b, i, j)
+	if j-i > 1 && (err == unix.EIO || err == unix.EINVAL || err == unix.EMSGSIZE) {
+		return s.without(b, i, j, err)
 	}
-	if j-i == 1 || err != unix.EIO && err != unix.EINVAL && err != unix.EMSGSIZE {
-		return s.dropped(err, j-i)
-	}
-	return s.without(b, i, j, err)
+	return s.dropped(err, j-i)
 }
 
+// tryTwice tries once more after an error that an ICMP message can have brought. On a
+// connected socket that is about an earlier packet: it is counted, and these are sent.
+func (s *udpSender) tryTwice(b *link.Burst, i, j int) error {
+	before := s.try(b, i, j)
+	if before == nil || !s.udp.server.IsValid() || before == unix.EIO || before == unix.EINVAL {
+		return before
+	}
+	if err := s.try(b, i, j); err != nil {
+		return err
+	}
+	s.udp.o.Passing(before) // that it does is known
+	return nil
+}
+
+// aloneFor is how many bursts go packet by packet after the kernel has refused one.
+// Then it is asked again. It may have refused for good, and that costs a call in so
+// many; but before Linux 6.14 it says EINVAL, too, while it takes the path for
+// narrow, and with IPv6 any forged message can say so.
+const aloneFor = 1000
+
 // without sends packets one by one that were refused together. If that works,
-// it will be done so from now on, unless the packets were just too long for the
+// it will be done so for a while, unless the packets were just too long for the
 // path at the time.
 func (s *udpSender) without(b *link.Burst, i, j int, refused error) error {
 	sent, err := s.singles(b, i, j)
 	if sent > 0 && refused != unix.EMSGSIZE {
-		s.udp.o.NoGSO = true
-		slog.Warn("the kernel does not send several packets in one call, going on without", "error", refused)
+		s.alone = aloneFor
+		if !s.warned {
+			s.warned = true
+			slog.Warn("the kernel does not send several packets in one call, going on without", "error", refused)
+		}
 	}
 	return err
 }
 
 func (s *udpSender) singles(b *link.Burst, i, j int) (sent int, err error) {
 	for ; i < j; i++ {
-		err := s.try(b, i, i+1)
+		err := s.tryTwice(b, i, i+1)
 		if err == nil {
 			sent++
 		} else if err := s.dropped(err, 1); err != nil {
@@ -127,6 +152,9 @@ func (s *udpSender) singles(b *link.Burst, i, j int) (sent int, err error) {
 // dropped counts n packets that were not sent, or returns the error that ends
 // the socket.
 func (s *udpSender) dropped(err error, n int) error {
+	if err == nil {
+		return nil
+	}
 	if s.udp.server.IsValid() && addressGone(err) {
 		s.reconnect()
 		err = unix.EADDRNOTAVAIL

@@ -19,7 +19,7 @@ func (s *udpSender) whole(b *link.Burst) error {
 		unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 	})
 	for i := range b.Len() {
-		if err := s.try(b, i, i+1); err != nil && err != unix.EMSGSIZE {
+		if err := s.tryTwice(b, i, i+1); err != unix.EMSGSIZE {
 			if err := s.dropped(err, 1); err != nil {
 				return err
 			}
@@ -33,7 +33,7 @@ func (s *udpSender) whole(b *link.Burst) error {
 func (s *udpSender) fragment(fd int, allow bool) {
 	four, six, dont := unix.IP_PMTUDISC_PROBE, unix.IPV6_PMTUDISC_PROBE, 1
 	if allow {
-		four, six, dont = unix.IP_PMTUDISC_DONT, unix.IPV6_PMTUDISC_WANT, 0
+		four, six, dont = unix.IP_PMTUDISC_OMIT, unix.IPV6_PMTUDISC_WANT, 0
 	}
 	unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, four)
 	if s.v6 {

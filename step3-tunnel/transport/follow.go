@@ -29,10 +29,15 @@ func (f *follower) ReadBurst(b *link.Burst) error {
 	if old := f.peer.Load(); old == nil || *old != b.Addr {
 		from := b.Addr
 		f.peer.Store(&from)
+		var before netip.AddrPort
 		if old == nil {
 			slog.Info("first packet from the peer", "peer", from)
 		} else {
-			slog.Info("the peer has changed", "peer", from, "before", *old)
+			before = *old
+			slog.Info("the peer has changed", "peer", from, "before", before)
+		}
+		if k, ok := f.Conn.(link.PeerKeeper); ok {
+			k.PeerMoved(before, from)
 		}
 	}
 	return nil

@@ -7,22 +7,22 @@ import (
 )
 
 const (
-	// outboxSize is how many bytes wait for one connection at most.
-	outboxSize = 256 << 10
-	// outboxWait is how often a server that waits for room looks who else is there.
-	outboxWait = 50 * time.Millisecond
+	// outboxSize is how many bytes wait for one connection at most. With less, a
+	// download by TCP through the tunnel is slower: it loses packets more often.
+	outboxSize = 1 << 20
+	// strangersOutbox is the same for a stranger (see connTable), who gets little.
+	strangersOutbox = 128 << 10
 	// outboxClose is how long what waits may take when the server closes.
 	outboxClose = 200 * time.Millisecond
 )
 
 // An outbox holds what a server is about to send on one connection. A goroutine
 // of its own sends it: a peer that takes nothing, such as a phone that has lost
-// its network, must not hold up the others. What finds no room is dropped, as at
-// a network card.
+// its network, must not hold up the others. So whoever has something for it never
+// waits; what finds no room is dropped, as at a network card.
 type outbox struct {
 	conn net.Conn
 	wake chan struct{} // there is something to send; holds one, closed by end
-	room chan struct{} // there is room again; holds one
 
 	mu      sync.Mutex // guards all below
 	waiting []byte     // whole frames
@@ -30,16 +30,15 @@ type outbox struct {
 }
 
 func newOutbox(c net.Conn) *outbox {
-	return &outbox{conn: c, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	return &outbox{conn: c, wake: make(chan struct{}, 1)}
 }
 
-// put takes a packet. If it finds no room for it, it reports whether there may be
-// some later.
-func (o *outbox) put(p []byte) (ok, later bool) {
+// put takes a packet, if no more than size bytes wait then. If not, it reports false.
+func (o *outbox) put(p []byte, size int) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.ended || len(o.waiting)+lengthSize+len(p) > outboxSize {
-		return false, !o.ended
+	if o.ended || len(o.waiting)+lengthSize+len(p) > size {
+		return false
 	}
 	o.waiting = append(o.waiting, byte(len(p)>>8), byte(len(p)))
 	o.waiting = append(o.waiting, p...)
@@ -47,15 +46,7 @@ func (o *outbox) put(p []byte) (ok, later bool) {
 	case o.wake <- struct{}{}:
 	default: // it is awake
 	}
-	return true, false
-}
-
-// wait waits for room, but not for long.
-func (o *outbox) wait() {
-	select {
-	case <-o.room:
-	case <-time.After(outboxWait):
-	}
+	return true
 }
 
 // end takes no more packets. send ends when the last ones are sent, or soon.
@@ -82,10 +73,6 @@ func (o *outbox) send() {
 			o.conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout))
 		}
 		o.mu.Unlock()
-		select {
-		case o.room <- struct{}{}:
-		default: // nobody has waited for it
-		}
 		if _, err := o.conn.Write(sending); err != nil {
 			return
 		}

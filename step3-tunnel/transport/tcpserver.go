@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -13,10 +12,8 @@ import (
 	"stepvpn/shared/link"
 )
 
-// DefaultMaxConns is how many TCP connections a server holds if Options do not
-// say it. One more takes the place of the oldest that has never brought a packet,
-// or else of the one that has been silent for longest. So a stranger who fills the
-// table with connections does not push a client out that has something to say.
+// DefaultMaxConns is how many TCP connections of strangers a server holds, if Options
+// do not say more (see connTable).
 const DefaultMaxConns = 64
 
 // acceptPause is the wait after a failed accept, which is mostly the process or
@@ -30,31 +27,20 @@ type tcpServer struct {
 	listener net.Listener
 	mtu      MTU
 	drops    *link.Drops
-	maxConns int
 	packets  chan *received
 	done     chan struct{}
 	close    func() error
 	running  sync.WaitGroup // the goroutines
 
 	mu    sync.Mutex
-	conns map[netip.AddrPort]*serverConn // guarded by mu
+	table *connTable // guarded by mu
 }
 
-// serverConn is a connection and what decides who has to go. The fields are
-// guarded by tcpServer.mu.
+// serverConn is a connection and what waits to be sent on it.
 type serverConn struct {
 	*tcpConn
-	out   *outbox
-	spoke bool      // it has brought a packet
-	heard time.Time // when it last did, or when it was accepted
-}
-
-// goesBefore says whether c should make room rather than d.
-func (c *serverConn) goesBefore(d *serverConn) bool {
-	if c.spoke != d.spoke {
-		return d.spoke
-	}
-	return c.heard.Before(d.heard)
+	out *outbox
+	age uint64 // the table's
 }
 
 // received is a packet on its way from a connection's goroutine to ReadBurst.
@@ -74,10 +60,9 @@ func listenTCP(addr string, o Options) (Conn, error) {
 		listener: listener,
 		mtu:      listenMTU(localAddr(listener.Addr())).lessTCP(),
 		drops:    o.Drops,
-		maxConns: cmp.Or(o.MaxConns, DefaultMaxConns),
 		packets:  make(chan *received),
 		done:     make(chan struct{}),
-		conns:    make(map[netip.AddrPort]*serverConn),
+		table:    newConnTable(max(o.MaxConns, DefaultMaxConns)),
 	}
 	s.close = sync.OnceValue(s.shutdown)
 	s.running.Go(s.accept)
@@ -100,38 +85,48 @@ func (s *tcpServer) ReadBurst(b *link.Burst) error {
 	}
 }
 
-// WriteBurst puts the packets into the outbox of a connection. If that is full, it
-// waits while there is no other connection, whose packets it would hold up.
+// WriteBurst puts the packets into the outbox of a connection. It waits for nobody.
 func (s *tcpServer) WriteBurst(b *link.Burst) error {
-	conn, alone := s.conn(b.Addr)
+	conn, size := s.conn(b.Addr)
 	select {
 	case <-s.done:
 		return net.ErrClosed
 	default:
 	}
 	for i := range b.Len() {
-		if conn == nil {
+		switch {
+		case conn == nil:
 			s.drops.Add(link.NoPeer)
-			continue
-		}
-		ok, later := conn.out.put(b.At(i))
-		for !ok && later && alone {
-			conn.out.wait()
-			ok, later = conn.out.put(b.At(i))
-			_, alone = s.conn(b.Addr)
-		}
-		if !ok {
+		case !conn.out.put(b.At(i), size):
 			s.drops.Add(link.QueueFull)
 		}
 	}
 	return nil
 }
 
-// conn returns the connection of a peer, or nil, and whether it is the only one.
-func (s *tcpServer) conn(peer netip.AddrPort) (c *serverConn, alone bool) {
+// conn returns the connection of a peer, or nil, and how much may wait for it.
+func (s *tcpServer) conn(peer netip.AddrPort) (c *serverConn, size int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.conns[peer], len(s.conns) == 1
+	if s.table.in[peer] > 0 {
+		return s.table.conns[peer], outboxSize
+	}
+	return s.table.conns[peer], strangersOutbox
+}
+
+// PeerMoved says whose connection to keep.
+func (s *tcpServer) PeerMoved(before, now netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	giveUp(s.table.move(before, now))
+}
+
+// giveUp closes a connection, if there is one, that has to make room.
+func giveUp(c *serverConn) {
+	if c != nil {
+		slog.Debug("too many connections, closing one", "peer", c.peer)
+		c.out.end()
+	}
 }
 
 func (s *tcpServer) Close() error { return s.close() }
@@ -140,7 +135,7 @@ func (s *tcpServer) shutdown() error {
 	close(s.done)
 	err := s.listener.Close()
 	s.mu.Lock()
-	for _, c := range s.conns {
+	for _, c := range s.table.conns {
 		c.out.end()
 	}
 	s.mu.Unlock()
@@ -167,8 +162,7 @@ func (s *tcpServer) accept() {
 	}
 }
 
-// add takes the connection in, in place of another one if the table is full, and
-// starts to read from it.
+// add takes the connection in and starts to read from it.
 func (s *tcpServer) add(conn *tcpConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,19 +172,8 @@ func (s *tcpServer) add(conn *tcpConn) {
 		return
 	default:
 	}
-	if len(s.conns) >= s.maxConns {
-		var first *serverConn
-		for _, c := range s.conns {
-			if first == nil || c.goesBefore(first) {
-				first = c
-			}
-		}
-		slog.Debug("too many connections, closing the most silent one", "peer", first.peer)
-		first.out.end()
-		delete(s.conns, first.peer)
-	}
-	c := &serverConn{tcpConn: conn, out: newOutbox(conn.Conn), heard: time.Now()}
-	s.conns[c.peer] = c
+	c := &serverConn{tcpConn: conn, out: newOutbox(conn.Conn)}
+	giveUp(s.table.add(c))
 	s.running.Go(func() { s.serve(c) })
 	s.running.Go(c.out.send)
 }
@@ -201,9 +184,7 @@ func (s *tcpServer) serve(c *serverConn) {
 	slog.Debug("connection ended", "peer", c.peer, "error", err)
 	c.out.end() // and that closes it
 	s.mu.Lock()
-	if s.conns[c.peer] == c {
-		delete(s.conns, c.peer)
-	}
+	s.table.remove(c)
 	s.mu.Unlock()
 }
 
@@ -215,9 +196,6 @@ func (s *tcpServer) receive(c *serverConn) error {
 		if err != nil {
 			return err
 		}
-		s.mu.Lock()
-		c.spoke, c.heard = true, time.Now()
-		s.mu.Unlock()
 		r.packet = buf[:n]
 		select {
 		case <-s.done:

@@ -38,7 +38,9 @@ type Conn interface {
 type Options struct {
 	// Drops counts the packets that could not be carried. Required.
 	Drops *link.Drops
-	// MaxConns is how many TCP connections a server holds; 0 means DefaultMaxConns.
+	// MaxConns is how many TCP connections a server holds, beside those of the peers
+	// that it was told to keep (see link.PeerKeeper); less than DefaultMaxConns means
+	// that. No address gets more than half of them.
 	MaxConns int
 	// Control, if set, is called with each socket before it is bound or
 	// connected, as net.Dialer's Control is.

@@ -275,32 +275,6 @@ func TestADatagramThatIsTooBigIsCounted(t *testing.T) {
 	require.EqualValues(t, 1, drops.Count(link.TooBig))
 }
 
-// A stranger who opens connections and says nothing can't keep a client out.
-func TestTCPTableGivesUpTheMostSilent(t *testing.T) {
-	server, addr, _ := listen(t, TCP, "127.0.0.1:0")
-	in := newInbox(t, server)
-	client, _ := dial(t, TCP, addr)
-	newInbox(t, client)
-	connected(t, client)
-	for i := range 2 * DefaultMaxConns {
-		idle, err := net.Dial("tcp", addr.String())
-		require.NoError(t, err)
-		defer idle.Close()
-		write(t, client, netip.AddrPort{}, []byte{byte(i)})
-		require.Equal(t, []byte{byte(i)}, in.next(t).packet)
-	}
-	s := server.(*tcpServer)
-	size := func() int {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.conns)
-	}
-	require.Eventually(t, func() bool { return size() == DefaultMaxConns }, limit, time.Millisecond)
-	write(t, client, netip.AddrPort{}, []byte("still here"))
-	require.Equal(t, "still here", string(in.next(t).packet))
-	require.Equal(t, DefaultMaxConns, size())
-}
-
 // A length that promises more than comes holds nobody else up.
 func TestTCPServerSurvivesAStreamThatEndsInsideAPacket(t *testing.T) {
 	server, addr, _ := listen(t, TCP, "127.0.0.1:0")
@@ -457,48 +431,4 @@ func TestTCPServerIsNotHeldUp(t *testing.T) {
 	write(t, server, here, []byte("goodbye"))
 	require.NoError(t, server.Close())
 	require.Equal(t, "goodbye", string(out.next(t).packet))
-}
-
-// A single TCP client slows the server down, and nothing is lost.
-func TestTCPServerWaitsForItsOnlyClient(t *testing.T) {
-	server, addr, drops := listen(t, TCP, "127.0.0.1:0")
-	in := newInbox(t, server)
-	client, _ := dial(t, TCP, addr)
-	read := make(chan struct{})
-	go func() { // reading is what connects
-		defer close(read)
-		client.ReadBurst(link.NewBurst())
-	}()
-	connected(t, client)
-	write(t, client, netip.AddrPort{}, []byte("here"))
-	here := in.next(t).from
-	write(t, server, here, []byte("hello"))
-	<-read
-	const packets = 500 // 30 MB: more than all queues hold
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		for i := range packets {
-			p := make([]byte, 60000)
-			p[0], p[1] = byte(i>>8), byte(i)
-			b := link.NewBurst()
-			b.Addr = here
-			copy(b.Alloc(len(p)), p)
-			if err := server.WriteBurst(b); err != nil {
-				t.Error(err)
-			}
-		}
-	}()
-	select {
-	case <-written:
-		require.Fail(t, "it did not wait")
-	case <-time.After(300 * time.Millisecond): // it has begun to wait, or will
-	}
-	out := link.NewBurst()
-	for i := range packets {
-		require.NoError(t, client.ReadBurst(out))
-		require.Equal(t, []byte{byte(i >> 8), byte(i)}, out.At(0)[:2])
-	}
-	<-written
-	require.Equal(t, "none", drops.String())
 }

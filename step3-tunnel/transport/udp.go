@@ -43,7 +43,7 @@ func (c *udpClient) Addr() netip.AddrPort { return c.server }
 func (c *udpClient) MTU() MTU             { return c.mtu }
 
 func (c *udpClient) ReadBurst(b *link.Burst) error {
-	for {
+	for faults := 1; ; faults++ {
 		b.Reset()
 		n, err := c.Read(b.Free())
 		if err == nil {
@@ -51,17 +51,25 @@ func (c *udpClient) ReadBurst(b *link.Burst) error {
 			b.Addr = c.server
 			return nil
 		}
-		// An ICMP error about an earlier packet shows up here.
-		if !refused(err, c.drops) {
+		// What an ICMP message says of an earlier packet shows up here...
+		if !passing(err, c.drops) {
 			return err
 		}
+		link.Rest(faults)
 	}
 }
 
 func (c *udpClient) WriteBurst(b *link.Burst) error {
 	for i := range b.Len() {
-		if _, err := c.Write(b.At(i)); err != nil && !refused(err, c.drops) {
-			return err
+		_, err := c.Write(b.At(i))
+		if err != nil {
+			// ...or here, and then this packet is still to be sent.
+			if _, again := c.Write(b.At(i)); again != nil {
+				err = again
+			}
+			if !passing(err, c.drops) {
+				return err
+			}
 		}
 	}
 	return nil
@@ -93,7 +101,7 @@ func (s *udpServer) Addr() netip.AddrPort { return localAddr(s.LocalAddr()) }
 func (s *udpServer) MTU() MTU             { return s.mtu }
 
 func (s *udpServer) ReadBurst(b *link.Burst) error {
-	for {
+	for faults := 1; ; faults++ {
 		b.Reset()
 		n, from, err := s.ReadFromUDPAddrPort(b.Free())
 		if err == nil {
@@ -101,9 +109,10 @@ func (s *udpServer) ReadBurst(b *link.Burst) error {
 			b.Addr = unmap(from)
 			return nil
 		}
-		if !refused(err, s.drops) {
+		if !passing(err, s.drops) {
 			return err
 		}
+		link.Rest(faults)
 	}
 }
 
@@ -113,31 +122,28 @@ func (s *udpServer) WriteBurst(b *link.Burst) error {
 			s.drops.Add(link.NoPeer)
 			continue
 		}
-		if _, err := s.WriteToUDPAddrPort(b.At(i), b.Addr); err != nil && !refused(err, s.drops) {
+		if _, err := s.WriteToUDPAddrPort(b.At(i), b.Addr); err != nil && !passing(err, s.drops) {
 			return err
 		}
 	}
 	return nil
 }
 
-// refused says whether err is about one packet that the network did not take,
-// and counts it. Other errors mean that the socket is of no more use.
-func refused(err error, drops *link.Drops) bool {
-	var errno syscall.Errno
-	if !errors.As(err, &errno) {
+// passing says whether a socket goes on after err, and counts a packet then.
+//
+// It does after any error, but if it is closed. Some are about a packet that this host
+// did not take. Others come of an ICMP message (RFC 1122, section 4.1.3.3), which
+// anybody can forge who guesses two port numbers; so no list of errors would be safe.
+func passing(err error, drops *link.Drops) bool {
+	switch {
+	case errors.Is(err, net.ErrClosed), errors.Is(err, syscall.EBADF), errors.Is(err, syscall.ENOTSOCK):
 		return false
-	}
-	switch errno {
-	case syscall.ENOBUFS, syscall.ENOMEM:
+	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EAGAIN):
 		drops.Add(link.QueueFull)
-	case syscall.EMSGSIZE:
+	case errors.Is(err, syscall.EMSGSIZE):
 		drops.Add(link.TooBig)
-	case syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN,
-		syscall.ENETDOWN, syscall.EADDRNOTAVAIL, syscall.EINVAL, // our own address has gone
-		syscall.EPERM, syscall.EACCES: // a firewall on this host
-		drops.Add(link.Unreachable)
 	default:
-		return false
+		drops.Add(link.Unreachable)
 	}
 	return true
 }
@@ -162,7 +168,7 @@ type carried struct {
 }
 
 func carriedBy(o Options, socket *net.UDPConn, c Conn) (Conn, error) {
-	l, err := o.UDP(socket, func(err error) bool { return refused(err, o.Drops) })
+	l, err := o.UDP(socket, func(err error) bool { return passing(err, o.Drops) })
 	if err != nil {
 		return nil, err
 	}

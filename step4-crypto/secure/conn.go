@@ -96,6 +96,9 @@ func start(lower link.Link, cfg Config, client bool) (*Conn, error) {
 	c.ctx, c.end = context.WithCancelCause(context.Background())
 	c.close = sync.OnceValue(c.shutDown)
 	c.peer = newPeer(complete, client, time.Now(), func(at time.Time) { c.timer.Reset(time.Until(at)) })
+	if k, ok := lower.(link.PeerKeeper); ok {
+		c.peer.changed = k.PeerMoved
+	}
 	go c.run()
 	return c, nil
 }

@@ -91,6 +91,8 @@ type Owner struct {
 	// and FreeIndex takes one back.
 	TakeIndex func() uint32
 	FreeIndex func(index uint32)
+	// Moved, if set, is told where the peer was and is now, as a link.PeerKeeper is.
+	Moved func(before, now netip.AddrPort)
 	// Log is where the Peer says what happens to it.
 	Log *slog.Logger
 }
@@ -102,7 +104,10 @@ type Peer struct{ peer }
 
 // NewPeer returns a Peer that has no keys yet. Request.Accept gives it some.
 func (r *Responder) NewPeer(o Owner) *Peer {
-	p := &Peer{peer{cfg: r.cfg, wake: o.Wake, log: o.Log, names: names{o.TakeIndex, o.FreeIndex}}}
+	p := &Peer{peer{cfg: r.cfg, wake: o.Wake, log: o.Log, names: names{o.TakeIndex, o.FreeIndex}, changed: o.Moved}}
+	if p.changed == nil {
+		p.changed = func(_, _ netip.AddrPort) {}
+	}
 	p.keys.Store(&keyring{})
 	return p
 }

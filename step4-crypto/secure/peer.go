@@ -31,6 +31,8 @@ type peer struct {
 	names     names              // of sessions
 	log       *slog.Logger       // where to say what happens
 	wake      func(at time.Time) // asks for a call of tick; called with mu held
+	// changed is told each change of addr; called with mu held.
+	changed func(before, now netip.AddrPort)
 
 	keys atomic.Pointer[keyring] // replaced with mu held, read without
 
@@ -56,7 +58,7 @@ type peer struct {
 // newPeer returns a peer without keys. A client asks for some on its first tick,
 // which it calls for at once.
 func newPeer(cfg *Config, client bool, now time.Time, wake func(at time.Time)) *peer {
-	p := &peer{cfg: cfg, client: client, wake: wake, log: slog.Default()}
+	p := &peer{cfg: cfg, client: client, wake: wake, log: slog.Default(), changed: func(_, _ netip.AddrPort) {}}
 	p.names = names{p.newIndex, func(uint32) {}}
 	p.initiator.cfg = cfg
 	p.keys.Store(&keyring{})
@@ -163,7 +165,16 @@ func (p *peer) moveTo(addr netip.AddrPort, now time.Time) {
 		p.log.Info("the peer's address has changed", "peer", addr, "before", p.addr)
 		p.moved = now
 	}
+	p.setAddr(addr)
+}
+
+// setAddr sets addr, to zero if there is no session any more.
+func (p *peer) setAddr(addr netip.AddrPort) {
+	before := p.addr
 	p.addr = addr
+	if before != addr {
+		p.changed(before, addr)
+	}
 }
 
 // closed ends the session, because the other side does, with the message m under
@@ -190,7 +201,7 @@ func (p *peer) closed(s *session, m []byte, now time.Time) {
 // forget drops all keys, and what belongs to them.
 func (p *peer) forget() {
 	p.setKeys(&keyring{})
-	p.addr = netip.AddrPort{}
+	p.setAddr(netip.AddrPort{})
 	p.unanswered, p.owed, p.worn, p.retire = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 }
 

@@ -125,7 +125,7 @@ func (p *peer) expire(now time.Time) {
 	p.setKeys(keys)
 	if old.current != nil && keys.current == nil {
 		p.log.Info("the session has ended: no new keys came in time", "peer", p.addr)
-		p.addr = netip.AddrPort{}
+		p.setAddr(netip.AddrPort{})
 		if p.client && !p.initiator.active {
 			p.initiator.begin(now) // the host has slept
 		}

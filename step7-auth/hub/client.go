@@ -71,6 +71,7 @@ func (h *Hub) newClient(key noise.PublicKey, hello greet.Hello, a Account, lease
 		Wake:      func(at time.Time) { c.wakeAt.Store(h.clockOf(at)) },
 		TakeIndex: func() uint32 { return h.table.take(c) },
 		FreeIndex: h.table.free,
+		Moved:     h.moved,
 		Log:       c.log,
 	})
 	return c
@@ -93,3 +94,10 @@ func (c *client) owns(addr netip.Addr) bool { return slices.Contains(c.addrs, ad
 
 // clockOf returns a time as nanoseconds since the hub was made, and not 0.
 func (h *Hub) clockOf(t time.Time) int64 { return max(1, int64(t.Sub(h.start))) }
+
+// moved tells the sockets whose connection to keep. Only the one that has it listens.
+func (h *Hub) moved(before, now netip.AddrPort) {
+	for _, k := range h.keepers {
+		k.PeerMoved(before, now)
+	}
+}

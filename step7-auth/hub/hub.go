@@ -30,6 +30,10 @@
 //	leave.go      how a client goes: cut off, replaced, idle
 //	status.go     what an operator sees
 //
+// Nothing that is sent to a client waits for it: a socket drops what it can't take. A
+// socket with connections (package transport's over TCP) is told where the clients
+// are, so that it keeps theirs.
+//
 // The cost of a packet does not depend on the number of clients, and a packet
 // allocates nothing. Public-key operations are done by one goroutine, at a
 // bounded rate, and passwords are checked by two; what finds their queues full is
@@ -87,6 +91,8 @@ type Hub struct {
 	logins  chan login
 	left    chan struct{} // there is something in members.left; holds one
 
+	keepers []link.PeerKeeper // sockets; set before anybody comes
+
 	refusals int // logged in the present logInterval; the door's own
 }
 
@@ -135,6 +141,11 @@ func (h *Hub) Run(stop context.Context, queues ...Queue) error {
 	ctx, fail := context.WithCancelCause(stop)
 	defer fail(nil)
 	var ends, helpers sync.WaitGroup
+	for _, q := range queues {
+		if k, ok := q.Socket.(link.PeerKeeper); ok {
+			h.keepers = append(h.keepers, k)
+		}
+	}
 	for _, q := range queues {
 		e := newEnds(q)
 		ends.Go(func() { fail(h.send(e)) })

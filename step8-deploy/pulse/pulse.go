@@ -13,6 +13,7 @@ package pulse
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -73,6 +74,13 @@ func (w *watched) ReadBurst(b *link.Burst) error {
 	err := w.Link.ReadBurst(b)
 	w.taken.Store(w.taken.Load() + 1)
 	return err
+}
+
+// PeerMoved passes it on.
+func (w *watched) PeerMoved(before, now netip.AddrPort) {
+	if k, ok := w.Link.(link.PeerKeeper); ok {
+		k.PeerMoved(before, now)
+	}
 }
 
 func (w *watched) Close() error {

@@ -1,6 +1,7 @@
 package pulse
 
 import (
+	"net/netip"
 	"testing"
 	"testing/synctest"
 
@@ -70,3 +71,22 @@ func TestAllocs(t *testing.T) {
 type nothing struct{ link.Link }
 
 func (nothing) ReadBurst(*link.Burst) error { return nil }
+
+// What is asked of a Link besides is passed on.
+func TestPeerMoved(t *testing.T) {
+	var m Monitor
+	var below keeping
+	l := m.Watch("keeper", &below)
+	a, z := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:2")
+	l.(link.PeerKeeper).PeerMoved(a, z)
+	require.Equal(t, keeping{nil, a, z}, below)
+	m.Watch("nothing", nothing{}).(link.PeerKeeper).PeerMoved(a, z) // nobody listens
+}
+
+// keeping is a link.PeerKeeper.
+type keeping struct {
+	link.Link
+	before, now netip.AddrPort
+}
+
+func (k *keeping) PeerMoved(before, now netip.AddrPort) { k.before, k.now = before, now }

@@ -155,11 +155,18 @@ func settingsOf(cfg *config.Server) push.Settings {
 // listen opens the sockets, says which of them reach the same clients, and finds
 // the room for a packet that all of them have. Where there is UDP, its room counts:
 // over TCP a packet may take two segments.
+//
+// Over TCP, all clients may come at the same time, and from behind one NAT: after a
+// restart of the server all are strangers, and no source gets more than half of the
+// strangers' places.
 func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn, listeners []int, room transport.MTU, err error) {
 	networks := slices.Sorted(slices.Values(cfg.Transports)) // "tcp", "udp"
 	for _, network := range networks {
 		for _, at := range cfg.Listen {
-			list, err := ends.Listen(network, at, ends.Spread(cfg.Queues), cfg.Offloads, transport.Options{Drops: &count.Drops})
+			list, err := ends.Listen(network, at, ends.Spread(cfg.Queues), cfg.Offloads, transport.Options{
+				Drops:    &count.Drops,
+				MaxConns: min(2*cfg.MaxClients, maxStrangers),
+			})
 			if err != nil {
 				closeAll(conns)
 				return nil, nil, room, err
@@ -176,6 +183,10 @@ func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn,
 	}
 	return conns, listeners, room, nil
 }
+
+// maxStrangers bounds the TCP connections, for each address that the server listens
+// on, of those who have not proven who they are. Each takes up to 400 KB.
+const maxStrangers = 4096
 
 func closeAll[T interface{ Close() error }](list []T) {
 	for _, c := range list {
