@@ -68,8 +68,9 @@ programs_run() {
 take() { rm -rf "${work:?}/$1" && "$lab/snapshot.sh" take "$work/$1"; }
 unchanged() { take after && "$lab/snapshot.sh" compare "$work/before" "$work/after"; }
 
-# with_mark CMD...: replaces the (sub)shell by CMD, marked, with no terminal.
-with_mark() { exec env "$mark" "$@" </dev/null >"$work/log" 2>&1; }
+# with_mark CMD...: replaces the (sub)shell by CMD, marked, with no terminal. Whoever
+# started the test in the background may have made it ignore SIGINT.
+with_mark() { exec env --default-signal=INT,QUIT,TERM "$mark" "$@" </dev/null >"$work/log" 2>&1; }
 demo() { timeout --foreground "$LIMIT" "$root/$1/demo.sh"; }
 
 # launch CMD...: starts it in a process group of its own, as a terminal does; $leader
