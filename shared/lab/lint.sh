@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# lint.sh: gofmt, go vet and staticcheck in every module of the workspace.
+# lint.sh: gofmt, go vet and staticcheck in every module of the workspace; go vet
+# for other machines, too, with 32 bits and with 64.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,7 +17,11 @@ if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" .cache; fi
 staticcheck=$PWD/.cache/staticcheck
 (cd shared/tools && GOWORK=off go build -buildvcs=false -o "$staticcheck" honnef.co/go/tools/cmd/staticcheck)
 
-for module in shared step*-*/; do
-	echo "== lint: ${module%/}"
-	(cd "$module" && go vet ./... && "$staticcheck" ./...)
+packages=(./shared/...)
+for step in step*-*/; do packages+=("./$step..."); done
+for arch in "$(go env GOARCH)" 386 arm64; do
+	echo "== go vet for $arch"
+	GOARCH=$arch go vet "${packages[@]}"
 done
+echo "== staticcheck"
+"$staticcheck" "${packages[@]}"

@@ -50,6 +50,9 @@ killed "$leader"
 expect "kill -9 of make ends all its processes" until_true 20 none_left
 expect "and the machine is as it was" unchanged
 
+# interrupt.sh has checks of its own: "make soak" has 50 moments.
+"$lab/interrupt.sh" 3 || fail "the random moments, see above"
+
 echo "== kill -9 of each process between make and the demo's programs ($first)"
 # child PID: one of its children. Those that sleep keep the hosts' mount namespaces.
 child() {
