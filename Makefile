@@ -40,10 +40,10 @@ test:
 	@$(MAKE) --no-print-directory demos
 	@echo "make test: lint, unit and namespace tests, module builds, demos and READMEs are fine"
 
-# STEPVPN_SOAK is what shared/soak looks at.
+# STEPVPN_SOAK is what shared/soak and lint look at.
 soak:
 	@shared/lab/setup.sh && shared/lab/setup.sh tun
-	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory unit
+	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
 	@echo "== every fuzz target"
 	@shared/lab/fuzz.sh 20s
 	@shared/lab/interrupt.sh 50
