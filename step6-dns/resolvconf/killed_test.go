@@ -39,7 +39,8 @@ func TestKilled(t *testing.T) {
 				h.clean(t, "step", n)
 			}
 			require.Greater(t, n, 10)
-			require.True(t, seen[k.text], "some were killed while the file was ours")
+			// It is ours for a few steps, of which the quick variant may meet none.
+			require.True(t, seen[k.text] || stride > 1, "some were killed while the file was ours")
 		})
 	}
 }
