@@ -2,8 +2,9 @@
 
 steps  := $(sort $(patsubst %/,%,$(wildcard step*-*/)))
 latest := $(lastword $(steps))
+reverse := $(shell printf '%s\n' $(steps) | sort -r)
 
-.PHONY: help demo walk tour test lint unit modules demos readme
+.PHONY: help demo walk tour test soak lint unit modules demos readme
 .DEFAULT_GOAL := help
 
 help:
@@ -11,7 +12,8 @@ help:
 	@echo "  make demo    the furthest step ($(latest)) at work, in a network of its own"
 	@echo "  make walk    the same, stopping before each act"
 	@echo "  make tour    the demos of all steps, in order"
-	@echo "  make test    all checks: lint, tests, demos"
+	@echo "  make test    all checks: lint, tests, demos; some ten minutes on 2 cores"
+	@echo "  make soak    what takes long: all variants of the tests, fuzzing, Ctrl-C at many moments"
 	@echo "  make lint    gofmt, go vet, staticcheck"
 	@echo "  make readme  refresh the output that the READMEs show (after make tour)"
 	@echo "Each step has its own: cd $(firstword $(steps)) && make help"
@@ -38,16 +40,26 @@ test:
 	@$(MAKE) --no-print-directory demos
 	@echo "make test: lint, unit and namespace tests, module builds, demos and READMEs are fine"
 
+# STEPVPN_SOAK is what shared/soak and lint look at.
+soak:
+	@shared/lab/setup.sh && shared/lab/setup.sh tun
+	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
+	@echo "== every fuzz target"
+	@shared/lab/fuzz.sh 20s
+	@shared/lab/interrupt.sh 50
+	@cd $(latest) && ./bench.sh soak
+	@echo "make soak: all variants of the tests, fuzz targets, 50 ends of a demo and the traffic with loss are fine"
+
 lint:
 	@shared/lab/lint.sh
 
-# The namespace tests make their namespaces by themselves. GORACE: programs built
-# with -race wait for a second at their end unless they are told not to.
+# The namespace tests make their namespaces by themselves. All modules at once, for
+# most tests wait more than they compute; the last step first, as it takes longest.
+# GORACE: programs built with -race wait for a second at their end unless they are
+# told not to.
 unit:
-	@set -e; for module in shared $(steps); do \
-		echo "== go test -race: $$module"; \
-		(cd $$module && GORACE=atexit_sleep_ms=0 go test -race ./...); \
-	done
+	@echo "== go test -race: all modules$(if $(filter 1,$(STEPVPN_SOAK)),, (some tests in a quick variant: 'make soak' has all of it))"
+	@GORACE=atexit_sleep_ms=0 go test -race $(reverse:%=./%/...) ./shared/...
 
 # Every module builds by itself, too; and the first two on macOS.
 modules:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Step 8: a VPN that is installed, configured, and runs by itself.
+AFTER="./machine.sh sweep" # after a Ctrl-C, too
 . "$(dirname "$0")/../shared/lab/lab.sh"
 # shellcheck source-path=SCRIPTDIR source=hosts.sh
 . ./hosts.sh

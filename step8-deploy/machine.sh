@@ -11,6 +11,7 @@
 #   machine.sh reboot NAME      reboots it, and returns when it is up again
 #   machine.sh kill NAME        as when its plug is pulled
 #   machine.sh off NAME         shuts it down
+#   machine.sh sweep            removes what killed machines have left of the real machine's control groups
 #
 # Only root can boot one: an ordinary user's nspawn may not make device files, and
 # has no control groups. It takes about a second.
@@ -18,7 +19,7 @@ set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
 usage() {
-	sed -n '7,13s/^# \{0,3\}//p' "$0" >&2
+	sed -n '7,14s/^# \{0,3\}//p' "$0" >&2
 	exit 2
 }
 fail() {
@@ -218,6 +219,7 @@ check) check ;;
 root | boot | reboot | off) [ $# = 1 ] || usage; [ "$command" = root ] || check; "$command" "$1" ;;
 power) "$command" "$@" ;; # for boot
 kill) [ $# = 1 ] || usage; cut "$1" ;;
+sweep) sweep ;;
 exec) [ $# -ge 2 ] || usage; inside "$@" ;;
 *) usage ;;
 esac

@@ -11,15 +11,18 @@ import (
 // Whatever the device gives, what is cut out of it are whole packets, with right
 // checksums, and all of the payload.
 func FuzzCut(f *testing.F) {
-	big := randomBytes(rand.New(rand.NewPCG(1, 1)), 3000)
-	f.Add(super(spec{payload: big, tcpOptions: timestamps, flags: cwr | psh}, gsoTCP4|gsoECN, 1000))
-	f.Add(super(spec{v6: true, payload: big}, gsoTCP6, 1000))
-	f.Add(super(spec{udp: true, payload: big}, gsoUDP, 1000))
-	f.Add(super(spec{payload: big, options: []byte{148, 4, 0, 0}}, gsoTCP4, 1))
+	// A frame of 64 KiB in segments of 1 byte takes as long as a thousand small ones,
+	// and there is nothing in it that these have not. See TestCut for large ones.
+	const limit = 1 << 10
+	big := randomBytes(rand.New(rand.NewPCG(1, 1)), 200)
+	f.Add(super(spec{payload: big, tcpOptions: timestamps, flags: cwr | psh}, gsoTCP4|gsoECN, 70))
+	f.Add(super(spec{v6: true, payload: big}, gsoTCP6, 70))
+	f.Add(super(spec{udp: true, payload: big}, gsoUDP, 70))
+	f.Add(super(spec{payload: big[:10], options: []byte{148, 4, 0, 0}}, gsoTCP4, 1))
 	f.Add(super(spec{v6: true, udp: true, payload: big}, gsoNone, 0))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var fr frame
-		if len(data) < vnetLen || len(data) > vnetLen+1<<16 {
+		if len(data) < vnetLen || len(data) > vnetLen+limit {
 			return
 		}
 		if fr.set(readVnet(data), data[vnetLen:]) != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/link"
+	"stepvpn/shared/soak"
 )
 
 // device returns a TUN with an end of a socket pair in place of a device, and
@@ -214,10 +215,7 @@ func TestWrongChecksumsPass(t *testing.T) {
 // Whatever the packets are: those that come out are those that went in.
 func TestJoinThenCut(t *testing.T) {
 	a, z := twoDevices(t, TUNOptions{})
-	runs := 2000
-	if testing.Short() {
-		runs = 200
-	}
+	runs := soak.Pick(t, 200, 2000)
 	joined := 0
 	for seed := range runs {
 		r := rand.New(rand.NewPCG(uint64(seed), 7))

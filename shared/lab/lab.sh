@@ -5,7 +5,8 @@
 #
 # which builds the step's programs (and those of the steps in the folders $NEEDS, if
 # set), starts the script again inside private namespaces (see enter), and builds
-# the six hosts (see topology.sh). From there on the working folder is the step's,
+# the six hosts (see topology.sh). $AFTER, if set, is a shell command that runs there,
+# but on the machine itself, when all that was inside is gone. From there on the working folder is the step's,
 # $LAB is a folder that vanishes with the run, the addresses are in $SERVER4,
 # $ALICE6 and so on, and there are these functions:
 #
@@ -41,17 +42,12 @@ _script=$_step/${0##*/}
 PATH=$PATH:/usr/sbin:/sbin
 LIMIT=60
 
-# Outside: check what is needed, build, and start again inside. All that writes
-# to the step's folder or needs the internet happens here.
+# Outside: start again inside. A session of its own keeps Ctrl-C away from all that
+# is inside: enter ends it, and no program has to (or can fail because another did).
 if [ "${STEPVPN_INSIDE-}" != "$(readlink /proc/self/ns/net)" ]; then
-	"$_lab/setup.sh"
-	# Every step from 2 on opens a TUN device.
-	! grep -q stepvpn/step2-tun "$_step/go.mod" || "$_lab/setup.sh" tun
-	for _dir in . ${NEEDS-}; do
-		env -u MAKEFLAGS -u MAKELEVEL make --silent --directory="$_step/$_dir" build
-	done
 	# shellcheck disable=SC2016 # expanded inside
-	exec "$_lab/enter" bash -c 'STEPVPN_INSIDE=$(readlink /proc/self/ns/net) exec "$@"' enter bash "$_script" "$@"
+	exec "$_lab/enter" --before "$(printf '%q ' "$_lab/prepare.sh" "$_step" ${NEEDS-})" --after "${AFTER:+cd $(printf %q "$_step") && $AFTER}" \
+		bash -c 'STEPVPN_INSIDE=$(readlink /proc/self/ns/net) exec "$@"' enter setsid bash "$_script" "$@"
 fi
 
 cd "$_step"
@@ -105,7 +101,7 @@ act() {
 	if [ "${WALK-}" = 1 ]; then
 		if [ -t 0 ]; then
 			printf '%s   [Enter] %s' "$_bold" "$_plain"
-			(read -r) || echo # in a subshell, so that Ctrl-C ends it at once
+			read -r || echo
 		else
 			printf '   (standard input is no terminal: not waiting for Enter)\n'
 		fi
@@ -248,9 +244,10 @@ capture() {
 # _flush NAME: waits until tcpdump has written all that the kernel gave it. On
 # SIGUSR1 it prints "2 packets captured, 3 packets received by filter, 0 packets
 # dropped by kernel": here one is still on the way. The kernel hands packets over
-# by the block, at least once a second.
+# by the block, at least once a second. If after 3 s there is still a difference, it
+# is of packets that came before the kernel had the filter, and that do not match it.
 _flush() {
-	local log=$LAB/$1.log reports
+	local log=$LAB/$1.log reports target='' unfiltered began=$SECONDS
 	reports=$(grep -c 'dropped by kernel' "$log") || true
 	kill -USR1 "${_pid[$1]}"
 	wait_for 10 "tcpdump has written all packets" _flushed "${_pid[$1]}" "$log" "$reports"
@@ -260,7 +257,11 @@ _flushed() {
 	line=$(grep 'dropped by kernel' "$2" | tail -n +$(($3 + 1)) | tail -n 1)
 	[[ $line =~ ([0-9]+)\ packets?\ captured.*\ ([0-9]+)\ packets?\ received.*\ ([0-9]+)\ packets?\ dropped ]] || return
 	[ "${BASH_REMATCH[3]}" = 0 ] || _fail "a capture lost ${BASH_REMATCH[3]} packets: a check of it would prove nothing"
-	[ "${BASH_REMATCH[1]}" -lt "${BASH_REMATCH[2]}" ] || return 0
+	local missing=$((BASH_REMATCH[2] - BASH_REMATCH[1]))
+	target=${target:-${BASH_REMATCH[2]}}
+	[ "$missing" -ge "${unfiltered:-$((missing + 1))}" ] || unfiltered=$missing
+	[ "${BASH_REMATCH[1]}" -lt "$target" ] || return 0
+	[ $((SECONDS - began)) -le 3 ] || [ "${BASH_REMATCH[1]}" -lt $((target - unfiltered)) ] || return 0
 	kill -USR1 "$1" # ask again
 	return 1
 }
@@ -352,31 +353,19 @@ _error() {
 
 _leave() {
 	local status=$? name
-	# Ctrl-C goes to all processes at once. A command that it ended may look like a
-	# failure before it has come here.
-	trap 'status=130' INT
-	trap 'status=143' TERM
-	[ "$status" = 0 ] || [ -n "$_finished" ] || sleep 0.3
-	trap - EXIT ERR INT TERM
+	trap - EXIT ERR
 	set +e
-	case $status in
-	130 | 143) echo "   (stopped: everything of this run is gone)" ;;
-	*)
-		[ -z "$_finished" ] || exit "$status"
-		[ "$status" != 0 ] || _where="it ended without 'finish'"
-		[ ! -e "$LAB/.failed" ] || _where=$(<"$LAB/.failed")
-		exec >&"$_out"
-		printf '\n%s== The demo failed: %s%s\n' "$_bad" "$_where" "$_plain"
-		for name in "${_names[@]}"; do
-			printf '   the end of %s.log:\n' "$name"
-			tail -n 8 "$LAB/$name.log" | sed 's/^/    /'
-		done
-		[ "$status" != 0 ] || status=1
-		;;
-	esac
+	[ -z "$_finished" ] || exit "$status"
+	[ "$status" != 0 ] || _where="it ended without 'finish'"
+	[ ! -e "$LAB/.failed" ] || _where=$(<"$LAB/.failed")
+	exec >&"$_out"
+	printf '\n%s== The demo failed: %s%s\n' "$_bad" "$_where" "$_plain"
+	for name in "${_names[@]}"; do
+		printf '   the end of %s.log:\n' "$name"
+		tail -n 8 "$LAB/$name.log" | sed 's/^/    /'
+	done
+	[ "$status" != 0 ] || status=1
 	exit "$status"
 }
 trap _error ERR
 trap _leave EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM

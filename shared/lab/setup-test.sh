@@ -75,7 +75,7 @@ says 1 "limit of network namespaces is 0" unshare --user --map-root-user bash -c
 	"echo 0 >/proc/sys/user/max_net_namespaces && $lab/enter true"
 [ "$(id -u)" != 0 ] || says 1 "What to do: start" setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$lab/enter" true
 says 1 "What to do: " "$lab/why-not.sh" "a reason"
-says 2 "Usage: enter CMD" "$lab/enter"
+says 2 "Usage: enter " "$lab/enter"
 says 7 "seven" "$lab/enter" sh -c 'echo seven; exit 7'
 says 137 "" "$lab/enter" sh -c 'kill -9 $$'
 

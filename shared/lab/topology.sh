@@ -205,7 +205,6 @@ own() {
 	*) printf 'nameserver %s\n' "$WEB4" "$WEB6" >/etc/resolv.conf ;;
 	esac
 	cd /
-	trap '' INT # Ctrl-C ends the demo, and this goes with it
 	echo $$
 	exec </dev/null >/dev/null 2>&1
 	exec sleep infinity

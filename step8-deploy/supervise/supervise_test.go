@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"sync"
@@ -246,7 +247,7 @@ func TestBackoffJitter(t *testing.T) {
 			require.InDelta(t, float64(seconds), d.Seconds(), float64(seconds)*0.2)
 			seen[d] = true
 		}
-		require.InDelta(t, 30, backoff(1<<40).Seconds(), 6)
+		require.InDelta(t, 30, backoff(math.MaxInt).Seconds(), 6)
 	}
 	require.Greater(t, len(seen), 6000, "they differ")
 }

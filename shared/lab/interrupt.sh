@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# interrupt.sh [COUNT [SEED]]: ends demos at COUNT random moments, by Ctrl-C or by
+# SIGTERM. Each time the exit code is 130 or 143, no process is left, and the machine
+# is as it was. The seed repeats the choices; what a moment falls into is up to the
+# machine. The last line and the exit code are as test.sh's.
+. "$(dirname "$0")/expect.sh"
+count=${1-5}
+seed=${2-$(od -An -N2 -tu2 /dev/urandom)}
+echo "== Ended at $count random moments (seed $((seed)))"
+RANDOM=$seed
+
+# lines FILE: how many it has.
+lines() { wc -l <"$1"; }
+reached() { [ "$(lines "$work/log")" -ge "$1" ] || over; }
+over() { grep -qE '^ +[0-9]+ passed, [0-9]+ failed$|^== The demo failed' "$work/log"; }
+
+# no_groups: no machine of a demo has left a control group. Those of demos that
+# run at the same time have processes.
+no_groups() {
+	local group
+	find /sys/fs/cgroup -name 'stepvpn-*-??????' -type d 2>/dev/null | while read -r group; do
+		! grep -qsx 'populated 0' "$group/cgroup.events" || { echo "left: $group" && return 1; }
+	done
+}
+
+# ends CODE: the run has ended as it is to.
+ends() { ended "$1" && until_true 20 no_groups && unchanged; }
+
+# How many lines a demo prints says how far it has come.
+for step in "${steps[@]%/}"; do
+	[ -e "$step/out/demo.txt" ] || expect "$step/demo.sh" demo "$step"
+done
+
+take before
+sent=0 drawn=0
+while [ $sent -lt "$count" ]; do
+	drawn=$((drawn + 1))
+	if [ $drawn -gt $((2 * count + 10)) ]; then
+		fail "to find $count moments before a demo is over: $sent of $drawn"
+		break
+	fi
+	step=${steps[RANDOM % ${#steps[@]}]%/}
+	line=$((RANDOM % $(lines "$step/out/demo.txt")))
+	delay=$((RANDOM % 1000))
+	case $((RANDOM % 2)) in
+	0) command=("$step/demo.sh") ;;
+	1) command=(make -C "$step" demo) ;;
+	esac
+	case $((RANDOM % 4)) in
+	0) signal=TERM code=143 what="SIGTERM to the first process" ;;
+	1) signal=TERM code=143 what="SIGTERM" ;;
+	*) signal=INT code=130 what="Ctrl-C" ;;
+	esac
+	: >"$work/log"
+	launch "${command[@]}"
+	if ! until_true "$LIMIT" reached $line; then
+		fail "${command[*]} comes to line $line"
+		break
+	fi
+	sleep "$(printf '0.%03d' $delay)"
+	where="${command[*]}, $((100 * line / $(lines "$step/out/demo.txt")))% + $delay ms"
+	if over; then # that was too late
+		wait "$leader"
+		continue
+	fi
+	sent=$((sent + 1))
+	case $what in
+	*first*) kill -$signal "$leader" ;;
+	*) kill -$signal -- -"$leader" ;;
+	esac
+	expect "$what ($where): exit code $code, nothing is left" ends $code
+done
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]

@@ -1,0 +1,20 @@
+package netlab
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A capture that begins while other packets pass ends, too: the kernel counts some
+// of them before it has the filter.
+func TestCaptureAmongOthers(t *testing.T) {
+	lab := New(t)
+	lab.Alice.Start(t, "ping", "-q", "-f", lab.Server.V4.String())
+	for range 8 {
+		c := lab.Cafe.Capture(t, "br0", "udp port 9")
+		lab.Alice.Run(t, "sh", "-c", "echo x | socat -u - UDP:"+lab.Server.V4.String()+":9")
+		lines := c.Stop()
+		require.Len(t, lines, 1, lines)
+	}
+}
