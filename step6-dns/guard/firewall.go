@@ -46,14 +46,15 @@ func (t Table) Recover() error {
 // sweep removes the table, there or not.
 func (t Table) sweep() string { return fmt.Sprintf("add table %s\ndelete table %[1]s\n", t) }
 
-const table Table = "inet stepvpn_guard"
+// OurTable is the one that Firewall makes.
+const OurTable Table = "inet stepvpn_guard"
 
 // Firewall makes our table, in the place of one that a killed client left.
 func Firewall(device string, resolvers []netip.Addr) policy.Change {
 	return policy.Change{
-		Command: "nft add table " + string(table),
-		Do:      func() error { return table.Set(ruleset(device, resolvers)) },
-		Undo:    table.Remove,
+		Command: "nft add table " + string(OurTable),
+		Do:      func() error { return OurTable.Set(ruleset(device, resolvers)) },
+		Undo:    OurTable.Remove,
 	}
 }
 
@@ -84,7 +85,7 @@ func ruleset(device string, resolvers []netip.Addr) string {
 		meta l4proto { tcp, udp } th dport %[4]d jump queries
 	}
 }
-`, table, route.FwMark, pass.String(), port)
+`, OurTable, route.FwMark, pass.String(), port)
 }
 
 // patience bounds a call of nft. It answers at once, or not at all.

@@ -110,8 +110,8 @@ func Recover() error {
 	if err := recoverSockets(); err != nil {
 		return err
 	}
-	if err := table.Recover(); err != nil {
-		return fmt.Errorf("removing the nft table %s of a client that was killed: %w", table, err)
+	if err := OurTable.Recover(); err != nil {
+		return fmt.Errorf("removing the nft table %s of a client that was killed: %w", OurTable, err)
 	}
 	return nil
 }

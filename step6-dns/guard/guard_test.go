@@ -279,7 +279,7 @@ func TestMend(t *testing.T) {
 func TestListTheTable(t *testing.T) {
 	lab := netlab.New(t)
 	list := func() (text string, err error) {
-		lab.Alice.Do(func() { text, err = table.List() })
+		lab.Alice.Do(func() { text, err = OurTable.List() })
 		return text, err
 	}
 	_, err := list()

@@ -223,7 +223,7 @@ func TestNobodyElseAsksTheServer(t *testing.T) {
 				require.NoError(t, say(conn, limit))
 
 				// The rules alone; and the detector, with a rule that names less.
-				lab.Alice.Run(t, "nft", "delete table "+string(table))
+				lab.Alice.Run(t, "nft", "delete table "+string(OurTable))
 				require.Zero(t, seen(func() { anyPort(); samePort() }))
 				require.NotZero(t, seen(tied), "that hole of the rules takes the table")
 				lab.Alice.Run(t, "ip", append([]string{"rule", "add", "priority", "22498", "ipproto", network, "sport", from}, loose...)...)

@@ -37,6 +37,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"stepvpn/step8-deploy/lan"
 )
 
 // The kinds of a file.
@@ -92,11 +94,12 @@ type Client struct {
 	Login      string     // file with user name and password, one a line, or ""
 
 	Device        string
-	Routes        Routes // what goes into the tunnel
-	DNS           bool   // whether to take the server's DNS settings
-	AllowOtherDNS bool   // whether programs may ask other resolvers
-	KillSwitch    bool   // whether routes and DNS stay taken while there is no connection
-	MTU           int    // bytes; 0 is what the path to the server has room for
+	Routes        Routes     // what goes into the tunnel
+	LAN           lan.Policy // what of the rest is local
+	DNS           bool       // whether to take the server's DNS settings
+	AllowOtherDNS bool       // whether programs may ask other resolvers
+	KillSwitch    bool       // whether routes and DNS stay taken while there is no connection
+	MTU           int        // bytes; 0 is what the path to the server has room for
 	Keepalive     time.Duration
 	Offloads      bool
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stepvpn/step8-deploy/lan"
 )
 
 const (
@@ -72,6 +74,7 @@ func TestDefaults(t *testing.T) {
 		Key:          filepath.Dir(name) + "/client.key",
 		Device:       "vpn0",
 		Routes:       Routes{Everything: true},
+		LAN:          lan.Private,
 		DNS:          true,
 		KillSwitch:   true,
 		Keepalive:    25 * time.Second,
@@ -132,6 +135,7 @@ psk = "`+privateKey+`"
 login_file = "login"
 device = "x"
 routes = "pushed"
+lan = "none"
 dns = true
 allow_other_dns = true
 kill_switch = false
@@ -150,7 +154,7 @@ metrics = "127.0.0.1:1"
 		File:    name,
 		Servers: []Endpoint{{"192.0.2.7", 443}, {"2001:db8::7", 443}, {"vpn.example.org", 1}}, Transport: "tcp",
 		ServerKey: Key([]byte(strings.Repeat("\x01", 32))), PrivateKey: secret, PSK: secret, Login: folder + "/login",
-		Device: "x", Routes: Routes{Pushed: true}, DNS: true, AllowOtherDNS: true, MTU: 576, Keepalive: 90 * time.Second,
+		Device: "x", Routes: Routes{Pushed: true}, LAN: lan.None, DNS: true, AllowOtherDNS: true, MTU: 576, Keepalive: 90 * time.Second,
 		State: "/s", StatusSocket: folder + "/sock", Metrics: netip.MustParseAddrPort("127.0.0.1:1"),
 	}, c)
 	require.Equal(t, "192.0.2.7:443 [2001:db8::7]:443 vpn.example.org:1", fmt.Sprintf("%v %v %v", c.Servers[0], c.Servers[1], c.Servers[2]))

@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"stepvpn/step8-deploy/lan"
 )
 
 func clientSchema() []setting[Client] {
@@ -30,6 +32,8 @@ func clientSchema() []setting[Client] {
 			set: text(func(c *C) *string { return &c.Device }, readInterface)},
 		{key: "routes", allowed: `"everything", "pushed" (what the server says), or ` + allowedNets, def: "everything",
 			set: routes(func(c *C) *Routes { return &c.Routes }, true)},
+		{key: "lan", allowed: `"private", "none" or "as routed"`, def: string(lan.Private),
+			set: text(func(c *C) *lan.Policy { return &c.LAN }, readLAN)},
 		{key: "dns", allowed: allowedYesNo, def: true,
 			set: yesNo(func(c *C) *bool { return &c.DNS })},
 		{key: "allow_other_dns", allowed: allowedYesNo, def: false,
@@ -62,4 +66,10 @@ func endpoints(c *Client, v any) error {
 		return err
 	}
 	return list(field, 1, 16, readEndpoint)(c, v)
+}
+
+// readLAN reads what counts as local.
+func readLAN(s string) (lan.Policy, error) {
+	word, err := choice(lan.Policies...)(s)
+	return lan.Policy(word), err
 }

@@ -2,8 +2,8 @@ package killswitch
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +14,7 @@ import (
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/guard"
+	"stepvpn/step8-deploy/lan"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
@@ -26,16 +27,23 @@ var (
 	serverAddr = netip.MustParseAddrPort("203.0.113.10:5555")
 )
 
+// like is what most tests close. The lab's local network has public addresses.
+var like = Config{Device: "vpn0", Names: true, LAN: lan.AsRouted}
+
 func on(t *testing.T, h *netlab.Host) (off func()) {
 	t.Helper()
-	var s *Switch
+	s := closeLike(t, h, like)
+	return func() { h.Do(func() { require.NoError(t, s.Open()) }) }
+}
+
+func closeLike(t *testing.T, h *netlab.Host, c Config) (s *Switch) {
+	t.Helper()
 	h.Do(func() {
 		var err error
-		s, err = On(Config{Device: "vpn0", Names: true})
+		s, err = Close(c, t.TempDir())
 		require.NoError(t, err)
-		require.NoError(t, s.Server("udp", serverAddr))
 	})
-	return func() { h.Do(func() { require.NoError(t, s.Off()) }) }
+	return s
 }
 
 func listed(t *testing.T, h *netlab.Host) string {
@@ -180,20 +188,243 @@ func TestTiedToAnInterface(t *testing.T) {
 // Another network, another neighbourhood; and some networks only.
 func TestRuleset(t *testing.T) {
 	lab := netlab.New(t)
-	c := Config{Device: "vpn0", Only: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16")}}
+	c := Config{Device: "vpn0", Only: prefixes("10.0.0.0/8", "10.1.0.0/16"), LAN: lan.Private, Tunnel: prefixes("10.8.0.0/24")}
+	s := closeLike(t, lab.Alice, c)
+	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Web.V4.String())
+	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Web.V6.String())
+	lab.Alice.Run(t, "ip", "addr", "add", "10.7.0.2/24", "dev", "eth0")
+	look := func(want bool) {
+		t.Helper()
+		lab.Alice.Do(func() {
+			n, err := lan.Look(c.LAN, "vpn0")
+			require.NoError(t, err)
+			require.NoError(t, s.SetLocal(n))
+		})
+		require.Equal(t, want, strings.Contains(lab.Alice.Run(t, "nft", "list ruleset"), "10.7.0.0/24"))
+		require.Equal(t, want, strings.Contains(lab.Alice.Run(t, "ip", "rule"), "10.7.0.0/24"))
+	}
+	look(true)
+	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.6.0.1"))
+	require.Equal(t, "eth0", way(lab.Alice, "10.7.0.1"))
+
+	// The operator's own list beats the local network.
+	c.Listed = true
+	lab.Alice.Do(func() { require.NoError(t, s.Set(c)) })
+	look(false)
+	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.7.0.1"))
+	// So do the tunnel's own networks, also if everything goes into it.
+	c.Listed, c.Only = false, nil
+	lab.Alice.Run(t, "ip", "addr", "add", "10.8.0.77/24", "dev", "eth0")
+	lab.Alice.Do(func() { require.NoError(t, s.Set(c)) })
+	look(true)
+	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.8.0.1"))
+	_, err := lab.Alice.Try("ping", "-c", "1", "-W", "1", "-I", "eth0", "10.8.0.1")
+	require.Error(t, err)
+
 	lab.Alice.Do(func() {
-		s, err := On(c)
+		require.NoError(t, s.Open())
+		require.NoError(t, s.SetLocal(lan.Networks{}))
+		mended, err := s.Mend()
 		require.NoError(t, err)
-		lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Web.V4.String())
-		lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Web.V6.String())
-		lab.Alice.Run(t, "ip", "addr", "add", "192.168.7.2/24", "dev", "eth0")
-		require.NotContains(t, lab.Alice.Run(t, "nft", "list ruleset"), "192.168.7.0/24")
-		require.NoError(t, s.NetworkChanged())
-		require.Contains(t, lab.Alice.Run(t, "nft", "list ruleset"), "192.168.7.0/24")
-		require.NoError(t, s.Off())
-		require.NoError(t, s.NetworkChanged())
-		require.NotContains(t, lab.Alice.Run(t, "nft", "list ruleset"), "stepvpn")
+		require.Empty(t, mended)
 	})
+	require.NotContains(t, listed(t, lab.Alice), "stepvpn")
+}
+
+func prefixes(list ...string) (ps []netip.Prefix) {
+	for _, s := range list {
+		ps = append(ps, netip.MustParsePrefix(s))
+	}
+	return ps
+}
+
+// tied tells whether a packet of a program that ties itself to an interface gets out.
+func tied(t *testing.T, lab *netlab.Lab) bool {
+	t.Helper()
+	c := lab.Cafe.Capture(t, "br0", fmt.Sprintf("icmp and src %v and dst %v", lab.Alice.V4, lab.Web.V4))
+	lab.Alice.Try("ping", "-c", "1", "-W", "0.1", "-I", "eth0", lab.Web.V4.String())
+	return len(c.Stop()) > 0
+}
+
+// A flush of all rules leaves the table that has an owner. Mend puts the other one back,
+// and rules that somebody has removed.
+func TestFlushed(t *testing.T) {
+	lab := netlab.New(t)
+	router := strings.Fields(lab.Cafe.Run(t, "ip", "-br", "link", "show", "br0"))[2]
+	lab.Alice.Run(t, "ip", "neigh", "add", lab.Web.V4.String(), "lladdr", router, "dev", "eth0")
+	require.True(t, tied(t, lab), "such a program gets out")
+	s := closeLike(t, lab.Alice, like)
+	require.False(t, tied(t, lab))
+	lab.Alice.Run(t, "nft", "flush ruleset")
+	require.True(t, tied(t, lab), "a flush opens it")
+	mend := func(want ...string) {
+		t.Helper()
+		lab.Alice.Do(func() {
+			mended, err := s.Mend()
+			require.NoError(t, err)
+			require.Equal(t, want, mended)
+		})
+	}
+	mend("nft table inet stepvpn_killswitch")
+	mend()
+	require.False(t, tied(t, lab))
+
+	lab.Alice.Do(s.Hold)
+	before := listed(t, lab.Alice)
+	lab.Alice.Run(t, "nft", "flush ruleset")
+	lab.Alice.Run(t, "bash", "-c", "for f in -4 -6; do for p in $(ip $f rule | sed -n 's/:.*proto 87//p'); do ip $f rule del priority $p; done; done")
+	require.False(t, tied(t, lab), "the table with an owner is there")
+	mend("policy rules of the kill switch", "nft table inet stepvpn_killswitch")
+	require.ElementsMatch(t, strings.Split(before, "\n"), strings.Split(listed(t, lab.Alice), "\n"))
+	lab.Alice.Run(t, "nft", "flush chain inet stepvpn_killswitch away")
+	mend("nft table inet stepvpn_killswitch")
+
+	// It follows other settings, and ends with its owner.
+	c := like
+	c.Device = "vpn7"
+	lab.Alice.Do(func() { require.NoError(t, s.Set(c)) })
+	require.Contains(t, lab.Alice.Run(t, "nft", "list table inet stepvpn_killswitch_live"), "vpn7")
+	lab.Alice.Do(s.Release)
+	require.NotContains(t, lab.Alice.Run(t, "nft", "list ruleset"), "_live")
+	require.False(t, tied(t, lab))
+}
+
+// Somebody ends the nft that owns the table.
+func TestOwnerEnds(t *testing.T) {
+	lab := netlab.New(t)
+	s := closeLike(t, lab.Alice, like)
+	lab.Alice.Do(s.Hold)
+	require.NoError(t, s.live.cmd.Process.Kill())
+	netlab.Eventually(t, limit, "it is gone", func() bool { return s.live.ended() })
+	require.Error(t, s.live.set("x"))
+	lab.Alice.Do(func() {
+		mended, err := s.Mend()
+		require.NoError(t, err)
+		require.Equal(t, []string{"nft table inet stepvpn_killswitch_live"}, mended)
+		require.NoError(t, s.Open())
+	})
+	require.NotContains(t, listed(t, lab.Alice), "stepvpn")
+}
+
+// A pause opens it, for everybody, and the kernel ends that, if nobody else does.
+func TestPause(t *testing.T) {
+	lab := netlab.New(t)
+	open := func() bool {
+		_, err4 := lab.Alice.Try("ping", "-c", "1", "-W", "1", lab.Web.V4.String())
+		_, err6 := lab.Alice.Try("ping", "-c", "1", "-W", "1", lab.Web.V6.String())
+		require.Equal(t, err4 == nil, err6 == nil)
+		return err4 == nil
+	}
+	pause := func(d time.Duration) (err error) {
+		lab.Alice.Do(func() { err = Pause(d) })
+		return err
+	}
+	require.ErrorContains(t, pause(time.Minute), "no kill switch is closed")
+	s := closeLike(t, lab.Alice, like)
+	lab.Alice.Do(s.Hold)
+	before := listed(t, lab.Alice)
+	require.False(t, open())
+	require.NoError(t, pause(time.Hour))
+	require.True(t, open())
+	lab.Alice.Do(func() {
+		require.InDelta(t, time.Hour, Paused(), float64(time.Minute))
+		_, err := s.Mend()
+		require.NoError(t, err)
+		require.True(t, open(), "the one who mends knows of it")
+		require.NoError(t, EndPause())
+	})
+	require.False(t, open())
+	require.Equal(t, before, listed(t, lab.Alice))
+
+	require.NoError(t, pause(2*time.Second))
+	netlab.Eventually(t, limit, "the pause is over", func() bool {
+		out, _ := lab.Alice.Try("nft", "list", "set", "inet", "stepvpn_pause", "open")
+		return !strings.Contains(out, "expires")
+	})
+	require.False(t, open())
+	require.False(t, tied(t, lab))
+	lab.Alice.Do(func() {
+		require.Zero(t, Paused())
+		_, err := s.Mend()
+		require.NoError(t, err)
+	})
+	require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()))
+}
+
+// After a boot it is closed as it was. What can't be read closes everything.
+func TestRestore(t *testing.T) {
+	lab := netlab.New(t)
+	state := t.TempDir()
+	restore := func() (found bool) {
+		lab.Alice.Do(func() {
+			var err error
+			_, found, err = Restore(state)
+			require.NoError(t, err)
+		})
+		return found
+	}
+	require.False(t, restore())
+	require.NotContains(t, listed(t, lab.Alice), "stepvpn")
+	c := Config{Device: "vpn0", Only: prefixes("203.0.113.64/27"), LAN: lan.None, Tunnel: prefixes("10.8.0.0/24")}
+	reboot := func() {
+		lab.Alice.Run(t, "bash", "-c", "nft flush ruleset; for f in -4 -6; do for p in $(ip $f rule | sed -n 's/:.*proto 87//p'); do ip $f rule del priority $p; done; done")
+		require.NotContains(t, listed(t, lab.Alice), "proto 87")
+	}
+	lab.Alice.Do(func() {
+		_, err := Close(c, state)
+		require.NoError(t, err)
+	})
+	before := listed(t, lab.Alice)
+	reboot()
+	require.True(t, restore())
+	require.Equal(t, before, listed(t, lab.Alice))
+
+	for _, text := range []string{"", "{", `{"device":"x\" accept; #","lan":"private"}`, `{"device":"vpn0","lan":"all"}`, `{"only":["10.0.0.0/99"],"lan":"private"}`} {
+		reboot()
+		require.NoError(t, os.WriteFile(state+"/"+fileName, []byte(text), 0o600))
+		require.True(t, restore())
+		require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()), text)
+		require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Server.V4.String()), text)
+	}
+	lab.Alice.Do(func() { require.NoError(t, Open(state)) })
+	require.False(t, restore(), "whoever opens it forgets it")
+}
+
+// An error opens nothing; and where nothing was closed, nothing half-done stays.
+func TestErrorOpensNothing(t *testing.T) {
+	lab := netlab.New(t)
+	without := func() (err error) {
+		t.Setenv("PATH", t.TempDir()) // there is no nft
+		lab.Alice.Do(func() { _, err = Close(like, t.TempDir()) })
+		return err
+	}
+	before := listed(t, lab.Alice)
+	path := os.Getenv("PATH")
+	require.ErrorContains(t, without(), "nft is not installed")
+	t.Setenv("PATH", path)
+	require.Equal(t, before, listed(t, lab.Alice))
+	on(t, lab.Alice)
+	while := listed(t, lab.Alice)
+	require.ErrorContains(t, without(), "nft is not installed")
+	t.Setenv("PATH", path)
+	require.Equal(t, while, listed(t, lab.Alice))
+}
+
+// Names of the link are not asked for, with or without a local network.
+func TestNamesOfTheLink(t *testing.T) {
+	lab := netlab.New(t)
+	seen := func() int {
+		c := lab.Cafe.Capture(t, "br0", fmt.Sprintf("src host %v and udp and (port 5355 or port 5353)", lab.Alice.V4))
+		for _, port := range []string{"5355", "5353"} {
+			lab.Alice.Try("bash", "-c", "echo x | socat - UDP4-DATAGRAM:224.0.0.251:"+port+",ip-multicast-if="+lab.Alice.V4.String())
+		}
+		return len(c.Stop())
+	}
+	require.Equal(t, 2, seen())
+	s := closeLike(t, lab.Alice, Config{Device: "vpn0", Names: true, LAN: lan.Private})
+	require.Equal(t, 1, seen(), "multicast DNS is of the link alone")
+	lab.Alice.Do(func() { require.NoError(t, s.Set(Config{Device: "vpn0", Names: true, LAN: lan.None})) })
+	require.Zero(t, seen())
 }
 
 // After kill -9 the rules stay. The next client takes them over, and Off removes
@@ -210,60 +441,8 @@ func TestAfterKill(t *testing.T) {
 
 	on(t, lab.Alice)
 	lab.Alice.Do(func() {
-		require.NoError(t, Recover())
-		require.NoError(t, Recover())
+		require.NoError(t, Open(t.TempDir()))
+		require.NoError(t, Open(t.TempDir()))
 	})
 	require.Equal(t, before, listed(t, lab.Alice))
-}
-
-// The client's own socket gets its answers, however strictly the host checks where
-// they come from; and of two servers it is the last one named.
-func TestServersAnswer(t *testing.T) {
-	lab := netlab.New(t)
-	echo := func(h *netlab.Host) netip.AddrPort {
-		h.Start(t, "socat", "UDP4-RECVFROM:5555,fork", "PIPE")
-		netlab.Eventually(t, limit, "the echo listens", func() bool {
-			out, _ := h.Try("ss", "-Hlun", "sport = 5555")
-			return out != ""
-		})
-		return netip.AddrPortFrom(h.V4, 5555)
-	}
-	first, second := echo(lab.Server), echo(lab.Web)
-	answers := func(server netip.AddrPort) (ok bool) {
-		lab.Alice.Do(func() {
-			d := net.Dialer{Control: route.Mark}
-			c, err := d.Dial("udp4", server.String())
-			require.NoError(t, err)
-			defer c.Close()
-			for range 3 {
-				_, err = c.Write([]byte("hello"))
-				require.NoError(t, err)
-				c.SetReadDeadline(time.Now().Add(time.Second / 2))
-				if n, _ := c.Read(make([]byte, 10)); n == 5 {
-					ok = true
-					return
-				}
-			}
-		})
-		return ok
-	}
-	for _, strictness := range []string{"0", "1", "2"} {
-		for _, conf := range []string{"all", "default", "eth0"} {
-			lab.Alice.Write(t, "ipv4/conf/"+conf+"/rp_filter", strictness)
-		}
-		require.True(t, answers(first) && answers(second), "without a switch")
-		var s *Switch
-		lab.Alice.Do(func() {
-			var err error
-			s, err = On(Config{Device: "vpn0", Names: true})
-			require.NoError(t, err)
-		})
-		require.Equal(t, strictness == "0", answers(first), "nobody said that this is the server: rp_filter %s", strictness)
-		lab.Alice.Do(func() { require.NoError(t, s.Server("udp", first)) })
-		require.True(t, answers(first), "rp_filter %s", strictness)
-		lab.Alice.Do(func() { require.NoError(t, s.Server("udp", second)) })
-		require.True(t, answers(second), "rp_filter %s", strictness)
-		require.Equal(t, strictness == "0", answers(first), "rp_filter %s", strictness)
-		lab.Alice.Do(func() { require.NoError(t, s.Off()) })
-	}
 }

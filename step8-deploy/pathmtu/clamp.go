@@ -6,17 +6,18 @@ import (
 	"stepvpn/step6-dns/guard"
 )
 
-const table guard.Table = "inet stepvpn_mss"
+// OurTable is the one that Clamp makes.
+const OurTable guard.Table = "inet stepvpn_mss"
 
 // Clamp has both ends of each TCP connection through a device told to send no
 // segments that make packets of more than size bytes (the MSS option, RFC 9293,
 // section 3.7.1): also those of hosts behind this one, and also where the device
 // has to take more because IPv6 wants so. Connections that exist stay as they are. A
 // second call replaces the first. It takes the program nft.
-func Clamp(device string, size int) error { return table.Set(ruleset(device, size)) }
+func Clamp(device string, size int) error { return OurTable.Set(ruleset(device, size)) }
 
 // Unclamp takes that back. Nothing is no error.
-func Unclamp() error { return table.Recover() }
+func Unclamp() error { return OurTable.Recover() }
 
 // ruleset is the table as one would type it. nft only ever lowers the option.
 func ruleset(device string, size int) string {
@@ -40,5 +41,5 @@ func ruleset(device string, size int) string {
 		oifname %[4]q tcp flags & (syn|rst) == syn jump clamp
 	}
 }
-`, table, size-ipv4-tcp, size-ipv6-tcp, device)
+`, OurTable, size-ipv4-tcp, size-ipv6-tcp, device)
 }

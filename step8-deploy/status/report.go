@@ -24,6 +24,12 @@ type Report struct {
 	Device  string    `json:"device"`
 	MTU     int       `json:"mtu"` // bytes
 
+	KillSwitch string `json:"kill_switch,omitempty"` // of a client: "closed", "paused" or "off"
+
+	// NotLocal are networks with a route of their own that go into the tunnel all the
+	// same, each with the reason.
+	NotLocal []string `json:"not_local,omitempty"`
+
 	Peers []Peer            `json:"peers"`
 	Drops map[string]uint64 `json:"drops"` // packets, by reason
 }

@@ -21,6 +21,12 @@ func (r *Report) Write(w io.Writer) error {
 	if r.Device != "" {
 		fmt.Fprintf(w, "device %s, mtu %d\n", clean(r.Device), r.MTU)
 	}
+	if r.KillSwitch != "" {
+		fmt.Fprintf(w, "kill switch: %s\n", clean(r.KillSwitch))
+	}
+	for _, n := range r.NotLocal {
+		fmt.Fprintf(w, "not local: %s\n", clean(n))
+	}
 	fmt.Fprintf(w, "dropped: %s\n\n", drops(r.Drops))
 
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

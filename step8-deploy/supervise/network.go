@@ -26,8 +26,16 @@ const (
 // change, until ctx ends. Routes count in the main table only, and what is about
 // the interface named device does not count: that is the tunnel itself.
 func WatchNetwork(ctx context.Context, device string, changed func()) error {
-	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
+	about := newFilter(device)
+	return watch(ctx, unix.NETLINK_ROUTE, about.relevant, changed, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+}
+
+// watch calls changed whenever the kernel tells a group of something that is relevant,
+// until ctx ends: also at the beginning, for what has just changed, and when it told so
+// much that some was lost.
+func watch(ctx context.Context, protocol int, relevant func([]syscall.NetlinkMessage) bool, changed func(), groups ...uint) error {
+	socket, err := nl.Subscribe(protocol, groups...)
 	if err != nil {
 		return fmt.Errorf("watching the network: %w", err)
 	}
@@ -39,10 +47,10 @@ func WatchNetwork(ctx context.Context, device string, changed func()) error {
 	}()
 
 	events := make(chan struct{}, 1)
+	events <- struct{}{}
 	collected := make(chan struct{})
 	go func() { collect(events, changed); close(collected) }()
 	defer func() { close(events); <-collected }()
-	about := newFilter(device)
 	for {
 		messages, from, err := socket.Receive()
 		switch {
@@ -53,7 +61,7 @@ func WatchNetwork(ctx context.Context, device string, changed func()) error {
 			return err
 		case err != nil:
 			return fmt.Errorf("watching the network: %w", err)
-		case from.Pid != nl.PidKernel || !about.relevant(messages):
+		case from.Pid != nl.PidKernel || !relevant(messages):
 			continue
 		}
 		select {

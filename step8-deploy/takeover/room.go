@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/pathmtu"
 )
 
@@ -22,6 +23,7 @@ type room struct {
 	device string     // "" if there is none
 	addrs  []netip.Prefix
 	size   int
+	table  keep.Table
 }
 
 // deviceMTU returns the MTU of a device with these addresses for packets of size
@@ -42,9 +44,17 @@ func (r *room) enter(device string, t Terms) {
 	r.clamp()
 }
 
+// mend tells TCP again if another program has removed that, and whether it was so.
+func (r *room) mend() (mended bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.table.Mend()
+}
+
 // clamp tells TCP. Without that packets may travel in pieces, but they travel.
 func (r *room) clamp() {
-	if err := pathmtu.Clamp(r.device, r.size); err != nil {
+	r.table = keep.Table{Name: pathmtu.OurTable, Make: func() error { return pathmtu.Clamp(r.device, r.size) }}
+	if err := r.table.Set(); err != nil {
 		slog.Warn("TCP through the tunnel is not told how much fits, so some of its packets may be cut up on the way", "error", err)
 	}
 }
@@ -54,7 +64,7 @@ func (r *room) leave() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.device = ""
-	return pathmtu.Unclamp()
+	return r.table.Remove()
 }
 
 // Fit has packets in the tunnel be of up to size bytes, if anything is taken. A device

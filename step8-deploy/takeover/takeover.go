@@ -4,7 +4,8 @@
 //
 // Connections come and go; what is taken stays. When a new connection brings the
 // same addresses and settings, nothing is done. When it brings others, all is put
-// back and taken anew, behind the kill switch.
+// back and taken anew, behind the kill switch. What another program removes
+// meanwhile is put back (see HostChanged).
 package takeover
 
 import (
@@ -13,37 +14,50 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
-	"sync/atomic"
+	"sync"
 
 	"stepvpn/shared/link"
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/guard"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
+	"stepvpn/step8-deploy/lan"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/slot"
 )
 
-// A Host is a host that is taken over, or about to be. Its methods are called by
-// one goroutine, but for Nameservers, NetworkChanged and Fit.
+// A Host is a host that is taken over, or about to be. Its methods may be called by
+// several goroutines; Take and Carry by one at a time.
 type Host struct {
-	cfg   *config.Client
-	count *tunnel.Counters
-	open  func(tun.Config) (*tun.Device, error)
-	watch func(name string, l link.Link) link.Link
+	count  *tunnel.Counters
+	open   func(tun.Config) (*tun.Device, error)
+	watch  func(name string, l link.Link) link.Link
+	unlock func() error // of the host, for others
+	room   room
 
-	kill atomic.Pointer[killswitch.Switch] // nil if it is off
+	mu   sync.Mutex // guards all below
+	cfg  *config.Client
+	kill *killswitch.Switch // nil if it is off
+	lan  local
+	own  *guard.Socket // to the server; nil before the first
 
 	// Zero if nothing is taken.
-	terms Terms
-	slot  *slot.Slot
-	undo  []func() error // the last one first
+	slot   *slot.Slot
+	up     bool // packets are carried
+	terms  Terms
+	only   []netip.Prefix  // what goes into the tunnel; nil: everything
+	stale  bool            // the settings are other ones by now
+	undo   []func() error  // the last one first
+	pieces []policy.Change // rules and routes that are in force
+	tables []*keep.Table   // and tables of nft
 
-	room room
+	mending mending
 }
 
 // Terms are what the server has handed out, and what follows from where it is.
@@ -54,82 +68,99 @@ type Terms struct {
 	MTU      int // bytes; to begin with, see Fit
 }
 
-// Begin puts back what a killed client has left, and closes the kill switch. open
-// makes the device; watch gets the two ends of what moves packets (see package
-// pulse). Call End at the end.
-func Begin(cfg *config.Client, count *tunnel.Counters, open func(tun.Config) (*tun.Device, error),
-	watch func(name string, l link.Link) link.Link) (*Host, error) {
-	h := &Host{cfg: cfg, count: count, open: open, watch: watch}
-	// The switch comes first: what a killed client has left may be all that keeps
-	// this host silent.
-	if only, known := h.routes(push.Settings{}); cfg.KillSwitch && known {
-		if err := h.close(only); err != nil {
-			return nil, err
-		}
-	} else if err := killswitch.Recover(); err != nil {
-		return nil, err
-	}
-	if err := Recover(cfg.State); err != nil {
-		return nil, errors.Join(err, h.End())
-	}
-	return h, nil
+// New returns a Host of which nothing is taken yet. open makes the device; watch gets
+// the two ends of what moves packets (see package pulse).
+func New(cfg *config.Client, count *tunnel.Counters, open func(tun.Config) (*tun.Device, error),
+	watch func(name string, l link.Link) link.Link) *Host {
+	return &Host{cfg: cfg, count: count, open: open, watch: watch}
 }
 
-// Recover puts back what a killed client has left, except for the kill switch.
+// Begin closes the kill switch, and puts back what a killed client has left. Call End
+// or Leave at the end. After an error nothing is taken, and what was closed is closed.
+func (h *Host) Begin() (err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.unlock, err = killswitch.Lock(h.cfg.State); err != nil {
+		return err
+	}
+	// The switch comes first: what a killed client has left may be all that keeps
+	// this host silent.
+	if h.kill, err = Close(h.cfg); err != nil {
+		return errors.Join(err, h.unlock())
+	}
+	if h.kill != nil {
+		h.kill.Hold()
+	}
+	if err := errors.Join(Recover(h.cfg.State), h.settle()); err != nil {
+		_, err2 := h.leave()
+		return errors.Join(err, err2)
+	}
+	return nil
+}
+
+// Close closes the kill switch as the settings want it. It returns nil if it is to be
+// open, or if it is not known yet what goes into the tunnel: that is what the server
+// says, and no client has ever asked it.
+func Close(cfg *config.Client) (*killswitch.Switch, error) {
+	if !cfg.KillSwitch {
+		return nil, killswitch.Open(cfg.State)
+	}
+	only, known := routes(cfg, push.Settings{})
+	if known {
+		return killswitch.Close(switchOf(cfg, only, nil), cfg.State)
+	}
+	s, found, err := killswitch.Restore(cfg.State)
+	if !found {
+		return nil, err
+	}
+	return s, err
+}
+
+// Recover puts back what a killed client has left, except for the kill switch. While a
+// client runs, it is an error.
 func Recover(state string) error {
 	_, err := resolvconf.Recover(resolvconf.Config{State: state})
-	return errors.Join(guard.Recover(), err, pathmtu.Unclamp())
+	return errors.Join(guard.Recover(), err, pathmtu.Unclamp(), lan.Injected.Recover())
 }
 
 // routes returns what goes into the tunnel, nil for everything, and whether that
-// is known yet.
-func (h *Host) routes(pushed push.Settings) (only []netip.Prefix, known bool) {
-	switch r := h.cfg.Routes; {
+// is known.
+func routes(cfg *config.Client, pushed push.Settings) (only []netip.Prefix, known bool) {
+	switch r := cfg.Routes; {
 	case r.Everything:
 		return nil, true
 	case r.Pushed:
-		return pushed.Routes, len(pushed.Routes) > 0 || h.slot != nil
+		return pushed.Routes, len(pushed.Routes) > 0
 	default:
 		return r.Prefixes, true
 	}
 }
 
 // guarded tells whether no other resolver than the tunnel's may be asked.
-func (h *Host) guarded() bool { return h.cfg.DNS && !h.cfg.AllowOtherDNS }
+func guarded(cfg *config.Client) bool { return cfg.DNS && !cfg.AllowOtherDNS }
 
-// close closes the kill switch.
-func (h *Host) close(only []netip.Prefix) error {
-	kill, err := killswitch.On(killswitch.Config{Device: h.cfg.Device, Only: only, Names: h.guarded()})
-	if err == nil {
-		h.kill.Store(kill)
+// listed tells whether what goes into the tunnel is the operator's own list.
+func listed(cfg *config.Client) bool { return !cfg.Routes.Everything && !cfg.Routes.Pushed }
+
+func switchOf(cfg *config.Client, only, tunnel []netip.Prefix) killswitch.Config {
+	c := killswitch.Config{Device: cfg.Device, Only: only, Listed: listed(cfg), Names: guarded(cfg), LAN: cfg.LAN}
+	for _, n := range tunnel {
+		c.Tunnel = append(c.Tunnel, n.Masked())
 	}
-	return err
+	return c
 }
 
-// NetworkChanged tells that routes, addresses or links of the host have changed.
-func (h *Host) NetworkChanged() {
-	if kill := h.kill.Load(); kill != nil {
-		if err := kill.NetworkChanged(); err != nil {
-			slog.Warn("the kill switch does not know what is local by now", "error", err)
-		}
-	}
-}
-
-// Approach lets this host talk to a server while nothing else may leave.
-func (h *Host) Approach(server netip.AddrPort) error {
-	kill := h.kill.Load()
-	if kill == nil {
-		return nil
-	}
-	return kill.Server(h.cfg.Transport, server)
+// Approach says by what socket the client is about to talk to a server.
+func (h *Host) Approach(own *guard.Socket) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.own = own
 }
 
 // Take takes the host over on these terms. After an error nothing is taken, but
 // the kill switch stays closed.
 func (h *Host) Take(t Terms) error {
-	same := t
-	same.MTU = h.terms.MTU // is no reason: Fit changes it in passing
-	if h.slot != nil && reflect.DeepEqual(h.terms, same) {
+	if h.holds(t) {
 		return nil
 	}
 	if err := h.Release(); err != nil {
@@ -138,53 +169,101 @@ func (h *Host) Take(t Terms) error {
 	if err := h.take(t); err != nil {
 		return errors.Join(err, h.Release())
 	}
-	h.terms = t
 	slog.Info("tunnel is up", "dev", h.cfg.Device, "addrs", t.Addrs, "server", t.Server, "mtu", t.MTU)
 	return nil
 }
 
+// holds tells whether the host is taken over on these terms.
+func (h *Host) holds(t Terms) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t.MTU = h.terms.MTU // is no reason: Fit changes it in passing
+	return h.slot != nil && !h.stale && reflect.DeepEqual(h.terms, t)
+}
+
 func (h *Host) take(t Terms) error {
-	mtu := t.MTU
-	if h.cfg.MTU == 0 { // else it is an error of who has set it
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	cfg, mtu := h.cfg, t.MTU
+	if cfg.MTU == 0 { // else it is an error of who has set it
 		mtu = deviceMTU(mtu, t.Addrs)
 	}
-	dev, err := h.open(tun.Config{Name: h.cfg.Device, Addrs: t.Addrs, MTU: mtu, Drops: &h.count.Drops})
+	dev, err := h.open(tun.Config{Name: cfg.Device, Addrs: t.Addrs, MTU: mtu, Drops: &h.count.Drops})
 	if err != nil {
 		return err
 	}
 	h.carry(dev)
-	h.undo = append([]func() error{h.room.leave}, h.undo...)
+	h.terms = t
+	h.add(h.room.leave)
 	h.room.enter(dev.Name(), t)
-	only, _ := h.routes(t.Settings)
-	if h.cfg.DNS {
+
+	only, _ := routes(cfg, t.Settings)
+	if cfg.DNS {
 		only = withResolvers(only, t.Addrs, t.Settings.DNS)
 	}
-	if h.cfg.KillSwitch && h.kill.Load() == nil { // the routes are known only now
-		if err := h.close(only); err != nil {
-			return err
-		}
+	h.only = only
+	if err := h.narrow(switchOf(cfg, only, t.Addrs)); err != nil {
+		return err
 	}
-	steps := []func() (func() error, error){
-		func() (func() error, error) {
-			return route.Default(route.Config{Device: dev.Name(), Addrs: t.Addrs, Server: t.Server, Only: only})
-		},
+	list, err := route.Changes(route.Config{
+		Device: dev.Name(), Addrs: t.Addrs, Server: t.Server, Only: only, LocalByCaller: true,
+	})
+	if err != nil {
+		return err
 	}
-	if h.guarded() {
-		steps = append(steps, func() (func() error, error) { return guard.DNS(dev.Name(), t.Settings.DNS) })
+	if _, err := h.keepLocal(); err != nil {
+		return err
 	}
-	if h.cfg.DNS && len(t.Settings.DNS) > 0 {
-		steps = append(steps, func() (func() error, error) {
-			return resolvconf.Use(resolvconf.Config{Device: dev.Name(), DNS: t.Settings.DNS, Search: t.Settings.Search, State: h.cfg.State})
-		})
-	}
-	for _, step := range steps {
-		undo, err := step()
+	list = append(h.ownNetworks(dev.Name(), t.Addrs, only), list...)
+	injected := lan.InjectedRuleset(dev.Name(), t.Addrs)
+	tables := []policy.Change{h.table(lan.Injected, func() error { return lan.Injected.Set(injected) })}
+	if guarded(cfg) {
+		rules, err := guard.Rules(dev.Name(), t.Settings.DNS)
 		if err != nil {
 			return err
 		}
-		h.undo = append([]func() error{undo}, h.undo...)
+		list = append(list, rules...)
+		tables = append(tables, h.table(guard.OurTable, guard.Firewall(dev.Name(), t.Settings.DNS).Do))
+	}
+	h.pieces = list
+	undo, err := policy.CarryOut(append(tables, list...))
+	if err != nil {
+		return err
+	}
+	h.add(undo)
+	if cfg.DNS && len(t.Settings.DNS) > 0 {
+		undo, err := resolvconf.Use(resolvconf.Config{Device: dev.Name(), DNS: t.Settings.DNS, Search: t.Settings.Search, State: cfg.State})
+		if err != nil {
+			return err
+		}
+		h.add(undo)
 	}
 	return nil
+}
+
+// add notes how something is put back.
+func (h *Host) add(undo func() error) { h.undo = append([]func() error{undo}, h.undo...) }
+
+// table is a change that makes a table of nft, and keeps it.
+func (h *Host) table(name guard.Table, set func() error) policy.Change {
+	t := &keep.Table{Name: name, Make: set}
+	h.tables = append(h.tables, t)
+	return policy.Change{Command: "nft add table " + string(name), Do: t.Set, Undo: t.Remove}
+}
+
+// narrow has the kill switch know what the server has said; it is closed only now if
+// what goes into the tunnel was not known before.
+func (h *Host) narrow(c killswitch.Config) (err error) {
+	switch {
+	case !h.cfg.KillSwitch:
+		return nil
+	case h.kill != nil:
+		return h.kill.Set(c)
+	}
+	if h.kill, err = killswitch.Close(c, h.cfg.State); err == nil {
+		h.kill.Hold()
+	}
+	return err
 }
 
 // carry moves packets between the device and whatever session is there.
@@ -202,33 +281,107 @@ func (h *Host) carry(dev link.Link) {
 // Carry moves packets through a session, and returns why it has ended, or nil when
 // ctx ends. It has closed the session then.
 func (h *Host) Carry(ctx context.Context, session link.Link) error {
-	err := h.slot.Use(ctx, session)
-	if !h.cfg.KillSwitch {
+	s := h.setUp(true)
+	if s == nil { // a pause began right now
+		session.Close()
+		return errReleased
+	}
+	err := s.Use(ctx, session)
+	h.setUp(false)
+	if !h.settings().KillSwitch {
 		err = errors.Join(err, h.Release())
 	}
 	return err
 }
 
+var errReleased = errors.New("the kill switch is being paused")
+
+// setUp notes whether packets are carried, and returns by what.
+func (h *Host) setUp(up bool) *slot.Slot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.up = up
+	if up && h.mending.paused {
+		h.pause() // is over
+	}
+	return h.slot
+}
+
+func (h *Host) settings() *config.Client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cfg
+}
+
 // Release puts back what was taken, except for the kill switch.
 func (h *Host) Release() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.release()
+}
+
+func (h *Host) release() error {
 	var errs []error
 	for _, undo := range h.undo {
 		errs = append(errs, undo())
 	}
-	h.slot, h.undo, h.terms = nil, nil, Terms{}
-	return errors.Join(errs...)
+	h.slot, h.undo, h.pieces, h.tables, h.terms, h.stale = nil, nil, nil, nil, Terms{}, false
+	_, err := h.keepLocal()
+	return errors.Join(append(errs, err)...)
 }
 
-// End puts everything back as it was.
+// End puts everything back as it was, and opens the kill switch.
 func (h *Host) End() error {
-	err := h.Release()
-	if kill := h.kill.Load(); kill != nil {
-		err = errors.Join(err, kill.Off())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	err := h.release()
+	if h.kill != nil {
+		err = errors.Join(err, h.kill.Open())
 	}
-	return err
+	return errors.Join(err, h.unlock())
+}
+
+// Leave is End, but a kill switch that is closed stays closed, and Leave tells so.
+func (h *Host) Leave() (closed bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.leave()
+}
+
+func (h *Host) leave() (closed bool, err error) {
+	err = h.release()
+	if h.kill != nil {
+		h.kill.Release()
+	}
+	return h.kill != nil, errors.Join(err, h.unlock())
+}
+
+// Reconfigure has the host be as other settings want it. What the server has a say in
+// changes when Take is called next. If it fails, nothing is opened.
+func (h *Host) Reconfigure(cfg *config.Client) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cfg = cfg
+	h.stale = true
+	if err := h.settle(); err != nil {
+		return err
+	}
+	only, known := routes(cfg, h.terms.Settings)
+	switch {
+	case !cfg.KillSwitch && h.kill == nil, cfg.KillSwitch && !known:
+		return nil
+	case !cfg.KillSwitch:
+		err := h.kill.Open()
+		h.kill = nil
+		return err
+	}
+	return h.narrow(switchOf(cfg, only, h.terms.Addrs))
 }
 
 // Nameservers returns whom to ask for the server's name, past the tunnel.
 func (h *Host) Nameservers() ([]netip.Addr, error) {
-	return resolvconf.Below(resolvconf.Config{State: h.cfg.State, DNS: h.terms.Settings.DNS})
+	h.mu.Lock()
+	c := resolvconf.Config{State: h.cfg.State, DNS: h.terms.Settings.DNS}
+	h.mu.Unlock()
+	return resolvconf.Below(c)
 }

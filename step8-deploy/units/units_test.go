@@ -14,7 +14,7 @@ import (
 )
 
 // The highest exposure that each unit may have, of 10 (systemd-analyze security).
-var exposure = map[string]float64{"stepvpn-server.service": 2.0, "stepvpn-client.service": 3.0}
+var exposure = map[string]float64{"stepvpn-server.service": 2.0, "stepvpn-client.service": 3.0, "stepvpn-killswitch.service": 6.0}
 
 // analyze runs systemd-analyze, and fails the test if there is none.
 func analyze(t *testing.T, args ...string) (string, error) {
@@ -59,7 +59,7 @@ func TestVerify(t *testing.T) {
 		// The detector sees a mistake.
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
-		wrong := strings.Replace(string(text), "ProtectSystem=strict", "ProtectSystem=perhaps", 1)
+		wrong := strings.Replace(string(text), "NoNewPrivileges=yes", "NoNewPrivileges=perhaps", 1)
 		require.NotEqual(t, wrong, string(text))
 		bad := filepath.Join(t.TempDir(), name)
 		require.NoError(t, os.WriteFile(bad, []byte(wrong), 0o644))
@@ -117,7 +117,7 @@ func TestInstall(t *testing.T) {
 	text, err := os.ReadFile(path("etc/stepvpn/server.toml"))
 	require.NoError(t, err)
 	require.Equal(t, "mine", string(text))
-	for _, gone := range []string{"opt/vpn/bin/stepvpn", "etc/systemd/system/stepvpn-server.service", "etc/systemd/system/stepvpn-client.service", "opt/vpn/share/doc/stepvpn"} {
+	for _, gone := range []string{"opt/vpn/bin/stepvpn", "etc/systemd/system/stepvpn-server.service", "etc/systemd/system/stepvpn-client.service", "etc/systemd/system/stepvpn-killswitch.service", "opt/vpn/share/doc/stepvpn"} {
 		require.NoFileExists(t, path(gone))
 		require.NoDirExists(t, path(gone))
 	}

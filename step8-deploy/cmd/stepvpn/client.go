@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,71 +39,154 @@ var client = app.Command{
 	Args:  "FILE",
 	About: "Keeps this host connected to a server. What is to go through the tunnel goes through it, or nowhere.",
 	Setup: func() func(context.Context, []string) error {
-		return func(ctx context.Context, args []string) error { return runClient(ctx, args[0]) }
+		keepClosed := flag.Bool("keep-closed", false, "leave the kill switch closed at the end, also when stopped: somebody else opens it, as stepvpn-killswitch.service does")
+		return func(ctx context.Context, args []string) error { return runClient(ctx, args[0], *keepClosed) }
 	},
 }
 
 // A guest is this host as a client: what it needs to connect, once more and again.
+// Settings that are read again make another one.
 type guest struct {
-	cfg       *config.Client
-	handshake noise.Config
-	user      string
-	password  string
-	instance  [8]byte // see join.Config
-	stopping  context.Context
-	host      *takeover.Host
-	count     tunnel.Counters
-	session   atomic.Pointer[join.Session] // the last one
+	cfg      *config.Client
+	identity identity.Profile
+	user     string
+	password string
+	instance [8]byte         // see join.Config
+	stopping context.Context // ends when the program is stopped
+	host     *takeover.Host
+	count    *tunnel.Counters
+	session  atomic.Pointer[join.Session] // the last one
+
+	supervisor *supervise.Supervisor
+	ctx        context.Context // ends when there is another guest in its place
+	replace    context.CancelFunc
 }
 
-func runClient(ctx context.Context, file string) (err error) {
+func runClient(ctx context.Context, file string, keepClosed bool) (err error) {
 	var undo app.Undo
 	var watch pulse.Monitor
+	var count tunnel.Counters
+	var now atomic.Pointer[guest]
 	defer undo.All(&err)
 
 	cfg, err := config.LoadClient(file)
 	if err != nil {
 		return err
 	}
-	g := &guest{cfg: cfg, stopping: ctx}
+	host := takeover.New(cfg, &count, ends.Device(cfg.Offloads), watch.Watch)
+	g := &guest{stopping: ctx, host: host, count: &count}
 	rand.Read(g.instance[:])
+	if err := g.use(cfg); err != nil {
+		return err
+	}
+	now.Store(g)
+	app.OnHangup(func() { reload(file, &now) })
+
+	// It tells how it is. What can fail comes first, while nothing of the host is taken...
+	report := func() *status.Report { return now.Load().report() }
+	if err := undo.Add(publish(cfg.StatusSocket, cfg.Metrics, report)); err != nil {
+		return err
+	}
+
+	// ...then nothing leaves this host any more but through the tunnel...
+	if err := host.Begin(); err != nil {
+		return err
+	}
+	undo.Add(func() error { return giveBack(host, ctx.Err() != nil, keepClosed) }, nil)
+	go supervise.WatchClock(ctx, func() { now.Load().supervisor.ClockJumped() })
+	go watched(func() error {
+		return supervise.WatchNetwork(ctx, cfg.Device, func() {
+			host.NetworkChanged()
+			now.Load().supervisor.NetworkChanged()
+		})
+	})
+	go watched(func() error { return supervise.WatchRules(ctx, host.HostChanged) })
+	go notify.Watchdog(ctx, func(context.Context) error {
+		report() // the supervisor answers
+		return watch.Check()
+	})
+	defer notify.Stopping()
+	defer app.ReportStats(count.String)()
+
+	// ...which is connected, as soon and as often as it takes.
+	for {
+		err = g.supervisor.Run(g.ctx)
+		next := now.Load()
+		if next == g || ctx.Err() != nil {
+			return err
+		}
+		g = next
+		if err := host.Reconfigure(g.cfg); err != nil {
+			slog.Error("the settings that were read again can't be carried out", "error", err)
+		}
+	}
+}
+
+// watched tells the log when it is not any more.
+func watched(watch func() error) {
+	if err := watch(); err != nil {
+		slog.Error("changes of this host by others are not noticed any more", "error", err)
+	}
+}
+
+// giveBack puts the host back as it was. The kill switch opens only when the operator
+// has said so, and nobody else does it.
+func giveBack(host *takeover.Host, stopped, keepClosed bool) error {
+	if stopped && !keepClosed && !shuttingDown() {
+		return host.End()
+	}
+	closed, err := host.Leave()
+	if closed && !keepClosed {
+		slog.Warn("the kill switch stays closed: 'stepvpn recover' opens it")
+	}
+	return err
+}
+
+// use takes settings, and the secrets that they name.
+func (g *guest) use(cfg *config.Client) error {
+	g.cfg = cfg
 	if err := g.identify(); err != nil {
 		return err
 	}
-
-	// From here on nothing leaves this host but through the tunnel...
-	g.host, err = takeover.Begin(cfg, &g.count, ends.Device(cfg.Offloads), watch.Watch)
-	if err != nil {
-		return err
-	}
-	undo.Add(g.host.End, nil)
-
-	// ...which is connected, as soon and as often as it takes...
-	s := supervise.New(supervise.Config{
+	g.ctx, g.replace = context.WithCancel(g.stopping)
+	g.supervisor = supervise.New(supervise.Config{
 		Servers: cfg.Servers,
 		Resolve: g.resolve,
 		Connect: g.connect,
 		Way:     func(server netip.AddrPort) (string, error) { return supervise.Way(server, route.Mark) },
 		Changed: func(now supervise.Status) { notify.Status(now.String()) },
 	})
-	go supervise.WatchClock(ctx, s.ClockJumped)
-	go supervise.WatchNetwork(ctx, cfg.Device, func() {
-		g.host.NetworkChanged()
-		s.NetworkChanged()
-	})
+	return nil
+}
 
-	// ...and tells how it is.
-	report := func() *status.Report { return g.report(s.Status()) }
-	if err := undo.Add(publish(cfg.StatusSocket, cfg.Metrics, report)); err != nil {
-		return err
+// reload reads the settings again. A mistake in them changes nothing. If they are
+// other ones the client connects anew, behind what is taken of the host.
+func reload(file string, now *atomic.Pointer[guest]) {
+	old := now.Load()
+	cfg, err := config.LoadClient(file)
+	next := &guest{stopping: old.stopping, instance: old.instance, host: old.host, count: old.count}
+	if err == nil {
+		for _, key := range cfg.Keep(old.cfg) {
+			slog.Warn("this setting has changed, which takes a restart", "key", key)
+		}
+		err = next.use(cfg)
 	}
-	go notify.Watchdog(ctx, func(context.Context) error {
-		report() // the supervisor answers
-		return watch.Check()
-	})
-	defer notify.Stopping()
-	defer app.ReportStats(g.count.String)()
-	return s.Run(ctx)
+	if err != nil {
+		slog.Error("the settings stay as they are", "error", err)
+		return
+	}
+	if reflect.DeepEqual(cfg, old.cfg) && next.sameIdentity(old) {
+		slog.Info("settings read again: they are as before")
+		return
+	}
+	slog.Info("settings read again")
+	now.Store(next)
+	old.replace()
+}
+
+// sameIdentity tells whether two are the same client for a server.
+func (g *guest) sameIdentity(other *guest) bool {
+	return reflect.DeepEqual(g.identity, other.identity) && g.user == other.user && g.password == other.password
 }
 
 // identify reads the secrets that the settings name.
@@ -112,11 +197,11 @@ func (g *guest) identify() error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	p := identity.Profile{PrivateKey: key, ServerKey: noise.PublicKey(g.cfg.ServerKey)}
+	g.identity = identity.Profile{PrivateKey: key, ServerKey: noise.PublicKey(g.cfg.ServerKey)}
 	if psk != ([config.KeySize]byte{}) {
-		p.PresharedKey = &psk
+		g.identity.PresharedKey = &psk
 	}
-	g.handshake, g.user, g.password = p.Handshake(), user, password
+	g.user, g.password = user, password
 	return nil
 }
 
@@ -137,13 +222,14 @@ func (g *guest) resolve(ctx context.Context, name string) ([]netip.Addr, error) 
 func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) error {
 	var own guard.Socket
 	defer own.Close()
+	g.host.Approach(&own)
 	conn, err := ends.Dial(g.cfg.Transport, server, g.cfg.Offloads, transport.Options{Drops: &g.count.Drops, Control: own.Control})
 	if err != nil {
 		return err
 	}
 	path := pathmtu.New()
 	session, err := join.Client(ctx, cookie.Client(conn, noise.PublicKey(g.cfg.ServerKey), &g.count.Drops), join.Config{
-		Handshake: g.handshake,
+		Handshake: g.identity.Handshake(),
 		User:      g.user, Password: g.password,
 		Instance:  g.instance,
 		OnProbed:  path.Answered,
@@ -252,11 +338,16 @@ func keepalive(d time.Duration) time.Duration {
 }
 
 // report says how the client is.
-func (g *guest) report(now supervise.Status) *status.Report {
+func (g *guest) report() *status.Report {
+	now := g.supervisor.Status()
 	r := newReport("client", now.State.String(), g.cfg.Device, &g.count.Drops)
 	if now.Err != nil {
 		r.Error = now.Err.Error()
 	}
+	for _, c := range g.host.Claims() {
+		r.NotLocal = append(r.NotLocal, c.String())
+	}
+	r.KillSwitch = g.host.KillSwitch()
 	session := g.session.Load()
 	if now.State != supervise.Up || session == nil {
 		return r

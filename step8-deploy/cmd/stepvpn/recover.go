@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 
 	"stepvpn/shared/app"
@@ -12,15 +13,24 @@ import (
 
 var recoverCommand = app.Command{
 	Name:  "recover",
-	About: "Puts back what a client that was killed has left, when none is to be started again.",
+	About: "Puts back what a client that was killed has left, and opens its kill switch, when none is to be started again.",
 	Setup: func() func(context.Context, []string) error {
-		state := flag.String("state", resolvconf.DefaultState, "the `folder` that the client's settings name")
-		return func(context.Context, []string) error {
-			// While a client runs, it refuses, and the kill switch stays as it is.
-			if err := takeover.Recover(*state); err != nil {
-				return err
-			}
-			return killswitch.Recover()
-		}
+		state := stateFlag()
+		return func(context.Context, []string) error { return recoverHost(*state) }
 	},
+}
+
+func stateFlag() *string {
+	return flag.String("state", resolvconf.DefaultState, "the `folder` that the client's settings name")
+}
+
+// recoverHost puts the host back. While a client runs it does nothing. What can't be
+// put back does not keep the switch closed.
+func recoverHost(state string) error {
+	unlock, err := killswitch.Lock(state)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return errors.Join(takeover.Recover(state), killswitch.Open(state))
 }

@@ -1,6 +1,6 @@
-// Sandboxed stands in for stepvpn when its units are tested: it tries what a server
-// or a client must be able to do, and what they must not, writes down which of it
-// it may, tells systemd that it is ready, and waits to be stopped.
+// Sandboxed stands in for stepvpn when its units are tested: it tries what a server,
+// a client or a kill switch must be able to do, and what they must not, writes down
+// which of it it may, tells systemd that it is ready, and waits to be stopped.
 package main
 
 import (
@@ -20,8 +20,8 @@ import (
 	"stepvpn/step8-deploy/notify"
 )
 
-// Results is where the list of what it may goes, a line each.
-const results = "/run/stepvpn/may"
+// Results is where the list of what a role may goes, a line each.
+const results = "/var/lib/stepvpn/may-"
 
 var attempts = []struct {
 	what string
@@ -54,7 +54,7 @@ var attempts = []struct {
 		_, err := os.ReadFile(filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), os.Args[1]+".key"))
 		return err
 	}},
-	{"read its settings", func() error { _, err := os.ReadFile(os.Args[2]); return err }},
+	{"read its settings", func() error { _, err := os.ReadFile(os.Args[len(os.Args)-1]); return err }},
 	{"keep state", write("/var/lib/stepvpn/x", "")},
 	{"replace resolv.conf", run("cp /etc/resolv.conf /etc/.resolv.new && mv /etc/.resolv.new /etc/resolv.conf")},
 	{"talk to the system bus", run("busctl --no-pager status org.freedesktop.systemd1")},
@@ -75,7 +75,7 @@ var attempts = []struct {
 	{"mount", run("mount -t tmpfs x /mnt && umount /mnt")},
 	{"become another user", run("setpriv --reuid 1 --clear-groups true")},
 	{"make a namespace", run("unshare --uts true")},
-	{"make a set-user-ID program", run("cp /bin/true /run/stepvpn/t && chmod u+s /run/stepvpn/t")},
+	{"make a set-user-ID program", run("cp /bin/true /var/lib/stepvpn/t && chmod u+s /var/lib/stepvpn/t")},
 }
 
 // write tries to write a file, or one in a folder.
@@ -105,6 +105,10 @@ func run(command string) func() error {
 }
 
 func main() {
+	role := os.Args[1]
+	if role == "killswitch" && os.Args[2] == "open" {
+		return
+	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	var may []string
@@ -115,10 +119,12 @@ func main() {
 		}
 		may = append(may, a.what)
 	}
-	if err := os.WriteFile(results, []byte(strings.Join(may, "\n")+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(results+role, []byte(strings.Join(may, "\n")+"\n"), 0o600); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	notify.Ready("tried everything")
-	<-stop
+	if role != "killswitch" { // which is done once it is closed
+		<-stop
+	}
 }

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"stepvpn/shared/app"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/killswitch"
+	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/takeover"
+)
+
+var closeSwitch = app.Command{
+	Name:  "killswitch close",
+	Args:  "FILE",
+	About: "Closes the kill switch as a client's settings want it; if they can't be read, as it was closed last.",
+	Setup: func() func(context.Context, []string) error {
+		state := stateFlag()
+		return func(_ context.Context, args []string) error {
+			cfg, err := config.LoadClient(args[0])
+			if err == nil {
+				_, err := takeover.Close(cfg)
+				return err
+			}
+			s, found, err2 := killswitch.Restore(*state)
+			if !found {
+				return errors.Join(err, err2)
+			}
+			slog.Error("the settings can't be read, so the kill switch is closed as it was last", "error", err)
+			if err2 == nil {
+				slog.Info("closed", "what", s.Config())
+			}
+			return err2
+		}
+	},
+}
+
+var openSwitch = app.Command{
+	Name:  "killswitch open",
+	About: "Opens the kill switch once the client is stopped, as 'recover' does; but not while the machine is shut down.",
+	Setup: func() func(context.Context, []string) error {
+		state := stateFlag()
+		return func(context.Context, []string) error {
+			if shuttingDown() {
+				slog.Info("the machine is shut down: the kill switch stays closed")
+				return nil
+			}
+			return recoverHost(*state)
+		}
+	},
+}
+
+// shuttingDown tells whether systemd ends everything: that is not the operator's wish
+// to be on the network without a tunnel.
+func shuttingDown() bool {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, "systemctl", "is-system-running").Output() // its exit code says the same
+	return strings.TrimSpace(string(out)) == "stopping"
+}
+
+var pause = app.Command{
+	Name:  "pause",
+	Args:  "TIME",
+	About: "Opens the kill switch for a while, such as 5m, so that one can log in to the network of a hotel, say. It closes by itself.",
+	Setup: func() func(context.Context, []string) error {
+		state := stateFlag()
+		socket := flag.String("socket", config.ClientSocket, "the client's status `socket`")
+		return func(ctx context.Context, args []string) error {
+			d, err := time.ParseDuration(args[0])
+			if err != nil || d < killswitch.MinPause || d > killswitch.MaxPause {
+				return app.Usage("%q is no time from 1s to 24h, such as 5m", args[0])
+			}
+			if r, err := status.Query(ctx, *socket); err == nil && r.State == "up" {
+				return app.Hint(errors.New("the tunnel is up, so there is nothing to pause"), "'systemctl stop stepvpn-client' ends it.")
+			}
+			if err := killswitch.Pause(d); err != nil {
+				return err
+			}
+			// A client that runs does this by itself.
+			if unlock, err := killswitch.Lock(*state); err == nil {
+				defer unlock()
+				if err := takeover.Recover(*state); err != nil {
+					slog.Warn("names may not be found", "error", err)
+				}
+			}
+			fmt.Printf("The kill switch is open for %v, or until the tunnel is up.\n", d.Truncate(time.Second))
+			return nil
+		}
+	},
+}

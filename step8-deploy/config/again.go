@@ -1,0 +1,19 @@
+package config
+
+// Keep gives c those settings of old that a running client can't change, and returns
+// the keys of those that had been others.
+func (c *Client) Keep(old *Client) (changed []string) {
+	keep(&changed, "device", &c.Device, old.Device)
+	keep(&changed, "offloads", &c.Offloads, old.Offloads)
+	keep(&changed, "state", &c.State, old.State)
+	keep(&changed, "status_socket", &c.StatusSocket, old.StatusSocket)
+	keep(&changed, "metrics", &c.Metrics, old.Metrics)
+	return changed
+}
+
+func keep[T comparable](changed *[]string, key string, value *T, old T) {
+	if *value != old {
+		*changed = append(*changed, key)
+		*value = old
+	}
+}

@@ -1,0 +1,111 @@
+package killswitch
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step5-nat/policy"
+	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/guard"
+	"stepvpn/step8-deploy/lan"
+)
+
+func isOurs(r netlink.Rule) bool { return r.Priority >= priorityOwn && r.Priority <= priorityRest }
+
+// rules are the policy rules, of both families.
+func (c Config) rules(local lan.Networks) (list []policy.Rule) {
+	for _, f := range hostnet.Families {
+		list = append(list, route.Own(f, priorityOwn))
+		if c.Names {
+			list = append(list, guard.Refuse(f, priorityNames)...)
+		}
+		list = append(list, unreachable(f, priorityTunnel, c.Tunnel)...)
+		list = append(list, c.LAN.Rules(f, priorityLocal, 0, c.Only, c.believed(local))...)
+		if c.Only == nil {
+			list = append(list, policy.NewRefusal(f, priorityRest, unix.RTN_UNREACHABLE, "unreachable"))
+		} else {
+			list = append(list, unreachable(f, priorityRest, c.Only)...)
+		}
+	}
+	return list
+}
+
+// believed is what counts of the local network: nothing in the operator's own list is
+// local.
+func (c Config) believed(n lan.Networks) []netip.Prefix {
+	if c.Listed {
+		return nil
+	}
+	return n.Local
+}
+
+func unreachable(f hostnet.Family, priority int, networks []netip.Prefix) (list []policy.Rule) {
+	for _, n := range f.Subnets(networks) {
+		r := policy.NewRefusal(f, priority, unix.RTN_UNREACHABLE, fmt.Sprintf("to %v unreachable", n))
+		r.To(n)
+		list = append(list, r)
+	}
+	return list
+}
+
+// LLMNR looks for names on the link (RFC 4795). Unlike those of mDNS these may be
+// names of the internet.
+const llmnr = 5355
+
+// ruleset is the table as one would type it. What leaves is looked at after the
+// kernel has chosen the way.
+func (c Config) ruleset(table guard.Table, local lan.Networks) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, "\t\t"+format+"\n", args...) }
+	line("meta mark { %d, %d } accept", route.FwMark, pauseMark)
+	line("oifname %q accept", "lo")
+	if c.Device != "" {
+		line("oifname %q accept", c.Device)
+	}
+	if c.Names {
+		line("meta l4proto { tcp, udp } th dport 53 reject with icmpx type admin-prohibited")
+		line("meta l4proto { tcp, udp } th dport %d drop", llmnr)
+		line("meta l4proto { tcp, udp } th sport %d drop", llmnr)
+	}
+	for _, f := range hostnet.Families {
+		if set := lan.Elements(f.Subnets(c.Tunnel)); set != "" {
+			line("%s daddr { %s } reject with icmpx type no-route", lan.Word(f), set)
+		}
+	}
+	for _, rule := range c.LAN.Accept(c.believed(local)) {
+		line("%s", rule)
+	}
+	if c.Only != nil {
+		for _, f := range hostnet.Families {
+			if only := lan.Elements(f.Subnets(c.Only)); only != "" {
+				line("%s daddr != { %s } accept", lan.Word(f), only)
+			} else {
+				line("meta nfproto %s accept", strings.ToLower(f.String()))
+			}
+		}
+	}
+	// No reset: a connection may go on when the tunnel is back.
+	line("reject with icmpx type no-route")
+	flags := ""
+	if table == liveTable {
+		flags = "\tflags owner\n"
+	}
+	return fmt.Sprintf(`table %s {
+%s	chain away {
+%s	}
+	chain output {
+		type filter hook output priority 0
+		jump away
+	}
+	chain forward {
+		type filter hook forward priority 0
+		jump away
+	}
+}
+`, table, flags, b.String())
+}

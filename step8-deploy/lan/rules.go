@@ -1,0 +1,132 @@
+package lan
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step5-nat/policy"
+	"stepvpn/step5-nat/route"
+)
+
+// Always returns what is local on every link: where "all on this link" is (RFC 919,
+// RFC 5771, RFC 4291), its addresses without a router (RFC 3927), and where services
+// are looked for.
+func (p Policy) Always() []netip.Prefix {
+	if p == None {
+		return nil
+	}
+	return prefixes("169.254.0.0/16", "224.0.0.0/24", "239.255.255.250/32", "255.255.255.255/32",
+		"fe80::/10", "ff02::/16", "ff05::c/128")
+}
+
+// dhcp has the ports of a client and a server, for each family (RFC 2131, RFC 8415).
+// A renewal is sent to the server's own address.
+var dhcp = map[hostnet.Family][2]uint16{hostnet.V4: {68, 67}, hostnet.V6: {546, 547}}
+
+// Rules returns policy rules by which what is local goes its own way, as one would
+// type, for 192.168.1.0/24,
+//
+//	ip -4 rule add priority N ipproto udp sport 68 dport 67 lookup main
+//	ip -4 rule add priority N to 224.0.0.0/24 lookup main
+//	ip -4 rule add priority N to 192.168.1.0/24 lookup main suppress_prefixlength 23
+//
+// and so on. Only routes that are as narrow as the network itself count for it.
+//
+// What comes behind is for the kernel itself. It asks the rules, too, before it answers
+// a question of ARP (on a host with rp_filter) and before it takes a route by a gateway:
+// also in a network that is not local a router has to find this host, and DHCP has to
+// set a default route. The kernel asks as root, and for no protocol. What programs send
+// has one, and so never gets that far, except for rare ones of root's:
+//
+//	ip -4 rule add priority N ipproto tcp lookup 22505       # or, without a tunnel: unreachable
+//	ip -4 rule add priority N uidrange 0-0 lookup main suppress_prefixlength 0
+//
+// table is that of the tunnel; 0 stands for none, and that only the networks in only are
+// unreachable, or all if it is nil.
+func (p Policy) Rules(f hostnet.Family, priority, table int, only, local []netip.Prefix) []policy.Rule {
+	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("ipproto udp sport %d dport %d lookup main", dhcp[f][0], dhcp[f][1]))
+	r.Port(unix.IPPROTO_UDP, dhcp[f][1])
+	r.Sport = netlink.NewRulePortRange(dhcp[f][0], dhcp[f][0])
+	list := []policy.Rule{r}
+	for _, l := range f.Subnets(p.Always()) {
+		if l.Addr().IsMulticast() || l.IsSingleIP() { // by the default route, if there is no other
+			r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("to %v lookup main", l))
+			r.To(l)
+			list = append(list, r)
+			continue
+		}
+		list = append(list, toMain(f, priority, l))
+	}
+	if p == AsRouted {
+		return append(list, route.Local(f, priority))
+	}
+	for _, l := range f.Subnets(local) {
+		list = append(list, toMain(f, priority, l))
+	}
+	return append(list, kernels(f, priority, table, only)...)
+}
+
+// toMain finds the way to a network in the main table, but not by wider routes.
+func toMain(f hostnet.Family, priority int, n netip.Prefix) policy.Rule {
+	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("to %v lookup main suppress_prefixlength %d", n, n.Bits()-1))
+	r.To(n)
+	r.SuppressPrefixlen = n.Bits() - 1
+	return r
+}
+
+// kernels are the rules for the kernel itself. For IPv6 it asks none.
+func kernels(f hostnet.Family, priority, table int, only []netip.Prefix) (list []policy.Rule) {
+	if f != hostnet.V4 {
+		return nil
+	}
+	if only == nil || table != 0 { // a table has no routes but for them
+		only = []netip.Prefix{policy.Everything(f)}
+	}
+	for _, n := range f.Subnets(only) {
+		to := ""
+		if n.Bits() > 0 {
+			to = fmt.Sprintf("to %v ", n)
+		}
+		for _, p := range protocols {
+			r := policy.NewRule(f, priority, table, fmt.Sprintf("%sipproto %s lookup %d", to, p.name, table))
+			if table == 0 {
+				r = policy.NewRefusal(f, priority, unix.RTN_UNREACHABLE, fmt.Sprintf("%sipproto %s unreachable", to, p.name))
+			}
+			if n.Bits() > 0 {
+				r.To(n)
+			}
+			r.IPProto = p.number
+			list = append(list, r)
+		}
+	}
+	r := route.Local(f, priority)
+	r.UIDRange = netlink.NewRuleUIDRange(0, 0)
+	return append(list, r)
+}
+
+// protocols are those of programs.
+var protocols = []struct {
+	name   string
+	number int
+}{{"tcp", unix.IPPROTO_TCP}, {"udp", unix.IPPROTO_UDP}, {"icmp", unix.IPPROTO_ICMP}, {"sctp", unix.IPPROTO_SCTP}}
+
+// Accept returns rules of nft that accept what may leave to the local network.
+func (p Policy) Accept(local []netip.Prefix) []string {
+	list := []string{
+		"meta l4proto igmp accept",
+		"ip6 hoplimit 255 icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept",
+		"icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } accept",
+	}
+	for _, f := range hostnet.Families {
+		list = append(list, fmt.Sprintf("meta nfproto %s udp sport %d udp dport %d accept", strings.ToLower(f.String()), dhcp[f][0], dhcp[f][1]))
+		if set := Elements(f.Subnets(append(p.Always(), local...))); set != "" {
+			list = append(list, fmt.Sprintf("%s daddr { %s } accept", Word(f), set))
+		}
+	}
+	return list
+}

@@ -1,0 +1,59 @@
+package supervise
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// WatchRules calls changed whenever policy rules of this host, its routing tables other
+// than the main one, or tables of nft whose names begin with stepvpn change, until ctx
+// ends. It may be this program that has changed them: whoever is told looks.
+func WatchRules(ctx context.Context, changed func()) error {
+	var mu sync.Mutex // one call of changed at a time
+	told := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		changed()
+	}
+	var rules, tables error
+	var both sync.WaitGroup
+	both.Go(func() {
+		rules = watch(ctx, unix.NETLINK_ROUTE, aboutRules, told, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+			unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+	})
+	both.Go(func() { tables = watch(ctx, unix.NETLINK_NETFILTER, aboutTables, told, unix.NFNLGRP_NFTABLES) })
+	both.Wait()
+	return errors.Join(rules, tables)
+}
+
+// aboutRules tells whether one of the messages is about a policy rule, or a route in a
+// table of its own.
+func aboutRules(messages []syscall.NetlinkMessage) bool {
+	for _, m := range messages {
+		switch m.Header.Type {
+		case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+			return true
+		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+			const table = 4 // where an rtmsg has it (rtnetlink(7)); 0 and 252 stand for one behind it
+			if len(m.Data) >= unix.SizeofRtMsg && m.Data[table] != unix.RT_TABLE_MAIN && m.Data[table] != unix.RT_TABLE_LOCAL {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// aboutTables tells whether one of the messages names a table of ours.
+func aboutTables(messages []syscall.NetlinkMessage) bool {
+	for _, m := range messages {
+		if bytes.Contains(m.Data, []byte("stepvpn")) {
+			return true
+		}
+	}
+	return false
+}
