@@ -132,14 +132,19 @@ check "both clients were back within 10 s" eval 'shorter alice 10 && shorter bob
 wait_for 60 "the download is complete" complete file1
 check "the download went on, and is complete" complete file1
 
-act "Alice's daemon is killed" \
-	"The same on alice: her tunnel's device is gone, with the routes into it. Her programs go on talking." \
-	"where do their packets go until the daemon is back?"
+act "Alice's daemon is killed, and can't start" \
+	"The same on alice, and somebody has made a mistake in her settings: each new start fails. Her tunnel's device is gone, with the routes into it. Her programs go on talking." \
+	"where do their packets go until the mistake is mended?"
 download file2
+type_at alice sed -i 's/^server_key/sever_key/' /etc/stepvpn/client.toml
 sigkill alice client
+type_at alice stepvpn check /etc/stepvpn/client.toml || true
 type_at alice curl -4sS --max-time 1 "http://$WEB4/whoami" || true
+type_at alice curl -4sS --max-time 1 --interface eth0 "http://$WEB4/whoami" || true
 type_at alice dig +short +tries=1 +time=1 "@$CAFE4" web.example || true
-type_at alice ip -4 rule
+type_at alice ip -4 rule show priority 22511
+check_not "alice is not on the internet: what closes it is neither the daemon nor its settings" at alice curl -4sS --max-time 1 "http://$WEB4/whoami"
+type_at alice sed -i 's/^sever_key/server_key/' /etc/stepvpn/client.toml
 restarted alice client
 wait_for 60 "the download is complete" complete file2
 check "the download went on, and is complete" complete file2
