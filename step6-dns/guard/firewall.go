@@ -107,7 +107,7 @@ func nft(text string) (string, error) {
 		return string(out), nil
 	case errors.Is(err, exec.ErrNotFound):
 		return "", app.Hint(errors.New("the program nft is not installed"),
-			"sudo apt-get install nftables. With -allow-other-dns it is not needed, but names may be overheard.")
+			"sudo apt-get install nftables")
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("no answer within %v", patience)
 	}

@@ -8,13 +8,45 @@ type Table struct {
 	Name guard.Table
 	Make func() error // in the place of one that is there
 
-	listed string // as nft showed it when it was made; "" if there should be none
+	made   bool
+	listed string // as nft shows it; "" if that is not known
 }
 
-// Set makes the table, and remembers what it looks like. If others have changed
+// Set makes the table. What it looks like is for the first Mend to see, as nobody has to
+// wait for that.
+func (t *Table) Set() error {
+	t.made, t.listed = true, ""
+	return t.Make()
+}
+
+// Remove removes the table, whether it is there or not.
+func (t *Table) Remove() error {
+	t.made, t.listed = false, ""
+	if !Exists(t.Name) {
+		return nil
+	}
+	return t.Name.Remove()
+}
+
+// Mend makes the table anew if it is not any more as it was made, and tells whether
+// that was so.
+func (t *Table) Mend() (mended bool, err error) {
+	if !t.made {
+		return false, nil
+	}
+	if t.listed != "" {
+		if now, err := t.Name.List(); err == nil && now == t.listed {
+			return false, nil
+		}
+	}
+	mended = t.listed != "" || !Exists(t.Name)
+	return mended, t.makeAndLook()
+}
+
+// makeAndLook makes the table, and remembers what it looks like. If others have changed
 // something right then, that may not be what it should look like, and it is made again.
-func (t *Table) Set() (err error) {
-	t.listed = unknown
+func (t *Table) makeAndLook() (err error) {
+	t.listed = ""
 	const tries = 5
 	for range tries {
 		before := generation()
@@ -27,26 +59,5 @@ func (t *Table) Set() (err error) {
 			return nil
 		}
 	}
-	return err // without one, it is mended when it is looked at next
-}
-
-// unknown is no text that nft shows: such a table is to be mended.
-const unknown = "?"
-
-// Remove removes the table, whether it is there or not.
-func (t *Table) Remove() error {
-	t.listed = ""
-	return t.Name.Recover()
-}
-
-// Mend makes the table anew if it is not any more as it was made, and tells whether
-// that was so.
-func (t *Table) Mend() (mended bool, err error) {
-	if t.listed == "" {
-		return false, nil
-	}
-	if now, err := t.Name.List(); err == nil && now == t.listed {
-		return false, nil
-	}
-	return true, t.Set()
+	return err // without one, it is looked at once more at the next Mend
 }

@@ -45,11 +45,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os/exec"
 	"reflect"
 	"sync"
 
-	"stepvpn/shared/app"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
@@ -124,8 +122,7 @@ func closed() (bool, error) {
 			return true, err
 		}
 	}
-	_, err := plainTable.List()
-	return err == nil, nil
+	return keep.Exists(plainTable), nil
 }
 
 // Set makes the switch what c says.
@@ -248,23 +245,21 @@ func Open(state string) error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
 	}
-	if was, err := closed(); err != nil {
-		return err
-	} else if _, err := exec.LookPath("nft"); was && err != nil {
-		return app.Hint(fmt.Errorf("the table %s can't be removed: the program nft is not installed", plainTable), "sudo apt-get install nftables")
-	}
 	return errors.Join(removeAll(), forget(state))
 }
 
 func removeAll() error {
 	_, err := keep.Rules(priorityOwn, priorityRest, nil)
-	return errors.Join(err, plainTable.Recover(), EndPause())
+	if keep.Exists(plainTable) {
+		err = errors.Join(err, plainTable.Remove())
+	}
+	return errors.Join(err, EndPause())
 }
 
 // Restore closes the switch as it was when it was closed last, and tells whether it
 // ever was. A file that cannot be read stands for a switch that lets out the least.
 func Restore(state string) (s *Switch, found bool, err error) {
-	c, found, err := load(state)
+	c, found, err := Saved(state)
 	if !found {
 		return nil, false, err
 	}

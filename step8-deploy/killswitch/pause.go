@@ -92,14 +92,20 @@ func pauseRules() (list []policy.Rule) {
 // EndPause closes the switch again. No pause is no error.
 func EndPause() error {
 	_, err := keep.Rules(priorityPause, priorityPause, nil)
-	return errors.Join(pauseTable.Recover(), err)
+	if keep.Exists(pauseTable) {
+		err = errors.Join(err, pauseTable.Remove())
+	}
+	return err
 }
 
 // Paused returns how long the switch will be open, 0 if it is closed.
 func Paused() time.Duration {
+	if !keep.Exists(pauseTable) {
+		return 0
+	}
 	out, err := exec.Command("nft", "--json", "list", "set", "inet", "stepvpn_pause", "open").Output()
 	if err != nil {
-		return 0 // there is no such table, or no nft
+		return 0
 	}
 	var answer struct {
 		Nftables []struct {

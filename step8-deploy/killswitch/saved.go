@@ -54,8 +54,9 @@ func (c Config) save(state string) (err error) {
 	return dir.Sync()
 }
 
-// load reads what save has kept. A file that can't be read was there, too.
-func load(state string) (c Config, found bool, err error) {
+// Saved returns how the switch was when it was closed last, and whether it was. A file
+// that can't be read is an error, and says that it was.
+func Saved(state string) (c Config, found bool, err error) {
 	f, err := os.OpenFile(filepath.Join(state, fileName), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, false, nil

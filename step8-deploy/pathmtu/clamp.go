@@ -16,9 +16,6 @@ const OurTable guard.Table = "inet stepvpn_mss"
 // second call replaces the first. It takes the program nft.
 func Clamp(device string, size int) error { return OurTable.Set(ruleset(device, size)) }
 
-// Unclamp takes that back. Nothing is no error.
-func Unclamp() error { return OurTable.Recover() }
-
 // ruleset is the table as one would type it. nft only ever lowers the option.
 func ruleset(device string, size int) string {
 	const ipv4, ipv6, tcp = 20, 40, 20

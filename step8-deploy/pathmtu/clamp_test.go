@@ -59,7 +59,7 @@ func TestClamp(t *testing.T) {
 	check("1460", "1440")
 	do(func() error { return Clamp("other0", 1220) })
 	check("1460", "1440")
-	do(Unclamp)
-	do(Unclamp)
+	do(OurTable.Remove)
+	do(OurTable.Remove)
 	require.Equal(t, before, lab.Cafe.Run(t, "nft", "list", "ruleset"))
 }

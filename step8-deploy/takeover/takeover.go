@@ -107,7 +107,11 @@ func Close(cfg *config.Client) (*killswitch.Switch, error) {
 	}
 	only, known := routes(cfg, push.Settings{})
 	if known {
-		return killswitch.Close(switchOf(cfg, only, nil), cfg.State)
+		c := switchOf(cfg, only, nil)
+		if before, found, err := killswitch.Saved(cfg.State); found && err == nil {
+			c.Tunnel = before.Tunnel // until the server says it anew
+		}
+		return killswitch.Close(c, cfg.State)
 	}
 	s, found, err := killswitch.Restore(cfg.State)
 	if !found {
@@ -120,7 +124,13 @@ func Close(cfg *config.Client) (*killswitch.Switch, error) {
 // client runs, it is an error.
 func Recover(state string) error {
 	_, err := resolvconf.Recover(resolvconf.Config{State: state})
-	return errors.Join(guard.Recover(), err, pathmtu.Unclamp(), lan.Injected.Recover())
+	errs := []error{guard.Recover(), err}
+	for _, t := range []guard.Table{pathmtu.OurTable, lan.Injected} {
+		if keep.Exists(t) {
+			errs = append(errs, t.Remove())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // routes returns what goes into the tunnel, nil for everything, and whether that

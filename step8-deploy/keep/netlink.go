@@ -1,0 +1,49 @@
+package keep
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step6-dns/guard"
+)
+
+// families has the numbers of the families that our tables are of.
+var families = map[string]uint8{"inet": unix.NFPROTO_INET, "ip": unix.NFPROTO_IPV4, "ip6": unix.NFPROTO_IPV6}
+
+// Exists asks the kernel whether there is a table, which is quicker than to have nft
+// list it.
+func Exists(t guard.Table) bool {
+	family, name, _ := strings.Cut(string(t), " ")
+	r := request(unix.NFT_MSG_GETTABLE, families[family])
+	r.AddData(nl.NewRtAttr(unix.NFTA_TABLE_NAME, nl.ZeroTerminated(name)))
+	_, err := r.Execute(unix.NETLINK_NETFILTER, 0)
+	return err == nil
+}
+
+// generation returns the number that the kernel gives to the present state of nft's
+// tables: each transaction counts it up by one. It is 0 if the kernel does not say.
+func generation() uint32 {
+	answers, err := request(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC).Execute(unix.NETLINK_NETFILTER, 0)
+	if err != nil || len(answers) != 1 || len(answers[0]) < nl.SizeofNfgenmsg {
+		return 0
+	}
+	attributes, err := nl.ParseRouteAttr(answers[0][nl.SizeofNfgenmsg:])
+	if err != nil {
+		return 0
+	}
+	for _, a := range attributes {
+		if a.Attr.Type == unix.NFTA_GEN_ID && len(a.Value) == 4 {
+			return binary.BigEndian.Uint32(a.Value)
+		}
+	}
+	return 0
+}
+
+func request(message int, family uint8) *nl.NetlinkRequest {
+	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|message, 0)
+	r.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
+	return r
+}
