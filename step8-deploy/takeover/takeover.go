@@ -89,7 +89,7 @@ func (h *Host) Begin() (err error) {
 		return errors.Join(err, h.unlock())
 	}
 	if h.kill != nil {
-		h.kill.Hold()
+		go h.kill.Hold() // nothing has to wait for it
 	}
 	if err := errors.Join(Recover(h.cfg.State), h.settle()); err != nil {
 		_, err2 := h.leave()
@@ -271,7 +271,7 @@ func (h *Host) narrow(c killswitch.Config) (err error) {
 		return h.kill.Set(c)
 	}
 	if h.kill, err = killswitch.Close(c, h.cfg.State); err == nil {
-		h.kill.Hold()
+		go h.kill.Hold()
 	}
 	return err
 }
