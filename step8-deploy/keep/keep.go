@@ -103,6 +103,6 @@ func key(r netlink.Rule) string {
 		}
 		return n.String()
 	}
-	return fmt.Sprintf("%d table %d mark %d not %v to %s protocol %d ports %s %s suppress %d users %v", r.Priority, r.Table, r.Mark, r.Invert,
-		network(r.Dst), r.IPProto, ports(r.Sport), ports(r.Dport), r.SuppressPrefixlen, r.UIDRange != nil)
+	return fmt.Sprintf("%d table %d mark %d not %v to %s protocol %d ports %s %s suppress %d users %v by %s", r.Priority, r.Table, r.Mark, r.Invert,
+		network(r.Dst), r.IPProto, ports(r.Sport), ports(r.Dport), r.SuppressPrefixlen, r.UIDRange != nil, r.IifName)
 }

@@ -48,6 +48,7 @@ import (
 	"reflect"
 	"sync"
 
+	"stepvpn/shared/app"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
@@ -60,10 +61,9 @@ import (
 type Config struct {
 	Device string         `json:"device"` // the tunnel's, which need not be there
 	Only   []netip.Prefix `json:"only"`   // the networks that go through the tunnel; nil: everything
-	Listed bool           `json:"listed"` // Only is the operator's own list, and nothing in it is local
 	Names  bool           `json:"names"`  // nobody asks for names
 	LAN    lan.Policy     `json:"lan"`
-	Tunnel []netip.Prefix `json:"tunnel"` // the tunnel's own networks, if they are known
+	Tunnel []netip.Prefix `json:"tunnel"` // the tunnel's own networks; nil: as they were before
 }
 
 // A Switch is closed. Its methods may be called by several goroutines.
@@ -102,6 +102,9 @@ func Close(c Config, state string) (*Switch, error) {
 	if s.local, err = lan.Look(c.LAN, c.Device); err != nil {
 		return nil, err
 	}
+	if saved, found, err := Saved(state); found && err == nil {
+		s.cfg.Tunnel = saved.Tunnel
+	}
 	if err := s.Set(c); err != nil {
 		if !before {
 			err = errors.Join(err, removeAll(), forget(state))
@@ -129,6 +132,9 @@ func closed() (bool, error) {
 func (s *Switch) Set(c Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c.Tunnel == nil {
+		c.Tunnel = s.cfg.Tunnel
+	}
 	if s.done || reflect.DeepEqual(s.cfg, c) {
 		return nil
 	}
@@ -245,7 +251,10 @@ func Open(state string) error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
 	}
-	return errors.Join(removeAll(), forget(state))
+	if err := removeAll(); err != nil {
+		return app.Hint(fmt.Errorf("the kill switch can't be opened: %w", err), "Once that is mended, 'stepvpn recover' opens it.")
+	}
+	return forget(state)
 }
 
 func removeAll() error {

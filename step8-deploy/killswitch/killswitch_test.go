@@ -203,17 +203,23 @@ func TestRuleset(t *testing.T) {
 		require.Equal(t, want, strings.Contains(lab.Alice.Run(t, "nft", "list ruleset"), "10.7.0.0/24"))
 		require.Equal(t, want, strings.Contains(lab.Alice.Run(t, "ip", "rule"), "10.7.0.0/24"))
 	}
+	look(false)
+	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.7.0.1"), "what is to go into the tunnel is not local")
+
+	c.Only = nil
+	lab.Alice.Do(func() { require.NoError(t, s.Set(c)) })
 	look(true)
-	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.6.0.1"))
 	require.Equal(t, "eth0", way(lab.Alice, "10.7.0.1"))
 
-	// The operator's own list beats the local network.
-	c.Listed = true
-	lab.Alice.Do(func() { require.NoError(t, s.Set(c)) })
-	look(false)
-	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.7.0.1"))
-	// So do the tunnel's own networks, also if everything goes into it.
-	c.Listed, c.Only = false, nil
+	// What lies in the local network and is behind a gateway is not local.
+	lab.Alice.Run(t, "ip", "route", "add", "10.7.0.128/25", "via", lab.Cafe.V4.String())
+	require.Equal(t, "eth0", way(lab.Alice, "10.7.0.200"))
+	look(true)
+	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.7.0.200"))
+	require.Equal(t, "eth0", way(lab.Alice, "10.7.0.1"))
+	require.Contains(t, lab.Alice.Run(t, "nft", "list ruleset"), "ip daddr 10.7.0.128/25 reject")
+	// The tunnel's own networks are not local, also when it is not known any more which they are.
+	c.Tunnel = nil
 	lab.Alice.Run(t, "ip", "addr", "add", "10.8.0.77/24", "dev", "eth0")
 	lab.Alice.Do(func() { require.NoError(t, s.Set(c)) })
 	look(true)

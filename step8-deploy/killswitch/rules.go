@@ -35,13 +35,13 @@ func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	return list
 }
 
-// believed is what counts of the local network: nothing in the operator's own list is
-// local.
-func (c Config) believed(n lan.Networks) []netip.Prefix {
-	if c.Listed {
-		return nil
+// believed is what counts of the local network: nothing in a list of networks for the
+// tunnel is local.
+func (c Config) believed(n lan.Networks) lan.Networks {
+	if c.Only != nil {
+		return lan.Networks{}
 	}
-	return n.Local
+	return n
 }
 
 func unreachable(f hostnet.Family, priority int, networks []netip.Prefix) (list []policy.Rule) {
@@ -53,9 +53,11 @@ func unreachable(f hostnet.Family, priority int, networks []netip.Prefix) (list 
 	return list
 }
 
-// LLMNR looks for names on the link (RFC 4795). Unlike those of mDNS these may be
-// names of the internet.
-const llmnr = 5355
+// Ports at which names are asked for (RFC 1035, RFC 7858).
+const (
+	dns        = 53
+	dnsOverTLS = 853
+)
 
 // ruleset is the table as one would type it. What leaves is looked at after the
 // kernel has chosen the way.
@@ -68,9 +70,10 @@ func (c Config) ruleset(table guard.Table, local lan.Networks) string {
 		line("oifname %q accept", c.Device)
 	}
 	if c.Names {
-		line("meta l4proto { tcp, udp } th dport 53 reject with icmpx type admin-prohibited")
-		line("meta l4proto { tcp, udp } th dport %d drop", llmnr)
-		line("meta l4proto { tcp, udp } th sport %d drop", llmnr)
+		line("meta l4proto { tcp, udp } th dport { %d, %d } reject with icmpx type admin-prohibited", dns, dnsOverTLS)
+		for _, rule := range lan.Names() {
+			line("%s", rule)
+		}
 	}
 	for _, f := range hostnet.Families {
 		if set := lan.Elements(f.Subnets(c.Tunnel)); set != "" {
@@ -91,15 +94,20 @@ func (c Config) ruleset(table guard.Table, local lan.Networks) string {
 	}
 	// No reset: a connection may go on when the tunnel is back.
 	line("reject with icmpx type no-route")
+	own := "\t\t" + strings.Join(lan.Own(), "\n\t\t")
 	flags := ""
 	if table == liveTable {
 		flags = "\tflags owner\n"
 	}
 	return fmt.Sprintf(`table %s {
-%s	chain away {
+%s	chain own {
+%s
+	}
+	chain away {
 %s	}
 	chain output {
 		type filter hook output priority 0
+		jump own
 		jump away
 	}
 	chain forward {
@@ -107,5 +115,5 @@ func (c Config) ruleset(table guard.Table, local lan.Networks) string {
 		jump away
 	}
 }
-`, table, flags, b.String())
+`, table, flags, own, b.String())
 }

@@ -46,9 +46,13 @@ const (
 // Policies lists them all.
 var Policies = []string{string(Private), string(None), string(AsRouted)}
 
-// maxLocal bounds how many networks are local. Each costs a policy rule, and a host
-// has one for each of its interfaces; a router may advertise any number of routes.
-const maxLocal = 64
+// These bound how many networks are local, and how many inside of these are not. Each costs
+// a policy rule, and a host has one for each of its interfaces; a router may advertise any
+// number of routes.
+const (
+	maxLocal  = 64
+	maxInside = 16 // in one of them
+)
 
 // A Claim is a network that has a route of its own, and is not local all the same.
 type Claim struct {
@@ -69,8 +73,17 @@ func (c Claim) String() string {
 
 // Networks are what this host's routes say about what is around it.
 type Networks struct {
-	Local  []netip.Prefix
-	Claims []Claim
+	Local  []Claim // without a Why
+	Claims []Claim // of which none is local, at most maxLocal
+	Inside []Claim // of which none is local either, but it lies in one that is: see Rules
+}
+
+// Prefixes returns the networks of a list.
+func Prefixes(list []Claim) (ps []netip.Prefix) {
+	for _, c := range list {
+		ps = append(ps, c.Network)
+	}
+	return ps
 }
 
 // Look reads the host's routes, and tells what is local, and what only claims to be.
@@ -80,6 +93,7 @@ func Look(p Policy, tunnel string) (n Networks, err error) {
 	if p == None {
 		return n, nil
 	}
+	var refused []Claim
 	for _, f := range hostnet.Families {
 		routes, err := hostnet.Routes(f, unix.RT_TABLE_MAIN)
 		if err != nil {
@@ -87,30 +101,57 @@ func Look(p Policy, tunnel string) (n Networks, err error) {
 		}
 		for _, r := range routes {
 			c := claim(r)
-			if r.Type != unix.RTN_UNICAST || c.Device == tunnel || c.Device == "lo" {
+			if r.Type != unix.RTN_UNICAST || c.Device == tunnel || c.Device == "lo" || c.Network.Bits() == 0 {
 				continue
 			}
-			if c.Network.Bits() > 0 {
-				n.sort(p, c)
+			c.Why = p.refuses(c)
+			switch {
+			case slices.ContainsFunc(n.Local, func(l Claim) bool { return l.Network == c.Network && l.Device == c.Device }):
+			case c.Why == "" && len(n.Local) < maxLocal:
+				n.Local = append(n.Local, c)
+			default:
+				c.Why = cmp.Or(c.Why, fmt.Sprintf("there are %d local networks already", maxLocal))
+				refused = append(refused, c)
 			}
 		}
 	}
-	// One order, whatever the kernel's is: so that two looks can be compared.
-	slices.SortFunc(n.Local, netip.Prefix.Compare)
-	slices.SortFunc(n.Claims, func(a, b Claim) int { return cmp.Compare(a.String(), b.String()) })
+	n.sort(refused)
 	return n, nil
 }
 
-// sort puts a network where it belongs.
-func (n *Networks) sort(p Policy, c Claim) {
-	c.Why = p.refuses(c)
-	switch {
-	case slices.Contains(n.Local, c.Network):
-	case c.Why == "" && len(n.Local) < maxLocal:
-		n.Local = append(n.Local, c.Network)
-	case len(n.Claims) < maxLocal:
-		c.Why = cmp.Or(c.Why, fmt.Sprintf("there are %d local networks already", maxLocal))
-		n.Claims = append(n.Claims, c)
+// sort puts the networks that are refused where they belong. A local network with too many
+// of them inside is not believed either. All get an order of their own, whatever the
+// kernel's is, so that two looks can be compared.
+func (n *Networks) sort(refused []Claim) {
+	inside := func(c Claim) func(Claim) bool {
+		return func(l Claim) bool {
+			return l.Network.Bits() <= c.Network.Bits() && l.Network.Contains(c.Network.Addr())
+		}
+	}
+	n.Local = slices.DeleteFunc(n.Local, func(l Claim) bool {
+		count := 0
+		for _, c := range refused {
+			if inside(c)(l) {
+				count++
+			}
+		}
+		if count > maxInside {
+			l.Why = "too many other networks claim a part of it"
+			refused = append(refused, l)
+		}
+		return count > maxInside
+	})
+	for _, c := range refused {
+		if slices.ContainsFunc(n.Local, inside(c)) {
+			n.Inside = append(n.Inside, c)
+		} else if len(n.Claims) < maxLocal {
+			n.Claims = append(n.Claims, c)
+		}
+	}
+	for _, list := range [][]Claim{n.Local, n.Claims, n.Inside} {
+		slices.SortFunc(list, func(a, b Claim) int {
+			return cmp.Or(a.Network.Compare(b.Network), cmp.Compare(a.String(), b.String()))
+		})
 	}
 }
 
@@ -143,7 +184,7 @@ func claim(r netlink.Route) (c Claim) {
 // refuses tells why a network is not local, or "".
 func (p Policy) refuses(c Claim) string {
 	switch {
-	case p == AsRouted || c.Network.Addr().IsLinkLocalUnicast():
+	case p == AsRouted:
 		return ""
 	case !slices.ContainsFunc(private, func(n netip.Prefix) bool { return n.Bits() <= c.Network.Bits() && n.Contains(c.Network.Addr()) }):
 		return "it is not private"
@@ -158,8 +199,11 @@ func (p Policy) refuses(c Claim) string {
 // widest is the prefix length of the largest network that is believed to be local.
 const widest = 8
 
-// private has the addresses that no host of the internet has.
-var private = prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+// private has the addresses that no host of the internet has, but for those of a link.
+var private = append(prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"), linkLocal...)
+
+// linkLocal has those of every link (RFC 3927; RFC 4291, section 2.5.6).
+var linkLocal = prefixes("169.254.0.0/16", "fe80::/10")
 
 func prefixes(list ...string) []netip.Prefix {
 	var ps []netip.Prefix

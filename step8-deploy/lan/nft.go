@@ -34,16 +34,34 @@ func Elements(list []netip.Prefix) string {
 	return strings.Join(words, ", ")
 }
 
-// Injected is the table that drops what comes for the tunnel's addresses and not by
-// the tunnel.
-const Injected guard.Table = "inet stepvpn_lan"
+// LLMNR (RFC 4795) and NetBIOS (RFC 1002) look for names on the link. Unlike those of mDNS
+// these may be names of the internet.
+const (
+	llmnr   = 5355
+	netbios = 137
+)
 
-// InjectedRuleset is that table as one would type it. Linux answers for each of its
-// addresses on every interface. So a host of the local network that guesses the
-// tunnel's address could find out whether a connection goes through the tunnel, and
-// put packets into it (CVE-2019-14899). They are dropped before conntrack takes them
-// for a part of that connection.
-func InjectedRuleset(device string, addrs []netip.Prefix) string {
+// Names returns rules of nft that drop what looks for names on the link, and what answers.
+func Names() []string {
+	return []string{
+		fmt.Sprintf("meta l4proto { tcp, udp } th dport { %d, %d } drop", llmnr, netbios),
+		fmt.Sprintf("meta l4proto { tcp, udp } th sport %d drop", llmnr),
+	}
+}
+
+// OurTable is the one that Ruleset is about. It is there while there is a tunnel, with a
+// kill switch or without.
+const OurTable guard.Table = "inet stepvpn_lan"
+
+// Ruleset is the table as one would type it.
+//
+// Linux answers for each of its addresses on every interface. So a host of the local
+// network that guesses the tunnel's address could find out whether a connection goes
+// through the tunnel, and put packets into it (CVE-2019-14899). They are dropped before
+// conntrack takes them for a part of that connection.
+//
+// With names, no names are looked for on the link.
+func Ruleset(device string, addrs []netip.Prefix, names bool) string {
 	var b strings.Builder
 	for _, f := range hostnet.Families {
 		var own []netip.Prefix
@@ -56,5 +74,25 @@ func InjectedRuleset(device string, addrs []netip.Prefix) string {
 			fmt.Fprintf(&b, "\t\tiifname != { \"lo\", %q } %s daddr { %s } drop\n", device, Word(f), set)
 		}
 	}
-	return fmt.Sprintf("table %s {\n\tchain injected {\n\t\ttype filter hook prerouting priority -300\n%s\t}\n}\n", Injected, b.String())
+	link := ""
+	if names {
+		link = "\t\t" + strings.Join(Names(), "\n\t\t") + "\n"
+	}
+	return fmt.Sprintf(`table %s {
+	chain injected {
+		type filter hook prerouting priority -300
+%s	}
+	chain link {
+		oifname { "lo", %q } accept
+%s	}
+	chain output {
+		type filter hook output priority 0
+		jump link
+	}
+	chain forward {
+		type filter hook forward priority 0
+		jump link
+	}
+}
+`, OurTable, b.String(), device, link)
 }

@@ -50,10 +50,10 @@ func (h *Host) look() error {
 		return err
 	}
 	l.Networks = n
-	if listed(h.cfg) { // nothing in the list is local, and the rest need not be
-		l.Local, l.Claims = nil, nil
+	if !h.cfg.Routes.Everything { // nothing in a list is local, and the rest need not be
+		l.Networks = lan.Networks{}
 	}
-	for _, c := range l.Claims {
+	for _, c := range slices.Concat(l.Claims, l.Inside) {
 		if l.told == nil {
 			l.told = make(map[string]bool)
 		}
@@ -70,7 +70,7 @@ func (h *Host) look() error {
 func (h *Host) Claims() []lan.Claim {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.lan.Claims)
+	return slices.Concat(h.lan.Claims, h.lan.Inside)
 }
 
 // ownNetworks returns what has the tunnel's own networks go into the tunnel, whatever the
@@ -103,7 +103,7 @@ func (h *Host) localRules() (list []policy.Rule) {
 		if len(f.Subnets(h.terms.Addrs)) == 0 {
 			table = 0 // the tunnel does not carry it
 		}
-		list = append(list, h.cfg.LAN.Rules(f, route.PriorityLocal, table, h.only, h.lan.Local)...)
+		list = append(list, h.cfg.LAN.Rules(f, route.PriorityLocal, table, h.only, h.lan.Networks)...)
 	}
 	return list
 }

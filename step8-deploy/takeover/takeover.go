@@ -107,11 +107,7 @@ func Close(cfg *config.Client) (*killswitch.Switch, error) {
 	}
 	only, known := routes(cfg, push.Settings{})
 	if known {
-		c := switchOf(cfg, only, nil)
-		if before, found, err := killswitch.Saved(cfg.State); found && err == nil {
-			c.Tunnel = before.Tunnel // until the server says it anew
-		}
-		return killswitch.Close(c, cfg.State)
+		return killswitch.Close(switchOf(cfg, only, nil), cfg.State)
 	}
 	s, found, err := killswitch.Restore(cfg.State)
 	if !found {
@@ -125,7 +121,7 @@ func Close(cfg *config.Client) (*killswitch.Switch, error) {
 func Recover(state string) error {
 	_, err := resolvconf.Recover(resolvconf.Config{State: state})
 	errs := []error{guard.Recover(), err}
-	for _, t := range []guard.Table{pathmtu.OurTable, lan.Injected} {
+	for _, t := range []guard.Table{pathmtu.OurTable, lan.OurTable} {
 		if keep.Exists(t) {
 			errs = append(errs, t.Remove())
 		}
@@ -149,11 +145,8 @@ func routes(cfg *config.Client, pushed push.Settings) (only []netip.Prefix, know
 // guarded tells whether no other resolver than the tunnel's may be asked.
 func guarded(cfg *config.Client) bool { return cfg.DNS && !cfg.AllowOtherDNS }
 
-// listed tells whether what goes into the tunnel is the operator's own list.
-func listed(cfg *config.Client) bool { return !cfg.Routes.Everything && !cfg.Routes.Pushed }
-
 func switchOf(cfg *config.Client, only, tunnel []netip.Prefix) killswitch.Config {
-	c := killswitch.Config{Device: cfg.Device, Only: only, Listed: listed(cfg), Names: guarded(cfg), LAN: cfg.LAN}
+	c := killswitch.Config{Device: cfg.Device, Only: only, Names: guarded(cfg), LAN: cfg.LAN}
 	for _, n := range tunnel {
 		c.Tunnel = append(c.Tunnel, n.Masked())
 	}
@@ -225,8 +218,8 @@ func (h *Host) take(t Terms) error {
 		return err
 	}
 	list = append(h.ownNetworks(dev.Name(), t.Addrs, only), list...)
-	injected := lan.InjectedRuleset(dev.Name(), t.Addrs)
-	tables := []policy.Change{h.table(lan.Injected, func() error { return lan.Injected.Set(injected) })}
+	around := lan.Ruleset(dev.Name(), t.Addrs, guarded(cfg))
+	tables := []policy.Change{h.table(lan.OurTable, func() error { return lan.OurTable.Set(around) })}
 	if guarded(cfg) {
 		rules, err := guard.Rules(dev.Name(), t.Settings.DNS)
 		if err != nil {

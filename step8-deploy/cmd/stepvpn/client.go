@@ -7,9 +7,12 @@ import (
 	"flag"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/signal"
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"stepvpn/shared/app"
@@ -39,8 +42,8 @@ var client = app.Command{
 	Args:  "FILE",
 	About: "Keeps this host connected to a server. What is to go through the tunnel goes through it, or nowhere.",
 	Setup: func() func(context.Context, []string) error {
-		keepClosed := flag.Bool("keep-closed", false, "leave the kill switch closed at the end, also when stopped: somebody else opens it, as stepvpn-killswitch.service does")
-		return func(ctx context.Context, args []string) error { return runClient(ctx, args[0], *keepClosed) }
+		unit := flag.String("unit", "", "the `unit` of systemd that runs this: the kill switch opens only if that is stopped, not if it is started anew or gets a signal")
+		return func(ctx context.Context, args []string) error { return runClient(ctx, args[0], *unit) }
 	},
 }
 
@@ -62,7 +65,7 @@ type guest struct {
 	replace    context.CancelFunc
 }
 
-func runClient(ctx context.Context, file string, keepClosed bool) (err error) {
+func runClient(ctx context.Context, file, unit string) (err error) {
 	var undo app.Undo
 	var watch pulse.Monitor
 	var count tunnel.Counters
@@ -81,6 +84,7 @@ func runClient(ctx context.Context, file string, keepClosed bool) (err error) {
 	}
 	now.Store(g)
 	app.OnHangup(func() { reload(file, &now) })
+	context.AfterFunc(ctx, beStoppedAgain)
 
 	// It tells how it is. What can fail comes first, while nothing of the host is taken...
 	report := func() *status.Report { return now.Load().report() }
@@ -92,7 +96,7 @@ func runClient(ctx context.Context, file string, keepClosed bool) (err error) {
 	if err := host.Begin(); err != nil {
 		return err
 	}
-	undo.Add(func() error { return giveBack(host, ctx.Err() != nil, keepClosed) }, nil)
+	undo.Add(func() error { return giveBack(host, ctx.Err() != nil && isStop(unit)) }, nil)
 	go supervise.WatchClock(ctx, func() { now.Load().supervisor.ClockJumped() })
 	go watched(func() error {
 		return supervise.WatchNetwork(ctx, cfg.Device, func() {
@@ -129,15 +133,25 @@ func watched(watch func() error) {
 	}
 }
 
+// beStoppedAgain says what a second signal would leave, as the host is about to be put
+// back. One more ends the program.
+func beStoppedAgain() {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGINT, syscall.SIGTERM)
+	<-again
+	slog.Warn("this host is being put back: one more signal ends that, and then 'stepvpn recover' does the rest")
+	signal.Stop(again)
+}
+
 // giveBack puts the host back as it was. The kill switch opens only when the operator
-// has said so, and nobody else does it.
-func giveBack(host *takeover.Host, stopped, keepClosed bool) error {
-	if stopped && !keepClosed && !shuttingDown() {
+// has said so.
+func giveBack(host *takeover.Host, open bool) error {
+	if open {
 		return host.End()
 	}
 	closed, err := host.Leave()
-	if closed && !keepClosed {
-		slog.Warn("the kill switch stays closed: 'stepvpn recover' opens it")
+	if closed {
+		slog.Warn("the kill switch stays closed; a stop of the client's service opens it, or 'stepvpn recover'")
 	}
 	return err
 }

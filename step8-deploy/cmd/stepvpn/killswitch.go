@@ -58,16 +58,38 @@ var openSwitch = app.Command{
 	},
 }
 
-// shuttingDown tells whether systemd ends everything: that is not the operator's wish
-// to be on the network without a tunnel.
+// isStop tells whether a signal that ends a client is the operator's wish to be on the
+// network without a tunnel. Where systemd runs the client, as the unit that is named,
+// that is a stop of the unit; where it does not, any signal is.
+func isStop(unit string) bool {
+	if shuttingDown() {
+		return false
+	}
+	if unit == "" {
+		return true
+	}
+	for line := range strings.Lines(systemctl("list-jobs", "--plain", "--no-legend")) {
+		if f := strings.Fields(line); len(f) >= 3 && f[1] == unit { // number, unit, type
+			return f[2] == "stop"
+		}
+	}
+	return false
+}
+
+// shuttingDown tells whether systemd ends everything: that is no such wish.
 func shuttingDown() bool {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return false
 	}
+	return strings.TrimSpace(systemctl("is-system-running")) == "stopping"
+}
+
+// systemctl returns what the program says, or "" if it does not say it soon.
+func systemctl(args ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	out, _ := exec.CommandContext(ctx, "systemctl", "is-system-running").Output() // its exit code says the same
-	return strings.TrimSpace(string(out)) == "stopping"
+	out, _ := exec.CommandContext(ctx, "systemctl", args...).Output() // its exit code says the same
+	return string(out)
 }
 
 var pause = app.Command{
