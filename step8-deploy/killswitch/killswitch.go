@@ -87,8 +87,8 @@ const (
 // Close closes the switch, or changes one that is closed, without a moment in which it
 // is open. state is the folder where its Config is kept. It takes the program nft.
 //
-// If Close fails it has closed what it could, and opened nothing, but on a host where
-// nothing had been closed before: that is as it was.
+// If Close fails it has closed what it could, and opened nothing. Only a host where nothing
+// has been closed so far, nor before its boot, is as it was then.
 func Close(c Config, state string) (*Switch, error) {
 	if err := hostnet.MayChange(); err != nil {
 		return nil, err
@@ -102,11 +102,12 @@ func Close(c Config, state string) (*Switch, error) {
 	if s.local, err = lan.Look(c.LAN, c.Device); err != nil {
 		return nil, err
 	}
-	if saved, found, err := Saved(state); found && err == nil {
+	saved, found, err := Saved(state)
+	if err == nil {
 		s.cfg.Tunnel = saved.Tunnel
 	}
 	if err := s.Set(c); err != nil {
-		if !before {
+		if !before && !found {
 			err = errors.Join(err, removeAll(), forget(state))
 		}
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -392,6 +393,11 @@ func TestRestore(t *testing.T) {
 		require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()), text)
 		require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Server.V4.String()), text)
 	}
+	reboot()
+	require.NoError(t, os.Remove(state+"/"+fileName))
+	require.NoError(t, syscall.Mkfifo(state+"/"+fileName, 0o600))
+	require.True(t, restore())
+	require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()))
 	lab.Alice.Do(func() { require.NoError(t, Open(state)) })
 	require.False(t, restore(), "whoever opens it forgets it")
 }
@@ -414,6 +420,20 @@ func TestErrorOpensNothing(t *testing.T) {
 	require.ErrorContains(t, without(), "nft is not installed")
 	t.Setenv("PATH", path)
 	require.Equal(t, while, listed(t, lab.Alice))
+
+	// After a boot there is nothing in the kernel, but it had been closed before.
+	state := t.TempDir()
+	lab.Alice.Do(func() { require.NoError(t, like.save(state)) })
+	lab.Alice.Do(func() { require.NoError(t, Open(t.TempDir())) })
+	require.Equal(t, before, listed(t, lab.Alice))
+	t.Setenv("PATH", t.TempDir())
+	lab.Alice.Do(func() {
+		_, err := Close(like, state)
+		require.ErrorContains(t, err, "nft is not installed")
+	})
+	t.Setenv("PATH", path)
+	require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()), "rules take no nft")
+	require.FileExists(t, state+"/"+fileName)
 }
 
 // Names of the link are not asked for, with or without a local network.

@@ -29,7 +29,7 @@ func (c Config) save(state string) (err error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(filepath.Join(state, fileName)); err == nil && string(old) == string(text) {
+	if old, err := read(state); err == nil && string(old) == string(text) {
 		return nil
 	}
 	draft := filepath.Join(state, fileName+".new")
@@ -57,25 +57,30 @@ func (c Config) save(state string) (err error) {
 // Saved returns how the switch was when it was closed last, and whether it was. A file
 // that can't be read is an error, and says that it was.
 func Saved(state string) (c Config, found bool, err error) {
-	f, err := os.OpenFile(filepath.Join(state, fileName), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	text, err := read(state)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, false, nil
 	}
 	if err != nil {
 		return c, true, err
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile))
-	if err != nil {
-		return c, true, err
-	}
-	if err := json.Unmarshal(text, &c); err != nil {
-		return c, true, fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	if err := c.check(); err != nil {
-		return c, true, fmt.Errorf("%s: %w", f.Name(), err)
+	if err := errors.Join(json.Unmarshal(text, &c), c.check()); err != nil {
+		return c, true, fmt.Errorf("%s: %w", filepath.Join(state, fileName), err)
 	}
 	return c, true, nil
+}
+
+// read reads the file, whatever somebody has put in its place.
+func read(state string) ([]byte, error) {
+	f, err := os.OpenFile(filepath.Join(state, fileName), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no plain file", f.Name())
+	}
+	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
 // check refuses what save never writes, and what nft would take for something else.
@@ -96,7 +101,7 @@ func (c Config) check() error {
 
 func forget(state string) error {
 	if err := os.Remove(filepath.Join(state, fileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the kill switch is open, but a boot may close it again: %w", err)
+		return app.Hint(fmt.Errorf("the kill switch is open, but a boot may close it again: %w", err), "Remove it by hand.")
 	}
 	return nil
 }
