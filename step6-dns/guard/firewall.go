@@ -37,10 +37,14 @@ func (t Table) Remove() error { return t.Set("") }
 
 // Recover removes the table if there is one. It is no error if there can be none.
 func (t Table) Recover() error {
-	if _, err := t.List(); err != nil {
+	_, err := t.List()
+	switch {
+	case err == nil:
+		return t.Remove()
+	case errors.Is(err, exec.ErrNotFound), strings.Contains(err.Error(), "No such file"), strings.Contains(err.Error(), "not supported"):
 		return nil // it is not there, or there cannot be one: no nft, or a kernel without
 	}
-	return t.Remove()
+	return err
 }
 
 // sweep removes the table, there or not.

@@ -106,8 +106,11 @@ func forget(state string) error {
 	return nil
 }
 
+// ErrRuns is what Lock returns if a client runs.
+var ErrRuns = errors.New("a client runs on this host, or its kill switch is being opened")
+
 // Lock keeps others from opening the switch while a client runs, or until unlock is
-// called. It is an error if a client runs.
+// called.
 func Lock(state string) (unlock func() error, err error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return nil, err
@@ -119,7 +122,7 @@ func Lock(state string) (unlock func() error, err error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = app.Hint(errors.New("a client runs on this host"), "Stop it first; it puts back what it changed.")
+			err = app.Hint(ErrRuns, "Stop it first; it puts back what it changed.")
 		}
 		return nil, err
 	}

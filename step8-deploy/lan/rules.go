@@ -67,7 +67,7 @@ func (p Policy) Rules(f hostnet.Family, priority, table int, only []netip.Prefix
 		}
 		list = append(list, toMain(f, priority, l))
 	}
-	if p == AsRouted {
+	if p == AsRouted && only == nil { // nothing in a list is local
 		return append(list, route.Local(f, priority))
 	}
 	for _, d := range n.decisions(f) {

@@ -92,8 +92,7 @@ func (h *Host) Begin() (err error) {
 		go h.kill.Hold() // nothing has to wait for it
 	}
 	if err := errors.Join(Recover(h.cfg.State), h.settle()); err != nil {
-		_, err2 := h.leave()
-		return errors.Join(err, err2)
+		return errors.Join(err, h.leave())
 	}
 	return nil
 }
@@ -344,19 +343,20 @@ func (h *Host) End() error {
 	return errors.Join(err, h.unlock())
 }
 
-// Leave is End, but a kill switch that is closed stays closed, and Leave tells so.
-func (h *Host) Leave() (closed bool, err error) {
+// Leave is End, but a kill switch that is closed stays closed, and the log says so.
+func (h *Host) Leave() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.leave()
 }
 
-func (h *Host) leave() (closed bool, err error) {
-	err = h.release()
+func (h *Host) leave() error {
+	err := h.release()
 	if h.kill != nil {
 		h.kill.Release()
+		slog.Warn("the kill switch stays closed: a stop of the client's service opens it, or 'stepvpn recover'")
 	}
-	return h.kill != nil, errors.Join(err, h.unlock())
+	return errors.Join(err, h.unlock())
 }
 
 // Reconfigure has the host be as other settings want it. What the server has a say in

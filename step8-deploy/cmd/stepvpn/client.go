@@ -149,11 +149,7 @@ func giveBack(host *takeover.Host, open bool) error {
 	if open {
 		return host.End()
 	}
-	closed, err := host.Leave()
-	if closed {
-		slog.Warn("the kill switch stays closed; a stop of the client's service opens it, or 'stepvpn recover'")
-	}
-	return err
+	return host.Leave()
 }
 
 // use takes settings, and the secrets that they name.

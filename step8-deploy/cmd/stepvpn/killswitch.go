@@ -30,7 +30,7 @@ var closeSwitch = app.Command{
 				_, err := takeover.Close(cfg)
 				return err
 			}
-			s, found, err2 := killswitch.Restore(*state)
+			s, found, err2 := killswitch.Restore(state())
 			if !found {
 				return errors.Join(err, err2)
 			}
@@ -53,7 +53,7 @@ var openSwitch = app.Command{
 				slog.Info("the machine is shut down: the kill switch stays closed")
 				return nil
 			}
-			return recoverHost(*state)
+			return recoverHost(state())
 		}
 	},
 }
@@ -111,9 +111,9 @@ var pause = app.Command{
 				return err
 			}
 			// A client that runs does this by itself.
-			if unlock, err := killswitch.Lock(*state); err == nil {
+			if unlock, err := killswitch.Lock(state()); err == nil {
 				defer unlock()
-				if err := takeover.Recover(*state); err != nil {
+				if err := takeover.Recover(state()); err != nil {
 					slog.Warn("names may not be found", "error", err)
 				}
 			}

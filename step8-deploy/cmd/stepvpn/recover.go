@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"log/slog"
 
 	"stepvpn/shared/app"
 	"stepvpn/step6-dns/resolvconf"
+	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/takeover"
 )
@@ -16,21 +18,39 @@ var recoverCommand = app.Command{
 	About: "Puts back what a client that was killed has left, and opens its kill switch, when none is to be started again.",
 	Setup: func() func(context.Context, []string) error {
 		state := stateFlag()
-		return func(context.Context, []string) error { return recoverHost(*state) }
+		return func(context.Context, []string) error { return recoverHost(state()) }
 	},
 }
 
-func stateFlag() *string {
-	return flag.String("state", resolvconf.DefaultState, "the `folder` that the client's settings name")
+// stateFlag defines the flag that names the client's folder, and returns what says which
+// it is: without the flag, the one of the installed client.
+func stateFlag() func() string {
+	state := flag.String("state", "", "the `folder` that the client's settings name (default: that of "+installed+", or "+resolvconf.DefaultState+")")
+	return func() string {
+		if *state != "" {
+			return *state
+		}
+		if cfg, err := config.LoadClient(installed); err == nil {
+			return cfg.State
+		}
+		return resolvconf.DefaultState
+	}
 }
+
+// installed is the file of the client's unit.
+const installed = defaultDir + "/client.toml"
 
 // recoverHost puts the host back. While a client runs it does nothing. What can't be
 // put back does not keep the switch closed.
 func recoverHost(state string) error {
 	unlock, err := killswitch.Lock(state)
-	if err != nil {
+	switch {
+	case errors.Is(err, killswitch.ErrRuns):
 		return err
+	case err != nil:
+		slog.Warn("it is not known whether a client runs", "error", err)
+	default:
+		defer unlock()
 	}
-	defer unlock()
 	return errors.Join(takeover.Recover(state), killswitch.Open(state))
 }
