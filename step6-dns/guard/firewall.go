@@ -38,11 +38,13 @@ func (t Table) Remove() error { return t.Set("") }
 // Recover removes the table if there is one. It is no error if there can be none.
 func (t Table) Recover() error {
 	_, err := t.List()
-	switch {
-	case err == nil:
+	if err == nil {
 		return t.Remove()
-	case errors.Is(err, exec.ErrNotFound), strings.Contains(err.Error(), "No such file"), strings.Contains(err.Error(), "not supported"):
-		return nil // it is not there, or there cannot be one: no nft, or a kernel without
+	}
+	for _, none := range []string{"No such file", "not supported", "not installed"} {
+		if strings.Contains(err.Error(), none) {
+			return nil // it is not there, or there cannot be one: no nft, or a kernel without
+		}
 	}
 	return err
 }

@@ -1,0 +1,123 @@
+package step8_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/netlab"
+)
+
+// nft puts a program in the place of nft, and returns the PATH in which it comes first.
+func (w *world) nft(t *testing.T, script string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "nft"), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+	return "PATH=" + dir + ":" + os.Getenv("PATH")
+}
+
+const nftFails = "echo 'Error: Could not process rule: Cannot allocate memory' >&2; exit 1"
+
+// killed has a client that was connected and got a SIGKILL.
+func killed(t *testing.T) (w *world, before string) {
+	w = newWorld(t)
+	w.add(t, "alice")
+	w.server(t)
+	before = state(t, w.Alice)
+	client := w.client(t)
+	client.Kill()
+	client.Wait(t)
+	return w, before
+}
+
+// An nft that fails is not one that has found nothing: 'recover' says so, and does its
+// work once nft does.
+func TestRecoverTellsThatNftFails(t *testing.T) {
+	w, before := killed(t)
+	out, err := w.Alice.Try("env", w.nft(t, nftFails), netlab.Program("stepvpn"), "recover", "-state", w.path("alice"))
+	require.Error(t, err, "tables are left: %s", out)
+	w.Alice.Run(t, netlab.Program("stepvpn"), "recover", "-state", w.path("alice"))
+	require.Equal(t, before, state(t, w.Alice))
+}
+
+// A boot at which nft fails neither opens the switch nor forgets it.
+func TestBootWithoutNft(t *testing.T) {
+	w, _ := killed(t)
+	w.Alice.Run(t, "bash", "-ec", `nft flush ruleset
+		for f in -4 -6; do
+			ip $f rule flush
+			ip $f rule add priority 32766 lookup main
+		done`)
+	w.Alice.Try("env", w.nft(t, nftFails), netlab.Program("stepvpn"), "killswitch", "close", "-state", w.path("alice"), w.path("alice.toml"))
+	require.FileExists(t, filepath.Join(w.path("alice"), "killswitch.json"))
+	require.Empty(t, w.whoami(w.Web.V4))
+}
+
+// A state folder that can't be written does not keep the host closed.
+func TestRecoverReadOnly(t *testing.T) {
+	w, _ := killed(t)
+	w.Alice.Run(t, "mount", "--bind", w.path("alice"), w.path("alice"))
+	w.Alice.Run(t, "mount", "-o", "remount,ro,bind", w.path("alice"))
+	out, err := w.Alice.Try(netlab.Program("stepvpn"), "recover", "-state", w.path("alice"))
+	require.Equal(t, w.Alice.V4.String(), w.whoami(w.Web.V4), "%v: %s", err, out)
+}
+
+// Whoever presses Ctrl-C twice has an open host, or is told what to do.
+func TestInterruptedTwice(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.server(t)
+	before := state(t, w.Alice)
+	client := w.client(t)
+	client.Signal(syscall.SIGINT)
+	netlab.Eventually(t, limit, "it ends", func() bool {
+		client.Signal(syscall.SIGINT)
+		return client.Ended()
+	})
+	if state(t, w.Alice) != before {
+		require.Contains(t, client.Log(), "recover")
+	}
+}
+
+// A start that fails when the switch is closed already says so.
+func TestFailedStartTellsThatItIsClosed(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	require.NoError(t, os.MkdirAll(w.path("alice"), 0o777))
+	require.NoError(t, os.Chmod(w.path("alice"), 0o777))
+	client := w.start(t)
+	require.Equal(t, 1, client.Wait(t), client.Log())
+	if w.whoami(w.Web.V4) == "" {
+		require.Contains(t, client.Log(), "recover")
+	}
+}
+
+// Whatever the operator stops first, in the end the host is open.
+func TestServiceStopped(t *testing.T) {
+	w := newWorld(t)
+	b := w.box(t)
+	w.server(t)
+	b.boot()
+	before := state(t, w.Alice)
+	for name, stop := range map[string]func(){
+		"the switch alone":       func() { b.try("systemctl", "stop", "stepvpn-killswitch") },
+		"both, the switch first": func() { b.try("systemctl", "stop", "stepvpn-killswitch", "stepvpn-client") },
+		"when the switch's unit fails": func() {
+			remove := b.dropIn("stepvpn-killswitch.service", "fails", "[Service]\nExecStart=\nExecStart=/bin/false\nRestartSec=1h\n")
+			t.Cleanup(remove)
+			b.try("systemctl", "restart", "stepvpn-killswitch")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.up()
+			stop()
+			b.run("systemctl", "stop", "stepvpn-client")
+			netlab.Eventually(t, limit/4, "the host is open", func() bool { return w.whoami(w.Web.V4) == w.Alice.V4.String() })
+			netlab.Eventually(t, limit/4, "it is as it was", func() bool { return state(t, w.Alice) == before })
+		})
+		b.try("stepvpn", "recover")
+	}
+}
