@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -51,6 +53,21 @@ func Host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 func (r *Rule) Port(protocol int, port uint16) {
 	r.IPProto = protocol
 	r.Dport = netlink.NewRulePortRange(port, port)
+}
+
+// OfKernel limits the rule to what the kernel itself asks, for the way back of a packet
+// that has come, say: it asks as root. (In a user namespace that has no root, which is the
+// lab of an ordinary user, the rule is for everybody.)
+func (r *Rule) OfKernel() {
+	numbers, err := os.ReadFile("/proc/self/uid_map") // user_namespaces(7)
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(numbers)) {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == "0" {
+			r.UIDRange = netlink.NewRuleUIDRange(0, 0)
+		}
+	}
 }
 
 // Add makes the rule.

@@ -127,7 +127,7 @@ func answers(network string, from uint16, to netip.AddrPort) policy.Rule {
 	r.To(policy.Host(to.Addr()))
 	r.Port(map[string]int{"udp": unix.IPPROTO_UDP, "tcp": unix.IPPROTO_TCP}[network], to.Port())
 	r.Sport = netlink.NewRulePortRange(from, from)
-	r.UIDRange = netlink.NewRuleUIDRange(0, 0)
+	r.OfKernel()
 	return r
 }
 

@@ -135,7 +135,7 @@ func kernels(f hostnet.Family, priority, table int, only []netip.Prefix) (list [
 		}
 	}
 	r := route.Local(f, priority)
-	r.UIDRange = netlink.NewRuleUIDRange(0, 0)
+	r.OfKernel()
 	r.IifName = thisHost
 	return append(list, r)
 }
