@@ -78,14 +78,6 @@ type Networks struct {
 	Inside []Claim // of which none is local either, but it lies in one that is: see Rules
 }
 
-// Prefixes returns the networks of a list.
-func Prefixes(list []Claim) (ps []netip.Prefix) {
-	for _, c := range list {
-		ps = append(ps, c.Network)
-	}
-	return ps
-}
-
 // Look reads the host's routes, and tells what is local, and what only claims to be.
 // What goes by the tunnel's own device is neither; what is always local (see Always) is
 // left out.

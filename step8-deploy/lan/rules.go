@@ -134,9 +134,10 @@ func kernels(f hostnet.Family, priority, table int, only []netip.Prefix) (list [
 			list = append(list, r)
 		}
 	}
-	r := route.Local(f, priority)
-	r.OfKernel()
+	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, "iif lo uidrange 0-0 lookup main suppress_prefixlength 0")
+	r.SuppressPrefixlen = 0
 	r.IifName = thisHost
+	r.OfKernel()
 	return append(list, r)
 }
 
