@@ -102,8 +102,7 @@ func conveyor(t testing.TB, size, n int) (move func()) {
 	})
 
 	out := link.NewBurst()
-	packet := make([]byte, size)
-	packet[0] = 0x45
+	packet := ipPacket(string(make([]byte, size-20)))
 	return func() {
 		out.Reset()
 		for range n {

@@ -2,6 +2,7 @@ package secure
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 )
@@ -18,7 +19,7 @@ func BenchmarkSeal(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {
-				client.seal(out, plaintext)
+				client.seal(out, plaintext, 0)
 			}
 		})
 	}
@@ -28,7 +29,7 @@ func BenchmarkOpen(b *testing.B) {
 	for _, size := range benchSizes {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			client, server := twoSessions(b, config(1))
-			sealed, _ := client.seal(nil, make([]byte, size))
+			sealed, _ := client.seal(nil, make([]byte, size), 0)
 			m := make([]byte, len(sealed))
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
@@ -36,7 +37,7 @@ func BenchmarkOpen(b *testing.B) {
 				copy(m, sealed) // opening overwrites it
 				server.window = window{}
 				d, _ := parseData(m)
-				if _, ok := server.open(d); !ok {
+				if _, _, ok := server.open(d); !ok {
 					b.Fatal("does not open")
 				}
 			}
@@ -80,20 +81,24 @@ func BenchmarkInitiation(b *testing.B) {
 			cfg, other := config(1), config(key)
 			theirs, _ := cfg.complete(false)
 			ours, _ := other.complete(true)
-			r, i := &responder{cfg: theirs}, &initiator{cfg: ours}
-			messages := make([]initiation, 10000)
+			r := &Responder{theirs}
+			c := newClient(ours, NewTable(1), nobody{}, now)
+			p := r.NewPeer(NewTable(1), nobody{}, slog.Default())
+			messages := make([][]byte, 10000)
 			for n := range messages {
-				m, err := i.initiate(1, now)
+				m, err := c.initiator.initiate(c.table.reserve(c), now)
 				if err != nil {
 					b.Fatal(err)
 				}
-				messages[n], _ = parseInitiation(m)
+				c.table.remove(c.initiator.reserved)
+				messages[n] = m
 			}
+			s := &single{responder: r, peer: p}
 			n := 0
 			for b.Loop() {
-				r.answers = 0
-				_, _, ok := r.answer(messages[n%len(messages)], 2, now)
-				if ok != (name == "good") {
+				s.newest = 0
+				m := s.answer(messages[n%len(messages)], now)
+				if (m != nil) != (name == "good") {
 					b.Fatal("unexpected")
 				}
 				n++

@@ -3,6 +3,7 @@ package secure
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -22,9 +23,12 @@ const closeWait = 200 * time.Millisecond
 // handshakes and keepalives. The reading one never writes. Else both ends could
 // wait in a write, each for the other to read.
 type Conn struct {
-	lower link.Link
-	peer  *peer
-	drops *link.Drops
+	cfg    *Config
+	lower  link.Link
+	peer   *Peer
+	single *single // of a server, else nil
+	opener *Opener // of the reading goroutine
+	drops  *link.Drops
 
 	ctx   context.Context // ends when the Conn does; its cause says why
 	end   context.CancelCauseFunc
@@ -85,8 +89,11 @@ func start(lower link.Link, cfg Config, client bool) (*Conn, error) {
 		lower.Close()
 		return nil, err
 	}
+	table := NewTable(1)
 	c := &Conn{
+		cfg:     complete,
 		lower:   lower,
+		opener:  NewOpener(table, cfg.Drops),
 		drops:   cfg.Drops,
 		timer:   time.NewTimer(time.Hour), // set by the peer
 		replies: make(chan reply, 16),
@@ -95,12 +102,26 @@ func start(lower link.Link, cfg Config, client bool) (*Conn, error) {
 	}
 	c.ctx, c.end = context.WithCancelCause(context.Background())
 	c.close = sync.OnceValue(c.shutDown)
-	c.peer = newPeer(complete, client, time.Now(), func(at time.Time) { c.timer.Reset(time.Until(at)) })
-	if k, ok := lower.(link.PeerKeeper); ok {
-		c.peer.changed = k.PeerMoved
+	if client {
+		c.peer = newClient(complete, table, owner{c}, time.Now())
+	} else {
+		r := &Responder{complete}
+		c.peer = r.NewPeer(table, owner{c}, slog.Default())
+		c.single = &single{responder: r, peer: c.peer}
 	}
 	go c.run()
 	return c, nil
+}
+
+// owner is the Conn as its Peer knows it.
+type owner struct{ *Conn }
+
+func (o owner) Wake(at time.Time) { o.timer.Reset(time.Until(at)) }
+
+func (o owner) Moved(before, now netip.AddrPort) {
+	if k, ok := o.lower.(link.PeerKeeper); ok {
+		k.PeerMoved(before, now)
+	}
 }
 
 // ReadBurst returns packets that the other side has sealed. Some of these may
@@ -133,22 +154,42 @@ func (c *Conn) read(b *link.Burst) error {
 	}
 	now := time.Now()
 	kept := 0
-	for i := range b.Len() {
-		inside, m := c.peer.receive(b.At(i), b.Addr, now)
-		if m != nil {
-			c.reply(m, b.Addr)
-		}
-		if IsControl(inside) {
-			c.control(inside)
-			continue
-		}
-		if inside != nil {
-			b.Set(kept, inside)
+	for _, in := range c.opener.Open(b, now) {
+		switch in.Kind {
+		case Packet:
+			b.Set(kept, in.Content)
 			kept++
+		case Control:
+			c.control(in.Control, in.Content)
+		case Initiation:
+			in.Reply = c.asked(in.Content, now)
+		}
+		if in.Reply != nil {
+			c.reply(in.Reply, b.Addr)
 		}
 	}
 	b.Truncate(kept)
 	return nil
+}
+
+// asked takes an initiation, and returns the answer, if it gets one.
+func (c *Conn) asked(initiation []byte, now time.Time) []byte {
+	if c.single == nil {
+		c.drops.Add(link.BadMessage)
+		return nil
+	}
+	return c.single.answer(initiation, now)
+}
+
+// control hands a control message to who wants it.
+func (c *Conn) control(kind byte, content []byte) {
+	if c.cfg.OnControl == nil {
+		c.drops.Add(link.Malformed)
+		return
+	}
+	if err := c.cfg.OnControl(kind, content); err != nil {
+		c.end(err)
+	}
 }
 
 // reply has a message sent. When too many wait already it is dropped: the
@@ -169,33 +210,19 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	s, to := c.peer.sending(time.Now())
-	if s == nil {
-		c.dropAll(b, link.NoSession)
-		return nil
-	}
+	keys, to := c.peer.Sending(time.Now())
 	c.out.Reset()
 	for i := range b.Len() {
 		p := b.At(i)
-		if contentOf(p) != packet {
-			// Sealed, it could be mistaken for a message of ours.
-			c.drops.Add(link.Malformed)
-			continue
-		}
-		room := c.out.Alloc(len(p) + Overhead)
-		if room == nil && c.out.Len() > 0 {
+		why, ok := keys.Seal(c.out, p)
+		if !ok && why == link.TooBig && c.out.Len() > 0 { // the burst is full
 			if err := c.flush(to, b.Class); err != nil {
 				return err
 			}
-			room = c.out.Alloc(len(p) + Overhead)
+			why, ok = keys.Seal(c.out, p)
 		}
-		if room == nil {
-			c.drops.Add(link.TooBig)
-			continue
-		}
-		if _, ok := s.seal(room[:0], p); !ok {
-			c.drops.Add(link.NoSession)
-			c.out.Truncate(c.out.Len() - 1)
+		if !ok {
+			c.drops.Add(why)
 		}
 	}
 	return c.flush(to, b.Class)
@@ -236,7 +263,7 @@ func (c *Conn) run() {
 			return
 		case next = <-c.replies:
 		case <-c.timer.C:
-			next.message, next.to, err = c.peer.tick(time.Now())
+			next.message, next.to, err = c.peer.Tick(time.Now())
 		}
 		if err == nil && next.message != nil {
 			err = c.send(next.message, next.to, false)
@@ -250,11 +277,7 @@ func (c *Conn) run() {
 // sayGoodbye tells the other side that the session ends. When it gets lost, the
 // other side finds out by the silence.
 func (c *Conn) sayGoodbye() {
-	s, to := c.peer.sending(time.Now())
-	if s == nil {
-		return
-	}
-	if m, ok := s.seal(nil, closeMessage); ok {
+	if m, to := c.peer.Close(Rejected{}, time.Now()); m != nil {
 		c.send(m, to, false)
 	}
 }
@@ -293,13 +316,35 @@ func (c *Conn) dropAll(b *link.Burst, why link.Reason) {
 	}
 }
 
-// A Status is what can be told of a session.
-type Status struct {
-	Peer  netip.AddrPort // where the other side was heard last; zero if the Link below does not tell
-	Since time.Time      // when the keys came into use; zero if there is no session
-	Heard time.Time      // when something authentic came from the other side last
-	Lost  bool           // a client has asked for new keys lostTries times, without an answer
+// Status returns the present state of the session.
+func (c *Conn) Status() Status { return c.peer.Status() }
+
+// SetMTU says how long a packet the path carries now; see Config.MTU.
+func (c *Conn) SetMTU(mtu int) { c.peer.SetMTU(mtu) }
+
+// Control sends a control message of a kind from FirstKind on. Like any other
+// packet it may get lost.
+func (c *Conn) Control(kind byte, content []byte) error {
+	m, to := c.peer.Control(kind, content, time.Now())
+	return c.say(m, to, false)
 }
 
-// Status returns the present state of the session.
-func (c *Conn) Status() Status { return c.peer.status() }
+// Probe is Control for a message that no router may cut up, if the Link below can
+// ask for that: it arrives only if the path carries its length. It is not padded:
+// sealed, it has ControlOverhead + Overhead bytes more than content.
+func (c *Conn) Probe(kind byte, content []byte) error {
+	m, to := c.peer.probe(kind, content, time.Now())
+	return c.say(m, to, true)
+}
+
+// say sends a control message, if there is a session.
+func (c *Conn) say(m []byte, to netip.AddrPort, whole bool) error {
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	if m == nil {
+		c.drops.Add(link.NoSession)
+		return nil
+	}
+	return c.send(m, to, whole)
+}

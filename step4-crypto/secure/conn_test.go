@@ -76,20 +76,19 @@ func write(t testing.TB, c *Conn, packets ...[]byte) {
 // numbered returns a packet with a number and a checksum, and check returns the
 // number of such a packet, if it is whole.
 func numbered(n, size int) []byte {
-	p := make([]byte, size)
-	p[0] = 0x45
-	binary.BigEndian.PutUint32(p[1:], uint32(n))
-	for i := 9; i < size; i++ {
+	p := ipPacket(string(make([]byte, size-20)))
+	binary.BigEndian.PutUint32(p[4:], uint32(n))
+	for i := 12; i < size; i++ {
 		p[i] = byte(n * i)
 	}
-	binary.BigEndian.PutUint32(p[5:], crc32.ChecksumIEEE(append(p[1:5:5], p[9:]...)))
+	binary.BigEndian.PutUint32(p[8:], crc32.ChecksumIEEE(append(p[:8:8], p[12:]...)))
 	return p
 }
 
 func check(t testing.TB, p []byte) int {
 	t.Helper()
-	require.Equal(t, crc32.ChecksumIEEE(append(p[1:5:5], p[9:]...)), binary.BigEndian.Uint32(p[5:]))
-	return int(binary.BigEndian.Uint32(p[1:]))
+	require.Equal(t, crc32.ChecksumIEEE(append(p[:8:8], p[12:]...)), binary.BigEndian.Uint32(p[8:]))
+	return int(binary.BigEndian.Uint32(p[4:]))
 }
 
 // pair connects a client and a server over the two ends of a link.
@@ -441,7 +440,8 @@ func TestConnCloseWhileStuck(t *testing.T) {
 	end.stick()
 	wrote := make(chan error)
 	b := link.NewBurst()
-	copy(b.Alloc(6), ipPacket("hello"))
+	p := ipPacket("hello")
+	copy(b.Alloc(len(p)), p)
 	go func() { wrote <- client.WriteBurst(b) }()
 	<-end.arrived
 	client.Close()
@@ -466,7 +466,7 @@ func TestConnReadsWhileStuck(t *testing.T) {
 	client, _, fromClient := pair(t, clientEnd(n), end, config(1), config(1))
 	end.stick()
 	for range 100 { // initiations of other clients
-		m, _, err := newPeer(client.peer.cfg, true, time.Now(), func(time.Time) {}).tick(time.Now())
+		m, _, err := newClient(client.peer.cfg, NewTable(1), nobody{}, time.Now()).Tick(time.Now())
 		require.NoError(t, err)
 		n.Inject(bobAddr, serverAddr, m)
 	}

@@ -1,7 +1,6 @@
 package secure
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -23,9 +22,10 @@ type initiator struct {
 	tries     int              // initiations sent since begin
 	retry     time.Time        // when to send the next one
 	handshake *noise.Handshake // of the last initiation, nil once it is answered
-	local     uint32           // the index that it named
+	reserved  *session         // what it asks for
+	time      uint64           // in the last initiation
 
-	refused error // what OnPayload said about the server's payload; final
+	refused error // final
 }
 
 // begin makes the first initiation due at a time.
@@ -38,14 +38,19 @@ func (i *initiator) done() {
 	i.active, i.handshake = false, nil
 }
 
-// initiate returns the next initiation. local names the session that it asks for.
-func (i *initiator) initiate(local uint32, now time.Time) ([]byte, error) {
+// initiate returns the next initiation, which asks for a session.
+func (i *initiator) initiate(reserved *session, now time.Time) ([]byte, error) {
+	payload := i.cfg.NewPayload()
+	if len(payload) > MaxPayload {
+		return nil, errPayload(payload)
+	}
+	i.time = max(i.time+1, uint64(now.UnixNano()))
 	h := i.cfg.handshake.Clone()
-	m, err := h.WriteMessage(newInitiation(local), i.cfg.NewPayload())
+	m, err := h.WriteMessage(newInitiation(reserved.local), append(appendTime(nil, i.time), payload...))
 	if err != nil {
 		return nil, err
 	}
-	i.handshake, i.local = h, local
+	i.handshake, i.reserved = h, reserved
 	i.retry = now.Add(i.backOff())
 	i.tries++
 	slog.Debug("asking for new keys", "try", i.tries)
@@ -63,43 +68,44 @@ func (i *initiator) backOff() time.Duration {
 	return time.Duration(float64(wait) * (0.8 + 0.4*i.cfg.limits.jitter()))
 }
 
-// finish makes the session out of a response. A response that does not fit is
-// counted and changes nothing: the right one can still come.
-func (i *initiator) finish(m response, now time.Time) (s *session, ok bool) {
-	if i.handshake == nil || m.receiver != i.local {
+// finish makes the session out of a response to the initiation that asked for
+// reserved. A response that does not fit is counted and changes nothing: the
+// right one can still come.
+func (i *initiator) finish(reserved *session, m response, now time.Time) (s *session, ok bool) {
+	if i.handshake == nil || reserved != i.reserved {
 		i.cfg.Drops.Add(link.UnknownIndex)
 		return nil, false
 	}
-	payload, err := i.handshake.ReadMessage(nil, m.noise)
+	inside, err := i.handshake.ReadMessage(nil, m.noise)
 	if err != nil {
 		i.cfg.Drops.Add(link.BadTag)
 		return nil, false
 	}
 	h := i.handshake
 	i.handshake = nil
-	if err := i.cfg.OnPayload(payload); errors.Is(err, ErrAskAgain) {
+	a, err := parseAnswer(inside)
+	switch {
+	case err != nil:
+	case a.kind == refused:
+		i.refused = fmt.Errorf("the server refuses: %w", &a.reason)
+		i.begin(now)
 		return nil, false
-	} else if err != nil {
-		i.refuse(err, now)
+	case a.kind == behind:
+		i.time = max(i.time, a.time) // the next try is later than that
 		return nil, false
+	default:
+		err = i.cfg.OnPayload(a.payload)
 	}
-	s, err = newSession(h, i.local, m.sender, now, i.cfg)
+	if err == nil {
+		s, err = newSession(h, reserved, m.sender, now)
+	}
 	if err != nil {
 		i.cfg.Drops.Add(link.BadMessage)
+		i.refused = fmt.Errorf("the server's answer is refused: %w", err)
+		i.begin(now)
 		return nil, false
 	}
 	return s, true
-}
-
-// refuse ends all handshakes, for one of the two sides does not want the other.
-func (i *initiator) refuse(why error, now time.Time) {
-	if rejected, ok := errors.AsType[*Rejected](why); ok {
-		i.refused = fmt.Errorf("the server refuses: %w", rejected)
-	} else {
-		i.refused = fmt.Errorf("the server's answer is refused: %w", why)
-		i.cfg.Drops.Add(link.BadMessage)
-	}
-	i.begin(now)
 }
 
 // gaveUp returns why a first connection has failed by now, or nil.
@@ -107,6 +113,6 @@ func (i *initiator) gaveUp() error {
 	if i.tries < i.cfg.Tries {
 		return nil
 	}
-	err := fmt.Errorf("no answer from the server after %d tries: it has another key, the address or the port is wrong, it is not running, or a firewall on the way blocks UDP", i.tries)
-	return app.Hint(err, "Look at the server's log and counters. If 'bad-tag' counts up there, the keys differ; if nothing does, nothing arrives.")
+	err := fmt.Errorf("no answer from the server after %d tries: it has another key, the address or the port is wrong, it is not running, it is an older version, or a firewall on the way blocks UDP", i.tries)
+	return app.Hint(err, "Look at the server's log and counters. If 'bad-tag' counts up there, the keys differ or one of the two programs is older; if nothing does, nothing arrives.")
 }

@@ -2,6 +2,8 @@ package secure
 
 // A keyring holds the keys that one side shares with the other at one moment. It
 // does not change: a change makes another one. So a reader needs no lock.
+//
+//	handshake ──> next ──(a packet arrives under it)──> current ──> previous ──(30 s)──> gone
 type keyring struct {
 	previous *session // opens packets that were on the way when the keys changed
 	current  *session // seals and opens
@@ -11,15 +13,8 @@ type keyring struct {
 // all returns the three slots. Empty ones are nil.
 func (k *keyring) all() [3]*session { return [...]*session{k.current, k.previous, k.next} }
 
-// find returns the session that this side named index, or nil.
-func (k *keyring) find(index uint32) *session {
-	for _, s := range k.all() {
-		if s != nil && s.local == index {
-			return s
-		}
-	}
-	return nil
-}
+// has reports whether s is one of the three.
+func (k *keyring) has(s *session) bool { return s == k.current || s == k.previous || s == k.next }
 
 // without returns a keyring with the slots emptied for which drop reports true.
 func (k *keyring) without(drop func(*session) bool) *keyring {

@@ -1,6 +1,7 @@
 package secure
 
 import (
+	"encoding/binary"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -29,8 +30,13 @@ func config(n byte) Config {
 	}
 }
 
-// ipPacket returns a packet that the session takes for IPv4, with some content.
-func ipPacket(content string) []byte { return append([]byte{0x45}, content...) }
+// ipPacket returns an IPv4 packet, as far as a session looks at it, with some content.
+func ipPacket(content string) []byte {
+	p := make([]byte, 20, 20+len(content))
+	p[0] = 0x45
+	binary.BigEndian.PutUint16(p[2:], uint16(20+len(content)))
+	return append(p, content...)
+}
 
 var (
 	serverAddr = netip.MustParseAddrPort("203.0.113.10:5555")

@@ -6,28 +6,29 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// The messages. Numbers are big-endian, and the three bytes after the type are
-// reserved: they are zero.
+// The messages, in WireGuard's layout. Numbers are little-endian, and the three
+// bytes after the type are reserved: they are zero.
 //
 //	initiation  1 0 0 0 | sender u32 | noise message
 //	response    2 0 0 0 | sender u32 | receiver u32 | noise message
-//	data        3 0 0 0 | receiver u32 | counter u64 | ciphertext | tag, 16 bytes
+//	data        4 0 0 0 | receiver u32 | counter u64 | ciphertext | tag, 16 bytes
 //
 // Each side names a session by an index of its own choice. "sender" is the index
 // of the side that sends the message, "receiver" that of the side that gets it.
 // So a message says which keys it is for, wherever it comes from. The header of
-// a data message is authenticated together with its content.
+// a data message is authenticated together with its content. (Type 3 is step 7's.)
 const (
 	typeInitiation = 1
 	typeResponse   = 2
-	typeData       = 3
+	typeData       = 4
 
 	initiationHeader = 8
 	responseHeader   = 12
 	dataHeader       = 16
 )
 
-// Overhead is how many bytes longer a packet gets when it is sealed.
+// Overhead is how many bytes longer a packet gets when it is sealed, beside its
+// padding, which stays within the MTU.
 const Overhead = dataHeader + noise.TagLen
 
 // MaxPayload is how many bytes a handshake message carries for other packages,
@@ -36,10 +37,11 @@ const Overhead = dataHeader + noise.TagLen
 const MaxPayload = 1024
 
 // The shortest noise message has an ephemeral key and the tag of an empty
-// payload. The longest also has a static key with its tag, and a full payload.
+// payload. The longest also has a static key with its tag, and a full payload
+// behind what this package puts in front of it.
 const (
 	minNoise = noise.KeyLen + noise.TagLen
-	maxNoise = minNoise + noise.KeyLen + noise.TagLen + MaxPayload
+	maxNoise = minNoise + noise.KeyLen + noise.TagLen + TimeLen + MaxPayload
 )
 
 // messageType returns the type of m, or 0 when m is no message of this protocol.
@@ -60,7 +62,7 @@ func parseInitiation(m []byte) (i initiation, ok bool) {
 		return initiation{}, false
 	}
 	return initiation{
-		sender: binary.BigEndian.Uint32(m[4:]),
+		sender: binary.LittleEndian.Uint32(m[4:]),
 		noise:  m[initiationHeader:],
 	}, true
 }
@@ -68,7 +70,7 @@ func parseInitiation(m []byte) (i initiation, ok bool) {
 // newInitiation returns the header of an initiation, for a noise message to follow.
 func newInitiation(sender uint32) []byte {
 	m := []byte{typeInitiation, 0, 0, 0}
-	return binary.BigEndian.AppendUint32(m, sender)
+	return binary.LittleEndian.AppendUint32(m, sender)
 }
 
 type response struct {
@@ -81,8 +83,8 @@ func parseResponse(m []byte) (r response, ok bool) {
 		return response{}, false
 	}
 	return response{
-		sender:   binary.BigEndian.Uint32(m[4:]),
-		receiver: binary.BigEndian.Uint32(m[8:]),
+		sender:   binary.LittleEndian.Uint32(m[4:]),
+		receiver: binary.LittleEndian.Uint32(m[8:]),
 		noise:    m[responseHeader:],
 	}, true
 }
@@ -90,8 +92,8 @@ func parseResponse(m []byte) (r response, ok bool) {
 // newResponse returns the header of a response, for a noise message to follow.
 func newResponse(sender, receiver uint32) []byte {
 	m := []byte{typeResponse, 0, 0, 0}
-	m = binary.BigEndian.AppendUint32(m, sender)
-	return binary.BigEndian.AppendUint32(m, receiver)
+	m = binary.LittleEndian.AppendUint32(m, sender)
+	return binary.LittleEndian.AppendUint32(m, receiver)
 }
 
 func plausibleNoise(n int) bool { return minNoise <= n && n <= maxNoise }
@@ -107,8 +109,8 @@ func parseData(m []byte) (d data, ok bool) {
 		return data{}, false
 	}
 	return data{
-		receiver: binary.BigEndian.Uint32(m[4:]),
-		counter:  binary.BigEndian.Uint64(m[8:]),
+		receiver: binary.LittleEndian.Uint32(m[4:]),
+		counter:  binary.LittleEndian.Uint64(m[8:]),
 		header:   m[:dataHeader],
 		sealed:   m[dataHeader:],
 	}, true
@@ -117,34 +119,6 @@ func parseData(m []byte) (d data, ok bool) {
 // appendDataHeader appends the header of a data message to dst.
 func appendDataHeader(dst []byte, receiver uint32, counter uint64) []byte {
 	dst = append(dst, typeData, 0, 0, 0)
-	dst = binary.BigEndian.AppendUint32(dst, receiver)
-	return binary.BigEndian.AppendUint64(dst, counter)
-}
-
-// What a data message can have inside.
-type content int
-
-const (
-	packet    content = iota // an IP packet: the first four bits are the version, 4 or 6
-	keepalive                // nothing: the other side is there
-	closing                  // the control message "close": the other side ends the session
-	control                  // a control message of another package
-	unknown                  // none of these
-)
-
-func contentOf(plaintext []byte) content {
-	switch {
-	case len(plaintext) == 0:
-		return keepalive
-	case plaintext[0]>>4 == 4 || plaintext[0]>>4 == 6:
-		return packet
-	case IsControl(plaintext):
-		if plaintext[1] != kindClose {
-			return control
-		}
-		if _, ok := parseClose(plaintext); ok {
-			return closing
-		}
-	}
-	return unknown
+	dst = binary.LittleEndian.AppendUint32(dst, receiver)
+	return binary.LittleEndian.AppendUint64(dst, counter)
 }

@@ -13,15 +13,15 @@ func TestMessages(t *testing.T) {
 	i, ok := parseInitiation(append(newInitiation(0x01020304), noise...))
 	require.True(t, ok)
 	require.Equal(t, initiation{0x01020304, noise}, i)
-	require.Equal(t, []byte{1, 0, 0, 0, 1, 2, 3, 4}, newInitiation(0x01020304))
+	require.Equal(t, []byte{1, 0, 0, 0, 4, 3, 2, 1}, newInitiation(0x01020304))
 
 	r, ok := parseResponse(append(newResponse(0x01020304, 0x05060708), noise...))
 	require.True(t, ok)
 	require.Equal(t, response{0x01020304, 0x05060708, noise}, r)
-	require.Equal(t, []byte{2, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8}, newResponse(0x01020304, 0x05060708))
+	require.Equal(t, []byte{2, 0, 0, 0, 4, 3, 2, 1, 8, 7, 6, 5}, newResponse(0x01020304, 0x05060708))
 
 	header := appendDataHeader(nil, 0x01020304, 0x05060708090a0b0c)
-	require.Equal(t, []byte{3, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, header)
+	require.Equal(t, []byte{4, 0, 0, 0, 4, 3, 2, 1, 12, 11, 10, 9, 8, 7, 6, 5}, header)
 	d, ok := parseData(append(header, noise...))
 	require.True(t, ok)
 	require.Equal(t, data{0x01020304, 0x05060708090a0b0c, header, noise}, d)
@@ -34,9 +34,9 @@ func TestMessageLimits(t *testing.T) {
 		kind              byte
 		shortest, longest int
 	}{
-		"initiation": {func(m []byte) bool { _, ok := parseInitiation(m); return ok }, 1, 8 + 48, 8 + 96 + 1024},
-		"response":   {func(m []byte) bool { _, ok := parseResponse(m); return ok }, 2, 12 + 48, 12 + 96 + 1024},
-		"data":       {func(m []byte) bool { _, ok := parseData(m); return ok }, 3, 32, 65535},
+		"initiation": {func(m []byte) bool { _, ok := parseInitiation(m); return ok }, 1, 8 + 48, 8 + 96 + 8 + 1024},
+		"response":   {func(m []byte) bool { _, ok := parseResponse(m); return ok }, 2, 12 + 48, 12 + 96 + 8 + 1024},
+		"data":       {func(m []byte) bool { _, ok := parseData(m); return ok }, 4, 32, 65535},
 	}
 	for name, p := range parsers {
 		t.Run(name, func(t *testing.T) {
@@ -64,29 +64,46 @@ func TestMessageLimits(t *testing.T) {
 }
 
 func TestContent(t *testing.T) {
+	ipv4, ipv6 := ipPacket("hello"), make([]byte, 45)
+	ipv6[0], ipv6[5] = 0x60, 5
 	for _, c := range []struct {
 		plaintext string
-		want      content
+		want      Kind
+		content   string
 	}{
-		{"", keepalive},
-		{"\x45", packet},
-		{"\x4f\x00", packet},
-		{"\x60\x00\x00", packet},
-		{"\x00\x01", closing},
-		{"\x00", unknown},
-		{"\x00\x00", unknown},
-		{"\x00\x02", control},
-		{"\x00\xffabc", control},
-		{"\x00\x01\x00why", closing},
-		{"\x00\x01\x01why", closing},
-		{"\x00\x01\x02why", unknown},
-		{"\x00\x01\x00two\nlines", unknown},
-		{"\x00\x01\x00", unknown},
-		{"\x04", unknown},
-		{"\x50", unknown},
-		{"\xf0", unknown},
+		{"", Keepalive, ""},
+		{string(ipv4), Packet, string(ipv4)},
+		{string(ipv4) + "\x00\x00", Packet, string(ipv4)},
+		{string(ipv4[:24]), None, ""},
+		{string(ipv4[:19]), None, ""},
+		{"\x45\x00\x00\x13" + string(make([]byte, 16)), None, ""}, // shorter than its header
+		{string(ipv6), Packet, string(ipv6)},
+		{string(ipv6) + "\x00", Packet, string(ipv6)},
+		{string(ipv6[:44]), None, ""},
+		{"\x45", None, ""},
+		{"\x60\x00\x00", None, ""},
+		{"\x00\x01\x00\x00", Closed, ""},
+		{"\x00\x01\x00\x00\x00\x00", Closed, ""}, // padded
+		{"\x00\x01\x00", None, ""},
+		{"\x00", None, ""},
+		{"\x00\x00\x00\x00", None, ""},
+		{"\x00\x02\x00\x00", Control, ""},
+		{"\x00\xff\x03\x00abc", Control, "abc"},
+		{"\x00\xff\x03\x00abc\x00", Control, "abc"},
+		{"\x00\xff\x04\x00abc", None, ""}, // longer than there is
+		{"\x00\xff\x00\x01abc", None, ""},
+		{"\x00\x01\x04\x00\x00why", Closed, "\x00why"},
+		{"\x00\x01\x04\x00\x01why", Closed, "\x01why"},
+		{"\x00\x01\x04\x00\x02why", None, ""},
+		{"\x00\x01\x04\x00\x00a\nb", None, ""},
+		{"\x00\x01\x01\x00\x00", None, ""},
+		{"\x04", None, ""},
+		{"\x50" + string(make([]byte, 40)), None, ""},
+		{"\xf0" + string(make([]byte, 40)), None, ""},
 	} {
-		require.Equal(t, c.want, contentOf([]byte(c.plaintext)), "%x", c.plaintext)
+		k, _, content := contentOf([]byte(c.plaintext))
+		require.Equal(t, c.want, k, "%x", c.plaintext)
+		require.Equal(t, c.content, string(content), "%x", c.plaintext)
 	}
 }
 

@@ -2,19 +2,26 @@ package secure
 
 import (
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"stepvpn/shared/link"
 )
 
-// A peer is the other side, as one side sees it: the keys shared with it, its
+// An Owner is who has a Peer. It is called with the Peer's lock held, so it must
+// not call the Peer, and it must not block.
+type Owner interface {
+	// Wake asks for a call of Tick at a time. A later call replaces an earlier one.
+	Wake(at time.Time)
+	// Moved says where the peer was and is now. The zero address stands for nowhere:
+	// there is no session.
+	Moved(before, now netip.AddrPort)
+}
+
+// A Peer is the other side, as one side sees it: the keys shared with it, its
 // address, and what is to be done when. It does no input or output and reads no
-// clock. Messages go in by receive, packets to send get their keys from sending,
-// and tick does what is due; what these return is to be sent.
+// clock. What arrives comes to it by an Opener, packets to send get their keys from
+// Sending, and Tick does what is due; what these return is to be sent.
 //
 // New keys come into use by one rule on both sides: they wait in the slot "next"
 // until the first packet under them arrives. Only then this side seals under
@@ -23,18 +30,17 @@ import (
 // does to the handshake. The client, who gets the new keys last, sends the first
 // packet under them, a keepalive; the server answers with another.
 //
-// It is safe for concurrent use. Packets are sealed and opened without its lock.
-type peer struct {
-	cfg       *Config
-	client    bool
-	responder *responder         // of a server that has one peer; else nil
-	names     names              // of sessions
-	log       *slog.Logger       // where to say what happens
-	wake      func(at time.Time) // asks for a call of tick; called with mu held
-	// changed is told each change of addr; called with mu held.
-	changed func(before, now netip.AddrPort)
+// It is safe for concurrent use. Its lock is taken once for a burst in each
+// direction, and never while packets are sealed or opened.
+type Peer struct {
+	cfg    *Config
+	client bool
+	table  *Table
+	owner  Owner
+	log    *slog.Logger // where to say what happens
 
 	keys atomic.Pointer[keyring] // replaced with mu held, read without
+	mtu  atomic.Int64            // packets are not padded beyond it
 
 	mu        sync.Mutex // guards all below
 	initiator initiator  // used by a client
@@ -55,75 +61,48 @@ type peer struct {
 	owed       time.Time // when a packet was received, and nothing sent since
 }
 
-// newPeer returns a peer without keys. A client asks for some on its first tick,
-// which it calls for at once.
-func newPeer(cfg *Config, client bool, now time.Time, wake func(at time.Time)) *peer {
-	p := &peer{cfg: cfg, client: client, wake: wake, log: slog.Default(), changed: func(_, _ netip.AddrPort) {}}
-	p.names = names{p.newIndex, func(uint32) {}}
+// NewPeer returns a Peer for one client of a server, without keys yet. Request.Accept
+// gives it some. Its sessions stand in table.
+func (r *Responder) NewPeer(table *Table, owner Owner, log *slog.Logger) *Peer {
+	return newPeer(r.cfg, table, owner, log, false)
+}
+
+// newClient returns a Peer that is the server, for a client. It asks for keys on its
+// first Tick, which it calls for at once.
+func newClient(cfg *Config, table *Table, owner Owner, now time.Time) *Peer {
+	p := newPeer(cfg, table, owner, slog.Default(), true)
 	p.initiator.cfg = cfg
-	p.keys.Store(&keyring{})
-	if client {
-		p.initiator.begin(now)
-		p.schedule(now)
-	} else {
-		p.responder = &responder{cfg: cfg}
-	}
+	p.initiator.begin(now)
+	p.schedule(now)
 	return p
 }
 
-// receive takes a message that came from an address. It returns the IP packet
-// or the control message that was inside, decrypted in place, and the message to
-// send back to that address; each is nil if there is none. What it drops, it
-// counts.
-func (p *peer) receive(m []byte, from netip.AddrPort, now time.Time) (inside, reply []byte) {
-	if d, ok := parseData(m); ok {
-		return p.open(d, from, now)
-	}
-	if i, ok := parseInitiation(m); ok && p.responder != nil {
-		return nil, p.answer(i, now)
-	}
-	if r, ok := parseResponse(m); ok && p.client {
-		return nil, p.finish(r, now)
-	}
-	p.cfg.Drops.Add(link.BadMessage)
-	return nil, nil
+func newPeer(cfg *Config, table *Table, owner Owner, log *slog.Logger, client bool) *Peer {
+	p := &Peer{cfg: cfg, client: client, table: table, owner: owner, log: log}
+	p.keys.Store(&keyring{})
+	p.SetMTU(cfg.MTU)
+	return p
 }
 
-func (p *peer) open(d data, from netip.AddrPort, now time.Time) (inside, reply []byte) {
-	s := p.keys.Load().find(d.receiver)
-	if s == nil || s.expired(now) {
-		p.cfg.Drops.Add(link.UnknownIndex)
-		return nil, nil
-	}
-	plaintext, ok := s.open(d)
-	if !ok {
-		return nil, nil
-	}
-	c := contentOf(plaintext)
-	reply = p.heard(s, d.counter, c, from, now)
-	switch c {
-	case packet, control:
-		return plaintext, reply
-	case closing:
-		p.closed(s, plaintext, now)
-	case unknown:
-		p.cfg.Drops.Add(link.Malformed)
-	}
-	return nil, reply
-}
+// Owner returns who has the Peer.
+func (p *Peer) Owner() Owner { return p.owner }
 
-// heard notes that a packet was opened with the keys s. It returns the reply.
-func (p *peer) heard(s *session, counter uint64, c content, from netip.AddrPort, now time.Time) (reply []byte) {
+// SetMTU says how long a packet the path carries, in bytes. Padding does not exceed
+// it, for what is too long would be cut up or lost.
+func (p *Peer) SetMTU(mtu int) { p.mtu.Store(int64(mtu)) }
+
+// hear takes what has been opened with the keys s. It returns the reply.
+func (p *Peer) hear(s *session, h heard, now time.Time) (reply []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s == p.keys.Load().next {
-		p.confirm(from, now)
+		p.confirm(h.from, now)
 		if !p.client {
 			reply = p.keepalive(s, now)
 		}
 	}
 	p.unanswered, p.lastHeard = time.Time{}, now
-	if c == packet && p.owed.IsZero() {
+	if h.packet && p.owed.IsZero() {
 		p.owed = now
 		p.schedule(now.Add(replyWithin))
 	}
@@ -131,16 +110,16 @@ func (p *peer) heard(s *session, counter uint64, c content, from netip.AddrPort,
 		return reply
 	}
 	// A packet that was overtaken says where the other side was, not where it is.
-	if counter >= p.newest {
-		p.newest = counter + 1
-		p.moveTo(from, now)
+	if h.newest >= p.newest {
+		p.newest = h.newest + 1
+		p.moveTo(h.from, now)
 	}
-	p.wear(counter+1, now)
+	p.wear(h.newest+1, now)
 	return reply
 }
 
 // confirm takes the next keys into use.
-func (p *peer) confirm(from netip.AddrPort, now time.Time) {
+func (p *Peer) confirm(from netip.AddrPort, now time.Time) {
 	old := p.keys.Load()
 	if old.current == nil || p.lost {
 		p.log.Info("connected", "peer", from)
@@ -156,7 +135,7 @@ func (p *peer) confirm(from netip.AddrPort, now time.Time) {
 }
 
 // moveTo notes the address that the other side sends from.
-func (p *peer) moveTo(addr netip.AddrPort, now time.Time) {
+func (p *Peer) moveTo(addr netip.AddrPort, now time.Time) {
 	if p.addr == addr {
 		return
 	}
@@ -169,23 +148,23 @@ func (p *peer) moveTo(addr netip.AddrPort, now time.Time) {
 }
 
 // setAddr sets addr, to zero if there is no session any more.
-func (p *peer) setAddr(addr netip.AddrPort) {
+func (p *Peer) setAddr(addr netip.AddrPort) {
 	before := p.addr
 	p.addr = addr
 	if before != addr {
-		p.changed(before, addr)
+		p.owner.Moved(before, addr)
 	}
 }
 
-// closed ends the session, because the other side does, with the message m under
-// the keys s. A close under keys that have been replaced ends nothing.
-func (p *peer) closed(s *session, m []byte, now time.Time) {
+// closed ends the session, because the other side does, by a close message under
+// the keys s. It reports false if those have been replaced: then it ends nothing.
+func (p *Peer) closed(s *session, content []byte, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s != p.keys.Load().current {
-		return
+		return false
 	}
-	r, _ := parseClose(m)
+	r, _ := parseClose(content)
 	p.log.Info("the other side has closed the session", "peer", p.addr, "reason", r.Reason)
 	p.forget()
 	switch {
@@ -196,23 +175,24 @@ func (p *peer) closed(s *session, m []byte, now time.Time) {
 		p.initiator.begin(now.Add(firstRetry)) // it may be about to restart
 		p.schedule(p.nextWake())
 	}
+	return true
 }
 
 // forget drops all keys, and what belongs to them.
-func (p *peer) forget() {
+func (p *Peer) forget() {
 	p.setKeys(&keyring{})
 	p.setAddr(netip.AddrPort{})
 	p.unanswered, p.owed, p.worn, p.retire = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 }
 
-// sending returns the keys to seal packets under, and the address to send them
-// to. It returns nil when there are no keys. The packets count as sent.
-func (p *peer) sending(now time.Time) (*session, netip.AddrPort) {
+// Sending returns the keys to seal packets under now, and the address to send them
+// to. Both are zero if there are none. The packets count as sent.
+func (p *Peer) Sending(now time.Time) (Keys, netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.keys.Load().current
 	if s == nil || s.expired(now) {
-		return nil, netip.AddrPort{}
+		return Keys{}, netip.AddrPort{}
 	}
 	p.sent, p.owed = now, time.Time{}
 	if p.client && p.unanswered.IsZero() {
@@ -220,92 +200,104 @@ func (p *peer) sending(now time.Time) (*session, netip.AddrPort) {
 		p.schedule(now.Add(silenceLimit))
 	}
 	p.wear(s.counter.Load(), now)
-	return s, p.addr
+	return Keys{s, int(p.mtu.Load())}, p.addr
+}
+
+// Control returns a control message of a kind from FirstKind on, and where to
+// send it; nil if there is no session.
+func (p *Peer) Control(kind byte, content []byte, now time.Time) (message []byte, to netip.AddrPort) {
+	keys, to := p.Sending(now)
+	return keys.seal(appendControl(nil, kind, content)), to
+}
+
+// probe is Control without padding: its length matters.
+func (p *Peer) probe(kind byte, content []byte, now time.Time) (message []byte, to netip.AddrPort) {
+	keys, to := p.Sending(now)
+	keys.mtu = 0
+	return keys.seal(appendControl(nil, kind, content)), to
+}
+
+// Close ends the session. It returns the message that tells the other side, or
+// nil if there is no session.
+func (p *Peer) Close(why Rejected, now time.Time) (message []byte, to netip.AddrPort) {
+	var content []byte
+	if why != (Rejected{}) {
+		content = why.Append(nil)
+	}
+	message, to = p.Control(kindClose, content, now)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forget()
+	return message, to
 }
 
 // wear notes that the current keys have been used for a number of packets by one
 // side.
-func (p *peer) wear(packets uint64, now time.Time) {
+func (p *Peer) wear(packets uint64, now time.Time) {
 	if p.client && packets >= p.cfg.limits.rekeyPackets && p.worn.IsZero() {
 		p.worn = now
 		p.schedule(now)
 	}
 }
 
-// answer returns the response to an initiation, or nil. Its keys become the next
-// ones, in place of any that are waiting there.
-func (p *peer) answer(m initiation, now time.Time) []byte {
-	reply, s, ok := p.responder.answer(m, p.names.take(), now)
-	if !ok {
-		return nil
-	}
+// finish takes the response to the initiation that asked for reserved. It returns
+// the first packet under the new keys.
+func (p *Peer) finish(reserved *session, m response, now time.Time) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.setNext(s)
-	return reply
-}
-
-// finish takes a response. It returns the first packet under the new keys.
-func (p *peer) finish(m response, now time.Time) []byte {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s, ok := p.initiator.finish(m, now)
+	s, ok := p.initiator.finish(reserved, m, now)
 	if !ok {
 		p.schedule(p.nextWake())
 		return nil
 	}
-	p.setNext(s)
+	p.setNext(reserved, s)
 	return p.keepalive(s, now)
 }
 
-func (p *peer) setNext(s *session) {
+// setNext puts s, which has the index of reserved, in the slot next.
+func (p *Peer) setNext(reserved, s *session) {
+	p.table.replace(reserved, s)
 	old := p.keys.Load()
 	p.setKeys(&keyring{previous: old.previous, current: old.current, next: s})
 	p.schedule(p.nextWake())
 }
 
-// setKeys replaces the keyring, and frees the names of the sessions that go.
-func (p *peer) setKeys(keys *keyring) {
+// setKeys replaces the keyring. The sessions that go are found no more.
+func (p *Peer) setKeys(keys *keyring) {
 	old := p.keys.Swap(keys)
 	for _, s := range old.all() {
-		if s != nil && keys.find(s.local) == nil {
-			p.names.free(s.local)
+		if !keys.has(s) {
+			p.table.remove(s)
 		}
 	}
 }
 
 // keepalive returns an empty packet under the keys s, or nil if they are worn out.
-func (p *peer) keepalive(s *session, now time.Time) []byte {
+func (p *Peer) keepalive(s *session, now time.Time) []byte {
 	p.sent, p.owed = now, time.Time{}
-	m, _ := s.seal(nil, nil)
-	return m
+	return Keys{session: s}.seal(nil)
 }
 
-// names gives sessions their indices. Who has many peers needs them to be
-// unique over all of these.
-type names struct {
-	take func() uint32
-	free func(index uint32)
+// A Status is how a session stands. Peer and Since are zero if there is none.
+type Status struct {
+	Peer  netip.AddrPort // the other side's address
+	Since time.Time      // when the present keys came into use
+	Heard time.Time      // when something authentic came last
+	Lost  bool           // a client that had a session asks for another, and gets no answer
 }
 
-// newIndex returns a name that no session of this peer has.
-func (p *peer) newIndex() uint32 {
-	keys := p.keys.Load()
-	for {
-		index := rand.Uint32()
-		if keys.find(index) == nil {
-			return index
-		}
-	}
-}
-
-// status returns the other side's address, and when the current keys came into
-// use. Both are zero if there is no session.
-func (p *peer) status() Status {
+// Status returns the present state of the session.
+func (p *Peer) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.keys.Load().current == nil {
 		return Status{Lost: p.lost}
 	}
 	return Status{Peer: p.addr, Since: p.connected, Heard: p.lastHeard, Lost: p.lost}
+}
+
+// Alive reports whether there are keys, or the promise of some.
+func (p *Peer) Alive() bool {
+	keys := p.keys.Load()
+	return keys.current != nil || keys.next != nil
 }

@@ -1,99 +1,118 @@
 package secure
 
 import (
-	"log/slog"
-	"sync"
 	"time"
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 )
 
-// A responder is the server's side of handshakes. It answers initiations, and
-// only those that authenticate, so nobody without a key learns that it is there.
-//
-// It answers each initiation once. It remembers the ephemeral keys of the last
-// rememberedInitiations, so a copy, be it by the network or by an attacker, is
-// dropped. An initiation that was recorded longer ago than that does get an
-// answer. The answer leads nowhere: its new keys are not used before a packet
-// arrives under them, and only who made the initiation can seal one.
-//
-// Work and memory are bounded. With NNpsk0 an initiation that does not
-// authenticate costs some hashing. One that does costs two X25519 operations,
-// and there are no more than answersPerSecond of them.
-//
-// It is safe for concurrent use.
-type responder struct {
-	cfg *Config
+// A Responder is the server's side of handshakes. It reads initiations, and only
+// those that authenticate become a Request, so nobody without a key learns that
+// it is there. It is safe for concurrent use.
+type Responder struct{ cfg *Config }
 
-	mu      sync.Mutex // guards all below
-	seen    memory
-	second  time.Time // begin of the second that answers counts
-	answers int
-}
-
-// answer returns the response to m and the session that comes of it. local is
-// to name the session. Else it counts why not, and reports false.
-func (r *responder) answer(m initiation, local uint32, now time.Time) (reply []byte, s *session, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-
-	ephemeral := noise.PublicKey(m.noise[:noise.KeyLen])
-	if r.seen.has(ephemeral) {
-		return r.drop(link.Replayed)
-	}
-	q, err := readRequest(r.cfg, m)
+// NewResponder checks a Config. Of its fields it uses Handshake, Drops and MTU.
+func NewResponder(cfg Config) (*Responder, error) {
+	complete, err := cfg.complete(false)
 	if err != nil {
-		return r.drop(link.BadTag)
+		return nil, err
 	}
-	if !r.allow(now) {
-		// Clients ask once in two minutes, or a few times in a row. So many
-		// good initiations are recorded ones.
-		return r.drop(link.Replayed)
-	}
-	r.seen.add(ephemeral)
+	return &Responder{complete}, nil
+}
 
-	if err := r.cfg.OnPayload(q.payload); err != nil {
-		slog.Warn("a client is refused", "error", err)
-		return r.drop(link.BadMessage)
+// A Request is an initiation that has authenticated: somebody asks for a
+// session. Who, and whether it is a copy, is for others to judge. It is answered
+// once at most. It is not safe for concurrent use.
+type Request struct {
+	handshake *noise.Handshake
+	sender    uint32 // the index that the other side gave the session
+	time      uint64
+	payload   []byte
+	older     bool
+}
+
+// Read authenticates an initiation. If it is none, or does not authenticate, it is
+// counted and dropped: Read reports false.
+func (r *Responder) Read(m []byte) (*Request, bool) {
+	i, ok := parseInitiation(m)
+	if !ok {
+		r.cfg.Drops.Add(link.BadMessage)
+		return nil, false
 	}
-	reply, s, err = q.accept(local, r.cfg.NewPayload(), now)
+	h := r.cfg.handshake.Clone()
+	inside, err := h.ReadMessage(nil, i.noise)
 	if err != nil {
-		return r.drop(link.BadTag)
+		if q := r.readOlder(i); q != nil {
+			return q, true
+		}
+		r.cfg.Drops.Add(link.BadTag)
+		return nil, false
 	}
-	return reply, s, true
-}
-
-func (r *responder) drop(why link.Reason) ([]byte, *session, bool) {
-	r.cfg.Drops.Add(why)
-	return nil, nil, false
-}
-
-// allow reports whether one more answer may be given in this second.
-func (r *responder) allow(now time.Time) bool {
-	if now.Sub(r.second) >= time.Second {
-		r.second, r.answers = now, 0
+	q := &Request{handshake: h, sender: i.sender}
+	if q.time, q.payload, ok = parseRequest(inside); !ok {
+		r.cfg.Drops.Add(link.BadMessage)
+		return nil, false
 	}
-	r.answers++
-	return r.answers <= answersPerSecond
+	return q, true
 }
 
-// A memory holds the last rememberedInitiations keys that were added. The zero
-// value is empty.
-type memory struct {
-	keys map[noise.PublicKey]bool
-	ring [rememberedInitiations]noise.PublicKey // in the order of arrival
-	next int                                    // the place in ring of the next key
+// PeerStatic returns the static key of who asks, which it has proven to have. In
+// a pattern without static keys it is zero.
+func (q *Request) PeerStatic() noise.PublicKey {
+	key, _ := q.handshake.PeerStatic()
+	return key
 }
 
-func (m *memory) has(key noise.PublicKey) bool { return m.keys[key] }
+// Time is what the clock of who asks says, in nanoseconds since 1970. It is later
+// in each initiation of a client, so an earlier one is a copy; or the client has
+// started anew, and its clock has gone back: Behind tells it so.
+func (q *Request) Time() uint64 { return q.time }
 
-func (m *memory) add(key noise.PublicKey) {
-	if m.keys == nil {
-		m.keys = make(map[noise.PublicKey]bool)
+// Payload returns what the initiation carried. It may be a copy of an earlier
+// one: the sender has not proven yet that it is there now.
+func (q *Request) Payload() []byte { return q.payload }
+
+// Accept gives p the keys that come of the request, and returns the response to
+// send. p takes them into use when the first packet under them arrives. It fails
+// if the payload is too long, or the other side's ephemeral key of low order.
+func (q *Request) Accept(p *Peer, payload []byte, now time.Time) (response []byte, err error) {
+	if len(payload) > MaxPayload {
+		return nil, errPayload(payload)
 	}
-	delete(m.keys, m.ring[m.next]) // the oldest, or none
-	m.ring[m.next] = key
-	m.keys[key] = true
-	m.next = (m.next + 1) % len(m.ring)
+	reserved := p.table.reserve(p)
+	response, err = q.handshake.WriteMessage(newResponse(reserved.local, q.sender), append([]byte{accepted}, payload...))
+	if err != nil {
+		p.table.remove(reserved)
+		return nil, err
+	}
+	s, err := newSession(q.handshake, reserved, q.sender, now)
+	if err != nil {
+		p.table.remove(reserved)
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setNext(reserved, s)
+	return response, nil
+}
+
+// Refuse returns a response that says why there is no session, and Behind one that
+// tells who asks that its clock is behind a time. Nobody else can read them. They
+// are nil if the other side's ephemeral key was of low order.
+func (q *Request) Refuse(why Rejected) (response []byte) {
+	return q.deny(why.Append([]byte{refused}))
+}
+
+func (q *Request) Behind(time uint64) (response []byte) {
+	return q.deny(appendTime([]byte{behind}, time))
+}
+
+// deny answers with a message that makes no session: its index is 0.
+func (q *Request) deny(payload []byte) []byte {
+	m, err := q.handshake.WriteMessage(newResponse(0, q.sender), payload)
+	if err != nil {
+		return nil
+	}
+	return m
 }

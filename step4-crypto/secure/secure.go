@@ -9,17 +9,22 @@
 // Read it in this order. Each file is one idea:
 //
 //	message.go    what is sent: three kinds of messages, byte by byte
+//	content.go    what is inside of them: packets, and what the two sides say
 //	window.go     which packets have been seen before
 //	session.go    one pair of keys: seal and open packets
+//	table.go      which session a message is for
 //	keyring.go    the keys that are valid at one moment
+//	payload.go    what a handshake carries
 //	initiator.go  the client's side of a handshake
-//	request.go    what a server can do with an initiation that is authentic
 //	responder.go  the server's side
-//	peer.go       what comes from the other side and goes to it, and with which keys
+//	single.go     which initiations a server of one client answers
+//	peer.go       the other side: its keys and its address
 //	timers.go     what is done without being asked: rekeying, keepalives, expiry
-//	control.go    what the two sides say to each other in the session
-//	conn.go       the Link: moves bursts through a peer
-//	many.go       the parts for a server that has many peers
+//	control.go    how one side tells the other that this is the end
+//	bursts.go     seal and open the packets of a burst
+//	conn.go       the Link: one peer, and a socket
+//
+// Second reading: older.go, for clients that have not been updated yet.
 //
 // Everything but conn.go is free of input, output and clocks: messages and the
 // time come in as arguments.
@@ -40,12 +45,12 @@
 //	DefaultTries          6       a first connection is given up after this many
 //	lostTries             4       after this many a client says that the server is lost
 //	MaxPayload *          1024    bytes that a handshake message carries for other packages
-//	rememberedInitiations 1024    a server drops copies of this many it has answered
-//	answersPerSecond      100     a server answers no more than this: 1 % of a processor
+//	answersPerSecond      100     a server tells no more clients that their clock is behind
 //	windowSize            8192    a packet that is overtaken by this many is dropped
 //	closeWait             0.2 s   a Close that can't send its message gives up
 //	MaxReason *           200     bytes of a sentence that one side tells the other
 //	logMoveAfter          10 s    the log tells a change of the peer's address no more often
+//	logOlderAfter         60 s    nor that an older version of the client asks
 //
 // 2^28 packets of 1,500 bytes are 2^34.5 AES blocks. That is where RFC 8446,
 // section 5.5, ends the use of an AES-GCM key too.
@@ -81,16 +86,16 @@ const (
 	maxRetry   = 5 * time.Second
 	lostTries  = 4
 
-	logMoveAfter = 10 * time.Second
+	logMoveAfter  = 10 * time.Second
+	logOlderAfter = time.Minute
 
-	rememberedInitiations = 1024
-	answersPerSecond      = 100
+	answersPerSecond = 100
 )
 
 // prologue binds the handshake to this protocol: a side that speaks another
 // version of it gets other keys, so its messages do not authenticate. Increase
 // the number whenever a message changes.
-const prologue = "stepvpn secure 2"
+const prologue = "stepvpn secure 3"
 
 // A Config is what Client and Server need to know.
 type Config struct {
@@ -106,7 +111,7 @@ type Config struct {
 	NewPayload func() []byte
 	// OnPayload, if set, gets the payload of the other side in every handshake.
 	// An error refuses the other side: a client gets no answer, and a server's
-	// answer ends the Conn, but for ErrAskAgain. It must not call the Conn. On a server a payload can
+	// answer ends the Conn. It must not call the Conn. On a server a payload can
 	// be a replay, so it must change nothing that matters.
 	OnPayload func(payload []byte) error
 	// OnControl, if set, gets the control messages that the other side sends in
@@ -125,13 +130,15 @@ type Config struct {
 	// negative value switches it off.
 	Keepalive time.Duration
 
+	// MTU is the length in bytes of the longest packet that the path carries. Packets
+	// are padded to a multiple of 16 bytes up to it, and not beyond. 0 means that
+	// nothing is padded.
+	MTU int
+
 	handshake *noise.Handshake // that has not begun, to be cloned
+	older     *noise.Handshake // a server's, of the version before
 	limits    limits
 }
-
-// ErrAskAgain is what OnPayload returns if the server's answer is no session, and
-// the next one may be. The client's next try takes its course.
-var ErrAskAgain = errors.New("secure: the client is to ask again")
 
 // limits are those that tests make smaller.
 type limits struct {
@@ -158,6 +165,9 @@ func (cfg Config) complete(initiator bool) (*Config, error) {
 	cfg.Handshake.Prologue = []byte(prologue)
 	var err error
 	if cfg.handshake, err = noise.New(cfg.Handshake); err != nil {
+		return nil, err
+	}
+	if cfg.older, err = older(cfg.Handshake); err != nil {
 		return nil, err
 	}
 	if cfg.NewPayload == nil {

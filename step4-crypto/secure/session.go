@@ -12,46 +12,48 @@ import (
 // A session is one pair of keys, made by one handshake. Both sides have it, each
 // with the two keys the other way round.
 //
-// It is safe for concurrent use: several goroutines may seal while others open.
+// Several goroutines may seal at the same time. Who opens holds mu.
 type session struct {
+	peer          *Peer
 	local, remote uint32 // the index that each side gave it
 	created       time.Time
 	limit         uint64 // counters from here on are refused
-	drops         *link.Drops
 
 	sending *noise.Cipher
 	counter atomic.Uint64 // of the next packet to seal
 
-	receiving *noise.Cipher
-	mu        sync.Mutex // guards window
+	receiving *noise.Cipher // nil as long as the session is being agreed on
+	mu        sync.Mutex    // guards window
 	window    window
 }
 
 // newSession takes the keys of a handshake that is done.
-func newSession(h *noise.Handshake, local, remote uint32, now time.Time, cfg *Config) (*session, error) {
+func newSession(h *noise.Handshake, reserved *session, remote uint32, now time.Time) (*session, error) {
 	sending, receiving, err := h.Split()
 	if err != nil {
 		return nil, err
 	}
 	return &session{
-		local:     local,
+		peer:      reserved.peer,
+		local:     reserved.local,
 		remote:    remote,
 		created:   now,
-		limit:     cfg.limits.rejectPackets,
-		drops:     cfg.Drops,
+		limit:     reserved.peer.cfg.limits.rejectPackets,
 		sending:   sending,
 		receiving: receiving,
 	}, nil
 }
 
-// expired reports whether the keys are too old to be used.
-func (s *session) expired(now time.Time) bool { return now.Sub(s.created) >= rejectAfterTime }
+// expired reports whether the keys are too old to be used, or not there yet.
+func (s *session) expired(now time.Time) bool {
+	return s.receiving == nil || now.Sub(s.created) >= rejectAfterTime
+}
 
-// seal appends a data message to dst, with plaintext in it; the two must not
-// overlap. It reports false rather than use a counter twice: the keys are worn
-// out. It allocates nothing if dst has room for Overhead bytes more than
-// plaintext has.
-func (s *session) seal(dst, plaintext []byte) ([]byte, bool) {
+// seal appends a data message to dst, with plaintext and its padding in it, length
+// bytes together; plaintext must not overlap dst. It reports false rather than
+// use a counter twice: the keys are worn out. It allocates nothing if dst has room
+// for length + Overhead bytes.
+func (s *session) seal(dst, plaintext []byte, length int) ([]byte, bool) {
 	if s.counter.Load() >= s.limit {
 		return dst, false
 	}
@@ -61,36 +63,33 @@ func (s *session) seal(dst, plaintext []byte) ([]byte, bool) {
 	}
 	start := len(dst)
 	dst = appendDataHeader(dst, s.remote, counter)
-	return s.sending.Seal(dst, counter, dst[start:], plaintext), true
+	header := dst[start:]
+	if length > len(plaintext) {
+		// Behind plaintext there may be the next packet. So it is padded where it goes.
+		inside := append(dst, plaintext...)
+		inside = append(inside, zeros[:length-len(plaintext)]...)
+		plaintext = inside[len(dst):]
+	}
+	return s.sending.Seal(dst, counter, header, plaintext), true
 }
 
-// open returns what is inside d, decrypted in place. Else it counts why not, and
-// reports false.
-func (s *session) open(d data) (plaintext []byte, ok bool) {
+var zeros [16]byte
+
+// open returns what is inside d, decrypted in place, or why it is dropped. The
+// caller holds mu.
+func (s *session) open(d data) (plaintext []byte, why link.Reason, ok bool) {
 	if d.counter >= s.limit {
-		s.drops.Add(link.NoSession)
-		return nil, false
+		return nil, link.NoSession, false
 	}
-	// Look before opening: a replay costs no decryption.
-	s.mu.Lock()
-	fresh := s.window.fresh(d.counter)
-	s.mu.Unlock()
-	if !fresh {
-		s.drops.Add(link.Replayed)
-		return nil, false
+	// Look before opening: a replay costs no decryption. Mark after it: a forged
+	// packet does not move the window.
+	if !s.window.fresh(d.counter) {
+		return nil, link.Replayed, false
 	}
 	plaintext, err := s.receiving.Open(d.sealed[:0], d.counter, d.header, d.sealed)
 	if err != nil {
-		s.drops.Add(link.BadTag)
-		return nil, false
-	}
-	// Look again: a copy may have been opened at the same time.
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.window.fresh(d.counter) {
-		s.drops.Add(link.Replayed)
-		return nil, false
+		return nil, link.BadTag, false
 	}
 	s.window.mark(d.counter)
-	return plaintext, true
+	return plaintext, 0, true
 }

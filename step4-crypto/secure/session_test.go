@@ -2,6 +2,8 @@ package secure
 
 import (
 	"bytes"
+	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,21 +22,28 @@ func twoSessions(t testing.TB, cfg Config) (client, server *session) {
 	require.NoError(t, err)
 	theirs, err := cfg.complete(false)
 	require.NoError(t, err)
-	i, r := &initiator{cfg: ours}, &responder{cfg: theirs}
 	now := time.Now()
-
-	m, err := i.initiate(1, now)
+	c := newClient(ours, NewTable(1), nobody{}, now)
+	r := &Responder{theirs}
+	p := r.NewPeer(NewTable(1), nobody{}, slog.Default())
+	m, err := c.initiator.initiate(c.table.reserve(c), now)
 	require.NoError(t, err)
-	asked, ok := parseInitiation(m)
+	q, ok := r.Read(m)
 	require.True(t, ok)
-	m, server, ok = r.answer(asked, 2, now)
-	require.True(t, ok)
+	m, err = q.Accept(p, nil, now)
+	require.NoError(t, err)
 	answered, ok := parseResponse(m)
 	require.True(t, ok)
-	client, ok = i.finish(answered, now)
+	client, ok = c.initiator.finish(c.initiator.reserved, answered, now)
 	require.True(t, ok)
-	return client, server
+	return client, p.keys.Load().next
 }
+
+// nobody owns peers, and does nothing for them.
+type nobody struct{}
+
+func (nobody) Wake(time.Time)            {}
+func (nobody) Moved(_, _ netip.AddrPort) {}
 
 // openCopy opens a copy of m, so that m stays as it was.
 func openCopy(s *session, m []byte) (plaintext []byte, ok bool) {
@@ -42,7 +51,13 @@ func openCopy(s *session, m []byte) (plaintext []byte, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	return s.open(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	plaintext, why, ok := s.open(d)
+	if !ok {
+		s.peer.cfg.Drops.Add(why)
+	}
+	return plaintext, ok
 }
 
 func TestSessionSuites(t *testing.T) {
@@ -53,7 +68,7 @@ func TestSessionSuites(t *testing.T) {
 			client, server := twoSessions(t, cfg)
 			for n := range 1500 {
 				plaintext := bytes.Repeat([]byte{byte(n)}, n)
-				m, ok := client.seal([]byte("kept"), plaintext)
+				m, ok := client.seal([]byte("kept"), plaintext, 0)
 				require.True(t, ok)
 				require.Equal(t, "kept", string(m[:4]))
 				require.Len(t, m[4:], n+Overhead)
@@ -61,7 +76,7 @@ func TestSessionSuites(t *testing.T) {
 				require.True(t, ok)
 				require.Equal(t, plaintext, append([]byte{}, got...))
 
-				m, ok = server.seal(nil, plaintext)
+				m, ok = server.seal(nil, plaintext, 0)
 				require.True(t, ok)
 				got, ok = openCopy(client, m)
 				require.True(t, ok)
@@ -78,7 +93,7 @@ func TestEveryChangeIsRefused(t *testing.T) {
 		cfg := config(1)
 		client, server := twoSessions(t, cfg)
 		plaintext := bytes.Repeat([]byte{0x45}, size)
-		m, ok := client.seal(nil, plaintext)
+		m, ok := client.seal(nil, plaintext, 0)
 		require.True(t, ok)
 
 		for i := range 8 * len(m) {
@@ -103,7 +118,7 @@ func TestEveryChangeIsRefused(t *testing.T) {
 // A packet does not open in the direction that it came from.
 func TestReflectionIsRefused(t *testing.T) {
 	client, _ := twoSessions(t, config(1))
-	m, _ := client.seal(nil, []byte("x"))
+	m, _ := client.seal(nil, []byte("x"), 0)
 	_, ok := openCopy(client, m)
 	require.False(t, ok)
 }
@@ -113,7 +128,7 @@ func TestReplayAndReorder(t *testing.T) {
 	client, server := twoSessions(t, cfg)
 	var sealed [][]byte
 	for range windowSize + 10 {
-		m, _ := client.seal(nil, []byte("x"))
+		m, _ := client.seal(nil, []byte("x"), 0)
 		sealed = append(sealed, m)
 	}
 	opens := func(i int) bool {
@@ -152,11 +167,11 @@ func TestCounterLimit(t *testing.T) {
 	cfg.limits.rejectPackets = 3
 	client, _ := twoSessions(t, cfg)
 	for range 3 {
-		_, ok := client.seal(nil, nil)
+		_, ok := client.seal(nil, nil, 0)
 		require.True(t, ok)
 	}
 	for range 3 {
-		m, ok := client.seal([]byte("kept"), nil)
+		m, ok := client.seal([]byte("kept"), nil, 0)
 		require.False(t, ok)
 		require.Equal(t, "kept", string(m))
 	}
@@ -164,7 +179,7 @@ func TestCounterLimit(t *testing.T) {
 	careless, server := twoSessions(t, cfg)
 	careless.limit = 10
 	for i := range 5 {
-		m, ok := careless.seal(nil, nil)
+		m, ok := careless.seal(nil, nil, 0)
 		require.True(t, ok)
 		_, ok = openCopy(server, m)
 		require.Equal(t, i < 3, ok, "counter %d", i)
@@ -188,7 +203,7 @@ func TestConcurrentSeal(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for {
-				m, ok := client.seal(nil, []byte("x"))
+				m, ok := client.seal(nil, []byte("x"), 0)
 				if !ok {
 					return
 				}
@@ -205,22 +220,25 @@ func TestConcurrentSeal(t *testing.T) {
 	require.Len(t, counters, limit)
 }
 
-// Several goroutines open the same packets at the same time: each opens once.
-// The packets are long, so that opening takes a while.
+// Several goroutines open the same packets at the same time: each opens once. The
+// packets are long, so that opening takes a while.
 func TestConcurrentOpen(t *testing.T) {
 	const packets, workers = 1000, 4
 	cfg := config(1)
 	client, server := twoSessions(t, cfg)
+	table := server.peer.table
 	var opened atomic.Uint64
 	for range packets {
-		m, _ := client.seal(nil, make([]byte, 60000))
+		m, _ := client.seal(nil, make([]byte, 60000), 0)
 		var wg sync.WaitGroup
 		start := make(chan struct{})
 		for range workers {
-			mine, _ := parseData(bytes.Clone(m))
+			b := link.NewBurst()
+			copy(b.Alloc(len(m)), m)
+			o := NewOpener(table, cfg.Drops)
 			wg.Go(func() {
 				<-start
-				if _, ok := server.open(mine); ok {
+				if o.Open(b, time.Now())[0].Peer != nil {
 					opened.Add(1)
 				}
 			})
@@ -232,13 +250,42 @@ func TestConcurrentOpen(t *testing.T) {
 	require.EqualValues(t, (workers-1)*packets, cfg.Drops.Count(link.Replayed))
 }
 
+// What is sealed is a multiple of 16 bytes long, within the MTU; what follows the
+// packet in memory stays as it is.
+func TestPadding(t *testing.T) {
+	client, server := twoSessions(t, config(1))
+	for n := range 100 {
+		for _, mtu := range []int{0, 50, 60, 64, 1420} {
+			memory := bytes.Repeat([]byte{7}, 200)
+			plaintext := memory[:n]
+			length := padded(n, mtu)
+			switch {
+			case n >= mtu:
+				require.Equal(t, n, length)
+			case length < mtu:
+				require.Zero(t, length%16)
+				require.Less(t, length-n, 16)
+			default:
+				require.Equal(t, mtu, length)
+			}
+			m, ok := client.seal(nil, plaintext, length)
+			require.True(t, ok)
+			require.Len(t, m, length+Overhead)
+			got, ok := openCopy(server, m)
+			require.True(t, ok)
+			require.Equal(t, append(bytes.Clone(plaintext), make([]byte, length-n)...), append([]byte{}, got...))
+			require.Equal(t, bytes.Repeat([]byte{7}, 200), memory)
+		}
+	}
+}
+
 func TestSessionAllocs(t *testing.T) {
 	client, server := twoSessions(t, config(1))
-	plaintext, out := make([]byte, 1420), make([]byte, 0, 1420+Overhead)
+	plaintext, out := make([]byte, 1410), make([]byte, 0, 1420+Overhead)
 	allocs := testing.AllocsPerRun(1000, func() {
-		m, _ := client.seal(out, plaintext)
+		m, _ := client.seal(out, plaintext, 1420)
 		d, _ := parseData(m)
-		if _, ok := server.open(d); !ok {
+		if _, _, ok := server.open(d); !ok {
 			t.Fatal("does not open")
 		}
 	})

@@ -2,6 +2,7 @@ package secure
 
 import (
 	"bytes"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/link"
 )
 
 // A simulation runs two peers without goroutines and without a clock: it is the
@@ -17,7 +20,7 @@ type simulation struct {
 	t              *testing.T
 	now            time.Time
 	client, server *node
-	flights        []flight // in the order of their arrival
+	inFlight       []transit // in the order of their arrival
 
 	latency time.Duration
 	// fate, if set, returns after how long each copy of a message arrives; none
@@ -27,7 +30,9 @@ type simulation struct {
 
 // A node is one peer and what it has received.
 type node struct {
-	*peer
+	*Peer
+	opener *Opener
+	single *single // of a server
 	addr   netip.AddrPort
 	wakeAt time.Time // zero: not asked for
 	inside [][]byte  // packets that came out
@@ -35,7 +40,7 @@ type node struct {
 	failed error
 }
 
-type flight struct {
+type transit struct {
 	at      time.Time
 	from    netip.AddrPort
 	to      *node
@@ -58,13 +63,29 @@ func (s *simulation) node(cfg Config, client bool, addr netip.AddrPort) *node {
 	full, err := cfg.complete(client)
 	require.NoError(s.t, err)
 	n := &node{addr: addr}
-	n.peer = newPeer(full, client, s.now, func(at time.Time) { n.wakeAt = at })
+	table := NewTable(1)
+	n.opener = NewOpener(table, full.Drops)
+	if client {
+		n.Peer = newClient(full, table, waker{n}, s.now)
+	} else {
+		r := &Responder{full}
+		n.Peer = r.NewPeer(table, waker{n}, slog.Default())
+		n.single = &single{responder: r, peer: n.Peer}
+	}
 	return n
 }
 
+// waker is the node as its Peer knows it.
+type waker struct{ n *node }
+
+func (w waker) Wake(at time.Time)         { w.n.wakeAt = at }
+func (w waker) Moved(_, _ netip.AddrPort) {}
+
 // restart replaces a node by a new one.
 func (s *simulation) restart(n *node) {
-	*n = *s.node(*n.cfg, n.peer.client, n.addr)
+	fresh := s.node(*n.cfg, n.client, n.addr)
+	fresh.Peer.owner = waker{n}
+	*n = *fresh
 }
 
 // run lets time pass.
@@ -89,8 +110,8 @@ func (s *simulation) runUntil(limit time.Duration, condition func() bool) {
 func (s *simulation) step(end time.Time) bool {
 	s.t.Helper()
 	var next time.Time
-	if len(s.flights) > 0 {
-		next = s.flights[0].at
+	if len(s.inFlight) > 0 {
+		next = s.inFlight[0].at
 	}
 	next = earliest(next, s.client.wakeAt, s.server.wakeAt)
 	if next.IsZero() || next.After(end) {
@@ -102,8 +123,8 @@ func (s *simulation) step(end time.Time) bool {
 	for _, n := range []*node{s.client, s.server} {
 		if due(n.wakeAt, s.now) {
 			n.wakeAt = time.Time{}
-			m, to, err := n.tick(s.now)
-			if n.peer.client {
+			m, to, err := n.Tick(s.now)
+			if n.client {
 				to = serverAddr
 			}
 			s.send(n, m, to)
@@ -113,19 +134,35 @@ func (s *simulation) step(end time.Time) bool {
 			return true
 		}
 	}
-	f := s.flights[0]
-	s.flights = s.flights[1:]
+	f := s.inFlight[0]
+	s.inFlight = s.inFlight[1:]
 	s.deliver(f.to, f.message, f.from)
 	return true
 }
 
 // deliver gives a message to a node, now.
 func (s *simulation) deliver(n *node, m []byte, from netip.AddrPort) {
-	inside, reply := n.receive(bytes.Clone(m), from, s.now)
-	if inside != nil {
-		n.inside = append(n.inside, bytes.Clone(inside))
+	in := n.open(m, from, s.now)
+	if in.Kind == Packet || in.Kind == Control {
+		n.inside = append(n.inside, bytes.Clone(in.Content))
 	}
-	s.send(n, reply, from)
+	s.send(n, in.Reply, from)
+}
+
+// open gives a copy of a message to the node, and returns what it was.
+func (n *node) open(m []byte, from netip.AddrPort, now time.Time) Opened {
+	b := link.NewBurst()
+	copy(b.Alloc(len(m)), m)
+	b.Addr = from
+	in := n.opener.Open(b, now)[0]
+	if in.Kind == Initiation {
+		if n.single == nil {
+			n.cfg.Drops.Add(link.BadMessage)
+		} else {
+			in.Reply = n.single.answer(in.Content, now)
+		}
+	}
+	return in
 }
 
 // send puts a message on its way.
@@ -143,14 +180,14 @@ func (s *simulation) send(from *node, m []byte, to netip.AddrPort) {
 			continue
 		}
 		for _, d := range delays {
-			f := flight{s.now.Add(d), from.addr, n, m}
-			i, _ := slices.BinarySearchFunc(s.flights, f, func(a, b flight) int {
+			f := transit{s.now.Add(d), from.addr, n, m}
+			i, _ := slices.BinarySearchFunc(s.inFlight, f, func(a, b transit) int {
 				if a.at.After(b.at) {
 					return 1
 				}
 				return -1 // after those of the same time
 			})
-			s.flights = slices.Insert(s.flights, i, f)
+			s.inFlight = slices.Insert(s.inFlight, i, f)
 		}
 	}
 }
@@ -158,24 +195,27 @@ func (s *simulation) send(from *node, m []byte, to netip.AddrPort) {
 // write seals a packet and puts it on its way. It reports false if there are no
 // keys.
 func (s *simulation) write(n *node, packet []byte) bool {
-	keys, to := n.sending(s.now)
-	if keys == nil {
-		return false
-	}
-	if n.peer.client {
+	keys, to := n.Sending(s.now)
+	if n.client {
 		to = serverAddr
 	}
-	m, ok := keys.seal(nil, packet)
+	out := link.NewBurst()
+	_, ok := keys.Seal(out, packet)
 	if ok {
-		s.send(n, m, to)
+		s.send(n, bytes.Clone(out.At(0)), to)
 	}
 	return ok
+}
+
+// seal returns a message with plaintext in it, under a node's current keys.
+func (n *node) seal(plaintext []byte) []byte {
+	return Keys{session: n.keys.Load().current}.seal(plaintext)
 }
 
 // connect runs until both sides have keys.
 func (s *simulation) connect() {
 	s.t.Helper()
-	s.runUntil(time.Minute, func() bool { return s.client.status() != Status{} && s.server.status() != Status{} })
+	s.runUntil(time.Minute, func() bool { return s.client.Status() != Status{} && s.server.Status() != Status{} })
 }
 
 // badNetwork loses, doubles and delays messages, by which their order changes.

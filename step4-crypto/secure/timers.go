@@ -7,15 +7,15 @@ import (
 )
 
 // What a peer does without being asked: the client's handshakes, keepalives, and
-// dropping old keys. Each has a method that says when it is due next, and tick
+// dropping old keys. Each has a method that says when it is due next, and Tick
 // does what is due.
 
-// tick does what is due. It returns a message to send, if there is one. The
+// Tick does what is due. It returns a message to send, if there is one. The
 // error is why a client's first connection has failed, or how the server has put
 // an end to it; it is final.
 //
 // More may be due when it returns: it asks for its next call by itself.
-func (p *peer) tick(now time.Time) (message []byte, to netip.AddrPort, err error) {
+func (p *Peer) Tick(now time.Time) (message []byte, to netip.AddrPort, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if due(p.expiryAt(), now) {
@@ -37,27 +37,27 @@ func (p *peer) tick(now time.Time) (message []byte, to netip.AddrPort, err error
 	return message, p.addr, nil
 }
 
-// schedule asks for a call of tick at a time, unless an earlier one is coming
+// schedule asks for a call of Tick at a time, unless an earlier one is coming
 // anyway. An early call does no harm, so a reason that has gone (an answer
 // arrived) takes nothing back. That keeps the timer out of the data path: it is
 // set once in some seconds, not with every packet.
-func (p *peer) schedule(at time.Time) {
+func (p *Peer) schedule(at time.Time) {
 	if at.IsZero() || !p.wakeAt.IsZero() && !at.Before(p.wakeAt) {
 		return
 	}
 	p.wakeAt = at
-	p.wake(at)
+	p.owner.Wake(at)
 }
 
 // nextWake returns when something is due next.
-func (p *peer) nextWake() time.Time {
+func (p *Peer) nextWake() time.Time {
 	return earliest(p.expiryAt(), p.keepaliveAt(), p.handshakeAt())
 }
 
 // keepaliveAt returns when a keepalive is due: who has received packets and has
 // none to send tells the other side that it is there, and a client keeps the
 // NATs on the way awake.
-func (p *peer) keepaliveAt() (at time.Time) {
+func (p *Peer) keepaliveAt() (at time.Time) {
 	if p.keys.Load().current == nil {
 		return at
 	}
@@ -71,7 +71,7 @@ func (p *peer) keepaliveAt() (at time.Time) {
 // handshakeAt returns when the client is to send an initiation: the next one of
 // a handshake that is going on, or one for new keys, because the current ones
 // are old or worn, or the server is silent.
-func (p *peer) handshakeAt() (at time.Time) {
+func (p *Peer) handshakeAt() (at time.Time) {
 	current := p.keys.Load().current
 	switch {
 	case !p.client:
@@ -83,7 +83,7 @@ func (p *peer) handshakeAt() (at time.Time) {
 }
 
 // handshake returns an initiation, or why there is to be none.
-func (p *peer) handshake(now time.Time) (message []byte, err error) {
+func (p *Peer) handshake(now time.Time) (message []byte, err error) {
 	if !p.initiator.active {
 		p.initiator.begin(now)
 	}
@@ -99,11 +99,12 @@ func (p *peer) handshake(now time.Time) (message []byte, err error) {
 		p.lost = true
 	}
 	p.sent = now
-	return p.initiator.initiate(p.names.take(), now)
+	p.table.remove(p.initiator.reserved) // unless it has become a session
+	return p.initiator.initiate(p.table.reserve(p), now)
 }
 
 // expiryAt returns when keys are to be dropped.
-func (p *peer) expiryAt() time.Time {
+func (p *Peer) expiryAt() time.Time {
 	at := p.retire
 	for _, s := range p.keys.Load().all() {
 		if s != nil {
@@ -114,7 +115,7 @@ func (p *peer) expiryAt() time.Time {
 }
 
 // expire drops the keys that are too old.
-func (p *peer) expire(now time.Time) {
+func (p *Peer) expire(now time.Time) {
 	old := p.keys.Load()
 	keys := old.without(func(s *session) bool {
 		return s.expired(now) || s == old.previous && due(p.retire, now)

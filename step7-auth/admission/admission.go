@@ -32,9 +32,9 @@ type Config struct {
 	Forget func([]netip.Addr) error
 }
 
-// A Desk is where clients are let in or turned away. Its methods may be called by
-// several goroutines; Lookup, Lease, Left and Login are meant for hub.Config.
-type Desk struct {
+// A Controller lets clients in or turns them away: it is a hub.Admission. Its methods
+// may be called by several goroutines.
+type Controller struct {
 	registry  *identity.Watcher
 	addresses *pool.Pool
 	passwords *identity.Passwords
@@ -42,7 +42,7 @@ type Desk struct {
 }
 
 // Open reads the registry and the state of the pool. Call Close at the end.
-func Open(c Config) (*Desk, error) {
+func Open(c Config) (*Controller, error) {
 	registry, err := identity.Watch(c.Registry)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func Open(c Config) (*Desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Desk{registry, addresses, identity.NewPasswords(), c.Forget}
+	d := &Controller{registry, addresses, identity.NewPasswords(), c.Forget}
 	if _, err := d.addresses.SetFixed(fixed(registry.Registry())); err != nil {
 		return nil, errors.Join(app.Hint(err, "See 'addr=' in %s.", c.Registry), addresses.Close())
 	}
@@ -59,10 +59,10 @@ func Open(c Config) (*Desk, error) {
 }
 
 // Close gives back all addresses, and saves who had which.
-func (d *Desk) Close() error { return d.addresses.Close() }
+func (d *Controller) Close() error { return d.addresses.Close() }
 
 // Reload reads the registry again, now. It does not wait.
-func (d *Desk) Reload() { d.registry.Reload() }
+func (d *Controller) Reload() { d.registry.Reload() }
 
 // What a client is told that can't stay. Who has moved may come back at once, and
 // with the new password so may who needs one.
@@ -75,7 +75,7 @@ var (
 
 // Run follows the registry until ctx ends. cut ends the session of a client that
 // must not stay, and tells it why.
-func (d *Desk) Run(ctx context.Context, cut func(key noise.PublicKey, why secure.Rejected)) {
+func (d *Controller) Run(ctx context.Context, cut func(key noise.PublicKey, why secure.Rejected)) {
 	d.registry.Run(ctx, func(change *identity.Change) {
 		changed, err := d.addresses.SetFixed(fixed(change.New))
 		if err != nil {
@@ -119,7 +119,7 @@ func fixed(r *identity.Registry) map[noise.PublicKey][]netip.Addr {
 }
 
 // Lookup tells whose key it is.
-func (d *Desk) Lookup(key noise.PublicKey) (hub.Account, bool) {
+func (d *Controller) Lookup(key noise.PublicKey) (hub.Account, bool) {
 	c, ok := d.registry.Registry().ByKey(key)
 	if !ok {
 		return hub.Account{}, false
@@ -129,7 +129,7 @@ func (d *Desk) Lookup(key noise.PublicKey) (hub.Account, bool) {
 
 // Lease gives a client its addresses. Its error wraps a *secure.Rejected, if it is
 // one that the client can be told.
-func (d *Desk) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
+func (d *Controller) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
 	addrs, err := d.addresses.Lease(key, now)
 	for _, known := range []error{pool.ErrFull, pool.ErrInUse} {
 		if errors.Is(err, known) {
@@ -148,7 +148,7 @@ type detailed struct {
 func (d detailed) Unwrap() error { return d.told }
 
 // Left takes the addresses of clients that have left.
-func (d *Desk) Left(gone []hub.Gone) {
+func (d *Controller) Left(gone []hub.Gone) {
 	var addrs []netip.Addr
 	for _, g := range gone {
 		d.addresses.Release(g.Key, time.Now())
@@ -163,7 +163,7 @@ func (d *Desk) Left(gone []hub.Gone) {
 }
 
 // Login checks a password. Its error is a *secure.Rejected, or that of ctx.
-func (d *Desk) Login(ctx context.Context, key noise.PublicKey, user, password string) error {
+func (d *Controller) Login(ctx context.Context, key noise.PublicKey, user, password string) error {
 	c, _ := d.registry.Registry().ByKey(key)
 	err := d.passwords.Check(ctx, c, user, password)
 	if err == nil || ctx.Err() != nil {

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // An office is a desk with its files.
 type office struct {
-	*Desk
+	*Controller
 	t        *testing.T
 	registry string
 
@@ -54,7 +54,7 @@ func newOffice(t *testing.T, addr string, grace time.Duration, lines ...string) 
 		},
 	})
 	require.NoError(t, err)
-	o.Desk = d
+	o.Controller = d
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	return o
 }

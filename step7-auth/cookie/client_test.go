@@ -16,15 +16,15 @@ import (
 func TestOtherMessagesPassUntouched(t *testing.T) {
 	c, drops := newClient()
 	messages := [][]byte{
-		{}, {1}, {1, 0, 0, 0}, {1, 0, 0, 0, 1, 2, 3}, {4, 0, 0, 0, 1, 2, 3}, // too short for any of ours
-		{1, 0, 0, 1, 0, 0, 0, 0, 9}, {4, 0, 1, 0, 0, 0, 0, 0, 9}, {4, 1, 0, 0, 0, 0, 0, 0, 9}, // reserved bytes
-		{2, 0, 0, 0, 1, 2, 3, 4, 5}, {3, 0, 0, 0, 1, 2, 3, 4, 5}, {0, 0, 0, 0, 1, 2, 3, 4, 5}, {5, 0, 0, 0, 1, 2, 3, 4, 5},
+		{}, {1}, {1, 0, 0, 0}, {1, 0, 0, 0, 1, 2, 3}, {3, 0, 0, 0, 1, 2, 3}, // too short for any of ours
+		{1, 0, 0, 1, 0, 0, 0, 0, 9}, {3, 0, 1, 0, 0, 0, 0, 0, 9}, {3, 1, 0, 0, 0, 0, 0, 0, 9}, // reserved bytes
+		{2, 0, 0, 0, 1, 2, 3, 4, 5}, {4, 0, 0, 0, 1, 2, 3, 4, 5}, {0, 0, 0, 0, 1, 2, 3, 4, 5}, {5, 0, 0, 0, 1, 2, 3, 4, 5},
 	}
 	require.Equal(t, messages, sent(t, c, messages...))
 	require.Equal(t, messages, received(t, c, messages))
 	require.Equal(t, "none", drops.String())
 	// Only an initiation grows, and only a reply is taken out.
-	require.Equal(t, [][]byte{{4, 0, 0, 0, 1, 2, 3, 4, 5}}, sent(t, c, []byte{4, 0, 0, 0, 1, 2, 3, 4, 5}))
+	require.Equal(t, [][]byte{{3, 0, 0, 0, 1, 2, 3, 4, 5}}, sent(t, c, []byte{3, 0, 0, 0, 1, 2, 3, 4, 5}))
 	initiation := newInitiation(1)
 	require.Equal(t, [][]byte{initiation}, received(t, c, [][]byte{initiation}))
 }
@@ -88,7 +88,7 @@ func TestInitiationsAmongOthers(t *testing.T) {
 func TestRepliesAmongOthers(t *testing.T) {
 	k := newTalk(t)
 	_, reply := k.server.Check(k.signed(), alice, true, now())
-	a, b := []byte{3, 0, 0, 0, 0, 0, 0, 'a'}, []byte{3, 0, 0, 0, 0, 0, 0, 'b'}
+	a, b := []byte{4, 0, 0, 0, 0, 0, 0, 'a'}, []byte{4, 0, 0, 0, 0, 0, 0, 'b'}
 	require.Equal(t, [][]byte{a, b}, received(t, k.client, [][]byte{a, reply, b}))
 	initiation, _ := k.server.Check(k.signed(), alice, true, now())
 	require.NotNil(t, initiation)

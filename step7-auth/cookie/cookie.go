@@ -24,7 +24,7 @@
 // initiation:
 //
 //	initiation    1 0 0 0 | sender u32 | noise message | mac1, 16 bytes | mac2, 16 bytes
-//	cookie reply  4 0 0 0 | receiver u32 | nonce, 24 bytes | encrypted cookie, 16 bytes | tag, 16 bytes
+//	cookie reply  3 0 0 0 | receiver u32 | nonce, 24 bytes | encrypted cookie, 16 bytes | tag, 16 bytes
 //
 // A mac2 of zeros says that the client has no cookie.
 //
@@ -52,7 +52,7 @@ const Overhead = 2 * macLen
 
 const (
 	typeInitiation = 1
-	typeReply      = 4
+	typeReply      = 3
 
 	macLen    = blake2s.Size128
 	headerLen = 8 // type, reserved bytes, index
@@ -60,7 +60,7 @@ const (
 	// The shortest initiation has an ephemeral key and the tag of an empty
 	// payload, the longest also a static key with its tag and a full payload.
 	minInitiation = headerLen + noise.KeyLen + noise.TagLen + Overhead
-	maxInitiation = minInitiation + noise.KeyLen + noise.TagLen + secure.MaxPayload
+	maxInitiation = minInitiation + noise.KeyLen + noise.TagLen + secure.TimeLen + secure.MaxPayload
 
 	replyLen = headerLen + chacha20poly1305.NonceSizeX + macLen + chacha20poly1305.Overhead
 )
@@ -75,4 +75,4 @@ func isType(m []byte, t byte) bool {
 }
 
 // index returns what an initiation calls its sender, and a reply its receiver.
-func index(m []byte) uint32 { return binary.BigEndian.Uint32(m[4:]) }
+func index(m []byte) uint32 { return binary.LittleEndian.Uint32(m[4:]) }

@@ -59,7 +59,7 @@ func FuzzClientRead(f *testing.F) {
 	f.Add(right, other)
 	f.Add(right[:replyLen-1], right)
 	f.Add(other, other)
-	f.Add([]byte{4, 0, 0, 0}, []byte{})
+	f.Add([]byte{3, 0, 0, 0}, []byte{})
 	f.Fuzz(func(t *testing.T, one, two []byte) {
 		if len(one)+len(two) > link.MaxPacket-len(other) {
 			return // no burst is as large

@@ -101,7 +101,7 @@ func received(t testing.TB, c link.Link, bursts ...[][]byte) (got [][]byte) {
 }
 
 // other is a message that is none of ours.
-var other = []byte{3, 0, 0, 0, 'd', 'a', 't', 'a'}
+var other = []byte{4, 0, 0, 0, 'd', 'a', 't', 'a'}
 
 func newClient() (c link.Link, drops *link.Drops) {
 	drops = new(link.Drops)

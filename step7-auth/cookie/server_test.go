@@ -47,7 +47,7 @@ func TestUnderLoadAnInitiationNeedsACookie(t *testing.T) {
 	initiation, reply := k.server.Check(m, alice, true, now())
 	require.Nil(t, initiation)
 	require.Less(t, len(reply), len(m), "no amplification")
-	require.Equal(t, []byte{4, 0, 0, 0, 0, 0, 0, 1}, reply[:8])
+	require.Equal(t, []byte{3, 0, 0, 0, 0, 0, 0, 1}, reply[:8])
 	require.Equal(t, "under-load 1", k.drops.String())
 
 	k.get(reply)

@@ -8,7 +8,7 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
+	"stepvpn/step7-auth/protocol"
 )
 
 // accept gives a client new keys and returns the answer that tells it so.
@@ -17,7 +17,7 @@ func (h *Hub) accept(request *secure.Request, c *client, a Account, now time.Tim
 	if c.state.Load() == pending {
 		c.since.Store(h.clockOf(now)) // it has asked once more
 	}
-	payload, err := greet.Welcome{
+	payload, err := protocol.Welcome{
 		Login:    c.login && c.state.Load() != open,
 		Addrs:    c.prefixes,
 		Settings: h.cfg.Settings,
@@ -44,25 +44,28 @@ func (h *Hub) sayBehind(request *secure.Request, time uint64) []byte {
 	if time == 0 {
 		return nil
 	}
-	answer, err := request.Refuse(greet.Behind{Time: time}.Append(nil))
-	if err != nil {
-		return nil // its ephemeral key was of low order
-	}
-	return answer
+	return request.Behind(time)
 }
 
 // refuse returns an answer that tells the client why it is not let in.
 func (h *Hub) refuse(request *secure.Request, from netip.AddrPort, name string, why secure.Rejected) []byte {
+	h.logRefusal(name, from, why.Reason)
+	return request.Refuse(why)
+}
+
+// refuseOlder is refuse for a client that speaks an older version of the protocol,
+// whoever it is.
+func (h *Hub) refuseOlder(request *secure.Request, from netip.AddrPort) []byte {
+	h.logRefusal("an older version", from, "it has to be updated")
+	return request.RefuseOlder()
+}
+
+func (h *Hub) logRefusal(name string, from netip.AddrPort, why string) {
 	level := slog.LevelDebug // beyond some, lest a flood of these fills the log
 	if h.refusals < loggedRefusals {
 		h.refusals++
 		level = slog.LevelInfo
 	}
-	slog.Log(context.Background(), level, "a client is refused", "client", name, "peer", from, "reason", why.Reason)
+	slog.Log(context.Background(), level, "a client is refused", "client", name, "peer", from, "reason", why)
 	h.drops.Add(link.Refused)
-	answer, err := request.Refuse(greet.AppendRefusal(nil, why))
-	if err != nil {
-		return nil // its ephemeral key was of low order
-	}
-	return answer
 }

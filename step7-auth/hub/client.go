@@ -10,7 +10,7 @@ import (
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
+	"stepvpn/step7-auth/protocol"
 )
 
 // The states of a client, in the order in which it goes through them.
@@ -24,6 +24,7 @@ const (
 // A client is one machine that has proven who it is. Another machine with the
 // same identity is another client.
 type client struct {
+	hub      *Hub
 	key      noise.PublicKey
 	instance uint64
 	name     string
@@ -31,10 +32,10 @@ type client struct {
 	prefixes []netip.Prefix
 	addrs    []netip.Addr
 	peer     *secure.Peer
-	via      atomic.Pointer[ends] // where its last message came in
+	via      atomic.Pointer[queue] // where its last message came in
 	log      *slog.Logger
 
-	newest heard // its newest hello; guarded by members.mu
+	newest asked // its newest initiation; guarded by members.mu
 
 	state   atomic.Int32
 	expires atomic.Int64 // as of Hub.clockOf; 0: never
@@ -51,11 +52,12 @@ type client struct {
 }
 
 // newClient returns a client that is let in, without keys yet.
-func (h *Hub) newClient(key noise.PublicKey, hello greet.Hello, a Account, leased []netip.Prefix, via *ends, now time.Time) *client {
+func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, leased []netip.Prefix, via *queue, time uint64, now time.Time) *client {
 	c := &client{
+		hub:      h,
 		key:      key,
 		instance: hello.Instance,
-		newest:   heard{hello.Time, now},
+		newest:   asked{time, now},
 		name:     a.Name,
 		login:    a.NeedsPassword,
 		prefixes: leased,
@@ -67,15 +69,31 @@ func (h *Hub) newClient(key noise.PublicKey, hello greet.Hello, a Account, lease
 		c.addrs = append(c.addrs, p.Addr())
 	}
 	c.renew(h, a)
-	c.peer = h.responder.NewPeer(secure.Owner{
-		Wake:      func(at time.Time) { c.wakeAt.Store(h.clockOf(at)) },
-		TakeIndex: func() uint32 { return h.table.take(c) },
-		FreeIndex: h.table.free,
-		Moved:     h.moved,
-		Log:       c.log,
-	})
+	c.peer = h.responder.NewPeer(h.table, c, c.log)
 	return c
 }
+
+// Wake is for the peer: see secure.Owner.
+func (c *client) Wake(at time.Time) { c.wakeAt.Store(c.hub.clockOf(at)) }
+
+// Moved is for the peer. It tells the sockets whose connection to keep; only the one
+// that has it listens.
+func (c *client) Moved(before, now netip.AddrPort) {
+	for _, k := range c.hub.keepers {
+		k.PeerMoved(before, now)
+	}
+}
+
+// tell sends a message of the peer, if it is not nil, by the way of its last one.
+func (c *client) tell(m []byte, to netip.AddrPort) { c.via.Load().tell(m, to) }
+
+// Control sends a control message to the client.
+func (c *client) Control(kind byte, content []byte) {
+	c.tell(c.peer.Control(kind, content, time.Now()))
+}
+
+// SetMTU says how long a packet the path to the client carries.
+func (c *client) SetMTU(mtu int) { c.peer.SetMTU(min(mtu, c.hub.cfg.MTU)) }
 
 // renew takes over what the registry says now.
 func (c *client) renew(h *Hub, a Account) {
@@ -89,15 +107,9 @@ func (c *client) renew(h *Hub, a Account) {
 // expired reports whether the account may not be used any more.
 func (a *Account) expired(now time.Time) bool { return !a.Expires.IsZero() && !now.Before(a.Expires) }
 
-// owns reports whether a packet of the client may come from addr.
-func (c *client) owns(addr netip.Addr) bool { return slices.Contains(c.addrs, addr) }
+// allows reports whether a packet of the client may come from addr: its allowed IPs
+// are the addresses that it has been given.
+func (c *client) allows(addr netip.Addr) bool { return slices.Contains(c.addrs, addr) }
 
 // clockOf returns a time as nanoseconds since the hub was made, and not 0.
 func (h *Hub) clockOf(t time.Time) int64 { return max(1, int64(t.Sub(h.start))) }
-
-// moved tells the sockets whose connection to keep. Only the one that has it listens.
-func (h *Hub) moved(before, now netip.AddrPort) {
-	for _, k := range h.keepers {
-		k.PeerMoved(before, now)
-	}
-}

@@ -31,7 +31,8 @@ func (h *Hub) clock(ctx context.Context) {
 func (h *Hub) tick(c *client, now time.Time) {
 	if at := c.wakeAt.Load(); at != 0 && at <= h.clockOf(now) {
 		c.wakeAt.Store(0)
-		c.via.Load().tell(c.peer.Tick(now))
+		m, to, _ := c.peer.Tick(now) // only a client's peer fails
+		c.tell(m, to)
 	}
 	state, age := c.state.Load(), time.Duration(h.clockOf(now)-c.since.Load())
 	if state == pending {

@@ -17,10 +17,10 @@ const (
 
 	handshakesPerSecond = 500  // on average; some 15 % of one processor
 	handshakesAtOnce    = 1000 // as after a restart, when all clients come back
-	knockQueue          = 1024 // initiations that wait, each of up to maxInitiation bytes
+	queueLength         = 1024 // initiations that wait, each of up to maxInitiation bytes
 	maxInitiation       = 256
-	knockWait           = 300 * time.Millisecond // after that its sender will soon ask anew
-	loadQueue           = knockQueue / 8         // with more that wait, the server is under load...
+	queueWait           = 300 * time.Millisecond // after that its sender will soon ask anew
+	loadQueue           = queueLength / 8        // with more that wait, the server is under load...
 	loadFor             = time.Second            // ...and for so long after that
 
 	loginWorkers = 2                // passwords checked at the same time
@@ -59,8 +59,26 @@ type Gone struct {
 	Addrs []netip.Addr
 }
 
-// A Config is what a hub needs to know. The functions may be called at any time
-// while Run runs, and Lookup by several goroutines at once.
+// An Admission decides who may come in, and with which addresses. Its methods may be
+// called at any time while the hub runs, and Lookup by several goroutines at once.
+type Admission interface {
+	// Lookup tells whose key it is. It must be fast.
+	Lookup(key noise.PublicKey) (Account, bool)
+	// Lease gives an identity its addresses, the same ones as long as it holds
+	// them. It is called by one goroutine at a time. The client is told an error
+	// that is a *secure.Rejected, and of others that there is no address.
+	Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error)
+	// Left is told who has left: the addresses can be given to others. It may take
+	// a while, and is called twice a second at most. It is never called for an
+	// identity that is there (again), and not at the same time as Lease. It is not
+	// called for those who are there when Run ends.
+	Left([]Gone)
+	// Login checks a password. It may be slow. The client is told its error; one
+	// that is a *secure.Rejected says whether it is final.
+	Login(ctx context.Context, key noise.PublicKey, user, password string) error
+}
+
+// A Config is what a hub needs to know.
 type Config struct {
 	// Handshake names the suite and a pattern in which the client sends its
 	// static key, IK or IKpsk2, and holds the server's keys.
@@ -69,33 +87,32 @@ type Config struct {
 	// length of the tunnel's network.
 	Addrs []netip.Prefix
 	// Settings go to each client with its addresses, as they are. At most
-	// greet.MaxSettings bytes.
+	// protocol.MaxSettings bytes.
 	Settings []byte
+	MTU      int // of the tunnel, in bytes; see secure.Config
 
-	// Lookup tells whose key it is. It must be fast.
-	Lookup func(key noise.PublicKey) (Account, bool)
-	// Lease gives an identity its addresses, the same ones as long as it holds
-	// them. It is called by one goroutine at a time. The client is told an error
-	// that is a *secure.Rejected, and of others that there is no address.
-	Lease func(key noise.PublicKey, now time.Time) ([]netip.Prefix, error)
-	// Left, if set, is told who has left: the addresses can be given to others.
-	// It may take a while, and is called twice a second at most. It is never
-	// called for an identity that is there (again), and not at the same time as
-	// Lease. It is not called for those who are there when Run ends.
-	Left func([]Gone)
-	// Login checks a password. It may be slow. The client is told its error; one
-	// that is a *secure.Rejected says whether it is final. Required if an account
-	// can need a password.
-	Login func(ctx context.Context, key noise.PublicKey, user, password string) error
-	// Check, if set, looks at each message that is no packet of a session before
-	// any public-key operation is done for it. It returns the initiation, or
-	// nil, and a message to send back, or nil. It must count what it drops.
-	// underLoad says that initiations come faster than they can be answered.
+	Admission Admission
+	// Check, if set, looks at each initiation before any public-key operation is
+	// done for it. It returns the initiation without what was added to it, or nil,
+	// and a message to send back, or nil. It must count what it drops. underLoad
+	// says that initiations come faster than they can be answered.
 	Check func(message []byte, from netip.AddrPort, underLoad bool, now time.Time) (initiation, reply []byte)
+	// Control, if set, gets the control messages of kinds from protocol.FirstKind
+	// on. It is called while packets wait, and must not keep the content. It
+	// reports false if there is no such message: then it is counted as malformed.
+	Control func(from Session, kind byte, content []byte) bool
 
 	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients
 	ClientToClient bool          // let packets pass from one client to another
 	Idle           time.Duration // cut off who was silent for so long; 0: when its keys end, after 180 s
 
 	Count *tunnel.Counters // required
+}
+
+// A Session is that of a client, as Config.Control sees it.
+type Session interface {
+	// Control sends a control message to the client.
+	Control(kind byte, content []byte)
+	// SetMTU says how long a packet the path to the client carries, in bytes.
+	SetMTU(mtu int)
 }

@@ -10,20 +10,19 @@
 //	           ┌─ receive ─ index → client → open → its source? ─┐
 //	socket ────┤                                                 ├──── device
 //	           └─ send ── seal ← client ← destination address ───┘
-//	initiations: cookie check → bounded queue → door → lookup, lease → answer
+//	initiations: cookie check → handshake queue → lookup, lease → answer
 //
 // Read it in this order. Each file is one idea:
 //
 //	config.go     what the hub needs, and its limits
 //	hub.go        how it runs
-//	table.go      index → client, without a lock
 //	client.go     one client, from its first initiation to its end
 //	member.go     what is known of one identity
 //	members.go    who is there: identity → client, address → client
 //	receive.go    from the socket to the device
 //	addresses.go  what an address is to the hub
 //	send.go       from the device to the socket
-//	door.go       who is let in
+//	handshakes.go the handshake queue, and who is let in
 //	answer.go     what who asks is told
 //	login.go      passwords, outside of the packets' way
 //	clock.go      what is done without being asked
@@ -56,22 +55,12 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
+	"stepvpn/step7-auth/protocol"
 )
 
-// A Queue is one socket and one TUN device, or one queue of each: a hub may have
-// several. One goroutine reads from the device and one from the socket.
-//
-// The kernel chooses by which queue of the device a packet for a client comes. It is
-// sent by the socket beside it, if that has the Listener of the one that the client
-// came to; else by that one.
-type Queue struct {
-	Device, Socket link.Link
-
-	// Listener is the same number for sockets that reach the same clients: those of
-	// UDP that share an address and port. Each other socket has its own number.
-	Listener int
-}
+// A Queue is one socket and one TUN device. One goroutine reads from each. A hub may
+// have several: see Shared.
+type Queue struct{ Device, Socket link.Link }
 
 // A Hub is a server of many clients. Run runs it; all other methods are safe for
 // concurrent use.
@@ -84,22 +73,22 @@ type Hub struct {
 
 	broadcasts []netip.Addr // of the tunnel's networks
 
-	table   table
-	members members
-	knocks  chan knock
-	loadAt  atomic.Int64 // when knocks was long last; see clockOf
-	logins  chan login
-	left    chan struct{} // there is something in members.left; holds one
+	table      *secure.Table // session index → its peer, which is a client's
+	members    members
+	handshakes chan handshake // the handshake queue
+	loadAt     atomic.Int64   // when it was long last; see clockOf
+	logins     chan login
+	left       chan struct{} // there is something in members.left; holds one
 
 	keepers []link.PeerKeeper // sockets; set before anybody comes
 
-	refusals int // logged in the present logInterval; the door's own
+	refusals int // logged in the present logInterval; for who answers handshakes
 }
 
 // New checks a Config and returns a Hub without clients.
 func New(cfg Config) (*Hub, error) {
-	if cfg.Count == nil || cfg.Lookup == nil || cfg.Lease == nil {
-		return nil, errors.New("hub: Config needs Count, Lookup and Lease")
+	if cfg.Count == nil || cfg.Admission == nil {
+		return nil, errors.New("hub: Config needs Count and Admission")
 	}
 	if cfg.MaxClients == 0 {
 		cfg.MaxClients = DefaultMaxClients
@@ -111,10 +100,10 @@ func New(cfg Config) (*Hub, error) {
 		return nil, app.Usage("an idle time of %v is too short: clients say that they are there every %v, so use at least %v",
 			cfg.Idle, secure.DefaultKeepalive, minIdle)
 	}
-	if len(cfg.Settings) > greet.MaxSettings {
-		return nil, fmt.Errorf("the settings for the clients take %d bytes, and there is room for %d", len(cfg.Settings), greet.MaxSettings)
+	if len(cfg.Settings) > protocol.MaxSettings {
+		return nil, fmt.Errorf("the settings for the clients take %d bytes, and there is room for %d", len(cfg.Settings), protocol.MaxSettings)
 	}
-	responder, err := secure.NewResponder(secure.Config{Handshake: cfg.Handshake, Drops: &cfg.Count.Drops})
+	responder, err := secure.NewResponder(secure.Config{Handshake: cfg.Handshake, Drops: &cfg.Count.Drops, MTU: cfg.MTU})
 	if err != nil {
 		return nil, err
 	}
@@ -125,11 +114,11 @@ func New(cfg Config) (*Hub, error) {
 		count:      cfg.Count,
 		drops:      &cfg.Count.Drops,
 		start:      time.Now(),
-		knocks:     make(chan knock, knockQueue),
+		table:      secure.NewTable(cfg.MaxClients),
+		handshakes: make(chan handshake, queueLength),
 		logins:     make(chan login, loginQueue),
 		left:       make(chan struct{}, 1),
 	}
-	h.table.init(cfg.MaxClients)
 	h.members.init()
 	return h, nil
 }
@@ -140,18 +129,18 @@ func New(cfg Config) (*Hub, error) {
 func (h *Hub) Run(stop context.Context, queues ...Queue) error {
 	ctx, fail := context.WithCancelCause(stop)
 	defer fail(nil)
-	var ends, helpers sync.WaitGroup
+	var pumps, helpers sync.WaitGroup
 	for _, q := range queues {
 		if k, ok := q.Socket.(link.PeerKeeper); ok {
 			h.keepers = append(h.keepers, k)
 		}
 	}
 	for _, q := range queues {
-		e := newEnds(q)
-		ends.Go(func() { fail(h.send(e)) })
-		ends.Go(func() { fail(h.receive(e)) })
+		q := h.newQueue(q)
+		pumps.Go(func() { fail(h.send(q)) })
+		pumps.Go(func() { fail(h.receive(q)) })
 	}
-	helpers.Go(func() { h.door(ctx) })
+	helpers.Go(func() { h.answerHandshakes(ctx) })
 	helpers.Go(func() { h.clock(ctx) })
 	for range loginWorkers {
 		helpers.Go(func() { h.checkLogins(ctx) })
@@ -164,7 +153,7 @@ func (h *Hub) Run(stop context.Context, queues ...Queue) error {
 	h.sayGoodbye()
 	farewell.Stop()
 	closeAll(queues)
-	ends.Wait()
+	pumps.Wait()
 	if stop.Err() != nil {
 		return nil
 	}

@@ -13,7 +13,6 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
-	"stepvpn/step7-auth/greet"
 )
 
 // Two clients at once: each has addresses of its own and gets its own packets.
@@ -68,24 +67,33 @@ func TestSpoofedSource(t *testing.T) {
 	write(t, alice, own)
 	require.Equal(t, own, w.read(), "and it is the first that arrives")
 	w.dropped(link.Spoofed, 13)
+}
 
-	// Those that are not one whole packet go nowhere either, whoever they are of.
+// What is not one whole packet goes nowhere either, whoever it is of. What is behind
+// a packet is padding.
+func TestMalformedInside(t *testing.T) {
+	c := gather(t, 1, 64, nil)
+	alice := c.clients[0]
+	v4, v6 := alice.welcome.Addrs[0].Addr(), alice.welcome.Addrs[1].Addr()
+	n := 0
 	for _, p := range [][]byte{
 		{0x45, 0, 0, 20},
 		{0x60},
-		with(ip(alice.v4(), web, "x"), 2, 0, 20),   // something behind it
-		with(ip(alice.v4(), web, "x"), 2, 0, 22),   // cut off
-		with(ip(alice.v4(), web, "x"), 0, 0x4f),    // options that are not there
-		with(ip(alice.v4(), web, "x"), 0, 0x44),    // half a header
-		with(ip(alice.v6(), web6, "x"), 4, 0, 0),   // a jumbogram (RFC 2675)
-		with(ip(alice.v6(), web6, "x"), 4, 255, 9), // cut off
-		with(ip(alice.v6(), web6, "x"), 0, 0x45),   // another version
+		with(ip(v4, web, "x"), 2, 0, 22),   // cut off
+		with(ip(v4, web, "x"), 0, 0x4f),    // options that are not there
+		with(ip(v4, web, "x"), 0, 0x44),    // half a header
+		with(ip(v4, web, "x"), 2, 0, 19),   // shorter than its header
+		with(ip(v6, web6, "x"), 4, 255, 9), // cut off
+		with(ip(v6, web6, "x"), 0, 0x45),   // another version
 	} {
-		write(t, alice, p)
+		n++
+		c.receive(t, alice.addr, alice.seal(nil, p))
+		require.Zero(t, c.in.Len(), "%x", p)
+		require.EqualValues(t, n, c.hub.drops.Count(link.Malformed), "%x", p)
 	}
-	w.dropped(link.Malformed, 9)
-	write(t, alice, own)
-	require.Equal(t, own, w.read(), "and nothing before it")
+	c.receive(t, alice.addr, alice.seal(nil, append(ip(v4, web, "own"), 1, 2, 3)))
+	require.Equal(t, 1, c.in.Len())
+	require.Equal(t, ip(v4, web, "own"), c.in.At(0))
 }
 
 // with returns p with other bytes at a place.
@@ -152,7 +160,7 @@ func TestClientToClient(t *testing.T) {
 // What is wrong with a configuration is said before anything is done.
 func TestConfigErrors(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"hub: Config needs Count, Lookup and Lease":                                                        func(c *Config) { c.Lookup = nil },
+		"hub: Config needs Count and Admission":                                                            func(c *Config) { c.Admission = nil },
 		"70000 clients: a server has room for 1 to 65536":                                                  func(c *Config) { c.MaxClients = 70000 },
 		"-1 clients: a server has room for 1 to 65536":                                                     func(c *Config) { c.MaxClients = -1 },
 		"noise: pattern IK needs Config.Static on this side":                                               func(c *Config) { c.Handshake.Static = nil },
@@ -214,7 +222,7 @@ func (k *knocker) Close() error {
 func TestStuckSocket(t *testing.T) {
 	k := &knocker{stuck: make(chan struct{}), closed: make(chan struct{})}
 	k.close = sync.OnceFunc(func() { close(k.closed) })
-	k.message = newRaw(1).initiation(t, noise.GenerateKey(), greet.Hello{})
+	k.message = newRaw(1).initiation(t, noise.GenerateKey(), hello{})
 	h, err := New(config(newRegistry()))
 	require.NoError(t, err)
 	device, _ := link.Pipe(1)

@@ -6,7 +6,6 @@ import (
 
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
 )
 
 // Why a client is refused or has to go, as it is told.
@@ -44,7 +43,7 @@ func (h *Hub) arrive(c *client, now time.Time) {
 		return
 	}
 	// It may have been revoked after it was let in, and before Cut could find it.
-	if _, known := h.cfg.Lookup(c.key); !known {
+	if _, known := h.cfg.Admission.Lookup(c.key); !known {
 		h.end(c, unknown, now)
 	}
 }
@@ -56,16 +55,16 @@ func (h *Hub) settle(c *client, now time.Time) bool {
 	if before != nil {
 		c.log.Warn("another machine, or the same one started anew, takes the place of a client",
 			"peer", c.peer.Status().Peer, "before", before.peer.Status().Peer)
-		before.via.Load().tell(before.peer.Close(replaced, now))
+		before.tell(before.peer.Close(replaced, now))
 	}
 	return ok
 }
 
 // Cut ends the session of an identity at once, if there is one: its keys are
-// dropped, it is told why, and Config.Left is called. To keep it out, let Lookup
+// dropped, it is told why, and Admission.Left is called. To keep it out, let Lookup
 // refuse it before.
 func (h *Hub) Cut(key noise.PublicKey, why secure.Rejected) {
-	why.Reason = greet.Sentence(why.Reason)
+	why.Reason = secure.Sentence(why.Reason)
 	for _, c := range h.members.of(key) {
 		h.end(c, why, time.Now())
 	}
@@ -77,7 +76,7 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 		return
 	}
 	c.log.Info("a client is cut off", "peer", c.peer.Status().Peer, "reason", why.Reason)
-	c.via.Load().tell(c.peer.Close(why, now))
+	c.tell(c.peer.Close(why, now))
 	h.someLeft()
 }
 
@@ -98,11 +97,11 @@ func (h *Hub) vanish(c *client, now time.Time) {
 	}
 }
 
-// someLeft lets the door know that members.left is not empty.
+// someLeft lets who answers handshakes know that members.left is not empty.
 func (h *Hub) someLeft() {
 	select {
 	case h.left <- struct{}{}:
-	default: // it knows
+	default: // he knows
 	}
 }
 
@@ -110,6 +109,6 @@ func (h *Hub) someLeft() {
 func (h *Hub) sayGoodbye() {
 	now := time.Now()
 	for _, c := range h.members.all(nil) {
-		c.via.Load().tell(c.peer.Close(stops, now))
+		c.tell(c.peer.Close(stops, now))
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
 )
 
 // names returns who is there.
@@ -113,7 +112,7 @@ func TestReplaced(t *testing.T) {
 				require.Empty(t, w.gotten(), "the address was never free")
 				write(t, newest, ip(newest.v4(), web, "y"))
 				require.Equal(t, ip(newest.v4(), web, "y"), w.read())
-				require.LessOrEqual(t, used(w.hub), 3)
+				require.LessOrEqual(t, w.hub.table.Len(), 3)
 				w.stop()
 			})
 		})
@@ -156,7 +155,7 @@ func TestClientCloses(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, w.names())
 		require.Len(t, w.gotten(), 1)
-		require.Zero(t, used(w.hub))
+		require.Zero(t, w.hub.table.Len())
 		write(t, w.device, ip(web, alice.v4(), "x"))
 		w.dropped(link.NoClient, 1)
 		w.stop()
@@ -221,9 +220,9 @@ func TestNoLoop(t *testing.T) {
 		c.receive(t, netip.MustParseAddrPort(inner), client.seal(nil, client.packet))
 		require.Zero(t, c.in.Len())
 		require.Equal(t, client.addr, c.hub.Snapshot()[0].Endpoint)
-		c.receive(t, netip.MustParseAddrPort(inner), newRaw(2).initiation(t, noise.GenerateKey(), greet.Hello{}))
+		c.receive(t, netip.MustParseAddrPort(inner), newRaw(2).initiation(t, noise.GenerateKey(), hello{}))
 	}
-	require.Empty(t, c.hub.knocks)
+	require.Empty(t, c.hub.handshakes)
 	require.Equal(t, "looped 6", c.hub.drops.String())
 	outer := netip.MustParseAddrPort("192.0.2.44:4444")
 	c.receive(t, outer, client.seal(nil, client.packet))
@@ -241,7 +240,7 @@ func TestRekey(t *testing.T) {
 			write(t, w.device, ip(web, alice.v4(), "down"))
 			require.Equal(t, ip(web, alice.v4(), "down"), alice.receive(t))
 			time.Sleep(2 * time.Second)
-			require.LessOrEqual(t, used(w.hub), 3)
+			require.LessOrEqual(t, w.hub.table.Len(), 3)
 		}
 		require.Equal(t, "none", w.count.Drops.String())
 		s := w.hub.Snapshot()[0]
@@ -278,7 +277,7 @@ func TestBadNetwork(t *testing.T) {
 					<-m.in
 				}
 			}
-			require.LessOrEqual(t, used(w.hub), 2*3)
+			require.LessOrEqual(t, w.hub.table.Len(), 2*3)
 		}
 		require.Greater(t, w.count.Received.Packets(), uint64(2*3600*7/10))
 		require.Greater(t, down, 2*3600*7/10)
@@ -288,18 +287,25 @@ func TestBadNetwork(t *testing.T) {
 	})
 }
 
+// slow takes its time when clients have left, and counts how often.
+type slow struct {
+	Admission
+	calls *atomic.Int32
+}
+
+func (s slow) Left(gone []Gone) {
+	s.calls.Add(1)
+	time.Sleep(200 * time.Millisecond)
+	s.Admission.Left(gone)
+}
+
 // Clients that come and go without end keep nobody else from coming, however long
 // it takes to clean up behind them.
 func TestComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
 		w := serve(t, func(c *Config) {
-			left := c.Left
-			c.Left = func(gone []Gone) {
-				calls.Add(1)
-				time.Sleep(200 * time.Millisecond)
-				left(gone)
-			}
+			c.Admission = slow{c.Admission, &calls}
 		})
 		ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
 		defer stop()

@@ -11,7 +11,6 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
-	"stepvpn/step7-auth/greet"
 )
 
 // A flood of initiations, good ones and forged ones, does not keep packets from
@@ -24,7 +23,7 @@ func TestFlood(t *testing.T) {
 	for n := range 2 {
 		unknown := noise.GenerateKey()
 		r := newRaw(n)
-		good := r.initiation(t, unknown, greet.Hello{Time: 1, Instance: 1})
+		good := r.initiation(t, unknown, hello{Time: 1, Instance: 1})
 		flood.Go(func() {
 			for i := 0; ; i++ {
 				select {
@@ -70,24 +69,24 @@ func TestUnderLoad(t *testing.T) {
 		}
 	})
 	client := newRaw(0)
-	m := client.initiation(t, noise.GenerateKey(), greet.Hello{Time: 1, Instance: 1})
+	m := client.initiation(t, noise.GenerateKey(), hello{Time: 1, Instance: 1})
 	now := time.Now()
 	for range loadQueue + 1 {
-		c.hub.knock(c.ends, m, client.addr, now)
+		c.hub.queueHandshake(c.queue, m, client.addr, now)
 	}
 	require.NotContains(t, loads, true)
-	require.Len(t, c.hub.knocks, loadQueue+1)
+	require.Len(t, c.hub.handshakes, loadQueue+1)
 	c.socket.keep = true
-	c.hub.knock(c.ends, m, client.addr, now)
+	c.hub.queueHandshake(c.queue, m, client.addr, now)
 	require.True(t, loads[len(loads)-1])
 	require.Equal(t, "cookie", string(c.socket.last))
-	require.Len(t, c.hub.knocks, loadQueue+1)
-	for len(c.hub.knocks) > 0 {
-		<-c.hub.knocks
+	require.Len(t, c.hub.handshakes, loadQueue+1)
+	for len(c.hub.handshakes) > 0 {
+		<-c.hub.handshakes
 	}
-	c.hub.knock(c.ends, m, client.addr, now.Add(loadFor-1))
+	c.hub.queueHandshake(c.queue, m, client.addr, now.Add(loadFor-1))
 	require.True(t, loads[len(loads)-1], "for a while after")
-	c.hub.knock(c.ends, m, client.addr, now.Add(loadFor))
+	c.hub.queueHandshake(c.queue, m, client.addr, now.Add(loadFor))
 	require.False(t, loads[len(loads)-1])
 }
 
@@ -105,7 +104,7 @@ func TestQueues(t *testing.T) {
 	var mu sync.Mutex
 	arrived := 0
 	for q := range queues {
-		e := newEnds(Queue{Device: &sink{}, Socket: &sink{}})
+		e := c.hub.newQueue(Queue{Device: &sink{}, Socket: &sink{}})
 		across, out := c.hub.newSealer(e), c.hub.newSealer(e)
 		done.Go(func() { // up
 			b := link.NewBurst()
@@ -149,16 +148,22 @@ func TestQueues(t *testing.T) {
 	require.EqualValues(t, queues*packets*5, c.hub.count.Sent.Packets())
 }
 
+// shared is a sink that shares its address with the other ones.
+type shared struct{ *sink }
+
+func (shared) Listener() any { return "udp" }
+
 // A hub with sockets that reach different clients, say of UDP and TCP: whichever
 // queue of the device a packet comes by, it leaves by the one that its client came
 // to; and, when that has come by another, by that.
 func TestListeners(t *testing.T) {
 	c := gather(t, 1, 64, nil)
 	client := c.clients[0]
+	c.queue.Socket = shared{c.socket}
 	other, same := &sink{}, &sink{}
-	tcp := newEnds(Queue{Device: &sink{}, Socket: other, Listener: 1})
-	udp := newEnds(Queue{Device: &sink{}, Socket: same})
-	down := func(by *ends) {
+	tcp := c.hub.newQueue(Queue{Device: &sink{}, Socket: other})
+	udp := c.hub.newQueue(Queue{Device: &sink{}, Socket: shared{same}})
+	down := func(by *queue) {
 		b := link.NewBurst()
 		p := ip(web, client.welcome.Addrs[0].Addr(), "down")
 		copy(b.Alloc(len(p)), p)

@@ -2,19 +2,18 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
+	"stepvpn/step7-auth/protocol"
 )
 
 // A login waits for its check.
 type login struct {
 	client *client
-	greet.Login
+	protocol.Login
 }
 
 // logins are the attempts of one client.
@@ -22,25 +21,25 @@ type logins struct {
 	mu       sync.Mutex // guards all below
 	checking bool       // one waits or is being checked
 	wrong    int
-	result   *greet.Result // of the last one
+	result   *protocol.Result // of the last one
 }
 
 // login takes a login message. The check of the password is left to other
 // goroutines: it is meant to be slow.
-func (h *Hub) login(c *client, l greet.Login) {
+func (h *Hub) login(c *client, l protocol.Login) {
 	if r := h.attempt(c, l); r != nil {
 		h.tellResult(c, *r)
 	}
 }
 
 // attempt returns the result of a login, or nil if it is to be found out first.
-func (h *Hub) attempt(c *client, l greet.Login) *greet.Result {
+func (h *Hub) attempt(c *client, l protocol.Login) *protocol.Result {
 	a := &c.attempts
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch state := c.state.Load(); {
 	case state == open:
-		return &greet.Result{Attempt: l.Attempt}
+		return &protocol.Result{Attempt: l.Attempt}
 	case state != loggingIn || a.checking:
 		return nil
 	case a.result != nil && a.result.Attempt == l.Attempt:
@@ -72,10 +71,7 @@ func (h *Hub) checkLogin(ctx context.Context, l login) {
 	if c.state.Load() == gone {
 		return
 	}
-	err := errNoLogin
-	if h.cfg.Login != nil {
-		err = h.cfg.Login(ctx, c.key, l.User, l.Password)
-	}
+	err := h.cfg.Admission.Login(ctx, c.key, l.User, l.Password)
 	if ctx.Err() != nil {
 		return
 	}
@@ -94,7 +90,7 @@ func (h *Hub) checkLogin(ctx context.Context, l login) {
 
 // finish notes the result of an attempt, and returns it with the number of those
 // that were wrong so far.
-func (a *logins) finish(attempt byte, err error) (result greet.Result, wrong int) {
+func (a *logins) finish(attempt byte, err error) (result protocol.Result, wrong int) {
 	result.Attempt = attempt
 	if err != nil {
 		why := reasonOf(err, secure.Rejected{Reason: err.Error()})
@@ -109,8 +105,6 @@ func (a *logins) finish(attempt byte, err error) (result greet.Result, wrong int
 	return result, a.wrong
 }
 
-func (h *Hub) tellResult(c *client, r greet.Result) {
-	c.via.Load().tell(c.peer.Control(greet.KindResult, r.Append(nil), time.Now()))
+func (h *Hub) tellResult(c *client, r protocol.Result) {
+	c.Control(protocol.KindResult, r.Append(nil))
 }
-
-var errNoLogin = errors.New("this server checks no passwords")

@@ -15,17 +15,18 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
 	"stepvpn/step7-auth/join"
+	"stepvpn/step7-auth/protocol"
 )
 
 // A doorbell checks passwords: slowly, and only "right" is right.
 type doorbell struct {
+	Admission
 	checks atomic.Int32
 	takes  time.Duration
 }
 
-func (d *doorbell) check(ctx context.Context, _ noise.PublicKey, user, password string) error {
+func (d *doorbell) Login(ctx context.Context, _ noise.PublicKey, user, password string) error {
 	d.checks.Add(1)
 	select {
 	case <-ctx.Done():
@@ -43,8 +44,11 @@ func (d *doorbell) check(ctx context.Context, _ noise.PublicKey, user, password 
 
 func serveLogin(t *testing.T, takes time.Duration) (*world, *doorbell) {
 	d := &doorbell{takes: takes}
-	return serve(t, func(c *Config) { c.Login = d.check }), d
+	return serve(t, d.in), d
 }
+
+// in has a server use d.
+func (d *doorbell) in(c *Config) { d.Admission, c.Admission = c.Admission, d }
 
 func (w *world) login(key noise.PrivateKey, user, password string) (*machine, error) {
 	cfg := clientConfig(key)
@@ -65,7 +69,8 @@ func TestLogin(t *testing.T) {
 			c := w.hub.members.at(addr)
 			write(t, w.device, ip(web, addr, "too early"))
 			synctest.Wait()
-			_, ok := w.hub.passes(c, ip(addr, web, "too early"))
+			_, why, ok := w.hub.destination(c, ip(addr, web, "too early"))
+			w.hub.drops.Add(why)
 			passed <- ok
 		}()
 		before := time.Now()
@@ -90,7 +95,7 @@ func TestLogin(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		require.EqualValues(t, 1, d.checks.Load())
 		w.stop()
-		w.start(func(c *Config) { c.Login = d.check })
+		w.start(d.in)
 		time.Sleep(time.Minute)
 		require.EqualValues(t, 2, d.checks.Load())
 		write(t, alice, ip(alice.v4(), web, "z"))
@@ -142,7 +147,7 @@ func TestNoLogin(t *testing.T) {
 			j := clientConfig(key)
 			conn, err := secure.Client(t.Context(), w.endpoint(), secure.Config{
 				Handshake: j.Handshake,
-				Payload:   greet.Hello{Time: uint64(time.Now().UnixNano()), Instance: 1}.Append(nil),
+				Payload:   protocol.Hello{Instance: 1}.Append(nil),
 				OnControl: func(byte, []byte) error { return nil },
 				Drops:     j.Drops,
 			})
@@ -157,7 +162,7 @@ func TestNoLogin(t *testing.T) {
 		guesser := raw(w.add(Account{Name: "bob", NeedsPassword: true}))
 		go func() {
 			for i := range byte(10) {
-				guesser.Control(greet.KindLogin, greet.Login{Attempt: i, User: "alice", Password: "guess"}.Append(nil))
+				guesser.Control(protocol.KindLogin, protocol.Login{Attempt: i, User: "alice", Password: "guess"}.Append(nil))
 				time.Sleep(2 * time.Second)
 			}
 		}()
@@ -169,7 +174,7 @@ func TestNoLogin(t *testing.T) {
 
 		// What is no login at all is counted.
 		odd := raw(w.add(Account{Name: "carol", NeedsPassword: true}))
-		odd.Control(greet.KindLogin, []byte("not a login"))
+		odd.Control(protocol.KindLogin, []byte("not a login"))
 		odd.Control(9, nil)
 		synctest.Wait()
 		require.EqualValues(t, 2, w.count.Drops.Count(link.Malformed))
@@ -238,7 +243,7 @@ func TestLoginBeforeReplacing(t *testing.T) {
 		works(newest)
 		require.Equal(t, []string{"alice"}, w.names())
 		require.Empty(t, w.gotten(), "the address was never free")
-		require.LessOrEqual(t, used(w.hub), 3)
+		require.LessOrEqual(t, w.hub.table.Len(), 3)
 		w.stop()
 	})
 }
@@ -254,7 +259,7 @@ func TestStolenKeyAsksWithoutEnd(t *testing.T) {
 		require.NoError(t, err)
 		thief, alices := newRaw(1), recorded()
 		for i := range 5 * 60 * 5 {
-			hello := greet.Hello{Time: uint64(time.Now().Add(time.Hour).UnixNano()), Instance: uint64(i)}
+			hello := hello{Time: uint64(time.Now().Add(time.Hour).UnixNano()), Instance: uint64(i)}
 			w.Inject(thief.addr, serverAddr, thief.initiation(t, key, hello))
 			if i%100 == 0 {
 				for _, m := range alices {
@@ -267,7 +272,7 @@ func TestStolenKeyAsksWithoutEnd(t *testing.T) {
 		require.Less(t, time.Since(w.hub.Snapshot()[0].Handshake), 3*time.Minute)
 		write(t, alice, ip(alice.v4(), web, "x"))
 		require.Equal(t, ip(alice.v4(), web, "x"), w.read())
-		require.LessOrEqual(t, used(w.hub), 8)
+		require.LessOrEqual(t, w.hub.table.Len(), 8)
 		w.stop()
 	})
 }

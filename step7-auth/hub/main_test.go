@@ -69,14 +69,14 @@ func (r *registry) revoke(key noise.PublicKey) {
 	delete(r.accounts, key)
 }
 
-func (r *registry) lookup(key noise.PublicKey) (Account, bool) {
+func (r *registry) Lookup(key noise.PublicKey) (Account, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a, ok := r.accounts[key]
 	return a, ok
 }
 
-func (r *registry) lease(key noise.PublicKey, _ time.Time) ([]netip.Prefix, error) {
+func (r *registry) Lease(key noise.PublicKey, _ time.Time) ([]netip.Prefix, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, ok := r.number[key]
@@ -95,7 +95,7 @@ func (r *registry) lease(key noise.PublicKey, _ time.Time) ([]netip.Prefix, erro
 	}, nil
 }
 
-func (r *registry) gone(left []Gone) {
+func (r *registry) Left(left []Gone) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, g := range left {
@@ -105,6 +105,10 @@ func (r *registry) gone(left []Gone) {
 		delete(r.leased, g.Key)
 	}
 	r.left = append(r.left, left...)
+}
+
+func (r *registry) Login(context.Context, noise.PublicKey, string, string) error {
+	return errors.New("no passwords here")
 }
 
 // holding returns how many have a lease.
@@ -138,9 +142,8 @@ func config(r *registry) Config {
 		Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.IK, Static: &key},
 		Addrs:     tunnelNet,
 		Settings:  []byte("settings"),
-		Lookup:    r.lookup,
-		Lease:     r.lease,
-		Left:      r.gone,
+		MTU:       1420,
+		Admission: r,
 		Count:     new(tunnel.Counters),
 	}
 }

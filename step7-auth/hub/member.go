@@ -7,13 +7,12 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
 )
 
 // A member is an identity that has asked in the last forgetAfter. There are no
 // more of them than the registry has entries.
 type member struct {
-	newest   heard     // its newest hello
+	newest   asked     // its newest initiation
 	replaced [4]uint64 // instances that had to go, the last ones
 	next     int       // the place in replaced of the next one
 
@@ -21,8 +20,8 @@ type member struct {
 	pending *client // it has been let in, and has still to send a packet or to log in
 }
 
-// A heard is a hello that came.
-type heard struct {
+// An asked is an initiation that came.
+type asked struct {
 	time uint64 // in it
 	at   time.Time
 }
@@ -30,16 +29,16 @@ type heard struct {
 // has reports whether there is any client of the identity.
 func (m *member) has() bool { return m.current != nil || m.pending != nil }
 
-// hear notes a hello. It reports false, and why, if that is a copy of an earlier
+// hear notes an initiation, with the time that it names. It reports false, and why, if that is a copy of an earlier
 // one, or comes too soon after it.
 //
 // What seems to be a copy can also come from a machine that has started anew and
 // whose clock has gone back. Then behind is the time that it has to exceed. Within
 // one instance, times always increase.
 //
-// The client that is there is judged by its own hellos alone: whatever another
+// The client that is there is judged by its own initiations alone: whatever another
 // machine says that has its key, it gets its next keys.
-func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) (behind uint64, why link.Reason, ok bool) {
+func (m *members) hear(key noise.PublicKey, instance, said uint64, now time.Time) (behind uint64, why link.Reason, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.byKey[key]
@@ -48,22 +47,22 @@ func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) (b
 		m.byKey[key] = is
 	}
 	last := is.newest
-	if c := is.current; c != nil && c.instance == hello.Instance {
+	if c := is.current; c != nil && c.instance == instance {
 		last = c.newest
 	}
 	since := now.Sub(last.at)
 	switch {
-	case hello.Time <= last.time && since < forgetAfter:
-		if hello.Time < last.time && !is.knows(hello.Instance) {
+	case said <= last.time && since < forgetAfter:
+		if said < last.time && !is.knows(instance) {
 			behind = last.time
 		}
 		return behind, link.Replayed, false
 	case since < helloInterval:
 		return 0, link.Throttled, false
 	}
-	this := heard{hello.Time, now}
+	this := asked{said, now}
 	for _, c := range is.append(nil) {
-		if c.instance == hello.Instance {
+		if c.instance == instance {
 			c.newest = this
 		}
 	}
@@ -82,12 +81,12 @@ func (m *member) knows(instance uint64) bool {
 
 // object returns what speaks against a client whose identity may come in, or nil.
 // There is room for limit clients.
-func (m *members) object(key noise.PublicKey, hello greet.Hello, limit int) *secure.Rejected {
+func (m *members) object(key noise.PublicKey, instance uint64, limit int) *secure.Rejected {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	is := m.byKey[key]
 	switch {
-	case slices.Contains(is.replaced[:], hello.Instance):
+	case slices.Contains(is.replaced[:], instance):
 		return &replaced
 	case !is.has() && m.size >= limit:
 		return &full
@@ -96,12 +95,12 @@ func (m *members) object(key noise.PublicKey, hello greet.Hello, limit int) *sec
 }
 
 // find returns the client of an identity that is this very machine, or nil.
-func (m *members) find(key noise.PublicKey, hello greet.Hello) *client {
+func (m *members) find(key noise.PublicKey, instance uint64) *client {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	is := m.byKey[key]
 	for _, c := range []*client{is.current, is.pending} {
-		if c != nil && c.instance == hello.Instance {
+		if c != nil && c.instance == instance {
 			return c
 		}
 	}

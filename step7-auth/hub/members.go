@@ -14,7 +14,7 @@ type members struct {
 	byAddr map[netip.Addr]*client
 	byKey  map[noise.PublicKey]*member
 	size   int                      // members that have a client of any kind
-	left   map[noise.PublicKey]Gone // who has left, and the door does not know yet
+	left   map[noise.PublicKey]Gone // who has left, and Admission does not know yet
 }
 
 func (m *members) init() {

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -11,11 +12,11 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
-	"stepvpn/step7-auth/greet"
+	"stepvpn/step7-auth/protocol"
 )
 
 // A raw client speaks the protocol without package secure, from the description
-// in its message.go alone, and without goroutines. So thousands fit into a test,
+// in its message.go and payload.go alone, and without goroutines. So thousands fit into a test,
 // and what the two packages agree on is what is written down.
 type raw struct {
 	addr      netip.AddrPort
@@ -24,7 +25,7 @@ type raw struct {
 	remote    uint32
 	sending   *noise.Cipher
 	counter   uint64
-	welcome   greet.Welcome
+	welcome   protocol.Welcome
 	packet    []byte // from its own address, to web
 }
 
@@ -35,17 +36,21 @@ func newRaw(number int) *raw {
 	}
 }
 
+// A hello is what an initiation carries.
+type hello struct{ Time, Instance uint64 }
+
 // initiation returns what asks the server for keys.
-func (r *raw) initiation(t testing.TB, key noise.PrivateKey, hello greet.Hello) []byte {
+func (r *raw) initiation(t testing.TB, key noise.PrivateKey, h hello) []byte {
 	server := serverKey.Public()
 	var err error
 	r.handshake, err = noise.New(noise.Config{
-		Suite: noise.AESGCMSHA256, Pattern: noise.IK, Initiator: true, Prologue: []byte("stepvpn secure 2"),
+		Suite: noise.AESGCMSHA256, Pattern: noise.IK, Initiator: true, Prologue: []byte("stepvpn secure 3"),
 		Static: &key, PeerStatic: &server,
 	})
 	require.NoError(t, err)
-	m := binary.BigEndian.AppendUint32([]byte{1, 0, 0, 0}, r.index)
-	m, err = r.handshake.WriteMessage(m, hello.Append(nil))
+	m := binary.LittleEndian.AppendUint32([]byte{1, 0, 0, 0}, r.index)
+	payload := binary.LittleEndian.AppendUint64(nil, h.Time)
+	m, err = r.handshake.WriteMessage(m, protocol.Hello{Instance: h.Instance}.Append(payload))
 	require.NoError(t, err)
 	return m
 }
@@ -54,13 +59,14 @@ func (r *raw) initiation(t testing.TB, key noise.PrivateKey, hello greet.Hello) 
 // new keys, or nil if it is not the answer to the last initiation.
 func (r *raw) response(t testing.TB, m []byte, size int) []byte {
 	require.Equal(t, []byte{2, 0, 0, 0}, m[:4])
-	require.Equal(t, r.index, binary.BigEndian.Uint32(m[8:]))
-	r.remote = binary.BigEndian.Uint32(m[4:])
+	require.Equal(t, r.index, binary.LittleEndian.Uint32(m[8:]))
+	r.remote = binary.LittleEndian.Uint32(m[4:])
 	payload, err := r.handshake.ReadMessage(nil, m[12:])
 	if err != nil {
 		return nil // the answer to an earlier one
 	}
-	r.welcome, err = greet.ParseAnswer(payload)
+	require.Zero(t, payload[0], "accepted")
+	r.welcome, err = protocol.ParseWelcome(payload[1:])
 	require.NoError(t, err)
 	r.sending, _, err = r.handshake.Split()
 	require.NoError(t, err)
@@ -71,9 +77,9 @@ func (r *raw) response(t testing.TB, m []byte, size int) []byte {
 // seal appends a data message to dst.
 func (r *raw) seal(dst, packet []byte) []byte {
 	start := len(dst)
-	dst = append(dst, 3, 0, 0, 0)
-	dst = binary.BigEndian.AppendUint32(dst, r.remote)
-	dst = binary.BigEndian.AppendUint64(dst, r.counter)
+	dst = append(dst, 4, 0, 0, 0)
+	dst = binary.LittleEndian.AppendUint32(dst, r.remote)
+	dst = binary.LittleEndian.AppendUint64(dst, r.counter)
 	dst = r.sending.Seal(dst, r.counter, dst[start:], packet)
 	r.counter++
 	return dst
@@ -100,7 +106,7 @@ func (s *sink) WriteBurst(b *link.Burst) error {
 // A crowd is a hub that does not run, with clients that are connected to it.
 type crowd struct {
 	hub     *Hub
-	ends    *ends
+	queue   *queue
 	socket  *sink
 	clients []*raw
 	across  *sealer
@@ -118,8 +124,8 @@ func gather(t testing.TB, clients, size int, change func(*Config)) *crowd {
 	h, err := New(cfg)
 	require.NoError(t, err)
 	c := &crowd{hub: h, socket: &sink{keep: true}, in: link.NewBurst()}
-	c.ends = newEnds(Queue{Device: &sink{}, Socket: c.socket})
-	c.across = h.newSealer(c.ends)
+	c.queue = c.hub.newQueue(Queue{Device: &sink{}, Socket: c.socket})
+	c.across = h.newSealer(c.queue)
 	for i := range clients {
 		c.connect(t, newRaw(i), r.add(Account{Name: fmt.Sprint("c", i)}), size)
 	}
@@ -129,8 +135,8 @@ func gather(t testing.TB, clients, size int, change func(*Config)) *crowd {
 }
 
 func (c *crowd) connect(t testing.TB, client *raw, key noise.PrivateKey, size int) {
-	k := knock{via: c.ends, from: client.addr}
-	m := client.initiation(t, key, greet.Hello{Time: uint64(time.Now().UnixNano()), Instance: uint64(client.index) + 1})
+	k := handshake{via: c.queue, from: client.addr}
+	m := client.initiation(t, key, hello{Time: uint64(time.Now().UnixNano()), Instance: uint64(client.index) + 1})
 	k.len = copy(k.message[:], m)
 	answer := c.hub.admit(&k, time.Now())
 	require.NotNil(t, answer)
@@ -145,7 +151,7 @@ func (c *crowd) receive(t testing.TB, from netip.AddrPort, messages ...[]byte) {
 	for _, m := range messages {
 		copy(c.in.Alloc(len(m)), m)
 	}
-	if err := c.hub.openBurst(c.ends, c.in, c.across, time.Now()); err != nil {
+	if err := c.hub.openBurst(c.queue, c.in, c.across, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -174,7 +180,7 @@ func TestAllocs(t *testing.T) {
 		})
 		require.EqualValues(t, (runs+1)*n, c.hub.count.Received.Packets()-before)
 
-		out := c.hub.newSealer(c.ends)
+		out := c.hub.newSealer(c.queue)
 		next := 0
 		down := testing.AllocsPerRun(runs, func() { c.send(t, out, n, &next) })
 		require.Contains(t, c.hub.count.Drops.String(), "none")
@@ -190,7 +196,7 @@ func TestAllocs(t *testing.T) {
 func TestClass(t *testing.T) {
 	c := gather(t, 2, 100, func(cfg *Config) { cfg.ClientToClient = true })
 	a, b := c.clients[0], c.clients[1]
-	device := c.ends.Device.(*sink)
+	device := c.queue.Device.(*sink)
 	burst := func(class byte, p []byte) *link.Burst {
 		c.in.Reset()
 		c.in.Addr, c.in.Class = a.addr, class
@@ -201,14 +207,14 @@ func TestClass(t *testing.T) {
 	copy(a.packet[16:], b.packet[12:16])
 	toClient := a.seal(nil, a.packet)
 
-	require.NoError(t, c.hub.openBurst(c.ends, burst(0b10, toWeb), c.across, time.Now()))
+	require.NoError(t, c.hub.openBurst(c.queue, burst(0b10, toWeb), c.across, time.Now()))
 	require.NoError(t, device.WriteBurst(c.in))
 	require.Equal(t, byte(0b10), device.class)
-	require.NoError(t, c.hub.openBurst(c.ends, burst(0b11, toClient), c.across, time.Now()))
+	require.NoError(t, c.hub.openBurst(c.queue, burst(0b11, toClient), c.across, time.Now()))
 	require.Equal(t, byte(0b11), c.socket.class)
 
 	down := ip(web, b.welcome.Addrs[0].Addr(), "")
-	out := c.hub.newSealer(c.ends)
+	out := c.hub.newSealer(c.queue)
 	for _, class := range []byte{0xb8, 0} {
 		require.NoError(t, c.hub.sealBurst(burst(class, down), out, time.Now()))
 		require.Equal(t, class, c.socket.class)
@@ -220,7 +226,7 @@ func TestClass(t *testing.T) {
 // behind those of another class, or for another client.
 func TestMore(t *testing.T) {
 	c := gather(t, 2, 100, nil)
-	out, sent := c.hub.newSealer(c.ends), 0
+	out, sent := c.hub.newSealer(c.queue), 0
 	for _, s := range []struct {
 		client int
 		class  byte
@@ -273,7 +279,7 @@ func BenchmarkDown(b *testing.B) {
 			b.Run(fmt.Sprintf("clients=%d/busy=%d", clients, busy), func(b *testing.B) {
 				c := gather(b, clients, 64, nil)
 				c.clients = c.clients[:busy]
-				out, next := c.hub.newSealer(c.ends), 0
+				out, next := c.hub.newSealer(c.queue), 0
 				b.ReportAllocs()
 				for b.Loop() {
 					c.send(b, out, 1, &next)
@@ -293,10 +299,12 @@ func BenchmarkLookup(b *testing.B) {
 		c := gather(b, clients, 64, nil)
 		b.Run(fmt.Sprintf("index/clients=%d", clients), func(b *testing.B) {
 			index := c.clients[clients/2].remote
+			m := binary.LittleEndian.AppendUint32([]byte{4, 0, 0, 0}, index)
+			m = append(m, make([]byte, 24)...)
+			burst := link.NewBurst()
+			copy(burst.Alloc(len(m)), m)
 			for b.Loop() {
-				if c.hub.table.find(index) == nil {
-					b.Fatal("not found")
-				}
+				c.queue.opener.Open(burst, time.Now()) // it fails to decrypt
 			}
 		})
 		b.Run(fmt.Sprintf("address/clients=%d", clients), func(b *testing.B) {
@@ -339,25 +347,25 @@ func BenchmarkUp(b *testing.B) {
 func BenchmarkInitiation(b *testing.B) {
 	c := gather(b, 0, 64, func(cfg *Config) { cfg.MaxClients = 10000 })
 	r := newRegistry()
-	c.hub.cfg.Lookup, c.hub.cfg.Lease = r.lookup, r.lease
+	c.hub.cfg.Admission = r
 	keys := make([]noise.PrivateKey, 1000)
 	for i := range keys {
 		keys[i] = r.add(Account{Name: fmt.Sprint("c", i)})
 	}
-	knocks := make([]knock, len(keys))
+	queue := make([]handshake, len(keys))
 	b.Run("good", func(b *testing.B) {
 		for i := range b.N {
-			if i%len(knocks) == 0 {
+			if i%len(queue) == 0 {
 				b.StopTimer()
-				for j := range knocks {
+				for j := range queue {
 					client := newRaw(j)
-					m := client.initiation(b, keys[j], greet.Hello{Time: uint64(time.Now().UnixNano()), Instance: 1})
-					knocks[j] = knock{via: c.ends, len: len(m)}
-					copy(knocks[j].message[:], m)
+					m := client.initiation(b, keys[j], hello{Time: uint64(time.Now().UnixNano()), Instance: 1})
+					queue[j] = handshake{via: c.queue, len: len(m)}
+					copy(queue[j].message[:], m)
 				}
 				b.StartTimer()
 			}
-			if c.hub.admit(&knocks[i%len(knocks)], time.Now()) == nil {
+			if c.hub.admit(&queue[i%len(queue)], time.Now()) == nil {
 				b.Fatal("not answered: ", c.hub.drops)
 			}
 		}
@@ -365,7 +373,7 @@ func BenchmarkInitiation(b *testing.B) {
 	})
 	for name, change := range map[string]byte{"copy": 0, "forged": 1} {
 		b.Run(name, func(b *testing.B) {
-			k := knocks[0]
+			k := queue[0]
 			k.message[k.len-1] ^= change
 			for b.Loop() {
 				if c.hub.admit(&k, time.Now()) != nil {
@@ -380,9 +388,10 @@ func BenchmarkInitiation(b *testing.B) {
 // counted, or is no packet at all.
 func FuzzInside(f *testing.F) {
 	f.Add([]byte{})
-	f.Add([]byte{0, 1})
-	f.Add([]byte{0, 1, 1, 'x'})
-	f.Add(append([]byte{0, greet.KindLogin}, greet.Login{User: "u", Password: "p"}.Append(nil)...))
+	f.Add([]byte{0, 1, 0, 0})
+	f.Add([]byte{0, 1, 2, 0, 1, 'x'})
+	l := protocol.Login{User: "u", Password: "p"}.Append(nil)
+	f.Add(append([]byte{0, protocol.KindLogin, byte(len(l)), byte(len(l) >> 8)}, l...))
 	f.Add(ip(netip.MustParseAddr("10.8.0.2"), web, "own"))
 	f.Add(ip(netip.MustParseAddr("fd00:8::2"), web6, "own"))
 	f.Add(ip(web, web, "spoofed"))
@@ -409,8 +418,8 @@ func FuzzInside(f *testing.F) {
 		}
 		switch {
 		case c.in.Len() == 1:
-			require.Equal(t, plaintext, c.in.At(0))
-			src, _, ok := addresses(plaintext)
+			require.True(t, bytes.HasPrefix(plaintext, c.in.At(0)))
+			src, _, ok := addresses(c.in.At(0))
 			require.True(t, ok)
 			require.Contains(t, []netip.Addr{client.welcome.Addrs[0].Addr(), client.welcome.Addrs[1].Addr()}, src)
 			require.False(t, dropped)
@@ -425,9 +434,9 @@ func FuzzInside(f *testing.F) {
 // Whatever a stranger sends gets no answer and changes nothing.
 func FuzzStranger(f *testing.F) {
 	f.Add([]byte{}, false)
-	f.Add([]byte{3, 0, 0, 0, 0, 0, 0, 0}, true)
+	f.Add([]byte{4, 0, 0, 0, 0, 0, 0, 0}, true)
 	f.Add(append([]byte{1, 0, 0, 0}, make([]byte, 117)...), false)
-	f.Add(append([]byte{3, 0, 0, 0}, make([]byte, 28)...), true)
+	f.Add(append([]byte{4, 0, 0, 0}, make([]byte, 28)...), true)
 	c := gather(f, 1, 64, nil)
 	f.Fuzz(func(t *testing.T, m []byte, known bool) {
 		if len(m) > 60000 {
@@ -435,12 +444,12 @@ func FuzzStranger(f *testing.F) {
 		}
 		m = append([]byte(nil), m...)
 		if known && len(m) >= 8 { // an index that exists
-			binary.BigEndian.PutUint32(m[4:], c.clients[0].remote)
+			binary.LittleEndian.PutUint32(m[4:], c.clients[0].remote)
 		}
 		sent := c.socket.packets
 		c.receive(t, netip.MustParseAddrPort("198.51.100.66:6"), m)
-		for len(c.hub.knocks) > 0 {
-			k := <-c.hub.knocks
+		for len(c.hub.handshakes) > 0 {
+			k := <-c.hub.handshakes
 			require.Nil(t, c.hub.admit(&k, time.Now()))
 		}
 		require.Equal(t, sent, c.socket.packets)

@@ -8,52 +8,55 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
+	"stepvpn/step7-auth/protocol"
 )
 
-// ends are the two ends of a Queue. Several goroutines write to the socket.
-type ends struct {
+// A queue is a Queue at work. Several goroutines write to the socket.
+type queue struct {
 	Queue
-	mu  sync.Mutex  // guards Socket.WriteBurst, and one
-	one *link.Burst // for a message that travels alone
+	opener *secure.Opener // of the goroutine that reads from the socket
+	mu     sync.Mutex     // guards Socket.WriteBurst, and one
+	one    *link.Burst    // for a message that travels alone
 }
 
-func newEnds(q Queue) *ends { return &ends{Queue: q, one: link.NewBurst()} }
+func (h *Hub) newQueue(q Queue) *queue {
+	return &queue{Queue: q, opener: secure.NewOpener(h.table, h.drops), one: link.NewBurst()}
+}
 
 // write sends a burst to the socket.
-func (e *ends) write(b *link.Burst) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.Socket.WriteBurst(b)
+func (q *queue) write(b *link.Burst) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.Socket.WriteBurst(b)
 }
 
 // tell sends one message, if there is one. A failure shows in the pumps.
-func (e *ends) tell(m []byte, to netip.AddrPort) {
+func (q *queue) tell(m []byte, to netip.AddrPort) {
 	if m == nil {
 		return
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.one.Reset()
-	copy(e.one.Alloc(len(m)), m)
-	e.one.Addr = to
-	e.Socket.WriteBurst(e.one)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.one.Reset()
+	copy(q.one.Alloc(len(m)), m)
+	q.one.Addr = to
+	q.Socket.WriteBurst(q.one)
 }
 
 // receive moves what comes from the clients into the device. It believes nothing.
-func (h *Hub) receive(e *ends) error {
-	b, across := link.NewBurst(), h.newSealer(e)
+func (h *Hub) receive(q *queue) error {
+	b, across := link.NewBurst(), h.newSealer(q)
 	for {
-		if err := e.Socket.ReadBurst(b); err != nil {
+		if err := q.Socket.ReadBurst(b); err != nil {
 			return fmt.Errorf("receiving from the clients: %w", err)
 		}
-		if err := h.openBurst(e, b, across, time.Now()); err != nil {
+		if err := h.openBurst(q, b, across, time.Now()); err != nil {
 			return fmt.Errorf("sending from one client to another: %w", err)
 		}
 		if b.Len() == 0 {
 			continue
 		}
-		if err := e.Device.WriteBurst(b); err != nil {
+		if err := q.Device.WriteBurst(b); err != nil {
 			return fmt.Errorf("writing to the TUN device: %w", err)
 		}
 	}
@@ -64,7 +67,7 @@ func (h *Hub) receive(e *ends) error {
 // What comes through the tunnel itself is dropped. Who is reached through the
 // tunnel would be sent what is sealed for him, sealed once more, and so on without
 // end.
-func (h *Hub) openBurst(e *ends, b *link.Burst, across *sealer, now time.Time) error {
+func (h *Hub) openBurst(q *queue, b *link.Burst, across *sealer, now time.Time) error {
 	if h.inside(b.Addr.Addr()) {
 		for range b.Len() {
 			h.drops.Add(link.Looped)
@@ -76,21 +79,33 @@ func (h *Hub) openBurst(e *ends, b *link.Burst, across *sealer, now time.Time) e
 	if err := across.classify(b.Class); err != nil {
 		return err
 	}
-	for i := range b.Len() {
-		p, c := h.open(e, b.At(i), b.Addr, now)
-		if p == nil {
+	for _, in := range q.opener.Open(b, now) {
+		if in.Peer == nil {
+			if in.Kind == secure.Initiation {
+				h.queueHandshake(q, in.Content, b.Addr, now)
+			}
 			continue
 		}
-		switch to, ok := h.passes(c, p); {
-		case !ok:
-		case to != nil:
-			if err := across.add(to, p, now); err != nil {
-				return err
-			}
-		default:
-			b.Set(kept, p)
+		c := in.Peer.Owner().(*client)
+		h.hear(c, q, b.Addr, in, now)
+		if in.Kind != secure.Packet {
+			continue
+		}
+		to, why, ok := h.destination(c, in.Content)
+		if !ok {
+			h.drops.Add(why)
+			continue
+		}
+		c.received.Add(1, len(in.Content))
+		if to == nil {
+			b.Set(kept, in.Content)
 			kept++
-			bytes += len(p)
+			bytes += len(in.Content)
+			continue
+		}
+		h.count.Received.Add(1, len(in.Content))
+		if err := across.add(to, in.Content, now); err != nil {
+			return err
 		}
 	}
 	b.Truncate(kept)
@@ -98,83 +113,58 @@ func (h *Hub) openBurst(e *ends, b *link.Burst, across *sealer, now time.Time) e
 	return across.flush()
 }
 
-// open returns the packet that is in a message, and whose it is. It returns nil
-// if there is none, and deals with all else that a client or a stranger can send.
-func (h *Hub) open(e *ends, m []byte, from netip.AddrPort, now time.Time) ([]byte, *client) {
-	index, ok := secure.Index(m)
-	if !ok {
-		h.knock(e, m, from, now)
-		return nil, nil
-	}
-	c := h.table.find(index)
-	if c == nil {
-		h.drops.Add(link.UnknownIndex)
-		return nil, nil
-	}
-	inside, reply := c.peer.Receive(m, from, now)
-	if (inside != nil || reply != nil) && c.via.Load() != e {
-		c.via.Store(e)
+// hear takes what an authentic message of a client means, other than its packet.
+func (h *Hub) hear(c *client, q *queue, from netip.AddrPort, in secure.Opened, now time.Time) {
+	if c.via.Load() != q {
+		c.via.Store(q)
 	}
 	if c.state.Load() == pending {
 		h.arrive(c, now)
 	}
-	e.tell(reply, from) // after that it counts on being there
-	switch {
-	case inside == nil:
-		if !c.peer.Alive() {
-			h.leave(c) // it has said so
-		}
-		return nil, nil
-	case secure.IsControl(inside):
-		h.control(c, inside[1], inside[2:])
-		return nil, nil
-	}
-	return inside, c
-}
-
-// control takes a control message of a client.
-func (h *Hub) control(c *client, kind byte, content []byte) {
-	switch kind {
-	case greet.KindLogin:
-		if l, err := greet.ParseLogin(content); err == nil {
-			h.login(c, l)
-			return
-		}
-	case greet.KindProbe:
-		if p, err := greet.ParseProbe(content); err == nil {
-			c.via.Load().tell(c.peer.Control(greet.KindProbed, p.Answer().Append(nil), time.Now()))
-			return
+	q.tell(in.Reply, from) // after that it counts on being there
+	switch in.Kind {
+	case secure.Closed:
+		h.leave(c)
+	case secure.Control:
+		if !h.control(c, in.Control, in.Content) {
+			h.drops.Add(link.Malformed)
 		}
 	}
-	h.drops.Add(link.Malformed)
 }
 
-// passes reports whether a client's packet may go on, and to which other client;
-// nil is the device. If it may not, it counts why.
-func (h *Hub) passes(c *client, p []byte) (to *client, ok bool) {
+// control takes a control message of a client. It reports false if it is none.
+func (h *Hub) control(c *client, kind byte, content []byte) bool {
+	if kind == protocol.KindLogin {
+		l, err := protocol.ParseLogin(content)
+		if err != nil {
+			return false
+		}
+		h.login(c, l)
+		return true
+	}
+	return kind >= protocol.FirstKind && h.cfg.Control != nil && h.cfg.Control(c, kind, content)
+}
+
+// destination returns the other client that a client's packet goes to; nil is the
+// device. If it may not go on, it says why.
+func (h *Hub) destination(c *client, p []byte) (to *client, why link.Reason, ok bool) {
 	src, dst, ok := addresses(p)
-	why := link.Malformed
 	switch {
 	case !ok:
+		return nil, link.Malformed, false
 	case c.state.Load() != open:
-		why = link.NotLoggedIn
+		return nil, link.NotLoggedIn, false
 	case h.toMany(dst):
-		why = link.Multicast
-	case !c.owns(src):
-		why = link.Spoofed
+		return nil, link.Multicast, false
+	case !c.allows(src):
+		return nil, link.Spoofed, false
 	case !h.inside(dst) || h.own(dst):
-		c.received.Add(1, len(p))
-		return nil, true
+		return nil, 0, true
 	case !h.cfg.ClientToClient:
-		why = link.ToClient
-	default:
-		if to = h.members.at(dst); to != nil && to != c {
-			c.received.Add(1, len(p))
-			h.count.Received.Add(1, len(p))
-			return to, true
-		}
-		why = link.NoClient
+		return nil, link.ToClient, false
 	}
-	h.drops.Add(why)
-	return nil, false
+	if to = h.members.at(dst); to == nil || to == c {
+		return nil, link.NoClient, false
+	}
+	return to, 0, true
 }

@@ -10,10 +10,10 @@ import (
 )
 
 // send moves what is for the clients: from the device to the socket.
-func (h *Hub) send(e *ends) error {
-	b, out := link.NewBurst(), h.newSealer(e)
+func (h *Hub) send(q *queue) error {
+	b, out := link.NewBurst(), h.newSealer(q)
 	for {
-		if err := e.Device.ReadBurst(b); err != nil {
+		if err := q.Device.ReadBurst(b); err != nil {
 			return fmt.Errorf("reading from the TUN device: %w", err)
 		}
 		if err := h.sealBurst(b, out, time.Now()); err != nil {
@@ -61,9 +61,9 @@ func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 // A sealer collects packets for one client after another, and sends those of one
 // client together. It belongs to one goroutine.
 type sealer struct {
-	h    *Hub
-	ends *ends
-	out  *link.Burst
+	h     *Hub
+	queue *queue
+	out   *link.Burst
 
 	// Of the packets in out, and those dropped on the way there.
 	to    *client
@@ -74,7 +74,7 @@ type sealer struct {
 	class byte // of the packets
 }
 
-func (h *Hub) newSealer(e *ends) *sealer { return &sealer{h: h, ends: e, out: link.NewBurst()} }
+func (h *Hub) newSealer(q *queue) *sealer { return &sealer{h: h, queue: q, out: link.NewBurst()} }
 
 // classify sets the traffic class of the packets that are added from now on.
 func (s *sealer) classify(class byte) error {
@@ -99,32 +99,19 @@ func (s *sealer) add(c *client, p []byte, now time.Time) error {
 		s.to = c
 		s.keys, s.addr = c.peer.Sending(now)
 	}
-	room := s.out.Alloc(len(p) + secure.Overhead)
-	if room == nil && s.out.Len() > 0 {
+	why, ok := s.keys.Seal(s.out, p)
+	if !ok && why == link.TooBig && s.out.Len() > 0 { // the burst is full
 		if err := s.flush(); err != nil {
 			return err
 		}
 		return s.add(c, p, now)
 	}
-	if room == nil {
-		s.h.drops.Add(link.TooBig)
-		return nil
-	}
-	if _, ok := s.keys.Seal(room[:0], p); !ok {
-		s.h.drops.Add(link.NoSession)
-		s.out.Truncate(s.out.Len() - 1)
+	if !ok {
+		s.h.drops.Add(why)
 		return nil
 	}
 	s.bytes += len(p)
 	return nil
-}
-
-// way returns the ends to send by: our own, if they can reach the client.
-func (s *sealer) way() *ends {
-	if via := s.to.via.Load(); via.Listener != s.ends.Listener {
-		return via
-	}
-	return s.ends
 }
 
 // flush sends what is sealed.
@@ -133,7 +120,7 @@ func (s *sealer) flush() (err error) {
 		s.to.sent.Add(n, s.bytes)
 		s.h.count.Sent.Add(n, s.bytes)
 		s.out.Addr, s.out.Class = s.addr, s.class
-		err = s.way().write(s.out)
+		err = s.queue.toward(s.to).write(s.out)
 	}
 	s.out.Reset()
 	s.to, s.bytes, s.keys = nil, 0, secure.Keys{}

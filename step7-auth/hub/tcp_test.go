@@ -15,8 +15,8 @@ import (
 	"stepvpn/shared/link/linktest"
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step4-crypto/noise"
-	"stepvpn/step7-auth/greet"
 	"stepvpn/step7-auth/join"
+	"stepvpn/step7-auth/protocol"
 )
 
 // serveTCP starts a server that has a TCP socket besides, and with it a second queue of
@@ -37,7 +37,7 @@ func serveTCP(t *testing.T) (w *world, tcp transport.Conn, queue link.Link) {
 	done := make(chan error, 1)
 	socket := w.Attach(serverAddr, netip.AddrPort{})
 	go func() {
-		done <- w.hub.Run(ctx, Queue{Device: device, Socket: socket}, Queue{Device: other, Socket: tcp, Listener: 1})
+		done <- w.hub.Run(ctx, Queue{Device: device, Socket: socket}, Queue{Device: other, Socket: tcp})
 	}()
 	w.stop = sync.OnceFunc(func() {
 		cancel()
@@ -83,7 +83,7 @@ func (s stream) receive() []byte {
 func (s stream) enter(key noise.PrivateKey) *raw {
 	s.t.Helper()
 	r := newRaw(1)
-	s.send(r.initiation(s.t, key, greet.Hello{Time: uint64(time.Now().UnixNano()), Instance: 1}))
+	s.send(r.initiation(s.t, key, hello{Time: uint64(time.Now().UnixNano()), Instance: 1}))
 	s.send(r.response(s.t, s.receive(), 64))
 	s.receive() // the server's first packet under the new keys
 	return r
@@ -137,11 +137,11 @@ func TestAClientThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	})
 	require.Eventually(t, func() bool { return w.count.Drops.Count(link.QueueFull) > 0 }, 20*time.Second, time.Millisecond,
 		"whoever has something for her waits")
-	// She has the door answer her, too, and the receiving goroutine.
+	// She has her handshakes answered, too, and the receiving goroutine.
 	for i := range 5 {
 		r := newRaw(2)
-		mallory.send(r.initiation(t, key, greet.Hello{Time: uint64(time.Now().UnixNano()), Instance: 1}))
-		mallory.send(session.seal(nil, append([]byte{0, greet.KindProbe}, greet.Probe{ID: uint32(i), Size: greet.MinProbe}.Append(nil)...)))
+		mallory.send(r.initiation(t, key, hello{Time: uint64(time.Now().UnixNano()), Instance: 1}))
+		mallory.send(session.seal(nil, []byte{0, protocol.FirstKind, 1, 0, byte(i)}))
 	}
 
 	write(t, w.device, ip(web, bob.v4(), "are you there?"))
@@ -167,7 +167,7 @@ func TestStrangersDoNotPushOutAClient(t *testing.T) {
 		const strangers = 2 * transport.DefaultMaxConns
 		for i := range strangers {
 			s := dialTCP(t, tcp)
-			s.send([]byte{3, 0, 0, 0})
+			s.send([]byte{4, 0, 0, 0})
 			require.Eventually(t, func() bool { return w.count.Drops.Count(link.BadMessage) == before+uint64(i+1) }, 20*time.Second, time.Millisecond)
 		}
 	}

@@ -14,26 +14,25 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
-	"stepvpn/step7-auth/greet"
 )
 
 // A street is a socket with a thousand clients on the other side: what it gets, it
 // passes to the client of the address.
 type street struct {
-	in      chan knock // to the hub: address and message
+	in      chan handshake // to the hub: address and message
 	closed  chan struct{}
 	close   func()
 	deliver func(to netip.AddrPort, m []byte)
 }
 
 func newStreet(deliver func(netip.AddrPort, []byte)) *street {
-	s := &street{in: make(chan knock, 4096), closed: make(chan struct{}), deliver: deliver}
+	s := &street{in: make(chan handshake, 4096), closed: make(chan struct{}), deliver: deliver}
 	s.close = sync.OnceFunc(func() { close(s.closed) })
 	return s
 }
 
 func (s *street) put(from netip.AddrPort, m []byte) {
-	k := knock{from: from, len: len(m)}
+	k := handshake{from: from, len: len(m)}
 	copy(k.message[:], m)
 	select {
 	case s.in <- k:
@@ -81,16 +80,16 @@ func TestThousandClients(t *testing.T) {
 		keys[i] = r.add(Account{Name: fmt.Sprintf("c%04d", i)})
 		raws[i] = newRaw(i)
 		byAddr[raws[i].addr] = raws[i]
-		recorded = append(recorded, raws[i].initiation(t, keys[i], greet.Hello{Time: 1000, Instance: 1}))
+		recorded = append(recorded, raws[i].initiation(t, keys[i], hello{Time: 1000, Instance: 1}))
 	}
 
 	h, err := New(cfg)
 	require.NoError(t, err)
 	var socket *street
-	responses := make(chan knock, 4*clients)
+	responses := make(chan handshake, 4*clients)
 	socket = newStreet(func(to netip.AddrPort, m []byte) {
 		if m[0] == 2 {
-			k := knock{from: to, len: len(m)}
+			k := handshake{from: to, len: len(m)}
 			copy(k.message[:], m)
 			responses <- k
 		}
@@ -112,7 +111,7 @@ func TestThousandClients(t *testing.T) {
 	for _, m := range recorded {
 		socket.put(eve, m)
 	}
-	asked, enough, hello := time.Time{}, 0, greet.Hello{Time: 2000, Instance: 2}
+	asked, enough, hello := time.Time{}, 0, hello{Time: 2000, Instance: 2}
 	for len(connected) < clients {
 		// Some at a time, so that on a slow machine, too, who is let in comes soon
 		// enough. Who has no answer asks again.

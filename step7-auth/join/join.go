@@ -5,6 +5,7 @@ package join
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"time"
@@ -13,7 +14,7 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
+	"stepvpn/step7-auth/protocol"
 )
 
 const (
@@ -33,9 +34,10 @@ type Config struct {
 	// new one for the continuation of the last. Zero stands for another one each time.
 	Instance [8]byte
 
-	// OnProbed, if set, is told which probes (Session.Probe with greet.KindProbe)
-	// have arrived. It is called while packets wait, so it must be fast.
-	OnProbed func(greet.Probed)
+	// OnControl, if set, gets the control messages of kinds from protocol.FirstKind
+	// on. As secure.Config's it must be fast, and an error ends the Session.
+	OnControl func(kind byte, content []byte) error
+	MTU       int // as in secure.Config
 
 	Drops     *link.Drops   // required
 	Tries     int           // as in secure.Config
@@ -50,7 +52,7 @@ type Config struct {
 // *Changed if what it hands out has changed.
 type Session struct {
 	*secure.Conn
-	greet.Welcome
+	protocol.Welcome
 
 	stop func()
 }
@@ -65,43 +67,45 @@ func (c *Changed) Error() string { return "the server hands out " + c.what + " n
 // when packets can pass. The Session owns lower, and closes it; so does a Client
 // that fails.
 func Client(ctx context.Context, lower link.Link, cfg Config) (*Session, error) {
-	l := greet.Login{User: cfg.User, Password: cfg.Password}
-	if l != (greet.Login{}) && !l.Valid() {
+	l := protocol.Login{User: cfg.User, Password: cfg.Password}
+	if l != (protocol.Login{}) && !l.Valid() {
 		lower.Close()
-		return nil, app.Usage("a user name has 1 to %d bytes, and a password 1 to %d", greet.MaxUser, greet.MaxPassword)
+		return nil, app.Usage("a user name has 1 to %d bytes, and a password 1 to %d", protocol.MaxUser, protocol.MaxPassword)
 	}
-	g := &guest{login: l, probed: cfg.OnProbed, needed: make(chan struct{}, 1)}
-	if g.instance = cfg.Instance; g.instance == [8]byte{} {
-		rand.Read(g.instance[:])
+	c := &conversation{login: l, onControl: cfg.OnControl, needed: make(chan struct{}, 1)}
+	instance := cfg.Instance
+	if instance == [8]byte{} {
+		rand.Read(instance[:])
 	}
 	conn, err := secure.Client(ctx, lower, secure.Config{
-		Handshake:  cfg.Handshake,
-		NewPayload: g.hello,
-		OnPayload:  g.answer,
-		OnControl:  g.control,
-		Drops:      cfg.Drops,
-		Tries:      cfg.Tries,
-		Keepalive:  cfg.Keepalive,
+		Handshake: cfg.Handshake,
+		Payload:   protocol.Hello{Instance: binary.BigEndian.Uint64(instance[:])}.Append(nil),
+		OnPayload: c.answer,
+		OnControl: c.control,
+		Drops:     cfg.Drops,
+		Tries:     cfg.Tries,
+		Keepalive: cfg.Keepalive,
+		MTU:       cfg.MTU,
 	})
 	if err != nil {
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.Background())
 	var login sync.WaitGroup
-	login.Go(func() { g.sayLogin(running, conn) })
+	login.Go(func() { c.sayLogin(running, conn) })
 	s := &Session{Conn: conn, stop: func() {
 		stop()
 		login.Wait()
 	}}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if err := conn.ReadUntil(g.in); err != nil {
+	if err := conn.ReadUntil(c.in); err != nil {
 		s.Close()
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		return nil, fmt.Errorf("logging in: %w", err)
 	}
-	s.Welcome = *g.welcome
+	s.Welcome = *c.welcome
 	return s, nil
 }
 

@@ -3,8 +3,11 @@
 //
 // It is path MTU discovery by probing (RFC 8899, in a simple form): messages of
 // several lengths go to the server, inside the session, and no router may cut them
-// up. The server says which have come. What routers say (ICMP) is not needed, and
-// not believed: only answers that authenticate count.
+// up. The server says which have come, and is told what that comes to: it pads no
+// packet beyond. What routers say (ICMP) is not needed, and not believed: only answers
+// that authenticate count.
+//
+// Read messages.go first, then this file, server.go and clamp.go.
 //
 // All sizes are in bytes and are those of packets in the tunnel, if nothing else is
 // said.
@@ -21,7 +24,6 @@ import (
 	"time"
 
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
 )
 
 // candidates are sizes of packets outside of the tunnel that paths have: Ethernet,
@@ -34,36 +36,59 @@ const (
 	interval = 10 * time.Minute
 
 	least = 64 // what every path carries: its answer says that the server knows probes
-
-	controlHeader = 2 // what secure puts in front of a control message's content
 )
 
-// A Path is the path of one session. Answered may be called from any goroutine.
-type Path struct{ answers chan greet.Probed }
+// Safe is a size that every path of today's internet carries: what is left of the
+// least MTU of IPv6 (RFC 8200, section 5) for a packet in the tunnel.
+const Safe = 1280 - 40 - 8 - secure.Overhead
+
+// A Session is what a search asks the server by; secure.Conn is one.
+type Session interface {
+	Probe(kind byte, content []byte) error
+	Control(kind byte, content []byte) error
+	SetMTU(mtu int)
+}
+
+// A Path is the path of one session. Control may be called from any goroutine.
+type Path struct{ answers chan answer }
 
 // New returns a path of which nothing is known.
-func New() *Path { return &Path{make(chan greet.Probed, 2*len(candidates))} }
+func New() *Path { return &Path{make(chan answer, 2*len(candidates))} }
 
-// Answered takes an answer of the server.
-func (p *Path) Answered(a greet.Probed) {
+// Control takes a control message of the server, as join.Config.OnControl.
+func (p *Path) Control(kind byte, content []byte) error {
+	a, ok := parseAnswer(content)
+	if kind != kindAnswer || !ok {
+		return nil // of a later version
+	}
 	select {
 	case p.answers <- a:
 	default: // nobody waits for it
 	}
+	return nil
 }
 
 // Config is what a search needs to know.
 type Config struct {
 	Server   netip.AddrPort
 	Computed int // what the path should have room for, as far as the kernel knows
-	// Send sends a probe, as secure.Conn.Probe does. An error ends the search.
-	Send func(kind byte, content []byte) error
+	Session  Session
 	// Found is told what the path has room for, after each search: Computed if the
 	// server answers no probes.
 	Found func(size int)
 }
 
-// Watch searches now and every ten minutes, until ctx ends or Send fails.
+// settle has both ends keep to a size.
+func (c *Config) settle(size int) {
+	c.Session.SetMTU(size)
+	c.Session.Control(kindFound, found(size).append(nil)) // if it gets lost, the server goes on as before
+	c.Found(size)
+}
+
+// Fix is for a size that is not to be searched for.
+func Fix(cfg Config) { cfg.settle(cfg.Computed) }
+
+// Watch searches now and every ten minutes, until ctx or the Session ends.
 func (p *Path) Watch(ctx context.Context, cfg Config) {
 	knows := false
 	for {
@@ -74,9 +99,9 @@ func (p *Path) Watch(ctx context.Context, cfg Config) {
 		switch {
 		case ok:
 			knows = true
-			cfg.Found(size)
+			cfg.settle(size)
 		case !knows:
-			cfg.Found(cfg.Computed)
+			cfg.settle(cfg.Computed)
 		}
 		select {
 		case <-ctx.Done():
@@ -98,8 +123,8 @@ func (p *Path) search(ctx context.Context, cfg Config) (size int, ok bool, err e
 			if n <= best || round == 0 && i != 0 && n != least {
 				continue
 			}
-			probe := greet.Probe{ID: id, Size: n - controlHeader}
-			if err := cfg.Send(greet.KindProbe, probe.Append(nil)); err != nil {
+			q := probe{id: id, size: n - secure.ControlOverhead}
+			if err := cfg.Session.Probe(kindProbe, q.append(nil)); err != nil {
 				return 0, false, err
 			}
 		}
@@ -120,7 +145,7 @@ func (p *Path) listen(ctx context.Context, id uint32, sizes []int) (best int) {
 		case <-end:
 			return best
 		case a := <-p.answers:
-			if n := a.Size + controlHeader; a.ID == id && slices.Contains(sizes, n) {
+			if n := a.size + secure.ControlOverhead; a.id == id && slices.Contains(sizes, n) {
 				best = max(best, n)
 			}
 		}
@@ -133,7 +158,7 @@ func (p *Path) listen(ctx context.Context, id uint32, sizes []int) (best int) {
 // believed a router; so the candidates beyond are tried, too.
 func sizesFor(cfg Config) []int {
 	sizes := []int{least}
-	if n := cfg.Computed; n > least && n < greet.MaxProbe {
+	if n := cfg.Computed; n > least && n < maxProbe {
 		sizes = append(sizes, n)
 	}
 	for _, n := range candidates {

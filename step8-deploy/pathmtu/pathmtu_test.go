@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"stepvpn/step7-auth/greet"
+	"stepvpn/step4-crypto/secure"
 )
 
 var (
@@ -20,27 +20,55 @@ var (
 
 // A network is a path with a server at its end.
 type network struct {
-	path  *Path
-	room  int // outside of the tunnel; 0: the server knows no probes
-	loses int // of each size, so many probes
-	sent  map[int]int
-	found []int
-	fails error
+	path   *Path
+	server netip.AddrPort
+	room   int // outside of the tunnel; 0: the server knows no probes
+	loses  int // of each size, so many probes
+	sent   map[int]int
+	found  []int
+	fails  error
+	probe  func(content []byte) // if set, before each probe
+
+	mtu  int   // of the client's session
+	told []int // what the server was told
+}
+
+func (n *network) SetMTU(mtu int) { n.mtu = mtu }
+
+// Control comes from the client, and from the server.
+func (n *network) Control(kind byte, content []byte) error {
+	if kind == kindFound {
+		size, ok := parseFound(content)
+		if !ok {
+			panic("not a size")
+		}
+		n.told = append(n.told, int(size))
+		return nil
+	}
+	return n.path.Control(kind, content)
+}
+
+// server is the network as the server's hub.Session.
+type server struct{ *network }
+
+func (s server) Control(kind byte, content []byte) { s.network.Control(kind, content) }
+
+func (n *network) Probe(kind byte, content []byte) error {
+	if n.probe != nil {
+		n.probe(content)
+	}
+	size := len(content) + secure.ControlOverhead + headers(n.server)
+	n.sent[size]++
+	if size <= n.room && n.sent[size] > n.loses {
+		Control(server{n}, kind, content)
+	}
+	return n.fails
 }
 
 func (n *network) config(server netip.AddrPort, computed int) Config {
-	n.path, n.sent = New(), make(map[int]int)
+	n.path, n.server, n.sent = New(), server, make(map[int]int)
 	return Config{
-		Server: server, Computed: computed,
-		Send: func(kind byte, content []byte) error {
-			p, err := greet.ParseProbe(content)
-			size := len(content) + controlHeader + headers(server)
-			n.sent[size]++
-			if err == nil && kind == greet.KindProbe && size <= n.room && n.sent[size] > n.loses {
-				n.path.Answered(p.Answer())
-			}
-			return n.fails
-		},
+		Server: server, Computed: computed, Session: n,
 		Found: func(size int) { n.found = append(n.found, size) },
 	}
 }
@@ -104,14 +132,15 @@ func TestPathChanges(t *testing.T) {
 			found(size)
 			n.room, rooms = rooms[0], rooms[1:]
 		}
-		begin, send := time.Now(), cfg.Send
-		cfg.Send = func(kind byte, content []byte) error {
+		begin := time.Now()
+		n.probe = func([]byte) {
 			if time.Since(begin) > 25*time.Minute {
 				n.room = 1280
 			}
-			return send(kind, content)
 		}
 		require.Equal(t, []int{1340, 1440, 1220}, n.watch(t, cfg, 32*time.Minute))
+		require.Equal(t, n.found, n.told, "the server knows, too")
+		require.Equal(t, 1220, n.mtu)
 	})
 }
 
@@ -128,20 +157,20 @@ func TestOtherAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network{room: 1280}
 		cfg := n.config(server4, 1440)
-		send := cfg.Send
-		cfg.Send = func(kind byte, content []byte) error {
-			p, err := greet.ParseProbe(content)
-			require.NoError(t, err)
-			n.path.Answered(greet.Probed{ID: p.ID + 1, Size: 1440 - controlHeader})
-			n.path.Answered(greet.Probed{ID: p.ID, Size: 1441 - controlHeader})
-			n.path.Answered(greet.Probed{ID: p.ID, Size: 65535})
-			return send(kind, content)
+		n.probe = func(content []byte) {
+			p, ok := parseProbe(content)
+			require.True(t, ok)
+			for _, a := range []answer{
+				{p.id + 1, 1440 - secure.ControlOverhead}, {p.id, 1441 - secure.ControlOverhead}, {p.id, 65535},
+			} {
+				n.path.Control(kindAnswer, a.append(nil))
+			}
 		}
 		size, _, err := n.path.search(t.Context(), cfg)
 		require.NoError(t, err)
 		require.LessOrEqual(t, size, 1220)
 		for range 1000 {
-			n.path.Answered(greet.Probed{}) // does not block
+			n.path.Control(kindAnswer, answer{}.append(nil)) // does not block
 		}
 	})
 }

@@ -46,9 +46,11 @@ func run(ctx context.Context) error {
 	defer conn.Close()
 
 	// ...wrapped in an encrypted session...
+	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	session, err := secure.Client(ctx, conn, secure.Config{
 		Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.NNpsk0, PSK: &key},
 		Drops:     &count.Drops,
+		MTU:       room.Size,
 		Tries:     *tries,
 	})
 	if err != nil {
@@ -57,7 +59,6 @@ func run(ctx context.Context) error {
 	defer session.Close()
 
 	// ...the other a TUN device, whose packets fit into what the session carries...
-	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops})
 	if err != nil {
 		return err

@@ -64,10 +64,12 @@ func run(ctx context.Context) (err error) {
 
 	// ...wrapped in an encrypted session, which brings the server's settings...
 	var received push.Receiver
+	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	session, err := secure.Client(ctx, conn, secure.Config{
 		Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.NNpsk0, PSK: &key},
 		OnPayload: received.Take,
 		Drops:     &count.Drops,
+		MTU:       room.Size,
 		Tries:     *tries,
 	})
 	if err != nil {
@@ -77,7 +79,6 @@ func run(ctx context.Context) (err error) {
 	settings := received.Settings()
 
 	// ...the other a TUN device, whose packets fit into what the session carries...
-	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops})
 	if err != nil {
 		return err

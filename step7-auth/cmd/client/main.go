@@ -69,12 +69,14 @@ func run(ctx context.Context) (err error) {
 	defer conn.Close()
 
 	// ...wrapped in an encrypted session with a server that knows this client...
+	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	session, err := join.Client(ctx, cookie.Client(conn, profile.ServerKey, &count.Drops), join.Config{
 		Handshake: profile.Handshake(),
 		User:      profile.User,
 		Password:  password,
 		Drops:     &count.Drops,
 		Tries:     *tries,
+		MTU:       room.Size,
 	})
 	if err != nil {
 		return err
@@ -86,7 +88,6 @@ func run(ctx context.Context) (err error) {
 	}
 
 	// ...the other a TUN device, with the addresses that the server has handed out...
-	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	dev, err := tun.Open(tun.Config{Name: *name, Addrs: session.Addrs, MTU: room.Size, Drops: &count.Drops})
 	if err != nil {
 		return err

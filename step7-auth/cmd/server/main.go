@@ -58,7 +58,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	desk, err := admission.Open(admission.Config{
+	admits, err := admission.Open(admission.Config{
 		Registry: *registry,
 		Pool:     pool.Config{Addrs: *addrs, State: *leases, Grace: pool.DefaultGrace},
 		Forget:   gateway.Forget,
@@ -66,7 +66,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	undo.Add(desk.Close, nil)
+	undo.Add(admits.Close, nil)
 
 	// One end is a socket...
 	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops, MaxConns: 2 * *most, Control: resolver.Share})
@@ -97,8 +97,8 @@ func run(ctx context.Context) (err error) {
 
 	// ...and between them a hub, which has a session with each client that it lets in.
 	clients, err := hub.New(hub.Config{
-		Handshake: handshake, Addrs: *addrs, Settings: settings,
-		Lookup: desk.Lookup, Lease: desk.Lease, Left: desk.Left, Login: desk.Login,
+		Handshake: handshake, Addrs: *addrs, Settings: settings, MTU: room.Size,
+		Admission:  admits,
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
 		MaxClients: *most, ClientToClient: *toClient, Idle: *idle,
 		Count: &count,
@@ -106,8 +106,8 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	go desk.Run(ctx, clients.Cut)
-	app.OnHangup(desk.Reload)
+	go admits.Run(ctx, clients.Cut)
+	app.OnHangup(admits.Reload)
 	slog.Info("server is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
 	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() + "; " + clients.String() })()
 	return clients.Run(ctx, hub.Queue{Device: dev, Socket: conn})

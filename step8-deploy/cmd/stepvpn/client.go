@@ -242,9 +242,10 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 		Handshake: g.identity.Handshake(),
 		User:      g.user, Password: g.password,
 		Instance:  g.instance,
-		OnProbed:  path.Answered,
+		OnControl: path.Control,
 		Drops:     &g.count.Drops,
 		Keepalive: keepalive(g.cfg.Keepalive),
+		MTU:       pathmtu.Safe,
 	})
 	if err != nil {
 		return verdict(err)
@@ -261,7 +262,7 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 	if err := g.host.Take(terms); err != nil {
 		return err
 	}
-	defer g.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Send: session.Probe})()
+	defer g.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Session: session})()
 	g.session.Store(session)
 	notify.Ready("connected to " + server.String())
 	up()
@@ -277,7 +278,7 @@ func (g *guest) fit(path *pathmtu.Path, cfg pathmtu.Config) (stop func()) {
 		}
 	}
 	if g.cfg.MTU != 0 || g.cfg.Transport != transport.UDP {
-		cfg.Found(cfg.Computed)
+		pathmtu.Fix(cfg)
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"runtime"
 	"slices"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/link"
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step3-tunnel/tunnel"
@@ -25,6 +27,7 @@ import (
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/ends"
 	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/pulse"
 	"stepvpn/step8-deploy/status"
 )
@@ -59,7 +62,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	desk, err := admission.Open(admission.Config{
+	admits, err := admission.Open(admission.Config{
 		Registry: cfg.Clients,
 		Pool:     pool.Config{Addrs: cfg.Subnets, State: filepath.Join(cfg.State, "leases"), Grace: pool.DefaultGrace},
 		Forget:   gateway.Forget,
@@ -67,7 +70,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	undo.Add(desk.Close, nil)
+	undo.Add(admits.Close, nil)
 
 	// One end is a socket for each address and transport, or several...
 	conns, listeners, room, err := listen(cfg, &count)
@@ -102,19 +105,20 @@ func runServer(ctx context.Context, file string) (err error) {
 
 	// ...and between them a hub, which has a session with each client that it lets in.
 	clients, err := hub.New(hub.Config{
-		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings,
-		Lookup: desk.Lookup, Lease: desk.Lease, Left: desk.Left, Login: desk.Login,
+		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
+		Admission:  admits,
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
+		Control:    pathmtu.Control,
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
 		Count: &count,
 	})
 	if err != nil {
 		return err
 	}
-	go desk.Run(ctx, clients.Cut)
+	go admits.Run(ctx, clients.Cut)
 	app.OnHangup(func() {
 		notify.Reloading()
-		desk.Reload()
+		admits.Reload()
 		notify.Ready("clients read again")
 	})
 
@@ -134,10 +138,24 @@ func runServer(ctx context.Context, file string) (err error) {
 	pairs := make([]hub.Queue, len(conns))
 	for i := range conns {
 		pairs[i] = hub.Queue{
-			Device: watch.Watch("TUN device", queues[i]), Socket: watch.Watch("socket", conns[i]), Listener: listeners[i],
+			Device: watch.Watch("TUN device", queues[i]), Socket: shared{watch.Watch("socket", conns[i]), listeners[i]},
 		}
 	}
 	return clients.Run(ctx, pairs...)
+}
+
+// shared is a socket that tells the hub which others reach the same clients.
+type shared struct {
+	link.Link
+	listener int
+}
+
+func (s shared) Listener() any { return s.listener }
+
+func (s shared) PeerMoved(before, now netip.AddrPort) {
+	if k, ok := s.Link.(link.PeerKeeper); ok {
+		k.PeerMoved(before, now)
+	}
 }
 
 // settingsOf returns what the server hands out.

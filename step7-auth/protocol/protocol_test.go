@@ -1,4 +1,4 @@
-package greet
+package protocol
 
 import (
 	"net/netip"
@@ -14,17 +14,17 @@ import (
 var addrs = []netip.Prefix{netip.MustParsePrefix("10.8.0.2/24"), netip.MustParsePrefix("fd00:8::2/64")}
 
 func TestHello(t *testing.T) {
-	h := Hello{Time: 0x0102030405060708, Instance: 9}
+	h := Hello{Instance: 0x0102030405060708}
 	m := h.Append([]byte("kept"))
-	require.Equal(t, "kept\x01\x01\x02\x03\x04\x05\x06\x07\x08\x00\x00\x00\x00\x00\x00\x00\x09", string(m))
+	require.Equal(t, "kept\x02\x01\x02\x03\x04\x05\x06\x07\x08", string(m))
 	got, err := ParseHello(m[4:])
 	require.NoError(t, err)
 	require.Equal(t, h, got)
-	for _, bad := range []string{"", "\x01", string(m[4:]) + "x", string(m[4:20])} {
+	for _, bad := range []string{"", "\x02", string(m[4:]) + "x", string(m[4:12])} {
 		_, err := ParseHello([]byte(bad))
 		require.ErrorIs(t, err, errFormat, "%q", bad)
 	}
-	m[4] = 2
+	m[4] = 1
 	_, err = ParseHello(m[4:])
 	require.ErrorIs(t, err, errVersion)
 }
@@ -38,7 +38,7 @@ func TestWelcome(t *testing.T) {
 		m, err := w.Append(nil)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(m), secure.MaxPayload)
-		got, err := ParseAnswer(m)
+		got, err := ParseWelcome(m)
 		require.NoError(t, err)
 		if w.Settings == nil {
 			w.Settings = []byte{}
@@ -62,7 +62,7 @@ func TestWelcomeErrors(t *testing.T) {
 	} {
 		var w Welcome
 		// The same by hand, for the parser.
-		m := []byte{version, welcome, byte(len(list))}
+		m := []byte{version, 0, byte(len(list))}
 		for _, s := range list {
 			p := netip.MustParsePrefix(s)
 			w.Addrs = append(w.Addrs, p)
@@ -74,54 +74,27 @@ func TestWelcomeErrors(t *testing.T) {
 		}
 		_, err := w.Append(nil)
 		require.Error(t, err, "%v", list)
-		_, err = ParseAnswer(m)
+		_, err = ParseWelcome(m)
 		require.Error(t, err, "%v", list)
 	}
 	_, err := Welcome{Addrs: addrs, Settings: make([]byte, MaxSettings+1)}.Append(nil)
-	require.EqualError(t, err, "greet: settings have at most 949 bytes, not 950")
+	require.EqualError(t, err, "protocol: settings have at most 949 bytes, not 950")
 
 	good, err := Welcome{Addrs: addrs}.Append(nil)
 	require.NoError(t, err)
 	for n := range good {
-		_, err := ParseAnswer(good[:n])
+		_, err := ParseWelcome(good[:n])
 		require.Error(t, err, "cut off at %d", n)
 	}
 	for name, bad := range map[string]string{
-		"result":   "\x01\x04\x00",
-		"family":   "\x01\x00\x01\x05\x0a\x08\x00\x02\x18",
-		"prefix 4": "\x01\x00\x01\x04\x0a\x08\x00\x02\x21",
-		"count":    "\x01\x00\xff\x04\x0a\x08\x00\x02\x18",
-		"long":     "\x01\x00\x01\x04\x0a\x08\x00\x02\x18" + strings.Repeat("x", MaxSettings+1),
+		"login":    "\x02\x02\x01\x04\x0a\x08\x00\x02\x18",
+		"family":   "\x02\x00\x01\x05\x0a\x08\x00\x02\x18",
+		"prefix 4": "\x02\x00\x01\x04\x0a\x08\x00\x02\x21",
+		"count":    "\x02\x00\xff\x04\x0a\x08\x00\x02\x18",
+		"long":     "\x02\x00\x01\x04\x0a\x08\x00\x02\x18" + strings.Repeat("x", MaxSettings+1),
 	} {
-		_, err := ParseAnswer([]byte(bad))
+		_, err := ParseWelcome([]byte(bad))
 		require.Error(t, err, name)
-	}
-}
-
-func TestRefusal(t *testing.T) {
-	for _, r := range []secure.Rejected{{Reason: "no"}, {Reason: "never", Final: true}} {
-		_, err := ParseAnswer(AppendRefusal(nil, r))
-		require.Equal(t, &r, err)
-	}
-	// A server makes its sentences fit for others, and a client does not trust it in that.
-	_, err := ParseAnswer(AppendRefusal(nil, secure.Rejected{Reason: "a\nb\x1b[2Jé" + strings.Repeat("x", 300)}))
-	require.EqualError(t, err, "a?b?[2J?"+strings.Repeat("x", 200-8))
-	_, err = ParseAnswer(AppendRefusal(nil, secure.Rejected{}))
-	require.EqualError(t, err, "no reason given")
-	for _, bad := range []string{"\x01\x02", "\x01\x02a\nb", "\x01\x03\x1b[2J", "\x01\x02é", "\x01\x02" + strings.Repeat("x", 201), "\x01\x03\x7f"} {
-		_, err := ParseAnswer([]byte(bad))
-		require.ErrorIs(t, err, errFormat, "%q", bad)
-	}
-}
-
-func TestBehind(t *testing.T) {
-	m := Behind{Time: 1 << 40}.Append(nil)
-	require.Equal(t, []byte{1, 4, 0, 0, 1, 0, 0, 0, 0, 0}, m)
-	_, err := ParseAnswer(m)
-	require.Equal(t, &Behind{Time: 1 << 40}, err)
-	for _, m := range [][]byte{m[:9], append(m, 0)} {
-		_, err := ParseAnswer(m)
-		require.Equal(t, errFormat, err)
 	}
 }
 
@@ -167,7 +140,7 @@ func TestResult(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, r, got)
 	}
-	for _, bad := range []string{"", "\x01", "\x01\x00x", "\x01\x01", "\x01\x02", "\x01\x03a\nb", "\x01\x04no"} {
+	for _, bad := range []string{"", "\x01\x00", "\x01\x01", "\x01\x02no", "\x01\x01a\nb", "\x01\x00\x1b[2J"} {
 		_, err := ParseResult([]byte(bad))
 		require.ErrorIs(t, err, errFormat, "%q", bad)
 	}
@@ -177,12 +150,8 @@ func TestResult(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	answer, _ := Welcome{Addrs: addrs, Settings: []byte("s")}.Append(nil)
 	f.Add(answer)
-	f.Add(AppendRefusal(nil, secure.Rejected{Reason: "no", Final: true}))
-	f.Add(Behind{1}.Append(nil))
-	f.Add(Hello{1, 2}.Append(nil))
+	f.Add(Hello{1}.Append(nil))
 	f.Add(Login{1, "u", "p"}.Append(nil))
-	f.Add(Probe{1, 20}.Append(nil))
-	f.Add(Probed{1, 20}.Append(nil))
 	f.Add(Result{1, &secure.Rejected{Reason: "no"}}.Append(nil))
 	f.Fuzz(func(t *testing.T, m []byte) {
 		if h, err := ParseHello(m); err == nil {
@@ -194,21 +163,10 @@ func FuzzParse(f *testing.F) {
 		if r, err := ParseResult(m); err == nil {
 			require.Equal(t, m, r.Append(nil))
 		}
-		if p, err := ParseProbe(m); err == nil {
-			require.Len(t, p.Append(nil), len(m))
-			require.LessOrEqual(t, len(p.Answer().Append(nil)), len(m))
-		}
-		if p, err := ParseProbed(m); err == nil {
-			require.Equal(t, m, p.Append(nil))
-		}
-		switch w, err := ParseAnswer(m); r := err.(type) {
-		case nil:
+		if w, err := ParseWelcome(m); err == nil {
 			again, err := w.Append(nil)
 			require.NoError(t, err)
 			require.Equal(t, m, again)
-		case *secure.Rejected:
-			require.True(t, secure.PlainText(r.Reason))
-			require.Equal(t, m, AppendRefusal(nil, *r))
 		}
 	})
 }

@@ -7,51 +7,50 @@ import (
 	"time"
 
 	"stepvpn/shared/link"
-	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/greet"
+	"stepvpn/step7-auth/protocol"
 )
 
-// The door is where initiations are answered: one after another, by one
-// goroutine, and handshakesPerSecond on average. Those that come meanwhile wait in
-// a queue of fixed size; when it is full they are dropped, and honest clients ask
-// again. One that has waited for long is dropped too: its sender is about to ask
+// Initiations are answered one after another, by one goroutine, and
+// handshakesPerSecond on average. Those that come meanwhile wait in the handshake
+// queue, which has a fixed size; when it is full they are dropped, and honest clients
+// ask again. One that has waited for long is dropped too: its sender is about to ask
 // anew, and would not take the answer to the old one. So a flood takes a bounded
 // part of one processor, no memory, and nothing from the clients that are
 // connected.
 //
 // An initiation can be a replay. Its time says so if a newer one of the same
 // identity has come. Then it gets no answer, or one that tells its maker that his
-// clock is behind (see members.hear). If not, as after a restart of the server, it is answered;
-// but who has it can do nothing with the answer, and the client that is there
-// stays until a packet under the new keys has come.
+// clock is behind (see members.hear). If not, as after a restart of the server, it is
+// answered; but who has it can do nothing with the answer, and the client that is
+// there stays until a packet under the new keys has come.
 
-// A knock is an initiation that waits.
-type knock struct {
-	via     *ends
+// A handshake is an initiation that waits.
+type handshake struct {
+	via     *queue
 	from    netip.AddrPort
 	at      time.Time
 	len     int
 	message [maxInitiation]byte
 }
 
-// knock puts what is no packet of a session into the queue.
-func (h *Hub) knock(e *ends, m []byte, from netip.AddrPort, now time.Time) {
+// queueHandshake puts an initiation into the handshake queue.
+func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.Time) {
 	if h.cfg.Check != nil {
 		var reply []byte
 		m, reply = h.cfg.Check(m, from, h.underLoad(now), now)
-		e.tell(reply, from)
+		q.tell(reply, from)
 		if m == nil {
 			return
 		}
 	}
-	if !secure.IsInitiation(m) || len(m) > maxInitiation {
+	if len(m) > maxInitiation {
 		h.drops.Add(link.BadMessage)
 		return
 	}
-	k := knock{via: e, from: from, at: now, len: len(m)}
+	k := handshake{via: q, from: from, at: now, len: len(m)}
 	copy(k.message[:], m)
 	select {
-	case h.knocks <- k:
+	case h.handshakes <- k:
 	default:
 		h.drops.Add(link.UnderLoad)
 	}
@@ -60,7 +59,7 @@ func (h *Hub) knock(e *ends, m []byte, from netip.AddrPort, now time.Time) {
 // underLoad reports whether initiations come faster than they can be answered.
 func (h *Hub) underLoad(now time.Time) bool {
 	clock := h.clockOf(now)
-	if len(h.knocks) > loadQueue {
+	if len(h.handshakes) > loadQueue {
 		h.loadAt.Store(clock)
 		return true
 	}
@@ -68,17 +67,17 @@ func (h *Hub) underLoad(now time.Time) bool {
 	return at != 0 && clock-at < int64(loadFor)
 }
 
-// door answers, and tells Config.Left who has left, until ctx ends.
-func (h *Hub) door(ctx context.Context) {
+// answerHandshakes does so, and tells Admission who has left, until ctx ends.
+func (h *Hub) answerHandshakes(ctx context.Context) {
 	refill := time.NewTicker(clockInterval)
 	defer refill.Stop()
 	forgive := time.NewTicker(logInterval)
 	defer forgive.Stop()
 	budget, left := handshakesAtOnce, h.left
 	for {
-		knocks := h.knocks
+		waiting := h.handshakes
 		if budget == 0 {
-			knocks = nil // wait for the refill
+			waiting = nil // wait for the refill
 		}
 		select {
 		case <-ctx.Done():
@@ -90,12 +89,12 @@ func (h *Hub) door(ctx context.Context) {
 			h.refusals = 0
 		case <-left:
 			left = nil // no more until the refill: it may take a while
-			if gone := h.members.takeLeft(); len(gone) > 0 && h.cfg.Left != nil {
-				h.cfg.Left(gone)
+			if gone := h.members.takeLeft(); len(gone) > 0 {
+				h.cfg.Admission.Left(gone)
 			}
-		case k := <-knocks:
+		case k := <-waiting:
 			now := time.Now()
-			if now.Sub(k.at) > knockWait {
+			if now.Sub(k.at) > queueWait {
 				h.drops.Add(link.UnderLoad)
 				continue
 			}
@@ -106,44 +105,48 @@ func (h *Hub) door(ctx context.Context) {
 }
 
 // admit returns the answer to an initiation, or nil if it gets none.
-func (h *Hub) admit(k *knock, now time.Time) []byte {
+func (h *Hub) admit(k *handshake, now time.Time) []byte {
 	request, ok := h.responder.Read(k.message[:k.len])
 	if !ok {
 		return nil
 	}
-	hello, err := greet.ParseHello(request.Payload())
+	key := request.PeerStatic()
+	if request.Older() {
+		return h.refuseOlder(request, k.from)
+	}
+	hello, err := protocol.ParseHello(request.Payload())
 	if err != nil {
 		h.drops.Add(link.BadMessage)
 		return nil
 	}
-	account, known := h.cfg.Lookup(request.PeerStatic())
+	account, known := h.cfg.Admission.Lookup(key)
 	if !known {
 		return h.refuse(request, k.from, "an unknown key", unknown)
 	}
-	if behind, why, ok := h.members.hear(request.PeerStatic(), hello, now); !ok {
+	if behind, why, ok := h.members.hear(key, hello.Instance, request.Time(), now); !ok {
 		h.drops.Add(why)
 		return h.sayBehind(request, behind)
 	}
 	if account.expired(now) {
 		return h.refuse(request, k.from, account.Name, expired)
 	}
-	if no := h.members.object(request.PeerStatic(), hello, h.cfg.MaxClients); no != nil {
+	if no := h.members.object(key, hello.Instance, h.cfg.MaxClients); no != nil {
 		return h.refuse(request, k.from, account.Name, *no)
 	}
-	c := h.members.find(request.PeerStatic(), hello)
+	c := h.members.find(key, hello.Instance)
 	if c != nil && account.NeedsPassword && !c.login {
 		h.end(c, changed, now) // and let in anew, it has to log in
 		return nil
 	}
 	if c == nil {
-		leased, err := h.cfg.Lease(request.PeerStatic(), now)
+		leased, err := h.cfg.Admission.Lease(key, now)
 		if err != nil {
 			slog.Warn("there is no address for a client", "client", account.Name, "error", err)
 			return h.refuse(request, k.from, account.Name, reasonOf(err, noAddress))
 		}
-		c = h.newClient(request.PeerStatic(), hello, account, leased, k.via, now)
+		c = h.newClient(key, hello, account, leased, k.via, request.Time(), now)
 		if before := h.members.expect(c); before != nil {
-			before.via.Load().tell(before.peer.Close(replaced, now))
+			before.tell(before.peer.Close(replaced, now))
 		}
 	} else {
 		c.via.Store(k.via)

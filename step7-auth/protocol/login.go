@@ -1,4 +1,4 @@
-package greet
+package protocol
 
 import (
 	"bytes"
@@ -71,7 +71,7 @@ func cutText(m []byte) (text string, rest []byte, ok bool) {
 
 // A Result is what came of a login.
 //
-//	attempt | 0: logged in; 2: ask again later, 3: final, and a reason
+//	attempt | the refusal, if there is one
 type Result struct {
 	Attempt byte
 	Refused *secure.Rejected // nil if the client is logged in
@@ -79,30 +79,26 @@ type Result struct {
 
 // Append appends the encoding to dst.
 func (r Result) Append(dst []byte) []byte {
-	switch {
-	case r.Refused == nil:
-		return append(dst, r.Attempt, welcome)
-	case r.Refused.Final:
-		dst = append(dst, r.Attempt, refusedFinal)
-	default:
-		dst = append(dst, r.Attempt, refused)
+	dst = append(dst, r.Attempt)
+	if r.Refused == nil {
+		return dst
 	}
-	return append(dst, Sentence(r.Refused.Reason)...)
+	return r.Refused.Append(dst)
 }
 
 // ParseResult is the inverse of Append.
 func ParseResult(m []byte) (Result, error) {
-	if len(m) < 2 {
+	if len(m) == 0 {
 		return Result{}, errFormat
 	}
 	r := Result{Attempt: m[0]}
-	reason := string(m[2:])
-	switch kind := m[1]; {
-	case kind == welcome && reason == "":
-		return r, nil
-	case (kind == refused || kind == refusedFinal) && secure.PlainText(reason):
-		r.Refused = &secure.Rejected{Reason: reason, Final: kind == refusedFinal}
+	if len(m) == 1 {
 		return r, nil
 	}
-	return Result{}, errFormat
+	refused, ok := secure.ParseRejected(m[1:])
+	if !ok {
+		return Result{}, errFormat
+	}
+	r.Refused = &refused
+	return r, nil
 }

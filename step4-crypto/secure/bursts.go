@@ -1,0 +1,180 @@
+package secure
+
+import (
+	"net/netip"
+	"time"
+
+	"stepvpn/shared/link"
+)
+
+// How bursts of packets become messages, and messages packets again. A peer's lock
+// is taken once for all packets of a burst, not for each.
+
+// Keys are those to seal packets under at one moment. The zero value is none.
+type Keys struct {
+	session *session
+	mtu     int
+}
+
+// Seal appends to out a data message with an IP packet in it, padded. It reports
+// false and why if it does not: link.TooBig if there is no room in out (any
+// more), link.NoSession if there are no keys or they are worn out, and
+// link.Malformed if p is no packet, for then it might be mistaken for a message
+// of ours. It allocates nothing.
+func (k Keys) Seal(out *link.Burst, p []byte) (why link.Reason, ok bool) {
+	if k.session == nil {
+		return link.NoSession, false
+	}
+	if _, ok := packetLen(p); !ok {
+		return link.Malformed, false
+	}
+	length := padded(len(p), k.mtu)
+	room := out.Alloc(length + Overhead)
+	if room == nil {
+		return link.TooBig, false
+	}
+	if _, ok := k.session.seal(room[:0], p, length); !ok {
+		out.Truncate(out.Len() - 1)
+		return link.NoSession, false
+	}
+	return 0, true
+}
+
+// seal returns a message of its own, with plaintext in it, padded; nil if the keys
+// are worn out.
+func (k Keys) seal(plaintext []byte) []byte {
+	if k.session == nil {
+		return nil
+	}
+	m, ok := k.session.seal(nil, plaintext, padded(len(plaintext), k.mtu))
+	if !ok {
+		return nil
+	}
+	return m
+}
+
+// An Opened is what one message was.
+type Opened struct {
+	Kind Kind
+	// Peer is whose session it came by; nil for None and Initiation.
+	Peer *Peer
+	// Content is the IP packet, or what the control message says, or for
+	// Initiation all of the message, which may have something behind it.
+	Content []byte
+	Control byte // the kind of control message
+	// Reply is to be sent to where the message came from, if it is not nil.
+	Reply []byte
+}
+
+// An Opener opens the messages that come by one socket. It belongs to one
+// goroutine; others may use the same Table.
+type Opener struct {
+	table  *Table
+	drops  *link.Drops
+	opened []Opened
+
+	// A run of messages of one session, whose lock is held meanwhile.
+	session *session
+	heard   heard
+}
+
+// heard is what a peer has said in a run of messages under the keys in use.
+type heard struct {
+	any    bool
+	packet bool   // there was a packet
+	newest uint64 // the highest counter
+	from   netip.AddrPort
+}
+
+// NewOpener returns an Opener for the sessions of a table. It counts in drops what
+// it drops.
+func NewOpener(t *Table, drops *link.Drops) *Opener {
+	return &Opener{table: t, drops: drops, opened: make([]Opened, 0, link.MaxBurst)}
+}
+
+// Open tells of each message of a burst what it was. Packets are decrypted in
+// place. The result is valid until the next call.
+func (o *Opener) Open(b *link.Burst, now time.Time) []Opened {
+	o.opened = o.opened[:0]
+	for i := range b.Len() {
+		o.opened = append(o.opened, o.open(b.At(i), b.Addr, now))
+	}
+	o.endRun(now)
+	return o.opened
+}
+
+// open takes one message.
+func (o *Opener) open(m []byte, from netip.AddrPort, now time.Time) Opened {
+	switch messageType(m) {
+	case typeData:
+		if d, ok := parseData(m); ok {
+			return o.openData(d, from, now)
+		}
+	case typeInitiation:
+		return Opened{Kind: Initiation, Content: m}
+	case typeResponse:
+		r, ok := parseResponse(m)
+		if !ok {
+			break
+		}
+		if s := o.table.find(r.receiver); s != nil && s.peer.client {
+			o.endRun(now)
+			return Opened{Reply: s.peer.finish(s, r, now)}
+		}
+		o.drops.Add(link.UnknownIndex)
+		return Opened{}
+	}
+	o.drops.Add(link.BadMessage)
+	return Opened{}
+}
+
+func (o *Opener) openData(d data, from netip.AddrPort, now time.Time) Opened {
+	s := o.table.find(d.receiver)
+	if s == nil || s.expired(now) {
+		o.drops.Add(link.UnknownIndex)
+		return Opened{}
+	}
+	if s != o.session {
+		o.endRun(now)
+		o.session = s
+		s.mu.Lock()
+	}
+	plaintext, why, ok := s.open(d)
+	if !ok {
+		o.drops.Add(why)
+		return Opened{}
+	}
+	in := Opened{Peer: s.peer}
+	in.Kind, in.Control, in.Content = contentOf(plaintext)
+	if in.Kind == None {
+		in.Kind = Keepalive // it is authentic, so the other side is there
+		o.drops.Add(link.Malformed)
+	}
+	h := &o.heard
+	h.any, h.packet, h.newest, h.from = true, h.packet || in.Kind == Packet, max(h.newest, d.counter), from
+	// What changes the peer's keys does so before the next message is opened.
+	switch {
+	case in.Kind == Closed:
+		o.endRun(now)
+		if !s.peer.closed(s, in.Content, now) {
+			in.Kind = Keepalive
+		}
+	case s.peer.keys.Load().current != s:
+		in.Reply = o.endRun(now)
+	}
+	return in
+}
+
+// endRun gives back the session's lock and tells its peer what it has said.
+func (o *Opener) endRun(now time.Time) (reply []byte) {
+	s, h := o.session, o.heard
+	if s == nil {
+		return nil
+	}
+	o.session, o.heard = nil, heard{}
+	s.mu.Unlock()
+	if !h.any {
+		return nil
+	}
+	return s.peer.hear(s, h, now)
+}

@@ -1,0 +1,69 @@
+package secure
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// What a handshake carries, encrypted. The payloads are other packages'; in front
+// of them is what this one has to say:
+//
+//	initiation  time u64 | payload
+//	response    0 | payload           the session is agreed on
+//	            1 | time u64          the clock of who asks is behind this time
+//	            2 | end | reason      who asks is refused
+//
+// The time is that of the client's clock, in nanoseconds since 1970. It increases
+// from one initiation of a client to the next, so an older one is a copy.
+const (
+	accepted = iota
+	behind
+	refused
+)
+
+// TimeLen is how many bytes an initiation has in front of its payload.
+const TimeLen = 8
+
+func appendTime(dst []byte, time uint64) []byte { return binary.LittleEndian.AppendUint64(dst, time) }
+
+// parseRequest takes what an initiation carries apart.
+func parseRequest(m []byte) (time uint64, payload []byte, ok bool) {
+	if len(m) < TimeLen {
+		return 0, nil, false
+	}
+	return binary.LittleEndian.Uint64(m), m[TimeLen:], true
+}
+
+// An answer is what a response carries: accepted with a payload, behind with a
+// time, or refused with the reason.
+type answer struct {
+	kind    byte
+	payload []byte
+	time    uint64
+	reason  Rejected
+}
+
+var errAnswer = errors.New("secure: malformed answer")
+
+func parseAnswer(m []byte) (a answer, err error) {
+	if len(m) == 0 {
+		return a, errAnswer
+	}
+	a.kind = m[0]
+	m = m[1:]
+	ok := false
+	switch a.kind {
+	case accepted:
+		a.payload, ok = m, true
+	case behind:
+		if ok = len(m) == TimeLen; ok {
+			a.time = binary.LittleEndian.Uint64(m)
+		}
+	case refused:
+		a.reason, ok = ParseRejected(m)
+	}
+	if !ok {
+		return answer{}, errAnswer
+	}
+	return a, nil
+}

@@ -1,0 +1,77 @@
+package secure
+
+import (
+	"log/slog"
+	"time"
+
+	"stepvpn/shared/link"
+)
+
+// A single answers for a server that has one peer at a time: whoever was the last
+// to prove that it has the key. It does no input or output and reads no clock.
+//
+// Each initiation is answered once: its time has to be later than that of all
+// before it. Who has recorded an older one can do nothing with it, other than to
+// hear that it is too old, in words that only its maker can read, and no more
+// often than answersPerSecond. After a restart of the server an old initiation is
+// news to it, and is answered. That leads nowhere: its keys are not used before a
+// packet arrives under them, only its maker can seal one, and the genuine client's
+// next initiation is later.
+//
+// It is not safe for concurrent use.
+type single struct {
+	responder *Responder
+	peer      *Peer
+
+	newest  uint64    // the time of the newest initiation that was answered
+	second  time.Time // begin of the second that answers counts
+	answers int       // that an initiation is too old
+	told    time.Time // when the log told of an older version last
+}
+
+// answer returns the response to an initiation, or nil. Its keys become the next
+// ones, in place of any that are waiting there.
+func (a *single) answer(m []byte, now time.Time) []byte {
+	q, ok := a.responder.Read(m)
+	if !ok {
+		return nil
+	}
+	cfg := a.responder.cfg
+	if q.Older() {
+		if a.told.IsZero() || now.Sub(a.told) >= logOlderAfter {
+			slog.Warn("an older version of the client asks for a session: update it")
+			a.told = now
+		}
+		cfg.Drops.Add(link.BadMessage)
+		return nil
+	}
+	if q.Time() <= a.newest {
+		cfg.Drops.Add(link.Replayed)
+		if q.Time() == a.newest || !a.allow(now) {
+			return nil
+		}
+		return q.Behind(a.newest)
+	}
+	if err := cfg.OnPayload(q.Payload()); err != nil {
+		slog.Warn("a client is refused", "error", err)
+		cfg.Drops.Add(link.BadMessage)
+		return nil
+	}
+	response, err := q.Accept(a.peer, cfg.NewPayload(), now)
+	if err != nil {
+		cfg.Drops.Add(link.BadTag)
+		return nil
+	}
+	a.newest = q.Time()
+	return response
+}
+
+// allow reports whether one more initiation may be told in this second that it is
+// too old. Each costs two X25519 operations.
+func (a *single) allow(now time.Time) bool {
+	if now.Sub(a.second) >= time.Second {
+		a.second, a.answers = now, 0
+	}
+	a.answers++
+	return a.answers <= answersPerSecond
+}

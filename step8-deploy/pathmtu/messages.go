@@ -1,0 +1,79 @@
+package pathmtu
+
+import (
+	"encoding/binary"
+
+	"stepvpn/step7-auth/protocol"
+)
+
+// The control messages of this package. Numbers are big-endian.
+const (
+	kindProbe  = protocol.FirstKind + iota // client to server: a probe
+	kindAnswer                             // server to client: it has arrived
+	kindFound                              // client to server: what the path carries
+)
+
+// A probe asks whether a message of its size arrives. It is the first part of what
+// RFC 8899 needs of a protocol: a probe packet that carries no data of users, and a
+// confirmation that it came. The answer is never longer than the probe.
+//
+//	id u32 | zeros
+type probe struct {
+	id   uint32
+	size int // bytes of the encoding: minProbe to maxProbe
+}
+
+const (
+	minProbe = answerLen
+	maxProbe = 1<<16 - 1
+)
+
+// append appends the encoding of p, whose size must be within bounds, to dst.
+func (p probe) append(dst []byte) []byte {
+	m := make([]byte, p.size)
+	binary.BigEndian.PutUint32(m, p.id)
+	return append(dst, m...)
+}
+
+// parseProbe is the inverse of append. It does not look at the zeros.
+func parseProbe(m []byte) (p probe, ok bool) {
+	if len(m) < minProbe || len(m) > maxProbe {
+		return p, false
+	}
+	return probe{id: binary.BigEndian.Uint32(m), size: len(m)}, true
+}
+
+// An answer tells that the probe with this id has arrived, and with which size.
+//
+//	id u32 | size u16
+type answer probe
+
+const answerLen = 4 + 2
+
+func (a answer) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, a.id)
+	return binary.BigEndian.AppendUint16(dst, uint16(a.size))
+}
+
+func parseAnswer(m []byte) (a answer, ok bool) {
+	if len(m) != answerLen {
+		return a, false
+	}
+	return answer{id: binary.BigEndian.Uint32(m), size: int(binary.BigEndian.Uint16(m[4:]))}, true
+}
+
+// A found is the size of the packets in the tunnel that the path carries.
+//
+//	size u16
+type found int
+
+func (f found) append(dst []byte) []byte {
+	return binary.BigEndian.AppendUint16(dst, uint16(min(f, maxProbe)))
+}
+
+func parseFound(m []byte) (f found, ok bool) {
+	if len(m) != 2 {
+		return 0, false
+	}
+	return found(binary.BigEndian.Uint16(m)), true
+}

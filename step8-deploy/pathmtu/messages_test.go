@@ -1,0 +1,58 @@
+package pathmtu
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestMessages(t *testing.T) {
+	require.Equal(t, "kept\x01\x02\x03\x04\x00\x00\x00\x00", string(probe{0x01020304, 8}.append([]byte("kept"))))
+	for _, size := range []int{minProbe, 1400, maxProbe} {
+		p, ok := parseProbe(probe{7, size}.append(nil))
+		require.True(t, ok)
+		require.Equal(t, probe{7, size}, p)
+		a, ok := parseAnswer(answer(p).append(nil))
+		require.True(t, ok)
+		require.Equal(t, answer(p), a)
+		f, ok := parseFound(found(size).append(nil))
+		require.True(t, ok)
+		require.Equal(t, found(size), f)
+	}
+	for _, size := range []int{0, minProbe - 1, maxProbe + 1} {
+		_, ok := parseProbe(make([]byte, size))
+		require.False(t, ok, "%d", size)
+	}
+	for _, size := range []int{0, 1, 3, 5, 7} {
+		_, ok := parseAnswer(make([]byte, size))
+		require.False(t, ok, "%d", size)
+		_, ok = parseFound(make([]byte, size))
+		require.False(t, ok, "%d", size)
+	}
+}
+
+// What no client of ours sends is counted by the hub, and answered by nobody.
+func TestServerTakesNothingElse(t *testing.T) {
+	n := &network{path: New()}
+	for kind, content := range map[byte][]byte{kindProbe: make([]byte, minProbe-1), kindFound: {1}, kindAnswer: make([]byte, answerLen), 99: nil} {
+		require.False(t, Control(server{n}, kind, content), "%d", kind)
+	}
+	require.Empty(t, n.path.answers)
+	require.Zero(t, n.mtu)
+}
+
+func FuzzMessages(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 1, 5, 0})
+	f.Fuzz(func(t *testing.T, m []byte) {
+		if p, ok := parseProbe(m); ok {
+			require.Len(t, p.append(nil), len(m))
+			require.LessOrEqual(t, len(answer(p).append(nil)), len(m))
+		}
+		if a, ok := parseAnswer(m); ok {
+			require.Equal(t, m, a.append(nil))
+		}
+		if s, ok := parseFound(m); ok {
+			require.Equal(t, m, s.append(nil))
+		}
+	})
+}
