@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/link"
+	"stepvpn/step2-tun/tun"
 )
 
 // A tunWriter is the writing side of a TUN. It is used by one goroutine.
@@ -37,8 +38,8 @@ func (t *TUN) WriteBurst(b *link.Burst) error {
 		_, err := w.singles(b, 0, b.Len())
 		return err
 	}
-	unmark(b, t.o.Drops)
-	if t.o.NoJoin {
+	unmark(b, t.o.drops)
+	if t.o.NoGRO {
 		_, err := w.singles(b, 0, b.Len())
 		return err
 	}
@@ -109,7 +110,7 @@ func (w *tunWriter) without(b *link.Burst, i, j int, refused error) error {
 	if w.run.first.udp {
 		w.udp = false
 	} else {
-		w.tun.o.NoJoin = true
+		w.tun.o.NoGRO = true
 	}
 	slog.Warn("the kernel does not take large packets, going on without",
 		"dev", w.tun.name, "udp", w.run.first.udp, "error", refused)
@@ -139,7 +140,7 @@ func (w *tunWriter) dropped(err error, n int) error {
 		return nil
 	}
 	for range n {
-		if !w.tun.o.Passing(err) {
+		if !tun.Passing(err, w.tun.o.drops) {
 			return w.tun.final(err)
 		}
 	}

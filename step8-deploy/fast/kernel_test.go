@@ -55,7 +55,7 @@ func TestKernelCutsTheSame(t *testing.T) {
 				require.Equal(t, packets(list), readFlow(t, out[0], len(list), s), "no TSO %v, size %d, %+v", noTSO, size, s)
 			}
 		}
-		require.False(t, in[0].o.NoJoin)
+		require.False(t, in[0].o.NoGRO)
 		require.True(t, in[0].writer.udp)
 		in[0].Close()
 		out[0].Close()

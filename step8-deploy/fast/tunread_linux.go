@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/link"
+	"stepvpn/step2-tun/tun"
 )
 
 const (
@@ -65,9 +66,9 @@ func (t *TUN) ReadBurst(b *link.Burst) error {
 	}
 	if r.given < r.n {
 		r.base = r.given
-		b.Class = outerClass(r.singles[r.base], t.o.CopyDSCP)
+		b.Class = outerClass(r.singles[r.base])
 		size := 0
-		for r.given < r.n && outerClass(r.singles[r.given], t.o.CopyDSCP) == b.Class {
+		for r.given < r.n && outerClass(r.singles[r.given]) == b.Class {
 			size += len(r.singles[r.given])
 			r.given++
 		}
@@ -77,7 +78,7 @@ func (t *TUN) ReadBurst(b *link.Burst) error {
 	}
 	r.base = r.done
 	r.done = min(r.base+link.MaxBurst, r.super.segments)
-	b.Class = outerClass(r.super.template[:], t.o.CopyDSCP)
+	b.Class = outerClass(r.super.template[:])
 	b.Cut(r.done-r.base, r.super.sizes(r.base, r.done), r.cutSuper)
 	// A host's own super-packets fit into one send (see limitGSO): nothing is left to
 	// wait for more.
@@ -137,7 +138,7 @@ func (r *tunReader) take(n int) bool {
 	got := r.buf[r.used:][:min(n, frameRoom)]
 	if n < vnetLen || n > frameRoom || r.super.set(readVnet(got), got[vnetLen:]) != nil {
 		r.super.segments = 0
-		r.tun.o.Passing(unix.EINVAL) // it is no packet
+		tun.Passing(unix.EINVAL, r.tun.o.drops) // it is no packet
 		return false
 	}
 	if r.super.super() {

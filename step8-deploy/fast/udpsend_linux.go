@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/link"
+	"stepvpn/step3-tunnel/transport"
 )
 
 // maxSend is how many bytes of packets go into one call: an IPv4 packet has room
@@ -112,7 +113,7 @@ func (s *udpSender) tryTwice(b *link.Burst, i, j int) error {
 	if err := s.try(b, i, j); err != nil {
 		return err
 	}
-	s.udp.o.Passing(before) // that it does is known
+	transport.Passing(before, s.udp.o.Drops) // that it does is known
 	return nil
 }
 
@@ -160,7 +161,7 @@ func (s *udpSender) dropped(err error, n int) error {
 		err = unix.EADDRNOTAVAIL
 	}
 	for range n {
-		if !s.udp.o.Passing(err) {
+		if !transport.Passing(err, s.udp.o.Drops) {
 			return err
 		}
 	}
