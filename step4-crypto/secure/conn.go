@@ -184,7 +184,7 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 		}
 		room := c.out.Alloc(len(p) + Overhead)
 		if room == nil && c.out.Len() > 0 {
-			if err := c.flush(to, b.Class); err != nil {
+			if err := c.flush(to, b.Hints.Class); err != nil {
 				return err
 			}
 			room = c.out.Alloc(len(p) + Overhead)
@@ -198,7 +198,7 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 			c.out.Truncate(c.out.Len() - 1)
 		}
 	}
-	return c.flush(to, b.Class)
+	return c.flush(to, b.Hints.Class)
 }
 
 // flush sends what is in out. The caller holds writing.
@@ -206,7 +206,7 @@ func (c *Conn) flush(to netip.AddrPort, class byte) error {
 	if c.out.Len() == 0 {
 		return nil
 	}
-	c.out.Addr, c.out.Class = to, class
+	c.out.Addr, c.out.Hints.Class = to, class
 	err := c.lower.WriteBurst(c.out)
 	c.out.Reset()
 	return c.failed(err)
@@ -217,7 +217,7 @@ func (c *Conn) send(message []byte, to netip.AddrPort, whole bool) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.out.Reset()
-	c.out.Whole = whole
+	c.out.Hints.DontFragment = whole
 	copy(c.out.Alloc(len(message)), message)
 	return c.flush(to, 0)
 }

@@ -73,7 +73,7 @@ func (h *Hub) openBurst(e *ends, b *link.Burst, across *sealer, now time.Time) e
 		return nil
 	}
 	kept, bytes := 0, 0
-	if err := across.classify(b.Class); err != nil {
+	if err := across.classify(b.Hints.Class); err != nil {
 		return err
 	}
 	for i := range b.Len() {

@@ -37,7 +37,7 @@ func outerClass(p []byte) byte { return classOf(p) & ecnBits }
 // unmark brings the marks of the outer header to the packets of a burst, and
 // drops those that cannot bear them.
 func unmark(b *link.Burst, drops *link.Drops) {
-	outer := b.Class & ecnBits
+	outer := b.Hints.Class & ecnBits
 	if outer == notECT || outer == ect0 {
 		return // nothing to bring
 	}

@@ -196,7 +196,7 @@ func TestMore(t *testing.T) {
 				continue // the kernel's own
 			}
 			got += b.Len()
-			require.Equal(t, got < want, b.More, "after %d of %d packets", got, want)
+			require.Equal(t, got < want, b.Hints.More, "after %d of %d packets", got, want)
 		}
 	}
 }

@@ -142,7 +142,7 @@ func TestNoICMPMessageEndsWriting(t *testing.T) {
 	})
 }
 
-// "Fragmentation needed" is not believed: this host would cut up all that it sends.
+// "Fragmentation needed" is not believed: this host would fragment all that it sends.
 func TestNoICMPMessageSwitchesOffloadsOff(t *testing.T) {
 	lab := netlab.New(t)
 	p := connect(t, lab, lab.Server.V4, true)

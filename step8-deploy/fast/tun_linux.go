@@ -20,7 +20,7 @@ type TUNOptions struct {
 	Queues int  // how many ends to open; 0 means 1
 
 	// Router says that most packets come from other hosts. Their super-packets
-	// are as large as they are: the kernel would cut up one that is too large for
+	// are as large as they are: the kernel would segment one that is too large for
 	// the device, packet by packet, and all would be lost that this package is for.
 	Router bool
 
@@ -31,9 +31,9 @@ type TUNOptions struct {
 
 // A TUN is one queue of a TUN device, as a link.Link.
 //
-// It reads the kernel's super-packets and cuts them on demand; the packets of a
+// It reads the kernel's super-packets and segments them on demand; the packets of a
 // burst lie in the TUN's own buffer and are valid until its next ReadBurst. It
-// joins what it writes where it can. When the kernel refuses one of the two, it
+// coalesces what it writes where it can. When the kernel refuses one of the two, it
 // goes on without it.
 type TUN struct {
 	file *os.File

@@ -31,13 +31,9 @@ func (w *tunWriter) init(t *TUN) {
 }
 
 // WriteBurst hands the packets to the host. Neighbours that belong together go as
-// one super-packet.
+// one super-packet. So they must last, unlike those of a TUN's own burst.
 func (t *TUN) WriteBurst(b *link.Burst) error {
 	w := &t.writer
-	if !b.Stable() {
-		_, err := w.singles(b, 0, b.Len())
-		return err
-	}
 	unmark(b, t.o.drops)
 	if t.o.NoGRO {
 		_, err := w.singles(b, 0, b.Len())
@@ -48,7 +44,7 @@ func (t *TUN) WriteBurst(b *link.Burst) error {
 	for i := range b.Len() {
 		s, ok := asSegment(b.At(i))
 		ok = ok && (w.udp || !s.udp)
-		if ok && w.run.join(s) {
+		if ok && w.run.coalesce(s) {
 			w.part(s.payload())
 			continue
 		}

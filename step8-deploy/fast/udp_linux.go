@@ -100,11 +100,11 @@ func (u *UDP) setUp(fd int) error {
 		return err
 	}
 	u.sender.v6 = domain == unix.AF_INET6
-	// Routers may cut up what is too long for the path. Otherwise the packet would
+	// Routers may fragment what is too long for the path. Otherwise the packet would
 	// be lost, and where a firewall drops their message about that (ICMP
-	// "fragmentation needed"), so would be all that follow. Since they cut it up, no
-	// such message is believed: a forged one would have this host cut up everything,
-	// and send packet by packet, for ten minutes. IPv6 has no such cutting.
+	// "fragmentation needed"), so would be all that follow. Since they fragment it,
+	// no such message is believed: a forged one would have this host fragment everything,
+	// and send packet by packet, for ten minutes. IPv6's routers do not fragment.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}

@@ -56,7 +56,7 @@ func (u *UDP) ReadBurst(b *link.Burst) error {
 		if u.sources != nil && c.local.IsValid() {
 			u.sources.learn(b.Addr, c.local)
 		}
-		b.Class = c.class
+		b.Hints.Class = c.class
 		u.split(b, r.n, c.stride)
 		return nil
 	}
