@@ -3,8 +3,6 @@
 // session wrapped around a socket; a tunnel moves bursts from one to another.
 package link
 
-import "net/netip"
-
 // MaxPacket is the size in bytes of the longest packet that any end can carry:
 // the largest IPv4 packet (RFC 791, section 3.1).
 const MaxPacket = 65535
@@ -27,13 +25,4 @@ type Link interface {
 	WriteBurst(b *Burst) error
 	// Close releases the end and unblocks ReadBurst and WriteBurst.
 	Close() error
-}
-
-// A PeerKeeper is a Link with connections of its own, more of which are asked for than
-// it can keep. Who has a session with a peer tells it whose to keep.
-type PeerKeeper interface {
-	// PeerMoved says that a peer who has proven who it is was at the address before,
-	// and is now at another. Each may be zero: it has come, or it has gone. It does
-	// not block, and may be called at any time.
-	PeerMoved(before, now netip.AddrPort)
 }

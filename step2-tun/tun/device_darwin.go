@@ -26,37 +26,38 @@ import (
 
 // open makes the device of a checked Config, and closes it when it cannot be
 // configured.
-func open(c Config) (*Device, error) {
-	if c.Persist {
-		return nil, errors.New("macOS has no persistent TUN device")
+func open(attach Attacher, c Config) (*Device, error) {
+	end, name, err := attach(c)
+	if err != nil {
+		return nil, err
 	}
-	if c.Make != nil {
-		return nil, errors.New("on macOS there is one way to make a TUN device")
+	for _, command := range configuration(name, c) {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			end.Close()
+			return nil, fmt.Errorf("device %s: %s: %w: %s", name, strings.Join(command, " "), err,
+				strings.Join(strings.Fields(string(out)), " "))
+		}
+	}
+	return &Device{Link: end, name: name, mtu: c.MTU}, nil
+}
+
+// attach is our Attacher: water does it.
+func attach(c Config) (link.Link, string, error) {
+	if c.Persist {
+		return nil, "", errors.New("macOS has no persistent TUN device")
 	}
 	want := water.Config{DeviceType: water.TUN}
 	want.Name = c.Name
 	iface, err := water.New(want)
 	if errors.Is(err, os.ErrPermission) || err != nil && os.Geteuid() != 0 {
-		return nil, app.Hint(fmt.Errorf("no permission to make a network device: %w", err),
+		return nil, "", app.Hint(fmt.Errorf("no permission to make a network device: %w", err),
 			"Run it as root (sudo).")
 	}
 	if err != nil {
-		return nil, app.Hint(fmt.Errorf("making a TUN device: %w", err),
+		return nil, "", app.Hint(fmt.Errorf("making a TUN device: %w", err),
 			"macOS wants a name such as utun7, or none: -dev ''")
 	}
-	name := iface.Name()
-	for _, command := range configuration(name, c) {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			iface.Close()
-			return nil, fmt.Errorf("device %s: %s: %w: %s", name, strings.Join(command, " "), err,
-				strings.Join(strings.Fields(string(out)), " "))
-		}
-	}
-	return &Device{
-		Link: link.Single(&port{file: iface, name: name, drops: c.Drops}),
-		name: name,
-		mtu:  c.MTU,
-	}, nil
+	return link.Single(&port{file: iface, name: iface.Name(), drops: c.Drops}), iface.Name(), nil
 }
 
 // configuration lists the commands that configure the device. A utun is a

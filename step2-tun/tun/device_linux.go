@@ -18,16 +18,16 @@ import (
 
 // open makes the device of a checked Config, and takes it back when it cannot
 // be configured.
-func open(c Config) (*Device, error) {
+func open(attach Attacher, c Config) (*Device, error) {
 	existed := exists(c.Name)
 	if existed && !c.Persist {
 		// With Persist off, water would take over a device that somebody made
 		// to stay, and the kernel would delete it when we close.
 		return nil, errTaken(c.Name)
 	}
-	end, name, err := create(c)
+	end, name, err := attach(c)
 	if err != nil {
-		return nil, err
+		return nil, explain(c.Name, err)
 	}
 	if err := configure(name, c); err != nil {
 		if c.Persist && !existed {
@@ -39,24 +39,8 @@ func open(c Config) (*Device, error) {
 	return &Device{Link: end, name: name, mtu: c.MTU}, nil
 }
 
-// create makes the interface, or takes over the persistent one of that name. It
-// returns the Link to it.
-func create(c Config) (link.Link, string, error) {
-	if c.Make != nil {
-		end, name, err := c.Make(c.Name, func(err error) bool { return passing(err, c.Drops) })
-		if err != nil {
-			return nil, "", explain(c.Name, err)
-		}
-		return end, name, nil
-	}
-	file, name, err := createWater(c)
-	if err != nil {
-		return nil, "", err
-	}
-	return link.Single(&port{file: file, name: name, drops: c.Drops}), name, nil
-}
-
-func createWater(c Config) (*os.File, string, error) {
+// attach is our Attacher: water does it.
+func attach(c Config) (link.Link, string, error) {
 	want := water.Config{DeviceType: water.TUN}
 	want.Name = c.Name
 	want.Persist = c.Persist
@@ -70,7 +54,7 @@ func createWater(c Config) (*os.File, string, error) {
 	if err != nil {
 		// water leaves the descriptor open then, out of our reach. Most programs
 		// end here anyway.
-		return nil, "", explain(c.Name, err)
+		return nil, "", err
 	}
 	file := iface.ReadWriteCloser.(*os.File)
 	raw, err := file.SyscallConn()
@@ -81,7 +65,7 @@ func createWater(c Config) (*os.File, string, error) {
 		file.Close()
 		return nil, "", fmt.Errorf("setting close-on-exec: %w", err)
 	}
-	return file, iface.Name(), nil
+	return link.Single(&port{file: file, name: iface.Name(), drops: c.Drops}), iface.Name(), nil
 }
 
 // explain turns the kernel's answer into a sentence and a hint.

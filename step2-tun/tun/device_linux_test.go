@@ -273,8 +273,8 @@ func TestPassing(t *testing.T) {
 	} {
 		var drops link.Drops
 		err := &fs.PathError{Op: "write", Path: "tun", Err: c.err}
-		require.Equal(t, c.passing, passing(err, &drops), c.err)
-		require.Equal(t, c.passing, passing(err, nil), c.err)
+		require.Equal(t, c.passing, Passing(err, &drops), c.err)
+		require.Equal(t, c.passing, Passing(err, nil), c.err)
 		want := uint64(0)
 		if c.passing {
 			want = 1

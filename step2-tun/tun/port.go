@@ -29,7 +29,7 @@ func (p *port) Read(b []byte) (int, error) {
 
 // Write hands a packet to the host, or counts it if the host does not take it.
 func (p *port) Write(b []byte) (int, error) {
-	if _, err := p.file.Write(b); err != nil && !passing(err, p.drops) {
+	if _, err := p.file.Write(b); err != nil && !Passing(err, p.drops) {
 		return 0, p.final(err)
 	}
 	return len(b), nil
@@ -45,9 +45,9 @@ func (p *port) Close() error {
 	return err
 }
 
-// passing says whether err is about one packet that the host did not take, and
-// counts it. Other errors mean that the device is of no more use.
-func passing(err error, drops *link.Drops) bool {
+// Passing says whether err, of a write, is about one packet that the host did not
+// take, and counts it. Other errors mean that the device is of no more use.
+func Passing(err error, drops *link.Drops) bool {
 	var reason link.Reason
 	switch {
 	case errors.Is(err, syscall.EINVAL): // not an IP packet

@@ -54,12 +54,6 @@ type Config struct {
 
 	// Drops counts the packets that the host did not take. It may be nil.
 	Drops *link.Drops
-
-	// Make, if set, makes the interface in another way: it returns the Link to
-	// it, and its name. passing is for the errors of its writes: it reports
-	// whether the device still works, and counts the packet then. Linux only,
-	// and not with Persist.
-	Make func(name string, passing func(error) bool) (link.Link, string, error)
 }
 
 // A Device is a TUN device that is up. As a link.Link it carries one packet a
@@ -81,14 +75,23 @@ func (d *Device) MTU() int { return d.mtu }
 
 // Open makes a device, configures it and brings it up. It needs root, or on
 // Linux the capability CAP_NET_ADMIN. When it fails, no device is left behind.
-func Open(c Config) (*Device, error) {
+func Open(c Config) (*Device, error) { return OpenBy(attach, c) }
+
+// An Attacher makes the interface of a Config, which has been checked, or takes
+// over the persistent one of that name. It returns the program's end of it, and
+// its name. It does not configure it.
+type Attacher func(c Config) (end link.Link, name string, err error)
+
+// OpenBy is Open with another Attacher than ours, which carries one packet a system
+// call.
+func OpenBy(a Attacher, c Config) (*Device, error) {
 	if c.MTU == 0 {
 		c.MTU = DefaultMTU
 	}
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return open(c)
+	return open(a, c)
 }
 
 // check refuses what the kernel would refuse with a bare "invalid argument", or
@@ -99,9 +102,6 @@ func (c *Config) check() error {
 	}
 	if c.MTU < minMTU || c.MTU > maxMTU {
 		return app.Usage("MTU %d is not between %d and %d", c.MTU, minMTU, maxMTU)
-	}
-	if c.Make != nil && c.Persist {
-		return app.Usage("a device that is made in another way cannot be persistent")
 	}
 	if len(c.Addrs) > maxAddrs {
 		return app.Usage("%d addresses: a device gets at most %d", len(c.Addrs), maxAddrs)

@@ -1,9 +1,14 @@
 package transport
 
 import (
+	"log/slog"
 	"net/netip"
 	"slices"
 )
+
+// DefaultMaxConns is how many TCP connections of strangers a server holds, if Options
+// do not say more.
+const DefaultMaxConns = 64
 
 // A connTable says which connections a TCP server keeps. A peer with whom somebody
 // above has a session is in, and its connection stays; how many those can be is for
@@ -29,6 +34,14 @@ func newConnTable(places int) *connTable {
 		in:        make(map[netip.AddrPort]int),
 		strangers: make(map[netip.Prefix][]*serverConn),
 	}
+}
+
+// find returns the connection of a peer, or nil, and how many bytes may wait for it.
+func (t *connTable) find(peer netip.AddrPort) (c *serverConn, size int) {
+	if t.in[peer] > 0 {
+		return t.conns[peer], outboxSize
+	}
+	return t.conns[peer], strangersOutbox
 }
 
 // add takes a connection in. It returns the one that is to be closed for it, or nil.
@@ -131,4 +144,19 @@ func sourceOf(peer netip.AddrPort) netip.Prefix {
 	}
 	p, _ := peer.Addr().Prefix(bits) // fails for other lengths only
 	return p
+}
+
+// PeerMoved makes the server a link.PeerKeeper.
+func (s *tcpServer) PeerMoved(before, now netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	giveUp(s.table.move(before, now))
+}
+
+// giveUp closes a connection, if there is one, that has to make room.
+func giveUp(c *serverConn) {
+	if c != nil {
+		slog.Debug("too many connections, closing one", "peer", c.peer)
+		c.out.end()
+	}
 }

@@ -12,10 +12,6 @@ import (
 	"stepvpn/shared/link"
 )
 
-// DefaultMaxConns is how many TCP connections of strangers a server holds, if Options
-// do not say more (see connTable).
-const DefaultMaxConns = 64
-
 // acceptPause is the wait after a failed accept, which is mostly the process or
 // the host being out of descriptors.
 const acceptPause = 100 * time.Millisecond
@@ -104,29 +100,11 @@ func (s *tcpServer) WriteBurst(b *link.Burst) error {
 	return nil
 }
 
-// conn returns the connection of a peer, or nil, and how much may wait for it.
+// conn returns the connection of a peer, or nil, and how many bytes may wait for it.
 func (s *tcpServer) conn(peer netip.AddrPort) (c *serverConn, size int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.table.in[peer] > 0 {
-		return s.table.conns[peer], outboxSize
-	}
-	return s.table.conns[peer], strangersOutbox
-}
-
-// PeerMoved says whose connection to keep.
-func (s *tcpServer) PeerMoved(before, now netip.AddrPort) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	giveUp(s.table.move(before, now))
-}
-
-// giveUp closes a connection, if there is one, that has to make room.
-func giveUp(c *serverConn) {
-	if c != nil {
-		slog.Debug("too many connections, closing one", "peer", c.peer)
-		c.out.end()
-	}
+	return s.table.find(peer)
 }
 
 func (s *tcpServer) Close() error { return s.close() }

@@ -45,10 +45,6 @@ type Options struct {
 	// Control, if set, is called with each socket before it is bound or
 	// connected, as net.Dialer's Control is.
 	Control func(network, address string, c syscall.RawConn) error
-	// UDP, if set, makes the Link of a UDP socket, and owns the socket. Without
-	// it a system call carries one datagram. passing is for the errors of the
-	// socket: it reports whether it still works, and counts a packet then.
-	UDP func(socket *net.UDPConn, passing func(error) bool) (link.Link, error)
 }
 
 // Networks that Dial and Listen know.

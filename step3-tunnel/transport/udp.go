@@ -2,10 +2,8 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"syscall"
 
 	"stepvpn/shared/link"
 )
@@ -16,7 +14,7 @@ import (
 const socketBuffer = 1 << 20
 
 // udpClient is a UDP socket connected to the server: the kernel then discards
-// datagrams from anyone else.
+// datagrams from anyone else. As a net.UDPConn it is a syscall.Conn, too.
 type udpClient struct {
 	*net.UDPConn
 	mtu    MTU
@@ -32,9 +30,6 @@ func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
 		return nil, err
 	}
 	c := &udpClient{conn.(*net.UDPConn), mtu, server, o.Drops}
-	if o.UDP != nil {
-		return carriedBy(o, c.UDPConn, c)
-	}
 	enlargeBuffers(c.UDPConn)
 	return c, nil
 }
@@ -52,10 +47,10 @@ func (c *udpClient) ReadBurst(b *link.Burst) error {
 			return nil
 		}
 		// What an ICMP message says of an earlier packet shows up here...
-		if !passing(err, c.drops) {
+		if !Passing(err, c.drops) {
 			return err
 		}
-		link.Rest(faults)
+		Rest(faults)
 	}
 }
 
@@ -67,7 +62,7 @@ func (c *udpClient) WriteBurst(b *link.Burst) error {
 			if _, again := c.Write(b.At(i)); again != nil {
 				err = again
 			}
-			if !passing(err, c.drops) {
+			if !Passing(err, c.drops) {
 				return err
 			}
 		}
@@ -90,9 +85,6 @@ func listenUDP(addr string, o Options) (Conn, error) {
 	}
 	s := &udpServer{conn.(*net.UDPConn), MTU{}, o.Drops}
 	s.mtu = listenMTU(s.Addr()).lessUDP()
-	if o.UDP != nil {
-		return carriedBy(o, s.UDPConn, s)
-	}
 	enlargeBuffers(s.UDPConn)
 	return s, nil
 }
@@ -109,10 +101,10 @@ func (s *udpServer) ReadBurst(b *link.Burst) error {
 			b.Addr = unmap(from)
 			return nil
 		}
-		if !passing(err, s.drops) {
+		if !Passing(err, s.drops) {
 			return err
 		}
-		link.Rest(faults)
+		Rest(faults)
 	}
 }
 
@@ -122,30 +114,11 @@ func (s *udpServer) WriteBurst(b *link.Burst) error {
 			s.drops.Add(link.NoPeer)
 			continue
 		}
-		if _, err := s.WriteToUDPAddrPort(b.At(i), b.Addr); err != nil && !passing(err, s.drops) {
+		if _, err := s.WriteToUDPAddrPort(b.At(i), b.Addr); err != nil && !Passing(err, s.drops) {
 			return err
 		}
 	}
 	return nil
-}
-
-// passing says whether a socket goes on after err, and counts a packet then.
-//
-// It does after any error, but if it is closed. Some are about a packet that this host
-// did not take. Others come of an ICMP message (RFC 1122, section 4.1.3.3), which
-// anybody can forge who guesses two port numbers; so no list of errors would be safe.
-func passing(err error, drops *link.Drops) bool {
-	switch {
-	case errors.Is(err, net.ErrClosed), errors.Is(err, syscall.EBADF), errors.Is(err, syscall.ENOTSOCK):
-		return false
-	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EAGAIN):
-		drops.Add(link.QueueFull)
-	case errors.Is(err, syscall.EMSGSIZE):
-		drops.Add(link.TooBig)
-	default:
-		drops.Add(link.Unreachable)
-	}
-	return true
 }
 
 func enlargeBuffers(c *net.UDPConn) {
@@ -159,21 +132,3 @@ func localAddr(a net.Addr) netip.AddrPort {
 	p, _ := netip.ParseAddrPort(a.String())
 	return unmap(p)
 }
-
-// carried is a Conn whose packets go by another Link of its socket.
-type carried struct {
-	link.Link
-	addr netip.AddrPort
-	mtu  MTU
-}
-
-func carriedBy(o Options, socket *net.UDPConn, c Conn) (Conn, error) {
-	l, err := o.UDP(socket, func(err error) bool { return passing(err, o.Drops) })
-	if err != nil {
-		return nil, err
-	}
-	return &carried{l, c.Addr(), c.MTU()}, nil
-}
-
-func (c *carried) Addr() netip.AddrPort { return c.addr }
-func (c *carried) MTU() MTU             { return c.mtu }

@@ -36,7 +36,13 @@ func (f *Flow) String() string {
 	return fmt.Sprintf("%d packets (%d bytes)", f.Packets(), f.Bytes())
 }
 
-func (f *Flow) add(b *link.Burst) { f.Add(b.Len(), b.Size()) }
+func (f *Flow) add(b *link.Burst) {
+	bytes := 0
+	for i := range b.Len() {
+		bytes += len(b.At(i))
+	}
+	f.Add(b.Len(), bytes)
+}
 
 // Add counts packets that have so many bytes together.
 func (f *Flow) Add(packets, bytes int) {

@@ -42,10 +42,10 @@ func send(dev, conn link.Link, count *Counters) error {
 		if err := dev.ReadBurst(b); err != nil {
 			return fmt.Errorf("reading from the TUN device: %w", err)
 		}
-		count.Sent.add(b)
 		if err := conn.WriteBurst(b); err != nil {
 			return fmt.Errorf("sending to the other side: %w", err)
 		}
+		count.Sent.add(b) // not before: see Burst.At
 	}
 }
 

@@ -98,6 +98,43 @@ func TestRunEndsWhenEitherEndFails(t *testing.T) {
 	}
 }
 
+// oneByOne is a device whose packets are each made in the place of the one before.
+type oneByOne struct {
+	link.Link
+	packets [][]byte
+	place   []byte
+}
+
+func (o *oneByOne) ReadBurst(b *link.Burst) error {
+	if o.packets == nil {
+		return o.Link.ReadBurst(b)
+	}
+	b.Reset()
+	list := o.packets
+	b.Lazy(len(list), func(i int) []byte {
+		o.place = append(o.place[:0], list[i]...)
+		return o.place
+	})
+	o.packets = nil
+	return nil
+}
+
+func TestPacketsAreAskedForInOrder(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	dev, _ := link.Pipe(1)
+	conn, network := link.Pipe(1)
+	var count Counters
+	want := [][]byte{ipv4(3), ipv4(100), ipv4(20)}
+	result := make(chan error)
+	go func() {
+		result <- Run(ctx, &oneByOne{Link: dev, packets: want, place: make([]byte, 0, 200)}, conn, &count)
+	}()
+	require.Equal(t, want, read(t, network))
+	cancel()
+	require.NoError(t, <-result)
+	require.Equal(t, "3 packets (183 bytes)", count.Sent.String())
+}
+
 // quiet is a device that always has the same packet, and takes all without a word.
 type quiet struct{ packet []byte }
 

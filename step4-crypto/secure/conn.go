@@ -216,7 +216,7 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 		p := b.At(i)
 		why, ok := keys.Seal(c.out, p)
 		if !ok && why == link.TooBig && c.out.Len() > 0 { // the burst is full
-			if err := c.flush(to, b.Class); err != nil {
+			if err := c.flush(to, b.Hints.Class); err != nil {
 				return err
 			}
 			why, ok = keys.Seal(c.out, p)
@@ -225,7 +225,7 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 			c.drops.Add(why)
 		}
 	}
-	return c.flush(to, b.Class)
+	return c.flush(to, b.Hints.Class)
 }
 
 // flush sends what is in out. The caller holds writing.
@@ -233,7 +233,7 @@ func (c *Conn) flush(to netip.AddrPort, class byte) error {
 	if c.out.Len() == 0 {
 		return nil
 	}
-	c.out.Addr, c.out.Class = to, class
+	c.out.Addr, c.out.Hints.Class = to, class
 	err := c.lower.WriteBurst(c.out)
 	c.out.Reset()
 	return c.failed(err)
@@ -244,7 +244,7 @@ func (c *Conn) send(message []byte, to netip.AddrPort, whole bool) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.out.Reset()
-	c.out.Whole = whole
+	c.out.Hints.DontFragment = whole
 	copy(c.out.Alloc(len(message)), message)
 	return c.flush(to, 0)
 }

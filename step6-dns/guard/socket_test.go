@@ -148,7 +148,7 @@ func TestSocketBeforeTheTunnel(t *testing.T) {
 	lab.Alice.Do(func() { require.NoError(t, own.Close()) })
 }
 
-// A host that moves to another network connects its socket anew (see package fast):
+// A host that moves to another network connects its socket anew:
 // the port stays, and the rule fits.
 func TestSocketConnectedAnew(t *testing.T) {
 	lab := netlab.New(t)

@@ -96,7 +96,7 @@ type sink struct {
 
 func (s *sink) WriteBurst(b *link.Burst) error {
 	s.packets += b.Len()
-	s.class = b.Class
+	s.class = b.Hints.Class
 	if s.keep && b.Len() > 0 {
 		s.last = append(s.last[:0], b.At(b.Len()-1)...)
 	}
@@ -199,7 +199,7 @@ func TestClass(t *testing.T) {
 	device := c.queue.Device.(*sink)
 	burst := func(class byte, p []byte) *link.Burst {
 		c.in.Reset()
-		c.in.Addr, c.in.Class = a.addr, class
+		c.in.Addr, c.in.Hints.Class = a.addr, class
 		copy(c.in.Alloc(len(p)), p)
 		return c.in
 	}
@@ -242,7 +242,7 @@ func TestMore(t *testing.T) {
 	} {
 		down := ip(web, c.clients[s.client].welcome.Addrs[0].Addr(), "")
 		c.in.Reset()
-		c.in.Class, c.in.More = s.class, s.more
+		c.in.Hints.Class, c.in.Hints.More = s.class, s.more
 		copy(c.in.Alloc(len(down)), down)
 		before := c.socket.packets
 		require.NoError(t, c.hub.sealBurst(c.in, out, time.Now()))

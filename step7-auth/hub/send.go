@@ -27,7 +27,7 @@ func (h *Hub) send(q *queue) error {
 func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 	var last netip.Addr
 	var c *client // who has last
-	if err := out.classify(b.Class); err != nil {
+	if err := out.classify(b.Hints.Class); err != nil {
 		return err
 	}
 	for i := range b.Len() {
@@ -52,7 +52,7 @@ func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 			return err
 		}
 	}
-	if b.More {
+	if b.Hints.More {
 		return nil
 	}
 	return out.flush()
@@ -119,7 +119,7 @@ func (s *sealer) flush() (err error) {
 	if n := s.out.Len(); n > 0 {
 		s.to.sent.Add(n, s.bytes)
 		s.h.count.Sent.Add(n, s.bytes)
-		s.out.Addr, s.out.Class = s.addr, s.class
+		s.out.Addr, s.out.Hints.Class = s.addr, s.class
 		err = s.queue.toward(s.to).write(s.out)
 	}
 	s.out.Reset()

@@ -16,11 +16,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"stepvpn/shared/fast"
 	"stepvpn/shared/lab/site"
 	"stepvpn/shared/link"
 	"stepvpn/shared/netlab"
 	"stepvpn/shared/soak"
+	"stepvpn/step8-deploy/fast"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m, "./peer") }
@@ -108,11 +108,10 @@ func echo(t *testing.T, lab *netlab.Lab, addr string, size int) {
 	defer there.Close()
 	lab.Alice.Do(func() { here, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to)) })
 	require.NoError(t, err)
-	passing := func(error) bool { return false }
 	// The same code, as an application: its sockets hand over many datagrams at once.
-	answering, err := fast.NewUDP(there, fast.UDPOptions{Passing: passing, Drops: new(link.Drops)})
+	answering, err := fast.NewUDP(there, fast.UDPOptions{Drops: new(link.Drops)})
 	require.NoError(t, err)
-	asking, err := fast.NewUDP(here, fast.UDPOptions{Passing: passing, Drops: new(link.Drops)})
+	asking, err := fast.NewUDP(here, fast.UDPOptions{Drops: new(link.Drops)})
 	require.NoError(t, err)
 	go func() {
 		b := link.NewBurst()
@@ -170,7 +169,7 @@ func TestTraffic(t *testing.T) {
 		"fast":   nil,
 		"simple": {"-simple"},
 		"no TSO": {"-no-tso", "-no-gro"},
-		"no GSO": {"-no-join", "-no-gso"},
+		"no GSO": {"-no-tun-gro", "-no-gso"},
 	}
 	pairs := []struct{ client, server string }{
 		{"fast", "fast"}, {"fast", "simple"}, {"no GSO", "no TSO"}, {"simple", "fast"}, {"no TSO", "fast"}, {"fast", "no GSO"},

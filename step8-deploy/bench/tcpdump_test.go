@@ -101,7 +101,7 @@ func TestJoinedPacketsAreRight(t *testing.T) {
 // The switches do what they say.
 func TestNoJoinOnDevice(t *testing.T) {
 	lab := netlab.New(t)
-	u := connect(t, lab, nil, []string{"-no-join"})
+	u := connect(t, lab, nil, []string{"-no-tun-gro"})
 	lab.Alice.ServeSite(t)
 	inside := lab.Server.Capture(t, "vpn0", "src "+alice4)
 	download(t, lab.Server, alice4, 1<<20)

@@ -6,32 +6,30 @@ import (
 	"context"
 	"flag"
 	"log/slog"
-	"net"
 	"os"
 	"runtime/pprof"
 
 	"stepvpn/shared/app"
-	"stepvpn/shared/fast"
-	"stepvpn/shared/link"
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step8-deploy/fast"
 )
 
 var (
-	listen  = flag.String("listen", "", "be the server on `[HOST]:PORT`")
-	server  = flag.String("server", "", "be the client of the server at `HOST:PORT`")
-	name    = flag.String("dev", "vpn0", "`name` of the TUN device")
-	addrs   = app.Prefixes("addr", "10.8.0.1/24,fd00:8::1/64", "`addresses` of this end of the tunnel")
-	mtu     = flag.Int("mtu", 0, "largest packet in the tunnel, in `bytes`")
-	simple  = flag.Bool("simple", false, "use the simple ends")
-	noTSO   = flag.Bool("no-tso", false, "take every packet from the host by itself")
-	noJoin  = flag.Bool("no-join", false, "hand every packet to the host by itself")
-	noGSO   = flag.Bool("no-gso", false, "send every packet by itself")
-	noGRO   = flag.Bool("no-gro", false, "receive every packet by itself")
-	profile = flag.String("profile", "", "write a processor profile to `file`")
+	listen   = flag.String("listen", "", "be the server on `[HOST]:PORT`")
+	server   = flag.String("server", "", "be the client of the server at `HOST:PORT`")
+	name     = flag.String("dev", "vpn0", "`name` of the TUN device")
+	addrs    = app.Prefixes("addr", "10.8.0.1/24,fd00:8::1/64", "`addresses` of this end of the tunnel")
+	mtu      = flag.Int("mtu", 0, "largest packet in the tunnel, in `bytes`")
+	simple   = flag.Bool("simple", false, "use the simple ends")
+	noTSO    = flag.Bool("no-tso", false, "take every packet from the host by itself")
+	noTUNGRO = flag.Bool("no-tun-gro", false, "hand every packet to the host by itself")
+	noGSO    = flag.Bool("no-gso", false, "send every packet by itself")
+	noGRO    = flag.Bool("no-gro", false, "receive every packet by itself")
+	profile  = flag.String("profile", "", "write a processor profile to `file`")
 )
 
 func main() { app.Main("Peer is one end of a tunnel, for measurements.", run) }
@@ -56,17 +54,14 @@ func run(ctx context.Context) error {
 	}
 	defer session.Close()
 
-	c := tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops}
+	open := tun.Open
 	if !*simple {
-		c.Make = func(name string, passing func(error) bool) (link.Link, string, error) {
-			queues, name, err := fast.OpenTUN(name, fast.TUNOptions{Passing: passing, Drops: &count.Drops, NoTSO: *noTSO, NoJoin: *noJoin})
-			if err != nil {
-				return nil, "", err
-			}
-			return queues[0], name, nil
+		open = func(c tun.Config) (*tun.Device, error) {
+			dev, _, err := fast.Open(c, fast.TUNOptions{NoTSO: *noTSO, NoGRO: *noTUNGRO})
+			return dev, err
 		}
 	}
-	dev, err := tun.Open(c)
+	dev, err := open(tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops})
 	if err != nil {
 		return err
 	}
@@ -79,11 +74,6 @@ func run(ctx context.Context) error {
 // connect makes the end that goes to the other host.
 func connect(ctx context.Context, count *tunnel.Counters) (*secure.Conn, transport.MTU, error) {
 	o := transport.Options{Drops: &count.Drops}
-	if !*simple {
-		o.UDP = func(socket *net.UDPConn, passing func(error) bool) (link.Link, error) {
-			return fast.NewUDP(socket, fast.UDPOptions{Passing: passing, Drops: &count.Drops, NoGSO: *noGSO, NoGRO: *noGRO})
-		}
-	}
 	cfg := secure.Config{
 		Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.NNpsk0, PSK: new([noise.KeyLen]byte)},
 		Drops:     &count.Drops,
@@ -95,6 +85,9 @@ func connect(ctx context.Context, count *tunnel.Counters) (*secure.Conn, transpo
 		conn, err = transport.Dial(transport.UDP, *server, o)
 	} else {
 		conn, err = transport.Listen(transport.UDP, *listen, o)
+	}
+	if err == nil && !*simple {
+		conn, err = fast.Carry(conn, fast.UDPOptions{Drops: &count.Drops, NoGSO: *noGSO, NoGRO: *noGRO})
 	}
 	if err != nil {
 		return nil, transport.MTU{}, err

@@ -28,7 +28,7 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step7-auth/join"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/ends"
+	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/pulse"
@@ -76,7 +76,7 @@ func runClient(ctx context.Context, file, unit string) (err error) {
 	if err != nil {
 		return err
 	}
-	host := takeover.New(cfg, &count, ends.Device(cfg.Offloads), watch.Watch)
+	host := takeover.New(cfg, &count, fast.Device(cfg.Offloads), watch.Watch)
 	g := &guest{stopping: ctx, host: host, count: &count}
 	rand.Read(g.instance[:])
 	if err := g.use(cfg); err != nil {
@@ -233,7 +233,7 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 	var own guard.Socket
 	defer own.Close()
 	g.host.Approach(&own)
-	conn, err := ends.Dial(g.cfg.Transport, server, g.cfg.Offloads, transport.Options{Drops: &g.count.Drops, Control: own.Control})
+	conn, err := fast.Dial(g.cfg.Transport, server, g.cfg.Offloads, transport.Options{Drops: &g.count.Drops, Control: own.Control})
 	if err != nil {
 		return err
 	}

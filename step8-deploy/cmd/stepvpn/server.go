@@ -25,7 +25,7 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step7-auth/pool"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/ends"
+	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/pulse"
@@ -53,7 +53,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	}
 	// As many processors as queues: on more, the two directions of a queue would only
 	// wake each other up. The others are for the kernel, which has as much to do.
-	runtime.GOMAXPROCS(ends.Spread(cfg.Queues))
+	runtime.GOMAXPROCS(fast.Spread(cfg.Queues))
 	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func runServer(ctx context.Context, file string) (err error) {
 
 	// ...the other a TUN device, with a queue for each socket...
 	room = room.Less(secure.Overhead, "encryption").Or(cfg.MTU)
-	dev, queues, err := ends.Queues(tun.Config{Name: cfg.Device, Addrs: cfg.Subnets, MTU: room.Size, Drops: &count.Drops}, len(conns), cfg.Offloads)
+	dev, queues, err := fast.Queues(tun.Config{Name: cfg.Device, Addrs: cfg.Subnets, MTU: room.Size, Drops: &count.Drops}, len(conns), cfg.Offloads)
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn,
 	networks := slices.Sorted(slices.Values(cfg.Transports)) // "tcp", "udp"
 	for _, network := range networks {
 		for _, at := range cfg.Listen {
-			list, err := ends.Listen(network, at, ends.Spread(cfg.Queues), cfg.Offloads, transport.Options{
+			list, err := fast.Listen(network, at, fast.Spread(cfg.Queues), cfg.Offloads, transport.Options{
 				Drops:    &count.Drops,
 				MaxConns: min(2*cfg.MaxClients, maxStrangers),
 			})

@@ -54,7 +54,7 @@ func (c *controlBuffer) add(level, typ int32, n int) unsafe.Pointer {
 	return unsafe.Add(unsafe.Pointer(h), unix.CmsgLen(0))
 }
 
-// segment has the kernel cut what is sent into packets of a size.
+// segment has the kernel segment what is sent into packets of a size (UDP GSO).
 func (c *controlBuffer) segment(size int) {
 	*(*uint16)(c.add(unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2)) = uint16(size)
 }

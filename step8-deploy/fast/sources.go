@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Sources remembers at which of a server's addresses each peer has called, so
+// sources remembers at which of a server's addresses each peer has called, so
 // that it is answered from there. Else a host with several addresses answers from
 // the one that its routes prefer, and a client drops that.
 //
@@ -15,8 +15,8 @@ import (
 // make a server of several addresses use the wrong one, by a flood, or with the
 // forged address of a peer, and it lasts until the peer's next packet.
 //
-// Sockets that share a port share their Sources. It is safe for concurrent use.
-type Sources struct {
+// Sockets that share a port share their sources. It is safe for concurrent use.
+type sources struct {
 	seed  maphash.Seed // so that nobody can choose whose place they take
 	mu    sync.Mutex   // guards slots
 	slots [sourceSlots]source
@@ -29,15 +29,15 @@ type source struct {
 	local netip.Addr
 }
 
-// NewSources returns Sources that know nobody.
-func NewSources() *Sources { return &Sources{seed: maphash.MakeSeed()} }
+// newSources returns sources that know nobody.
+func newSources() *sources { return &sources{seed: maphash.MakeSeed()} }
 
-func (s *Sources) slot(peer netip.AddrPort) *source {
+func (s *sources) slot(peer netip.AddrPort) *source {
 	return &s.slots[maphash.Comparable(s.seed, peer)%sourceSlots]
 }
 
 // learn notes that peer has called at local.
-func (s *Sources) learn(peer netip.AddrPort, local netip.Addr) {
+func (s *sources) learn(peer netip.AddrPort, local netip.Addr) {
 	slot := s.slot(peer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,7 +45,7 @@ func (s *Sources) learn(peer netip.AddrPort, local netip.Addr) {
 }
 
 // of returns the address that peer has called at, or the zero value.
-func (s *Sources) of(peer netip.AddrPort) netip.Addr {
+func (s *sources) of(peer netip.AddrPort) netip.Addr {
 	slot := s.slot(peer)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/link"
+	"stepvpn/step2-tun/tun"
 )
 
 // A tunWriter is the writing side of a TUN. It is used by one goroutine.
@@ -30,15 +31,11 @@ func (w *tunWriter) init(t *TUN) {
 }
 
 // WriteBurst hands the packets to the host. Neighbours that belong together go as
-// one super-packet.
+// one super-packet. So they must last, unlike those of a TUN's own burst.
 func (t *TUN) WriteBurst(b *link.Burst) error {
 	w := &t.writer
-	if !b.Stable() {
-		_, err := w.singles(b, 0, b.Len())
-		return err
-	}
-	unmark(b, t.o.Drops)
-	if t.o.NoJoin {
+	unmark(b, t.o.drops)
+	if t.o.NoGRO {
 		_, err := w.singles(b, 0, b.Len())
 		return err
 	}
@@ -47,7 +44,7 @@ func (t *TUN) WriteBurst(b *link.Burst) error {
 	for i := range b.Len() {
 		s, ok := asSegment(b.At(i))
 		ok = ok && (w.udp || !s.udp)
-		if ok && w.run.join(s) {
+		if ok && w.run.coalesce(s) {
 			w.part(s.payload())
 			continue
 		}
@@ -109,7 +106,7 @@ func (w *tunWriter) without(b *link.Burst, i, j int, refused error) error {
 	if w.run.first.udp {
 		w.udp = false
 	} else {
-		w.tun.o.NoJoin = true
+		w.tun.o.NoGRO = true
 	}
 	slog.Warn("the kernel does not take large packets, going on without",
 		"dev", w.tun.name, "udp", w.run.first.udp, "error", refused)
@@ -139,7 +136,7 @@ func (w *tunWriter) dropped(err error, n int) error {
 		return nil
 	}
 	for range n {
-		if !w.tun.o.Passing(err) {
+		if !tun.Passing(err, w.tun.o.drops) {
 			return w.tun.final(err)
 		}
 	}

@@ -29,7 +29,7 @@ const (
 	cwr
 )
 
-// maxHeaders bounds the headers of a packet to be cut, in bytes: IPv4 and TCP
+// maxHeaders bounds the headers of a packet to be segmented, in bytes: IPv4 and TCP
 // have at most 120, and IPv6 has extension headers besides.
 const maxHeaders = 512
 
@@ -127,41 +127,27 @@ func (f *frame) setSuper() error {
 	return nil
 }
 
-// super tells whether the frame is to be cut.
+// super tells whether the frame is to be segmented.
 func (f *frame) super() bool { return f.vnet.gsoType != gsoNone }
 
-// whole returns the packet of a frame that is not to be cut.
-func (f *frame) whole() []byte {
+// single returns the packet of a frame that is not to be segmented.
+func (f *frame) single() []byte {
 	if f.vnet.flags&needsChecksum != 0 {
 		complete(f.p, int(f.vnet.checksumStart), int(f.vnet.checksumOffset))
 	}
 	return f.p
 }
 
-// size returns the length in bytes of segment i.
-func (f *frame) size(i int) int {
-	start := f.headers + i*int(f.vnet.gsoSize)
-	return f.headers + min(int(f.vnet.gsoSize), len(f.p)-start)
-}
-
-// sizes returns the lengths of the segments from i on, up to j, together.
-func (f *frame) sizes(i, j int) int {
-	if j <= i {
-		return 0
-	}
-	return (j-i-1)*f.size(i) + f.size(j-1)
-}
-
-// cut makes segment i of a super-packet and returns it. The segments are to be asked for in order:
+// segment makes segment i of a super-packet and returns it. The segments are to be asked for in order:
 // each one's header is written over the end of the payload before.
 //
 // It differs from the super-packet as the segments that the kernel makes do: in
 // the lengths, the checksums, TCP's sequence number and IPv4's identification. FIN
 // and PSH stay for the last segment, and CWR for the first (RFC 3168, section
 // 6.1.2).
-func (f *frame) cut(i int) []byte {
+func (f *frame) segment(i int) []byte {
 	start := i * int(f.vnet.gsoSize)
-	n := f.size(i)
+	n := min(f.headers+int(f.vnet.gsoSize), len(f.p)-start)
 	p := f.p[start : start+n : start+n]
 	copy(p, f.template[:f.headers])
 

@@ -1,4 +1,4 @@
-package ends_test
+package fast_test
 
 import (
 	"bytes"
@@ -13,10 +13,8 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/shared/netlab"
 	"stepvpn/step3-tunnel/transport"
-	"stepvpn/step8-deploy/ends"
+	"stepvpn/step8-deploy/fast"
 )
-
-func TestMain(m *testing.M) { netlab.Main(m) }
 
 // limit bounds each wait; a busy machine is slow.
 const limit = 30 * time.Second
@@ -35,14 +33,14 @@ func connect(t *testing.T, lab *netlab.Lab, addr netip.Addr, offloads bool) *pai
 	var err error
 	lab.Server.Do(func() {
 		var list []transport.Conn
-		if list, err = ends.Listen(transport.UDP, p.to, 1, offloads, transport.Options{Drops: new(link.Drops)}); err == nil {
+		if list, err = fast.Listen(transport.UDP, p.to, 1, offloads, transport.Options{Drops: new(link.Drops)}); err == nil {
 			p.server = list[0]
 		}
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { p.server.Close() })
 	lab.Alice.Do(func() {
-		p.client, err = ends.Dial(transport.UDP, p.to, offloads, transport.Options{Drops: &p.drops})
+		p.client, err = fast.Dial(transport.UDP, p.to, offloads, transport.Options{Drops: &p.drops})
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { p.client.Close() })
@@ -144,7 +142,7 @@ func TestNoICMPMessageEndsWriting(t *testing.T) {
 	})
 }
 
-// "Fragmentation needed" is not believed: this host would cut up all that it sends.
+// "Fragmentation needed" is not believed: this host would fragment all that it sends.
 func TestNoICMPMessageSwitchesOffloadsOff(t *testing.T) {
 	lab := netlab.New(t)
 	p := connect(t, lab, lab.Server.V4, true)

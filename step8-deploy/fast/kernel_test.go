@@ -10,11 +10,11 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// The kernel is the judge: what was joined, it takes as a super-packet and
-// forwards. It cuts it itself where it leaves by a device that wants single
+// The kernel is the judge: what was coalesced, it takes as a super-packet and
+// forwards. It segments it itself where it leaves by a device that wants single
 // packets, and leaves that to us where it does not. Both give the packets that
-// were joined, byte by byte, but for the hop that they have made.
-func TestKernelCutsTheSame(t *testing.T) {
+// were coalesced, byte by byte, but for the hop that they have made.
+func TestKernelSegmentsTheSame(t *testing.T) {
 	lab := netlab.New(t)
 	h := lab.Alice
 	for _, setting := range []string{"ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"} {
@@ -55,7 +55,7 @@ func TestKernelCutsTheSame(t *testing.T) {
 				require.Equal(t, packets(list), readFlow(t, out[0], len(list), s), "no TSO %v, size %d, %+v", noTSO, size, s)
 			}
 		}
-		require.False(t, in[0].o.NoJoin)
+		require.False(t, in[0].o.NoGRO)
 		require.True(t, in[0].writer.udp)
 		in[0].Close()
 		out[0].Close()

@@ -13,34 +13,27 @@ import (
 	"stepvpn/shared/link"
 )
 
-// TUNOptions are what OpenTUN takes beside the name.
+// TUNOptions are what Open takes beside what every device has.
 type TUNOptions struct {
-	// Passing tells whether an error of a write is about the packet alone, and
-	// counts the packet then. After any other error the device is of no more use.
-	// Required.
-	Passing func(error) bool
-	// Drops counts the packets that the network has marked as too much, and that
-	// cannot bear the mark. Required.
-	Drops *link.Drops
-	// CopyDSCP shows outside of the tunnel which of its packets are urgent, for
-	// networks on the way that care. It tells an observer about them.
-	CopyDSCP bool
-
 	NoTSO  bool // take every packet from the host by itself
-	NoJoin bool // hand every packet to the host by itself
+	NoGRO  bool // hand every packet to the host by itself
 	Queues int  // how many ends to open; 0 means 1
 
 	// Router says that most packets come from other hosts. Their super-packets
-	// are as large as they are: the kernel would cut up one that is too large for
+	// are as large as they are: the kernel would segment one that is too large for
 	// the device, packet by packet, and all would be lost that this package is for.
 	Router bool
+
+	// Counts the packets that the host does not take (see tun.Device), and those that
+	// the network has marked as too much and that cannot bear the mark.
+	drops *link.Drops
 }
 
 // A TUN is one queue of a TUN device, as a link.Link.
 //
-// It reads the kernel's super-packets and cuts them on demand; the packets of a
+// It reads the kernel's super-packets and segments them on demand; the packets of a
 // burst lie in the TUN's own buffer and are valid until its next ReadBurst. It
-// joins what it writes where it can. When the kernel refuses one of the two, it
+// coalesces what it writes where it can. When the kernel refuses one of the two, it
 // goes on without it.
 type TUN struct {
 	file *os.File
@@ -54,10 +47,10 @@ type TUN struct {
 	writer tunWriter
 }
 
-// OpenTUN makes a TUN device, not configured yet, and returns its queues and its
+// openTUN makes a TUN device, not configured yet, and returns its queues and its
 // name. It takes over a device of that name if there is one. Packets of one flow
 // stay in one queue. The device ends with its last queue.
-func OpenTUN(name string, o TUNOptions) (queues []*TUN, _ string, err error) {
+func openTUN(name string, o TUNOptions) (queues []*TUN, _ string, err error) {
 	n := max(o.Queues, 1)
 	for range n {
 		t, err := openQueue(name, n > 1, o)
@@ -147,9 +140,6 @@ func (t *TUN) offload(fd int) (udp bool) {
 	}
 	return udp
 }
-
-// Name returns the name of the interface.
-func (t *TUN) Name() string { return t.name }
 
 // Close takes the queue away, and with the last one the device.
 func (t *TUN) Close() error {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/link"
+	"stepvpn/step3-tunnel/transport"
 )
 
 // A udpReceiver is the reading side of a UDP. It is used by one goroutine.
@@ -44,10 +45,10 @@ func (u *UDP) ReadBurst(b *link.Burst) error {
 		b.Reset()
 		if err := r.receive(b.Free()); err != nil {
 			// An ICMP error about an earlier packet shows up here.
-			if !u.o.Passing(err) {
+			if !transport.Passing(err, u.o.Drops) {
 				return err
 			}
-			link.Rest(faults)
+			transport.Rest(faults)
 			continue
 		}
 		b.Addr = r.sender()
@@ -55,7 +56,7 @@ func (u *UDP) ReadBurst(b *link.Burst) error {
 		if u.sources != nil && c.local.IsValid() {
 			u.sources.learn(b.Addr, c.local)
 		}
-		b.Class = c.class
+		b.Hints.Class = c.class
 		u.split(b, r.n, c.stride)
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/link"
+	"stepvpn/step3-tunnel/transport"
 )
 
 // maxSend is how many bytes of packets go into one call: an IPv4 packet has room
@@ -41,7 +42,8 @@ func (s *udpSender) init(u *UDP, raw syscall.RawConn) {
 	s.sendmsg = s.call
 }
 
-// WriteBurst sends the packets, those of the same length in one call.
+// WriteBurst sends the packets, those of the same length in one call. So they must
+// last, unlike those of a TUN's burst.
 func (u *UDP) WriteBurst(b *link.Burst) error {
 	s := &u.sender
 	if !u.server.IsValid() && !s.address(b.Addr) {
@@ -53,12 +55,8 @@ func (u *UDP) WriteBurst(b *link.Burst) error {
 	if u.sources != nil {
 		s.from = u.sources.of(b.Addr)
 	}
-	if b.Whole {
-		return s.whole(b)
-	}
-	if !b.Stable() {
-		_, err := s.singles(b, 0, b.Len())
-		return err
+	if b.Hints.DontFragment {
+		return s.dontFragment(b)
 	}
 	alone := u.o.NoGSO || s.alone > 0
 	s.alone = max(s.alone-1, 0)
@@ -112,7 +110,7 @@ func (s *udpSender) tryTwice(b *link.Burst, i, j int) error {
 	if err := s.try(b, i, j); err != nil {
 		return err
 	}
-	s.udp.o.Passing(before) // that it does is known
+	transport.Passing(before, s.udp.o.Drops) // that it does is known
 	return nil
 }
 
@@ -160,7 +158,7 @@ func (s *udpSender) dropped(err error, n int) error {
 		err = unix.EADDRNOTAVAIL
 	}
 	for range n {
-		if !s.udp.o.Passing(err) {
+		if !transport.Passing(err, s.udp.o.Drops) {
 			return err
 		}
 	}
@@ -189,8 +187,8 @@ func (s *udpSender) try(b *link.Burst, i, j int) error {
 	if s.from.IsValid() {
 		s.control.from(s.from, s.v6)
 	}
-	if b.Class != 0 {
-		s.control.class(b.Class, s.to.Addr().Is6())
+	if b.Hints.Class != 0 {
+		s.control.class(b.Hints.Class, s.to.Addr().Is6())
 	}
 	s.control.put(&s.message)
 	if err := s.raw.Write(s.sendmsg); err != nil {

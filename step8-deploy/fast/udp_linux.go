@@ -1,6 +1,7 @@
 package fast
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net"
@@ -15,17 +16,23 @@ import (
 
 // UDPOptions are what NewUDP takes beside the socket.
 type UDPOptions struct {
-	// Passing tells whether the socket goes on after an error, and counts a packet
-	// then. Required.
-	Passing func(error) bool
-	// Drops counts what has no address to go to. Required.
+	// Drops counts the packets that could not be carried. Required.
 	Drops *link.Drops
-
-	// Sources is shared by the sockets of one server. Without it each has its own.
-	Sources *Sources
 
 	NoGSO bool // send every packet by itself
 	NoGRO bool // receive every packet by itself
+
+	// Shared by the sockets of one server. Without it each has its own.
+	sources *sources
+}
+
+// A Socket is a UDP socket: a net.UDPConn is one, and so is what package transport
+// carries UDP by.
+type Socket interface {
+	syscall.Conn
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+	Close() error
 }
 
 // socketBuffer is the size in bytes that is asked for the kernel's queues. With
@@ -38,17 +45,17 @@ const socketBuffer = 4 << 20
 // The packets of a burst are datagrams of one sender, up to 64 in one call. When
 // the kernel refuses to send them so, the UDP goes on without for a while.
 type UDP struct {
-	conn   *net.UDPConn
+	conn   Socket
 	server netip.AddrPort // zero if not connected
 	o      UDPOptions
 
-	sources  *Sources // nil if there is one address only to answer from
+	sources  *sources // nil if there is one address only to answer from
 	receiver udpReceiver
 	sender   udpSender
 }
 
 // NewUDP makes a Link of a socket, and owns it from then on.
-func NewUDP(conn *net.UDPConn, o UDPOptions) (*UDP, error) {
+func NewUDP(conn Socket, o UDPOptions) (*UDP, error) {
 	u := &UDP{conn: conn, o: o}
 	if a, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
 		u.server = unmap(a.AddrPort())
@@ -59,7 +66,7 @@ func NewUDP(conn *net.UDPConn, o UDPOptions) (*UDP, error) {
 		return nil, err
 	}
 	failed := raw.Control(func(fd uintptr) { err = u.setUp(int(fd)) })
-	if failed != nil || err != nil {
+	if err := cmp.Or(failed, err); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -93,11 +100,11 @@ func (u *UDP) setUp(fd int) error {
 		return err
 	}
 	u.sender.v6 = domain == unix.AF_INET6
-	// Routers may cut up what is too long for the path. Otherwise the packet would
+	// Routers may fragment what is too long for the path. Otherwise the packet would
 	// be lost, and where a firewall drops their message about that (ICMP
-	// "fragmentation needed"), so would be all that follow. Since they cut it up, no
-	// such message is believed: a forged one would have this host cut up everything,
-	// and send packet by packet, for ten minutes. IPv6 has no such cutting.
+	// "fragmentation needed"), so would be all that follow. Since they fragment it,
+	// no such message is believed: a forged one would have this host fragment everything,
+	// and send packet by packet, for ten minutes. IPv6's routers do not fragment.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
@@ -122,8 +129,8 @@ func (u *UDP) askForClass(fd int) error {
 // askForLocal has the kernel tell to which of the host's addresses a datagram
 // came.
 func (u *UDP) askForLocal(fd int) error {
-	if u.sources = u.o.Sources; u.sources == nil {
-		u.sources = NewSources()
+	if u.sources = u.o.sources; u.sources == nil {
+		u.sources = newSources()
 	}
 	level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
 	if u.sender.v6 {
@@ -145,9 +152,9 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 
 var _ link.Link = (*UDP)(nil)
 
-// ReusePort lets several sockets of one user listen on the same port: the kernel
+// reusePort lets several sockets of one user listen on the same port: the kernel
 // spreads the peers over them. It is for net.ListenConfig's Control.
-func ReusePort(_, _ string, c syscall.RawConn) error {
+func reusePort(_, _ string, c syscall.RawConn) error {
 	var err error
 	failed := c.Control(func(fd uintptr) {
 		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)

@@ -30,19 +30,14 @@ func classOf(p []byte) byte {
 }
 
 // outerClass returns the class to send p with: its ECN bits as they are (RFC
-// 6040, section 4.1), so that routers can mark it, and DSCP if that is wanted
-// (RFC 2983).
-func outerClass(p []byte, dscp bool) byte {
-	if dscp {
-		return classOf(p)
-	}
-	return classOf(p) & ecnBits
-}
+// 6040, section 4.1), so that routers can mark it. Its DSCP (RFC 2983) would tell an
+// observer which packets are urgent.
+func outerClass(p []byte) byte { return classOf(p) & ecnBits }
 
 // unmark brings the marks of the outer header to the packets of a burst, and
 // drops those that cannot bear them.
 func unmark(b *link.Burst, drops *link.Drops) {
-	outer := b.Class & ecnBits
+	outer := b.Hints.Class & ecnBits
 	if outer == notECT || outer == ect0 {
 		return // nothing to bring
 	}

@@ -1,8 +1,4 @@
-// Package ends chooses the two ends of a tunnel: the fast ones (package fast), or
-// the simple ones that steps 2 and 3 made. Introduced in step 8.
-//
-// Whatever lies between the ends does not know which they are.
-package ends
+package fast
 
 import (
 	"net"
@@ -10,7 +6,7 @@ import (
 	"runtime"
 	"syscall"
 
-	"stepvpn/shared/fast"
+	"stepvpn/shared/app"
 	"stepvpn/shared/link"
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step3-tunnel/transport"
@@ -20,8 +16,11 @@ import (
 // Device returns how to open a client's TUN device: with offloads, or one packet at
 // a time.
 func Device(offloads bool) func(tun.Config) (*tun.Device, error) {
+	if !offloads {
+		return tun.Open
+	}
 	return func(c tun.Config) (*tun.Device, error) {
-		dev, _, err := open(c, fast.TUNOptions{Queues: 1}, offloads)
+		dev, _, err := Open(c, TUNOptions{})
 		return dev, err
 	}
 }
@@ -30,17 +29,24 @@ func Device(offloads bool) func(tun.Config) (*tun.Device, error) {
 // a Link of its own; to close the device, close all. Without offloads, too, the
 // device is the fast one if n is more than 1: only that has queues.
 func Queues(c tun.Config, n int, offloads bool) (dev *tun.Device, queues []link.Link, err error) {
-	return open(c, fast.TUNOptions{Queues: n, Router: true}, offloads)
-}
-
-func open(c tun.Config, o fast.TUNOptions, offloads bool) (dev *tun.Device, queues []link.Link, err error) {
-	if !offloads && o.Queues == 1 {
+	if !offloads && n == 1 {
 		dev, err := tun.Open(c)
 		return dev, []link.Link{dev}, err
 	}
-	c.Make = func(name string, passing func(error) bool) (link.Link, string, error) {
-		o.Passing, o.Drops, o.NoTSO, o.NoJoin = passing, c.Drops, !offloads, !offloads
-		list, name, err := fast.OpenTUN(name, o)
+	return Open(c, TUNOptions{Queues: n, Router: true, NoTSO: !offloads, NoGRO: !offloads})
+}
+
+// Open opens a TUN device whose queues are the fast ones. The device is the first
+// of them.
+func Open(c tun.Config, o TUNOptions) (dev *tun.Device, queues []link.Link, err error) {
+	if c.Persist {
+		return nil, nil, app.Usage("a device with offloads cannot be persistent")
+	}
+	if o.drops = c.Drops; o.drops == nil {
+		o.drops = new(link.Drops)
+	}
+	dev, err = tun.OpenBy(func(c tun.Config) (link.Link, string, error) {
+		list, name, err := openTUN(c.Name, o)
 		if err != nil {
 			return nil, "", err
 		}
@@ -48,9 +54,11 @@ func open(c tun.Config, o fast.TUNOptions, offloads bool) (dev *tun.Device, queu
 			queues = append(queues, q)
 		}
 		return list[0], name, nil
-	}
-	dev, err = tun.Open(c)
+	}, c)
 	if err != nil {
+		for _, q := range queues {
+			q.Close()
+		}
 		return nil, nil, err
 	}
 	return dev, queues, nil
@@ -58,7 +66,11 @@ func open(c tun.Config, o fast.TUNOptions, offloads bool) (dev *tun.Device, queu
 
 // Dial makes a client's end of the transport.
 func Dial(network string, server netip.AddrPort, offloads bool, o transport.Options) (transport.Conn, error) {
-	return transport.Dial(network, server.String(), with(offloads, nil, o))
+	conn, err := transport.Dial(network, server.String(), o)
+	if err != nil {
+		return nil, err
+	}
+	return Carry(conn, UDPOptions{Drops: o.Drops, NoGSO: !offloads, NoGRO: !offloads})
 }
 
 // Listen makes n ends of a server's transport on an address. Over UDP the kernel
@@ -68,14 +80,16 @@ func Listen(network string, at netip.AddrPort, n int, offloads bool, o transport
 	if network == transport.TCP {
 		n = 1
 	}
-	sources := fast.NewSources()
-	o = with(offloads, sources, o)
 	o.Control = both(o.Control, resolver.Share)
 	if network == transport.UDP && n > 1 {
-		o.Control = both(o.Control, fast.ReusePort)
+		o.Control = both(o.Control, reusePort)
 	}
+	udp := UDPOptions{Drops: o.Drops, NoGSO: !offloads, NoGRO: !offloads, sources: newSources()}
 	for range n {
 		conn, err := transport.Listen(network, listenAddr(at), o)
+		if err == nil {
+			conn, err = Carry(conn, udp)
+		}
 		if err != nil {
 			for _, c := range conns {
 				c.Close()
@@ -86,6 +100,30 @@ func Listen(network string, at netip.AddrPort, n int, offloads bool, o transport
 	}
 	return conns, nil
 }
+
+// Carry has a UDP socket of package transport carried by a UDP, which owns it then.
+// That also answers from the address that was asked, so it is of use without
+// offloads, too. Whatever goes over TCP stays as it is.
+func Carry(conn transport.Conn, o UDPOptions) (transport.Conn, error) {
+	socket, ok := conn.(Socket)
+	if !ok {
+		return conn, nil
+	}
+	udp, err := NewUDP(socket, o)
+	if err != nil {
+		return nil, err
+	}
+	return &carried{udp, conn}, nil
+}
+
+// carried is a UDP with what is known of its socket.
+type carried struct {
+	*UDP
+	conn transport.Conn
+}
+
+func (c *carried) Addr() netip.AddrPort { return c.conn.Addr() }
+func (c *carried) MTU() transport.MTU   { return c.conn.MTU() }
 
 // Spread returns how many sockets, and queues of the device, share the work: n, or
 // for 0 what fits this host. One for two processors keeps both busy: one with the
@@ -104,17 +142,6 @@ func listenAddr(at netip.AddrPort) string {
 		return net.JoinHostPort("", at.String()[len("[::]:"):])
 	}
 	return at.String()
-}
-
-// with has UDP sockets carried by the fast ends. Those also answer from the
-// address that was asked, so they are used without offloads, too.
-func with(offloads bool, sources *fast.Sources, o transport.Options) transport.Options {
-	o.UDP = func(socket *net.UDPConn, passing func(error) bool) (link.Link, error) {
-		return fast.NewUDP(socket, fast.UDPOptions{
-			Passing: passing, Drops: o.Drops, Sources: sources, NoGSO: !offloads, NoGRO: !offloads,
-		})
-	}
-	return o
 }
 
 type control = func(network, address string, c syscall.RawConn) error

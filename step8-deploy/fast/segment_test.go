@@ -12,7 +12,7 @@ import (
 	"stepvpn/shared/link"
 )
 
-// super returns the frame that the kernel gives for a packet which it has not cut
+// super returns the frame that the kernel gives for a packet which it has not segmented
 // yet: p with its checksum field as the sum of the pseudo-header.
 func super(s spec, gsoType byte, gsoSize int) []byte {
 	p := s.packet()
@@ -44,7 +44,7 @@ func give(t testing.TB, kernel *os.File, frame []byte) {
 
 // The segments of a super-packet, as RFC 9293, RFC 3168 and the kernel's own
 // segmentation have them.
-func TestCut(t *testing.T) {
+func TestSegment(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, c := range []struct {
 		gsoType byte
@@ -85,7 +85,7 @@ func TestCut(t *testing.T) {
 }
 
 // A super-packet can have more segments than a burst.
-func TestCutGoesOverSeveralBursts(t *testing.T) {
+func TestSegmentsGoOverSeveralBursts(t *testing.T) {
 	s := spec{tcpOptions: timestamps, payload: randomBytes(rand.New(rand.NewPCG(1, 2)), 64000)}
 	dev, kernel := device(t, TUNOptions{})
 	give(t, kernel, super(s, gsoTCP4, 36))
@@ -175,13 +175,12 @@ func TestBadFrames(t *testing.T) {
 		"long headers":            with(good6, 6, number(600)...),
 	} {
 		t.Run(name, func(t *testing.T) {
-			bad := 0
-			dev, kernel := device(t, TUNOptions{Passing: func(error) bool { bad++; return true }})
+			dev, kernel := device(t, TUNOptions{})
 			give(t, kernel, frame)
 			fine := spec{udp: true, payload: []byte("next")}
 			give(t, kernel, super(fine, gsoNone, 0))
 			require.Equal(t, fine.packet(), readPackets(t, dev, 1)[0])
-			require.Equal(t, 1, bad, "it is counted")
+			require.Equal(t, "malformed 1", dev.o.drops.String())
 		})
 	}
 }
@@ -200,9 +199,8 @@ func TestAdd(t *testing.T) {
 
 // The driver had to cut something off.
 func TestFrameTooLong(t *testing.T) {
-	bad := 0
-	dev, _ := device(t, TUNOptions{Passing: func(error) bool { bad++; return true }})
+	dev, _ := device(t, TUNOptions{})
 	dev.reader.used = singlesRoom
 	require.False(t, dev.reader.take(frameRoom+1))
-	require.Equal(t, 1, bad)
+	require.Equal(t, "malformed 1", dev.o.drops.String())
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever the device gives, what is cut out of it are whole packets, with right
+// Whatever the device gives, its segments are whole packets, with right
 // checksums, and all of the payload.
-func FuzzCut(f *testing.F) {
+func FuzzSegment(f *testing.F) {
 	// A frame of 64 KiB in segments of 1 byte takes as long as a thousand small ones,
-	// and there is nothing in it that these have not. See TestCut for large ones.
+	// and there is nothing in it that these have not. See TestSegment for large ones.
 	const limit = 1 << 10
 	big := randomBytes(rand.New(rand.NewPCG(1, 1)), 200)
 	f.Add(super(spec{payload: big, tcpOptions: timestamps, flags: cwr | psh}, gsoTCP4|gsoECN, 70))
@@ -29,15 +29,12 @@ func FuzzCut(f *testing.F) {
 			return
 		}
 		if !fr.super() {
-			require.Len(t, fr.whole(), len(data)-vnetLen)
+			require.Len(t, fr.single(), len(data)-vnetLen)
 			return
 		}
 		payload := append([]byte{}, fr.p[fr.headers:]...)
-		total := 0
 		for i := range fr.segments {
-			p := fr.cut(i)
-			require.Len(t, p, fr.size(i))
-			total += len(p)
+			p := fr.segment(i)
 			n := fr.headers + min(int(fr.vnet.gsoSize), len(payload))
 			require.Len(t, p, n)
 			require.Equal(t, payload[:n-fr.headers], p[fr.headers:])
@@ -50,13 +47,12 @@ func FuzzCut(f *testing.F) {
 			}
 		}
 		require.Empty(t, payload)
-		require.Equal(t, total, fr.sizes(0, fr.segments))
 	})
 }
 
 // Two packets of a stranger, of which the second may be anything: either they
-// are not joined, or cutting gives them back.
-func FuzzJoin(f *testing.F) {
+// are not coalesced, or segmenting gives them back.
+func FuzzCoalesce(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, s := range []spec{{tcpOptions: timestamps}, {v6: true, flags: ece}, {udp: true}, {udp: true, v6: true}} {
 		list := stream(r, s, 2, 100)
@@ -76,7 +72,7 @@ func FuzzJoin(f *testing.F) {
 			return
 		}
 		run.start(s)
-		if !run.join(next) {
+		if !run.coalesce(next) {
 			return
 		}
 		h := run.finish()
@@ -86,7 +82,7 @@ func FuzzJoin(f *testing.F) {
 		require.NoError(t, fr.set(h, super))
 		require.Equal(t, 2, fr.segments)
 		for i := range want {
-			require.Equal(t, want[i], fr.cut(i))
+			require.Equal(t, want[i], fr.segment(i))
 		}
 	})
 }

@@ -21,12 +21,9 @@ const limit = 60 * time.Second
 // open makes a device on a host, gives it the address 10.8.0.1/24, and brings it up.
 func open(t *testing.T, h *netlab.Host, o TUNOptions) (queues []*TUN, name string) {
 	t.Helper()
-	o.Drops = new(link.Drops)
-	if o.Passing == nil {
-		o.Passing = func(error) bool { return false }
-	}
+	o.drops = new(link.Drops)
 	var err error
-	h.Do(func() { queues, name, err = OpenTUN("", o) })
+	h.Do(func() { queues, name, err = openTUN("", o) })
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		for _, q := range queues {
@@ -50,7 +47,7 @@ func TestOpenRefusals(t *testing.T) {
 		"a-name-that-is-so-long": unix.EINVAL,
 	} {
 		var err error
-		h.Do(func() { _, _, err = OpenTUN(name, TUNOptions{}) })
+		h.Do(func() { _, _, err = openTUN(name, TUNOptions{}) })
 		require.ErrorIs(t, err, want, name)
 	}
 }
@@ -102,21 +99,16 @@ func TestDeviceDeletedBySomebodyElse(t *testing.T) {
 // A device that is down, or not IP: the packet is gone, and the device stays.
 func TestDeviceRefusesPackets(t *testing.T) {
 	lab := netlab.New(t)
-	var refused []error
-	queues, name := open(t, lab.Alice, TUNOptions{Passing: func(err error) bool {
-		refused = append(refused, err)
-		return true
-	}})
+	queues, name := open(t, lab.Alice, TUNOptions{})
 	dev := queues[0]
 	require.NoError(t, dev.WriteBurst(burstOf([]byte{}, []byte{0}, spec{}.packet(), make([]byte, 2000))))
-	require.Equal(t, []error{unix.EINVAL, unix.EINVAL, unix.EINVAL}, refused)
+	require.Equal(t, "malformed 3", dev.o.drops.String())
 
 	lab.Alice.Run(t, "ip", "link", "set", name, "down")
-	refused = nil
 	list := stream(newRand(1), spec{}, 3, 1000)
 	require.NoError(t, dev.WriteBurst(burstOf(packets(list)...)))
-	require.Equal(t, []error{unix.EIO, unix.EIO, unix.EIO}, refused)
-	require.False(t, dev.o.NoJoin, "that says nothing about super-packets")
+	require.Equal(t, "malformed 3, unreachable 3", dev.o.drops.String())
+	require.False(t, dev.o.NoGRO, "that says nothing about super-packets")
 }
 
 // The queues share the work, and the packets of a flow stay in one of them.
@@ -204,7 +196,7 @@ func TestMore(t *testing.T) {
 				continue // the kernel's own
 			}
 			got += b.Len()
-			require.Equal(t, got < want, b.More, "after %d of %d packets", got, want)
+			require.Equal(t, got < want, b.Hints.More, "after %d of %d packets", got, want)
 		}
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// What is to stay whole arrives so or not at all, whether it is too long for a router
+// What is not to be fragmented arrives whole or not at all, whether it is too long for a router
 // or for this host, and disturbs nothing that comes after it.
-func TestWhole(t *testing.T) {
+func TestDontFragment(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Cafe.Run(t, "ip", "link", "set", "up0", "mtu", "1400")
 	lab.Internet.Run(t, "ip", "link", "set", "cafe0", "mtu", "1400")
@@ -26,10 +26,10 @@ func TestWhole(t *testing.T) {
 			if addr.Is6() {
 				longest = 1400 - ipv6Len - udpLen
 			}
-			send := func(size int, whole bool) {
+			send := func(size int, dont bool) {
 				t.Helper()
 				out := burstOf(make([]byte, size))
-				out.Whole = whole
+				out.Hints.DontFragment = dont
 				require.NoError(t, client.WriteBurst(out))
 			}
 			arrives := func(size int) {

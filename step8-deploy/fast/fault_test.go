@@ -68,7 +68,7 @@ func TestKernelThatDoesNotTakeSuperPackets(t *testing.T) {
 			require.Equal(t, 1, supers)
 			require.Equal(t, 1, bytes.Count([]byte(text), []byte("\n")), text)
 			require.Contains(t, text, "the kernel does not take large packets")
-			require.Equal(t, !udp, a.o.NoJoin)
+			require.Equal(t, !udp, a.o.NoGRO)
 			require.Equal(t, !udp, a.writer.udp)
 		}
 	}
@@ -77,14 +77,13 @@ func TestKernelThatDoesNotTakeSuperPackets(t *testing.T) {
 // A device that is down takes nothing: that says nothing about super-packets.
 func TestDeviceDown(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	dropped := 0
-	a, z := twoDevices(t, TUNOptions{Passing: func(err error) bool { dropped++; return err == unix.EIO }})
+	a, z := twoDevices(t, TUNOptions{})
 	answer := unix.EIO
 	a.raw = refusing{a.raw, &a.writer, func(vnetHeader) unix.Errno { return answer }}
 	want := packets(stream(r, spec{}, 20, 1000))
 	require.Empty(t, logged(func() { require.NoError(t, a.WriteBurst(burstOf(want...))) }))
-	require.Equal(t, 20, dropped)
-	require.False(t, a.o.NoJoin)
+	require.Equal(t, "unreachable 20", a.o.drops.String())
+	require.False(t, a.o.NoGRO)
 
 	answer = 0
 	require.NoError(t, a.WriteBurst(burstOf(want...)))
@@ -96,9 +95,9 @@ func TestDeviceDown(t *testing.T) {
 }
 
 // Each of the offloads can be left out from the start.
-func TestNoJoin(t *testing.T) {
+func TestNoGRO(t *testing.T) {
 	want := packets(stream(rand.New(rand.NewPCG(1, 3)), spec{}, 3, 1000))
-	dev, kernel := device(t, TUNOptions{NoJoin: true})
+	dev, kernel := device(t, TUNOptions{NoGRO: true})
 	require.NoError(t, dev.WriteBurst(burstOf(want...)))
 	buf := make([]byte, frameRoom)
 	for _, p := range want {

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/link"
+	"stepvpn/step2-tun/tun"
 )
 
 const (
@@ -38,10 +39,10 @@ type tunReader struct {
 	atOnce unix.Timespec // stays 0
 
 	// Made once, so that no burst allocates them.
-	readAll   func(fd uintptr) bool
-	cutSingle func(i int) []byte
-	cutSuper  func(i int) []byte
-	lookFor   func(fd uintptr)
+	readAll func(fd uintptr) bool
+	single  func(i int) []byte
+	segment func(i int) []byte
+	lookFor func(fd uintptr)
 }
 
 func (r *tunReader) init(t *TUN) {
@@ -49,8 +50,8 @@ func (r *tunReader) init(t *TUN) {
 	r.buf = make([]byte, singlesRoom+frameRoom)
 	r.readAll = r.readFrames
 	r.lookFor = r.look
-	r.cutSingle = func(i int) []byte { return r.singles[r.base+i] }
-	r.cutSuper = func(i int) []byte { return r.super.cut(r.base + i) }
+	r.single = func(i int) []byte { return r.singles[r.base+i] }
+	r.segment = func(i int) []byte { return r.super.segment(r.base + i) }
 }
 
 // ReadBurst returns the segments of one super-packet, or all single packets that
@@ -65,23 +66,21 @@ func (t *TUN) ReadBurst(b *link.Burst) error {
 	}
 	if r.given < r.n {
 		r.base = r.given
-		b.Class = outerClass(r.singles[r.base], t.o.CopyDSCP)
-		size := 0
-		for r.given < r.n && outerClass(r.singles[r.given], t.o.CopyDSCP) == b.Class {
-			size += len(r.singles[r.given])
+		b.Hints.Class = outerClass(r.singles[r.base])
+		for r.given < r.n && outerClass(r.singles[r.given]) == b.Hints.Class {
 			r.given++
 		}
-		b.Cut(r.given-r.base, size, r.cutSingle)
-		b.More = r.given < r.n || r.super.segments > 0 // a super-packet came behind them
+		b.Lazy(r.given-r.base, r.single)
+		b.Hints.More = r.given < r.n || r.super.segments > 0 // a super-packet came behind them
 		return nil
 	}
 	r.base = r.done
 	r.done = min(r.base+link.MaxBurst, r.super.segments)
-	b.Class = outerClass(r.super.template[:], t.o.CopyDSCP)
-	b.Cut(r.done-r.base, r.super.sizes(r.base, r.done), r.cutSuper)
+	b.Hints.Class = outerClass(r.super.template[:])
+	b.Lazy(r.done-r.base, r.segment)
 	// A host's own super-packets fit into one send (see limitGSO): nothing is left to
 	// wait for more.
-	b.More = r.done < r.super.segments || t.o.Router && r.waiting()
+	b.Hints.More = r.done < r.super.segments || t.o.Router && r.waiting()
 	return nil
 }
 
@@ -137,13 +136,13 @@ func (r *tunReader) take(n int) bool {
 	got := r.buf[r.used:][:min(n, frameRoom)]
 	if n < vnetLen || n > frameRoom || r.super.set(readVnet(got), got[vnetLen:]) != nil {
 		r.super.segments = 0
-		r.tun.o.Passing(unix.EINVAL) // it is no packet
+		tun.Passing(unix.EINVAL, r.tun.o.drops) // it is no packet
 		return false
 	}
 	if r.super.super() {
 		return true
 	}
-	r.singles[r.n] = r.super.whole()
+	r.singles[r.n] = r.super.single()
 	r.super.segments = 0
 	r.n++
 	r.used += n

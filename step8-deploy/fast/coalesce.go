@@ -68,7 +68,7 @@ func (s *segment) readTransport(protocol byte) bool {
 
 // intact tells whether a sum over data with its checksum says that nothing was
 // changed. There are two ways to write a checksum of 0, and with the one that
-// nobody uses it reports false too: what is joined must come back as it was.
+// nobody uses it reports false too: what is coalesced must come back as it was.
 func intact(sum uint64, field []byte) bool {
 	return fold(sum) == 0xffff && (field[0] != 0xff || field[1] != 0xff)
 }
@@ -110,8 +110,8 @@ func (r *run) close(s segment) {
 	r.ended = r.flags != 0 || len(s.payload()) < r.size
 }
 
-// join appends s to the run, if cutting the super-packet would give s back.
-func (r *run) join(s segment) bool {
+// coalesce appends s to the run, if segmenting the super-packet would give s back.
+func (r *run) coalesce(s segment) bool {
 	n := len(s.payload())
 	if r.n == 0 || r.ended || n > r.size || r.total+n > maxSuper || !r.follows(s) {
 		return false

@@ -6,11 +6,11 @@ import (
 	"stepvpn/shared/link"
 )
 
-// whole sends packets that nobody may cut up: no router, and not this host. What it
+// dontFragment sends packets that nobody may fragment: no router, and not this host. What it
 // takes the path's size to be does not count either (IP_PMTUDISC_PROBE), for
 // strangers can have told it so. A packet that not even the network card takes is
 // lost like one that gets lost on the way.
-func (s *udpSender) whole(b *link.Burst) error {
+func (s *udpSender) dontFragment(b *link.Burst) error {
 	s.raw.Control(func(fd uintptr) { s.fragment(int(fd), false) })
 	defer s.raw.Control(func(fd uintptr) {
 		s.fragment(int(fd), true)
@@ -28,7 +28,7 @@ func (s *udpSender) whole(b *link.Burst) error {
 	return nil
 }
 
-// fragment forbids or allows to cut up what is sent next. It can't fail on a socket
+// fragment forbids or allows to fragment what is sent next. It can't fail on a socket
 // that setUp has set up.
 func (s *udpSender) fragment(fd int, allow bool) {
 	four, six, dont := unix.IP_PMTUDISC_PROBE, unix.IPV6_PMTUDISC_PROBE, 1
