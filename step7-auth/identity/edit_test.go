@@ -428,7 +428,7 @@ func TestFullDisk(t *testing.T) {
 	out, err := cmd.Output()
 	require.ErrorAs(t, err, new(*exec.ExitError))
 	line, _, _ := strings.Cut(string(out), "\n")
-	require.Equal(t, "write "+path+".new: file too large", line)
+	require.Equal(t, "write "+path+": file too large", line)
 	require.Equal(t, withKeys("alice KEY(alice)\n"), contents(t, path))
 	requireOnly(t, path)
 }
