@@ -31,7 +31,7 @@ func beChild() {
 	<-p.store.stopped
 	for n := len(p.families[0].byAddr); ; n++ {
 		p.Lease(key(n), time.Now())
-		if err := p.store.file.write(p.snapshot().String()); err != nil {
+		if err := p.store.file.Write([]byte(p.snapshot().String())); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
