@@ -221,6 +221,11 @@ func TestLeftDrafts(t *testing.T) {
 		require.Equal(t, after, content(t, path), name)
 		require.Equal(t, "precious", content(t, dir+"/other"), name)
 		requireOnly(t, dir, "f", "other")
+
+		require.NoError(t, leave(), name)
+		require.NoError(t, RemoveDraft(path), name)
+		require.NoError(t, RemoveDraft(path), "there is none")
+		requireOnly(t, dir, "f", "other")
 	}
 	require.NoError(t, os.Mkdir(path+".new", 0o700))
 	require.EqualError(t, Write(path, nil, Options{}), "remove "+path+".new: is a directory")

@@ -3,14 +3,13 @@ package atomicfile
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// ErrChanged is in the error about a file that is not what the caller has seen there.
+// ErrChanged is the error about a file that is not what the caller has seen there.
 var ErrChanged = errors.New("another program changed it at this moment; try again")
 
 // Overwrite replaces the content from of a file by to, and nothing else of the file:
@@ -29,7 +28,7 @@ func Overwrite(name string, from, to []byte, o Options) error {
 	defer f.Close()
 	now, err := readAll(f, len(from))
 	if errors.Is(err, ErrTooLarge) || err == nil && !bytes.Equal(now, from) {
-		return fmt.Errorf("%s: %w", name, ErrChanged)
+		return ErrChanged
 	}
 	if err != nil {
 		return err

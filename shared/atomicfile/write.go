@@ -117,6 +117,10 @@ func (o Options) place(name string, data []byte) (*os.File, error) {
 	return f, nil
 }
 
+// RemoveDraft removes what a Write has left beside a file when it was killed. The next
+// Write does so, too; this is for a file that may never be written again.
+func RemoveDraft(name string) error { return Options{}.removeDraft(name + draftSuffix) }
+
 // openDraft makes an empty draft, and locks it: so a draft that is not locked is of a
 // process that has ended.
 func (o Options) openDraft(draft string) (*os.File, error) {

@@ -84,10 +84,14 @@ func lock(name string) (*os.File, error) {
 // load reads a state. No file is an empty one.
 func load(name string) (*state, error) {
 	data, _, err := atomicfile.Read(name, maxStateSize, atomicfile.Ours)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch { // the caller names the file
+	case errors.Is(err, fs.ErrNotExist):
 		return new(state), nil
-	}
-	if err != nil {
+	case errors.Is(err, atomicfile.ErrTooLarge):
+		return nil, fmt.Errorf("it is larger than %d bytes", maxStateSize)
+	case errors.Is(err, atomicfile.ErrNotRegular), errors.Is(err, atomicfile.ErrNotOurs):
+		return nil, errors.New("it is not ours alone")
+	case err != nil:
 		return nil, err
 	}
 	return parseState(data)
