@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -13,9 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
 )
 
 // stateDir is where the state is kept. /run is emptied at boot, and a boot
@@ -60,61 +58,46 @@ func openState() (*state, error) {
 // close unlocks the state.
 func (s *state) close() error { return s.file.dir.Close() }
 
+// lockWait is how long a program waits for another one that has the state.
+const lockWait = 10 * time.Second
+
 // lock makes the directory, if need be, and waits until no other program has it
-// locked (flock(2)). The lock goes when the file is closed, or the program ends.
+// locked. The lock goes when the file is closed, or the program ends.
 func lock(name string) (*os.File, error) {
-	if err := os.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := atomicfile.MakeFolder(name); err != nil {
 		return nil, fmt.Errorf("a place for the state: %w", err)
 	}
-	dir, err := os.OpenFile(name, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	dir, err := atomicfile.OpenFolder(name, atomicfile.NoFollow)
+	if errors.Is(err, atomicfile.ErrNotOurs) {
+		return nil, app.Hint(err, "Others may write there. Remove it: sudo rm -r %s", name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("a place for the state: %w", err)
 	}
-	if err := checkOwner(dir); err != nil {
+	if err := atomicfile.Lock(dir, lockWait); err != nil {
 		dir.Close()
 		return nil, err
 	}
-	const tries, pause = 100, 100 * time.Millisecond
-	for range tries {
-		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			return dir, nil
-		}
-		time.Sleep(pause)
-	}
-	dir.Close()
-	return nil, fmt.Errorf("%s is locked by another program: %w", name, err)
-}
-
-// checkOwner makes sure that nobody else could have written the state.
-func checkOwner(dir *os.File) error {
-	info, err := dir.Stat()
-	if err != nil {
-		return err
-	}
-	if int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
-		return app.Hint(fmt.Errorf("%s is not ours alone", dir.Name()), "Others may write there. Remove it: sudo rm -r %s", dir.Name())
-	}
-	return nil
+	return dir, nil
 }
 
 // load reads a state. No file is an empty one.
 func load(name string) (*state, error) {
-	f, err := os.OpenFile(name, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	data, _, err := atomicfile.Read(name, maxStateSize, atomicfile.Ours)
+	switch { // the caller names the file
+	case errors.Is(err, fs.ErrNotExist):
 		return new(state), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxStateSize+1))
-	if err != nil {
+	case errors.Is(err, atomicfile.ErrTooLarge):
+		return nil, fmt.Errorf("it is larger than %d bytes", maxStateSize)
+	case errors.Is(err, atomicfile.ErrNotRegular), errors.Is(err, atomicfile.ErrNotOurs):
+		return nil, errors.New("it is not ours alone")
+	case err != nil:
 		return nil, err
 	}
 	return parseState(data)
 }
 
-// save writes the state in one move: a reader finds the old or the new one.
+// save writes the state, or removes it if nothing is in it.
 func (s *state) save() error {
 	if len(s.Owners)+len(s.Changes) == 0 {
 		err := os.Remove(s.file.path)
@@ -130,11 +113,7 @@ func (s *state) save() error {
 	if _, err := parseState(data); err != nil {
 		return err // there is too much of it
 	}
-	draft := s.file.path + ".new"
-	if err := os.WriteFile(draft, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(draft, s.file.path)
+	return atomicfile.Write(s.file.path, data, atomicfile.Options{})
 }
 
 // settable lists all settings that a state may restore, "*" being an interface.

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"stepvpn/shared/atomicfile"
 )
 
 // aside is added to the file's name for the original while ours stands in its
@@ -14,9 +16,6 @@ const aside = ".before-stepvpn"
 
 // newMode is for a file where there was none.
 const newMode = 0o644
-
-// errChanged says that another program came in between.
-var errChanged = errors.New("another program changed it at this moment; try again")
 
 // A fileChange is what is done to the file. It is part of the journal.
 type fileChange struct {
@@ -30,7 +29,7 @@ type fileChange struct {
 // fails, or is killed, putBack undoes.
 func (f *fileChange) takeOver(path string) error {
 	if f.InPlace {
-		return overwrite(path, f.Found.Data, f.Written)
+		return atomicfile.Overwrite(path, f.Found.Data, f.Written, atomicfile.Options{Trace: step})
 	}
 	ours := snapshot{Kind: isFile, Data: f.Written, Mode: newMode, UID: os.Geteuid(), GID: os.Getegid()}
 	switch {
@@ -43,7 +42,7 @@ func (f *fileChange) takeOver(path string) error {
 		return err
 	}
 	if now, err := look(path); err != nil || !now.same(f.Found) {
-		return errors.Join(err, errChanged)
+		return errors.Join(err, atomicfile.ErrChanged)
 	}
 	if err := exchange(path+aside, path, f.Found.Kind == isAbsent); err != nil {
 		return err
@@ -63,7 +62,7 @@ func (f *fileChange) putBack(path string) (left bool, err error) {
 	case !f.wrote(now):
 		left = true
 	case f.InPlace:
-		return false, overwrite(path, now.Data, f.Found.Data)
+		return false, atomicfile.Overwrite(path, now.Data, f.Found.Data, atomicfile.Options{Trace: step})
 	default:
 		err = f.moveBack(path)
 	}
@@ -111,5 +110,5 @@ func (f *fileChange) wrote(now snapshot) bool {
 		return false
 	}
 	return bytes.Equal(now.Data, f.Written) ||
-		f.InPlace && (torn(now.Data, f.Found.Data, f.Written) || torn(now.Data, f.Written, f.Found.Data))
+		f.InPlace && (atomicfile.Torn(now.Data, f.Found.Data, f.Written) || atomicfile.Torn(now.Data, f.Written, f.Found.Data))
 }

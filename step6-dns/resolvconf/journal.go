@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/atomicfile"
 )
 
 // version is the journal's. One of another version is refused: nobody should
@@ -39,23 +39,15 @@ type journal struct {
 
 // load reads a journal about path. No file is none.
 func load(name, path string) (*journal, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	data, _, err := atomicfile.Read(name, maxJournal, atomicfile.Ours)
+	switch { // the caller names the file
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0 || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+	case errors.Is(err, atomicfile.ErrTooLarge):
+		return nil, fmt.Errorf("it is larger than %d bytes", maxJournal)
+	case errors.Is(err, atomicfile.ErrNotRegular), errors.Is(err, atomicfile.ErrNotOurs):
 		return nil, errors.New("it is not ours alone")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxJournal+1))
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	j, err := parseJournal(data)

@@ -230,28 +230,6 @@ func TestBadJournals(t *testing.T) {
 	require.Equal(t, plain, h.read(t))
 }
 
-// What is half overwritten is recognized at each byte, and nothing else is.
-func TestTorn(t *testing.T) {
-	texts := []string{"", "a", plain, written, strings.Repeat("nameserver 10.8.0.1\n", 9)}
-	for _, from := range texts {
-		for _, to := range texts {
-			for k := range len(to) + 1 {
-				now := to[:k]
-				if k < len(from) {
-					now += from[k:]
-				}
-				require.True(t, torn([]byte(now), []byte(from), []byte(to)), "%q", now)
-				if from != to {
-					require.False(t, torn([]byte(now+"#"), []byte(from), []byte(to)) && !strings.HasPrefix(to, now+"#"))
-				}
-			}
-		}
-	}
-	require.False(t, torn([]byte(another), []byte(plain), []byte(written)))
-	require.False(t, torn(nil, []byte(plain), []byte(written)))
-	require.False(t, torn([]byte(plain[1:]), []byte(plain), []byte(written)))
-}
-
 // Whatever is accepted is written the same way again, and about one file.
 func FuzzJournal(f *testing.F) {
 	for _, j := range []*journal{

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"syscall"
 
-	"golang.org/x/sys/unix"
+	"stepvpn/shared/atomicfile"
 )
 
 // maxFile bounds the file, in bytes. Those of this world have a few hundred.
@@ -56,32 +54,21 @@ func look(path string) (snapshot, error) {
 		s.owner(info)
 		return s, err
 	case 0:
-		return lookInside(path, unix.O_NOFOLLOW)
+		return lookInside(path, atomicfile.NoFollow)
 	}
 	return snapshot{Kind: isOther, what: name(info.Mode())}, nil
 }
 
-// lookInside takes a snapshot of a file, and follows symlinks unless the flags
-// say no.
-func lookInside(path string, flags int) (snapshot, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|flags, 0)
-	if err != nil {
-		return snapshot{}, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return snapshot{}, err
-	}
-	if !info.Mode().IsRegular() {
+// lookInside takes a snapshot of a file.
+func lookInside(path string, trust atomicfile.Trust) (snapshot, error) {
+	data, info, err := atomicfile.Read(path, maxFile, trust)
+	switch {
+	case errors.Is(err, atomicfile.ErrNotRegular):
 		return snapshot{Kind: isOther, what: name(info.Mode())}, nil
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return snapshot{}, err
-	}
-	if len(data) > maxFile {
+	case errors.Is(err, atomicfile.ErrTooLarge):
 		return snapshot{Kind: isOther, what: fmt.Sprintf("larger than %d KB", maxFile>>10)}, nil
+	case err != nil:
+		return snapshot{}, err
 	}
 	s := snapshot{Kind: isFile, Data: data, Mode: info.Mode().Perm()}
 	s.owner(info)
@@ -89,8 +76,8 @@ func lookInside(path string, flags int) (snapshot, error) {
 }
 
 func (s *snapshot) owner(info fs.FileInfo) {
-	stat := info.Sys().(*syscall.Stat_t)
-	s.UID, s.GID = int(stat.Uid), int(stat.Gid)
+	owner := atomicfile.OwnerOf(info)
+	s.UID, s.GID = owner.UID, owner.GID
 }
 
 // name says what a thing is that is no file.
@@ -104,21 +91,4 @@ func name(mode fs.FileMode) string {
 		return "a socket"
 	}
 	return "a device"
-}
-
-// torn reports whether now is what there is while from is overwritten with to,
-// from the start on: the first part of to, followed by the rest of from.
-func torn(now, from, to []byte) bool {
-	if len(now) != len(from) {
-		return len(now) > len(from) && bytes.HasPrefix(to, now)
-	}
-	head := 0
-	for head < min(len(now), len(to)) && now[head] == to[head] {
-		head++
-	}
-	tail := 0
-	for tail < len(now) && now[len(now)-1-tail] == from[len(now)-1-tail] {
-		tail++
-	}
-	return head+tail >= len(now)
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
 )
 
 // prepare puts back what is left from before, looks at what there is, and
@@ -96,7 +96,7 @@ func (s *state) putBackFile(j *journal) error {
 
 // recover puts back what the journal has, if there is one.
 func (s *state) recover() (found bool, err error) {
-	os.Remove(s.draft()) // of who was killed before the journal was whole, and so before anything changed
+	atomicfile.RemoveDraft(s.journal) // of who was killed before the journal was whole, and so before anything changed
 	j, err := load(s.journal, s.path)
 	if err != nil {
 		return false, app.Hint(fmt.Errorf("journal %s: %w", s.journal, err),

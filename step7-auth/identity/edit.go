@@ -101,7 +101,7 @@ func NewText() string { return fmt.Sprintf(header, Typed.Clients) }
 // Create makes a registry without clients, of mode 0600. It never overwrites a
 // file, and if it fails, it leaves none.
 func Create(path string) error {
-	err := create(path, NewText(), nil)
+	err := create(path, NewText())
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s exists already, and is left as it is", path)
 	}

@@ -6,13 +6,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
 )
 
 // Load reads the registry in a file. It refuses a file that is not a regular
@@ -48,122 +47,48 @@ func readRegistry(path string) (string, fs.FileInfo, error) {
 }
 
 // read reads a regular file of at most so many bytes.
-func read(path string, limit int64) (string, fs.FileInfo, error) {
-	// O_NONBLOCK: opening a named pipe must not hang.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+func read(path string, limit int) (string, fs.FileInfo, error) {
+	text, info, err := atomicfile.Read(path, limit, atomicfile.Follow)
 	if errors.Is(err, fs.ErrPermission) {
-		return "", nil, app.Hint(err, "The file belongs to another user. Run this as that user, or as root.")
+		err = app.Hint(err, "The file belongs to another user. Run this as that user, or as root.")
 	}
-	if err != nil {
-		return "", nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat() // of what was opened, whatever the name means by now
-	if err != nil {
-		return "", nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return "", nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return "", nil, err
-	}
-	if int64(len(text)) > limit {
-		return "", nil, fmt.Errorf("%s has more than %d bytes", path, limit)
-	}
-	return string(text), info, nil
+	return string(text), info, err
 }
 
-// replace puts a new text into a file in one move: whoever opens it finds the
-// old text or the new one, also after a power failure. old is the file as it was:
-// its mode and owner are kept. nil means that there is none yet.
+// replace puts a new text into a file in one move. old is the file as it was: its mode
+// and owner are kept. nil means that there is none yet.
 func replace(path, text string, old fs.FileInfo) error {
-	draft := path + ".new"
-	if err := os.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that was killed
-		return err
+	var o atomicfile.Options
+	if old != nil {
+		owner := atomicfile.OwnerOf(old)
+		o.Mode, o.Owner = old.Mode().Perm(), &owner
 	}
-	if err := create(draft, text, old); errors.Is(err, fs.ErrPermission) {
-		return app.Hint(err, "The file is replaced as a whole, so you must be allowed to write to its folder.")
-	} else if err != nil {
-		return err
+	err := atomicfile.Write(path, []byte(text), o)
+	if errors.Is(err, fs.ErrPermission) {
+		return app.Hint(err, "The file is replaced as a whole, by one of the same owner. Run this as its owner, who must be allowed to write to its folder, or as root.")
 	}
-	if err := os.Rename(draft, path); err != nil {
-		os.Remove(draft)
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
+	return err
 }
 
-// create writes a new file of mode 0600, or with the mode and the owner of
-// another. It never overwrites one, and if it fails, it leaves none.
-func create(path, text string, like fs.FileInfo) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := fill(f, text, like); err != nil {
-		f.Close()
-		os.Remove(path)
-		return err
-	}
-	return nil
+// create writes a new file of mode 0600. It never overwrites one, and if it fails, it
+// leaves none.
+func create(path, text string) error {
+	return atomicfile.Write(path, []byte(text), atomicfile.Options{Exclusive: true})
 }
 
-// fill writes a new file, and returns once its content will survive a power
-// failure.
-func fill(f *os.File, text string, like fs.FileInfo) error {
-	mode := fs.FileMode(0o600) // a umask can take bits from OpenFile's mode
-	if like != nil {
-		mode = like.Mode().Perm()
-		want := like.Sys().(*syscall.Stat_t)
-		info, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		if is := info.Sys().(*syscall.Stat_t); is.Uid != want.Uid || is.Gid != want.Gid {
-			if err := f.Chown(int(want.Uid), int(want.Gid)); err != nil {
-				return app.Hint(err, "The file belongs to another user. Run this as that user, or as root.")
-			}
-		}
-	}
-	if _, err := f.WriteString(text); err != nil {
-		return err
-	}
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return f.Close()
-}
+// lockWait is how long a program waits for others that edit a file in the folder.
+const lockWait = 30 * time.Second
 
-// syncFolder makes the names in a folder survive a power failure.
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
-}
-
-// lock waits up to 30 s until no other program edits a file in the folder, and
-// returns what to close to let the next one (flock(2)). If the program ends, that
-// is closed too.
+// lock waits until no other program edits a file in the folder, and returns what to
+// close to let the next one. If the program ends, that is closed too.
 func lock(folder string) (io.Closer, error) {
 	dir, err := os.OpenFile(folder, unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, app.Hint(err, "Choose a file in a folder that exists and that you may write to.")
 	}
-	const tries, pause = 3000, 10 * time.Millisecond
-	for range tries {
-		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			return dir, nil
-		}
-		time.Sleep(pause)
+	if err := atomicfile.Lock(dir, lockWait); err != nil {
+		dir.Close()
+		return nil, err
 	}
-	dir.Close()
-	return nil, fmt.Errorf("another program has locked %s: %w", folder, err)
+	return dir, nil
 }

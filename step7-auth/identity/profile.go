@@ -153,7 +153,7 @@ func LoadProfile(path string) (*Profile, error) {
 // CreateProfile writes text, that of a client file, to a new file of mode 0600.
 // It never overwrites one, and if it fails, it leaves none.
 func CreateProfile(path, text string) error {
-	err := create(path, text, nil)
+	err := create(path, text)
 	if errors.Is(err, fs.ErrExist) {
 		return CheckNewProfile(path)
 	}

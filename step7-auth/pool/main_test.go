@@ -14,7 +14,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	beChild() // does not return in a child
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	goleak.VerifyTestMain(m)
 }

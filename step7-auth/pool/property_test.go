@@ -285,5 +285,5 @@ func randomFixed(random *rand.Rand, m *model, clients int) map[noise.PublicKey][
 func kill(p *Pool) {
 	close(p.store.closing)
 	<-p.store.stopped
-	p.store.file.close()
+	p.store.file.Close()
 }

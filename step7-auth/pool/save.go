@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"stepvpn/shared/atomicfile"
 )
 
 // When the leases are saved: at the start, which shows early that it works; when
@@ -20,7 +22,7 @@ const saveRetry = 10 * time.Second
 
 // A store keeps the leases saved. A nil store keeps nothing.
 type store struct {
-	file     *statefile
+	file     *atomicfile.Locked
 	snapshot func() state
 
 	dirty   chan struct{} // holds one element when there is something to save
@@ -30,9 +32,9 @@ type store struct {
 
 // keep saves the leases, and from then on whenever they have changed. It owns
 // file.
-func keep(file *statefile, snapshot func() state) (*store, error) {
-	if err := file.write(snapshot().String()); err != nil {
-		file.close()
+func keep(file *atomicfile.Locked, snapshot func() state) (*store, error) {
+	if err := file.Write([]byte(snapshot().String())); err != nil {
+		file.Close()
 		return nil, fmt.Errorf("saving the leases: %w", err)
 	}
 	s := &store{
@@ -67,7 +69,7 @@ func (s *store) run() {
 		case <-s.dirty:
 		}
 		wait := saveEvery
-		if err := s.file.write(s.snapshot().String()); err != nil {
+		if err := s.file.Write([]byte(s.snapshot().String())); err != nil {
 			if !failed {
 				slog.Warn("the leases can't be saved, trying on; clients may get other addresses after a restart", "error", err)
 			}
@@ -75,7 +77,7 @@ func (s *store) run() {
 			s.changed()
 		} else if failed {
 			failed = false
-			slog.Info("the leases are saved again", "file", s.file.name)
+			slog.Info("the leases are saved again", "file", s.file.Name())
 		}
 		select {
 		case <-s.closing:
@@ -92,8 +94,8 @@ func (s *store) close() error {
 	}
 	close(s.closing)
 	<-s.stopped
-	err := s.file.write(s.snapshot().String())
-	s.file.close()
+	err := s.file.Write([]byte(s.snapshot().String()))
+	s.file.Close()
 	if err != nil {
 		return fmt.Errorf("saving the leases: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"text/template"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
 )
 
 //go:embed templates
@@ -126,61 +127,22 @@ func Write(force bool, list ...NewFile) (err error) {
 		if err := os.MkdirAll(filepath.Dir(f.Name), 0o700); err != nil {
 			return app.Hint(err, "Choose a folder that you may write to, or run it as root.")
 		}
-		isNew, err := f.write(force)
-		if err != nil {
-			return err
+		_, err := os.Lstat(f.Name)
+		isNew := errors.Is(err, fs.ErrNotExist)
+		if err := atomicfile.Write(f.Name, f.Text, atomicfile.Options{Mode: f.Mode, Exclusive: !force}); err != nil {
+			if errors.Is(err, fs.ErrExist) {
+				return exists(f.Name)
+			}
+			return app.Hint(fmt.Errorf("writing %s: %w", f.Name, err), "Choose a folder that you may write to, or run it as root.")
 		}
 		if isNew {
 			made = append(made, f.Name)
-		}
-		if err := syncFolder(filepath.Dir(f.Name)); err != nil {
-			return err
 		}
 	}
 	return nil
 }
 
-// syncFolder makes the names in a folder survive a power failure.
-func syncFolder(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
-}
-
 func exists(name string) error {
 	return app.Hint(fmt.Errorf("%s exists already, and is left as it is", name),
 		"Choose another folder with -dir; -force overwrites it, and a key that is overwritten is gone.")
-}
-
-// write writes one file beside its place, and moves it there.
-func (f NewFile) write(force bool) (isNew bool, err error) {
-	temp, err := os.CreateTemp(filepath.Dir(f.Name), "."+filepath.Base(f.Name)+".*")
-	if err != nil {
-		return false, app.Hint(err, "Choose a folder that you may write to, or run it as root.")
-	}
-	defer os.Remove(temp.Name()) // it is gone if all went well
-	if err := fillFile(temp, f); err != nil {
-		return false, fmt.Errorf("writing %s: %w", f.Name, err)
-	}
-	if force {
-		_, err := os.Lstat(f.Name)
-		isNew = errors.Is(err, fs.ErrNotExist)
-		return isNew, os.Rename(temp.Name(), f.Name)
-	}
-	// A link, unlike a rename, never takes the place of another file.
-	err = os.Link(temp.Name(), f.Name)
-	if errors.Is(err, fs.ErrExist) {
-		return false, exists(f.Name)
-	}
-	return err == nil, err
-}
-
-// fillFile writes the content, and returns once it will survive a power failure.
-func fillFile(temp *os.File, f NewFile) error {
-	_, err := temp.Write(f.Text)
-	err = errors.Join(err, temp.Chmod(f.Mode), temp.Sync(), temp.Close())
-	return err
 }

@@ -3,12 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"syscall"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
 )
 
 // maxFile bounds the size of a file, in bytes.
@@ -80,30 +78,16 @@ func (d *document) checkKind(want string) {
 
 // read returns the content of a file and its mode.
 func read(file string) ([]byte, fs.FileMode, error) {
-	// O_NONBLOCK: opening a named pipe must not hang.
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	text, info, err := atomicfile.Read(file, maxFile, atomicfile.Follow)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, 0, app.Hint(fmt.Errorf("there is no file %s", file), "'stepvpn init server' or 'stepvpn init client' writes one.")
 	case errors.Is(err, fs.ErrPermission):
 		return nil, 0, app.Hint(err, "The file belongs to another user. Run this as that user, or as root.")
+	case errors.Is(err, atomicfile.ErrTooLarge):
+		return nil, 0, fmt.Errorf("%s is longer than %d bytes, which no settings need", file, maxFile)
 	case err != nil:
 		return nil, 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is not a regular file", file)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, 0, fmt.Errorf("reading %s: %w", file, err)
-	}
-	if len(text) > maxFile {
-		return nil, 0, fmt.Errorf("%s is longer than %d bytes, which no settings need", file, maxFile)
 	}
 	return text, info.Mode(), nil
 }

@@ -3,13 +3,12 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
 	"stepvpn/step4-crypto/keyfile"
 )
 
@@ -61,29 +60,20 @@ func (c *Client) UserPassword() (user, password string, err error) {
 	if c.Login == "" {
 		return "", "", nil
 	}
-	f, err := os.OpenFile(c.Login, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	text, info, err := atomicfile.Read(c.Login, maxLogin, atomicfile.Follow)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", "", missing("login_file", c.Login)
 	}
-	if err != nil {
-		return "", "", err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	if err != nil && !errors.Is(err, atomicfile.ErrTooLarge) {
 		return "", "", err
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return "", "", app.Hint(fmt.Errorf("login file %s may be read or changed by others than its owner (mode %#o)", c.Login, mode),
 			"If nobody has read it so far, type: chmod 600 %s. Otherwise change the password.", c.Login)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxLogin+1))
-	if err != nil {
-		return "", "", err
-	}
 	user, rest, _ := strings.Cut(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 	password, rest, _ = strings.Cut(rest, "\n")
-	if len(text) > maxLogin || user == "" || password == "" || strings.TrimSpace(rest) != "" {
+	if err != nil || user == "" || password == "" || strings.TrimSpace(rest) != "" {
 		return "", "", app.Hint(fmt.Errorf("login file %s does not hold a user name and a password", c.Login),
 			"It should be two lines: the user name, and the password.")
 	}

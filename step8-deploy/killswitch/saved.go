@@ -4,14 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
 	"stepvpn/step8-deploy/lan"
 )
 
@@ -21,7 +20,7 @@ const (
 )
 
 // save keeps the Config, and returns when it is on the disk.
-func (c Config) save(state string) (err error) {
+func (c Config) save(state string) error {
 	text, err := json.MarshalIndent(c, "", "\t")
 	if err != nil {
 		return err
@@ -32,26 +31,7 @@ func (c Config) save(state string) (err error) {
 	if old, err := read(state); err == nil && string(old) == string(text) {
 		return nil
 	}
-	draft := filepath.Join(state, fileName+".new")
-	f, err := os.OpenFile(draft, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(draft, filepath.Join(state, fileName))
-	}
-	if err != nil {
-		os.Remove(draft)
-		return err
-	}
-	dir, err := os.Open(state)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return atomicfile.Write(filepath.Join(state, fileName), text, atomicfile.Options{})
 }
 
 // Saved returns how the switch was when it was closed last, and whether it was. A file
@@ -72,15 +52,8 @@ func Saved(state string) (c Config, found bool, err error) {
 
 // read reads the file, whatever somebody has put in its place.
 func read(state string) ([]byte, error) {
-	f, err := os.OpenFile(filepath.Join(state, fileName), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no plain file", f.Name())
-	}
-	return io.ReadAll(io.LimitReader(f, maxFile))
+	text, _, err := atomicfile.Read(filepath.Join(state, fileName), maxFile, atomicfile.Ours)
+	return text, err
 }
 
 // check refuses what save never writes, and what nft would take for something else.
@@ -115,16 +88,12 @@ func Lock(state string) (unlock func() error, err error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(state, "client.lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	lock, err := atomicfile.OpenLocked(filepath.Join(state, "client.lock"))
+	if errors.Is(err, atomicfile.ErrLocked) {
+		return nil, app.Hint(ErrRuns, "Stop it first; it puts back what it changed.")
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = app.Hint(ErrRuns, "Stop it first; it puts back what it changed.")
-		}
-		return nil, err
-	}
-	return f.Close, nil
+	return lock.Close, nil
 }

@@ -1,0 +1,68 @@
+package atomicfile
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrChanged is the error about a file that is not what the caller has seen there.
+var ErrChanged = errors.New("another program changed it at this moment; try again")
+
+// Overwrite replaces the content from of a file by to, and nothing else of the file:
+// it stays where it is, with its owner, mode and links. It is for a file whose name
+// can't be given to another one, such as a bind mount. Room is reserved before the
+// first byte changes, so a full disk is noticed in time.
+//
+// It is not atomic: others may read a mixture meanwhile, and so may all if it is killed.
+// Torn recognizes one; the caller must have kept from somewhere. Of the Options only
+// Trace matters.
+func Overwrite(name string, from, to []byte, o Options) error {
+	f, err := os.OpenFile(name, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	now, err := readAll(f, len(from))
+	if errors.Is(err, ErrTooLarge) || err == nil && !bytes.Equal(now, from) {
+		return ErrChanged
+	}
+	if err != nil {
+		return err
+	}
+	o.trace("fallocate --keep-size --length %d %s", len(to), name)
+	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, int64(max(len(to), 1)))
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
+		return &fs.PathError{Op: "making room in", Path: name, Err: err}
+	}
+	o.trace("write %s", name)
+	if _, err := f.WriteAt(to, 0); err != nil {
+		return err
+	}
+	o.trace("truncate --size %d %s", len(to), name)
+	if err := f.Truncate(int64(len(to))); err != nil {
+		return err
+	}
+	o.trace("sync %s", name)
+	return f.Sync()
+}
+
+// Torn reports whether now is what there is while Overwrite replaces from by to, from
+// the start on: the first part of to, followed by the rest of from.
+func Torn(now, from, to []byte) bool {
+	if len(now) != len(from) {
+		return len(now) > len(from) && bytes.HasPrefix(to, now)
+	}
+	head := 0
+	for head < min(len(now), len(to)) && now[head] == to[head] {
+		head++
+	}
+	tail := 0
+	for tail < len(now) && now[len(now)-1-tail] == from[len(now)-1-tail] {
+		tail++
+	}
+	return head+tail >= len(now)
+}
