@@ -17,6 +17,7 @@ import (
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/conntrack"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
@@ -61,7 +62,7 @@ func run(ctx context.Context) (err error) {
 	desk, err := admission.Open(admission.Config{
 		Registry: *registry,
 		Pool:     pool.Config{Addrs: *addrs, State: *leases, Grace: pool.DefaultGrace},
-		Forget:   gateway.Forget,
+		Forget:   conntrack.Forget,
 	})
 	if err != nil {
 		return err

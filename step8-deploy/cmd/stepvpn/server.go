@@ -18,6 +18,7 @@ import (
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/conntrack"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
@@ -62,7 +63,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	desk, err := admission.Open(admission.Config{
 		Registry: cfg.Clients,
 		Pool:     pool.Config{Addrs: cfg.Subnets, State: filepath.Join(cfg.State, "leases"), Grace: pool.DefaultGrace},
-		Forget:   gateway.Forget,
+		Forget:   conntrack.Forget,
 	})
 	if err != nil {
 		return err
@@ -85,7 +86,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	defer closeAll(queues)
 
 	// ...whose packets this host forwards...
-	if err := undo.Add(gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: cfg.Subnets, Egress: cfg.Egress, Steady: true})); err != nil {
+	if err := undo.Add(gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: cfg.Subnets, Egress: cfg.Egress, Sysctls: steady()})); err != nil {
 		return err
 	}
 
@@ -138,6 +139,14 @@ func runServer(ctx context.Context, file string) (err error) {
 		}
 	}
 	return clients.Run(ctx, pairs...)
+}
+
+// steady keeps the clients' TCP connections through a pause of the tunnel, as when this
+// program is started anew: the kernel then does not judge a segment by the ones that it
+// has seen before. What it takes to be invalid it would forward with the client's own
+// address.
+func steady() map[string]string {
+	return map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1"}
 }
 
 // settingsOf returns what the server hands out.
