@@ -13,6 +13,7 @@ import (
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
@@ -80,7 +81,7 @@ func ours(t *testing.T, h *netlab.Host) string {
 func TestTable(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Alice.Do(func() {
-		const name guard.Table = "inet stepvpn_test"
+		const name nft.Table = "inet stepvpn_test"
 		table := Table{Name: name, Make: func() error {
 			return name.Set("table inet stepvpn_test { set s { type ipv4_addr; elements = { 10.0.0.1 }; }; }\n")
 		}}

@@ -12,6 +12,7 @@ import (
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 	"stepvpn/step8-deploy/lan"
 )
 
@@ -61,7 +62,7 @@ const (
 
 // ruleset is the table as one would type it. What leaves is looked at after the
 // kernel has chosen the way.
-func (c Config) ruleset(table guard.Table, local lan.Networks) string {
+func (c Config) ruleset(table nft.Table, local lan.Networks) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, "\t\t"+format+"\n", args...) }
 	line("meta mark { %d, %d } accept", route.FwMark, pauseMark)

@@ -22,7 +22,6 @@ import (
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step5-nat/route"
-	"stepvpn/step6-dns/guard"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/identity"
@@ -230,9 +229,8 @@ func (g *guest) resolve(ctx context.Context, name string) ([]netip.Addr, error) 
 
 // connect has one session with a server, from its beginning to its end.
 func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) error {
-	var own guard.Socket
+	own := g.host.Socket()
 	defer own.Close()
-	g.host.Approach(&own)
 	conn, err := ends.Dial(g.cfg.Transport, server, g.cfg.Offloads, transport.Options{Drops: &g.count.Drops, Control: own.Control})
 	if err != nil {
 		return err
