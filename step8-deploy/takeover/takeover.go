@@ -65,7 +65,8 @@ type Terms struct {
 	Server   netip.AddrPort
 	Addrs    []netip.Prefix // of this host, in the tunnel
 	Settings push.Settings
-	MTU      int // bytes; to begin with, see Fit
+	Routes   []netip.Prefix // what the server wants to go into the tunnel; none stands for everything
+	MTU      int            // bytes; to begin with, see Fit
 }
 
 // New returns a Host of which nothing is taken yet. open makes the device; watch gets
@@ -104,7 +105,7 @@ func Close(cfg *config.Client) (*killswitch.Switch, error) {
 	if !cfg.KillSwitch {
 		return nil, killswitch.Open(cfg.State)
 	}
-	only, known := routes(cfg, push.Settings{})
+	only, known := routes(cfg, nil)
 	if known {
 		return killswitch.Close(switchOf(cfg, only, nil), cfg.State)
 	}
@@ -130,12 +131,12 @@ func Recover(state string) error {
 
 // routes returns what goes into the tunnel, nil for everything, and whether that
 // is known.
-func routes(cfg *config.Client, pushed push.Settings) (only []netip.Prefix, known bool) {
+func routes(cfg *config.Client, pushed []netip.Prefix) (only []netip.Prefix, known bool) {
 	switch r := cfg.Routes; {
 	case r.Everything:
 		return nil, true
 	case r.Pushed:
-		return pushed.Routes, len(pushed.Routes) > 0
+		return pushed, len(pushed) > 0
 	default:
 		return r.Prefixes, true
 	}
@@ -195,7 +196,7 @@ func (h *Host) take(t Terms) error {
 	h.add(h.room.leave)
 	h.room.enter(dev.Name(), t)
 
-	only, _ := routes(cfg, t.Settings)
+	only, _ := routes(cfg, t.Routes)
 	if cfg.DNS {
 		only = withResolvers(only, t.Addrs, t.Settings.DNS)
 	}
@@ -366,7 +367,7 @@ func (h *Host) Reconfigure(cfg *config.Client) error {
 	if err := h.settle(); err != nil {
 		return err
 	}
-	only, known := routes(cfg, h.terms.Settings)
+	only, known := routes(cfg, h.terms.Routes)
 	switch {
 	case !cfg.KillSwitch && h.kill == nil, cfg.KillSwitch && !known:
 		return nil

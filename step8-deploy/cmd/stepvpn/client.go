@@ -31,6 +31,7 @@ import (
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/pulse"
+	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/supervise"
 	"stepvpn/step8-deploy/takeover"
@@ -252,8 +253,12 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 	if err != nil {
 		return err
 	}
+	pushed, err := routes.Parse(session.Settings)
+	if err != nil {
+		return err
+	}
 	terms := takeover.Terms{
-		Server: server, Addrs: session.Addrs, Settings: settings,
+		Server: server, Addrs: session.Addrs, Settings: settings, Routes: pushed,
 		MTU: conn.MTU().Less(secure.Overhead, "encryption").Or(g.cfg.MTU).Size,
 	}
 	if err := g.host.Take(terms); err != nil {

@@ -27,6 +27,7 @@ import (
 	"stepvpn/step8-deploy/ends"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pulse"
+	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -56,7 +57,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	settings, err := settingsOf(cfg).Marshal()
+	settings, err := settingsOf(cfg)
 	if err != nil {
 		return err
 	}
@@ -150,15 +151,16 @@ func steady() map[string]string {
 }
 
 // settingsOf returns what the server hands out.
-func settingsOf(cfg *config.Server) push.Settings {
+func settingsOf(cfg *config.Server) ([]byte, error) {
 	var s push.Settings
 	if cfg.DNS {
 		s.DNS, s.Search = hostnet.Addrs(cfg.Subnets), cfg.DNSSearch
 	}
-	if !cfg.Routes.Everything {
-		s.Routes = cfg.Routes.Prefixes
+	settings, err := s.Marshal()
+	if err != nil || cfg.Routes.Everything {
+		return settings, err
 	}
-	return s
+	return routes.Append(settings, cfg.Routes.Prefixes)
 }
 
 // listen opens the sockets, says which of them reach the same clients, and finds
