@@ -30,6 +30,7 @@ import (
 	"stepvpn/step8-deploy/lan"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/slot"
+	"stepvpn/step8-deploy/underlay"
 )
 
 // A Host is a host that is taken over, or about to be. Its methods may be called by
@@ -379,10 +380,10 @@ func (h *Host) Reconfigure(cfg *config.Client) error {
 	return h.narrow(switchOf(cfg, only, h.terms.Addrs))
 }
 
-// Nameservers returns whom to ask for the server's name, past the tunnel.
+// Nameservers returns whom to ask for the server's name, in the underlay.
 func (h *Host) Nameservers() ([]netip.Addr, error) {
 	h.mu.Lock()
 	c := resolvconf.Config{State: h.cfg.State, DNS: h.terms.Settings.DNS}
 	h.mu.Unlock()
-	return resolvconf.Below(c)
+	return underlay.Nameservers(c)
 }
