@@ -10,14 +10,6 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// Own returns a rule that keeps the tunnel's own socket away from the rules that
-// follow.
-func Own(f hostnet.Family, priority int) policy.Rule {
-	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("fwmark %d lookup main", FwMark))
-	r.Mark = FwMark
-	return r
-}
-
 // Local returns a rule that finds the local network: the main table without its
 // default route, whose prefix length is 0.
 func Local(f hostnet.Family, priority int) policy.Rule {

@@ -88,7 +88,7 @@ func Changes(device string, resolvers []netip.Addr) ([]policy.Change, error) {
 		if f.Off() {
 			continue
 		}
-		list = append(list, route.Own(f, priorityOwn).Add())
+		list = append(list, Own(f, priorityOwn).Add())
 		for i, a := range resolvers {
 			if hostnet.FamilyOf(a) == f && !slices.Contains(resolvers[:i], a) {
 				list = append(list, inTunnel(f, a).Add())
@@ -119,6 +119,14 @@ func Recover() error {
 func inTunnel(f hostnet.Family, resolver netip.Addr) policy.Rule {
 	r := policy.NewRule(f, priorityResolver, route.Table, fmt.Sprintf("to %v lookup %d", resolver, route.Table))
 	r.To(policy.Host(resolver))
+	return r
+}
+
+// Own returns a rule that keeps the tunnel's own socket away from the rules that
+// follow.
+func Own(f hostnet.Family, priority int) policy.Rule {
+	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("fwmark %d lookup main", route.FwMark))
+	r.Mark = route.FwMark
 	return r
 }
 

@@ -42,7 +42,7 @@ func TestRules(t *testing.T) {
 	}
 	refusal := policy.NewRefusal(hostnet.V4, 22512, unix.RTN_UNREACHABLE, "unreachable")
 	first := []policy.Rule{
-		route.Own(hostnet.V4, 22506), route.Own(hostnet.V6, 22506), to(22510, "10.1.0.0/16"), to(22510, "10.2.0.0/16"), to(22510, "fd01::/64"),
+		guard.Own(hostnet.V4, 22506), guard.Own(hostnet.V6, 22506), to(22510, "10.1.0.0/16"), to(22510, "10.2.0.0/16"), to(22510, "fd01::/64"),
 		route.Local(hostnet.V4, 22510), refusal,
 	}
 	first = append(first, guard.Refuse(hostnet.V6, 22509)...)

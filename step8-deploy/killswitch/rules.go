@@ -21,7 +21,7 @@ func isOurs(r netlink.Rule) bool { return r.Priority >= priorityOwn && r.Priorit
 // rules are the policy rules, of both families.
 func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	for _, f := range hostnet.Families {
-		list = append(list, route.Own(f, priorityOwn))
+		list = append(list, guard.Own(f, priorityOwn))
 		if c.Names {
 			list = append(list, guard.Refuse(f, priorityNames)...)
 		}

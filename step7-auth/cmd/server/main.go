@@ -13,7 +13,6 @@ import (
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step5-nat/gateway"
-	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
@@ -55,7 +54,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	settings, err := push.Settings{DNS: hostnet.Addrs(*addrs), Search: *search}.Marshal()
+	settings, err := push.Settings{DNS: resolver.At(*addrs), Search: *search}.Marshal()
 	if err != nil {
 		return err
 	}
@@ -90,7 +89,7 @@ func run(ctx context.Context) (err error) {
 	}
 
 	// ...and for whose users it looks up names...
-	names, err := resolver.Start(resolver.Config{Addrs: hostnet.Addrs(*addrs), Device: dev.Name(), Upstreams: *dns})
+	names, err := resolver.Start(resolver.Config{Addrs: resolver.At(*addrs), Device: dev.Name(), Upstreams: *dns})
 	if err != nil {
 		return err
 	}

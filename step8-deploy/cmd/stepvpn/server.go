@@ -14,7 +14,6 @@ import (
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step5-nat/gateway"
-	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
@@ -94,7 +93,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	// ...and for whose users it looks up names...
 	names := fmt.Stringer(noNames{})
 	if cfg.DNS {
-		r, err := resolver.Start(resolver.Config{Addrs: hostnet.Addrs(cfg.Subnets), Device: dev.Name(), Upstreams: cfg.DNSUpstreams})
+		r, err := resolver.Start(resolver.Config{Addrs: resolver.At(cfg.Subnets), Device: dev.Name(), Upstreams: cfg.DNSUpstreams})
 		if err != nil {
 			return err
 		}
@@ -154,7 +153,7 @@ func steady() map[string]string {
 func settingsOf(cfg *config.Server) ([]byte, error) {
 	var s push.Settings
 	if cfg.DNS {
-		s.DNS, s.Search = hostnet.Addrs(cfg.Subnets), cfg.DNSSearch
+		s.DNS, s.Search = resolver.At(cfg.Subnets), cfg.DNSSearch
 	}
 	settings, err := s.Marshal()
 	if err != nil || cfg.Routes.Everything {
