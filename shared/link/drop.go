@@ -2,62 +2,66 @@ package link
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
 
-// A Reason says why a packet was dropped. The list is closed: a packet that
-// goes missing in the tunnel is counted under exactly one of these.
+// A Reason says why a packet was dropped: a packet that goes missing in the tunnel is
+// counted under exactly one. Each layer has its own, made by NewReason.
 type Reason uint8
 
-const (
-	Malformed    Reason = iota // not a whole IPv4 or IPv6 packet of the length that it claims
-	NoPeer                     // there is nobody to send to yet, or the connection is down
-	Unreachable                // the network refused it: no route, nobody listens on the port
-	QueueFull                  // the sending queue of the host was full
-	TooBig                     // longer than the link can carry
-	BadMessage                 // not a message of the tunnel: unknown type, impossible length
-	UnknownIndex               // for a session that does not exist (any more)
-	BadTag                     // did not decrypt: altered, or sealed under another key
-	Replayed                   // seen before, or too old to tell
-	NoSession                  // there are no keys yet, or they have expired
-	BadMAC                     // asks for a handshake, and its sender does not know the server's public key
-	Throttled                  // asks for a handshake, and its sender does so too often
-	Spoofed                    // a client's packet with a source address that is not its own
-	NoClient                   // to an address of the tunnel's network that no client has
-	ToClient                   // from one client to another, which is not allowed
-	Looped                     // came through the tunnel that it is a message of
-	Multicast                  // to many at once: multicast or broadcast
-	NotLoggedIn                // from or to a client that has not given its password yet
-	Refused                    // an initiation by a client that the server does not let in
-	UnderLoad                  // an initiation or a login, while there are too many of them
-	Congested                  // the network on the way marked it as too much, and its sender does not know such marks
-	reasons
+// maxReasons bounds how many a program has.
+const maxReasons = 48
+
+// These are set while a program's packages are initialized, and never after.
+var (
+	reasonNames [maxReasons]string
+	reasons     Reason // how many there are
 )
 
-var reasonNames = [reasons]string{
-	Malformed:    "malformed",
-	NoPeer:       "no-peer",
-	Unreachable:  "unreachable",
-	QueueFull:    "queue-full",
-	TooBig:       "too-big",
-	BadMessage:   "bad-message",
-	UnknownIndex: "unknown-index",
-	BadTag:       "bad-tag",
-	Replayed:     "replayed",
-	NoSession:    "no-session",
-	BadMAC:       "bad-mac",
-	Throttled:    "throttled",
-	Spoofed:      "spoofed",
-	NoClient:     "no-client",
-	ToClient:     "to-client",
-	Looped:       "looped",
-	Multicast:    "multicast",
-	NotLoggedIn:  "not-logged-in",
-	Refused:      "refused",
-	UnderLoad:    "under-load",
-	Congested:    "congested",
+// NewReason makes a reason of a layer; logs and counters show its name. It is for
+// variables of packages alone: it panics if there are too many, or two of one name.
+func NewReason(name string) Reason {
+	if reasons == maxReasons || slices.Contains(reasonNames[:reasons], name) {
+		panic("link: one reason too many: " + name)
+	}
+	reasonNames[reasons] = name
+	reasons++
+	return reasons - 1
 }
+
+// Reasons returns the names of all that this program has.
+func Reasons() []string { return slices.Clone(reasonNames[:reasons]) }
+
+// Reasons of every end of a tunnel.
+var (
+	Malformed   = NewReason("malformed")   // not a whole IPv4 or IPv6 packet of the length that it claims
+	NoPeer      = NewReason("no-peer")     // there is nobody to send to yet, or the connection is down
+	Unreachable = NewReason("unreachable") // the network refused it: no route, nobody listens on the port
+	QueueFull   = NewReason("queue-full")  // the sending queue of the host was full
+	TooBig      = NewReason("too-big")     // longer than the link can carry
+)
+
+// Reasons of later steps.
+var (
+	BadMessage   = NewReason("bad-message")   // not a message of the tunnel: unknown type, impossible length
+	UnknownIndex = NewReason("unknown-index") // for a session that does not exist (any more)
+	BadTag       = NewReason("bad-tag")       // did not decrypt: altered, or sealed under another key
+	Replayed     = NewReason("replayed")      // seen before, or too old to tell
+	NoSession    = NewReason("no-session")    // there are no keys yet, or they have expired
+	BadMAC       = NewReason("bad-mac")       // asks for a handshake, and its sender does not know the server's public key
+	Throttled    = NewReason("throttled")     // asks for a handshake, and its sender does so too often
+	Spoofed      = NewReason("spoofed")       // a client's packet with a source address that is not its own
+	NoClient     = NewReason("no-client")     // to an address of the tunnel's network that no client has
+	ToClient     = NewReason("to-client")     // from one client to another, which is not allowed
+	Looped       = NewReason("looped")        // came through the tunnel that it is a message of
+	Multicast    = NewReason("multicast")     // to many at once: multicast or broadcast
+	NotLoggedIn  = NewReason("not-logged-in") // from or to a client that has not given its password yet
+	Refused      = NewReason("refused")       // an initiation by a client that the server does not let in
+	UnderLoad    = NewReason("under-load")    // an initiation or a login, while there are too many of them
+	Congested    = NewReason("congested")     // the network on the way marked it as too much, and its sender does not know such marks
+)
 
 // String returns the name that logs and counters show.
 func (r Reason) String() string { return reasonNames[r] }
@@ -65,7 +69,7 @@ func (r Reason) String() string { return reasonNames[r] }
 // Drops counts dropped packets by reason. The zero value is ready, and it is
 // safe for concurrent use.
 type Drops struct {
-	n [reasons]atomic.Uint64
+	n [maxReasons]atomic.Uint64
 }
 
 // Add counts one packet.

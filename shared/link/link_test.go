@@ -65,12 +65,14 @@ func TestDrops(t *testing.T) {
 	d.Add(Replayed)
 	require.Equal(t, "bad-tag 1, replayed 2", d.String())
 	require.EqualValues(t, 2, d.Count(Replayed))
-	names := map[string]bool{}
-	for r := range reasons {
-		require.NotEmpty(t, r.String())
-		names[r.String()] = true
-	}
-	require.Len(t, names, int(reasons), "each reason has a name of its own")
+	require.Len(t, d.Counts(), len(Reasons()), "also those that did not occur")
+}
+
+func TestReasons(t *testing.T) {
+	names := Reasons()
+	require.Contains(t, names, QueueFull.String())
+	require.Panics(t, func() { NewReason(QueueFull.String()) }, "each has a name of its own")
+	require.Equal(t, names, Reasons())
 }
 
 func TestPipe(t *testing.T) {

@@ -98,7 +98,7 @@ func withFlynn(t *testing.T, suite Suite, pattern Pattern, initiator bool, paylo
 		}
 	}
 	require.True(t, ours.Done())
-	require.Equal(t, theirs.ChannelBinding(), ours.Hash())
+	require.Equal(t, theirs.ChannelBinding(), ours.hash())
 	if ourCfg.Static != nil {
 		peer, known := ours.PeerStatic()
 		require.True(t, known)

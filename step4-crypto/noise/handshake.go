@@ -126,10 +126,6 @@ func (h *Handshake) PeerStatic() (PublicKey, bool) {
 	return PublicKey(h.rs.Bytes()), true
 }
 
-// Hash returns the 32-byte handshake hash. Once Done, it is the same on both
-// sides and in no other handshake, so it names the session (section 11.2).
-func (h *Handshake) Hash() []byte { return slices.Clone(h.symmetric.h[:]) }
-
 // Split returns the ciphers for the messages that follow, once the handshake is
 // Done. It may be called once: it drops the secrets.
 //

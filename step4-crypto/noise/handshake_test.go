@@ -20,6 +20,10 @@ var (
 	psk     = [KeyLen]byte(count(3, KeyLen))
 )
 
+// hash returns the 32-byte handshake hash. Once Done, it is the same on both sides and
+// in no other handshake (section 11.2).
+func (h *Handshake) hash() []byte { return slices.Clone(h.symmetric.h[:]) }
+
 // configs returns what each side needs for a pattern, and no more.
 func configs(suite Suite, p Pattern) (initiator, responder Config) {
 	initiator = Config{Suite: suite, Pattern: p, Initiator: true, Prologue: []byte("prologue")}
@@ -107,8 +111,8 @@ func TestHandshake(t *testing.T) {
 		require.False(t, known)
 		exchange(t, initiator, responder, []byte("payload"))
 
-		require.Equal(t, initiator.Hash(), responder.Hash())
-		require.Len(t, initiator.Hash(), 32)
+		require.Equal(t, initiator.hash(), responder.hash())
+		require.Len(t, initiator.hash(), 32)
 		if cfgI.Static != nil {
 			peer, known := responder.PeerStatic()
 			require.True(t, known)
@@ -147,7 +151,7 @@ func TestFreshness(t *testing.T) {
 		}
 		a, messagesA := run()
 		b, messagesB := run()
-		require.NotEqual(t, a.Hash(), b.Hash())
+		require.NotEqual(t, a.hash(), b.hash())
 		for i := range messagesA {
 			require.NotEqual(t, messagesA[i][:KeyLen], messagesB[i][:KeyLen], "the same ephemeral key twice")
 		}
@@ -274,7 +278,7 @@ func TestForgedMessages(t *testing.T) {
 			require.NotEqual(t, before, stateOf(reader), "stateOf sees no change")
 			writer, reader = reader, writer
 		}
-		require.Equal(t, initiator.Hash(), responder.Hash())
+		require.Equal(t, initiator.hash(), responder.hash())
 	})
 }
 
@@ -433,7 +437,7 @@ func TestSplitDropsSecrets(t *testing.T) {
 	require.NotZero(t, *initiator.psk)
 	require.NotNil(t, initiator.e)
 	require.NotNil(t, initiator.symmetric.cipher.k)
-	hash := initiator.Hash()
+	hash := initiator.hash()
 	_, _, err := initiator.Split()
 	require.NoError(t, err)
 	require.Zero(t, initiator.symmetric.ck)
@@ -442,7 +446,7 @@ func TestSplitDropsSecrets(t *testing.T) {
 	require.Nil(t, initiator.s)
 	require.Nil(t, initiator.symmetric.cipher.k)
 	require.Equal(t, psk, mine, "the caller's key was cleared")
-	require.Equal(t, hash, initiator.Hash())
+	require.Equal(t, hash, initiator.hash())
 }
 
 func TestNewRefuses(t *testing.T) {

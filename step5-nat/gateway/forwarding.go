@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -22,8 +23,11 @@ func startForwarding(c Config, firewalls []*firewall) (err error) {
 	if err := s.join(c.Device, func(key string) bool { return c.needs(key, firewalls) }); err != nil {
 		return err
 	}
-	if now, err := readSetting(liberal); c.Steady && err == nil && now != "" { // else this kernel judges none
-		if err := s.set(liberal, "1"); err != nil {
+	for _, key := range slices.Sorted(maps.Keys(c.Sysctls)) {
+		if now, err := readSetting(key); err != nil || now == "" {
+			continue
+		}
+		if err := s.set(key, c.Sysctls[key]); err != nil {
 			return errors.Join(err, s.leave(c.Device))
 		}
 	}
@@ -45,10 +49,8 @@ func startForwarding(c Config, firewalls []*firewall) (err error) {
 
 // needs reports whether this gateway would change the setting, too.
 func (c *Config) needs(key string, firewalls []*firewall) bool {
-	if key == liberal {
-		return c.Steady
-	}
-	return slices.ContainsFunc(firewalls, func(w *firewall) bool {
+	_, also := c.Sysctls[key]
+	return also || slices.ContainsFunc(firewalls, func(w *firewall) bool {
 		inet := "net/ipv4/"
 		if w.family == hostnet.V6 {
 			inet = "net/ipv6/"

@@ -50,11 +50,10 @@ type Config struct {
 	// it is an error if that leaves none.
 	Egress string
 
-	// Steady keeps the clients' TCP connections through a pause of the tunnel, as
-	// when the server is started anew: the kernel then does not judge a segment by
-	// the ones that it has seen before (nf_conntrack_tcp_be_liberal). What it takes
-	// to be invalid it would forward with the client's own address.
-	Steady bool
+	// Sysctls are more settings of the kernel that are to hold meanwhile, by their
+	// paths below /proc/sys. They are set first, and put back with the others; one
+	// that this kernel does not have is left out. See settable for those that can be.
+	Sysctls map[string]string
 }
 
 // Enable starts to forward. The function that it returns puts the host back as

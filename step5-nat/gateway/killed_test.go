@@ -132,7 +132,7 @@ func (p probe) Handle(context.Context, slog.Record) error { p.at(); return nil }
 func TestConnectionsGoOnWhenAKilledGatewayIsStartedAnew(t *testing.T) {
 	lab := netlab.New(t)
 	join(t, lab, tun.DefaultMTU)
-	c := Config{Device: "vpn0", Addrs: prefixes(both), Steady: true}
+	c := Config{Device: "vpn0", Addrs: prefixes(both), Sysctls: map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1"}}
 	enable(t, lab, c) // and never undone by this one
 
 	var listener net.Listener

@@ -118,8 +118,9 @@ func (s *state) save() error {
 
 // settable lists all settings that a state may restore, "*" being an interface.
 var settable = []string{
-	forward4, forward6, redirects4, liberal,
+	forward4, forward6, redirects4,
 	"net/ipv4/conf/*/forwarding", "net/ipv6/conf/*/forwarding", "net/ipv6/conf/*/accept_ra",
+	"net/netfilter/nf_conntrack_*",
 }
 
 // number is what they all hold.

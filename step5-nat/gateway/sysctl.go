@@ -22,7 +22,6 @@ const (
 	forward4   = "net/ipv4/ip_forward"
 	forward6   = "net/ipv6/conf/all/forwarding"
 	redirects4 = "net/ipv4/conf/all/accept_redirects"
-	liberal    = "net/netfilter/nf_conntrack_tcp_be_liberal"
 )
 
 // acceptRA says whether an interface listens to router advertisements: 0 no, 1

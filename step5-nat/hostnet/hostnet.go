@@ -59,15 +59,6 @@ func (f Family) Subnets(addrs []netip.Prefix) []netip.Prefix {
 	return subnets
 }
 
-// Addrs returns the addresses without their prefix lengths.
-func Addrs(prefixes []netip.Prefix) []netip.Addr {
-	var addrs []netip.Addr
-	for _, p := range prefixes {
-		addrs = append(addrs, p.Addr())
-	}
-	return addrs
-}
-
 // Off reports whether the kernel runs without the family, as it does for IPv6
 // after a boot with ipv6.disable=1.
 func (f Family) Off() bool {

@@ -2,8 +2,7 @@
 // Introduced in step 5.
 //
 // A Change is one command that a person could type, with its opposite. CarryOut
-// does a list of them, and undoes what it did when one fails; Mend does again what
-// somebody else has undone. The kernel keeps a
+// does a list of them, and undoes what it did when one fails. The kernel keeps a
 // number with each route and rule for who made it; ours is MadeBy, so that a later
 // run finds what a killed one left.
 //
@@ -12,10 +11,8 @@
 package policy
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 
@@ -34,39 +31,20 @@ type Change struct {
 	Do, Undo func() error
 }
 
-// LogLevel is that of the changes in the log. A daemon may find them too many: it
-// sets it before it does anything else.
-var LogLevel = slog.LevelInfo
-
-// CarryOut does the changes in order, and logs each as it would be typed. The
-// function that it returns takes them back, the last one first; it may be called
-// more than once. If a change fails, those before it are undone.
-func CarryOut(list []Change) (undo func() error, err error) {
+// CarryOut does the changes in order, and first tells log each as it would be typed:
+// slog.Info, say. The function that it returns takes them back, the last one first; it
+// may be called more than once. If a change fails, those before it are undone.
+func CarryOut(list []Change, log func(command string, args ...any)) (undo func() error, err error) {
 	var done []Change
 	undo = sync.OnceValue(func() error { return takeBack(done) })
 	for _, ch := range list {
-		slog.Log(context.Background(), LogLevel, ch.Command)
+		log(ch.Command)
 		if err := ch.Do(); err != nil {
 			return nil, errors.Join(ch.failed(err), undo())
 		}
 		done = append(done, ch)
 	}
 	return undo, nil
-}
-
-// Mend does the changes once more, in order, and returns the commands of those that
-// had been missing. One that fails does not keep it from the others.
-func Mend(list []Change) (mended []string, err error) {
-	var errs []error
-	for _, ch := range list {
-		switch err := ch.Do(); {
-		case err == nil:
-			mended = append(mended, ch.Command)
-		case !errors.Is(err, unix.EEXIST): // else it holds
-			errs = append(errs, ch.failed(err))
-		}
-	}
-	return mended, errors.Join(errs...)
 }
 
 // takeBack undoes the changes, the last one first. It goes on after an error, to

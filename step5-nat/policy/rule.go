@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -55,21 +53,6 @@ func (r *Rule) Port(protocol int, port uint16) {
 	r.Dport = netlink.NewRulePortRange(port, port)
 }
 
-// OfKernel limits the rule to what the kernel itself asks, for the way back of a packet
-// that has come, say: it asks as root. (In a user namespace that has no root, which is the
-// lab of an ordinary user, the rule is for everybody.)
-func (r *Rule) OfKernel() {
-	numbers, err := os.ReadFile("/proc/self/uid_map") // user_namespaces(7)
-	if err != nil {
-		return
-	}
-	for line := range strings.Lines(string(numbers)) {
-		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == "0" {
-			r.UIDRange = netlink.NewRuleUIDRange(0, 0)
-		}
-	}
-}
-
 // Add makes the rule.
 func (r Rule) Add() Change {
 	return Change{
@@ -77,17 +60,6 @@ func (r Rule) Add() Change {
 		Do:      func() error { return netlink.RuleAdd(&r.Rule) },
 		Undo:    func() error { return netlink.RuleDel(&r.Rule) },
 	}
-}
-
-// Keep is Add for a rule that may be there already, and is as good then.
-func (r Rule) Keep() Change {
-	add := r.Add()
-	return Change{add.Command, func() error {
-		if err := add.Do(); !errors.Is(err, unix.EEXIST) {
-			return err
-		}
-		return nil
-	}, add.Undo}
 }
 
 // Rules returns our rules of the family, and somebody else's for which clashes

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -13,7 +14,7 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// check refuses what would fail half-way, or leave the host cut off.
+// check refuses what would fail half-way.
 func (c *Config) check() error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
@@ -27,39 +28,37 @@ func (c *Config) check() error {
 	if len(c.Addrs) == 0 {
 		return app.Hint(errors.New("the tunnel has no address"), "Give this end one with -addr.")
 	}
-	for _, f := range hostnet.Families {
-		if c.Only != nil && len(f.Subnets(c.Only)) > 0 && len(f.Subnets(c.Addrs)) == 0 {
-			return fmt.Errorf("%v is to go into the tunnel, which carries no %v", f.Subnets(c.Only)[0], f)
-		}
+	if _, err := linkOf(c.Device); err != nil {
+		return err
 	}
-	link, err := netlink.LinkByName(c.Device)
+	return hostnet.Free(c.Addrs, c.Device)
+}
+
+func linkOf(device string) (netlink.Link, error) {
+	link, err := netlink.LinkByName(device)
 	if err != nil {
-		return fmt.Errorf("tunnel device %q: %w", c.Device, err)
+		return nil, fmt.Errorf("tunnel device %q: %w", device, err)
 	}
-	free := hostnet.Free(c.Addrs, c.Device)
-	if c.LocalByCaller {
-		free = hostnet.Disjoint(c.Addrs)
-	}
-	if free != nil {
-		return free
-	}
-	return c.checkWay(link)
+	return link, nil
 }
 
 // checkWay looks for the way to the server, which must not be the tunnel.
-func (c *Config) checkWay(tunnel netlink.Link) error {
-	addr := c.Server.Addr()
-	way, err := netlink.RouteGetWithOptions(net.IP(addr.AsSlice()), &netlink.RouteGetOptions{Mark: FwMark, Oif: addr.Zone()})
+func checkWay(device string, server netip.Addr) error {
+	tunnel, err := linkOf(device)
+	if err != nil {
+		return err
+	}
+	way, err := netlink.RouteGetWithOptions(net.IP(server.AsSlice()), &netlink.RouteGetOptions{Mark: FwMark, Oif: server.Zone()})
 	switch {
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
-		return app.Hint(fmt.Errorf("there is no way to the server %v: this host has no default %v route", addr, hostnet.FamilyOf(addr)),
-			"Connect the host to a network first: '%s route' must show a default route.", policy.IP(hostnet.FamilyOf(addr)))
+		return app.Hint(fmt.Errorf("there is no way to the server %v: this host has no default %v route", server, hostnet.FamilyOf(server)),
+			"Connect the host to a network first: '%s route' must show a default route.", policy.IP(hostnet.FamilyOf(server)))
 	case err != nil:
-		return fmt.Errorf("looking for the way to the server %v: %w", addr, err)
+		return fmt.Errorf("looking for the way to the server %v: %w", server, err)
 	}
 	for _, r := range way {
 		if r.LinkIndex == tunnel.Attrs().Index {
-			return app.Hint(fmt.Errorf("the way to the server %v leads into the tunnel %s itself", addr, c.Device),
+			return app.Hint(fmt.Errorf("the way to the server %v leads into the tunnel %s itself", server, device),
 				"The server's own address belongs into -server, not one inside the tunnel.")
 		}
 	}

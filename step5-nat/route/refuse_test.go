@@ -2,6 +2,7 @@ package route
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -126,7 +127,7 @@ func TestHalfWay(t *testing.T) {
 		for n := range list {
 			broken := slices.Clone(list)
 			broken[n].Do = func() error { return errTest }
-			_, err := policy.CarryOut(broken)
+			_, err := policy.CarryOut(broken, slog.Info)
 			require.ErrorIs(t, err, errTest)
 			require.ErrorContains(t, err, list[n].Command)
 		}

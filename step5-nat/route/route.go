@@ -61,7 +61,6 @@ package route
 import (
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"stepvpn/step5-nat/hostnet"
@@ -80,7 +79,7 @@ const (
 // a higher priority, and policy.MadeBy as their protocol.
 const (
 	PriorityFirst   = 22500
-	PriorityAnswers = 22503 // the server's answers, where rp_filter is strict
+	priorityAnswers = 22503 // the server's answers, where rp_filter is strict
 	PriorityLocal   = 22504 // the local network
 	PriorityTunnel  = 22505 // everything that is not marked
 )
@@ -99,12 +98,6 @@ type Config struct {
 	// that the answers get in.
 	Network string
 	Server  netip.AddrPort
-
-	// Only are the networks to send through the tunnel; nil stands for
-	// everything. The rest then goes its usual way.
-	Only []netip.Prefix
-
-	LocalByCaller bool // the caller has rules of its own for what is local: PriorityLocal's is not made, and a network of this host may overlap the tunnel's
 }
 
 // Default sends everything through the tunnel. The function that it returns
@@ -116,11 +109,14 @@ type Config struct {
 // a refused family stays refused. The next Default removes them, whatever its
 // Config; until then, "ip -6 rule del priority 22505" does.
 func Default(c Config) (undo func() error, err error) {
-	list, err := Changes(c)
-	if err != nil {
+	c.Server = netip.AddrPortFrom(c.Server.Addr().Unmap(), c.Server.Port())
+	if err := c.check(); err != nil {
 		return nil, err
 	}
-	back, err := policy.CarryOut(list)
+	if err := Prepare(c.Device, c.Server.Addr()); err != nil {
+		return nil, err
+	}
+	back, err := policy.CarryOut(c.changes(), slog.Info)
 	if err != nil {
 		return nil, err
 	}
@@ -133,18 +129,14 @@ func Default(c Config) (undo func() error, err error) {
 	}), nil
 }
 
-// Changes lists what Default carries out, in order, for a caller that does so
-// itself. It has made sure that it can be done, and has removed what a killed client
-// left.
-func Changes(c Config) ([]policy.Change, error) {
-	c.Server = netip.AddrPortFrom(c.Server.Addr().Unmap(), c.Server.Port())
-	if err := c.check(); err != nil {
-		return nil, err
+// Prepare makes ready for routes and rules that send what this host sends into the
+// device: it removes what a killed client left, and refuses what would leave the host
+// cut off. Default begins with it.
+func Prepare(device string, server netip.Addr) error {
+	if err := checkWay(device, server); err != nil {
+		return err
 	}
-	if err := removeStale(c.Device); err != nil {
-		return nil, err
-	}
-	return c.changes(), nil
+	return removeStale(device)
 }
 
 // Recover removes what a killed client left: rules without effect, and those that
@@ -156,7 +148,7 @@ func Recover() error {
 	return removeStale("")
 }
 
-// changes lists them. The local network comes before the
+// changes lists what Default carries out, in order. The local network comes before the
 // tunnel, so that it is reachable all the time.
 func (c *Config) changes() []policy.Change {
 	var list []policy.Change
@@ -164,33 +156,14 @@ func (c *Config) changes() []policy.Change {
 		if f.Off() {
 			continue // nothing to send, nothing to refuse
 		}
-		offered := len(f.Subnets(c.Addrs)) > 0
-		into := c.into(f)
-		if len(into) == 0 {
-			continue
+		carried := len(f.Subnets(c.Addrs)) > 0
+		if carried {
+			list = append(list, policy.AddRoute(policy.Everything(f), c.Device, Table))
 		}
-		if offered {
-			for _, p := range into {
-				list = append(list, policy.AddRoute(p, c.Device, Table))
-			}
+		if c.Network != "" && f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && (strictReversePath() || !carried) {
+			list = append(list, answers(c.Network, c.Server).Add())
 		}
-		if c.Network != "" && f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && (strictReversePath() || !offered) {
-			list = append(list, Answers(c.Network, c.Server, PriorityAnswers).Add())
-		}
-		if !c.LocalByCaller {
-			list = append(list, Local(f, PriorityLocal).Add())
-		}
-		list = append(list, tunnel(f, offered).Add())
+		list = append(list, Local(f, PriorityLocal).Add(), Tunnel(f, carried).Add())
 	}
 	return list
-}
-
-// into lists what goes into the tunnel, of one family.
-func (c *Config) into(f hostnet.Family) []netip.Prefix {
-	if c.Only == nil {
-		return []netip.Prefix{policy.Everything(f)}
-	}
-	subnets := f.Subnets(c.Only)
-	slices.SortFunc(subnets, netip.Prefix.Compare)
-	return slices.Compact(subnets) // a route can be there once
 }

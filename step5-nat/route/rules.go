@@ -10,14 +10,6 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// Own returns a rule that keeps the tunnel's own socket away from the rules that
-// follow.
-func Own(f hostnet.Family, priority int) policy.Rule {
-	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("fwmark %d lookup main", FwMark))
-	r.Mark = FwMark
-	return r
-}
-
 // Local returns a rule that finds the local network: the main table without its
 // default route, whose prefix length is 0.
 func Local(f hostnet.Family, priority int) policy.Rule {
@@ -26,20 +18,21 @@ func Local(f hostnet.Family, priority int) policy.Rule {
 	return r
 }
 
-// tunnel sends what is not marked into the tunnel, or refuses it.
-func tunnel(f hostnet.Family, offered bool) policy.Rule {
+// Tunnel returns a rule that has what is not marked look into the tunnel's table, or
+// refuses it, if the tunnel does not carry that family.
+func Tunnel(f hostnet.Family, carried bool) policy.Rule {
 	r := policy.NewRule(f, PriorityTunnel, Table, fmt.Sprintf("not fwmark %d lookup %d", FwMark, Table))
-	if !offered {
+	if !carried {
 		r = policy.NewRefusal(f, PriorityTunnel, unix.RTN_UNREACHABLE, fmt.Sprintf("not fwmark %d unreachable", FwMark))
 	}
 	r.Mark, r.Invert = FwMark, true
 	return r
 }
 
-// Answers returns a rule that lets the host find the way to the server without the
+// answers returns a rule that lets the host find the way to the server without the
 // mark, for the check of the answers' source address. network is "udp" or "tcp".
-func Answers(network string, server netip.AddrPort, priority int) policy.Rule {
-	r := policy.NewRule(hostnet.FamilyOf(server.Addr()), priority, unix.RT_TABLE_MAIN,
+func answers(network string, server netip.AddrPort) policy.Rule {
+	r := policy.NewRule(hostnet.FamilyOf(server.Addr()), priorityAnswers, unix.RT_TABLE_MAIN,
 		fmt.Sprintf("to %v ipproto %s dport %d lookup main", server.Addr(), network, server.Port()))
 	r.To(policy.Host(server.Addr()))
 	r.Port(protocols[network], server.Port())

@@ -1,66 +1,25 @@
 package guard
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
-	"syscall"
-	"time"
 
-	"stepvpn/shared/app"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/nft"
 )
 
-// A Table is one of our own in nft(8), by its family and name, with all that is in
-// it. Its methods take the program nft.
-type Table string
+// Table is ours.
+const Table nft.Table = "inet stepvpn_guard"
 
-// Set makes the table what ruleset says, in the place of one that is there: all at
-// once, so that nothing gets through meanwhile.
-func (t Table) Set(ruleset string) error {
-	_, err := nft(t.sweep() + ruleset)
-	return err
-}
-
-// List returns what is in the table, as nft shows it, without what counters have
-// counted. It is an error if there is no such table.
-func (t Table) List() (string, error) { return nft("list table " + string(t)) }
-
-// Remove removes the table, whether it is there or not.
-func (t Table) Remove() error { return t.Set("") }
-
-// Recover removes the table if there is one. It is no error if there can be none.
-func (t Table) Recover() error {
-	_, err := t.List()
-	if err == nil {
-		return t.Remove()
-	}
-	for _, none := range []string{"No such file", "not supported", "not installed"} {
-		if strings.Contains(err.Error(), none) {
-			return nil // it is not there, or there cannot be one: no nft, or a kernel without
-		}
-	}
-	return err
-}
-
-// sweep removes the table, there or not.
-func (t Table) sweep() string { return fmt.Sprintf("add table %s\ndelete table %[1]s\n", t) }
-
-// OurTable is the one that Firewall makes.
-const OurTable Table = "inet stepvpn_guard"
-
-// Firewall makes our table, in the place of one that a killed client left.
-func Firewall(device string, resolvers []netip.Addr) policy.Change {
+// firewall makes our table, in the place of one that a killed client left.
+func firewall(device string, resolvers []netip.Addr) policy.Change {
 	return policy.Change{
-		Command: "nft add table " + string(OurTable),
-		Do:      func() error { return OurTable.Set(ruleset(device, resolvers)) },
-		Undo:    OurTable.Remove,
+		Command: "nft add table " + string(Table),
+		Do:      func() error { return Table.Set(ruleset(device, resolvers)) },
+		Undo:    Table.Remove,
 	}
 }
 
@@ -91,32 +50,5 @@ func ruleset(device string, resolvers []netip.Addr) string {
 		meta l4proto { tcp, udp } th dport %[4]d jump queries
 	}
 }
-`, OurTable, route.FwMark, pass.String(), port)
-}
-
-// patience bounds a call of nft. It answers at once, or not at all.
-const patience = 10 * time.Second
-
-// nft has the program carry out all of the text, or nothing, and returns what it says.
-func nft(text string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "nft", "-s", "-f", "-")
-	cmd.Stdin = strings.NewReader(text)
-	cmd.WaitDelay = time.Second
-	// A Ctrl-C in the terminal is for this program, and not for nft, which may be at
-	// work to put the host back.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := cmd.CombinedOutput()
-	switch {
-	case err == nil:
-		return string(out), nil
-	case errors.Is(err, exec.ErrNotFound):
-		return "", app.Hint(errors.New("the program nft is not installed"),
-			"sudo apt-get install nftables")
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("no answer within %v", patience)
-	}
-	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
-	return "", fmt.Errorf("%w: %.300s", err, line)
+`, Table, route.FwMark, pass.String(), port)
 }

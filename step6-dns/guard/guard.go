@@ -42,6 +42,7 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 
@@ -67,28 +68,27 @@ const port = 53
 // DNS refuses queries to all but the resolvers, which are reached by the tunnel's
 // device. Call it while route.Default is in force. The function that it returns
 // takes that back; it may be called more than once. If DNS fails, the host is as it
-// was. It takes the program nft.
+// was. It takes the program nft(8).
 func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
-	rules, err := Rules(device, resolvers)
+	list, err := Changes(device, resolvers)
 	if err != nil {
 		return nil, err
 	}
-	return policy.CarryOut(append([]policy.Change{Firewall(device, resolvers)}, rules...))
+	return policy.CarryOut(list, slog.Info)
 }
 
-// Rules lists the rules that DNS makes after Firewall, in order, for a caller that
-// carries them out itself.
-func Rules(device string, resolvers []netip.Addr) ([]policy.Change, error) {
+// Changes lists what DNS carries out, in order: first the Table, and then rules.
+func Changes(device string, resolvers []netip.Addr) ([]policy.Change, error) {
 	if len(resolvers) == 0 {
 		return nil, app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),
 			"It may be of an earlier step. With -allow-other-dns names are asked as before, and may be overheard.")
 	}
-	var list []policy.Change
+	list := []policy.Change{firewall(device, resolvers)}
 	for _, f := range hostnet.Families {
 		if f.Off() {
 			continue
 		}
-		list = append(list, route.Own(f, priorityOwn).Add())
+		list = append(list, Own(f, priorityOwn).Add())
 		for i, a := range resolvers {
 			if hostnet.FamilyOf(a) == f && !slices.Contains(resolvers[:i], a) {
 				list = append(list, inTunnel(f, a).Add())
@@ -110,8 +110,8 @@ func Recover() error {
 	if err := recoverSockets(); err != nil {
 		return err
 	}
-	if err := OurTable.Recover(); err != nil {
-		return fmt.Errorf("removing the nft table %s of a client that was killed: %w", OurTable, err)
+	if err := Table.Recover(); err != nil {
+		return fmt.Errorf("removing the nft table %s of a client that was killed: %w", Table, err)
 	}
 	return nil
 }
@@ -119,6 +119,14 @@ func Recover() error {
 func inTunnel(f hostnet.Family, resolver netip.Addr) policy.Rule {
 	r := policy.NewRule(f, priorityResolver, route.Table, fmt.Sprintf("to %v lookup %d", resolver, route.Table))
 	r.To(policy.Host(resolver))
+	return r
+}
+
+// Own returns a rule that keeps the tunnel's own socket away from the rules that
+// follow.
+func Own(f hostnet.Family, priority int) policy.Rule {
+	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("fwmark %d lookup main", route.FwMark))
+	r.Mark = route.FwMark
 	return r
 }
 

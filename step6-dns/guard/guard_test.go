@@ -5,16 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
 	"stepvpn/step2-tun/tun"
-	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 )
 
@@ -248,38 +245,11 @@ func TestWithoutNft(t *testing.T) {
 	require.Equal(t, before, rules(t, lab.Alice))
 }
 
-// What is there already is there once, and what others remove comes back.
-func TestMend(t *testing.T) {
-	lab := netlab.New(t)
-	tunnelOn(t, lab.Alice, addrs)
-	block(t, lab.Alice, resolvers...)
-	sorted := func() []string { // of one priority any order is as good
-		lines := strings.Split(rules(t, lab.Alice), "\n")
-		slices.Sort(lines)
-		return lines
-	}
-	while := sorted()
-	list, err := Rules("vpn0", resolvers)
-	require.NoError(t, err)
-	mend := func() (mended []string) {
-		lab.Alice.Do(func() { mended, err = policy.Mend(list) })
-		require.NoError(t, err)
-		require.Equal(t, while, sorted())
-		return mended
-	}
-	require.Empty(t, mend())
-	for _, ch := range list {
-		lab.Alice.Do(func() { require.ErrorIs(t, ch.Do(), unix.EEXIST, ch.Command) })
-		lab.Alice.Run(t, "bash", "-c", strings.Replace(ch.Command, " add ", " del ", 1))
-		require.Equal(t, []string{ch.Command}, mend())
-	}
-}
-
 // The table as it is, to see whether somebody has changed it.
 func TestListTheTable(t *testing.T) {
 	lab := netlab.New(t)
 	list := func() (text string, err error) {
-		lab.Alice.Do(func() { text, err = OurTable.List() })
+		lab.Alice.Do(func() { text, err = Table.List() })
 		return text, err
 	}
 	_, err := list()
@@ -296,7 +266,7 @@ func TestListTheTable(t *testing.T) {
 	again, err := list()
 	require.NoError(t, err)
 	require.Equal(t, changed, again, "what is counted does not matter")
-	lab.Alice.Do(func() { require.NoError(t, Firewall("vpn0", resolvers).Do()) })
+	lab.Alice.Do(func() { require.NoError(t, firewall("vpn0", resolvers).Do()) })
 	again, err = list()
 	require.NoError(t, err)
 	require.Equal(t, first, again)

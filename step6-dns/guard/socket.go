@@ -3,6 +3,7 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -35,9 +36,11 @@ import (
 //
 // Its methods may be called from several goroutines.
 type Socket struct {
+	// CarryOut makes the rule; nil does so at once, and tells the log.
+	CarryOut func([]policy.Change) (undo func() error, err error)
+
 	mu   sync.Mutex
-	rule []policy.Change // of the last socket, if it needs one; guarded by mu
-	undo func() error    // removes it; guarded by mu
+	undo func() error // removes the rule of the last socket, if that has one; guarded by mu
 }
 
 // Control is meant as the Control of a transport, or of net.Dialer: it marks a socket
@@ -63,20 +66,14 @@ func (s *Socket) Control(network, address string, c syscall.RawConn) error {
 	if failed := c.Control(func(fd uintptr) { port, err = bind(int(fd)) }); failed != nil || err != nil {
 		return errors.Join(failed, err)
 	}
-	r := answers(strings.TrimSuffix(network, "4"), port, to)
-	undo, err := policy.CarryOut([]policy.Change{r.Keep()})
-	if err != nil {
-		return err
+	rule := answers(strings.TrimSuffix(network, "4"), port, to).Add()
+	rule.Undo() // of a client that was killed, and had this port by chance
+	carryOut := s.CarryOut
+	if carryOut == nil {
+		carryOut = func(list []policy.Change) (func() error, error) { return policy.CarryOut(list, slog.Info) }
 	}
-	s.rule, s.undo = []policy.Change{r.Add()}, undo
-	return nil
-}
-
-// Mend makes the rule again if somebody has removed it: see policy.Mend.
-func (s *Socket) Mend() (mended []string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return policy.Mend(s.rule)
+	s.undo, err = carryOut([]policy.Change{rule})
+	return err
 }
 
 // Close removes the rule. It may be called more than once, before the socket is
@@ -92,7 +89,7 @@ func (s *Socket) close() error {
 		return nil
 	}
 	err := s.undo()
-	s.rule, s.undo = nil, nil
+	s.undo = nil
 	return err
 }
 
@@ -127,7 +124,7 @@ func answers(network string, from uint16, to netip.AddrPort) policy.Rule {
 	r.To(policy.Host(to.Addr()))
 	r.Port(map[string]int{"udp": unix.IPPROTO_UDP, "tcp": unix.IPPROTO_TCP}[network], to.Port())
 	r.Sport = netlink.NewRulePortRange(from, from)
-	r.OfKernel()
+	OfKernel(&r)
 	return r
 }
 

@@ -8,7 +8,6 @@
 //
 //	type 1  DNS     4 or 16 bytes, an address of a resolver
 //	type 2  search  1 to 253 bytes, a search domain in ASCII
-//	type 3  route   5 or 17 bytes, the length of a prefix and its address
 //
 // An item may occur more than once, and the order counts. An item of a type that
 // the client does not know is skipped: that is how a newer server adds settings
@@ -21,7 +20,6 @@
 package push
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -32,7 +30,6 @@ import (
 const (
 	MaxDNS    = 3
 	MaxSearch = 6
-	MaxRoutes = 16
 	maxDomain = 253 // bytes, without the final dot (RFC 1035, section 2.3.4)
 )
 
@@ -42,87 +39,53 @@ const version = 1
 const (
 	typeDNS    = 1
 	typeSearch = 2
-	typeRoute  = 3
 )
 
 // Settings are what a server hands out. The zero value has none.
 type Settings struct {
 	DNS    []netip.Addr // resolvers to ask through the tunnel; the first is preferred
 	Search []string     // domains to try for a name without dots, such as "corp.example"
-
-	// Routes are the networks that a client should send through the tunnel; none
-	// stands for everything. A client may know better.
-	Routes []netip.Prefix
 }
 
 // Marshal encodes the settings. It takes at most 1 + MaxDNS×18 + MaxSearch×255
-// + MaxRoutes×19 bytes. It is an error if Parse would refuse them.
+// bytes. It is an error if Parse would refuse them.
 func (s Settings) Marshal() ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
 	b := []byte{version}
 	for _, a := range s.DNS {
-		b = appendItem(b, typeDNS, a.AsSlice())
+		b = Item{typeDNS, a.AsSlice()}.Append(b)
 	}
 	for _, d := range s.Search {
-		b = appendItem(b, typeSearch, []byte(d))
-	}
-	for _, r := range s.Routes {
-		b = appendItem(b, typeRoute, append([]byte{byte(r.Bits())}, r.Addr().AsSlice()...))
+		b = Item{typeSearch, []byte(d)}.Append(b)
 	}
 	return b, nil
 }
 
-func appendItem(b []byte, kind byte, value []byte) []byte {
-	b = append(b, kind, byte(len(value)))
-	return append(b, value...)
-}
-
 // Parse decodes settings, and refuses any that are not whole or not plausible.
 func Parse(b []byte) (Settings, error) {
+	items, err := Items(b)
+	if err != nil {
+		return Settings{}, err
+	}
 	var s Settings
-	if len(b) == 0 {
-		return s, nil
-	}
-	if b[0] != version {
-		return s, fmt.Errorf("settings of version %d, and this program knows version %d: update it", b[0], version)
-	}
-	for b = b[1:]; len(b) > 0; {
-		if len(b) < 2 || len(b)-2 < int(b[1]) {
-			return Settings{}, errors.New("settings are cut off")
-		}
-		kind, value := b[0], b[2:2+int(b[1])]
-		b = b[2+len(value):]
-		switch kind {
+	for _, i := range items {
+		switch i.Type {
 		case typeDNS:
-			a, ok := netip.AddrFromSlice(value)
+			a, ok := netip.AddrFromSlice(i.Value)
 			if !ok {
-				return Settings{}, fmt.Errorf("settings: a resolver's address of %d bytes", len(value))
+				return Settings{}, fmt.Errorf("settings: a resolver's address of %d bytes", len(i.Value))
 			}
 			s.DNS = append(s.DNS, a)
 		case typeSearch:
-			s.Search = append(s.Search, string(value))
-		case typeRoute:
-			r, ok := parseRoute(value)
-			if !ok {
-				return Settings{}, fmt.Errorf("settings: a route of %d bytes", len(value))
-			}
-			s.Routes = append(s.Routes, r)
+			s.Search = append(s.Search, string(i.Value))
 		}
 	}
 	if err := s.check(); err != nil {
 		return Settings{}, fmt.Errorf("settings: %w", err)
 	}
 	return s, nil
-}
-
-func parseRoute(value []byte) (r netip.Prefix, ok bool) {
-	if len(value) == 0 {
-		return r, false
-	}
-	a, ok := netip.AddrFromSlice(value[1:])
-	return netip.PrefixFrom(a, int(value[0])), ok
 }
 
 // check returns what is wrong with the settings.
@@ -137,14 +100,6 @@ func (s Settings) check() error {
 		// A loopback address would be the client itself, and the others nobody.
 		if !a.IsValid() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.Is4In6() || a.Zone() != "" || a.IsLinkLocalUnicast() {
 			return fmt.Errorf("%v cannot be a resolver's address", a)
-		}
-	}
-	if len(s.Routes) > MaxRoutes {
-		return fmt.Errorf("%d routes, at most %d are possible", len(s.Routes), MaxRoutes)
-	}
-	for _, r := range s.Routes {
-		if !r.IsValid() || r.Masked() != r || r.Addr().Is4In6() || r.Addr().Zone() != "" {
-			return fmt.Errorf("%v cannot be a route", r)
 		}
 	}
 	for _, d := range s.Search {

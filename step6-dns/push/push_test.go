@@ -18,13 +18,12 @@ func TestThereAndBack(t *testing.T) {
 	for _, s := range []Settings{
 		{},
 		{DNS: []netip.Addr{v4}},
-		{Routes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("1.2.3.4/32")}},
 		{DNS: []netip.Addr{v6, v4}, Search: []string{"corp.example", "example", "_x.a-b.c1"}},
 		{DNS: []netip.Addr{v4, v6, v4}, Search: []string{long, long, long, long, long, long}},
 	} {
 		b, err := s.Marshal()
 		require.NoError(t, err)
-		require.LessOrEqual(t, len(b), 1+MaxDNS*18+MaxSearch*255+MaxRoutes*19)
+		require.LessOrEqual(t, len(b), 1+MaxDNS*18+MaxSearch*255)
 		got, err := Parse(b)
 		require.NoError(t, err)
 		require.Equal(t, s, got)
@@ -52,8 +51,8 @@ func TestOthersVersions(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	search := func(d string) []byte { return appendItem([]byte{1}, typeSearch, []byte(d)) }
-	dns := func(a ...byte) []byte { return appendItem([]byte{1}, typeDNS, a) }
+	search := func(d string) []byte { return Item{typeSearch, []byte(d)}.Append([]byte{1}) }
+	dns := func(a ...byte) []byte { return Item{typeDNS, a}.Append([]byte{1}) }
 	for _, c := range []struct {
 		says  string
 		bytes []byte
@@ -71,11 +70,6 @@ func TestRefused(t *testing.T) {
 		{"settings: ::ffff:10.8.0.1 cannot be a resolver's address", dns(netip.MustParseAddr("::ffff:10.8.0.1").AsSlice()...)},
 		{"settings: 4 resolvers, at most 3 are possible", []byte{1, 1, 4, 9, 9, 9, 9, 1, 4, 9, 9, 9, 9, 1, 4, 9, 9, 9, 9, 1, 4, 9, 9, 9, 9}},
 		{"settings: 7 search domains, at most 6 are possible", append([]byte{1}, strings.Repeat("\x02\x01a", 7)...)},
-		{"settings: a route of 0 bytes", []byte{1, 3, 0}},
-		{"settings: a route of 4 bytes", []byte{1, 3, 4, 8, 10, 0, 0}},
-		{"settings: invalid Prefix cannot be a route", []byte{1, 3, 5, 33, 10, 0, 0, 0}},
-		{"settings: 10.0.0.1/8 cannot be a route", []byte{1, 3, 5, 8, 10, 0, 0, 1}},
-		{"settings: 17 routes, at most 16 are possible", append([]byte{1}, strings.Repeat("\x03\x05\x08\x0a\x00\x00\x00", 17)...)},
 		{`settings: "" is not a domain, such as corp.example`, search("")},
 		{`settings: "a b" is not a domain, such as corp.example`, search("a b")},
 		{`settings: "a\nnameserver 6.6.6.6" is not a domain, such as corp.example`, search("a\nnameserver 6.6.6.6")},
@@ -118,7 +112,6 @@ func TestReceiverKeepsTheFirst(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte{1, 1, 4, 10, 8, 0, 1, 2, 3, 'a', '.', 'b', 77, 0})
 	f.Add([]byte{1, 2, 255})
-	f.Add([]byte{1, 3, 5, 8, 10, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := Parse(b)
 		if err != nil {

@@ -38,10 +38,6 @@ func TestChangedMeanwhile(t *testing.T) {
 					require.NoError(t, os.WriteFile(h.path+".new", []byte(another), 0o644))
 					require.NoError(t, os.Rename(h.path+".new", h.path))
 				}
-				ours, err := Ours(h.config())
-				require.NoError(t, err)
-				require.False(t, ours)
-
 				log := logged(func() {
 					if killed {
 						h.recover(t, true)

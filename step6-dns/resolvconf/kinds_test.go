@@ -30,7 +30,7 @@ var without = strings.TrimSuffix(written, "options edns0 timeout:2\n")
 type kind struct {
 	name string
 	make func(t *testing.T, h *host)
-	is   string // what Detect says
+	is   string // what detect says
 	text string // what Use writes
 }
 
@@ -116,20 +116,12 @@ func TestKinds(t *testing.T) {
 			h := newHost(t)
 			k.make(t, h)
 			before := h.tree(t)
-			owner, err := Detect(h.path)
+			manager, err := detect(h.path, resolvedAnswers())
 			require.NoError(t, err)
-			require.Equal(t, k.is, fmt.Sprint(owner))
-
-			ours, err := Ours(h.config())
-			require.NoError(t, err)
-			require.False(t, ours)
+			require.Equal(t, k.is, fmt.Sprint(manager))
 
 			undo := h.use(t)
 			require.Equal(t, k.text, h.read(t))
-			ours, err = Ours(h.config())
-			require.NoError(t, err)
-			require.True(t, ours)
-
 			undo()
 			require.Equal(t, before, h.tree(t))
 			h.clean(t)

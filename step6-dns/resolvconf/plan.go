@@ -15,8 +15,8 @@ import (
 )
 
 // planFile says how the file is to be changed, and refuses what would fail.
-func planFile(c Config, owner Owner, resolved bool) (*fileChange, error) {
-	if owner.Kind != Mount && hostsFile(c.Path) {
+func planFile(c Config, manager Manager, resolved bool) (*fileChange, error) {
+	if manager.Kind != Mount && hostsFile(c.Path) {
 		return nil, app.Hint(fmt.Errorf("%s is the whole host's, but this network namespace is not", c.Path),
 			"Give the namespace a file of its own, /etc/netns/NAME/resolv.conf, and enter it with 'ip netns exec NAME'.")
 	}
@@ -26,7 +26,7 @@ func planFile(c Config, owner Owner, resolved bool) (*fileChange, error) {
 	}
 	f := &fileChange{Found: found}
 	switch now, err := lookInside(c.Path, 0); {
-	case resolved && (owner.Kind == Uplink || errors.Is(err, fs.ErrNotExist)) && toStub():
+	case resolved && (manager.Kind == Uplink || errors.Is(err, fs.ErrNotExist)) && toStub():
 		f.Stub = true
 	case err == nil && now.Kind == isFile:
 		f.Written = c.text(now.Data)
@@ -35,7 +35,7 @@ func planFile(c Config, owner Owner, resolved bool) (*fileChange, error) {
 	}
 	dir := filepath.Dir(c.Path)
 	dirErr := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, 0)
-	f.InPlace = owner.Kind == Mount || dirErr != nil && found.Kind == isFile
+	f.InPlace = manager.Kind == Mount || dirErr != nil && found.Kind == isFile
 	switch {
 	case f.InPlace:
 		// No shorter than what was found, or the disk could take the rest

@@ -4,7 +4,7 @@
 // Introduced in step 6.
 //
 // Programs read /etc/resolv.conf (resolv.conf(5)) to know whom to ask, and many
-// programs want to write it. So the first question is whose it is (see Detect):
+// programs want to write it. So the first question is whose it is (see Manager):
 //
 //	a plain file, absent    our file takes its place
 //	a symlink               likewise; what the symlink leads to stays untouched
@@ -42,7 +42,7 @@
 // Nobody watches the file. A DHCP client, or NetworkManager, that writes
 // it while the tunnel is up wins: programs then ask its resolvers. If those
 // queries may not leave (see the client's block of port 53) names stop working;
-// else they leak. Ours tells. What another program wrote is left alone at the
+// else they leak. What another program wrote is left alone at the
 // end, and the original kept beside the journal.
 //
 // Programs that read the file only once at their start, and never again (before
@@ -130,28 +130,6 @@ func Recover(c Config) (found bool, err error) {
 	}
 	defer s.close()
 	return s.recover()
-}
-
-// Ours reports whether the file is as Use wrote it: false if there is no
-// client, or if another program has changed the file since. Where the client
-// left the file as it was, for systemd-resolved or openresolv to do the work, it
-// says no more than that there is a client, or was one that nobody cleaned up
-// after. It only looks, and locks nothing.
-func Ours(c Config) (bool, error) {
-	c.setDefaults()
-	name, err := key(c.Path)
-	if err != nil {
-		return false, err
-	}
-	j, err := load(c.State+"/"+name+".json", c.Path)
-	if j == nil || err != nil {
-		return false, err
-	}
-	if j.File == nil {
-		return true, nil
-	}
-	now, err := look(c.Path)
-	return err == nil && j.File.wrote(now), err
 }
 
 // program is what to type, for messages and the file's header.

@@ -123,9 +123,9 @@ func TestResolved(t *testing.T) {
 			w.make(t, h)
 			startResolved(t)
 			before, was := h.tree(t), settings(t)
-			owner, err := Detect(h.path)
+			manager, err := detect(h.path, resolvedAnswers())
 			require.NoError(t, err)
-			require.Equal(t, w.is, owner.String())
+			require.Equal(t, w.is, manager.String())
 			outside := func(name string) {
 				t.Helper()
 				if w.start == "" { // glibc asks 127.0.0.1
@@ -152,10 +152,6 @@ func TestResolved(t *testing.T) {
 			}
 			require.Contains(t, resolvectl(t, "status", "vpn0"), "DNS Domain: corp.example ~.")
 			s.answersWith(t, vpnAnswer, "inside."+strings.ReplaceAll(w.name, " ", "-")+".example", query)
-			ours, err := Ours(h.config())
-			require.NoError(t, err)
-			require.True(t, ours)
-
 			undo()
 			require.Equal(t, before, h.tree(t))
 			h.clean(t)
@@ -231,9 +227,9 @@ func TestResolvedGone(t *testing.T) {
 
 	// Then it is a symlink like any other: what it left is still there.
 	require.False(t, resolvedAnswers())
-	owner, err := Detect(h.path)
+	manager, err := detect(h.path, resolvedAnswers())
 	require.NoError(t, err)
-	require.Equal(t, `a symlink to "/run/systemd/resolve/stub-resolv.conf"`, owner.String())
+	require.Equal(t, `a symlink to "/run/systemd/resolve/stub-resolv.conf"`, manager.String())
 	undo = h.use(t)
 	require.Contains(t, h.read(t), "nameserver 10.8.0.1\n")
 	undo()

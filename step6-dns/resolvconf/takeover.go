@@ -21,21 +21,21 @@ func prepare(c Config, s *state) (*journal, error) {
 		return nil, fmt.Errorf("tunnel device %q: %w", c.Device, err)
 	}
 	resolved := resolvedAnswers()
-	owner, err := detect(c.Path, resolved)
+	manager, err := detect(c.Path, resolved)
 	if err != nil {
 		return nil, err
 	}
 	j := &journal{Version: version, Path: c.Path, Boot: bootID(), Device: c.Device, Index: itf.Index, Resolved: resolved}
-	switch owner.Kind {
+	switch manager.Kind {
 	case Stub:
 	case Openresolv:
 		j.Openresolv = true
 	default:
-		if j.File, err = planFile(c, owner, resolved); err != nil {
+		if j.File, err = planFile(c, manager, resolved); err != nil {
 			return nil, err
 		}
 	}
-	slog.Info(fmt.Sprintf("%s is %v", c.Path, owner))
+	slog.Info(fmt.Sprintf("%s is %v", c.Path, manager))
 	return j, s.save(j)
 }
 

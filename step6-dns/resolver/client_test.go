@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -295,16 +296,23 @@ func TestCloseWithQueriesThatWait(t *testing.T) {
 	dialTCP(t, s) // silent
 	netlab.Eventually(t, limit, "all wait", func() bool { return s.counts.upstream.Load() == 10 })
 	ended := make(chan error)
-	go func() { ended <- s.Wait() }()
+	go func() { ended <- s.wait() }()
 	require.NoError(t, s.Close())
-	require.NoError(t, <-ended)
+	require.ErrorIs(t, <-ended, net.ErrClosed)
 	require.NoError(t, s.Close())
 	_, err := conn.Read(make([]byte, 1))
 	require.Error(t, err)
 	open()
 }
 
-// When a listener fails, all of the server ends and Wait says why.
+// wait blocks until the server has ended, and returns why.
+func (s *Server) wait() error {
+	<-s.ctx.Done()
+	s.workers.Wait()
+	return context.Cause(s.ctx)
+}
+
+// When a listener fails, all of the server ends.
 func TestListenerThatFails(t *testing.T) {
 	up, _ := gate(t)
 	s := start(t, Config{Upstreams: upstreams(up)})
@@ -314,7 +322,7 @@ func TestListenerThatFails(t *testing.T) {
 	raw, err := s.sockets[1].(*net.TCPListener).SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, raw.Control(func(fd uintptr) { require.NoError(t, unix.Shutdown(int(fd), unix.SHUT_RDWR)) }))
-	require.ErrorIs(t, s.Wait(), unix.EINVAL)
+	require.ErrorIs(t, s.wait(), unix.EINVAL)
 	_, err = conn.Read(make([]byte, 1))
 	require.Error(t, err)
 	_, err = net.Dial("tcp", s.at(loopback6))

@@ -69,3 +69,12 @@ func (c *Config) complete() error {
 	}
 	return nil
 }
+
+// At returns where the resolver of a tunnel is, which has these addresses: at each.
+func At(tunnel []netip.Prefix) []netip.Addr {
+	var addrs []netip.Addr
+	for _, p := range tunnel {
+		addrs = append(addrs, p.Addr())
+	}
+	return addrs
+}

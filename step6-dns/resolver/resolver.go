@@ -7,7 +7,7 @@
 //
 // Read it in this order. Each file is one idea:
 //
-//	resolver.go   Start, Close, Wait
+//	resolver.go   Start, Close
 //	config.go     what may be set; upstreams.go for a flag
 //	limits.go     what may not
 //	listen.go     sockets that hear the tunnel and nobody else
@@ -115,17 +115,6 @@ func (s *Server) Close() error {
 	s.stop(errClosed)
 	s.closeSockets()
 	s.workers.Wait()
-	return nil
-}
-
-// Wait blocks until the server has ended. It returns nil after Close, and the
-// error of a listener if that ended the server; all of it stops then.
-func (s *Server) Wait() error {
-	<-s.ctx.Done()
-	s.workers.Wait()
-	if err := context.Cause(s.ctx); !errors.Is(err, errClosed) {
-		return err
-	}
 	return nil
 }
 

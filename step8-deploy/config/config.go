@@ -50,8 +50,6 @@ const (
 // A Server has the settings of a server. Paths are absolute, or relative to the
 // working folder if the file's own path was.
 type Server struct {
-	File string // where the settings come from
-
 	Listen     []netip.AddrPort // an unspecified address (:: or 0.0.0.0) stands for all
 	Transports []string         // "udp", "tcp", or both
 	Key        string           // file with the private key
@@ -82,8 +80,6 @@ type Server struct {
 
 // A Client has the settings of a client. For paths see Server.
 type Client struct {
-	File string // where the settings come from
-
 	Servers    []Endpoint // in order of preference
 	Transport  string     // "udp" or "tcp"
 	ServerKey  Key        // the server's public key

@@ -94,7 +94,7 @@ func read(file string) ([]byte, fs.FileMode, error) {
 
 // server makes the settings of a document.
 func server(d *document) (*Server, error) {
-	s := &Server{File: d.file}
+	s := new(Server)
 	fill(d, s, serverSchema(), KindServer, keysOf(clientSchema()))
 	s.check(d)
 	if err := d.failed(); err != nil {
@@ -106,7 +106,7 @@ func server(d *document) (*Server, error) {
 
 // client makes the settings of a document, which is a file of that mode.
 func client(d *document, mode fs.FileMode) (*Client, error) {
-	c := &Client{File: d.file}
+	c := new(Client)
 	fill(d, c, clientSchema(), KindClient, keysOf(serverSchema()))
 	c.check(d, mode)
 	if err := d.failed(); err != nil {

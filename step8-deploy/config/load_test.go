@@ -46,7 +46,6 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	folder := filepath.Dir(name)
 	require.Equal(t, &Server{
-		File:         name,
 		Listen:       []netip.AddrPort{netip.MustParseAddrPort("[::]:5555")},
 		Transports:   []string{"udp", "tcp"},
 		Key:          folder + "/server.key",
@@ -67,7 +66,6 @@ func TestDefaults(t *testing.T) {
 	c, err := LoadClient(name)
 	require.NoError(t, err)
 	require.Equal(t, &Client{
-		File:         name,
 		Servers:      []Endpoint{{"vpn.example.org", 5555}},
 		Transport:    "udp",
 		ServerKey:    Key([]byte(strings.Repeat("\x01", 32))),
@@ -113,7 +111,6 @@ metrics = "[::1]:9586"
 	require.NoError(t, err)
 	folder := filepath.Dir(name)
 	require.Equal(t, &Server{
-		File: name,
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.10:5555"), netip.MustParseAddrPort("[2001:db8::1]:443"),
 			netip.MustParseAddrPort("[::]:53")},
 		Transports: []string{"tcp"}, Key: "/etc/k", PSK: folder + "/p", Clients: folder + "/c", State: folder + "/s",
@@ -151,7 +148,6 @@ metrics = "127.0.0.1:1"
 	require.NoError(t, err)
 	secret := Secret([]byte(strings.Repeat("\x02", 32)))
 	require.Equal(t, &Client{
-		File:    name,
 		Servers: []Endpoint{{"192.0.2.7", 443}, {"2001:db8::7", 443}, {"vpn.example.org", 1}}, Transport: "tcp",
 		ServerKey: Key([]byte(strings.Repeat("\x01", 32))), PrivateKey: secret, PSK: secret, Login: folder + "/login",
 		Device: "x", Routes: Routes{Pushed: true}, LAN: lan.None, DNS: true, AllowOtherDNS: true, MTU: 576, Keepalive: 90 * time.Second,

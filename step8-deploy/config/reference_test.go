@@ -2,6 +2,7 @@ package config
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ var update = flag.Bool("update", false, "write SETTINGS.md anew")
 // The page is what the program says, and has every key.
 func TestReference(t *testing.T) {
 	const page = "../SETTINGS.md"
-	want := Reference()
+	want := reference()
 	for _, key := range append(keysOf(serverSchema()), keysOf(clientSchema())...) {
 		require.Contains(t, want, "\n| "+key+" | ")
 	}
@@ -27,4 +28,52 @@ func TestReference(t *testing.T) {
 	got, err := os.ReadFile(page)
 	require.NoError(t, err)
 	require.Equal(t, want, string(got), "go generate ./config writes it anew")
+}
+
+// reference returns a page in Markdown with a table of all keys, for SETTINGS.md.
+func reference() string {
+	var b strings.Builder
+	b.WriteString(`# Settings
+
+All keys of the two kinds of file. 'stepvpn init' writes files in which each one is
+explained; 'stepvpn check FILE' says what is wrong with one. This page is made from
+the program (go generate ./config), and a test compares them.
+
+A file is TOML: one key = value a line, no tables. A relative path starts at the
+folder of the file that has it. A path that starts with $CREDENTIALS_DIRECTORY/ is
+one of a key that systemd has copied for the service (LoadCredential=); outside of a
+service it means the folder of the file.
+`)
+	table(&b, KindServer, serverSchema())
+	table(&b, KindClient, clientSchema())
+	return b.String()
+}
+
+func table[C any](b *strings.Builder, kind string, schema []setting[C]) {
+	fmt.Fprintf(b, "\n## %s\n\n| key | allowed | without the key |\n|---|---|---|\n| kind | %q | an error |\n",
+		strings.ToUpper(kind[:1])+kind[1:], kind)
+	for _, s := range schema {
+		fmt.Fprintf(b, "| %s | %s | %s |\n", s.key, strings.ReplaceAll(s.allowed, "|", `\|`), without(s.required, s.def))
+	}
+}
+
+// without says what holds without a key.
+func without(required bool, def any) string {
+	switch v := def.(type) {
+	case nil:
+		if required {
+			return "an error"
+		}
+		return "none"
+	case string:
+		return tomlText(v)
+	case []any:
+		var parts []string
+		for _, one := range v {
+			parts = append(parts, tomlText(one.(string)))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	default:
+		return fmt.Sprint(v)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
@@ -41,7 +42,7 @@ func TestRules(t *testing.T) {
 	}
 	refusal := policy.NewRefusal(hostnet.V4, 22512, unix.RTN_UNREACHABLE, "unreachable")
 	first := []policy.Rule{
-		route.Own(hostnet.V4, 22506), route.Own(hostnet.V6, 22506), to(22510, "10.1.0.0/16"), to(22510, "10.2.0.0/16"), to(22510, "fd01::/64"),
+		guard.Own(hostnet.V4, 22506), guard.Own(hostnet.V6, 22506), to(22510, "10.1.0.0/16"), to(22510, "10.2.0.0/16"), to(22510, "fd01::/64"),
 		route.Local(hostnet.V4, 22510), refusal,
 	}
 	first = append(first, guard.Refuse(hostnet.V6, 22509)...)
@@ -80,7 +81,7 @@ func ours(t *testing.T, h *netlab.Host) string {
 func TestTable(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Alice.Do(func() {
-		const name guard.Table = "inet stepvpn_test"
+		const name nft.Table = "inet stepvpn_test"
 		table := Table{Name: name, Make: func() error {
 			return name.Set("table inet stepvpn_test { set s { type ipv4_addr; elements = { 10.0.0.1 }; }; }\n")
 		}}

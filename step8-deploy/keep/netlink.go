@@ -7,7 +7,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 )
 
 // families has the numbers of the families that our tables are of.
@@ -15,7 +15,7 @@ var families = map[string]uint8{"inet": unix.NFPROTO_INET, "ip": unix.NFPROTO_IP
 
 // Exists asks the kernel whether there is a table, which is quicker than to have nft
 // list it.
-func Exists(t guard.Table) bool {
+func Exists(t nft.Table) bool {
 	family, name, _ := strings.Cut(string(t), " ")
 	r := request(unix.NFT_MSG_GETTABLE, families[family])
 	r.AddData(nl.NewRtAttr(unix.NFTA_TABLE_NAME, nl.ZeroTerminated(name)))

@@ -1,11 +1,11 @@
 package keep
 
-import "stepvpn/step6-dns/guard"
+import "stepvpn/step6-dns/nft"
 
 // A Table is a table of nft that should be as Make makes it. Its methods are called by
 // one goroutine at a time, and take the program nft.
 type Table struct {
-	Name guard.Table
+	Name nft.Table
 	Make func() error // in the place of one that is there
 
 	made   bool

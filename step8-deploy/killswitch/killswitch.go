@@ -52,7 +52,7 @@ import (
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
-	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/lan"
 )
@@ -80,8 +80,8 @@ type Switch struct {
 }
 
 const (
-	plainTable guard.Table = "inet stepvpn_killswitch"
-	liveTable  guard.Table = "inet stepvpn_killswitch_live"
+	plainTable nft.Table = "inet stepvpn_killswitch"
+	liveTable  nft.Table = "inet stepvpn_killswitch_live"
 )
 
 // Close closes the switch, or changes one that is closed, without a moment in which it

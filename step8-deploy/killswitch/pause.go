@@ -11,7 +11,7 @@ import (
 
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
-	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 	"stepvpn/step8-deploy/keep"
 )
 
@@ -23,7 +23,7 @@ import (
 // elements when their time is up, whatever has become of this program. A policy rule
 // leads past those of the switch meanwhile. Who removes that afterwards is the client
 // that runs, or the next one: the table refuses everything again.
-const pauseTable guard.Table = "inet stepvpn_pause"
+const pauseTable nft.Table = "inet stepvpn_pause"
 
 // pauseMark is what leaves during a pause marked with, if it has no mark.
 const pauseMark = 22506

@@ -12,6 +12,7 @@ import (
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 	"stepvpn/step8-deploy/lan"
 )
 
@@ -20,7 +21,7 @@ func isOurs(r netlink.Rule) bool { return r.Priority >= priorityOwn && r.Priorit
 // rules are the policy rules, of both families.
 func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	for _, f := range hostnet.Families {
-		list = append(list, route.Own(f, priorityOwn))
+		list = append(list, guard.Own(f, priorityOwn))
 		if c.Names {
 			list = append(list, guard.Refuse(f, priorityNames)...)
 		}
@@ -61,7 +62,7 @@ const (
 
 // ruleset is the table as one would type it. What leaves is looked at after the
 // kernel has chosen the way.
-func (c Config) ruleset(table guard.Table, local lan.Networks) string {
+func (c Config) ruleset(table nft.Table, local lan.Networks) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, "\t\t"+format+"\n", args...) }
 	line("meta mark { %d, %d } accept", route.FwMark, pauseMark)

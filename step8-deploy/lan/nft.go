@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"stepvpn/step5-nat/hostnet"
-	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 )
 
 // Word is what nft calls a family where it is about addresses: "ip" or "ip6".
@@ -51,7 +51,7 @@ func Names() []string {
 
 // OurTable is the one that Ruleset is about. It is there while there is a tunnel, with a
 // kill switch or without.
-const OurTable guard.Table = "inet stepvpn_lan"
+const OurTable nft.Table = "inet stepvpn_lan"
 
 // Ruleset is the table as one would type it.
 //

@@ -13,6 +13,7 @@ import (
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/guard"
 )
 
 // Always returns what is local on every link: where "all on this link" is (RFC 919,
@@ -137,7 +138,7 @@ func kernels(f hostnet.Family, priority, table int, only []netip.Prefix) (list [
 	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, "iif lo uidrange 0-0 lookup main suppress_prefixlength 0")
 	r.SuppressPrefixlen = 0
 	r.IifName = thisHost
-	r.OfKernel()
+	guard.OfKernel(&r)
 	return append(list, r)
 }
 

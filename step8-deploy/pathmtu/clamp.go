@@ -3,11 +3,11 @@ package pathmtu
 import (
 	"fmt"
 
-	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 )
 
 // OurTable is the one that Clamp makes.
-const OurTable guard.Table = "inet stepvpn_mss"
+const OurTable nft.Table = "inet stepvpn_mss"
 
 // Clamp has both ends of each TCP connection through a device told to send no
 // segments that make packets of more than size bytes (the MSS option, RFC 9293,

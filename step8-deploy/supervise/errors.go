@@ -12,13 +12,4 @@ type refusedError struct{ error }
 
 func (e refusedError) Unwrap() error { return e.error }
 
-// Final marks err as one that no further try can mend, such as a missing
-// permission on this host. It ends Run.
-func Final(err error) error { return finalError{err} }
-
-type finalError struct{ error }
-
-func (e finalError) Unwrap() error { return e.error }
-
 func isRefused(err error) bool { return errors.As(err, new(refusedError)) }
-func isFinal(err error) bool   { return errors.As(err, new(finalError)) }

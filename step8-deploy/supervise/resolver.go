@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"stepvpn/step6-dns/guard"
+	"stepvpn/step8-deploy/keep"
 )
 
 // askFor bounds the time that one nameserver has to answer.
@@ -79,7 +80,7 @@ func (r *Resolver) ask(ctx context.Context, ns netip.AddrPort, name string) ([]n
 // Outside connects a socket that stays outside of the tunnel, and gets its answers:
 // see guard.Socket.
 func Outside(ctx context.Context, network, address string) (net.Conn, error) {
-	own := new(guard.Socket)
+	own := &guard.Socket{CarryOut: new(keep.Changes).CarryOut}
 	d := net.Dialer{Control: own.Control}
 	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {

@@ -12,8 +12,7 @@ import (
 	"stepvpn/step8-deploy/config"
 )
 
-// Run keeps the client connected until ctx ends, which is no error, or until
-// there is an error marked by Final.
+// Run keeps the client connected until ctx ends, which is no error.
 func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.set(func(st *Status) { st.State, st.Next = Stopped, time.Time{} })
 	failures := 0 // rounds since the last good connection
@@ -24,8 +23,6 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case isFinal(err):
-			return err
 		case up >= stableAfter:
 			failures = 0
 		}
@@ -118,7 +115,7 @@ func (s *Supervisor) round(ctx context.Context) (up time.Duration, err error) {
 
 // ends tells whether a round is over with this outcome of a try.
 func ends(ctx context.Context, up time.Duration, err error) bool {
-	return up > 0 || ctx.Err() != nil || isFinal(err) || interrupted(err)
+	return up > 0 || ctx.Err() != nil || interrupted(err)
 }
 
 // interrupted tells whether a session has ended because something on this host
@@ -232,7 +229,7 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 		s.lastServer = e
 		under.up = true
 		s.mu.Unlock()
-		s.set(func(st *Status) { st.State, st.Err, st.Connects = Up, nil, st.Connects+1 })
+		s.set(func(st *Status) { st.State, st.Err = Up, nil })
 	})
 	if !since.IsZero() {
 		up = max(1, time.Since(since))

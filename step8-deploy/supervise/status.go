@@ -25,13 +25,12 @@ func (s State) String() string { return stateNames[s] }
 
 // A Status says what a Supervisor is doing, and why.
 type Status struct {
-	State    State
-	Since    time.Time
-	Server   config.Endpoint // the one that is asked or connected, if State is Connecting or Up
-	Addr     netip.AddrPort  // its address, once that is known
-	Err      error           // why there is no connection; nil if State is Up, or before the first try
-	Next     time.Time       // when the next round begins, if State is Waiting
-	Connects int             // how often it was up
+	State  State
+	Since  time.Time
+	Server config.Endpoint // the one that is asked or connected, if State is Connecting or Up
+	Addr   netip.AddrPort  // its address, once that is known
+	Err    error           // why there is no connection; nil if State is Up, or before the first try
+	Next   time.Time       // when the next round begins, if State is Waiting
 }
 
 // String returns the status in one line, such as "connecting to vpn.example.org:5555".

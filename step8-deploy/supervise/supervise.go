@@ -29,7 +29,7 @@
 // A server that refuses (see Refused) is not asked again for 5 minutes, whatever
 // happens: it has said no, and will not change its mind sooner because it is
 // asked more often. It is asked again then, since whoever was revoked by mistake
-// comes back without anybody at the machine. An error marked by Final ends Run.
+// comes back without anybody at the machine.
 //
 // # Which server
 //
@@ -74,7 +74,7 @@ type Config struct {
 
 	// Connect connects to a server, calls up when packets can pass, moves
 	// packets, and returns when the connection is lost or when ctx ends. Its
-	// error says why; see Refused and Final. It calls up once, and on its own
+	// error says why; see Refused. It calls up once, and on its own
 	// goroutine.
 	Connect func(ctx context.Context, server netip.AddrPort, up func()) error
 

@@ -9,6 +9,7 @@ import (
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/guard"
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/lan"
 )
@@ -80,7 +81,7 @@ func (h *Host) ownNetworks(device string, addrs, only []netip.Prefix) (list []po
 		if f.Off() {
 			continue
 		}
-		list = append(list, route.Own(f, priorityTunnel).Add())
+		list = append(list, guard.Own(f, priorityTunnel).Add())
 		for _, n := range f.Subnets(addrs) {
 			if only != nil && !slices.Contains(only, n) {
 				list = append(list, policy.AddRoute(n, device, route.Table))

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"stepvpn/step5-nat/policy"
 	"stepvpn/step8-deploy/killswitch"
 )
 
@@ -107,18 +106,16 @@ func (h *Host) mend() {
 		mended = append(mended, list...)
 		failed(err)
 	}
-	if h.own != nil {
-		list, err := h.own.Mend()
-		mended = append(mended, list...)
-		failed(err)
-	}
+	list, err := h.own.Mend()
+	mended = append(mended, list...)
+	failed(err)
 	if h.slot != nil {
 		missing, err := h.keepLocal()
 		failed(err)
 		if missing > 0 {
 			mended = append(mended, "policy rules for the local network")
 		}
-		list, err := policy.Mend(h.pieces)
+		list, err := h.pieces.Mend()
 		mended = append(mended, list...)
 		failed(err)
 		for _, t := range h.tables {

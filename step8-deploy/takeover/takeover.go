@@ -20,8 +20,8 @@ import (
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step5-nat/policy"
-	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
@@ -30,6 +30,7 @@ import (
 	"stepvpn/step8-deploy/lan"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/slot"
+	"stepvpn/step8-deploy/underlay"
 )
 
 // A Host is a host that is taken over, or about to be. Its methods may be called by
@@ -45,17 +46,17 @@ type Host struct {
 	cfg  *config.Client
 	kill *killswitch.Switch // nil if it is off
 	lan  local
-	own  *guard.Socket // to the server; nil before the first
+	own  keep.Changes // what the socket to the server needs
 
 	// Zero if nothing is taken.
 	slot   *slot.Slot
 	up     bool // packets are carried
 	terms  Terms
-	only   []netip.Prefix  // what goes into the tunnel; nil: everything
-	stale  bool            // the settings are other ones by now
-	undo   []func() error  // the last one first
-	pieces []policy.Change // rules and routes that are in force
-	tables []*keep.Table   // and tables of nft
+	only   []netip.Prefix // what goes into the tunnel; nil: everything
+	stale  bool           // the settings are other ones by now
+	undo   []func() error // the last one first
+	pieces keep.Changes   // rules and routes that are in force
+	tables []*keep.Table  // and tables of nft
 
 	mending mending
 }
@@ -65,7 +66,8 @@ type Terms struct {
 	Server   netip.AddrPort
 	Addrs    []netip.Prefix // of this host, in the tunnel
 	Settings push.Settings
-	MTU      int // bytes; to begin with, see Fit
+	Routes   []netip.Prefix // what the server wants to go into the tunnel; none stands for everything
+	MTU      int            // bytes; to begin with, see Fit
 }
 
 // New returns a Host of which nothing is taken yet. open makes the device; watch gets
@@ -104,7 +106,7 @@ func Close(cfg *config.Client) (*killswitch.Switch, error) {
 	if !cfg.KillSwitch {
 		return nil, killswitch.Open(cfg.State)
 	}
-	only, known := routes(cfg, push.Settings{})
+	only, known := routes(cfg, nil)
 	if known {
 		return killswitch.Close(switchOf(cfg, only, nil), cfg.State)
 	}
@@ -120,7 +122,7 @@ func Close(cfg *config.Client) (*killswitch.Switch, error) {
 func Recover(state string) error {
 	_, err := resolvconf.Recover(resolvconf.Config{State: state})
 	errs := []error{guard.Recover(), err}
-	for _, t := range []guard.Table{pathmtu.OurTable, lan.OurTable} {
+	for _, t := range []nft.Table{pathmtu.OurTable, lan.OurTable} {
 		if keep.Exists(t) {
 			errs = append(errs, t.Remove())
 		}
@@ -130,12 +132,12 @@ func Recover(state string) error {
 
 // routes returns what goes into the tunnel, nil for everything, and whether that
 // is known.
-func routes(cfg *config.Client, pushed push.Settings) (only []netip.Prefix, known bool) {
+func routes(cfg *config.Client, pushed []netip.Prefix) (only []netip.Prefix, known bool) {
 	switch r := cfg.Routes; {
 	case r.Everything:
 		return nil, true
 	case r.Pushed:
-		return pushed.Routes, len(pushed.Routes) > 0
+		return pushed, len(pushed) > 0
 	default:
 		return r.Prefixes, true
 	}
@@ -152,12 +154,8 @@ func switchOf(cfg *config.Client, only, tunnel []netip.Prefix) killswitch.Config
 	return c
 }
 
-// Approach says by what socket the client is about to talk to a server.
-func (h *Host) Approach(own *guard.Socket) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.own = own
-}
+// Socket is for the socket by which the client is about to talk to a server.
+func (h *Host) Socket() *guard.Socket { return &guard.Socket{CarryOut: h.own.CarryOut} }
 
 // Take takes the host over on these terms. After an error nothing is taken, but
 // the kill switch stays closed.
@@ -199,7 +197,7 @@ func (h *Host) take(t Terms) error {
 	h.add(h.room.leave)
 	h.room.enter(dev.Name(), t)
 
-	only, _ := routes(cfg, t.Settings)
+	only, _ := routes(cfg, t.Routes)
 	if cfg.DNS {
 		only = withResolvers(only, t.Addrs, t.Settings.DNS)
 	}
@@ -207,9 +205,7 @@ func (h *Host) take(t Terms) error {
 	if err := h.narrow(switchOf(cfg, only, t.Addrs)); err != nil {
 		return err
 	}
-	list, err := route.Changes(route.Config{
-		Device: dev.Name(), Addrs: t.Addrs, Server: t.Server, Only: only, LocalByCaller: true,
-	})
+	list, err := intoTunnel(dev.Name(), t, only)
 	if err != nil {
 		return err
 	}
@@ -220,16 +216,19 @@ func (h *Host) take(t Terms) error {
 	around := lan.Ruleset(dev.Name(), t.Addrs, guarded(cfg))
 	tables := []policy.Change{h.table(lan.OurTable, func() error { return lan.OurTable.Set(around) })}
 	if guarded(cfg) {
-		rules, err := guard.Rules(dev.Name(), t.Settings.DNS)
+		changes, err := guard.Changes(dev.Name(), t.Settings.DNS)
 		if err != nil {
 			return err
 		}
-		list = append(list, rules...)
-		tables = append(tables, h.table(guard.OurTable, guard.Firewall(dev.Name(), t.Settings.DNS).Do))
+		tables = append(tables, h.table(guard.Table, changes[0].Do))
+		list = append(list, changes[1:]...)
 	}
-	h.pieces = list
-	undo, err := policy.CarryOut(append(tables, list...))
+	undo, err := policy.CarryOut(tables, slog.Debug)
 	if err != nil {
+		return err
+	}
+	h.add(undo)
+	if undo, err = h.pieces.CarryOut(list); err != nil {
 		return err
 	}
 	h.add(undo)
@@ -247,7 +246,7 @@ func (h *Host) take(t Terms) error {
 func (h *Host) add(undo func() error) { h.undo = append([]func() error{undo}, h.undo...) }
 
 // table is a change that makes a table of nft, and keeps it.
-func (h *Host) table(name guard.Table, set func() error) policy.Change {
+func (h *Host) table(name nft.Table, set func() error) policy.Change {
 	t := &keep.Table{Name: name, Make: set}
 	h.tables = append(h.tables, t)
 	return policy.Change{Command: "nft add table " + string(name), Do: t.Set, Undo: t.Remove}
@@ -327,7 +326,7 @@ func (h *Host) release() error {
 	for _, undo := range h.undo {
 		errs = append(errs, undo())
 	}
-	h.slot, h.undo, h.pieces, h.tables, h.terms, h.stale = nil, nil, nil, nil, Terms{}, false
+	h.slot, h.undo, h.tables, h.terms, h.stale = nil, nil, nil, Terms{}, false
 	_, err := h.keepLocal()
 	return errors.Join(append(errs, err)...)
 }
@@ -369,7 +368,7 @@ func (h *Host) Reconfigure(cfg *config.Client) error {
 	if err := h.settle(); err != nil {
 		return err
 	}
-	only, known := routes(cfg, h.terms.Settings)
+	only, known := routes(cfg, h.terms.Routes)
 	switch {
 	case !cfg.KillSwitch && h.kill == nil, cfg.KillSwitch && !known:
 		return nil
@@ -381,10 +380,10 @@ func (h *Host) Reconfigure(cfg *config.Client) error {
 	return h.narrow(switchOf(cfg, only, h.terms.Addrs))
 }
 
-// Nameservers returns whom to ask for the server's name, past the tunnel.
+// Nameservers returns whom to ask for the server's name, in the underlay.
 func (h *Host) Nameservers() ([]netip.Addr, error) {
 	h.mu.Lock()
 	c := resolvconf.Config{State: h.cfg.State, DNS: h.terms.Settings.DNS}
 	h.mu.Unlock()
-	return resolvconf.Below(c)
+	return underlay.Nameservers(c)
 }

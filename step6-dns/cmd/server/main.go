@@ -15,7 +15,6 @@ import (
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step5-nat/gateway"
-	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 )
@@ -45,7 +44,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	settings, err := push.Settings{DNS: hostnet.Addrs(*addrs), Search: *search}.Marshal()
+	settings, err := push.Settings{DNS: resolver.At(*addrs), Search: *search}.Marshal()
 	if err != nil {
 		return err
 	}
@@ -83,7 +82,7 @@ func run(ctx context.Context) (err error) {
 	}
 
 	// ...and whose names it looks up...
-	names, err := resolver.Start(resolver.Config{Addrs: hostnet.Addrs(*addrs), Device: dev.Name(), Upstreams: *dns})
+	names, err := resolver.Start(resolver.Config{Addrs: resolver.At(*addrs), Device: dev.Name(), Upstreams: *dns})
 	if err != nil {
 		return err
 	}

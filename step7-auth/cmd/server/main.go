@@ -13,10 +13,10 @@ import (
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step5-nat/gateway"
-	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/conntrack"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
@@ -54,14 +54,14 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	settings, err := push.Settings{DNS: hostnet.Addrs(*addrs), Search: *search}.Marshal()
+	settings, err := push.Settings{DNS: resolver.At(*addrs), Search: *search}.Marshal()
 	if err != nil {
 		return err
 	}
 	admits, err := admission.Open(admission.Config{
 		Registry: *registry,
 		Pool:     pool.Config{Addrs: *addrs, State: *leases, Grace: pool.DefaultGrace},
-		Forget:   gateway.Forget,
+		Forget:   conntrack.Forget,
 	})
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func run(ctx context.Context) (err error) {
 	}
 
 	// ...and for whose users it looks up names...
-	names, err := resolver.Start(resolver.Config{Addrs: hostnet.Addrs(*addrs), Device: dev.Name(), Upstreams: *dns})
+	names, err := resolver.Start(resolver.Config{Addrs: resolver.At(*addrs), Device: dev.Name(), Upstreams: *dns})
 	if err != nil {
 		return err
 	}

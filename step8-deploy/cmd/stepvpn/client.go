@@ -22,7 +22,6 @@ import (
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step5-nat/route"
-	"stepvpn/step6-dns/guard"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/identity"
@@ -32,6 +31,7 @@ import (
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/pulse"
+	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/supervise"
 	"stepvpn/step8-deploy/takeover"
@@ -230,9 +230,8 @@ func (g *guest) resolve(ctx context.Context, name string) ([]netip.Addr, error) 
 
 // connect has one session with a server, from its beginning to its end.
 func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) error {
-	var own guard.Socket
+	own := g.host.Socket()
 	defer own.Close()
-	g.host.Approach(&own)
 	conn, err := fast.Dial(g.cfg.Transport, server, g.cfg.Offloads, transport.Options{Drops: &g.count.Drops, Control: own.Control})
 	if err != nil {
 		return err
@@ -255,8 +254,12 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 	if err != nil {
 		return err
 	}
+	pushed, err := routes.Parse(session.Settings)
+	if err != nil {
+		return err
+	}
 	terms := takeover.Terms{
-		Server: server, Addrs: session.Addrs, Settings: settings,
+		Server: server, Addrs: session.Addrs, Settings: settings, Routes: pushed,
 		MTU: conn.MTU().Less(secure.Overhead, "encryption").Or(g.cfg.MTU).Size,
 	}
 	if err := g.host.Take(terms); err != nil {

@@ -3,17 +3,13 @@
 package main
 
 import (
-	"log/slog"
-
 	"stepvpn/shared/app"
-	"stepvpn/step5-nat/policy"
 	"stepvpn/step7-auth/identity"
 )
 
 func main() {
 	identity.Typed.Clients = "stepvpn clients"
 	identity.Typed.Registry, identity.Typed.Key = "stepvpn init server", "stepvpn init server"
-	policy.LogLevel = slog.LevelDebug // -v shows them
 	commands := []app.Command{server, client, initServer, initClient, check, statusCommand, pause, recoverCommand, closeSwitch, openSwitch, version}
 	commands = append(commands, clientsCommands()...)
 	app.Commands("Stepvpn is a VPN that is installed, configured, and runs by itself.", commands...)

@@ -16,10 +16,10 @@ import (
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step5-nat/gateway"
-	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/conntrack"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
@@ -29,6 +29,7 @@ import (
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/pulse"
+	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -58,14 +59,14 @@ func runServer(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	settings, err := settingsOf(cfg).Marshal()
+	settings, err := settingsOf(cfg)
 	if err != nil {
 		return err
 	}
 	admits, err := admission.Open(admission.Config{
 		Registry: cfg.Clients,
 		Pool:     pool.Config{Addrs: cfg.Subnets, State: filepath.Join(cfg.State, "leases"), Grace: pool.DefaultGrace},
-		Forget:   gateway.Forget,
+		Forget:   conntrack.Forget,
 	})
 	if err != nil {
 		return err
@@ -88,14 +89,14 @@ func runServer(ctx context.Context, file string) (err error) {
 	defer closeAll(queues)
 
 	// ...whose packets this host forwards...
-	if err := undo.Add(gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: cfg.Subnets, Egress: cfg.Egress, Steady: true})); err != nil {
+	if err := undo.Add(gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: cfg.Subnets, Egress: cfg.Egress, Sysctls: steady()})); err != nil {
 		return err
 	}
 
 	// ...and for whose users it looks up names...
 	names := fmt.Stringer(noNames{})
 	if cfg.DNS {
-		r, err := resolver.Start(resolver.Config{Addrs: hostnet.Addrs(cfg.Subnets), Device: dev.Name(), Upstreams: cfg.DNSUpstreams})
+		r, err := resolver.Start(resolver.Config{Addrs: resolver.At(cfg.Subnets), Device: dev.Name(), Upstreams: cfg.DNSUpstreams})
 		if err != nil {
 			return err
 		}
@@ -158,16 +159,25 @@ func (s shared) PeerMoved(before, now netip.AddrPort) {
 	}
 }
 
+// steady keeps the clients' TCP connections through a pause of the tunnel, as when this
+// program is started anew: the kernel then does not judge a segment by the ones that it
+// has seen before. What it takes to be invalid it would forward with the client's own
+// address.
+func steady() map[string]string {
+	return map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1"}
+}
+
 // settingsOf returns what the server hands out.
-func settingsOf(cfg *config.Server) push.Settings {
+func settingsOf(cfg *config.Server) ([]byte, error) {
 	var s push.Settings
 	if cfg.DNS {
-		s.DNS, s.Search = hostnet.Addrs(cfg.Subnets), cfg.DNSSearch
+		s.DNS, s.Search = resolver.At(cfg.Subnets), cfg.DNSSearch
 	}
-	if !cfg.Routes.Everything {
-		s.Routes = cfg.Routes.Prefixes
+	settings, err := s.Marshal()
+	if err != nil || cfg.Routes.Everything {
+		return settings, err
 	}
-	return s
+	return routes.Append(settings, cfg.Routes.Prefixes)
 }
 
 // listen opens the sockets, says which of them reach the same clients, and finds

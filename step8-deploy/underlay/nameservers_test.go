@@ -1,4 +1,4 @@
-package resolvconf
+package underlay
 
 import (
 	"net/netip"
@@ -7,11 +7,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"stepvpn/step6-dns/resolvconf"
 )
 
-// Before Use and while it is in force the same resolvers are below the tunnel,
-// and what another program writes meanwhile counts.
-func TestBelow(t *testing.T) {
+const plain = "# the cafe's\nsearch cafe.example\nnameserver 198.51.100.1\noptions edns0 trust-ad timeout:2\n"
+
+// Before Use and while it is in force the underlay's resolvers are the same, and what
+// another program writes meanwhile counts.
+func TestNameservers(t *testing.T) {
 	addrs := func(list ...string) (addrs []netip.Addr) {
 		for _, a := range list {
 			addrs = append(addrs, netip.MustParseAddr(a))
@@ -42,29 +46,29 @@ func TestBelow(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			config := Config{
+			config := resolvconf.Config{
 				Device: "lo", DNS: addrs("10.8.0.1"),
 				Path: filepath.Join(dir, "resolv.conf"), State: filepath.Join(dir, "state"),
 			}
 			c.make(t, config.Path)
-			below := func() []netip.Addr {
+			underlay := func() []netip.Addr {
 				t.Helper()
-				list, err := Below(config)
+				list, err := Nameservers(config)
 				require.NoError(t, err)
 				return list
 			}
-			require.ElementsMatch(t, c.want, below(), "before")
-			undo, err := Use(config)
+			require.ElementsMatch(t, c.want, underlay(), "before")
+			undo, err := resolvconf.Use(config)
 			require.NoError(t, err)
-			require.ElementsMatch(t, c.want, below(), "while")
+			require.ElementsMatch(t, c.want, underlay(), "while")
 
 			if c.name == "a symlink" { // to what a DHCP client writes, on another network
 				require.NoError(t, os.WriteFile(config.Path+".real", []byte("nameserver 192.0.2.53\n"), 0o644))
-				require.Equal(t, addrs("192.0.2.53"), below())
+				require.Equal(t, addrs("192.0.2.53"), underlay())
 			}
 			if c.name == "a file" { // in its place
 				require.NoError(t, os.WriteFile(config.Path, []byte("nameserver 192.0.2.53\nnameserver 10.8.0.1\n"), 0o644))
-				require.Equal(t, addrs("192.0.2.53"), below(), "without the tunnel's own")
+				require.Equal(t, addrs("192.0.2.53"), underlay(), "without the tunnel's own")
 			}
 			require.NoError(t, undo())
 		})

@@ -1,4 +1,4 @@
-package gateway
+package conntrack
 
 import (
 	"net/netip"
@@ -9,6 +9,8 @@ import (
 
 	"stepvpn/shared/netlab"
 )
+
+func TestMain(m *testing.M) { netlab.Main(m) }
 
 // What conntrack(8) has entered, Forget takes out: of those who have gone, in both
 // families, and of nobody else.

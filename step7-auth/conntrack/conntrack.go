@@ -1,4 +1,6 @@
-package gateway
+// Package conntrack makes the kernel forget connections. Introduced in step 7, where
+// another client may get an address after the one that had it.
+package conntrack
 
 import (
 	"fmt"
