@@ -28,7 +28,7 @@ func (q *Request) Older() bool { return q.older }
 // that it is to be updated. Step 7's and 8's show it; those before have no such
 // answer, and give up by themselves.
 func (q *Request) RefuseOlder() (response []byte) {
-	const version, final = 1, 3 // of what was then package greet
+	const version, final = 1, 3 // of what steps 7 and 8 then answered
 	return q.deny(append([]byte{version, final}, Update...))
 }
 

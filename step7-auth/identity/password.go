@@ -13,7 +13,7 @@ import (
 )
 
 // MaxPassword is the length of the longest password, in bytes: no login has room
-// for a longer one (package greet).
+// for a longer one (package protocol).
 const MaxPassword = 255
 
 // HashPassword returns a hash of a password, with a salt of its own. It takes
