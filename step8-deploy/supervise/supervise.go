@@ -129,7 +129,7 @@ func New(cfg Config) *Supervisor {
 var (
 	errNetwork = errors.New("the network has changed")
 	errClock   = errors.New("the clock has jumped: the machine was suspended")
-	errSilence = errors.New("no answer")
+	errSilence = errors.New("no answer: the server does not run, has other keys or an older version, or a firewall is on the way")
 )
 
 // NetworkChanged tells that routes, addresses or links of the host have changed.

@@ -164,9 +164,25 @@ func (g *guest) use(cfg *config.Client) error {
 		Resolve: g.resolve,
 		Connect: g.connect,
 		Way:     func(server netip.AddrPort) (string, error) { return supervise.Way(server, route.Mark) },
-		Changed: func(now supervise.Status) { notify.Status(now.String()) },
+		Changed: tell(),
 	})
 	return nil
+}
+
+// tell returns a function that tells systemd how it stands, and the log, once, why there
+// is no connection.
+func tell() func(supervise.Status) {
+	told := ""
+	return func(now supervise.Status) {
+		notify.Status(now.String())
+		switch {
+		case now.State == supervise.Up:
+			told = ""
+		case now.State == supervise.Waiting && now.Err != nil && now.Err.Error() != told:
+			told = now.Err.Error()
+			slog.Warn("not connected, trying on", "error", now.Err)
+		}
+	}
 }
 
 // reload reads the settings again. A mistake in them changes nothing. If they are
