@@ -33,6 +33,7 @@ type node struct {
 	*Peer
 	opener *Opener
 	single *single // of a server
+	burst  *link.Burst
 	addr   netip.AddrPort
 	wakeAt time.Time // zero: not asked for
 	inside [][]byte  // packets that came out
@@ -149,11 +150,16 @@ func (s *simulation) deliver(n *node, m []byte, from netip.AddrPort) {
 	s.send(n, in.Reply, from)
 }
 
-// open gives a copy of a message to the node, and returns what it was.
+// open gives a copy of a message to the node, and returns what it was. The content
+// is valid until the next call.
 func (n *node) open(m []byte, from netip.AddrPort, now time.Time) Opened {
-	b := link.NewBurst()
-	copy(b.Alloc(len(m)), m)
+	if n.burst == nil {
+		n.burst = link.NewBurst()
+	}
+	b := n.burst
+	b.Reset()
 	b.Addr = from
+	copy(b.Alloc(len(m)), m)
 	in := n.opener.Open(b, now)[0]
 	if in.Kind == Initiation {
 		if n.single == nil {
@@ -199,12 +205,9 @@ func (s *simulation) write(n *node, packet []byte) bool {
 	if n.client {
 		to = serverAddr
 	}
-	out := link.NewBurst()
-	_, ok := keys.Seal(out, packet)
-	if ok {
-		s.send(n, bytes.Clone(out.At(0)), to)
-	}
-	return ok
+	m := keys.seal(packet)
+	s.send(n, m, to)
+	return m != nil
 }
 
 // seal returns a message with plaintext in it, under a node's current keys.

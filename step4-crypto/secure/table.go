@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// A Table finds the session that a message names, with one read of memory and no
+// A Table is the index table: it finds the session that a message names, with one read of memory and no
 // lock. The low bits of an index are its place in the table, the high bits are
 // random; so an index that is used again mostly differs from the one before.
 //
