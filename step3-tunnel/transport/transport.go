@@ -25,6 +25,8 @@ import (
 //
 // ReadBurst sets the burst's Addr to the sender. On a server's end WriteBurst
 // sends to the burst's Addr; a client's end has only one place to send to.
+//
+// An end over UDP is its socket, and so a syscall.Conn, too.
 type Conn interface {
 	link.Link
 	// Addr returns the server's address: where a client's end sends to, or

@@ -14,7 +14,7 @@ import (
 const socketBuffer = 1 << 20
 
 // udpClient is a UDP socket connected to the server: the kernel then discards
-// datagrams from anyone else. As a net.UDPConn it is a syscall.Conn, too.
+// datagrams from anyone else.
 type udpClient struct {
 	*net.UDPConn
 	mtu    MTU
