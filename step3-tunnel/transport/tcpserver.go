@@ -2,23 +2,18 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 
+	"stepvpn/shared/accept"
 	"stepvpn/shared/link"
 )
 
 // DefaultMaxConns is how many TCP connections of strangers a server holds, if Options
 // do not say more (see connTable).
 const DefaultMaxConns = 64
-
-// acceptPause is the wait after a failed accept, which is mostly the process or
-// the host being out of descriptors.
-const acceptPause = 100 * time.Millisecond
 
 // tcpServer is a listening socket and its connections. Each connection has a
 // goroutine that reads a packet and hands it to ReadBurst before it reads the
@@ -144,21 +139,9 @@ func (s *tcpServer) shutdown() error {
 }
 
 func (s *tcpServer) accept() {
-	for {
-		conn, err := s.listener.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil:
-			slog.Warn("cannot accept a connection", "error", err)
-			select {
-			case <-s.done:
-				return
-			case <-time.After(acceptPause):
-			}
-			continue
-		}
-		s.add(newTCPConn(conn))
+	err := accept.Loop(s.done, s.listener.Accept, func(c net.Conn) { s.add(newTCPConn(c)) })
+	if err != nil {
+		slog.Error("no more connections are accepted", "error", err)
 	}
 }
 
