@@ -1,17 +1,10 @@
 package guard
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
-	"syscall"
-	"time"
 
-	"stepvpn/shared/app"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
@@ -92,31 +85,4 @@ func ruleset(device string, resolvers []netip.Addr) string {
 	}
 }
 `, OurTable, route.FwMark, pass.String(), port)
-}
-
-// patience bounds a call of nft. It answers at once, or not at all.
-const patience = 10 * time.Second
-
-// nft has the program carry out all of the text, or nothing, and returns what it says.
-func nft(text string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "nft", "-s", "-f", "-")
-	cmd.Stdin = strings.NewReader(text)
-	cmd.WaitDelay = time.Second
-	// A Ctrl-C in the terminal is for this program, and not for nft, which may be at
-	// work to put the host back.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := cmd.CombinedOutput()
-	switch {
-	case err == nil:
-		return string(out), nil
-	case errors.Is(err, exec.ErrNotFound):
-		return "", app.Hint(errors.New("the program nft is not installed"),
-			"sudo apt-get install nftables")
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("no answer within %v", patience)
-	}
-	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
-	return "", fmt.Errorf("%w: %.300s", err, line)
 }
