@@ -2,7 +2,6 @@ package relay
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -128,27 +126,4 @@ func TestPumpErrors(t *testing.T) {
 	r.CloseWithError(broken)
 	require.ErrorIs(t, pump(w, bytes.NewReader([]byte("x")), show), broken)
 	require.NoError(t, pump(&dst, bytes.NewReader(nil), show))
-}
-
-// An error of accept is waited out: not the end, and not a busy loop.
-func TestAcceptPausesAfterErrors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		calls := 0
-		next := func() (*net.TCPConn, error) {
-			calls++
-			if time.Since(start) < time.Minute {
-				return nil, syscall.EMFILE
-			}
-			return new(net.TCPConn), nil
-		}
-		arrivals := make(chan *net.TCPConn)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go accept(ctx, next, arrivals)
-		<-arrivals
-		synctest.Wait()
-		// 8 calls until the pause is 1 s, then one each second.
-		require.InDelta(t, 68, calls, 2)
-	})
 }

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"stepvpn/shared/accept"
 )
 
 // A Relay accepts connections and joins each with the one that comes after it.
@@ -39,7 +41,15 @@ func (r *Relay) Serve(ctx context.Context, l *net.TCPListener) error {
 	defer l.Close()
 
 	arrivals := make(chan *net.TCPConn)
-	r.running.Go(func() { accept(ctx, l.AcceptTCP, arrivals) })
+	r.running.Go(func() {
+		accept.Loop(ctx.Done(), l.AcceptTCP, func(conn *net.TCPConn) {
+			select {
+			case arrivals <- conn:
+			case <-ctx.Done():
+				conn.Close()
+			}
+		})
+	})
 	r.running.Go(func() { <-ctx.Done(); l.Close() })
 
 	var a *net.TCPConn // waits for a partner; nil when nobody does

@@ -24,6 +24,10 @@ const (
 	TCPHeaderLen  = 20 // RFC 9293, section 3.1
 )
 
+// MinIPv6MTU is what every link of IPv6 carries in one piece, in bytes (RFC 8200,
+// section 5).
+const MinIPv6MTU = 1280
+
 // Check returns nil if p is exactly one whole packet. That means: IPv4 with a
 // header length of at least 20 bytes that lies within the packet and a total
 // length of len(p), or IPv6 with a payload length of len(p)-40. Any other p gets

@@ -17,13 +17,13 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/shared/link"
+	"stepvpn/step2-tun/packet"
 )
 
 // Limits in bytes on the MTU, the longest packet that the device carries.
 const (
 	DefaultMTU = 1500  // that of Ethernet
 	minMTU     = 68    // every IPv4 link carries that much (RFC 791, section 3.2)
-	minMTUv6   = 1280  // every IPv6 link does (RFC 8200, section 5)
 	maxMTU     = 65535 // the largest IPv4 packet (RFC 791, section 3.1)
 )
 
@@ -111,9 +111,9 @@ func (c *Config) check() error {
 		if !a.IsValid() || ip.Is4In6() || ip.IsUnspecified() || ip.IsMulticast() {
 			return app.Usage("%v is not an address that a device can have", a)
 		}
-		if ip.Is6() && c.MTU < minMTUv6 {
+		if ip.Is6() && c.MTU < packet.MinIPv6MTU {
 			return app.Hint(app.Usage("MTU %d is too small for the IPv6 address %v", c.MTU, a),
-				"IPv6 needs at least %d: raise the MTU, or leave the IPv6 address out.", minMTUv6)
+				"IPv6 needs at least %d: raise the MTU, or leave the IPv6 address out.", packet.MinIPv6MTU)
 		}
 	}
 	return nil

@@ -6,18 +6,13 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"stepvpn/step2-tun/packet"
 )
 
-// Header sizes in bytes, without options: RFC 791, RFC 8200, RFC 768, RFC 9293.
-// tcpTimestamps is the option that practically every TCP segment carries (RFC
-// 7323), padded.
-const (
-	ipv4Header    = 20
-	ipv6Header    = 40
-	udpHeader     = 8
-	tcpHeader     = 20
-	tcpTimestamps = 12
-)
+// tcpTimestamps is the size in bytes of the option that practically every TCP segment
+// carries (RFC 7323), padded.
+const tcpTimestamps = 12
 
 // ethernetMTU is assumed where the kernel knows of no route yet.
 const ethernetMTU = 1500
@@ -45,12 +40,12 @@ func (m MTU) Or(n int) MTU {
 // String shows the sum: "1472 = 1500 (path to 203.0.113.10) - 20 (IPv4) - 8 (UDP)".
 func (m MTU) String() string { return fmt.Sprintf("%d = %s", m.Size, m.sum) }
 
-func (m MTU) lessUDP() MTU { return m.Less(udpHeader, "UDP") }
+func (m MTU) lessUDP() MTU { return m.Less(packet.UDPHeaderLen, "UDP") }
 
 // lessTCP leaves each packet a segment of its own. TCP would also carry larger
 // ones, in two segments.
 func (m MTU) lessTCP() MTU {
-	return m.Less(tcpHeader+tcpTimestamps, "TCP").Less(lengthSize, "length")
+	return m.Less(packet.TCPHeaderLen+tcpTimestamps, "TCP").Less(lengthSize, "length")
 }
 
 // pathMTU starts the sum with the outer path to the server and its IP header. The
@@ -62,9 +57,9 @@ func pathMTU(server netip.AddrPort, o Options) MTU {
 	if !ok {
 		size, why = ethernetMTU, "Ethernet, as there is no route yet"
 	}
-	header, name := ipv4Header, "IPv4"
+	header, name := packet.IPv4HeaderLen, "IPv4"
 	if server.Addr().Is6() {
-		header, name = ipv6Header, "IPv6"
+		header, name = packet.IPv6HeaderLen, "IPv6"
 	}
 	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
 }
@@ -81,9 +76,9 @@ func listenMTU(local netip.AddrPort) MTU {
 		from.LocalAddr = &net.UDPAddr{IP: local.Addr().AsSlice()}
 	}
 	size, ok := ethernetMTU, false
-	header, name := ipv6Header, "IPv6"
+	header, name := packet.IPv6HeaderLen, "IPv6"
 	if local.Addr().Is4() {
-		header, name = ipv4Header, "IPv4"
+		header, name = packet.IPv4HeaderLen, "IPv4"
 	} else {
 		size, ok = routeMTU(from, far6)
 	}

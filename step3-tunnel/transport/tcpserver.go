@@ -2,19 +2,14 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 
+	"stepvpn/shared/accept"
 	"stepvpn/shared/link"
 )
-
-// acceptPause is the wait after a failed accept, which is mostly the process or
-// the host being out of descriptors.
-const acceptPause = 100 * time.Millisecond
 
 // tcpServer is a listening socket and its connections. Each connection has a
 // goroutine that reads a packet and hands it to ReadBurst before it reads the
@@ -122,21 +117,9 @@ func (s *tcpServer) shutdown() error {
 }
 
 func (s *tcpServer) accept() {
-	for {
-		conn, err := s.listener.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil:
-			slog.Warn("cannot accept a connection", "error", err)
-			select {
-			case <-s.done:
-				return
-			case <-time.After(acceptPause):
-			}
-			continue
-		}
-		s.add(newTCPConn(conn))
+	err := accept.Loop(s.done, s.listener.Accept, func(c net.Conn) { s.add(newTCPConn(c)) })
+	if err != nil {
+		slog.Error("no more connections are accepted", "error", err)
 	}
 }
 

@@ -6,7 +6,6 @@ package keyfile
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,10 +14,11 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/shared/atomicfile"
+	"stepvpn/step4-crypto/noise"
 )
 
 // Size is the length of a key in bytes.
-const Size = 32
+const Size = noise.KeyLen
 
 // maxFile bounds what is read, in bytes: a key and some white space.
 const maxFile = 128
@@ -28,7 +28,7 @@ const maxFile = 128
 func Create(name string) error {
 	var key [Size]byte
 	rand.Read(key[:]) // never fails: it ends the process instead
-	text := base64.StdEncoding.EncodeToString(key[:]) + "\n"
+	text := noise.FormatKey(key) + "\n"
 
 	err := atomicfile.Write(name, []byte(text), atomicfile.Options{Exclusive: true})
 	switch {
@@ -64,16 +64,16 @@ func Read(name string) (key [Size]byte, err error) {
 		return key, app.Hint(fmt.Errorf("key file %s may be read or changed by others than its owner (mode %#o)", name, mode),
 			"If nobody has read it so far, type: chmod 600 %s. Otherwise make a new key.", name)
 	}
-	// Strict: the unused bits of the last character are zero, so that a key has
-	// one spelling only.
-	decoded, errDecode := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || errDecode != nil {
+	if err == nil {
+		key, err = noise.ParseKey[[Size]byte](strings.TrimSpace(string(text)))
+	}
+	if _, wrong := errors.AsType[noise.KeyLenError](err); wrong {
+		return key, app.Hint(fmt.Errorf("key file %s holds %w", name, err),
+			"Copy the whole file from the other side, or make a new key with keygen.")
+	}
+	if err != nil {
 		return key, app.Hint(fmt.Errorf("key file %s does not hold a key in base64", name),
 			"It should be one line of 44 characters.")
 	}
-	if len(decoded) != Size {
-		return key, app.Hint(fmt.Errorf("key file %s holds %d bytes, a key has %d", name, len(decoded), Size),
-			"Copy the whole file from the other side, or make a new key with keygen.")
-	}
-	return [Size]byte(decoded), nil
+	return key, nil
 }

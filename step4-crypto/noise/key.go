@@ -3,6 +3,10 @@ package noise
 import (
 	"crypto/ecdh"
 	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
 )
 
 // KeyLen is the length in bytes of every key: X25519 keys, pre-shared keys and
@@ -26,6 +30,32 @@ func GenerateKey() PrivateKey {
 func (k PrivateKey) Public() PublicKey {
 	return PublicKey(k.ecdh().PublicKey().Bytes())
 }
+
+// FormatKey returns a key as people write it: in base64 (RFC 4648, section 4), 44
+// characters.
+func FormatKey[K ~[KeyLen]byte](k K) string { return base64.StdEncoding.EncodeToString(k[:]) }
+
+// ParseKey reads what FormatKey writes, and nothing else: a key has one spelling only.
+// The error, ErrBase64 or a KeyLenError, does not repeat the text, which may be a
+// secret.
+func ParseKey[K ~[KeyLen]byte](s string) (k K, err error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || strings.ContainsAny(s, "\r\n") { // which the decoder leaves out
+		return k, ErrBase64
+	}
+	if len(b) != KeyLen {
+		return k, KeyLenError(len(b))
+	}
+	return K(b), nil
+}
+
+// ErrBase64 is about a text that is not base64.
+var ErrBase64 = errors.New("not a key in base64")
+
+// A KeyLenError is about a text with another number of bytes than a key has.
+type KeyLenError int
+
+func (n KeyLenError) Error() string { return fmt.Sprintf("%d bytes, a key has %d", int(n), KeyLen) }
 
 func (k PrivateKey) ecdh() *ecdh.PrivateKey {
 	key, err := ecdh.X25519().NewPrivateKey(k[:])

@@ -6,16 +6,13 @@
 package nft
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
-	"syscall"
-	"time"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/command"
 )
 
 // A Table is one of our own, by its family and name: "inet stepvpn_guard". The methods
@@ -53,29 +50,14 @@ func (t Table) Recover() error {
 // sweep removes the table, there or not.
 func (t Table) sweep() string { return fmt.Sprintf("add table %s\ndelete table %[1]s\n", t) }
 
-// patience bounds a call of nft. It answers at once, or not at all.
-const patience = 10 * time.Second
-
 // run has the program carry out all of the text, or nothing, and returns what it says.
-func run(text string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "nft", "-s", "-f", "-")
-	cmd.Stdin = strings.NewReader(text)
-	cmd.WaitDelay = time.Second
-	// A Ctrl-C in the terminal is for this program, and not for nft, which may be at
-	// work to put the host back.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := cmd.CombinedOutput()
-	switch {
-	case err == nil:
-		return string(out), nil
-	case errors.Is(err, exec.ErrNotFound):
-		return "", app.Hint(errors.New("the program nft is not installed"),
-			"sudo apt-get install nftables")
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("no answer within %v", patience)
+func run(text string) (string, error) { return Run(text, "-s", "-f", "-") }
+
+// Run runs the program with some input, and returns what it says.
+func Run(input string, args ...string) (string, error) {
+	out, err := command.Run(input, "nft", args...)
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", app.Hint(errors.New("the program nft is not installed"), "sudo apt-get install nftables")
 	}
-	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
-	return "", fmt.Errorf("%w: %.300s", err, line)
+	return out, err
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"stepvpn/shared/app"
+	"stepvpn/step6-dns/push"
 )
 
 // Limits of resolv.conf(5).
@@ -21,12 +22,8 @@ const (
 	maxSearchBytes = 256
 )
 
-var (
-	// words is what may stand in a line, or a command, without doubt.
-	words = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
-	// domain is a name in DNS: labels of letters, digits, "-" and "_".
-	domain = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$`)
-)
+// words is what may stand in a line, or a command, without doubt.
+var words = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
 // maxDevice is the kernel's limit (IFNAMSIZ, less the final zero).
 const maxDevice = 15
@@ -78,7 +75,7 @@ func (c *Config) checkSearch() error {
 	var search []string
 	for _, name := range c.Search {
 		name := strings.TrimSuffix(name, ".")
-		if !domain.MatchString(name) || len(name) > 253 {
+		if push.CheckDomain(name) != nil {
 			return fmt.Errorf("search domain %.300q is not a domain", name)
 		}
 		if !slices.Contains(search, name) {

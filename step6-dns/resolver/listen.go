@@ -133,7 +133,7 @@ func (s *Server) explain(err error, network string, addr netip.Addr) error {
 	return fmt.Errorf("%s: %w", where, err)
 }
 
-// patience lets a listener live through errors that pass, such as a lack of
+// patience lets a socket live through errors that pass, such as a lack of
 // memory or of file descriptors: some in a row, with a pause after each.
 type patience struct {
 	ctx    context.Context

@@ -11,28 +11,18 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"stepvpn/shared/accept"
 )
 
 // serveTCP accepts connections until l is closed.
 func (s *Server) serveTCP(l *net.TCPListener) error {
-	patience := patience{ctx: s.ctx}
-	for {
-		conn, err := l.AcceptTCP()
-		if err != nil {
-			if !patience.lost(err) {
-				continue
-			}
-			if errors.Is(err, net.ErrClosed) || s.ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("resolver: %v, tcp: %w", l.Addr(), err)
-		}
-		patience.lost(nil)
+	err := accept.Loop(s.ctx.Done(), l.AcceptTCP, func(conn *net.TCPConn) {
 		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 		if !s.conns.enter(from) {
 			s.counts.refuse(TooManyConns)
 			conn.Close()
-			continue
+			return
 		}
 		s.workers.Go(func() {
 			defer s.conns.leave(from)
@@ -41,7 +31,11 @@ func (s *Server) serveTCP(l *net.TCPListener) error {
 			defer stop()
 			s.serveConn(conn, from)
 		})
+	})
+	if err != nil {
+		return fmt.Errorf("resolver: %v, tcp: %w", l.Addr(), err)
 	}
+	return nil
 }
 
 // serveConn answers the queries of one connection, each as soon as it can be,

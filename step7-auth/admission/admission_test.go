@@ -75,7 +75,7 @@ func (o *office) run() {
 		o.Run(ctx, func(key noise.PublicKey, why secure.Rejected) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			o.cut = append(o.cut, identity.FormatKey(key)+" "+why.Reason)
+			o.cut = append(o.cut, noise.FormatKey(key)+" "+why.Reason)
 		})
 	}()
 	o.t.Cleanup(func() { stop(); <-done })
@@ -97,7 +97,7 @@ func key() noise.PublicKey { return noise.GenerateKey().Public() }
 
 // line is one of a registry.
 func line(name string, k noise.PublicKey, options ...string) string {
-	return strings.Join(append([]string{name, identity.FormatKey(k)}, options...), " ")
+	return strings.Join(append([]string{name, noise.FormatKey(k)}, options...), " ")
 }
 
 func TestLookup(t *testing.T) {
@@ -152,9 +152,9 @@ func TestRegistryChanges(t *testing.T) {
 	// Alice stays, bob goes, carol's time is over, dora has another address.
 	o.write(line("alice", alice), line("carol", carol, "expires=2020-01-01"), line("dora", dora, "addr=10.8.0.5"))
 	require.ElementsMatch(t, []string{
-		identity.FormatKey(bob) + " the access of this client was revoked",
-		identity.FormatKey(carol) + " the access of this client has expired",
-		identity.FormatKey(dora) + " the address of this client has changed",
+		noise.FormatKey(bob) + " the access of this client was revoked",
+		noise.FormatKey(carol) + " the access of this client has expired",
+		noise.FormatKey(dora) + " the address of this client has changed",
 	}, o.cutOff(3))
 	_, ok := o.Lookup(bob)
 	require.False(t, ok)
@@ -186,7 +186,7 @@ func TestPasswordChanges(t *testing.T) {
 	o.run()
 	o.write(line("alice", alice, hashes[1]), line("bob", bob, hashes[0]), line("carol", carol), line("doris", dora, hashes[0]))
 	changed := func(k noise.PublicKey) string {
-		return identity.FormatKey(k) + " the password of this client has changed"
+		return noise.FormatKey(k) + " the password of this client has changed"
 	}
 	require.ElementsMatch(t, []string{changed(alice), changed(bob)}, o.cutOff(2))
 }

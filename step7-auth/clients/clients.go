@@ -15,6 +15,7 @@ import (
 	"fmt"
 
 	"stepvpn/shared/app"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/identity"
 )
 
@@ -52,7 +53,7 @@ func (d Defaults) publicKey() func(context.Context, []string) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Println(identity.FormatKey(key.Public()))
+		_, err = fmt.Println(noise.FormatKey(key.Public()))
 		return err
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/identity"
 )
 
@@ -44,7 +45,7 @@ func row(c *identity.Client, now time.Time) []string {
 	if c.NeedsPassword() {
 		password = "yes"
 	}
-	return []string{c.Name, identity.FormatKey(c.Key), addrs, expires, password}
+	return []string{c.Name, noise.FormatKey(c.Key), addrs, expires, password}
 }
 
 func (d Defaults) passwd() func(context.Context, []string) error {

@@ -10,6 +10,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step4-crypto/keyfile"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/identity"
 )
 
@@ -50,6 +51,6 @@ func newServer(key, registry string) (err error) {
 	_, err = fmt.Printf("%s: the server's private key. It stays on this machine.\n"+
 		"%s: the registry. Nobody may come in yet: 'clients add' is next.\n"+
 		"The server's public key, which clients know it by: %s\n",
-		key, registry, identity.FormatKey(private.Public()))
+		key, registry, noise.FormatKey(private.Public()))
 	return err
 }

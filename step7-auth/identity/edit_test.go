@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stepvpn/step4-crypto/noise"
 )
 
 var june = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -303,7 +305,7 @@ func randomRegistry(rng *rand.Rand) (lines, names []string) {
 			lines = append(lines, one("", "  ", "# a comment", "\t#", "#alice KEY", "# revoked yesterday: old", "\r"))
 		default:
 			name := fmt.Sprintf("client%d", i)
-			line := one("", " ", "\t") + name + blank() + FormatKey(testKey(name))
+			line := one("", " ", "\t") + name + blank() + noise.FormatKey(testKey(name))
 			options := []string{
 				"", fmt.Sprintf("addr=10.8.0.%d", i+1), "expires=2030-01-01", "password=" + somePHC,
 			}

@@ -46,7 +46,7 @@ user           alice  # optional
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(profile.Server, profile.User, identity.FormatKey(profile.PrivateKey.Public()))
+	fmt.Println(profile.Server, profile.User, noise.FormatKey(profile.PrivateKey.Public()))
 	// Output:
 	// vpn.example.org:5555 alice hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=
 }

@@ -43,7 +43,6 @@
 package identity
 
 import (
-	"encoding/base64"
 	"iter"
 	"net/netip"
 	"slices"
@@ -76,7 +75,7 @@ func (c *Client) String() string { return c.Name }
 
 // text returns the client's line, without a line end.
 func (c *Client) text() string {
-	words := []string{c.Name, FormatKey(c.Key)}
+	words := []string{c.Name, noise.FormatKey(c.Key)}
 	if len(c.Addrs) > 0 {
 		words = append(words, "addr="+FormatAddrs(c.Addrs))
 	}
@@ -88,9 +87,6 @@ func (c *Client) text() string {
 	}
 	return strings.Join(words, " ")
 }
-
-// FormatKey returns a public key in base64 (RFC 4648, section 4): 44 characters.
-func FormatKey(k noise.PublicKey) string { return base64.StdEncoding.EncodeToString(k[:]) }
 
 // FormatAddrs returns addresses as the option addr has them, with commas.
 func FormatAddrs(addrs []netip.Addr) string {

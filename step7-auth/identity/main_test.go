@@ -68,7 +68,7 @@ func withKeys(text string) string {
 			return text
 		}
 		name, after, _ := strings.Cut(rest, ")")
-		text = before + FormatKey(testKey(name)) + after
+		text = before + noise.FormatKey(testKey(name)) + after
 	}
 }
 

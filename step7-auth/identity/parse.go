@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"encoding/base64"
 	"fmt"
 	"strings"
 
@@ -141,21 +140,11 @@ func CheckName(name string) error {
 
 // ParseKey reads a public key in base64.
 func ParseKey(s string) (noise.PublicKey, error) {
-	key, ok := parseKey(s)
-	if !ok {
-		return noise.PublicKey{}, fmt.Errorf("%s is no public key: one has 44 characters of base64", quote(s))
+	key, err := noise.ParseKey[noise.PublicKey](s)
+	if err != nil {
+		return key, fmt.Errorf("%s is no public key: one has 44 characters of base64", quote(s))
 	}
-	return noise.PublicKey(key), nil
-}
-
-// parseKey reads the 32 bytes of a key in base64. Strict: a key has one spelling
-// only.
-func parseKey(s string) (key [noise.KeyLen]byte, ok bool) {
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) != noise.KeyLen || strings.ContainsAny(s, "\r\n") {
-		return key, false
-	}
-	return [noise.KeyLen]byte(b), true
+	return key, nil
 }
 
 // quote returns what is wrong in a file in quotes, and not too much of it.

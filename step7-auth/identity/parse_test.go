@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stepvpn/step4-crypto/noise"
 )
 
 const somePHC = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
@@ -74,7 +76,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, tt := range []struct{ line, want string }{
 		{"alice", "alice has no public key: a line is NAME PUBLIC-KEY [OPTION...]"},
 		{"alice # KEY(a)", "alice has no public key: a line is NAME PUBLIC-KEY [OPTION...]"},
-		{"KEY(a) alice", `"` + FormatKey(testKey("a")) + `"` + badName},
+		{"KEY(a) alice", `"` + noise.FormatKey(testKey("a")) + `"` + badName},
 		{"-alice KEY(a)", `"-alice"` + badName},
 		{".alice KEY(a)", `".alice"` + badName},
 		{"al/ice KEY(a)", `"al/ice"` + badName},
@@ -83,8 +85,8 @@ func TestParseRefuses(t *testing.T) {
 		{"al\x00ice KEY(a)", `"al\x00ice"` + badName},
 		{strings.Repeat("a", 64) + " KEY(a)", `"` + strings.Repeat("a", 50) + `"...` + badName},
 		{"alice AAAA", `"AAAA"` + badKey},
-		{"alice " + FormatKey(testKey("a"))[:43], `"` + FormatKey(testKey("a"))[:43] + `"` + badKey},
-		{"alice KEY(a)KEY(b)", `"` + FormatKey(testKey("a")) + FormatKey(testKey("b"))[:6] + `"...` + badKey},
+		{"alice " + noise.FormatKey(testKey("a"))[:43], `"` + noise.FormatKey(testKey("a"))[:43] + `"` + badKey},
+		{"alice KEY(a)KEY(b)", `"` + noise.FormatKey(testKey("a")) + noise.FormatKey(testKey("b"))[:6] + `"...` + badKey},
 		{"alice " + strings.Repeat("A", 42) + "B=", `"` + strings.Repeat("A", 42) + `B="` + badKey},
 		{"alice " + strings.Repeat("!", 44), `"` + strings.Repeat("!", 44) + `"` + badKey},
 		{"alice KEY(a) adr=10.8.0.7", `"adr"` + option},
@@ -131,7 +133,7 @@ func TestParseRefuses(t *testing.T) {
 func manyClients(n int) string {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, "client%d %s", i, FormatKey(testKey(fmt.Sprint(i))))
+		fmt.Fprintf(&b, "client%d %s", i, noise.FormatKey(testKey(fmt.Sprint(i))))
 		if i%3 == 0 {
 			fmt.Fprintf(&b, " addr=10.%d.%d.%d expires=2036-12-31 password=%s # a comment", 1+i>>16, i>>8&255, i&255, somePHC)
 		}

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -88,8 +87,8 @@ func (p *Profile) set(words []word, seen map[string]bool) (err error) {
 		p.User = value
 		return CheckName(value)
 	}
-	key, ok := parseKey(value)
-	if !ok { // and it stays a secret
+	key, err := noise.ParseKey[[noise.KeyLen]byte](value)
+	if err != nil { // and it stays a secret
 		return fmt.Errorf("%s is no key: one has 44 characters of base64", name)
 	}
 	if name == "preshared-key" {
@@ -116,16 +115,15 @@ func CheckServer(s string) error {
 func (p *Profile) Text() string {
 	var b strings.Builder
 	line := func(word, value string) { fmt.Fprintf(&b, "%-14s %s\n", word, value) }
-	b64 := base64.StdEncoding.EncodeToString
 	line("server", p.Server)
-	line("server-key", FormatKey(p.ServerKey))
+	line("server-key", noise.FormatKey(p.ServerKey))
 	if p.PrivateKey == (noise.PrivateKey{}) {
 		line("# private-key", "THE PRIVATE KEY, AND REMOVE THE #")
 	} else {
-		line("private-key", b64(p.PrivateKey[:]))
+		line("private-key", noise.FormatKey(p.PrivateKey))
 	}
 	if p.PresharedKey != nil {
-		line("preshared-key", b64(p.PresharedKey[:]))
+		line("preshared-key", noise.FormatKey(*p.PresharedKey))
 	}
 	if p.User != "" {
 		line("user", p.User)

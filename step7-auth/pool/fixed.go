@@ -2,7 +2,6 @@ package pool
 
 import (
 	"bytes"
-	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -60,7 +59,7 @@ func (p *Pool) split(fixed map[noise.PublicKey][]netip.Addr) ([]map[netip.Addr]n
 		for _, addr := range fixed[id] {
 			i := slices.IndexFunc(p.families, func(f *family) bool { return f.prefix.Contains(addr) })
 			if i < 0 {
-				return nil, fmt.Errorf("the fixed address %v of client %s is in no subnet of the tunnel", addr, keyName(id))
+				return nil, fmt.Errorf("the fixed address %v of client %s is in no subnet of the tunnel", addr, noise.FormatKey(id))
 			}
 			f := p.families[i]
 			if !f.has(addr) {
@@ -68,14 +67,14 @@ func (p *Pool) split(fixed map[noise.PublicKey][]netip.Addr) ([]map[netip.Addr]n
 				if addr == f.server {
 					why = "it is the server's own"
 				}
-				return nil, fmt.Errorf("client %s can't have the fixed address %v: %s", keyName(id), addr, why)
+				return nil, fmt.Errorf("client %s can't have the fixed address %v: %s", noise.FormatKey(id), addr, why)
 			}
 			if had[i] {
-				return nil, fmt.Errorf("client %s has more than one fixed address in %v", keyName(id), f.prefix)
+				return nil, fmt.Errorf("client %s has more than one fixed address in %v", noise.FormatKey(id), f.prefix)
 			}
 			had[i] = true
 			if other, ok := split[i][addr]; ok {
-				return nil, fmt.Errorf("clients %s and %s have the same fixed address %v", keyName(other), keyName(id), addr)
+				return nil, fmt.Errorf("clients %s and %s have the same fixed address %v", noise.FormatKey(other), noise.FormatKey(id), addr)
 			}
 			split[i][addr] = id
 		}
@@ -93,6 +92,3 @@ func sortedKeys[V any](m map[noise.PublicKey]V) []noise.PublicKey {
 }
 
 func compareKeys(a, b noise.PublicKey) int { return bytes.Compare(a[:], b[:]) }
-
-// keyName returns a key as people write it: in base64 (RFC 4648, section 4).
-func keyName(id noise.PublicKey) string { return base64.StdEncoding.EncodeToString(id[:]) }

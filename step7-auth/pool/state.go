@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -61,7 +60,7 @@ func (s state) String() string {
 	for _, r := range s.records {
 		owner := noOwner
 		if r.owner != nobody {
-			owner = keyName(r.owner)
+			owner = noise.FormatKey(r.owner)
 		}
 		fmt.Fprintf(&text, "%v %s %s\n", r.addr, owner, r.released.UTC().Add(time.Second-1).Format(time.RFC3339))
 	}
@@ -110,12 +109,10 @@ func parseRecord(line string) (r record, err error) {
 		return r, fmt.Errorf("%.60q is no address", fields[0])
 	}
 	if fields[1] != noOwner {
-		// Strict: a key has one spelling only.
-		key, err := base64.StdEncoding.Strict().DecodeString(fields[1])
-		if err != nil || len(key) != noise.KeyLen || keyName(noise.PublicKey(key)) != fields[1] || noise.PublicKey(key) == nobody {
+		r.owner, err = noise.ParseKey[noise.PublicKey](fields[1])
+		if err != nil || r.owner == nobody {
 			return r, fmt.Errorf("%.60q is no key", fields[1])
 		}
-		r.owner = noise.PublicKey(key)
 	}
 	r.released, err = time.Parse(time.RFC3339, fields[2])
 	if err != nil || r.released.UTC().Format(time.RFC3339) != fields[2] {
@@ -145,7 +142,7 @@ func (s *seen) add(r record) error {
 	}
 	s.last = r.addr
 	if s.owners[version][r.owner] {
-		return fmt.Errorf("%s has two addresses of one family", keyName(r.owner))
+		return fmt.Errorf("%s has two addresses of one family", noise.FormatKey(r.owner))
 	}
 	if r.owner != nobody {
 		s.owners[version][r.owner] = true

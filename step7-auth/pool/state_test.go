@@ -213,7 +213,7 @@ func TestParseState(t *testing.T) {
 		headClosed + "\n::ffff:10.8.0.3 -" + at:                        `line 2: "::ffff:10.8.0.3" is no address`,
 		headClosed + "\n10.8.0.3 x" + at:                               `line 2: "x" is no key`,
 		headClosed + "\n10.8.0.3 " + alice[:42] + "B=" + at:            `line 2: "` + alice[:42] + `B=" is no key`,
-		headClosed + "\n10.8.0.3 " + keyName(nobody) + at:              `line 2: "` + keyName(nobody) + `" is no key`,
+		headClosed + "\n10.8.0.3 " + noise.FormatKey(nobody) + at:      `line 2: "` + noise.FormatKey(nobody) + `" is no key`,
 		headClosed + "\n10.8.0.3 - today\n":                            `line 2: "today" is no time in UTC`,
 		headClosed + "\n10.8.0.3 - 2026-11-25T20:58:25+01:00\n":        `line 2: "2026-11-25T20:58:25+01:00" is no time in UTC`,
 		headClosed + "\n10.8.0.3 - 2026-11-25T20:58:25.5Z\n":           `line 2: "2026-11-25T20:58:25.5Z" is no time in UTC`,

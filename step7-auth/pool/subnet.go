@@ -28,7 +28,7 @@ func newSubnet(server netip.Prefix) (subnet, error) {
 		return subnet{}, fmt.Errorf("%v is no address with a subnet, such as 10.8.0.1/24", server)
 	}
 	s := subnet{prefix: server.Masked(), server: addr}
-	s.first, s.last = s.prefix.Addr(), lastOf(s.prefix)
+	s.first, s.last = s.prefix.Addr(), LastAddr(s.prefix)
 	if !addr.IsGlobalUnicast() || !s.last.IsGlobalUnicast() {
 		return subnet{}, app.Hint(fmt.Errorf("%v is no subnet for hosts", server),
 			"Use one for private networks, such as 10.8.0.1/24 or fd00:8::1/64.")
@@ -51,8 +51,8 @@ func newSubnet(server netip.Prefix) (subnet, error) {
 	return s, nil
 }
 
-// lastOf returns the address of p with all host bits set.
-func lastOf(p netip.Prefix) netip.Addr {
+// LastAddr returns the last address of a subnet: the one with all host bits set.
+func LastAddr(p netip.Prefix) netip.Addr {
 	b := p.Addr().AsSlice()
 	for bit := p.Bits(); bit < 8*len(b); bit++ {
 		b[bit/8] |= 0x80 >> (bit % 8)

@@ -5,11 +5,9 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
-)
 
-// minMTU6 is the smallest packet that every IPv6 link must carry (RFC 8200,
-// section 5), in bytes.
-const minMTU6 = 1280
+	"stepvpn/step2-tun/packet"
+)
 
 // check notes what is wrong between the keys of a server.
 func (s *Server) check(d *document) {
@@ -19,7 +17,7 @@ func (s *Server) check(d *document) {
 				d.addTo("subnets", i, "subnets has two of the same family", "one address with its subnet for IPv4, IPv6 or each")
 			}
 		}
-		if a.Addr().Is6() && s.MTU != 0 && s.MTU < minMTU6 {
+		if a.Addr().Is6() && s.MTU != 0 && s.MTU < packet.MinIPv6MTU {
 			d.addTo("mtu", -1, fmt.Sprintf("mtu is %d, and there is an IPv6 subnet", s.MTU), "0, or at least 1280 bytes with IPv6")
 		}
 		_, given := d.values["max_clients"]

@@ -1,10 +1,7 @@
 package config
 
 import (
-	"crypto/ecdh"
-	"crypto/rand"
 	"embed"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +12,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/shared/atomicfile"
+	"stepvpn/step4-crypto/noise"
 )
 
 //go:embed templates
@@ -97,12 +95,8 @@ type NewFile struct {
 
 // NewKey returns a file with a new private key, and its public key, both in base64.
 func NewKey(name string) (f NewFile, public string) {
-	private, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		panic(err) // rand.Reader never fails: it ends the process instead
-	}
-	text := base64.StdEncoding.EncodeToString(private.Bytes()) + "\n"
-	return NewFile{name, []byte(text), 0o600}, base64.StdEncoding.EncodeToString(private.PublicKey().Bytes())
+	private := noise.GenerateKey()
+	return NewFile{name, []byte(noise.FormatKey(private) + "\n"), 0o600}, noise.FormatKey(private.Public())
 }
 
 // Write writes the files, and makes their folder, of mode 0700, if there is none.

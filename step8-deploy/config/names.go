@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"stepvpn/step6-dns/push"
 )
 
 // maxInterfaceName is the length of the longest name of an interface
@@ -117,20 +119,12 @@ func readRoute(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-var dnsLabel = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
-
-// readDomain reads a name of the DNS, in its ASCII form (RFC 1035, section
-// 2.3.1; the underscore is common). The result is lower case, without a dot at
-// the end.
+// readDomain reads a name of the DNS, in its ASCII form. The result is lower case,
+// without a dot at the end.
 func readDomain(s string) (string, error) {
 	name := strings.TrimSuffix(strings.ToLower(s), ".")
-	if len(name) == 0 || len(name) > 253 {
+	if push.CheckDomain(name) != nil {
 		return "", fmt.Errorf("is %s, which is no domain", quote(s))
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if !dnsLabel.MatchString(label) {
-			return "", fmt.Errorf("is %s, which is no domain", quote(s))
-		}
 	}
 	return name, nil
 }

@@ -1,11 +1,12 @@
 package config
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"stepvpn/step4-crypto/noise"
 )
 
 // What the values of TOML are called in messages.
@@ -154,17 +155,15 @@ func choice(words ...string) func(string) (string, error) {
 	}
 }
 
-// key reads 32 bytes in base64 (RFC 4648, section 4). The text stays out of the
-// error: it may be a secret.
+// key reads a key in base64, and not the zero of those that were never set.
 func key[K ~[KeySize]byte](s string) (k K, err error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil || strings.ContainsAny(s, "\r\n") {
-		return k, errors.New("is not a key in base64")
-	}
-	if len(b) != KeySize {
-		return k, fmt.Errorf("has %d bytes, a key has %d", len(b), KeySize)
-	}
-	if k = K(b); k == (K{}) {
+	k, err = noise.ParseKey[K](s)
+	switch _, length := errors.AsType[noise.KeyLenError](err); {
+	case length:
+		return k, fmt.Errorf("has %w", err)
+	case err != nil:
+		return k, fmt.Errorf("is %w", err)
+	case k == (K{}):
 		return k, errors.New("is all zero, which is no key")
 	}
 	return k, nil

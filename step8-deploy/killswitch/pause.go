@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -103,7 +102,7 @@ func Paused() time.Duration {
 	if !keep.Exists(pauseTable) {
 		return 0
 	}
-	out, err := exec.Command("nft", "--json", "list", "set", "inet", "stepvpn_pause", "open").Output()
+	out, err := nft.Run("", "--json", "list", "set", "inet", "stepvpn_pause", "open")
 	if err != nil {
 		return 0
 	}
@@ -118,7 +117,7 @@ func Paused() time.Duration {
 			} `json:"set"`
 		} `json:"nftables"`
 	}
-	if json.Unmarshal(out, &answer) != nil {
+	if json.Unmarshal([]byte(out), &answer) != nil {
 		return 0
 	}
 	var left time.Duration

@@ -3,6 +3,7 @@ package pathmtu
 import (
 	"fmt"
 
+	"stepvpn/step2-tun/packet"
 	"stepvpn/step6-dns/nft"
 )
 
@@ -18,7 +19,7 @@ func Clamp(device string, size int) error { return OurTable.Set(ruleset(device, 
 
 // ruleset is the table as one would type it. nft only ever lowers the option.
 func ruleset(device string, size int) string {
-	const ipv4, ipv6, tcp = 20, 40, 20
+	const ipv4, ipv6 = packet.IPv4HeaderLen + packet.TCPHeaderLen, packet.IPv6HeaderLen + packet.TCPHeaderLen
 	return fmt.Sprintf(`table %s {
 	chain clamp {
 		meta nfproto ipv4 tcp option maxseg size set %d
@@ -38,5 +39,5 @@ func ruleset(device string, size int) string {
 		oifname %[4]q tcp flags & (syn|rst) == syn jump clamp
 	}
 }
-`, OurTable, size-ipv4-tcp, size-ipv6-tcp, device)
+`, OurTable, size-ipv4, size-ipv6, device)
 }

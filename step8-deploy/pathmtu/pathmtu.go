@@ -23,6 +23,7 @@ import (
 	"slices"
 	"time"
 
+	"stepvpn/step2-tun/packet"
 	"stepvpn/step4-crypto/secure"
 )
 
@@ -170,12 +171,10 @@ func sizesFor(cfg Config) []int {
 	return sizes
 }
 
-// headers returns how much longer a packet is outside of the tunnel (RFC 791, RFC
-// 8200, RFC 768).
+// headers returns how much longer a packet is outside of the tunnel.
 func headers(server netip.AddrPort) int {
-	const ipv4, ipv6, udp = 20, 40, 8
 	if server.Addr().Unmap().Is6() {
-		return ipv6 + udp + secure.Overhead
+		return packet.IPv6HeaderLen + packet.UDPHeaderLen + secure.Overhead
 	}
-	return ipv4 + udp + secure.Overhead
+	return packet.IPv4HeaderLen + packet.UDPHeaderLen + secure.Overhead
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"stepvpn/shared/accept"
 	"stepvpn/shared/app"
 )
 
@@ -89,15 +91,7 @@ func free(path string) error {
 }
 
 func (s *Server) accept() {
-	for {
-		conn, err := s.listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			time.Sleep(100 * time.Millisecond) // such as too many open files
-			continue
-		}
+	err := accept.Loop(nil, s.listener.Accept, func(conn net.Conn) {
 		s.slots <- struct{}{}
 		s.serving.Go(func() {
 			defer func() { conn.Close(); <-s.slots }()
@@ -106,6 +100,9 @@ func (s *Server) accept() {
 			json.NewEncoder(w).Encode(s.report()) // an error is that of the connection
 			w.Flush()
 		})
+	})
+	if err != nil {
+		slog.Error("nobody is told the status any more", "error", err)
 	}
 }
 

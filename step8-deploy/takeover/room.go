@@ -9,13 +9,10 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"stepvpn/step2-tun/packet"
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/pathmtu"
 )
-
-// minMTU6 is the least MTU of a device with IPv6 addresses, which are gone below it
-// (RFC 8200, section 5).
-const minMTU6 = 1280
 
 // A room is how long packets in the tunnel are.
 type room struct {
@@ -31,7 +28,7 @@ type room struct {
 // it is not TCP.
 func deviceMTU(size int, addrs []netip.Prefix) int {
 	if slices.ContainsFunc(addrs, func(a netip.Prefix) bool { return a.Addr().Is6() }) {
-		return max(size, minMTU6)
+		return max(size, packet.MinIPv6MTU) // below it, the device loses them
 	}
 	return size
 }

@@ -126,7 +126,7 @@ func TestInit(t *testing.T) {
 	out := d.ok("", "init")
 	require.Equal(t, "server.key: the server's private key. It stays on this machine.\n"+
 		"authorized_clients: the registry. Nobody may come in yet: 'clients add' is next.\n"+
-		"The server's public key, which clients know it by: "+identity.FormatKey(d.serverKey())+"\n", out)
+		"The server's public key, which clients know it by: "+noise.FormatKey(d.serverKey())+"\n", out)
 	for _, name := range []string{"server.key", "authorized_clients"} {
 		info, err := os.Stat(d.path(name))
 		require.NoError(t, err)
@@ -180,7 +180,7 @@ func TestAdd(t *testing.T) {
 
 	// Somebody who has made a key keeps the private one.
 	carol := noise.GenerateKey()
-	printed = d.ok("", "add carol -expires 720h "+server+"-public-key "+identity.FormatKey(carol.Public()))
+	printed = d.ok("", "add carol -expires 720h "+server+"-public-key "+noise.FormatKey(carol.Public()))
 	require.Contains(t, printed, "\n# private-key  THE PRIVATE KEY, AND REMOVE THE #\n")
 	require.Equal(t, carol.Public(), d.client("carol").Key)
 	require.WithinRange(t, d.client("carol").Expires, time.Now().Add(719*time.Hour), time.Now().Add(721*time.Hour))
@@ -191,7 +191,7 @@ func TestAdd(t *testing.T) {
 
 	// Elsewhere than on the server.
 	require.NoError(t, os.Rename(d.path("server.key"), d.path("away")))
-	printed = d.ok("", "add dora -registry other "+server+"-server-key "+identity.FormatKey(alice.Key))
+	printed = d.ok("", "add dora -registry other "+server+"-server-key "+noise.FormatKey(alice.Key))
 	p, err = identity.ParseProfile("dora.conf", printed)
 	require.NoError(t, err)
 	require.Equal(t, alice.Key, p.ServerKey)
@@ -201,7 +201,7 @@ func TestAdd(t *testing.T) {
 func TestAddRefuses(t *testing.T) {
 	d := newDesk(t)
 	d.ok("", "add alice -addr 10.8.0.7 -out alice.conf "+server)
-	aliceKey := identity.FormatKey(d.client("alice").Key)
+	aliceKey := noise.FormatKey(d.client("alice").Key)
 	zeros := base64.StdEncoding.EncodeToString(make([]byte, 32))
 	usage := func(text string) string { return "clients: " + text + "\n  'clients add -help' lists the flags.\n" }
 	for _, tt := range []struct {
@@ -219,7 +219,7 @@ func TestAddRefuses(t *testing.T) {
 		{server + "bob -expires -1s", 2, usage("-expires: -1s is over")},
 		{server + "bob -public-key x", 2, usage(`-public-key "x" is no public key: one has 44 characters of base64`)},
 		{server + "bob -public-key " + zeros, 2, usage("-public-key " + zeros + " belongs to no private key")},
-		{server + "bob -public-key " + identity.FormatKey(d.serverKey()), 2, usage("-public-key is the server's own: give the client's")},
+		{server + "bob -public-key " + noise.FormatKey(d.serverKey()), 2, usage("-public-key is the server's own: give the client's")},
 		{server + "bob -server-key x", 2, usage(`-server-key "x" is no public key: one has 44 characters of base64`)},
 		{server + "alice", 1, "clients: there is a client alice already (authorized_clients:4)\n  Choose another name. To give alice a new key, type 'clients revoke alice' first.\n"},
 		{server + "alice -password", 1, "clients: there is a client alice already (authorized_clients:4)\n  Choose another name. To give alice a new key, type 'clients revoke alice' first.\n"},
@@ -254,8 +254,8 @@ func TestAddToAFullDisk(t *testing.T) {
 func TestList(t *testing.T) {
 	d := newDesk(t)
 	d.fails("", "list", 1, "clients: there is no registry authorized_clients\n  'clients init -registry authorized_clients' makes it, with a key for the server; so does adding the first client.\n")
-	key := identity.FormatKey(d.serverKey())
-	other := identity.FormatKey(noise.GenerateKey().Public())
+	key := noise.FormatKey(d.serverKey())
+	other := noise.FormatKey(noise.GenerateKey().Public())
 	require.NoError(t, os.WriteFile(d.path("authorized_clients"), []byte("# x\nbob "+key+" addr=10.8.0.7,fd00::7 expires=2020-01-01\nalice "+other+
 		" expires=2099-01-01 password=$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$c29tZXNhbHRzb21lc2FsdA\n"), 0o600))
 	require.Equal(t, "NAME   PUBLIC KEY                                    ADDRESSES         EXPIRES                      PASSWORD\n"+
@@ -287,7 +287,7 @@ func TestRevoke(t *testing.T) {
 	require.Equal(t, text, d.files()["authorized_clients"])
 	// He may come back with a new key.
 	d.ok("", "add bob "+server)
-	require.NotContains(t, withoutHash, identity.FormatKey(d.client("bob").Key))
+	require.NotContains(t, withoutHash, noise.FormatKey(d.client("bob").Key))
 	require.Equal(t, "bob: revoked. A server that runs cuts it off now.\n", d.ok("", "revoke bob"))
 }
 
@@ -316,8 +316,8 @@ func TestPasswd(t *testing.T) {
 
 func TestPublicKey(t *testing.T) {
 	d := newDesk(t)
-	require.Equal(t, identity.FormatKey(d.serverKey())+"\n", d.ok("", "public-key"))
+	require.Equal(t, noise.FormatKey(d.serverKey())+"\n", d.ok("", "public-key"))
 	require.NoError(t, os.Rename(d.path("server.key"), d.path("other")))
-	require.Equal(t, identity.FormatKey(d.publicKey("other"))+"\n", d.ok("", "public-key -key other"))
+	require.Equal(t, noise.FormatKey(d.publicKey("other"))+"\n", d.ok("", "public-key -key other"))
 	d.fails("", "public-key other", 2, "clients: unexpected argument \"other\": every setting is a flag\n  'clients public-key -help' lists the flags.\n")
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -72,7 +71,7 @@ func (b *benchmark) crowd(ctx context.Context, dir string) (*crowdResult, error)
 			return nil, err
 		}
 		r.Alone = append(r.Alone, rate)
-		crowd, err := bob.talk("bin/bench", "crowd", "-keys", keys, "-server", b.lab.server+":5555", "-server-key", identity.FormatKey(key.Public()))
+		crowd, err := bob.talk("bin/bench", "crowd", "-keys", keys, "-server", b.lab.server+":5555", "-server-key", noise.FormatKey(key.Public()))
 		if err != nil {
 			return nil, err
 		}
@@ -124,8 +123,8 @@ func makeKeys(file string, n int) error {
 	var private strings.Builder
 	for i := range n {
 		key := noise.GenerateKey()
-		fmt.Fprintln(&private, base64.StdEncoding.EncodeToString(key[:]))
-		fmt.Printf("crowd%d %s\n", i, identity.FormatKey(key.Public()))
+		fmt.Fprintln(&private, noise.FormatKey(key))
+		fmt.Printf("crowd%d %s\n", i, noise.FormatKey(key.Public()))
 	}
 	return os.WriteFile(file, []byte(private.String()), 0o600)
 }

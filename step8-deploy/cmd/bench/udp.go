@@ -14,11 +14,12 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"stepvpn/shared/app"
+	"stepvpn/step2-tun/packet"
 )
 
 const (
 	sinkPort = 7000
-	ipAndUDP = 28 // bytes of an IPv4 and a UDP header
+	ipAndUDP = packet.IPv4HeaderLen + packet.UDPHeaderLen
 
 	maxLoss   = 0.005 // what counts as "without loss"
 	firstRate = 20_000

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"encoding/base64"
 	"flag"
 
 	"stepvpn/shared/app"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/clients"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
@@ -30,7 +30,7 @@ func clientFile() func(string, *identity.Profile) (string, error) {
 		text, err := config.ClientTemplate{
 			File:       defaultDir + "/client.toml",
 			Servers:    []string{p.Server},
-			ServerKey:  identity.FormatKey(p.ServerKey),
+			ServerKey:  noise.FormatKey(p.ServerKey),
 			Transport:  *transport,
 			PrivateKey: secretText(&p.PrivateKey),
 			PSK:        secretText(p.PresharedKey),
@@ -45,5 +45,5 @@ func secretText[K ~[config.KeySize]byte](key *K) string {
 	if key == nil || *key == *new(K) {
 		return ""
 	}
-	return base64.StdEncoding.EncodeToString((*key)[:])
+	return noise.FormatKey(*key)
 }
