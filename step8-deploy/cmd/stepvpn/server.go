@@ -54,7 +54,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	runtime.GOMAXPROCS(ends.Spread(cfg.Queues))
 	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
 	if err != nil {
-		return err
+		return hinted(err)
 	}
 	settings, err := settingsOf(cfg)
 	if err != nil {
@@ -66,7 +66,7 @@ func runServer(ctx context.Context, file string) (err error) {
 		Forget:   conntrack.Forget,
 	})
 	if err != nil {
-		return err
+		return hinted(err)
 	}
 	undo.Add(desk.Close, nil)
 
