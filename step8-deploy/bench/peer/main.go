@@ -50,13 +50,13 @@ func run(ctx context.Context) error {
 		defer pprof.StopCPUProfile()
 	}
 
-	session, room, err := connect(ctx, &count)
+	session, inner, err := connect(ctx, &count)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
 
-	c := tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops}
+	c := tun.Config{Name: *name, Addrs: *addrs, MTU: inner.Size, Drops: &count.Drops}
 	if !*simple {
 		c.Make = func(name string, passing func(error) bool) (link.Link, string, error) {
 			queues, name, err := fast.OpenTUN(name, fast.TUNOptions{Passing: passing, Drops: &count.Drops, NoTSO: *noTSO, NoJoin: *noJoin})
@@ -71,7 +71,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer dev.Close()
-	slog.Info("tunnel is up", "dev", dev.Name(), "mtu", room)
+	slog.Info("tunnel is up", "dev", dev.Name(), "mtu", inner)
 	defer app.ReportStats(count.String)()
 	return tunnel.Run(ctx, dev, session, &count)
 }

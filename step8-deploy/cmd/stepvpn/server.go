@@ -24,8 +24,8 @@ import (
 	"stepvpn/step7-auth/pool"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/ends"
+	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
-	"stepvpn/step8-deploy/pulse"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 )
@@ -41,7 +41,7 @@ var server = app.Command{
 
 func runServer(ctx context.Context, file string) (err error) {
 	var count tunnel.Counters
-	var watch pulse.Monitor
+	var watch liveness.Monitor
 	var undo app.Undo
 	defer undo.All(&err)
 
@@ -71,15 +71,15 @@ func runServer(ctx context.Context, file string) (err error) {
 	undo.Add(desk.Close, nil)
 
 	// One end is a socket for each address and transport, or several...
-	conns, listeners, room, err := listen(cfg, &count)
+	conns, listeners, inner, err := listen(cfg, &count)
 	if err != nil {
 		return err
 	}
 	defer closeAll(conns)
 
 	// ...the other a TUN device, with a queue for each socket...
-	room = room.Less(secure.Overhead, "encryption").Or(cfg.MTU)
-	dev, queues, err := ends.Queues(tun.Config{Name: cfg.Device, Addrs: cfg.Subnets, MTU: room.Size, Drops: &count.Drops}, len(conns), cfg.Offloads)
+	inner = inner.Less(secure.Overhead, "encryption").Or(cfg.MTU)
+	dev, queues, err := ends.Queues(tun.Config{Name: cfg.Device, Addrs: cfg.Subnets, MTU: inner.Size, Drops: &count.Drops}, len(conns), cfg.Offloads)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func runServer(ctx context.Context, file string) (err error) {
 		report() // the hub answers
 		return watch.Check()
 	})
-	slog.Info("server is up", "dev", dev.Name(), "listen", cfg.Listen, "transports", cfg.Transports, "mtu", room)
+	slog.Info("server is up", "dev", dev.Name(), "listen", cfg.Listen, "transports", cfg.Transports, "mtu", inner)
 	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() })()
 	defer notify.Stopping()
 	notify.Ready("serving clients")
@@ -169,7 +169,7 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 // Over TCP, all clients may come at the same time, and from behind one NAT: after a
 // restart of the server all are strangers, and no source gets more than half of the
 // strangers' places.
-func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn, listeners []int, room transport.MTU, err error) {
+func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn, listeners []int, inner transport.MTU, err error) {
 	networks := slices.Sorted(slices.Values(cfg.Transports)) // "tcp", "udp"
 	for _, network := range networks {
 		for _, at := range cfg.Listen {
@@ -179,10 +179,10 @@ func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn,
 			})
 			if err != nil {
 				closeAll(conns)
-				return nil, nil, room, err
+				return nil, nil, inner, err
 			}
-			if m := list[0].MTU(); room.Size == 0 || network != networks[0] || m.Size < room.Size {
-				room = m
+			if m := list[0].MTU(); inner.Size == 0 || network != networks[0] || m.Size < inner.Size {
+				inner = m
 			}
 			n := len(conns)
 			for range list {
@@ -191,7 +191,7 @@ func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn,
 			conns = append(conns, list...)
 		}
 	}
-	return conns, listeners, room, nil
+	return conns, listeners, inner, nil
 }
 
 // maxStrangers bounds the TCP connections, for each address that the server listens
