@@ -102,7 +102,7 @@ func report(err error, help string) int {
 		return 0
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", name(), err)
-	if hint := hintOf(err); hint != "" {
+	if hint := HintOf(err); hint != "" {
 		fmt.Fprintf(os.Stderr, "  %s\n", hint)
 	}
 	if errors.As(err, new(usageError)) {

@@ -32,8 +32,8 @@ type hintError struct {
 func (e hintError) Error() string { return e.err.Error() }
 func (e hintError) Unwrap() error { return e.err }
 
-// hintOf returns the outermost hint in err's chain, or "".
-func hintOf(err error) string {
+// HintOf returns the outermost hint in err's chain, or "".
+func HintOf(err error) string {
 	var h hintError
 	if errors.As(err, &h) {
 		return h.hint

@@ -45,7 +45,7 @@
 // (ManageForeignRoutingPolicyRules=no).
 //
 // A program that ties its socket to an interface (SO_BINDTODEVICE) or sets the
-// mark itself gets past the tunnel; DHCP clients do, and should. A connection
+// mark itself gets around the tunnel; DHCP clients do, and should. A connection
 // that was open before keeps its old source address; the server drops that.
 // Who connects to this host from beyond the local network gets no answer: it
 // would go into the tunnel. Multicast and 255.255.255.255 follow the default
@@ -53,7 +53,7 @@
 // own broadcast address stays local.
 //
 // The local network is believed. Its DHCP server may hand out routes (option
-// 121), and those go past the tunnel like any other route of the main table
+// 121), and those go outside of the tunnel like any other route of the main table
 // (CVE-2024-3661). Its hosts can send to the tunnel's address; a strict
 // rp_filter keeps out those who do so under a forged source (CVE-2019-14899).
 package route

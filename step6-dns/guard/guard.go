@@ -2,7 +2,7 @@
 // Introduced in step 6.
 //
 // A program need not read resolv.conf: it may know a resolver of its own. And a
-// resolver on the local network is reachable past the tunnel. So the kernel is
+// resolver on the local network is reachable outside of the tunnel. So the kernel is
 // told to refuse queries to anyone else, by policy rules that come before those
 // of package route. For the resolver 10.8.0.1 a person would type
 //

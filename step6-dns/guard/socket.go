@@ -18,7 +18,7 @@ import (
 	"stepvpn/step5-nat/route"
 )
 
-// A Socket lets a socket of the tunnel's own talk to a server or a nameserver past
+// A Socket lets a socket of the tunnel's own talk to a server or a nameserver outside of
 // the tunnel, and past the rules of this package. The zero value is ready.
 //
 // The mark is enough to get out. But a host that checks where packets come from

@@ -7,21 +7,21 @@ import (
 
 // lookups hold what is known and what is being asked.
 type lookups struct {
-	mu      sync.Mutex // guards all below
-	cache   *cache
-	flights map[key]*flight // never more than queries wait
+	mu    sync.Mutex // guards all below
+	cache *cache
+	calls map[key]*call // never more than queries wait
 }
 
-// A flight is a question on its way to an upstream. All who ask the same wait
-// for it. That saves questions, and it saves from an attacker: many equal
+// A call is a question on its way to an upstream. All who ask the same wait
+// for it (a "singleflight"). That saves questions, and it saves from an attacker: many equal
 // questions on their way would give a forged answer as many chances.
-type flight struct {
+type call struct {
 	done  chan struct{} // closed when found is set
 	found *answer
 }
 
 func newLookups() lookups {
-	return lookups{cache: newCache(maxEntries, maxBytes), flights: make(map[key]*flight)}
+	return lookups{cache: newCache(maxEntries, maxBytes), calls: make(map[key]*call)}
 }
 
 // cached returns what the cache has, or nil.
@@ -40,23 +40,23 @@ func (s *Server) lookup(k key) *answer {
 		s.counts.cached.Add(1)
 		return found
 	}
-	if f := l.flights[k]; f != nil {
+	if c := l.calls[k]; c != nil {
 		l.mu.Unlock()
 		s.counts.joined.Add(1)
-		<-f.done
-		return f.found
+		<-c.done
+		return c.found
 	}
-	f := &flight{done: make(chan struct{})}
-	l.flights[k] = f
+	c := &call{done: make(chan struct{})}
+	l.calls[k] = c
 	l.mu.Unlock()
 
 	s.counts.upstream.Add(1)
-	f.found = s.ask(k)
+	c.found = s.ask(k)
 
 	l.mu.Lock()
-	l.cache.put(k, f.found)
-	delete(l.flights, k)
+	l.cache.put(k, c.found)
+	delete(l.calls, k)
 	l.mu.Unlock()
-	close(f.done)
-	return f.found
+	close(c.done)
+	return c.found
 }

@@ -89,19 +89,16 @@ func (d *Draft) Find(name string) (*Client, error) {
 	return d.Registry.Find(name)
 }
 
-// header is the beginning of a new registry.
-const header = `# Who may come in. One line a client: NAME PUBLIC-KEY [OPTION...]
+// NewText is that of a registry without clients.
+const NewText = `# Who may come in. One line a client: NAME PUBLIC-KEY [OPTION...]
 # Options: addr=ADDRESS[,ADDRESS...] expires=DATE password=HASH
-# '%s add' adds a line; edit them as you like, a # begins a comment.
+# 'clients add' adds a line; edit them as you like, a # begins a comment.
 `
-
-// NewText returns the text of a registry without clients.
-func NewText() string { return fmt.Sprintf(header, Typed.Clients) }
 
 // Create makes a registry without clients, of mode 0600. It never overwrites a
 // file, and if it fails, it leaves none.
 func Create(path string) error {
-	err := create(path, NewText())
+	err := create(path, NewText)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s exists already, and is left as it is", path)
 	}
@@ -115,7 +112,7 @@ func (d *Draft) CheckNew(c *Client) error {
 	}
 	if other, ok := d.ByName(c.Name); ok {
 		return app.Hint(fmt.Errorf("there is a client %s already (%s:%d)", c.Name, d.file, other.Line),
-			"Choose another name. To give %s a new key, type '%s revoke %s' first.", c.Name, Typed.Clients, c.Name)
+			"Choose another name. To give %s a new key, type 'clients revoke %[1]s' first.", c.Name)
 	}
 	if other, ok := d.ByKey(c.Key); ok {
 		return fmt.Errorf("the public key is that of %s already (%s:%d): each client needs a key of its own", other.Name, d.file, other.Line)
@@ -136,7 +133,7 @@ func (d *Draft) Add(c *Client) error {
 	text := d.text
 	switch {
 	case d.absent && text == "":
-		text = NewText()
+		text = NewText
 	case text != "" && !strings.HasSuffix(text, "\n"):
 		text += "\n"
 	}

@@ -173,7 +173,7 @@ func TestEditKeepsModeAndOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients")
 	require.NoError(t, Edit(path, add))
 	require.Equal(t, fs.FileMode(0o600), must[fs.FileInfo](t)(os.Stat(path)).Mode())
-	require.Equal(t, NewText()+testClient("bob").text()+"\n", contents(t, path))
+	require.Equal(t, NewText+testClient("bob").text()+"\n", contents(t, path))
 
 	// A link stays one, and the file stays where it is.
 	dir := t.TempDir()

@@ -29,7 +29,7 @@ func Load(path string) (*Registry, error) {
 
 func noRegistry(path string) error {
 	return app.Hint(fmt.Errorf("there is no registry %s", path),
-		"'%s' makes it, with a key for the server; so does adding the first client.", typed(Typed.Registry, path))
+		"'clients init -registry %s' makes it, with a key for the server; so does adding the first client.", path)
 }
 
 // readRegistry reads the text of a registry, and returns what the file was when

@@ -20,7 +20,7 @@ func (r *Registry) Find(name string) (*Client, error) {
 	if nearest := r.nearest(name); nearest != "" {
 		return nil, app.Hint(err, "Do you mean %s?", nearest)
 	}
-	return nil, app.Hint(err, "'%s list' shows all.", Typed.Clients)
+	return nil, app.Hint(err, "'clients list' shows all.")
 }
 
 // nearest returns the name that is most similar to one that is not there, or "".

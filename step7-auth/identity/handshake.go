@@ -15,7 +15,7 @@ import (
 // thing than where both sides have the same key: nobody copies this one.
 func LoadServerKey(file string) (noise.PrivateKey, error) {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return noise.PrivateKey{}, app.Hint(fmt.Errorf("there is no key file %s", file), "'%s' makes it, on the server.", typed(Typed.Key, file))
+		return noise.PrivateKey{}, app.Hint(fmt.Errorf("there is no key file %s", file), "'clients init -key %s' makes it, on the server.", file)
 	}
 	key, err := keyfile.Read(file)
 	return noise.PrivateKey(key), err

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -52,7 +53,7 @@ const (
 func ParsePasswordHash(s string) (*PasswordHash, error) {
 	h, ok := parsePHC(s)
 	if !ok {
-		return nil, fmt.Errorf("the password is no hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use '%s passwd'", Typed.Clients)
+		return nil, errors.New("the password is no hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use 'clients passwd'")
 	}
 	c := h.cost
 	if c.lanes < 1 || c.lanes > maxLanes || c.passes < 1 || c.passes > maxPasses ||

@@ -3,7 +3,7 @@
 // Introduced in step 8.
 //
 // Up to step 7 everything with a route of its own counts as local. So whoever hands
-// out routes decides what goes past the tunnel: a DHCP server with 0.0.0.0/1 and
+// out routes decides what goes outside of the tunnel: a DHCP server with 0.0.0.0/1 and
 // 128.0.0.0/1 (option 121, RFC 3442; "TunnelVision", CVE-2024-3661), or a network
 // that claims to have public addresses ("TunnelCrack LocalNet", CVE-2023-36672). Here
 // the word has three meanings to choose from:

@@ -92,7 +92,7 @@ func collect(events <-chan struct{}, changed func()) {
 	}
 }
 
-// A filter tells what is about the network below the tunnel.
+// A filter tells what is about the underlay.
 type filter struct {
 	device string // the tunnel
 	index  int    // of the last interface that had this name, or -1: messages about it may come when it is gone

@@ -16,7 +16,7 @@ import (
 // askFor bounds the time that one nameserver has to answer.
 const askFor = 3 * time.Second
 
-// A Resolver looks names up below the tunnel: it asks the nameservers that the
+// A Resolver looks names up in the underlay: it asks the nameservers that the
 // host had before the tunnel took its DNS over. The host's own way to look up
 // names leads into the tunnel, which is not there while it is looked for.
 //

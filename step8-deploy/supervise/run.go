@@ -106,15 +106,15 @@ func (s *Supervisor) round(ctx context.Context) (up time.Duration, err error) {
 		})
 		up, err = s.server(ctx, e)
 		s.set(func(st *Status) { st.Err = err })
-		if ends(ctx, up, err) {
+		if roundOver(ctx, up, err) {
 			break
 		}
 	}
 	return up, err
 }
 
-// ends tells whether a round is over with this outcome of a try.
-func ends(ctx context.Context, up time.Duration, err error) bool {
+// roundOver tells whether a round is over with this outcome of a try.
+func roundOver(ctx context.Context, up time.Duration, err error) bool {
 	return up > 0 || ctx.Err() != nil || interrupted(err)
 }
 
@@ -154,7 +154,7 @@ func (s *Supervisor) server(ctx context.Context, e config.Endpoint) (up time.Dur
 			s.refused[e.String()] = time.Now().Add(time.Duration(float64(refusedWait) * (0.8 + 0.4*rand.Float64())))
 			s.mu.Unlock()
 		}
-		if isRefused(err) || ends(ctx, up, err) {
+		if isRefused(err) || roundOver(ctx, up, err) {
 			break
 		}
 	}
@@ -203,18 +203,18 @@ func interleave(addrs []netip.Addr) []netip.Addr {
 func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.AddrPort) (up time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	under := &session{server: addr, cancel: cancel}
+	under := &attempt{server: addr, cancel: cancel}
 	if s.cfg.Way != nil {
 		if under.way, err = s.cfg.Way(addr); err != nil {
 			return 0, fmt.Errorf("no way to %v: %w", addr, err)
 		}
 	}
 	s.mu.Lock()
-	s.session = under
+	s.attempt = under
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		s.session = nil
+		s.attempt = nil
 		s.mu.Unlock()
 	}()
 

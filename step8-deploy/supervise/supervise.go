@@ -68,7 +68,7 @@ type Config struct {
 	// Servers are asked in this order. There must be at least one.
 	Servers []config.Endpoint
 
-	// Resolve looks a name up, through the network below the tunnel (see
+	// Resolve looks a name up, through the underlay (see
 	// Resolver). An address is not looked up.
 	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
 
@@ -78,7 +78,7 @@ type Config struct {
 	// goroutine.
 	Connect func(ctx context.Context, server netip.AddrPort, up func()) error
 
-	// Way describes the way to a server below the tunnel: two are the same if a
+	// Way describes the way to a server in the underlay: two are the same if a
 	// session does not notice the change from one to the other. It is called
 	// before Connect and when the network has changed, by any goroutine. If it
 	// is nil, every change of the network ends the session.
@@ -99,13 +99,13 @@ type Supervisor struct {
 
 	mu         sync.Mutex // protects what follows
 	status     Status
-	session    *session             // the try or connection under way, or nil
+	attempt    *attempt             // the try or connection under way, or nil
 	lastServer config.Endpoint      // of the last session that was up
 	refused    map[string]time.Time // until when not to ask, by Endpoint.String
 }
 
-// A session is a try to connect, or a connection.
-type session struct {
+// An attempt is a try to connect, or a connection.
+type attempt struct {
 	server netip.AddrPort
 	way    string
 	cancel context.CancelCauseFunc
@@ -135,7 +135,7 @@ var (
 // NetworkChanged tells that routes, addresses or links of the host have changed.
 func (s *Supervisor) NetworkChanged() {
 	s.mu.Lock()
-	under := s.session
+	under := s.attempt
 	up := under != nil && under.up
 	s.mu.Unlock()
 	if under != nil && s.cfg.Way != nil {
@@ -154,13 +154,13 @@ func (s *Supervisor) NetworkChanged() {
 // ClockJumped tells that time has passed that this program did not notice.
 func (s *Supervisor) ClockJumped() {
 	s.mu.Lock()
-	under := s.session
+	under := s.attempt
 	s.mu.Unlock()
 	s.interrupt(under, errClock)
 }
 
 // interrupt ends a session, if it is not nil, and a wait.
-func (s *Supervisor) interrupt(under *session, why error) {
+func (s *Supervisor) interrupt(under *attempt, why error) {
 	if under != nil {
 		under.cancel(why)
 	}

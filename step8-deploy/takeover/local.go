@@ -36,7 +36,7 @@ func (h *Host) settle() error {
 			return err
 		}
 	}
-	if h.slot == nil {
+	if h.link == nil {
 		return nil
 	}
 	_, err := h.keepLocal()
@@ -96,7 +96,7 @@ func (h *Host) ownNetworks(device string, addrs, only []netip.Prefix) (list []po
 
 // localRules are the rules for what is local while something is taken.
 func (h *Host) localRules() (list []policy.Rule) {
-	if h.slot == nil {
+	if h.link == nil {
 		return nil
 	}
 	for _, f := range hostnet.Families {

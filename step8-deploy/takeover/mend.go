@@ -109,7 +109,7 @@ func (h *Host) mend() {
 	list, err := h.own.Mend()
 	mended = append(mended, list...)
 	failed(err)
-	if h.slot != nil {
+	if h.link != nil {
 		missing, err := h.keepLocal()
 		failed(err)
 		if missing > 0 {
@@ -125,7 +125,7 @@ func (h *Host) mend() {
 				mended = append(mended, "nft table "+string(t.Name))
 			}
 		}
-		set, err := h.room.mend()
+		set, err := h.inner.mend()
 		failed(err)
 		if set {
 			mended = append(mended, "how long TCP's segments are")

@@ -25,11 +25,11 @@ import (
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/hotswap"
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lan"
 	"stepvpn/step8-deploy/pathmtu"
-	"stepvpn/step8-deploy/slot"
 	"stepvpn/step8-deploy/underlay"
 )
 
@@ -40,7 +40,7 @@ type Host struct {
 	open   func(tun.Config) (*tun.Device, error)
 	watch  func(name string, l link.Link) link.Link
 	unlock func() error // of the host, for others
-	room   room
+	inner  innerMTU
 
 	mu   sync.Mutex // guards all below
 	cfg  *config.Client
@@ -49,7 +49,7 @@ type Host struct {
 	own  keep.Changes // what the socket to the server needs
 
 	// Zero if nothing is taken.
-	slot   *slot.Slot
+	link   *hotswap.Link
 	up     bool // packets are carried
 	terms  Terms
 	only   []netip.Prefix // what goes into the tunnel; nil: everything
@@ -71,7 +71,7 @@ type Terms struct {
 }
 
 // New returns a Host of which nothing is taken yet. open makes the device; watch gets
-// the two ends of what moves packets (see package pulse).
+// the two ends of what moves packets (see package liveness).
 func New(cfg *config.Client, count *tunnel.Counters, open func(tun.Config) (*tun.Device, error),
 	watch func(name string, l link.Link) link.Link) *Host {
 	return &Host{cfg: cfg, count: count, open: open, watch: watch}
@@ -178,7 +178,7 @@ func (h *Host) holds(t Terms) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t.MTU = h.terms.MTU // is no reason: Fit changes it in passing
-	return h.slot != nil && !h.stale && reflect.DeepEqual(h.terms, t)
+	return h.link != nil && !h.stale && reflect.DeepEqual(h.terms, t)
 }
 
 func (h *Host) take(t Terms) error {
@@ -194,8 +194,8 @@ func (h *Host) take(t Terms) error {
 	}
 	h.carry(dev)
 	h.terms = t
-	h.add(h.room.leave)
-	h.room.enter(dev.Name(), t)
+	h.add(h.inner.leave)
+	h.inner.enter(dev.Name(), t)
 
 	only, _ := routes(cfg, t.Routes)
 	if cfg.DNS {
@@ -269,10 +269,10 @@ func (h *Host) narrow(c killswitch.Config) (err error) {
 
 // carry moves packets between the device and whatever session is there.
 func (h *Host) carry(dev link.Link) {
-	h.slot = slot.New(&h.count.Drops)
+	h.link = hotswap.New(&h.count.Drops)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- tunnel.Run(ctx, h.watch("TUN device", dev), h.watch("session", h.slot), h.count) }()
+	go func() { ended <- tunnel.Run(ctx, h.watch("TUN device", dev), h.watch("session", h.link), h.count) }()
 	h.undo = append(h.undo, func() error {
 		stop()
 		return <-ended
@@ -298,14 +298,14 @@ func (h *Host) Carry(ctx context.Context, session link.Link) error {
 var errReleased = errors.New("the kill switch is being paused")
 
 // setUp notes whether packets are carried, and returns by what.
-func (h *Host) setUp(up bool) *slot.Slot {
+func (h *Host) setUp(up bool) *hotswap.Link {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.up = up
 	if up && h.mending.paused {
 		h.pause() // is over
 	}
-	return h.slot
+	return h.link
 }
 
 func (h *Host) settings() *config.Client {
@@ -326,7 +326,7 @@ func (h *Host) release() error {
 	for _, undo := range h.undo {
 		errs = append(errs, undo())
 	}
-	h.slot, h.undo, h.tables, h.terms, h.stale = nil, nil, nil, Terms{}, false
+	h.link, h.undo, h.tables, h.terms, h.stale = nil, nil, nil, Terms{}, false
 	_, err := h.keepLocal()
 	return errors.Join(append(errs, err)...)
 }

@@ -48,7 +48,7 @@ func run(ctx context.Context) error {
 		defer pprof.StopCPUProfile()
 	}
 
-	session, room, err := connect(ctx, &count)
+	session, inner, err := connect(ctx, &count)
 	if err != nil {
 		return err
 	}
@@ -61,12 +61,12 @@ func run(ctx context.Context) error {
 			return dev, err
 		}
 	}
-	dev, err := open(tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops})
+	dev, err := open(tun.Config{Name: *name, Addrs: *addrs, MTU: inner.Size, Drops: &count.Drops})
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	slog.Info("tunnel is up", "dev", dev.Name(), "mtu", room)
+	slog.Info("tunnel is up", "dev", dev.Name(), "mtu", inner)
 	defer app.ReportStats(count.String)()
 	return tunnel.Run(ctx, dev, session, &count)
 }

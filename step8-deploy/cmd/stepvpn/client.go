@@ -28,9 +28,9 @@ import (
 	"stepvpn/step7-auth/join"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
-	"stepvpn/step8-deploy/pulse"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/supervise"
@@ -47,9 +47,9 @@ var client = app.Command{
 	},
 }
 
-// A guest is this host as a client: what it needs to connect, once more and again.
+// A node is this host as a client: what it needs to connect, once more and again.
 // Settings that are read again make another one.
-type guest struct {
+type node struct {
 	cfg      *config.Client
 	identity identity.Profile
 	user     string
@@ -61,15 +61,15 @@ type guest struct {
 	session  atomic.Pointer[join.Session] // the last one
 
 	supervisor *supervise.Supervisor
-	ctx        context.Context // ends when there is another guest in its place
+	ctx        context.Context // ends when there is another node in its place
 	replace    context.CancelFunc
 }
 
 func runClient(ctx context.Context, file, unit string) (err error) {
 	var undo app.Undo
-	var watch pulse.Monitor
+	var watch liveness.Monitor
 	var count tunnel.Counters
-	var now atomic.Pointer[guest]
+	var now atomic.Pointer[node]
 	defer undo.All(&err)
 
 	cfg, err := config.LoadClient(file)
@@ -77,12 +77,12 @@ func runClient(ctx context.Context, file, unit string) (err error) {
 		return err
 	}
 	host := takeover.New(cfg, &count, fast.Device(cfg.Offloads), watch.Watch)
-	g := &guest{stopping: ctx, host: host, count: &count}
-	rand.Read(g.instance[:])
-	if err := g.use(cfg); err != nil {
+	n := &node{stopping: ctx, host: host, count: &count}
+	rand.Read(n.instance[:])
+	if err := n.use(cfg); err != nil {
 		return err
 	}
-	now.Store(g)
+	now.Store(n)
 	app.OnHangup(func() { reload(file, &now) })
 	context.AfterFunc(ctx, beStoppedAgain)
 
@@ -114,13 +114,13 @@ func runClient(ctx context.Context, file, unit string) (err error) {
 
 	// ...which is connected, as soon and as often as it takes.
 	for {
-		err = g.supervisor.Run(g.ctx)
+		err = n.supervisor.Run(n.ctx)
 		next := now.Load()
-		if next == g || ctx.Err() != nil {
+		if next == n || ctx.Err() != nil {
 			return err
 		}
-		g = next
-		if err := host.Reconfigure(g.cfg); err != nil {
+		n = next
+		if err := host.Reconfigure(n.cfg); err != nil {
 			slog.Error("the settings that were read again can't be carried out", "error", err)
 		}
 	}
@@ -153,16 +153,16 @@ func giveBack(host *takeover.Host, open bool) error {
 }
 
 // use takes settings, and the secrets that they name.
-func (g *guest) use(cfg *config.Client) error {
-	g.cfg = cfg
-	if err := g.identify(); err != nil {
+func (n *node) use(cfg *config.Client) error {
+	n.cfg = cfg
+	if err := n.identify(); err != nil {
 		return err
 	}
-	g.ctx, g.replace = context.WithCancel(g.stopping)
-	g.supervisor = supervise.New(supervise.Config{
+	n.ctx, n.replace = context.WithCancel(n.stopping)
+	n.supervisor = supervise.New(supervise.Config{
 		Servers: cfg.Servers,
-		Resolve: g.resolve,
-		Connect: g.connect,
+		Resolve: n.resolve,
+		Connect: n.connect,
 		Way:     func(server netip.AddrPort) (string, error) { return supervise.Way(server, route.Mark) },
 		Changed: tell(),
 	})
@@ -187,10 +187,10 @@ func tell() func(supervise.Status) {
 
 // reload reads the settings again. A mistake in them changes nothing. If they are
 // other ones the client connects anew, behind what is taken of the host.
-func reload(file string, now *atomic.Pointer[guest]) {
+func reload(file string, now *atomic.Pointer[node]) {
 	old := now.Load()
 	cfg, err := config.LoadClient(file)
-	next := &guest{stopping: old.stopping, instance: old.instance, host: old.host, count: old.count}
+	next := &node{stopping: old.stopping, instance: old.instance, host: old.host, count: old.count}
 	if err == nil {
 		for _, key := range cfg.Keep(old.cfg) {
 			slog.Warn("this setting has changed, which takes a restart", "key", key)
@@ -211,29 +211,29 @@ func reload(file string, now *atomic.Pointer[guest]) {
 }
 
 // sameIdentity tells whether two are the same client for a server.
-func (g *guest) sameIdentity(other *guest) bool {
-	return reflect.DeepEqual(g.identity, other.identity) && g.user == other.user && g.password == other.password
+func (n *node) sameIdentity(other *node) bool {
+	return reflect.DeepEqual(n.identity, other.identity) && n.user == other.user && n.password == other.password
 }
 
 // identify reads the secrets that the settings name.
-func (g *guest) identify() error {
-	key, err1 := g.cfg.OwnKey()
-	psk, err2 := g.cfg.PresharedKey()
-	user, password, err3 := g.cfg.UserPassword()
+func (n *node) identify() error {
+	key, err1 := n.cfg.OwnKey()
+	psk, err2 := n.cfg.PresharedKey()
+	user, password, err3 := n.cfg.UserPassword()
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	g.identity = identity.Profile{PrivateKey: key, ServerKey: noise.PublicKey(g.cfg.ServerKey)}
+	n.identity = identity.Profile{PrivateKey: key, ServerKey: noise.PublicKey(n.cfg.ServerKey)}
 	if psk != ([config.KeySize]byte{}) {
-		g.identity.PresharedKey = &psk
+		n.identity.PresharedKey = &psk
 	}
-	g.user, g.password = user, password
+	n.user, n.password = user, password
 	return nil
 }
 
-// resolve asks for a server's address past the tunnel.
-func (g *guest) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
-	servers, err := g.host.Nameservers()
+// resolve asks for a server's address in the underlay.
+func (n *node) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	servers, err := n.host.Nameservers()
 	if err != nil {
 		return nil, err
 	}
@@ -245,21 +245,21 @@ func (g *guest) resolve(ctx context.Context, name string) ([]netip.Addr, error) 
 }
 
 // connect has one session with a server, from its beginning to its end.
-func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) error {
-	own := g.host.Socket()
+func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) error {
+	own := n.host.Socket()
 	defer own.Close()
-	conn, err := fast.Dial(g.cfg.Transport, server, g.cfg.Offloads, transport.Options{Drops: &g.count.Drops, Control: own.Control})
+	conn, err := fast.Dial(n.cfg.Transport, server, n.cfg.Offloads, transport.Options{Drops: &n.count.Drops, Control: own.Control})
 	if err != nil {
 		return err
 	}
 	path := pathmtu.New()
-	session, err := join.Client(ctx, cookie.Client(conn, noise.PublicKey(g.cfg.ServerKey), &g.count.Drops), join.Config{
-		Handshake: g.identity.Handshake(),
-		User:      g.user, Password: g.password,
-		Instance:  g.instance,
+	session, err := join.Client(ctx, cookie.Client(conn, noise.PublicKey(n.cfg.ServerKey), &n.count.Drops), join.Config{
+		Handshake: n.identity.Handshake(),
+		User:      n.user, Password: n.password,
+		Instance:  n.instance,
 		OnControl: path.Control,
-		Drops:     &g.count.Drops,
-		Keepalive: keepalive(g.cfg.Keepalive),
+		Drops:     &n.count.Drops,
+		Keepalive: keepalive(n.cfg.Keepalive),
 		MTU:       pathmtu.Safe,
 	})
 	if err != nil {
@@ -276,27 +276,27 @@ func (g *guest) connect(ctx context.Context, server netip.AddrPort, up func()) e
 	}
 	terms := takeover.Terms{
 		Server: server, Addrs: session.Addrs, Settings: settings, Routes: pushed,
-		MTU: conn.MTU().Less(secure.Overhead, "encryption").Or(g.cfg.MTU).Size,
+		MTU: conn.MTU().Less(secure.Overhead, "encryption").Or(n.cfg.MTU).Size,
 	}
-	if err := g.host.Take(terms); err != nil {
+	if err := n.host.Take(terms); err != nil {
 		return err
 	}
-	defer g.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Session: session})()
-	g.session.Store(session)
+	defer n.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Session: session})()
+	n.session.Store(session)
 	notify.Ready("connected to " + server.String())
 	up()
-	return g.untilLost(ctx, session, conn)
+	return n.untilLost(ctx, session, conn)
 }
 
 // fit has packets be as long as the path carries, from now on until stop is called.
 // A size that is set by hand stays, and TCP finds the path's by itself.
-func (g *guest) fit(path *pathmtu.Path, cfg pathmtu.Config) (stop func()) {
+func (n *node) fit(path *pathmtu.Path, cfg pathmtu.Config) (stop func()) {
 	cfg.Found = func(size int) {
-		if err := g.host.Fit(size); err != nil {
+		if err := n.host.Fit(size); err != nil {
 			slog.Warn("packets can't be made to fit the path", "error", err)
 		}
 	}
-	if g.cfg.MTU != 0 || g.cfg.Transport != transport.UDP {
+	if n.cfg.MTU != 0 || n.cfg.Transport != transport.UDP {
 		pathmtu.Fix(cfg)
 		return func() {}
 	}
@@ -316,13 +316,13 @@ const lostInterval = time.Second
 // not answer any more, or ctx ends. Only when the program is stopped the server is
 // told: another session will go on where this one ends, and with a farewell the
 // server would forget the connections of our users' programs.
-func (g *guest) untilLost(outer context.Context, session *join.Session, conn link.Link) error {
+func (n *node) untilLost(outer context.Context, session *join.Session, conn link.Link) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(outer))
 	var ending sync.Mutex
 	end := func(why error) {
 		ending.Lock()
 		defer ending.Unlock()
-		if g.stopping.Err() == nil {
+		if n.stopping.Err() == nil {
 			conn.Close() // before anybody closes the session, which would say farewell
 		}
 		cancel(why)
@@ -340,7 +340,7 @@ func (g *guest) untilLost(outer context.Context, session *join.Session, conn lin
 			}
 		}
 	}()
-	err := g.host.Carry(ctx, session)
+	err := n.host.Carry(ctx, session)
 	ending.Lock() // if it ended by a closed conn, the reason follows
 	defer ending.Unlock()
 	if ctx.Err() != nil {
@@ -368,25 +368,25 @@ func keepalive(d time.Duration) time.Duration {
 }
 
 // report says how the client is.
-func (g *guest) report() *status.Report {
-	now := g.supervisor.Status()
-	r := newReport("client", now.State.String(), g.cfg.Device, &g.count.Drops)
+func (n *node) report() *status.Report {
+	now := n.supervisor.Status()
+	r := newReport("client", now.State.String(), n.cfg.Device, &n.count.Drops)
 	if now.Err != nil {
 		r.Error = now.Err.Error()
 	}
-	for _, c := range g.host.Claims() {
+	for _, c := range n.host.Claims() {
 		r.NotLocal = append(r.NotLocal, c.String())
 	}
-	r.KillSwitch = g.host.KillSwitch()
-	session := g.session.Load()
+	r.KillSwitch = n.host.KillSwitch()
+	session := n.session.Load()
 	if now.State != supervise.Up || session == nil {
 		return r
 	}
 	s := session.Status()
 	p := status.Peer{
 		Name: now.Server.String(), Endpoint: now.Addr, Since: now.Since, Handshake: s.Since,
-		Sent:     status.Flow{Packets: g.count.Sent.Packets(), Bytes: g.count.Sent.Bytes()},
-		Received: status.Flow{Packets: g.count.Received.Packets(), Bytes: g.count.Received.Bytes()},
+		Sent:     status.Flow{Packets: n.count.Sent.Packets(), Bytes: n.count.Sent.Bytes()},
+		Received: status.Flow{Packets: n.count.Received.Packets(), Bytes: n.count.Received.Bytes()},
 	}
 	for _, a := range session.Addrs {
 		p.Addresses = append(p.Addresses, a.Addr())

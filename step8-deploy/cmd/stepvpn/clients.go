@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 
 	"stepvpn/shared/app"
@@ -17,7 +18,11 @@ func clientsCommands() (list []app.Command) {
 		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key", Format: clientFile,
 	}) {
 		if c.Name != "init" {
-			c.Name = "clients " + c.Name
+			setup := c.Setup
+			c.Name, c.Setup = "clients "+c.Name, func() func(context.Context, []string) error {
+				run := setup()
+				return func(ctx context.Context, args []string) error { return hinted(run(ctx, args)) }
+			}
 			list = append(list, c)
 		}
 	}

@@ -4,12 +4,9 @@ package main
 
 import (
 	"stepvpn/shared/app"
-	"stepvpn/step7-auth/identity"
 )
 
 func main() {
-	identity.Typed.Clients = "stepvpn clients"
-	identity.Typed.Registry, identity.Typed.Key = "stepvpn init server", "stepvpn init server"
 	commands := []app.Command{server, client, initServer, initClient, check, statusCommand, pause, recoverCommand, closeSwitch, openSwitch, version}
 	commands = append(commands, clientsCommands()...)
 	app.Commands("Stepvpn is a VPN that is installed, configured, and runs by itself.", commands...)

@@ -26,9 +26,9 @@ import (
 	"stepvpn/step7-auth/pool"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
-	"stepvpn/step8-deploy/pulse"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 )
@@ -44,7 +44,7 @@ var server = app.Command{
 
 func runServer(ctx context.Context, file string) (err error) {
 	var count tunnel.Counters
-	var watch pulse.Monitor
+	var watch liveness.Monitor
 	var undo app.Undo
 	defer undo.All(&err)
 
@@ -57,7 +57,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	runtime.GOMAXPROCS(fast.Spread(cfg.Queues))
 	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
 	if err != nil {
-		return err
+		return hinted(err)
 	}
 	settings, err := settingsOf(cfg)
 	if err != nil {
@@ -69,20 +69,20 @@ func runServer(ctx context.Context, file string) (err error) {
 		Forget:   conntrack.Forget,
 	})
 	if err != nil {
-		return err
+		return hinted(err)
 	}
 	undo.Add(admits.Close, nil)
 
 	// One end is a socket for each address and transport, or several...
-	conns, listeners, room, err := listen(cfg, &count)
+	conns, listeners, inner, err := listen(cfg, &count)
 	if err != nil {
 		return err
 	}
 	defer closeAll(conns)
 
 	// ...the other a TUN device, with a queue for each socket...
-	room = room.Less(secure.Overhead, "encryption").Or(cfg.MTU)
-	dev, queues, err := fast.Queues(tun.Config{Name: cfg.Device, Addrs: cfg.Subnets, MTU: room.Size, Drops: &count.Drops}, len(conns), cfg.Offloads)
+	inner = inner.Less(secure.Overhead, "encryption").Or(cfg.MTU)
+	dev, queues, err := fast.Queues(tun.Config{Name: cfg.Device, Addrs: cfg.Subnets, MTU: inner.Size, Drops: &count.Drops}, len(conns), cfg.Offloads)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func runServer(ctx context.Context, file string) (err error) {
 		report() // the hub answers
 		return watch.Check()
 	})
-	slog.Info("server is up", "dev", dev.Name(), "listen", cfg.Listen, "transports", cfg.Transports, "mtu", room)
+	slog.Info("server is up", "dev", dev.Name(), "listen", cfg.Listen, "transports", cfg.Transports, "mtu", inner)
 	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() })()
 	defer notify.Stopping()
 	notify.Ready("serving clients")
@@ -187,7 +187,7 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 // Over TCP, all clients may come at the same time, and from behind one NAT: after a
 // restart of the server all are strangers, and no source gets more than half of the
 // strangers' places.
-func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn, listeners []int, room transport.MTU, err error) {
+func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn, listeners []int, inner transport.MTU, err error) {
 	networks := slices.Sorted(slices.Values(cfg.Transports)) // "tcp", "udp"
 	for _, network := range networks {
 		for _, at := range cfg.Listen {
@@ -197,10 +197,10 @@ func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn,
 			})
 			if err != nil {
 				closeAll(conns)
-				return nil, nil, room, err
+				return nil, nil, inner, err
 			}
-			if m := list[0].MTU(); room.Size == 0 || network != networks[0] || m.Size < room.Size {
-				room = m
+			if m := list[0].MTU(); inner.Size == 0 || network != networks[0] || m.Size < inner.Size {
+				inner = m
 			}
 			n := len(conns)
 			for range list {
@@ -209,7 +209,7 @@ func listen(cfg *config.Server, count *tunnel.Counters) (conns []transport.Conn,
 			conns = append(conns, list...)
 		}
 	}
-	return conns, listeners, room, nil
+	return conns, listeners, inner, nil
 }
 
 // maxStrangers bounds the TCP connections, for each address that the server listens

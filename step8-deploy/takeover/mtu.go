@@ -14,8 +14,8 @@ import (
 	"stepvpn/step8-deploy/pathmtu"
 )
 
-// A room is how long packets in the tunnel are.
-type room struct {
+// An innerMTU is how long packets in the tunnel are.
+type innerMTU struct {
 	mu     sync.Mutex // guards all below
 	device string     // "" if there is none
 	addrs  []netip.Prefix
@@ -34,55 +34,55 @@ func deviceMTU(size int, addrs []netip.Prefix) int {
 }
 
 // enter begins with what the terms say, which the device has already.
-func (r *room) enter(device string, t Terms) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.device, r.addrs, r.size = device, t.Addrs, t.MTU
-	r.clamp()
+func (m *innerMTU) enter(device string, t Terms) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.device, m.addrs, m.size = device, t.Addrs, t.MTU
+	m.clamp()
 }
 
 // mend tells TCP again if another program has removed that, and whether it was so.
-func (r *room) mend() (mended bool, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.table.Mend()
+func (m *innerMTU) mend() (mended bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.table.Mend()
 }
 
 // clamp tells TCP. Without that packets may travel in pieces, but they travel.
-func (r *room) clamp() {
-	r.table = keep.Table{Name: pathmtu.OurTable, Make: func() error { return pathmtu.Clamp(r.device, r.size) }}
-	if err := r.table.Set(); err != nil {
+func (m *innerMTU) clamp() {
+	m.table = keep.Table{Name: pathmtu.OurTable, Make: func() error { return pathmtu.Clamp(m.device, m.size) }}
+	if err := m.table.Set(); err != nil {
 		slog.Warn("TCP through the tunnel is not told how much fits, so some of its packets may be cut up on the way", "error", err)
 	}
 }
 
 // leave puts back what enter and Fit have done, but for the device's MTU.
-func (r *room) leave() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.device = ""
-	return r.table.Remove()
+func (m *innerMTU) leave() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.device = ""
+	return m.table.Remove()
 }
 
 // Fit has packets in the tunnel be of up to size bytes, if anything is taken. A device
 // with IPv6 addresses takes 1280 at least.
 func (h *Host) Fit(size int) error {
-	r := &h.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.device == "" || r.size == size {
+	m := &h.inner
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.device == "" || m.size == size {
 		return nil
 	}
-	mtu := deviceMTU(size, r.addrs)
-	dev, err := netlink.LinkByName(r.device)
+	mtu := deviceMTU(size, m.addrs)
+	dev, err := netlink.LinkByName(m.device)
 	if err == nil {
 		err = netlink.LinkSetMTU(dev, mtu)
 	}
 	if err != nil {
-		return fmt.Errorf("setting the MTU of %s to %d: %w", r.device, mtu, err)
+		return fmt.Errorf("setting the MTU of %s to %d: %w", m.device, mtu, err)
 	}
-	slog.Info("the path to the server has room for other packets than before", "before", r.size, "now", size, "mtu", mtu)
-	r.size = size
-	r.clamp()
+	slog.Info("the path to the server has room for other packets than before", "before", m.size, "now", size, "mtu", mtu)
+	m.size = size
+	m.clamp()
 	return nil
 }

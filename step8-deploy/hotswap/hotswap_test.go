@@ -1,4 +1,4 @@
-package slot
+package hotswap
 
 import (
 	"context"
@@ -43,7 +43,7 @@ func read(t *testing.T, l link.Link) string {
 }
 
 // use puts a session in, and returns its far end and what Use will return.
-func use(ctx context.Context, s *Slot) (far link.Link, result chan error) {
+func use(ctx context.Context, s *Link) (far link.Link, result chan error) {
 	near, far := link.Pipe(10)
 	result = make(chan error, 1)
 	go func() { result <- s.Use(ctx, near) }()
@@ -145,7 +145,7 @@ func TestCloseEndsAll(t *testing.T) {
 	}
 }
 
-func (s *Slot) current() link.Link {
+func (s *Link) current() link.Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.session

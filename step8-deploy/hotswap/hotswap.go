@@ -1,10 +1,10 @@
-// Package slot holds the session of a client that connects again and again: a
+// Package hotswap holds the session of a client that connects again and again: a
 // Link whose inside can be exchanged. The tunnel on top of it runs on, and does
 // not notice. Introduced in step 8.
 //
 // While there is no session, what the host sends is dropped and counted. So
 // nothing old waits in a queue when the next one begins.
-package slot
+package hotswap
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"stepvpn/shared/link"
 )
 
-// A Slot is a Link. Use may be called by one goroutine at a time, beside those
+// A Link is a link.Link. Use may be called by one goroutine at a time, beside those
 // that read and write.
-type Slot struct {
+type Link struct {
 	drops *link.Drops
 
 	mu      sync.Mutex // guards all below
@@ -28,16 +28,16 @@ type Slot struct {
 	closed  bool
 }
 
-// New returns an empty Slot. What it drops counts as NoSession.
-func New(drops *link.Drops) *Slot {
-	s := &Slot{drops: drops}
+// New returns a Link without a session. What it drops counts as NoSession.
+func New(drops *link.Drops) *Link {
+	s := &Link{drops: drops}
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
 
 // Use puts a session in, and returns why it has ended, or nil when ctx ends. It
 // has closed the session then.
-func (s *Slot) Use(ctx context.Context, session link.Link) error {
+func (s *Link) Use(ctx context.Context, session link.Link) error {
 	ended := make(chan struct{})
 	s.mu.Lock()
 	if s.closed {
@@ -62,7 +62,7 @@ func (s *Slot) Use(ctx context.Context, session link.Link) error {
 }
 
 // fail notes that a session is of no more use.
-func (s *Slot) fail(session link.Link, err error) {
+func (s *Link) fail(session link.Link, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.session == session {
@@ -72,7 +72,7 @@ func (s *Slot) fail(session link.Link, err error) {
 }
 
 // ReadBurst waits for a session, if there is none.
-func (s *Slot) ReadBurst(b *link.Burst) error {
+func (s *Link) ReadBurst(b *link.Burst) error {
 	for {
 		session, err := s.wait()
 		if err != nil {
@@ -86,7 +86,7 @@ func (s *Slot) ReadBurst(b *link.Burst) error {
 }
 
 // wait returns the session, when there is one.
-func (s *Slot) wait() (link.Link, error) {
+func (s *Link) wait() (link.Link, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.session == nil && !s.closed {
@@ -99,7 +99,7 @@ func (s *Slot) wait() (link.Link, error) {
 }
 
 // WriteBurst drops the packets if there is no session.
-func (s *Slot) WriteBurst(b *link.Burst) error {
+func (s *Link) WriteBurst(b *link.Burst) error {
 	s.mu.Lock()
 	session, closed := s.session, s.closed
 	s.mu.Unlock()
@@ -118,8 +118,8 @@ func (s *Slot) WriteBurst(b *link.Burst) error {
 	return nil
 }
 
-// Close ends the Slot, and the session in it.
-func (s *Slot) Close() error {
+// Close ends the Link, and the session in it.
+func (s *Link) Close() error {
 	s.mu.Lock()
 	session := s.session
 	s.closed = true

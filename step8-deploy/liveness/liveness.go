@@ -1,4 +1,4 @@
-// Package pulse tells whether the goroutines that move packets still turn: each
+// Package liveness tells whether the goroutines that move packets still turn: each
 // takes packets from one Link, deals with them, and comes back for more.
 // Introduced in step 8.
 //
@@ -9,7 +9,7 @@
 //
 // What is not covered is a kernel that brings no packets, or a network that is
 // down: a new start would mend neither.
-package pulse
+package liveness
 
 import (
 	"fmt"
