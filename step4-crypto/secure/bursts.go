@@ -18,12 +18,12 @@ type Keys struct {
 
 // Seal appends to out a data message with an IP packet in it, padded. It reports
 // false and why if it does not: link.TooBig if there is no room in out (any
-// more), link.NoSession if there are no keys or they are worn out, and
+// more), NoSession if there are no keys or they are worn out, and
 // link.Malformed if p is no packet, for then it might be mistaken for a message
 // of ours. It allocates nothing.
 func (k Keys) Seal(out *link.Burst, p []byte) (why link.Reason, ok bool) {
 	if k.session == nil {
-		return link.NoSession, false
+		return NoSession, false
 	}
 	if _, ok := packetLen(p); !ok {
 		return link.Malformed, false
@@ -35,7 +35,7 @@ func (k Keys) Seal(out *link.Burst, p []byte) (why link.Reason, ok bool) {
 	}
 	if _, ok := k.session.seal(room[:0], p, length); !ok {
 		out.Truncate(out.Len() - 1)
-		return link.NoSession, false
+		return NoSession, false
 	}
 	return 0, true
 }
@@ -121,17 +121,17 @@ func (o *Opener) open(m []byte, from netip.AddrPort, now time.Time) Opened {
 			o.endRun(now)
 			return Opened{Reply: s.peer.finish(s, r, now)}
 		}
-		o.drops.Add(link.UnknownIndex)
+		o.drops.Add(UnknownIndex)
 		return Opened{}
 	}
-	o.drops.Add(link.BadMessage)
+	o.drops.Add(BadMessage)
 	return Opened{}
 }
 
 func (o *Opener) openData(d data, from netip.AddrPort, now time.Time) Opened {
 	s := o.table.find(d.receiver)
 	if s == nil || s.expired(now) {
-		o.drops.Add(link.UnknownIndex)
+		o.drops.Add(UnknownIndex)
 		return Opened{}
 	}
 	if s != o.session {

@@ -142,7 +142,7 @@ func (c *Conn) ReadUntil(done func() bool) error {
 		if err := c.read(b); err != nil {
 			return err
 		}
-		c.dropAll(b, link.NoSession)
+		c.dropAll(b, NoSession)
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func (c *Conn) read(b *link.Burst) error {
 // asked takes an initiation, and returns the answer, if it gets one.
 func (c *Conn) asked(initiation []byte, now time.Time) []byte {
 	if c.single == nil {
-		c.drops.Add(link.BadMessage)
+		c.drops.Add(BadMessage)
 		return nil
 	}
 	return c.single.answer(initiation, now)
@@ -343,7 +343,7 @@ func (c *Conn) say(m []byte, to netip.AddrPort, whole bool) error {
 		return context.Cause(c.ctx)
 	}
 	if m == nil {
-		c.drops.Add(link.NoSession)
+		c.drops.Add(NoSession)
 		return nil
 	}
 	return c.send(m, to, whole)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"stepvpn/shared/app"
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 )
 
@@ -73,12 +72,12 @@ func (i *initiator) backOff() time.Duration {
 // right one can still come.
 func (i *initiator) finish(reserved *session, m response, now time.Time) (s *session, ok bool) {
 	if i.handshake == nil || reserved != i.reserved {
-		i.cfg.Drops.Add(link.UnknownIndex)
+		i.cfg.Drops.Add(UnknownIndex)
 		return nil, false
 	}
 	inside, err := i.handshake.ReadMessage(nil, m.noise)
 	if err != nil {
-		i.cfg.Drops.Add(link.BadTag)
+		i.cfg.Drops.Add(BadTag)
 		return nil, false
 	}
 	h := i.handshake
@@ -100,7 +99,7 @@ func (i *initiator) finish(reserved *session, m response, now time.Time) (s *ses
 		s, err = newSession(h, reserved, m.sender, now)
 	}
 	if err != nil {
-		i.cfg.Drops.Add(link.BadMessage)
+		i.cfg.Drops.Add(BadMessage)
 		i.refused = fmt.Errorf("the server's answer is refused: %w", err)
 		i.begin(now)
 		return nil, false

@@ -3,7 +3,6 @@ package secure
 import (
 	"time"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 )
 
@@ -37,7 +36,7 @@ type Request struct {
 func (r *Responder) Read(m []byte) (*Request, bool) {
 	i, ok := parseInitiation(m)
 	if !ok {
-		r.cfg.Drops.Add(link.BadMessage)
+		r.cfg.Drops.Add(BadMessage)
 		return nil, false
 	}
 	h := r.cfg.handshake.Clone()
@@ -46,12 +45,12 @@ func (r *Responder) Read(m []byte) (*Request, bool) {
 		if q := r.readOlder(i); q != nil {
 			return q, true
 		}
-		r.cfg.Drops.Add(link.BadTag)
+		r.cfg.Drops.Add(BadTag)
 		return nil, false
 	}
 	q := &Request{handshake: h, sender: i.sender}
 	if q.time, q.payload, ok = parseRequest(inside); !ok {
-		r.cfg.Drops.Add(link.BadMessage)
+		r.cfg.Drops.Add(BadMessage)
 		return nil, false
 	}
 	return q, true

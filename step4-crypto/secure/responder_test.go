@@ -200,7 +200,7 @@ func TestOpenBurstOfMany(t *testing.T) {
 		require.Same(t, peers[i], opened[n].Peer)
 	}
 	require.Equal(t, []Opened{{}, {}}, opened[len(order):])
-	require.EqualValues(t, 2, o.drops.Count(link.Replayed))
+	require.EqualValues(t, 2, o.drops.Count(Replayed))
 }
 
 // Wherever a client of the version before can read an answer, it is told to be updated.
@@ -235,7 +235,7 @@ func TestOlderVersion(t *testing.T) {
 		s.deliver(s.server, m, aliceAddr)
 	}
 	require.Empty(t, s.server.sent)
-	require.EqualValues(t, 3, psk.Drops.Count(link.BadMessage))
+	require.EqualValues(t, 3, psk.Drops.Count(BadMessage))
 	require.Equal(t, 1, lines.count("older version"))
 }
 
@@ -287,8 +287,8 @@ func TestResponderDrops(t *testing.T) {
 	}
 	_, ok := o.Read(m[:len(m)-1])
 	require.False(t, ok)
-	require.EqualValues(t, 4, o.drops.Count(link.BadMessage))
-	require.EqualValues(t, len(m)-8+1, o.drops.Count(link.BadTag))
+	require.EqualValues(t, 4, o.drops.Count(BadMessage))
+	require.EqualValues(t, len(m)-8+1, o.drops.Count(BadTag))
 	_, ok = o.Read(m)
 	require.True(t, ok, "the detector")
 }

@@ -79,16 +79,16 @@ var zeros [16]byte
 // caller holds mu.
 func (s *session) open(d data) (plaintext []byte, why link.Reason, ok bool) {
 	if d.counter >= s.limit {
-		return nil, link.NoSession, false
+		return nil, NoSession, false
 	}
 	// Look before opening: a replay costs no decryption. Mark after it: a forged
 	// packet does not move the window.
 	if !s.window.fresh(d.counter) {
-		return nil, link.Replayed, false
+		return nil, Replayed, false
 	}
 	plaintext, err := s.receiving.Open(d.sealed[:0], d.counter, d.header, d.sealed)
 	if err != nil {
-		return nil, link.BadTag, false
+		return nil, BadTag, false
 	}
 	s.window.mark(d.counter)
 	return plaintext, 0, true

@@ -163,7 +163,7 @@ func (n *node) open(m []byte, from netip.AddrPort, now time.Time) Opened {
 	in := n.opener.Open(b, now)[0]
 	if in.Kind == Initiation {
 		if n.single == nil {
-			n.cfg.Drops.Add(link.BadMessage)
+			n.cfg.Drops.Add(BadMessage)
 		} else {
 			in.Reply = n.single.answer(in.Content, now)
 		}

@@ -3,8 +3,6 @@ package secure
 import (
 	"log/slog"
 	"time"
-
-	"stepvpn/shared/link"
 )
 
 // A single answers for a server that has one peer at a time: whoever was the last
@@ -42,11 +40,11 @@ func (a *single) answer(m []byte, now time.Time) []byte {
 			slog.Warn("an older version of the client asks for a session: update it")
 			a.told = now
 		}
-		cfg.Drops.Add(link.BadMessage)
+		cfg.Drops.Add(BadMessage)
 		return nil
 	}
 	if q.Time() <= a.newest {
-		cfg.Drops.Add(link.Replayed)
+		cfg.Drops.Add(Replayed)
 		if q.Time() == a.newest || !a.allow(now) {
 			return nil
 		}
@@ -54,12 +52,12 @@ func (a *single) answer(m []byte, now time.Time) []byte {
 	}
 	if err := cfg.OnPayload(q.Payload()); err != nil {
 		slog.Warn("a client is refused", "error", err)
-		cfg.Drops.Add(link.BadMessage)
+		cfg.Drops.Add(BadMessage)
 		return nil
 	}
 	response, err := q.Accept(a.peer, cfg.NewPayload(), now)
 	if err != nil {
-		cfg.Drops.Add(link.BadTag)
+		cfg.Drops.Add(BadTag)
 		return nil
 	}
 	a.newest = q.Time()

@@ -3,9 +3,9 @@ package cookie
 import (
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"stepvpn/step4-crypto/secure"
 
-	"stepvpn/shared/link"
+	"github.com/stretchr/testify/require"
 )
 
 // Made by wireguard-go (device.CookieGenerator and device.CookieChecker, version
@@ -48,6 +48,6 @@ func TestServerAcceptsTheMACOfWireGuard(t *testing.T) {
 		require.Nil(t, reply)
 		before[i] ^= 1
 	}
-	require.EqualValues(t, len(before)-macLen-4, drops.Count(link.BadMAC))
-	require.EqualValues(t, 4, drops.Count(link.BadMessage))
+	require.EqualValues(t, len(before)-macLen-4, drops.Count(BadMAC))
+	require.EqualValues(t, 4, drops.Count(secure.BadMessage))
 }

@@ -6,7 +6,8 @@ import (
 	"net/netip"
 	"time"
 
-	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/protocol"
 )
 
@@ -44,7 +45,7 @@ func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.T
 		}
 	}
 	if len(m) > maxInitiation {
-		h.drops.Add(link.BadMessage)
+		h.drops.Add(secure.BadMessage)
 		return
 	}
 	k := handshake{via: q, from: from, at: now, len: len(m)}
@@ -52,7 +53,7 @@ func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.T
 	select {
 	case h.handshakes <- k:
 	default:
-		h.drops.Add(link.UnderLoad)
+		h.drops.Add(cookie.UnderLoad)
 	}
 }
 
@@ -95,7 +96,7 @@ func (h *Hub) answerHandshakes(ctx context.Context) {
 		case k := <-waiting:
 			now := time.Now()
 			if now.Sub(k.at) > queueWait {
-				h.drops.Add(link.UnderLoad)
+				h.drops.Add(cookie.UnderLoad)
 				continue
 			}
 			budget--
@@ -116,7 +117,7 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 	}
 	hello, err := protocol.ParseHello(request.Payload())
 	if err != nil {
-		h.drops.Add(link.BadMessage)
+		h.drops.Add(secure.BadMessage)
 		return nil
 	}
 	account, known := h.cfg.Admission.Lookup(key)

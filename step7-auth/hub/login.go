@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/protocol"
 )
 
@@ -49,7 +49,7 @@ func (h *Hub) attempt(c *client, l protocol.Login) *protocol.Result {
 	case h.logins <- login{c, l}:
 		a.checking = true
 	default: // the client will say it again
-		h.drops.Add(link.UnderLoad)
+		h.drops.Add(cookie.UnderLoad)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/cookie"
 )
 
 // A member is an identity that has asked in the last forgetAfter. There are no
@@ -56,9 +57,9 @@ func (m *members) hear(key noise.PublicKey, instance, said uint64, now time.Time
 		if said < last.time && !is.knows(instance) {
 			behind = last.time
 		}
-		return behind, link.Replayed, false
+		return behind, secure.Replayed, false
 	case since < helloInterval:
-		return 0, link.Throttled, false
+		return 0, cookie.Throttled, false
 	}
 	this := asked{said, now}
 	for _, c := range is.append(nil) {

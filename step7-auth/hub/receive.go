@@ -70,7 +70,7 @@ func (h *Hub) receive(q *queue) error {
 func (h *Hub) openBurst(q *queue, b *link.Burst, across *sealer, now time.Time) error {
 	if h.inside(b.Addr.Addr()) {
 		for range b.Len() {
-			h.drops.Add(link.Looped)
+			h.drops.Add(Looped)
 		}
 		b.Truncate(0)
 		return nil
@@ -153,18 +153,18 @@ func (h *Hub) destination(c *client, p []byte) (to *client, why link.Reason, ok 
 	case !ok:
 		return nil, link.Malformed, false
 	case c.state.Load() != open:
-		return nil, link.NotLoggedIn, false
+		return nil, NotLoggedIn, false
 	case h.toMany(dst):
-		return nil, link.Multicast, false
+		return nil, Multicast, false
 	case !c.allows(src):
-		return nil, link.Spoofed, false
+		return nil, Spoofed, false
 	case !h.inside(dst) || h.own(dst):
 		return nil, 0, true
 	case !h.cfg.ClientToClient:
-		return nil, link.ToClient, false
+		return nil, ToClient, false
 	}
 	if to = h.members.at(dst); to == nil || to == c {
-		return nil, link.NoClient, false
+		return nil, NoClient, false
 	}
 	return to, 0, true
 }

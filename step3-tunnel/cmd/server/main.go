@@ -37,13 +37,13 @@ func run(ctx context.Context) error {
 	peer := transport.Follow(conn)
 
 	// ...the other a TUN device, whose packets fit into what the socket carries...
-	room := conn.MTU().Or(*mtu)
-	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops})
+	inner := conn.MTU().Or(*mtu)
+	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: inner.Size, Drops: &count.Drops})
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
+	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", inner)
 	defer app.ReportStats(count.String)()
 
 	// ...and the tunnel relays between them.

@@ -48,11 +48,11 @@ func run(ctx context.Context) error {
 	defer conn.Close()
 
 	// ...wrapped in an encrypted session. The peer is whoever proved last to have the key...
-	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
+	inner := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	session, err := secure.Server(conn, secure.Config{
 		Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.NNpsk0, PSK: &key},
 		Drops:     &count.Drops,
-		MTU:       room.Size,
+		MTU:       inner.Size,
 	})
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func run(ctx context.Context) error {
 	defer session.Close()
 
 	// ...the other a TUN device, whose packets fit into what the session carries...
-	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops})
+	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: inner.Size, Drops: &count.Drops})
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
+	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", inner)
 	defer app.ReportStats(count.String)()
 
 	// ...and the tunnel relays between them.

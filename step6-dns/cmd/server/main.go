@@ -57,12 +57,12 @@ func run(ctx context.Context) (err error) {
 	defer conn.Close()
 
 	// ...wrapped in an encrypted session, which hands the settings to each client...
-	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
+	inner := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	session, err := secure.Server(conn, secure.Config{
 		Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.NNpsk0, PSK: &key},
 		Payload:   settings,
 		Drops:     &count.Drops,
-		MTU:       room.Size,
+		MTU:       inner.Size,
 	})
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func run(ctx context.Context) (err error) {
 	defer session.Close()
 
 	// ...the other a TUN device, whose packets fit into what the session carries...
-	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops})
+	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: inner.Size, Drops: &count.Drops})
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer names.Close()
-	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
+	slog.Info("tunnel is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", inner)
 	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() })()
 
 	// ...and the tunnel relays between them.

@@ -69,14 +69,14 @@ func run(ctx context.Context) (err error) {
 	defer conn.Close()
 
 	// ...wrapped in an encrypted session with a server that knows this client...
-	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
+	inner := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	session, err := join.Client(ctx, cookie.Client(conn, profile.ServerKey, &count.Drops), join.Config{
 		Handshake: profile.Handshake(),
 		User:      profile.User,
 		Password:  password,
 		Drops:     &count.Drops,
 		Tries:     *tries,
-		MTU:       room.Size,
+		MTU:       inner.Size,
 	})
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func run(ctx context.Context) (err error) {
 	}
 
 	// ...the other a TUN device, with the addresses that the server has handed out...
-	dev, err := tun.Open(tun.Config{Name: *name, Addrs: session.Addrs, MTU: room.Size, Drops: &count.Drops})
+	dev, err := tun.Open(tun.Config{Name: *name, Addrs: session.Addrs, MTU: inner.Size, Drops: &count.Drops})
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	slog.Info("tunnel is up", "dev", dev.Name(), "addrs", session.Addrs, "server", profile.Server, "transport", *network, "mtu", room)
+	slog.Info("tunnel is up", "dev", dev.Name(), "addrs", session.Addrs, "server", profile.Server, "transport", *network, "mtu", inner)
 	defer app.ReportStats(count.String)()
 
 	// ...and the tunnel relays between them.

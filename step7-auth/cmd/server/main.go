@@ -76,8 +76,8 @@ func run(ctx context.Context) (err error) {
 	defer conn.Close()
 
 	// ...the other a TUN device, whose packets fit into what a session carries...
-	room := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
-	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: room.Size, Drops: &count.Drops})
+	inner := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
+	dev, err := tun.Open(tun.Config{Name: *name, Addrs: *addrs, MTU: inner.Size, Drops: &count.Drops})
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func run(ctx context.Context) (err error) {
 
 	// ...and between them a hub, which has a session with each client that it lets in.
 	clients, err := hub.New(hub.Config{
-		Handshake: handshake, Addrs: *addrs, Settings: settings, MTU: room.Size,
+		Handshake: handshake, Addrs: *addrs, Settings: settings, MTU: inner.Size,
 		Admission:  admits,
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
 		MaxClients: *most, ClientToClient: *toClient, Idle: *idle,
@@ -108,7 +108,7 @@ func run(ctx context.Context) (err error) {
 	}
 	go admits.Run(ctx, clients.Cut)
 	app.OnHangup(admits.Reload)
-	slog.Info("server is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", room)
+	slog.Info("server is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", inner)
 	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() + "; " + clients.String() })()
 	return clients.Run(ctx, hub.Queue{Device: dev, Socket: conn})
 }
