@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -268,4 +269,45 @@ func TestMainPassesOnFlagsAndExitCode(t *testing.T) {
 	require.NoError(t, err, out)
 	require.Contains(t, out, "--- SKIP: TestChild")
 	require.Contains(t, out, skipVar)
+}
+
+// A package's tests in two processes: all of them run, at the same time, the output
+// is whole and in one piece, and what fails in either process fails the package.
+func TestMainInShards(t *testing.T) {
+	run := func(fail string, flags ...string) (string, error) {
+		args := append([]string{"test", "-count=1"}, flags...)
+		if raceEnabled {
+			args = append(args, "-race") // else everything is built once more
+		}
+		cmd := exec.Command("go", append(args, "./testdata/shards")...)
+		cmd.Env = append(os.Environ(), "NETLAB_TEST_DIR="+t.TempDir(), "NETLAB_TEST_FAIL="+fail)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	results := regexp.MustCompile(`(?m)^--- (\w+: \w+)`)
+	for fail, want := range map[string][]string{
+		"":       {"PASS: TestFirst", "PASS: TestThird", "PASS: TestSecond"},
+		"third":  {"PASS: TestFirst", "FAIL: TestThird", "PASS: TestSecond"},
+		"second": {"PASS: TestFirst", "PASS: TestThird", "FAIL: TestSecond"},
+	} {
+		out, err := run(fail, "-v")
+		require.Equal(t, fail != "", err != nil, out)
+		var got []string
+		for _, line := range results.FindAllStringSubmatch(out, -1) {
+			got = append(got, line[1])
+		}
+		require.Equal(t, want, got, out)
+		if fail != "" {
+			require.Contains(t, out, fail+" was told to fail")
+		}
+	}
+	// For a program.
+	out, err := run("second", "-json")
+	require.Error(t, err)
+	require.Equal(t, 2, strings.Count(out, `"Action":"pass","Package"`), out)
+	require.Equal(t, 2, strings.Count(out, `"Action":"fail","Package"`), "the test and the package: %s", out)
+	// Chosen ones have one process, where nobody waits.
+	out, err = run("", "-v", "-run", "^TestNone$")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "no tests to run")
 }
