@@ -53,13 +53,15 @@ soak:
 lint:
 	@shared/lab/lint.sh
 
-# The namespace tests make their namespaces by themselves. All modules at once, for
-# most tests wait more than they compute; the last step first, as it takes longest.
+# The namespace tests make their namespaces by themselves. All modules at once, and
+# one package more than there are cores (-p), for most tests wait more than they
+# compute; what takes long comes first. lint has had go vet look at everything. The
+# timeout, of a package, is for tests that hang: on a busy machine all take longer.
 # GORACE: programs built with -race wait for a second at their end unless they are
 # told not to.
 unit:
 	@echo "== go test -race: all modules$(if $(filter 1,$(STEPVPN_SOAK)),, (some tests in a quick variant: 'make soak' has all of it))"
-	@GORACE=atexit_sleep_ms=0 go test -race $(reverse:%=./%/...) ./shared/...
+	@GORACE=atexit_sleep_ms=0 go test -race -vet=off -timeout=30m -p $$(($$(nproc) + 1)) ./shared/... $(reverse:%=./%/...)
 
 # Every module builds by itself, too; and the first two on macOS.
 modules:

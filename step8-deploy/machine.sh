@@ -127,7 +127,7 @@ boot() {
 # machines.
 power() {
 	local status=133
-	own_cgroup "$1"
+	alone own_cgroup "$1"
 	while [ $status = 133 ]; do
 		status=0
 		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory="$2" --bind-ro=/usr \
@@ -152,6 +152,15 @@ cgroups() {
 	done </proc/self/cgroup
 }
 
+# alone CMD...: runs it while no other run's machine gets its control groups, nor
+# loses them.
+alone() {
+	{
+		flock 9
+		"$@" 9<&-
+	} 9</sys/fs/cgroup
+}
+
 # own_cgroup NAME: moves this process into control groups of its own. nspawn's are
 # below; else those of two machines would be the same ones, and the end of a
 # service in one of them the end of its namesake in the other.
@@ -166,7 +175,8 @@ own_cgroup() {
 
 # sweep: removes the control groups of machines that are off, also those that a
 # killed run has left.
-sweep() {
+sweep() { alone sweep_alone; }
+sweep_alone() {
 	local group name
 	for group in $(cgroups); do
 		for name in "$group"/stepvpn-*-??????; do

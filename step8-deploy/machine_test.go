@@ -11,7 +11,7 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-func TestMain(m *testing.M) { netlab.Main(m, "./cmd/stepvpn") }
+func TestMain(m *testing.M) { netlab.MainInShards(m, 3, "./cmd/stepvpn") }
 
 // machine runs machine.sh, and returns what it printed.
 func machine(t *testing.T, args ...string) (string, error) {

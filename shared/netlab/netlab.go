@@ -22,6 +22,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,7 +42,13 @@ var programs string
 // Main runs the tests of a package inside namespaces and exits. The packages to
 // build are paths relative to the test's folder; Program tells where each one
 // is. They are built with -race if the test is.
-func Main(m *testing.M, packages ...string) {
+func Main(m *testing.M, packages ...string) { MainInShards(m, 1, packages...) }
+
+// MainInShards is Main for tests that take long because they wait: n test
+// processes, each in namespaces of its own, share them out and run at the same
+// time. Their output comes one after another. Tests that somebody has chosen (with
+// -run, say), profiles and the like get one process, as with Main.
+func MainInShards(m *testing.M, n int, packages ...string) {
 	flag.Parse()
 	if dir, ok := os.LookupEnv(insideVar); ok {
 		programs = dir
@@ -51,7 +58,7 @@ func Main(m *testing.M, packages ...string) {
 	if skip() || flag.Lookup("test.list").Value.String() != "" {
 		os.Exit(m.Run())
 	}
-	code, err := runInside(packages)
+	code, err := runInside(n, packages)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "netlab: %v\n", err)
 		code = 1
@@ -66,8 +73,8 @@ func Program(name string) string { return filepath.Join(programs, name) }
 func skip() bool { return os.Getenv(skipVar) == "1" }
 
 // runInside builds the programs, runs this test binary again through
-// shared/lab/enter, and returns its exit code.
-func runInside(packages []string) (code int, err error) {
+// shared/lab/enter, in up to n processes, and returns the highest exit code.
+func runInside(n int, packages []string) (code int, err error) {
 	lab, err := labDir()
 	if err != nil {
 		return 0, err
@@ -96,20 +103,45 @@ func runInside(packages []string) (code int, err error) {
 		}
 	}
 
-	cmd := exec.Command(enter, append([]string{os.Args[0]}, testFlags()...)...)
-	cmd.Env = append(os.Environ(), insideVar+"="+dir)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	shards, err := shares(n)
+	if err != nil {
+		return 0, err
+	}
+	cmds := make([]*exec.Cmd, len(shards))
+	later := make([]bytes.Buffer, len(shards)) // the output, but for the first one's
+	for i, args := range shards {
+		cmd := exec.Command(enter, append([]string{os.Args[0]}, args...)...)
+		cmd.Env = append(os.Environ(), insideVar+"="+dir)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		if i > 0 {
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, &later[i], &later[i]
+		}
+		cmds[i] = cmd
+	}
 	// Live on after Ctrl-C until the inside has ended, to remove the programs.
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
-	if err := cmd.Start(); err != nil {
-		return 0, err
+	for _, cmd := range cmds {
+		if err := cmd.Start(); err != nil {
+			return 0, err
+		}
 	}
 	go func() {
 		<-stop
-		cmd.Process.Signal(syscall.SIGTERM) // ends all that is inside
+		for _, cmd := range cmds {
+			cmd.Process.Signal(syscall.SIGTERM) // ends all that is inside
+		}
 	}()
-	err = cmd.Wait()
+	for i, cmd := range cmds {
+		one, failed := exitCode(cmd.Wait())
+		os.Stdout.Write(later[i].Bytes())
+		code, err = max(code, one), errors.Join(err, failed)
+	}
+	return code, err
+}
+
+// exitCode returns what a shell would make of how a command ended.
+func exitCode(err error) (int, error) {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
 			return 128 + int(status.Signal()), nil
@@ -117,6 +149,37 @@ func runInside(packages []string) (code int, err error) {
 		return exit.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// shares returns the flags of each test process: the same ones, and if there are
+// several, each one's share of the tests.
+func shares(n int) ([][]string, error) {
+	flags, whole := testFlags(), true
+	flag.Visit(func(f *flag.Flag) {
+		switch strings.TrimPrefix(f.Name, "test.") {
+		case "count", "paniconexit0", "short", "testlogfile", "timeout", "v":
+		default:
+			whole = false
+		}
+	})
+	if n == 1 || !whole {
+		return [][]string{flags}, nil
+	}
+	list, err := exec.Command(os.Args[0], "-test.list=^(Test|Fuzz|Example)").Output()
+	if err != nil {
+		return nil, fmt.Errorf("the list of the tests: %w", err)
+	}
+	names := strings.Fields(string(list))
+	n = max(1, min(n, len(names)))
+	shards := make([][]string, n)
+	for i := range shards {
+		var mine []string
+		for j := i; j < len(names); j += n {
+			mine = append(mine, names[j])
+		}
+		shards[i] = append(slices.Clone(flags), "-test.run=^("+strings.Join(mine, "|")+")$")
+	}
+	return shards, nil
 }
 
 // testFlags returns the flags for the test binary inside. Without a test log

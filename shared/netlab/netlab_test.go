@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -268,4 +269,41 @@ func TestMainPassesOnFlagsAndExitCode(t *testing.T) {
 	require.NoError(t, err, out)
 	require.Contains(t, out, "--- SKIP: TestChild")
 	require.Contains(t, out, skipVar)
+}
+
+// A package's tests in two processes: all of them run, at the same time, the output
+// is whole and in one piece, and what fails in either process fails the package.
+func TestMainInShards(t *testing.T) {
+	run := func(fail string, flags ...string) (string, error) {
+		args := append([]string{"test", "-count=1"}, flags...)
+		if raceEnabled {
+			args = append(args, "-race") // else everything is built once more
+		}
+		cmd := exec.Command("go", append(args, "./testdata/shards")...)
+		cmd.Env = append(os.Environ(), "NETLAB_TEST_DIR="+t.TempDir(), "NETLAB_TEST_FAIL="+fail)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	result := regexp.MustCompile(`(?m)^--- (\w+: \w+)`)
+	out, err := run("third", "-v")
+	require.Error(t, err, out)
+	require.Contains(t, out, "third was told to fail")
+	var got []string
+	for _, line := range result.FindAllStringSubmatch(out, -1) {
+		got = append(got, line[1])
+	}
+	require.Equal(t, []string{"PASS: TestFirst", "FAIL: TestThird", "PASS: TestSecond"}, got, out)
+
+	out, err = run("second", "-json")
+	require.Error(t, err, out)
+	require.Contains(t, out, "second was told to fail")
+	require.Equal(t, 2, strings.Count(out, `"Action":"pass","Package"`), out)
+	require.Equal(t, 2, strings.Count(out, `"Action":"fail","Package"`), "the test and the package: %s", out)
+
+	out, err = run("")
+	require.NoError(t, err, out)
+	// Whoever chooses tests gets one process.
+	out, err = run("", "-run", "^TestNone$")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "no tests to run")
 }
