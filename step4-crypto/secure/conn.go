@@ -216,7 +216,7 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 		p := b.At(i)
 		why, ok := keys.Seal(c.out, p)
 		if !ok && why == link.TooBig && c.out.Len() > 0 { // the burst is full
-			if err := c.flush(to, b.Hints.Class); err != nil {
+			if err := c.flush(to, b.Hints); err != nil {
 				return err
 			}
 			why, ok = keys.Seal(c.out, p)
@@ -225,28 +225,27 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 			c.drops.Add(why)
 		}
 	}
-	return c.flush(to, b.Hints.Class)
+	return c.flush(to, b.Hints)
 }
 
 // flush sends what is in out. The caller holds writing.
-func (c *Conn) flush(to netip.AddrPort, class byte) error {
+func (c *Conn) flush(to netip.AddrPort, hints link.Hints) error {
 	if c.out.Len() == 0 {
 		return nil
 	}
-	c.out.Addr, c.out.Hints.Class = to, class
+	c.out.Addr, c.out.Hints = to, hints
 	err := c.lower.WriteBurst(c.out)
 	c.out.Reset()
 	return c.failed(err)
 }
 
-// send sends one message of the peer, whole or as the Link below usually does.
-func (c *Conn) send(message []byte, to netip.AddrPort, whole bool) error {
+// send sends one message of the peer.
+func (c *Conn) send(message []byte, to netip.AddrPort, hints link.Hints) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.out.Reset()
-	c.out.Hints.DontFragment = whole
 	copy(c.out.Alloc(len(message)), message)
-	return c.flush(to, 0)
+	return c.flush(to, hints)
 }
 
 // run sends what the peer has to say, until the Conn ends.
@@ -266,7 +265,7 @@ func (c *Conn) run() {
 			next.message, next.to, err = c.peer.Tick(time.Now())
 		}
 		if err == nil && next.message != nil {
-			err = c.send(next.message, next.to, false)
+			err = c.send(next.message, next.to, link.Hints{})
 		}
 		if err != nil {
 			c.end(err)
@@ -278,7 +277,7 @@ func (c *Conn) run() {
 // other side finds out by the silence.
 func (c *Conn) sayGoodbye() {
 	if m, to := c.peer.Close(Rejected{}, time.Now()); m != nil {
-		c.send(m, to, false)
+		c.send(m, to, link.Hints{})
 	}
 }
 
@@ -326,19 +325,11 @@ func (c *Conn) SetMTU(mtu int) { c.peer.SetMTU(mtu) }
 // packet it may get lost.
 func (c *Conn) Control(kind byte, content []byte) error {
 	m, to := c.peer.Control(kind, content, time.Now())
-	return c.say(m, to, false)
-}
-
-// Probe is Control for a message that no router may cut up, if the Link below can
-// ask for that: it arrives only if the path carries its length. It is not padded:
-// sealed, it has ControlOverhead + Overhead bytes more than content.
-func (c *Conn) Probe(kind byte, content []byte) error {
-	m, to := c.peer.probe(kind, content, time.Now())
-	return c.say(m, to, true)
+	return c.say(m, to, link.Hints{})
 }
 
 // say sends a control message, if there is a session.
-func (c *Conn) say(m []byte, to netip.AddrPort, whole bool) error {
+func (c *Conn) say(m []byte, to netip.AddrPort, hints link.Hints) error {
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
@@ -346,5 +337,5 @@ func (c *Conn) say(m []byte, to netip.AddrPort, whole bool) error {
 		c.drops.Add(NoSession)
 		return nil
 	}
-	return c.send(m, to, whole)
+	return c.send(m, to, hints)
 }

@@ -515,6 +515,65 @@ func TestConnNoSession(t *testing.T) {
 	})
 }
 
+// A hinted Link notes the hints and the length of what is written last.
+type hinted struct {
+	link.Link
+	mu    sync.Mutex // guards the rest
+	hints link.Hints
+	size  int
+}
+
+func (h *hinted) WriteBurst(b *link.Burst) error {
+	h.mu.Lock()
+	h.hints, h.size = b.Hints, len(b.At(b.Len()-1))
+	h.mu.Unlock()
+	return h.Link.WriteBurst(b)
+}
+
+func (h *hinted) last() (link.Hints, int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.hints, h.size
+}
+
+// A probe is as long as it says, and asks not to be fragmented. Other messages are
+// padded. What one end tells the other about packets is handed on with them.
+func TestProbeAndHints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := new(linktest.Network)
+		end := &hinted{Link: clientEnd(n)}
+		cfg, serverConfig := config(1), config(1)
+		cfg.MTU = 1400
+		said := make(chan string, 2)
+		serverConfig.OnControl = func(kind byte, content []byte) error {
+			said <- fmt.Sprint(kind, " ", string(content))
+			return nil
+		}
+		client, _, fromClient := pair(t, end, serverEnd(n), cfg, serverConfig)
+		require.NoError(t, client.Probe(FirstKind, []byte("probe")))
+		hints, size := end.last()
+		require.Equal(t, link.Hints{DontFragment: true}, hints)
+		require.Equal(t, 5+ControlOverhead+Overhead, size)
+		require.NoError(t, client.Control(FirstKind, []byte("no probe")))
+		hints, size = end.last()
+		require.Zero(t, hints)
+		require.Equal(t, 16+Overhead, size)
+		require.Equal(t, "2 probe", <-said)
+		require.Equal(t, "2 no probe", <-said)
+
+		b := link.NewBurst()
+		p := ipPacket("x")
+		copy(b.Alloc(len(p)), p)
+		b.Hints.Class = 0xb8
+		require.NoError(t, client.WriteBurst(b))
+		hints, size = end.last()
+		require.Equal(t, link.Hints{Class: 0xb8}, hints)
+		require.Equal(t, 32+Overhead, size)
+		synctest.Wait()
+		require.Equal(t, [][]byte{p}, fromClient.got(), "without the padding")
+	})
+}
+
 // The client moves to another address, and the server's packets follow.
 func TestConnRoaming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

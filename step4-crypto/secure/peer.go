@@ -210,13 +210,6 @@ func (p *Peer) Control(kind byte, content []byte, now time.Time) (message []byte
 	return keys.seal(appendControl(nil, kind, content)), to
 }
 
-// probe is Control without padding: its length matters.
-func (p *Peer) probe(kind byte, content []byte, now time.Time) (message []byte, to netip.AddrPort) {
-	keys, to := p.Sending(now)
-	keys.mtu = 0
-	return keys.seal(appendControl(nil, kind, content)), to
-}
-
 // Close ends the session. It returns the message that tells the other side, or
 // nil if there is no session.
 func (p *Peer) Close(why Rejected, now time.Time) (message []byte, to netip.AddrPort) {

@@ -110,9 +110,6 @@ func TestAccept(t *testing.T) {
 	require.Len(t, m, 16+Overhead, "padded")
 	in = c.open(m, serverAddr, now)
 	require.Equal(t, Opened{Kind: Control, Peer: c.Peer, Control: FirstKind, Content: []byte("x")}, in)
-	m, _ = p.probe(FirstKind, []byte("x"), now)
-	require.Len(t, m, 1+ControlOverhead+Overhead, "a probe is not")
-	require.Equal(t, Control, c.open(m, serverAddr, now).Kind)
 
 	// A close that is final ends the client, and its sessions are found no more.
 	m, to = p.Close(Rejected{Reason: "you were revoked", Final: true}, now)

@@ -24,7 +24,8 @@
 //	bursts.go     seal and open the packets of a burst
 //	conn.go       the Link: one peer, and a socket
 //
-// Second reading: older.go, for clients that have not been updated yet.
+// Second reading: older.go, for clients that have not been updated yet, and probe.go,
+// for messages whose length matters. drops.go names why messages are dropped.
 //
 // Everything but conn.go is free of input, output and clocks: messages and the
 // time come in as arguments.

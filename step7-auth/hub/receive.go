@@ -76,7 +76,7 @@ func (h *Hub) openBurst(q *queue, b *link.Burst, across *sealer, now time.Time) 
 		return nil
 	}
 	kept, bytes := 0, 0
-	if err := across.classify(b.Hints.Class); err != nil {
+	if err := across.begin(b.Hints); err != nil {
 		return err
 	}
 	for _, in := range q.opener.Open(b, now) {

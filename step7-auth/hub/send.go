@@ -27,7 +27,7 @@ func (h *Hub) send(q *queue) error {
 func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 	var last netip.Addr
 	var c *client // who has last
-	if err := out.classify(b.Hints.Class); err != nil {
+	if err := out.begin(b.Hints); err != nil {
 		return err
 	}
 	for i := range b.Len() {
@@ -71,18 +71,19 @@ type sealer struct {
 	addr  netip.AddrPort
 	bytes int // of the packets, before they were sealed
 
-	class byte // of the packets
+	hints link.Hints // of the packets
 }
 
 func (h *Hub) newSealer(q *queue) *sealer { return &sealer{h: h, queue: q, out: link.NewBurst()} }
 
-// classify sets the traffic class of the packets that are added from now on.
-func (s *sealer) classify(class byte) error {
-	if class == s.class {
+// begin sets the hints for the packets that are added from now on.
+func (s *sealer) begin(h link.Hints) error {
+	h.More = false // it is about what comes from the device
+	if h == s.hints {
 		return nil
 	}
 	err := s.flush()
-	s.class = class
+	s.hints = h
 	return err
 }
 
@@ -119,7 +120,7 @@ func (s *sealer) flush() (err error) {
 	if n := s.out.Len(); n > 0 {
 		s.to.sent.Add(n, s.bytes)
 		s.h.count.Sent.Add(n, s.bytes)
-		s.out.Addr, s.out.Hints.Class = s.addr, s.class
+		s.out.Addr, s.out.Hints = s.addr, s.hints
 		err = s.queue.toward(s.to).write(s.out)
 	}
 	s.out.Reset()
