@@ -218,9 +218,11 @@ func (o Options) move(draft, name string) error {
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		// A filesystem that can't, such as NFS. A link never takes the place of
 		// another file either.
+		o.trace("ln -T %s %s", draft, name)
 		if err := os.Link(draft, name); err != nil {
 			return err
 		}
+		o.trace("rm %s", draft)
 		return os.Remove(draft)
 	}
 	return err
