@@ -51,7 +51,7 @@ func unmark(b *link.Burst, drops *link.Drops) {
 		p := b.At(i)
 		ecn, ok := innerECN(p, outer)
 		if !ok {
-			drops.Add(link.Congested)
+			drops.Add(Congested)
 			continue
 		}
 		setECN(p, ecn)

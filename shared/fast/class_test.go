@@ -28,7 +28,7 @@ func TestMarksComeIn(t *testing.T) {
 				unmark(b, &drops)
 				if row[i] == drop {
 					require.Zero(t, b.Len())
-					require.EqualValues(t, 2, drops.Count(link.Congested))
+					require.EqualValues(t, 2, drops.Count(Congested))
 					continue
 				}
 				require.Equal(t, "none", drops.String())

@@ -43,26 +43,6 @@ var (
 	TooBig      = NewReason("too-big")     // longer than the link can carry
 )
 
-// Reasons of later steps.
-var (
-	BadMessage   = NewReason("bad-message")   // not a message of the tunnel: unknown type, impossible length
-	UnknownIndex = NewReason("unknown-index") // for a session that does not exist (any more)
-	BadTag       = NewReason("bad-tag")       // did not decrypt: altered, or sealed under another key
-	Replayed     = NewReason("replayed")      // seen before, or too old to tell
-	NoSession    = NewReason("no-session")    // there are no keys yet, or they have expired
-	BadMAC       = NewReason("bad-mac")       // asks for a handshake, and its sender does not know the server's public key
-	Throttled    = NewReason("throttled")     // asks for a handshake, and its sender does so too often
-	Spoofed      = NewReason("spoofed")       // a client's packet with a source address that is not its own
-	NoClient     = NewReason("no-client")     // to an address of the tunnel's network that no client has
-	ToClient     = NewReason("to-client")     // from one client to another, which is not allowed
-	Looped       = NewReason("looped")        // came through the tunnel that it is a message of
-	Multicast    = NewReason("multicast")     // to many at once: multicast or broadcast
-	NotLoggedIn  = NewReason("not-logged-in") // from or to a client that has not given its password yet
-	Refused      = NewReason("refused")       // an initiation by a client that the server does not let in
-	UnderLoad    = NewReason("under-load")    // an initiation or a login, while there are too many of them
-	Congested    = NewReason("congested")     // the network on the way marked it as too much, and its sender does not know such marks
-)
-
 // String returns the name that logs and counters show.
 func (r Reason) String() string { return reasonNames[r] }
 

@@ -60,11 +60,11 @@ func TestFreeIsWhereAllocComesFrom(t *testing.T) {
 func TestDrops(t *testing.T) {
 	var d Drops
 	require.Equal(t, "none", d.String())
-	d.Add(Replayed)
-	d.Add(BadTag)
-	d.Add(Replayed)
-	require.Equal(t, "bad-tag 1, replayed 2", d.String())
-	require.EqualValues(t, 2, d.Count(Replayed))
+	d.Add(NoPeer)
+	d.Add(Malformed)
+	d.Add(NoPeer)
+	require.Equal(t, "malformed 1, no-peer 2", d.String())
+	require.EqualValues(t, 2, d.Count(NoPeer))
 	require.Len(t, d.Counts(), len(Reasons()), "also those that did not occur")
 }
 

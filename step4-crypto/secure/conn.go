@@ -121,7 +121,7 @@ func (c *Conn) ReadUntil(done func() bool) error {
 		if err := c.read(b); err != nil {
 			return err
 		}
-		c.dropAll(b, link.NoSession)
+		c.dropAll(b, NoSession)
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 	defer c.writing.Unlock()
 	s, to := c.peer.sending(time.Now())
 	if s == nil {
-		c.dropAll(b, link.NoSession)
+		c.dropAll(b, NoSession)
 		return nil
 	}
 	c.out.Reset()
@@ -194,7 +194,7 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 			continue
 		}
 		if _, ok := s.seal(room[:0], p); !ok {
-			c.drops.Add(link.NoSession)
+			c.drops.Add(NoSession)
 			c.out.Truncate(c.out.Len() - 1)
 		}
 	}

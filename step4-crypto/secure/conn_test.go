@@ -175,8 +175,8 @@ func TestConnBadLink(t *testing.T) {
 				require.InDelta(t, 0.7*packets, len(seen), 0.1*packets)
 			}
 			for _, drops := range []*link.Drops{cfg.Drops, serverConfig.Drops} {
-				require.Positive(t, drops.Count(link.Replayed), "what the link doubled")
-				require.Zero(t, drops.Count(link.BadTag))
+				require.Positive(t, drops.Count(Replayed), "what the link doubled")
+				require.Zero(t, drops.Count(BadTag))
 			}
 			require.Positive(t, up.Counts().Dropped)
 			require.Positive(t, down.Counts().Reordered)
@@ -296,7 +296,7 @@ func TestConnWrongKey(t *testing.T) {
 			require.ErrorContains(t, err, cause)
 		}
 		require.InDelta(t, 17.5, time.Since(start).Seconds(), 3.5)
-		require.EqualValues(t, 6, serverConfig.Drops.Count(link.BadTag))
+		require.EqualValues(t, 6, serverConfig.Drops.Count(BadTag))
 		require.Zero(t, answers)
 		require.ErrorIs(t, end.ReadBurst(link.NewBurst()), net.ErrClosed, "the lower end is closed")
 
@@ -510,7 +510,7 @@ func TestConnNoSession(t *testing.T) {
 		server, err := Server(serverEnd(n), cfg)
 		require.NoError(t, err)
 		write(t, server, ipPacket("a"), ipPacket("b"))
-		require.EqualValues(t, 2, cfg.Drops.Count(link.NoSession))
+		require.EqualValues(t, 2, cfg.Drops.Count(NoSession))
 		server.Close()
 	})
 }

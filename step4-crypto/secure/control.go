@@ -103,7 +103,7 @@ func (c *Conn) say(kind byte, content []byte, whole bool) error {
 	}
 	s, to := c.peer.sending(time.Now())
 	if s == nil {
-		c.drops.Add(link.NoSession)
+		c.drops.Add(NoSession)
 		return nil
 	}
 	if m, ok := s.seal(nil, append([]byte{0, kind}, content...)); ok {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"stepvpn/shared/app"
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 )
 
@@ -67,12 +66,12 @@ func (i *initiator) backOff() time.Duration {
 // counted and changes nothing: the right one can still come.
 func (i *initiator) finish(m response, now time.Time) (s *session, ok bool) {
 	if i.handshake == nil || m.receiver != i.local {
-		i.cfg.Drops.Add(link.UnknownIndex)
+		i.cfg.Drops.Add(UnknownIndex)
 		return nil, false
 	}
 	payload, err := i.handshake.ReadMessage(nil, m.noise)
 	if err != nil {
-		i.cfg.Drops.Add(link.BadTag)
+		i.cfg.Drops.Add(BadTag)
 		return nil, false
 	}
 	h := i.handshake
@@ -85,7 +84,7 @@ func (i *initiator) finish(m response, now time.Time) (s *session, ok bool) {
 	}
 	s, err = newSession(h, i.local, m.sender, now, i.cfg)
 	if err != nil {
-		i.cfg.Drops.Add(link.BadMessage)
+		i.cfg.Drops.Add(BadMessage)
 		return nil, false
 	}
 	return s, true
@@ -97,7 +96,7 @@ func (i *initiator) refuse(why error, now time.Time) {
 		i.refused = fmt.Errorf("the server refuses: %w", rejected)
 	} else {
 		i.refused = fmt.Errorf("the server's answer is refused: %w", why)
-		i.cfg.Drops.Add(link.BadMessage)
+		i.cfg.Drops.Add(BadMessage)
 	}
 	i.begin(now)
 }

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"time"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 )
 
@@ -33,12 +32,12 @@ func NewResponder(cfg Config) (*Responder, error) {
 func (r *Responder) Read(m []byte) (*Request, bool) {
 	i, ok := parseInitiation(m)
 	if !ok {
-		r.cfg.Drops.Add(link.BadMessage)
+		r.cfg.Drops.Add(BadMessage)
 		return nil, false
 	}
 	q, err := readRequest(r.cfg, i)
 	if err != nil {
-		r.cfg.Drops.Add(link.BadTag)
+		r.cfg.Drops.Add(BadTag)
 		return nil, false
 	}
 	return q, true
@@ -132,7 +131,7 @@ func IsInitiation(m []byte) bool {
 func (p *Peer) Receive(m []byte, from netip.AddrPort, now time.Time) (inside, reply []byte) {
 	d, ok := parseData(m)
 	if !ok {
-		p.cfg.Drops.Add(link.BadMessage)
+		p.cfg.Drops.Add(BadMessage)
 		return nil, nil
 	}
 	return p.open(d, from, now)

@@ -216,8 +216,8 @@ func TestResponderDrops(t *testing.T) {
 	}
 	_, ok := o.Read(m[:len(m)-1])
 	require.False(t, ok)
-	require.EqualValues(t, 4, o.drops.Count(link.BadMessage))
-	require.EqualValues(t, len(m)-8+1, o.drops.Count(link.BadTag))
+	require.EqualValues(t, 4, o.drops.Count(BadMessage))
+	require.EqualValues(t, len(m)-8+1, o.drops.Count(BadTag))
 	_, ok = o.Read(m)
 	require.True(t, ok, "the detector")
 }

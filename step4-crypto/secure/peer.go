@@ -85,14 +85,14 @@ func (p *peer) receive(m []byte, from netip.AddrPort, now time.Time) (inside, re
 	if r, ok := parseResponse(m); ok && p.client {
 		return nil, p.finish(r, now)
 	}
-	p.cfg.Drops.Add(link.BadMessage)
+	p.cfg.Drops.Add(BadMessage)
 	return nil, nil
 }
 
 func (p *peer) open(d data, from netip.AddrPort, now time.Time) (inside, reply []byte) {
 	s := p.keys.Load().find(d.receiver)
 	if s == nil || s.expired(now) {
-		p.cfg.Drops.Add(link.UnknownIndex)
+		p.cfg.Drops.Add(UnknownIndex)
 		return nil, nil
 	}
 	plaintext, ok := s.open(d)

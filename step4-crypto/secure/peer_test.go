@@ -75,8 +75,8 @@ func TestBadNetwork(t *testing.T) {
 			}
 			require.InDelta(t, 3600*0.7, len(once), 200)
 		}
-		require.Zero(t, s.client.cfg.Drops.Count(link.BadTag))
-		require.Zero(t, s.server.cfg.Drops.Count(link.BadTag))
+		require.Zero(t, s.client.cfg.Drops.Count(BadTag))
+		require.Zero(t, s.server.cfg.Drops.Count(BadTag))
 	}
 }
 
@@ -139,7 +139,7 @@ func TestRekeyLosesNothing(t *testing.T) {
 					}
 				}
 			}
-			require.Zero(t, cfg.Drops.Count(link.BadTag)+cfg.Drops.Count(link.Replayed)+cfg.Drops.Count(link.NoSession))
+			require.Zero(t, cfg.Drops.Count(BadTag)+cfg.Drops.Count(Replayed)+cfg.Drops.Count(NoSession))
 		})
 	}
 }
@@ -181,7 +181,7 @@ func TestExpiry(t *testing.T) {
 	require.False(t, s.write(s.server, ipPacket("x")))
 	s.deliver(s.server, m, aliceAddr)
 	require.Empty(t, s.server.inside)
-	require.EqualValues(t, 1, s.server.cfg.Drops.Count(link.UnknownIndex))
+	require.EqualValues(t, 1, s.server.cfg.Drops.Count(UnknownIndex))
 
 	// And when the timer fires, they are gone.
 	s.client.wakeAt, s.server.wakeAt = clientWake, serverWake
@@ -298,11 +298,11 @@ func TestNoAnswer(t *testing.T) {
 	m, _, err := other.tick(s.now)
 	require.NoError(t, err)
 	s.deliver(s.server, m, bobAddr)
-	require.EqualValues(t, 1, s.server.cfg.Drops.Count(link.BadTag))
+	require.EqualValues(t, 1, s.server.cfg.Drops.Count(BadTag))
 
 	// A replay.
 	s.deliver(s.server, initiation, bobAddr)
-	require.EqualValues(t, 1, s.server.cfg.Drops.Count(link.Replayed))
+	require.EqualValues(t, 1, s.server.cfg.Drops.Count(Replayed))
 
 	// Every bit of an initiation changed. The index that it names is free to choose.
 	fresh := s.node(config(1), true, bobAddr)
@@ -353,7 +353,7 @@ func TestReplayedInitiations(t *testing.T) {
 		s.deliver(s.server, m, bobAddr)
 	}
 	require.Len(t, s.server.sent, answered)
-	require.EqualValues(t, rememberedInitiations, s.server.cfg.Drops.Count(link.Replayed))
+	require.EqualValues(t, rememberedInitiations, s.server.cfg.Drops.Count(Replayed))
 	require.Len(t, s.server.responder.seen.keys, rememberedInitiations)
 
 	m, _, err := s.node(config(1), true, bobAddr).tick(s.now)
@@ -383,7 +383,7 @@ func TestAnswersAreLimited(t *testing.T) {
 	s.now = s.now.Add(time.Second)
 	flood()
 	require.Len(t, s.server.sent, 2*answersPerSecond)
-	require.EqualValues(t, 4*answersPerSecond, s.server.cfg.Drops.Count(link.Replayed))
+	require.EqualValues(t, 4*answersPerSecond, s.server.cfg.Drops.Count(Replayed))
 }
 
 // A response that is forged, late, doubled or for somebody else does not disturb
@@ -401,7 +401,7 @@ func TestStrangeResponses(t *testing.T) {
 	response := s.server.sent[1]
 
 	s.deliver(s.client, lateResponse, serverAddr)
-	require.EqualValues(t, 1, s.client.cfg.Drops.Count(link.UnknownIndex))
+	require.EqualValues(t, 1, s.client.cfg.Drops.Count(UnknownIndex))
 	for i := range 8 * len(response) {
 		if 4 <= i/8 && i/8 < 8 {
 			continue // the index that the server chose is not authenticated here, but by the next message
@@ -426,8 +426,8 @@ func TestWrongRole(t *testing.T) {
 	s.connect()
 	s.deliver(s.client, s.client.sent[0], serverAddr)
 	s.deliver(s.server, s.server.sent[0], aliceAddr)
-	require.EqualValues(t, 1, s.client.cfg.Drops.Count(link.BadMessage))
-	require.EqualValues(t, 1, s.server.cfg.Drops.Count(link.BadMessage))
+	require.EqualValues(t, 1, s.client.cfg.Drops.Count(BadMessage))
+	require.EqualValues(t, 1, s.server.cfg.Drops.Count(BadMessage))
 }
 
 // The back-off: six initiations, then the end.
@@ -444,7 +444,7 @@ func TestTries(t *testing.T) {
 	require.Equal(t, []time.Duration{0, sec(0.5), sec(1.5), sec(3.5), sec(7.5), sec(12.5)}, at)
 	require.Equal(t, 17500*time.Millisecond, s.now.Sub(start))
 	require.ErrorContains(t, s.client.failed, "after 6 tries")
-	require.EqualValues(t, 6, s.server.cfg.Drops.Count(link.BadTag))
+	require.EqualValues(t, 6, s.server.cfg.Drops.Count(BadTag))
 	require.Empty(t, s.server.sent)
 
 	seen := make(map[string]bool)
@@ -479,7 +479,7 @@ func TestServerRestart(t *testing.T) {
 	s.connect()
 	require.LessOrEqual(t, s.now.Sub(start), silenceLimit+time.Second)
 	s.run(time.Second)
-	require.Positive(t, s.server.cfg.Drops.Count(link.UnknownIndex))
+	require.Positive(t, s.server.cfg.Drops.Count(UnknownIndex))
 	require.True(t, s.write(s.client, ipPacket("found")))
 	s.run(time.Second)
 	require.Equal(t, [][]byte{ipPacket("found")}, s.server.inside)
@@ -585,7 +585,7 @@ func TestRefusedPayload(t *testing.T) {
 	s := simulate(t, config(1), cfg)
 	s.runUntil(time.Minute, func() bool { return s.client.failed != nil })
 	require.Empty(t, s.server.sent, "no answer")
-	require.EqualValues(t, 6, cfg.Drops.Count(link.BadMessage))
+	require.EqualValues(t, 6, cfg.Drops.Count(BadMessage))
 
 	s = simulate(t, cfg, config(1))
 	s.runUntil(time.Minute, func() bool { return s.client.failed != nil })

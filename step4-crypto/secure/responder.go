@@ -40,26 +40,26 @@ func (r *responder) answer(m initiation, local uint32, now time.Time) (reply []b
 
 	ephemeral := noise.PublicKey(m.noise[:noise.KeyLen])
 	if r.seen.has(ephemeral) {
-		return r.drop(link.Replayed)
+		return r.drop(Replayed)
 	}
 	q, err := readRequest(r.cfg, m)
 	if err != nil {
-		return r.drop(link.BadTag)
+		return r.drop(BadTag)
 	}
 	if !r.allow(now) {
 		// Clients ask once in two minutes, or a few times in a row. So many
 		// good initiations are recorded ones.
-		return r.drop(link.Replayed)
+		return r.drop(Replayed)
 	}
 	r.seen.add(ephemeral)
 
 	if err := r.cfg.OnPayload(q.payload); err != nil {
 		slog.Warn("a client is refused", "error", err)
-		return r.drop(link.BadMessage)
+		return r.drop(BadMessage)
 	}
 	reply, s, err = q.accept(local, r.cfg.NewPayload(), now)
 	if err != nil {
-		return r.drop(link.BadTag)
+		return r.drop(BadTag)
 	}
 	return reply, s, true
 }

@@ -68,7 +68,7 @@ func (s *session) seal(dst, plaintext []byte) ([]byte, bool) {
 // reports false.
 func (s *session) open(d data) (plaintext []byte, ok bool) {
 	if d.counter >= s.limit {
-		s.drops.Add(link.NoSession)
+		s.drops.Add(NoSession)
 		return nil, false
 	}
 	// Look before opening: a replay costs no decryption.
@@ -76,19 +76,19 @@ func (s *session) open(d data) (plaintext []byte, ok bool) {
 	fresh := s.window.fresh(d.counter)
 	s.mu.Unlock()
 	if !fresh {
-		s.drops.Add(link.Replayed)
+		s.drops.Add(Replayed)
 		return nil, false
 	}
 	plaintext, err := s.receiving.Open(d.sealed[:0], d.counter, d.header, d.sealed)
 	if err != nil {
-		s.drops.Add(link.BadTag)
+		s.drops.Add(BadTag)
 		return nil, false
 	}
 	// Look again: a copy may have been opened at the same time.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.window.fresh(d.counter) {
-		s.drops.Add(link.Replayed)
+		s.drops.Add(Replayed)
 		return nil, false
 	}
 	s.window.mark(d.counter)

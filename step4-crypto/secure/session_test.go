@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 )
 
@@ -122,7 +121,7 @@ func TestReplayAndReorder(t *testing.T) {
 	}
 	require.True(t, opens(5))
 	require.False(t, opens(5), "a replay")
-	require.EqualValues(t, 1, cfg.Drops.Count(link.Replayed))
+	require.EqualValues(t, 1, cfg.Drops.Count(Replayed))
 	require.True(t, opens(0), "out of order, in the window")
 
 	// A forged packet with a high counter does not move the window.
@@ -130,13 +129,13 @@ func TestReplayAndReorder(t *testing.T) {
 	forged[len(forged)-1] ^= 1
 	_, ok := openCopy(server, forged)
 	require.False(t, ok)
-	require.EqualValues(t, 1, cfg.Drops.Count(link.BadTag))
+	require.EqualValues(t, 1, cfg.Drops.Count(BadTag))
 	require.True(t, opens(1))
 
 	require.True(t, opens(windowSize+9))
 	require.True(t, opens(10), "overtaken by 8191: the last in the window")
 	require.False(t, opens(9), "overtaken by 8192")
-	require.EqualValues(t, 2, cfg.Drops.Count(link.Replayed))
+	require.EqualValues(t, 2, cfg.Drops.Count(Replayed))
 	for i := 11; i < windowSize+9; i++ {
 		require.True(t, opens(i))
 	}
@@ -169,7 +168,7 @@ func TestCounterLimit(t *testing.T) {
 		_, ok = openCopy(server, m)
 		require.Equal(t, i < 3, ok, "counter %d", i)
 	}
-	require.EqualValues(t, 2, cfg.Drops.Count(link.NoSession))
+	require.EqualValues(t, 2, cfg.Drops.Count(NoSession))
 }
 
 // Many goroutines seal up to the limit: each counter is used once, none is left
@@ -229,7 +228,7 @@ func TestConcurrentOpen(t *testing.T) {
 		wg.Wait()
 	}
 	require.EqualValues(t, packets, opened.Load())
-	require.EqualValues(t, (workers-1)*packets, cfg.Drops.Count(link.Replayed))
+	require.EqualValues(t, (workers-1)*packets, cfg.Drops.Count(Replayed))
 }
 
 func TestSessionAllocs(t *testing.T) {

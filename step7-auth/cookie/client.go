@@ -9,6 +9,7 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
 )
 
 // Client returns a Link around the one to a server, for a secure.Client to use.
@@ -117,19 +118,19 @@ func (c *client) ReadBurst(b *link.Burst) error {
 // of a reply changes nothing.
 func (c *client) keep(m []byte) {
 	if len(m) != replyLen {
-		c.drops.Add(link.BadMessage)
+		c.drops.Add(secure.BadMessage)
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.asked || index(m) != c.index {
-		c.drops.Add(link.UnknownIndex)
+		c.drops.Add(secure.UnknownIndex)
 		return
 	}
 	nonce, sealed := m[headerLen:][:chacha20poly1305.NonceSizeX], m[headerLen+chacha20poly1305.NonceSizeX:]
 	cookie, err := c.cipher.Open(nil, nonce, sealed, c.code[:])
 	if err != nil {
-		c.drops.Add(link.BadTag)
+		c.drops.Add(secure.BadTag)
 		return
 	}
 	c.asked = false

@@ -11,6 +11,7 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
 )
 
 func TestOtherMessagesPassUntouched(t *testing.T) {
@@ -111,24 +112,24 @@ func TestRepliesThatDoNotFit(t *testing.T) {
 		reply []byte
 		want  link.Reason
 	}{
-		"of an earlier initiation": {old, link.BadTag}, // the index happens to be the same
-		"index":                    {change(right, 7), link.UnknownIndex},
-		"nonce":                    {change(right, 8), link.BadTag},
-		"cookie":                   {change(right, 40), link.BadTag},
-		"tag":                      {change(right, replyLen-1), link.BadTag},
-		"another server":           {foreign.reply(m, alice), link.BadTag},
-		"cut":                      {right[:replyLen-1], link.BadMessage},
-		"shortest":                 {right[:headerLen], link.BadMessage},
-		"longer":                   {append(slices.Clone(right), 0), link.BadMessage},
+		"of an earlier initiation": {old, secure.BadTag}, // the index happens to be the same
+		"index":                    {change(right, 7), secure.UnknownIndex},
+		"nonce":                    {change(right, 8), secure.BadTag},
+		"cookie":                   {change(right, 40), secure.BadTag},
+		"tag":                      {change(right, replyLen-1), secure.BadTag},
+		"another server":           {foreign.reply(m, alice), secure.BadTag},
+		"cut":                      {right[:replyLen-1], secure.BadMessage},
+		"shortest":                 {right[:headerLen], secure.BadMessage},
+		"longer":                   {append(slices.Clone(right), 0), secure.BadMessage},
 	} {
 		before := k.received.Count(c.want)
 		require.Equal(t, [][]byte{other}, received(t, k.client, [][]byte{c.reply}, [][]byte{other}), name)
 		require.Equal(t, before+1, k.received.Count(c.want), name)
 	}
 	k.get(right)
-	require.EqualValues(t, 1, k.received.Count(link.UnknownIndex))
+	require.EqualValues(t, 1, k.received.Count(secure.UnknownIndex))
 	k.get(right) // a copy
-	require.EqualValues(t, 2, k.received.Count(link.UnknownIndex))
+	require.EqualValues(t, 2, k.received.Count(secure.UnknownIndex))
 	initiation, _ := k.server.Check(k.signed(), alice, true, now())
 	require.NotNil(t, initiation)
 }

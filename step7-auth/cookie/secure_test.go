@@ -156,9 +156,9 @@ func TestSecureRekeysUnderLoad(t *testing.T) {
 		require.NoError(t, connect(t, end, cfg, time.Hour))
 		require.GreaterOrEqual(t, len(d.arrived), 2*30)
 		require.LessOrEqual(t, len(d.arrived), 2*31)
-		require.EqualValues(t, d.replies, drops.Count(link.UnderLoad))
+		require.EqualValues(t, d.replies, drops.Count(UnderLoad))
 		require.EqualValues(t, d.replies, len(d.arrived)/2)
-		require.Equal(t, 0, int(drops.Count(link.NoSession)), "the session never ended")
+		require.Equal(t, 0, int(drops.Count(secure.NoSession)), "the session never ended")
 	})
 }
 

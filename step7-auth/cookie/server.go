@@ -13,6 +13,7 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
 )
 
 // A Server judges initiations before any public-key work is done for them. Its
@@ -47,14 +48,14 @@ func NewServer(public noise.PublicKey, drops *link.Drops) *Server {
 // is an IPv4 address or an IPv6 /64.
 func (s *Server) Check(m []byte, from netip.AddrPort, underLoad bool, now time.Time) (initiation, reply []byte) {
 	if !isType(m, typeInitiation) || len(m) < minInitiation || len(m) > maxInitiation {
-		s.drops.Add(link.BadMessage)
+		s.drops.Add(secure.BadMessage)
 		return nil, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	covered, code := mac1At(m)
 	if !s.mac1.sum(covered).equals(code) {
-		s.drops.Add(link.BadMAC)
+		s.drops.Add(BadMAC)
 		return nil, nil
 	}
 	initiation = covered[:len(covered):len(covered)]
@@ -63,11 +64,11 @@ func (s *Server) Check(m []byte, from netip.AddrPort, underLoad bool, now time.T
 	}
 	s.changeSecret(now)
 	if !s.hasCookie(m, from) {
-		s.drops.Add(link.UnderLoad)
+		s.drops.Add(UnderLoad)
 		return nil, s.reply(m, from)
 	}
 	if !s.limiter.allow(from.Addr(), now) {
-		s.drops.Add(link.Throttled)
+		s.drops.Add(Throttled)
 		return nil, nil
 	}
 	return initiation, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/secure"
 )
 
 var epoch = time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
@@ -112,15 +113,15 @@ func TestBadInitiationsGetSilence(t *testing.T) {
 		m    []byte
 		want link.Reason
 	}{
-		"empty":          {nil, link.BadMessage},
-		"cut":            {good[:minInitiation-1], link.BadMessage},
-		"without codes":  {good[:len(good)-Overhead], link.BadMAC},
-		"without mac2":   {good[:len(good)-macLen], link.BadMAC},
-		"one byte more":  {append(good[:len(good):len(good)], 0), link.BadMAC},
-		"oversized":      {append(good[:len(good):len(good)], make([]byte, 1500)...), link.BadMessage},
-		"another server": {sent(t, other, wrongServer)[0], link.BadMAC},
-		"another type":   {append([]byte{2}, good[1:]...), link.BadMessage},
-		"reserved bytes": {append([]byte{1, 0, 0, 1}, good[4:]...), link.BadMessage},
+		"empty":          {nil, secure.BadMessage},
+		"cut":            {good[:minInitiation-1], secure.BadMessage},
+		"without codes":  {good[:len(good)-Overhead], BadMAC},
+		"without mac2":   {good[:len(good)-macLen], BadMAC},
+		"one byte more":  {append(good[:len(good):len(good)], 0), BadMAC},
+		"oversized":      {append(good[:len(good):len(good)], make([]byte, 1500)...), secure.BadMessage},
+		"another server": {sent(t, other, wrongServer)[0], BadMAC},
+		"another type":   {append([]byte{2}, good[1:]...), secure.BadMessage},
+		"reserved bytes": {append([]byte{1, 0, 0, 1}, good[4:]...), secure.BadMessage},
 	} {
 		for _, load := range []bool{false, true} {
 			s, drops := newServer()
@@ -173,7 +174,7 @@ func TestASourceWithACookieIsThrottled(t *testing.T) {
 		}
 	}
 	require.Equal(t, 24, passed, "a burst of 5, and one each 50 ms after the first")
-	require.EqualValues(t, 76, k.drops.Count(link.Throttled))
+	require.EqualValues(t, 76, k.drops.Count(Throttled))
 }
 
 // A flood from any number of addresses takes no more memory than a small one,
@@ -209,9 +210,9 @@ func TestAFloodTakesNoMemory(t *testing.T) {
 	grown := int64(heap()) - int64(before)
 	require.Less(t, grown, int64(3<<20), "bytes")
 	require.LessOrEqual(t, len(k.server.limiter.young), maxSources)
-	require.EqualValues(t, messages, k.drops.Count(link.BadMAC))
-	require.EqualValues(t, 2*messages, k.drops.Count(link.UnderLoad))
-	require.EqualValues(t, messages-maxSources, k.drops.Count(link.Throttled))
+	require.EqualValues(t, messages, k.drops.Count(BadMAC))
+	require.EqualValues(t, 2*messages, k.drops.Count(UnderLoad))
+	require.EqualValues(t, messages-maxSources, k.drops.Count(Throttled))
 	t.Logf("the heap has grown by %d KB", grown>>10)
 }
 
@@ -231,5 +232,5 @@ func TestCheckAllocs(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(1000, func() { k.server.Check(good, alice, false, now()) }))
 	good[20] ^= 1
 	require.Zero(t, testing.AllocsPerRun(1000, func() { k.server.Check(good, alice, true, now()) }))
-	require.EqualValues(t, 1001, k.drops.Count(link.BadMAC))
+	require.EqualValues(t, 1001, k.drops.Count(BadMAC))
 }

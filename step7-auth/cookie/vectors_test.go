@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/secure"
 )
 
 // Made by wireguard-go (device.CookieGenerator and device.CookieChecker, version
@@ -48,6 +48,6 @@ func TestServerAcceptsTheMACOfWireGuard(t *testing.T) {
 		require.Nil(t, reply)
 		before[i] ^= 1
 	}
-	require.EqualValues(t, len(before)-macLen-4, drops.Count(link.BadMAC))
-	require.EqualValues(t, 4, drops.Count(link.BadMessage))
+	require.EqualValues(t, len(before)-macLen-4, drops.Count(BadMAC))
+	require.EqualValues(t, 4, drops.Count(secure.BadMessage))
 }

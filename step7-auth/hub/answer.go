@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"time"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/greet"
 )
@@ -28,7 +27,7 @@ func (h *Hub) accept(request *secure.Request, c *client, a Account, now time.Tim
 	}
 	answer, err := request.Accept(c.peer, payload, now)
 	if err != nil {
-		h.drops.Add(link.BadTag)
+		h.drops.Add(secure.BadTag)
 		return nil
 	}
 	if c.state.Load() == gone { // meanwhile
@@ -59,7 +58,7 @@ func (h *Hub) refuse(request *secure.Request, from netip.AddrPort, name string, 
 		level = slog.LevelInfo
 	}
 	slog.Log(context.Background(), level, "a client is refused", "client", name, "peer", from, "reason", why.Reason)
-	h.drops.Add(link.Refused)
+	h.drops.Add(Refused)
 	answer, err := request.Refuse(greet.AppendRefusal(nil, why))
 	if err != nil {
 		return nil // its ephemeral key was of low order

@@ -6,8 +6,8 @@ import (
 	"net/netip"
 	"time"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/greet"
 )
 
@@ -45,7 +45,7 @@ func (h *Hub) knock(e *ends, m []byte, from netip.AddrPort, now time.Time) {
 		}
 	}
 	if !secure.IsInitiation(m) || len(m) > maxInitiation {
-		h.drops.Add(link.BadMessage)
+		h.drops.Add(secure.BadMessage)
 		return
 	}
 	k := knock{via: e, from: from, at: now, len: len(m)}
@@ -53,7 +53,7 @@ func (h *Hub) knock(e *ends, m []byte, from netip.AddrPort, now time.Time) {
 	select {
 	case h.knocks <- k:
 	default:
-		h.drops.Add(link.UnderLoad)
+		h.drops.Add(cookie.UnderLoad)
 	}
 }
 
@@ -96,7 +96,7 @@ func (h *Hub) door(ctx context.Context) {
 		case k := <-knocks:
 			now := time.Now()
 			if now.Sub(k.at) > knockWait {
-				h.drops.Add(link.UnderLoad)
+				h.drops.Add(cookie.UnderLoad)
 				continue
 			}
 			budget--
@@ -113,7 +113,7 @@ func (h *Hub) admit(k *knock, now time.Time) []byte {
 	}
 	hello, err := greet.ParseHello(request.Payload())
 	if err != nil {
-		h.drops.Add(link.BadMessage)
+		h.drops.Add(secure.BadMessage)
 		return nil
 	}
 	account, known := h.cfg.Lookup(request.PeerStatic())

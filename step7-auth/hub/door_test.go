@@ -11,9 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/greet"
 )
 
@@ -37,7 +37,7 @@ func TestRefusals(t *testing.T) {
 	w.registry.room = 1
 	w.connect(w.add(Account{Name: "bob", Expires: time.Now().Add(time.Hour)}))
 	require.Equal(t, full, refusal(w.add(Account{Name: "carol"})))
-	w.dropped(link.Refused, 4)
+	w.dropped(Refused, 4)
 	require.Equal(t, "refused 4", w.count.Drops.String())
 	require.Empty(t, w.gotten())
 }
@@ -120,10 +120,10 @@ func TestReplayedInitiation(t *testing.T) {
 		replay := recorded()[0]
 
 		w.Inject(eve, serverAddr, replay)
-		w.dropped(link.Replayed, 1)
+		w.dropped(secure.Replayed, 1)
 		alice.Close()
 		w.Inject(eve, serverAddr, replay)
-		w.dropped(link.Replayed, 2)
+		w.dropped(secure.Replayed, 2)
 		synctest.Wait()
 		require.Len(t, w.gotten(), 1)
 
@@ -135,7 +135,7 @@ func TestReplayedInitiation(t *testing.T) {
 		require.Equal(t, 1, w.hub.members.size, "it is let in, and not there")
 		require.Equal(t, 1, w.holding())
 		w.Inject(eve, serverAddr, replay)
-		w.dropped(link.Replayed, 1)
+		w.dropped(secure.Replayed, 1)
 		time.Sleep(pendingFor + clockInterval)
 		synctest.Wait()
 		require.Zero(t, w.hub.members.size)
@@ -168,11 +168,11 @@ func TestClockSetBack(t *testing.T) {
 		before := time.Now()
 		alice := w.connect(key)
 		require.Less(t, time.Since(before), time.Second)
-		require.EqualValues(t, 1, w.count.Drops.Count(link.Replayed))
+		require.EqualValues(t, 1, w.count.Drops.Count(secure.Replayed))
 		time.Sleep(time.Hour + 30*time.Second) // new keys with that clock
 		write(t, alice, ip(alice.v4(), web, "x"))
 		require.Equal(t, ip(alice.v4(), web, "x"), w.read())
-		require.EqualValues(t, 1, w.count.Drops.Count(link.Replayed))
+		require.EqualValues(t, 1, w.count.Drops.Count(secure.Replayed))
 
 		handshake := w.hub.Snapshot()[0].Handshake
 		copies := recorded()
@@ -180,7 +180,7 @@ func TestClockSetBack(t *testing.T) {
 			w.Inject(netip.MustParseAddrPort("198.51.100.66:6"), serverAddr, m)
 		}
 		synctest.Wait()
-		require.EqualValues(t, 1+len(copies), w.count.Drops.Count(link.Replayed))
+		require.EqualValues(t, 1+len(copies), w.count.Drops.Count(secure.Replayed))
 		require.Equal(t, handshake, w.hub.Snapshot()[0].Handshake)
 		require.Equal(t, alice.end.Addr(), w.hub.Snapshot()[0].Endpoint)
 		w.stop()
@@ -199,7 +199,7 @@ func TestOneClientAsksWithoutEnd(t *testing.T) {
 			time.Sleep(2 * time.Millisecond)
 		}
 		synctest.Wait()
-		require.GreaterOrEqual(t, w.count.Drops.Count(link.Throttled), uint64(1000-2*20-1))
+		require.GreaterOrEqual(t, w.count.Drops.Count(cookie.Throttled), uint64(1000-2*20-1))
 		before := time.Now()
 		w.connect(w.add(Account{Name: "alice"}))
 		require.Less(t, time.Since(before), time.Second)

@@ -39,7 +39,7 @@ func TestTwoClients(t *testing.T) {
 	require.Equal(t, ip(web, alice.v4(), "1"), alice.receive(t))
 	require.Equal(t, ip(web, alice.v4(), "4"), alice.receive(t))
 	require.Equal(t, ip(web, bob.v4(), "2"), bob.receive(t))
-	w.dropped(link.NoClient, 1)
+	w.dropped(NoClient, 1)
 	require.Equal(t, "no-client 1", w.count.Drops.String())
 }
 
@@ -67,7 +67,7 @@ func TestSpoofedSource(t *testing.T) {
 	own := ip(alice.v4(), web, "own")
 	write(t, alice, own)
 	require.Equal(t, own, w.read(), "and it is the first that arrives")
-	w.dropped(link.Spoofed, 13)
+	w.dropped(Spoofed, 13)
 
 	// Those that are not one whole packet go nowhere either, whoever they are of.
 	for _, p := range [][]byte{
@@ -108,7 +108,7 @@ func TestMulticast(t *testing.T) {
 		write(t, w.device, ip(src, dst, "down"))
 		n += 2
 	}
-	w.dropped(link.Multicast, n)
+	w.dropped(Multicast, n)
 	write(t, alice, ip(alice.v4(), web, "one"))
 	require.Equal(t, ip(alice.v4(), web, "one"), w.read())
 }
@@ -141,9 +141,9 @@ func TestClientToClient(t *testing.T) {
 			write(t, alice, server)
 			require.Equal(t, server, w.read(), "and nothing before it")
 			if allowed {
-				w.dropped(link.NoClient, 2)
+				w.dropped(NoClient, 2)
 			} else {
-				w.dropped(link.ToClient, 4)
+				w.dropped(ToClient, 4)
 			}
 		})
 	}

@@ -64,7 +64,7 @@ func TestRevokedAndDeaf(t *testing.T) {
 		w.revoke(key.Public())
 		w.hub.Cut(key.Public(), secure.Rejected{Reason: "revoked", Final: true})
 		write(t, bob, ip(bob.v4(), web, "x"))
-		w.dropped(link.UnknownIndex, 1)
+		w.dropped(secure.UnknownIndex, 1)
 		w.Tap(nil)
 		// It finds out by the silence, asks, and is told at the door.
 		require.Equal(t, unknown, rejected(t, bob.fails(t)))
@@ -158,7 +158,7 @@ func TestClientCloses(t *testing.T) {
 		require.Len(t, w.gotten(), 1)
 		require.Zero(t, used(w.hub))
 		write(t, w.device, ip(web, alice.v4(), "x"))
-		w.dropped(link.NoClient, 1)
+		w.dropped(NoClient, 1)
 		w.stop()
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/greet"
 )
 
@@ -39,7 +40,7 @@ func TestFlood(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool { return w.count.Drops.Count(link.UnderLoad) > 1000 }, 60*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.count.Drops.Count(cookie.UnderLoad) > 1000 }, 60*time.Second, time.Millisecond)
 	passed := 0
 	for i := range 200 {
 		p := ip(alice.v4(), web, fmt.Sprint(i))

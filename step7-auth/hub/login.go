@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/greet"
 )
 
@@ -50,7 +50,7 @@ func (h *Hub) attempt(c *client, l greet.Login) *greet.Result {
 	case h.logins <- login{c, l}:
 		a.checking = true
 	default: // the client will say it again
-		h.drops.Add(link.UnderLoad)
+		h.drops.Add(cookie.UnderLoad)
 	}
 	return nil
 }

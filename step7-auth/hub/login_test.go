@@ -79,7 +79,7 @@ func TestLogin(t *testing.T) {
 		alice := <-done
 		require.Equal(t, 5*time.Second, time.Since(before))
 		require.EqualValues(t, 1, d.checks.Load())
-		require.EqualValues(t, 2, w.count.Drops.Count(link.NotLoggedIn))
+		require.EqualValues(t, 2, w.count.Drops.Count(NotLoggedIn))
 
 		write(t, alice, ip(alice.v4(), web, "x"))
 		require.Equal(t, ip(alice.v4(), web, "x"), w.read())

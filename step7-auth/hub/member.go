@@ -7,6 +7,7 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
+	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/greet"
 )
 
@@ -57,9 +58,9 @@ func (m *members) hear(key noise.PublicKey, hello greet.Hello, now time.Time) (b
 		if hello.Time < last.time && !is.knows(hello.Instance) {
 			behind = last.time
 		}
-		return behind, link.Replayed, false
+		return behind, secure.Replayed, false
 	case since < helloInterval:
-		return 0, link.Throttled, false
+		return 0, cookie.Throttled, false
 	}
 	this := heard{hello.Time, now}
 	for _, c := range is.append(nil) {

@@ -67,7 +67,7 @@ func (h *Hub) receive(e *ends) error {
 func (h *Hub) openBurst(e *ends, b *link.Burst, across *sealer, now time.Time) error {
 	if h.inside(b.Addr.Addr()) {
 		for range b.Len() {
-			h.drops.Add(link.Looped)
+			h.drops.Add(Looped)
 		}
 		b.Truncate(0)
 		return nil
@@ -108,7 +108,7 @@ func (h *Hub) open(e *ends, m []byte, from netip.AddrPort, now time.Time) ([]byt
 	}
 	c := h.table.find(index)
 	if c == nil {
-		h.drops.Add(link.UnknownIndex)
+		h.drops.Add(secure.UnknownIndex)
 		return nil, nil
 	}
 	inside, reply := c.peer.Receive(m, from, now)
@@ -157,23 +157,23 @@ func (h *Hub) passes(c *client, p []byte) (to *client, ok bool) {
 	switch {
 	case !ok:
 	case c.state.Load() != open:
-		why = link.NotLoggedIn
+		why = NotLoggedIn
 	case h.toMany(dst):
-		why = link.Multicast
+		why = Multicast
 	case !c.owns(src):
-		why = link.Spoofed
+		why = Spoofed
 	case !h.inside(dst) || h.own(dst):
 		c.received.Add(1, len(p))
 		return nil, true
 	case !h.cfg.ClientToClient:
-		why = link.ToClient
+		why = ToClient
 	default:
 		if to = h.members.at(dst); to != nil && to != c {
 			c.received.Add(1, len(p))
 			h.count.Received.Add(1, len(p))
 			return to, true
 		}
-		why = link.NoClient
+		why = NoClient
 	}
 	h.drops.Add(why)
 	return nil, false

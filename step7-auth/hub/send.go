@@ -38,14 +38,14 @@ func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 			continue
 		}
 		if h.toMany(dst) {
-			h.drops.Add(link.Multicast)
+			h.drops.Add(Multicast)
 			continue
 		}
 		if dst != last {
 			c, last = h.members.at(dst), dst
 		}
 		if c == nil {
-			h.drops.Add(link.NoClient)
+			h.drops.Add(NoClient)
 			continue
 		}
 		if err := out.add(c, p, now); err != nil {
@@ -89,7 +89,7 @@ func (s *sealer) classify(class byte) error {
 // add seals a packet for c, or counts why that can't be.
 func (s *sealer) add(c *client, p []byte, now time.Time) error {
 	if c.state.Load() != open {
-		s.h.drops.Add(link.NotLoggedIn)
+		s.h.drops.Add(NotLoggedIn)
 		return nil
 	}
 	if c != s.to {
@@ -111,7 +111,7 @@ func (s *sealer) add(c *client, p []byte, now time.Time) error {
 		return nil
 	}
 	if _, ok := s.keys.Seal(room[:0], p); !ok {
-		s.h.drops.Add(link.NoSession)
+		s.h.drops.Add(secure.NoSession)
 		s.out.Truncate(s.out.Len() - 1)
 		return nil
 	}

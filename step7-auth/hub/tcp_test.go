@@ -15,6 +15,7 @@ import (
 	"stepvpn/shared/link/linktest"
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/greet"
 	"stepvpn/step7-auth/join"
 )
@@ -163,12 +164,12 @@ func TestStrangersDoNotPushOutAClient(t *testing.T) {
 	w, tcp, queue := serveTCP(t)
 	crowd := func() {
 		t.Helper()
-		before := w.count.Drops.Count(link.BadMessage)
+		before := w.count.Drops.Count(secure.BadMessage)
 		const strangers = 2 * transport.DefaultMaxConns
 		for i := range strangers {
 			s := dialTCP(t, tcp)
 			s.send([]byte{3, 0, 0, 0})
-			require.Eventually(t, func() bool { return w.count.Drops.Count(link.BadMessage) == before+uint64(i+1) }, 20*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return w.count.Drops.Count(secure.BadMessage) == before+uint64(i+1) }, 20*time.Second, time.Millisecond)
 		}
 	}
 	first := dialTCP(t, tcp)

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/secure"
 )
 
 // A Link is a link.Link. Use may be called by one goroutine at a time, beside those
@@ -108,7 +109,7 @@ func (s *Link) WriteBurst(b *link.Burst) error {
 	}
 	if session == nil {
 		for range b.Len() {
-			s.drops.Add(link.NoSession)
+			s.drops.Add(secure.NoSession)
 		}
 		return nil
 	}

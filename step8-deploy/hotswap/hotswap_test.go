@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/secure"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,7 +64,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 	var drops link.Drops
 	s := New(&drops)
 	require.NoError(t, s.WriteBurst(burst("nobody is there")))
-	require.EqualValues(t, 1, drops.Count(link.NoSession))
+	require.EqualValues(t, 1, drops.Count(secure.NoSession))
 
 	for range 3 {
 		far, result := use(t.Context(), s)
@@ -76,9 +77,9 @@ func TestSessionsComeAndGo(t *testing.T) {
 		reading := make(chan string, 1)
 		go func() { reading <- read(t, s) }() // notices, and waits for the next one
 		require.ErrorIs(t, <-result, net.ErrClosed)
-		dropped := drops.Count(link.NoSession)
+		dropped := drops.Count(secure.NoSession)
 		require.NoError(t, s.WriteBurst(burst("between two")))
-		require.Equal(t, dropped+1, drops.Count(link.NoSession))
+		require.Equal(t, dropped+1, drops.Count(secure.NoSession))
 
 		ctx, cancel := context.WithCancel(t.Context())
 		far, result = use(ctx, s)

@@ -1,0 +1,14 @@
+package hub
+
+import "stepvpn/shared/link"
+
+// Why a packet of a client, or for one, is dropped.
+var (
+	Spoofed     = link.NewReason("spoofed")       // a client's packet with a source address that is not its own
+	NoClient    = link.NewReason("no-client")     // to an address of the tunnel's network that no client has
+	ToClient    = link.NewReason("to-client")     // from one client to another, which is not allowed
+	Looped      = link.NewReason("looped")        // came through the tunnel that it is a message of
+	Multicast   = link.NewReason("multicast")     // to many at once: multicast or broadcast
+	NotLoggedIn = link.NewReason("not-logged-in") // from or to a client that has not given its password yet
+	Refused     = link.NewReason("refused")       // an initiation by a client that the server does not let in
+)
