@@ -36,7 +36,7 @@ var initServer = app.Command{
 			list := []config.NewFile{key, {Name: file, Text: text, Mode: 0o600}}
 			registry := filepath.Join(*dir, "clients")
 			if _, err := os.Lstat(registry); errors.Is(err, fs.ErrNotExist) { // else it stays, -force or not
-				list = append(list, config.NewFile{Name: registry, Text: []byte(identity.NewText), Mode: 0o600})
+				list = append(list, config.NewFile{Name: registry, Text: []byte(strings.ReplaceAll(identity.NewText, "'clients ", "'stepvpn clients ")), Mode: 0o600})
 			}
 			if err := config.Write(*force, list...); err != nil {
 				return err
