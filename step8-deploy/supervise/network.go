@@ -166,10 +166,10 @@ func outInterface(attributes []byte) int {
 	return 0
 }
 
-// Way describes the way to a server by the address that packets to it would be
+// RouteTo describes the route to a server by the address that packets to it would be
 // sent from, and the interface that has it. control marks the socket that is
 // asked as one that stays outside of the tunnel; nothing is sent.
-func Way(server netip.AddrPort, control func(network, address string, c syscall.RawConn) error) (string, error) {
+func RouteTo(server netip.AddrPort, control func(network, address string, c syscall.RawConn) error) (string, error) {
 	d := net.Dialer{Control: control}
 	conn, err := d.Dial("udp", server.String())
 	if err != nil {

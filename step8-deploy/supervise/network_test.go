@@ -75,10 +75,10 @@ func TestWatchNetwork(t *testing.T) {
 	netlab.Eventually(t, limit, "it still watches", func() bool { return seen.Load() == before+1 })
 }
 
-func TestWay(t *testing.T) {
+func TestRouteTo(t *testing.T) {
 	lab := netlab.New(t)
 	way := func() (w string, err error) {
-		lab.Alice.Do(func() { w, err = Way(netip.AddrPortFrom(lab.Server.V4, lab.Port), nil) })
+		lab.Alice.Do(func() { w, err = RouteTo(netip.AddrPortFrom(lab.Server.V4, lab.Port), nil) })
 		return w, err
 	}
 	w, err := way()

@@ -204,8 +204,8 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	under := &attempt{server: addr, cancel: cancel}
-	if s.cfg.Way != nil {
-		if under.way, err = s.cfg.Way(addr); err != nil {
+	if s.cfg.Route != nil {
+		if under.route, err = s.cfg.Route(addr); err != nil {
 			return 0, fmt.Errorf("no way to %v: %w", addr, err)
 		}
 	}

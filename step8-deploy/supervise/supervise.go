@@ -62,8 +62,8 @@ const (
 	DefaultTry = 8 * time.Second
 )
 
-// A Config says what to keep connected, and how. Resolve, Connect, Way and
-// Changed are called by one goroutine at a time, except Way; see there.
+// A Config says what to keep connected, and how. Resolve, Connect, Route and
+// Changed are called by one goroutine at a time, except Route; see there.
 type Config struct {
 	// Servers are asked in this order. There must be at least one.
 	Servers []config.Endpoint
@@ -78,11 +78,11 @@ type Config struct {
 	// goroutine.
 	Connect func(ctx context.Context, server netip.AddrPort, up func()) error
 
-	// Way describes the way to a server in the underlay: two are the same if a
+	// Route describes the route to a server in the underlay: two are the same if a
 	// session does not notice the change from one to the other. It is called
 	// before Connect and when the network has changed, by any goroutine. If it
 	// is nil, every change of the network ends the session.
-	Way func(server netip.AddrPort) (string, error)
+	Route func(server netip.AddrPort) (string, error)
 
 	// Changed is told each new status. It must not block. It may be nil.
 	Changed func(Status)
@@ -107,7 +107,7 @@ type Supervisor struct {
 // An attempt is a try to connect, or a connection.
 type attempt struct {
 	server netip.AddrPort
-	way    string
+	route  string
 	cancel context.CancelCauseFunc
 	up     bool // protected by Supervisor.mu
 }
@@ -138,10 +138,10 @@ func (s *Supervisor) NetworkChanged() {
 	under := s.attempt
 	up := under != nil && under.up
 	s.mu.Unlock()
-	if under != nil && s.cfg.Way != nil {
-		way, err := s.cfg.Way(under.server)
+	if under != nil && s.cfg.Route != nil {
+		route, err := s.cfg.Route(under.server)
 		switch {
-		case err == nil && way != under.way:
+		case err == nil && route != under.route:
 		case up: // it does not mind; and if there is no way now, the old one may come back
 			return
 		default: // this try may still work, and if not, the next one need not wait

@@ -39,16 +39,16 @@ type world struct {
 	names map[string][]netip.Addr
 	// what the server at an address does: nil is silence. It may block until ctx ends.
 	server map[netip.Addr]func(ctx context.Context, up func()) error
-	way    string // "" is no way
+	route  string // "" is no way
 	log    []string
 	state  State // the last one
 	ups    int   // how often it was up
 }
 
-func (w *world) setWay(way string) {
+func (w *world) setRoute(route string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.way = way
+	w.route = route
 }
 
 func (w *world) setNames(names map[string][]netip.Addr) {
@@ -94,13 +94,13 @@ func run(t *testing.T, prepare func(*world), test func(*world)) {
 				w.note("end %v", server.Addr())
 				return err
 			},
-			Way: func(netip.AddrPort) (string, error) {
+			Route: func(netip.AddrPort) (string, error) {
 				w.mu.Lock()
 				defer w.mu.Unlock()
-				if w.way == "" {
+				if w.route == "" {
 					return "", errors.New("network is unreachable")
 				}
-				return w.way, nil
+				return w.route, nil
 			},
 			Changed: func(s Status) {
 				require.Equal(t, s.State, w.Status().State)
@@ -287,7 +287,7 @@ func TestFailOver(t *testing.T) {
 		require.Equal(t, away, w.Status().Server)
 
 		// Another network: the one that worked last is asked first.
-		w.setWay("wlan0")
+		w.setRoute("wlan0")
 		w.NetworkChanged()
 		w.sleep(time.Nanosecond)
 		require.Equal(t, "end 192.0.2.2, resolve away.example.org, connect 192.0.2.2", w.events())
@@ -312,7 +312,7 @@ func TestTryEndsWithUp(t *testing.T) {
 // The network is not there yet: nothing is fatal, and when it comes the wait ends.
 func TestStartsBeforeTheNetwork(t *testing.T) {
 	for name, prepare := range map[string]func(*world){
-		"no way":  func(w *world) { w.setWay("") },
+		"no way":  func(w *world) { w.setRoute("") },
 		"no name": func(w *world) { w.setNames(map[string][]netip.Addr{}) },
 		"nothing behind the name": func(w *world) {
 			w.setNames(map[string][]netip.Addr{home.Host: nil})
@@ -324,7 +324,7 @@ func TestStartsBeforeTheNetwork(t *testing.T) {
 				require.Error(t, w.Status().Err)
 				w.sleep(5 * time.Minute)
 				w.isIn(Waiting)
-				w.setWay("eth0")
+				w.setRoute("eth0")
 				w.setNames(map[string][]netip.Addr{home.Host: {homeV4}})
 				w.sleep(minGap) // the last round may have begun just now
 				if w.Status().State == Waiting {
@@ -345,17 +345,17 @@ func TestNetworkChanges(t *testing.T) {
 		// The way stays the same, or is gone for a while: the session does not mind.
 		w.NetworkChanged()
 		synctest.Wait()
-		w.setWay("")
+		w.setRoute("")
 		w.NetworkChanged()
 		synctest.Wait()
-		w.setWay("eth0")
+		w.setRoute("eth0")
 		w.NetworkChanged()
 		synctest.Wait()
 		require.Empty(t, w.events())
 		w.isIn(Up)
 
 		// Another way: at once, without a wait.
-		w.setWay("wlan0")
+		w.setRoute("wlan0")
 		w.NetworkChanged()
 		synctest.Wait()
 		require.Equal(t, "end 192.0.2.1, resolve home.example.org, connect 192.0.2.1", w.events())
@@ -363,7 +363,7 @@ func TestNetworkChanges(t *testing.T) {
 
 		// Again and again: not more than once a second.
 		for i := range 100 {
-			w.setWay(fmt.Sprint(i))
+			w.setRoute(fmt.Sprint(i))
 			w.NetworkChanged()
 			w.sleep(100 * time.Millisecond)
 		}
@@ -381,7 +381,7 @@ func TestNetworkChangesWhileConnecting(t *testing.T) {
 		w.NetworkChanged() // not its own
 		w.sleep(time.Second)
 		require.Empty(t, w.events())
-		w.setWay("wlan0")
+		w.setRoute("wlan0")
 		w.serve(homeV4, connects)
 		w.NetworkChanged()
 		synctest.Wait()

@@ -163,7 +163,7 @@ func (n *node) use(cfg *config.Client) error {
 		Servers: cfg.Servers,
 		Resolve: n.resolve,
 		Connect: n.connect,
-		Way:     func(server netip.AddrPort) (string, error) { return supervise.Way(server, route.Mark) },
+		Route:   func(server netip.AddrPort) (string, error) { return supervise.RouteTo(server, route.Mark) },
 		Changed: tell(),
 	})
 	return nil
