@@ -66,7 +66,7 @@ func (w *world) serve(a netip.Addr, does func(ctx context.Context, up func()) er
 // run starts a supervisor in a bubble, and calls test.
 func run(t *testing.T, prepare func(*world), test func(*world)) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, start: time.Now(), way: "eth0", done: make(chan error, 1),
+		w := &world{t: t, start: time.Now(), route: "eth0", done: make(chan error, 1),
 			names:  map[string][]netip.Addr{home.Host: {homeV4}, away.Host: {awayV4}},
 			server: map[netip.Addr]func(context.Context, func()) error{homeV4: connects},
 		}
