@@ -69,3 +69,13 @@ func networks(itf net.Interface) ([]netip.Prefix, error) {
 	}
 	return list, nil
 }
+
+// LastAddr returns the last address of a subnet: the one with all host bits set.
+func LastAddr(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for bit := p.Bits(); bit < 8*len(b); bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	last, _ := netip.AddrFromSlice(b)
+	return last
+}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"stepvpn/step2-tun/packet"
+	"stepvpn/step5-nat/hostnet"
 )
 
 // addresses returns where a packet comes from and goes to. It reports false if p
@@ -68,11 +69,7 @@ func broadcastsOf(addrs []netip.Prefix) (list []netip.Addr) {
 		if !p.Addr().Is4() || p.Bits() >= 31 { // RFC 3021: a /31 has none
 			continue
 		}
-		last := p.Masked().Addr().As4()
-		for bit := p.Bits(); bit < 32; bit++ {
-			last[bit/8] |= 0x80 >> (bit % 8)
-		}
-		list = append(list, netip.AddrFrom4(last))
+		list = append(list, hostnet.LastAddr(p))
 	}
 	return list
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"stepvpn/shared/app"
+	"stepvpn/step5-nat/hostnet"
 )
 
 // A subnet is the part of a subnet that clients can have: all addresses from
@@ -28,7 +29,7 @@ func newSubnet(server netip.Prefix) (subnet, error) {
 		return subnet{}, fmt.Errorf("%v is no address with a subnet, such as 10.8.0.1/24", server)
 	}
 	s := subnet{prefix: server.Masked(), server: addr}
-	s.first, s.last = s.prefix.Addr(), LastAddr(s.prefix)
+	s.first, s.last = s.prefix.Addr(), hostnet.LastAddr(s.prefix)
 	if !addr.IsGlobalUnicast() || !s.last.IsGlobalUnicast() {
 		return subnet{}, app.Hint(fmt.Errorf("%v is no subnet for hosts", server),
 			"Use one for private networks, such as 10.8.0.1/24 or fd00:8::1/64.")
@@ -49,16 +50,6 @@ func newSubnet(server netip.Prefix) (subnet, error) {
 			"Give the server an address in it, such as %v/%d.", s.first, server.Bits())
 	}
 	return s, nil
-}
-
-// LastAddr returns the last address of a subnet: the one with all host bits set.
-func LastAddr(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for bit := p.Bits(); bit < 8*len(b); bit++ {
-		b[bit/8] |= 0x80 >> (bit % 8)
-	}
-	last, _ := netip.AddrFromSlice(b)
-	return last
 }
 
 // has reports whether a client can have addr.
