@@ -20,15 +20,15 @@ const closeWait = 200 * time.Millisecond
 //
 // Two goroutines of the caller move packets, one a direction, as with any Link.
 // A third one, the Conn's own, sends what the peer has to say by itself:
-// handshakes and keepalives. The reading one never writes. Else both ends could
-// wait in a write, each for the other to read.
+// handshakes and keepalives. The reading one never writes: if it did, both ends could
+// wait in a write, and nobody would read.
 type Conn struct {
-	cfg    *Config
-	lower  link.Link
-	peer   *Peer
-	single *single // of a server, else nil
-	opener *Opener // of the reading goroutine
-	drops  *link.Drops
+	cfg      *Config
+	lower    link.Link
+	peer     *Peer
+	acceptor *acceptor // of a server, else nil
+	opener   *Opener   // of the reading goroutine
+	drops    *link.Drops
 
 	ctx   context.Context // ends when the Conn does; its cause says why
 	end   context.CancelCauseFunc
@@ -107,7 +107,7 @@ func start(lower link.Link, cfg Config, client bool) (*Conn, error) {
 	} else {
 		r := &Responder{complete}
 		c.peer = r.NewPeer(table, owner{c}, slog.Default())
-		c.single = &single{responder: r, peer: c.peer}
+		c.acceptor = &acceptor{responder: r, peer: c.peer}
 	}
 	go c.run()
 	return c, nil
@@ -124,8 +124,8 @@ func (o owner) Moved(before, now netip.AddrPort) {
 	}
 }
 
-// ReadBurst returns packets that the other side has sealed. Some of these may
-// claim to be IP and not be it: no more than the first four bits is checked.
+// ReadBurst returns packets that the other side has sealed. No more of them is checked
+// than the version and the length: it may be hostile, too.
 func (c *Conn) ReadBurst(b *link.Burst) error {
 	for {
 		if err := c.read(b); err != nil || b.Len() > 0 {
@@ -174,11 +174,11 @@ func (c *Conn) read(b *link.Burst) error {
 
 // asked takes an initiation, and returns the answer, if it gets one.
 func (c *Conn) asked(initiation []byte, now time.Time) []byte {
-	if c.single == nil {
+	if c.acceptor == nil {
 		c.drops.Add(BadMessage)
 		return nil
 	}
-	return c.single.answer(initiation, now)
+	return c.acceptor.answer(initiation, now)
 }
 
 // control hands a control message to who wants it.

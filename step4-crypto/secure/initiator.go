@@ -90,7 +90,7 @@ func (i *initiator) finish(reserved *session, m response, now time.Time) (s *ses
 		i.begin(now)
 		return nil, false
 	case a.kind == behind:
-		i.time = max(i.time, a.time) // the next try is later than that
+		i.time = max(i.time, a.time) // the next one names a later time than that
 		return nil, false
 	default:
 		err = i.cfg.OnPayload(a.payload)

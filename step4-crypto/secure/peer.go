@@ -18,8 +18,8 @@ type Owner interface {
 	Moved(before, now netip.AddrPort)
 }
 
-// A Peer is the other side, as one side sees it: the keys shared with it, its
-// address, and what is to be done when. It does no input or output and reads no
+// A Peer is what one side knows of the other: the keys shared with it, its address,
+// and what is to be done when. It does no input or output and reads no
 // clock. What arrives comes to it by an Opener, packets to send get their keys from
 // Sending, and Tick does what is due; what these return is to be sent.
 //
@@ -31,7 +31,7 @@ type Owner interface {
 // packet under them, a keepalive; the server answers with another.
 //
 // It is safe for concurrent use. Its lock is taken once for a burst in each
-// direction, and never while packets are sealed or opened.
+// direction, and IP packets are sealed and opened without it.
 type Peer struct {
 	cfg    *Config
 	client bool

@@ -562,6 +562,18 @@ func TestClose(t *testing.T) {
 	require.False(t, s.write(s.server, ipPacket("x")))
 }
 
+// What a stranger sends while a client closes does no harm: there are no keys then.
+func TestResponseWhileClosing(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	m, _ := s.client.Peer.Close(Rejected{}, s.now)
+	require.NotNil(t, m)
+	reserved := s.client.initiator.reserved
+	require.Nil(t, s.client.finish(reserved, response{noise: make([]byte, minNoise)}, s.now))
+	_, _, err := s.client.Tick(s.now)
+	require.NoError(t, err)
+}
+
 // A close that was overtaken by new keys ends nothing.
 func TestLateClose(t *testing.T) {
 	s := simulate(t, config(1), config(1))

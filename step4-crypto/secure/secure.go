@@ -17,7 +17,7 @@
 //	payload.go    what a handshake carries
 //	initiator.go  the client's side of a handshake
 //	responder.go  the server's side
-//	single.go     which initiations a server of one client answers
+//	acceptor.go     which initiations a server of one client answers
 //	peer.go       the other side: its keys and its address
 //	timers.go     what is done without being asked: rekeying, keepalives, expiry
 //	control.go    how one side tells the other that this is the end
@@ -27,7 +27,7 @@
 // Second reading: older.go, for clients that have not been updated yet, and probe.go,
 // for messages whose length matters. drops.go names why messages are dropped.
 //
-// Everything but conn.go is free of input, output and clocks: messages and the
+// Everything but conn.go and probe.go is free of input, output and clocks: messages and the
 // time come in as arguments.
 //
 // These are the limits. What both sides must have the same is marked with *.
@@ -46,7 +46,7 @@
 //	DefaultTries          6       a first connection is given up after this many
 //	lostTries             4       after this many a client says that the server is lost
 //	MaxPayload *          1024    bytes that a handshake message carries for other packages
-//	answersPerSecond      100     a server tells no more clients that their clock is behind
+//	answersPerSecond      100     no more initiations are answered by the word that they are too old
 //	windowSize            8192    a packet that is overtaken by this many is dropped
 //	closeWait             0.2 s   a Close that can't send its message gives up
 //	MaxReason *           200     bytes of a sentence that one side tells the other

@@ -23,7 +23,7 @@ type session struct {
 	counter atomic.Uint64 // of the next packet to seal
 
 	receiving *noise.Cipher // nil as long as the session is being agreed on
-	mu        sync.Mutex    // guards window
+	mu        sync.Mutex    // guards window; held while a run of packets is opened
 	window    window
 }
 
@@ -65,7 +65,8 @@ func (s *session) seal(dst, plaintext []byte, length int) ([]byte, bool) {
 	dst = appendDataHeader(dst, s.remote, counter)
 	header := dst[start:]
 	if length > len(plaintext) {
-		// Behind plaintext there may be the next packet. So it is padded where it goes.
+		// Behind plaintext the next packet may lie, so zeros can't be written there:
+		// it goes to dst first, is padded there, and is sealed in place.
 		inside := append(dst, plaintext...)
 		inside = append(inside, zeros[:length-len(plaintext)]...)
 		plaintext = inside[len(dst):]

@@ -8,7 +8,7 @@ import (
 
 // A Table is the index table: it finds the session that a message names, with one read of memory and no
 // lock. The low bits of an index are its place in the table, the high bits are
-// random; so an index that is used again mostly differs from the one before.
+// random: when a place is used again, its index is most probably another one.
 //
 // All peers that share a socket share a table. It is safe for concurrent use.
 type Table struct {

@@ -78,6 +78,8 @@ func (p *Peer) handshakeAt() (at time.Time) {
 		return at
 	case p.initiator.active:
 		return p.initiator.retry
+	case current == nil: // it has been closed
+		return at
 	}
 	return earliest(p.worn, after(current.created, p.cfg.limits.rekeyTime), after(p.unanswered, silenceLimit))
 }

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// A single answers for a server that has one peer at a time: whoever was the last
+// An acceptor answers for a server that has one peer at a time: whoever was the last
 // to prove that it has the key. It does no input or output and reads no clock.
 //
-// Each initiation is answered once: its time has to be later than that of all
-// before it. Who has recorded an older one can do nothing with it, other than to
-// hear that it is too old, in words that only its maker can read, and no more
-// often than answersPerSecond. After a restart of the server an old initiation is
+// Only an initiation whose time is later than that of all before it makes a session.
+// Who has recorded an older one can do nothing with it. At most it is answered, no
+// more often than answersPerSecond, by the word that it is too old, which only its
+// maker can read: his clock may have gone back. After a restart of the server an old initiation is
 // news to it, and is answered. That leads nowhere: its keys are not used before a
 // packet arrives under them, only its maker can seal one, and the genuine client's
 // next initiation is later.
 //
 // It is not safe for concurrent use.
-type single struct {
+type acceptor struct {
 	responder *Responder
 	peer      *Peer
 
@@ -29,7 +29,7 @@ type single struct {
 
 // answer returns the response to an initiation, or nil. Its keys become the next
 // ones, in place of any that are waiting there.
-func (a *single) answer(m []byte, now time.Time) []byte {
+func (a *acceptor) answer(m []byte, now time.Time) []byte {
 	q, ok := a.responder.Read(m)
 	if !ok {
 		return nil
@@ -66,7 +66,7 @@ func (a *single) answer(m []byte, now time.Time) []byte {
 
 // allow reports whether one more initiation may be told in this second that it is
 // too old. Each costs two X25519 operations.
-func (a *single) allow(now time.Time) bool {
+func (a *acceptor) allow(now time.Time) bool {
 	if now.Sub(a.second) >= time.Second {
 		a.second, a.answers = now, 0
 	}
