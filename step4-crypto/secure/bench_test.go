@@ -14,7 +14,7 @@ var benchSizes = []int{64, 1420}
 func BenchmarkSeal(b *testing.B) {
 	for _, size := range benchSizes {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			client, _ := twoSessions(b, config(1))
+			client, _ := twoKeypairs(b, config(1))
 			plaintext, out := make([]byte, size), make([]byte, 0, size+Overhead)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
@@ -28,7 +28,7 @@ func BenchmarkSeal(b *testing.B) {
 func BenchmarkOpen(b *testing.B) {
 	for _, size := range benchSizes {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			client, server := twoSessions(b, config(1))
+			client, server := twoKeypairs(b, config(1))
 			sealed, _ := client.seal(nil, make([]byte, size), 0)
 			m := make([]byte, len(sealed))
 			b.SetBytes(int64(size))

@@ -12,7 +12,7 @@ import (
 
 // Keys are those to seal packets under at one moment. The zero value is none.
 type Keys struct {
-	session *session
+	keypair *keypair
 	mtu     int
 }
 
@@ -22,7 +22,7 @@ type Keys struct {
 // link.Malformed if p is no packet, for then it might be mistaken for a message
 // of ours. It allocates nothing.
 func (k Keys) Seal(out *link.Burst, p []byte) (why link.Reason, ok bool) {
-	if k.session == nil {
+	if k.keypair == nil {
 		return NoSession, false
 	}
 	if _, ok := packetLen(p); !ok {
@@ -33,7 +33,7 @@ func (k Keys) Seal(out *link.Burst, p []byte) (why link.Reason, ok bool) {
 	if room == nil {
 		return link.TooBig, false
 	}
-	if _, ok := k.session.seal(room[:0], p, length); !ok {
+	if _, ok := k.keypair.seal(room[:0], p, length); !ok {
 		out.Truncate(out.Len() - 1)
 		return NoSession, false
 	}
@@ -43,10 +43,10 @@ func (k Keys) Seal(out *link.Burst, p []byte) (why link.Reason, ok bool) {
 // seal returns a message of its own, with plaintext in it, padded; nil if the keys
 // are worn out.
 func (k Keys) seal(plaintext []byte) []byte {
-	if k.session == nil {
+	if k.keypair == nil {
 		return nil
 	}
-	m, ok := k.session.seal(nil, plaintext, padded(len(plaintext), k.mtu))
+	m, ok := k.keypair.seal(nil, plaintext, padded(len(plaintext), k.mtu))
 	if !ok {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (k Keys) seal(plaintext []byte) []byte {
 // An Opened is what one message was.
 type Opened struct {
 	Kind Kind
-	// Peer is whose session it came by; nil for None and Initiation.
+	// Peer is whose message it is; nil for None and Initiation.
 	Peer *Peer
 	// Content is the IP packet, or what the control message says, or for
 	// Initiation all of the message, which may have something behind it.
@@ -73,8 +73,8 @@ type Opener struct {
 	drops  *link.Drops
 	opened []Opened
 
-	// A run of messages of one session, whose lock is held meanwhile.
-	session *session
+	// A run of messages under one keypair, whose lock is held meanwhile.
+	keypair *keypair
 	heard   heard
 }
 
@@ -86,7 +86,7 @@ type heard struct {
 	from   netip.AddrPort
 }
 
-// NewOpener returns an Opener for the sessions of a table. It counts in drops what
+// NewOpener returns an Opener for the keypairs of a table. It counts in drops what
 // it drops.
 func NewOpener(t *Table, drops *link.Drops) *Opener {
 	return &Opener{table: t, drops: drops, opened: make([]Opened, 0, link.MaxBurst)}
@@ -134,9 +134,9 @@ func (o *Opener) openData(d data, from netip.AddrPort, now time.Time) Opened {
 		o.drops.Add(UnknownIndex)
 		return Opened{}
 	}
-	if s != o.session {
+	if s != o.keypair {
 		o.endRun(now)
-		o.session = s
+		o.keypair = s
 		s.mu.Lock()
 	}
 	plaintext, why, ok := s.open(d)
@@ -165,13 +165,13 @@ func (o *Opener) openData(d data, from netip.AddrPort, now time.Time) Opened {
 	return in
 }
 
-// endRun gives back the session's lock and tells its peer what it has said.
+// endRun gives back the keypair's lock and tells its peer what it has said.
 func (o *Opener) endRun(now time.Time) (reply []byte) {
-	s, h := o.session, o.heard
+	s, h := o.keypair, o.heard
 	if s == nil {
 		return nil
 	}
-	o.session, o.heard = nil, heard{}
+	o.keypair, o.heard = nil, heard{}
 	s.mu.Unlock()
 	if !h.any {
 		return nil

@@ -21,7 +21,7 @@ type initiator struct {
 	tries     int              // initiations sent since begin
 	retry     time.Time        // when to send the next one
 	handshake *noise.Handshake // of the last initiation, nil once it is answered
-	reserved  *session         // what it asks for
+	reserved  *keypair         // what it asks for
 	time      uint64           // in the last initiation
 
 	refused error // final
@@ -37,8 +37,8 @@ func (i *initiator) done() {
 	i.active, i.handshake = false, nil
 }
 
-// initiate returns the next initiation, which asks for a session.
-func (i *initiator) initiate(reserved *session, now time.Time) ([]byte, error) {
+// initiate returns the next initiation, which asks for new keys.
+func (i *initiator) initiate(reserved *keypair, now time.Time) ([]byte, error) {
 	payload := i.cfg.NewPayload()
 	if len(payload) > MaxPayload {
 		return nil, errPayload(payload)
@@ -67,10 +67,10 @@ func (i *initiator) backOff() time.Duration {
 	return time.Duration(float64(wait) * (0.8 + 0.4*i.cfg.limits.jitter()))
 }
 
-// finish makes the session out of a response to the initiation that asked for
+// finish makes the keypair out of a response to the initiation that asked for
 // reserved. A response that does not fit is counted and changes nothing: the
 // right one can still come.
-func (i *initiator) finish(reserved *session, m response, now time.Time) (s *session, ok bool) {
+func (i *initiator) finish(reserved *keypair, m response, now time.Time) (s *keypair, ok bool) {
 	if i.handshake == nil || reserved != i.reserved {
 		i.cfg.Drops.Add(UnknownIndex)
 		return nil, false
@@ -96,7 +96,7 @@ func (i *initiator) finish(reserved *session, m response, now time.Time) (s *ses
 		err = i.cfg.OnPayload(a.payload)
 	}
 	if err == nil {
-		s, err = newSession(h, reserved, m.sender, now)
+		s, err = newKeypair(h, reserved, m.sender, now)
 	}
 	if err != nil {
 		i.cfg.Drops.Add(BadMessage)

@@ -5,20 +5,20 @@ package secure
 //
 //	handshake ──> next ──(a packet arrives under it)──> current ──> previous ──(30 s)──> gone
 type keyring struct {
-	previous *session // opens packets that were on the way when the keys changed
-	current  *session // seals and opens
-	next     *session // made by a handshake; nothing has arrived under it yet
+	previous *keypair // opens packets that were on the way when the keys changed
+	current  *keypair // seals and opens
+	next     *keypair // made by a handshake; nothing has arrived under it yet
 }
 
 // all returns the three slots. Empty ones are nil.
-func (k *keyring) all() [3]*session { return [...]*session{k.current, k.previous, k.next} }
+func (k *keyring) all() [3]*keypair { return [...]*keypair{k.current, k.previous, k.next} }
 
 // has reports whether s is one of the three.
-func (k *keyring) has(s *session) bool { return s == k.current || s == k.previous || s == k.next }
+func (k *keyring) has(s *keypair) bool { return s == k.current || s == k.previous || s == k.next }
 
 // without returns a keyring with the slots emptied for which drop reports true.
-func (k *keyring) without(drop func(*session) bool) *keyring {
-	keep := func(s *session) *session {
+func (k *keyring) without(drop func(*keypair) bool) *keyring {
+	keep := func(s *keypair) *keypair {
 		if s == nil || drop(s) {
 			return nil
 		}

@@ -13,7 +13,7 @@ import (
 //	response    2 0 0 0 | sender u32 | receiver u32 | noise message
 //	data        4 0 0 0 | receiver u32 | counter u64 | ciphertext | tag, 16 bytes
 //
-// Each side names a session by an index of its own choice. "sender" is the index
+// Each side names a keypair by an index of its own choice. "sender" is the index
 // of the side that sends the message, "receiver" that of the side that gets it.
 // So a message says which keys it is for, wherever it comes from. The header of
 // a data message is authenticated together with its content. (Type 3 is step 7's.)

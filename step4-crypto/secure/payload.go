@@ -9,7 +9,7 @@ import (
 // of them is what this one has to say:
 //
 //	initiation  time u64 | payload
-//	response    0 | payload           the session is agreed on
+//	response    0 | payload           new keys are agreed on
 //	            1 | time u64          the clock of who asks is behind this time
 //	            2 | end | reason      who asks is refused
 //

@@ -62,7 +62,7 @@ type Peer struct {
 }
 
 // NewPeer returns a Peer for one client of a server, without keys yet. Request.Accept
-// gives it some. Its sessions stand in table.
+// gives it some. Its keypairs stand in table.
 func (r *Responder) NewPeer(table *Table, owner Owner, log *slog.Logger) *Peer {
 	return newPeer(r.cfg, table, owner, log, false)
 }
@@ -92,7 +92,7 @@ func (p *Peer) Owner() Owner { return p.owner }
 func (p *Peer) SetMTU(mtu int) { p.mtu.Store(int64(mtu)) }
 
 // hear takes what has been opened with the keys s. It returns the reply.
-func (p *Peer) hear(s *session, h heard, now time.Time) (reply []byte) {
+func (p *Peer) hear(s *keypair, h heard, now time.Time) (reply []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s == p.keys.Load().next {
@@ -158,7 +158,7 @@ func (p *Peer) setAddr(addr netip.AddrPort) {
 
 // closed ends the session, because the other side does, by a close message under
 // the keys s. It reports false if those have been replaced: then it ends nothing.
-func (p *Peer) closed(s *session, content []byte, now time.Time) bool {
+func (p *Peer) closed(s *keypair, content []byte, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s != p.keys.Load().current {
@@ -235,7 +235,7 @@ func (p *Peer) wear(packets uint64, now time.Time) {
 
 // finish takes the response to the initiation that asked for reserved. It returns
 // the first packet under the new keys.
-func (p *Peer) finish(reserved *session, m response, now time.Time) []byte {
+func (p *Peer) finish(reserved *keypair, m response, now time.Time) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s, ok := p.initiator.finish(reserved, m, now)
@@ -248,14 +248,14 @@ func (p *Peer) finish(reserved *session, m response, now time.Time) []byte {
 }
 
 // setNext puts s, which has the index of reserved, in the slot next.
-func (p *Peer) setNext(reserved, s *session) {
+func (p *Peer) setNext(reserved, s *keypair) {
 	p.table.replace(reserved, s)
 	old := p.keys.Load()
 	p.setKeys(&keyring{previous: old.previous, current: old.current, next: s})
 	p.schedule(p.nextWake())
 }
 
-// setKeys replaces the keyring. The sessions that go are found no more.
+// setKeys replaces the keyring. Those that go are found no more.
 func (p *Peer) setKeys(keys *keyring) {
 	old := p.keys.Swap(keys)
 	for _, s := range old.all() {
@@ -266,12 +266,12 @@ func (p *Peer) setKeys(keys *keyring) {
 }
 
 // keepalive returns an empty packet under the keys s, or nil if they are worn out.
-func (p *Peer) keepalive(s *session, now time.Time) []byte {
+func (p *Peer) keepalive(s *keypair, now time.Time) []byte {
 	p.sent, p.owed = now, time.Time{}
-	return Keys{session: s}.seal(nil)
+	return Keys{keypair: s}.seal(nil)
 }
 
-// A Status is how a session stands. Peer and Since are zero if there is none.
+// A Status is how the session with a peer stands. Peer and Since are zero if there is none.
 type Status struct {
 	Peer  netip.AddrPort // the other side's address
 	Since time.Time      // when the present keys came into use

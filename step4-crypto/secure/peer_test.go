@@ -260,7 +260,7 @@ func TestRoaming(t *testing.T) {
 	old := s.client.keys.Load().current
 	s.run(rekeyAfterTime + time.Second)
 	require.NotSame(t, old, s.client.keys.Load().current)
-	m := Keys{session: old}.seal(ipPacket("y"))
+	m := Keys{keypair: old}.seal(ipPacket("y"))
 	s.server.inside = nil
 	s.deliver(s.server, m, bobAddr)
 	require.Len(t, s.server.inside, 1)

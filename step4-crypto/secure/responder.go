@@ -25,7 +25,7 @@ func NewResponder(cfg Config) (*Responder, error) {
 // once at most. It is not safe for concurrent use.
 type Request struct {
 	handshake *noise.Handshake
-	sender    uint32 // the index that the other side gave the session
+	sender    uint32 // the index that the other side gave the keys
 	time      uint64
 	payload   []byte
 	older     bool
@@ -85,7 +85,7 @@ func (q *Request) Accept(p *Peer, payload []byte, now time.Time) (response []byt
 		p.table.remove(reserved)
 		return nil, err
 	}
-	s, err := newSession(q.handshake, reserved, q.sender, now)
+	s, err := newKeypair(q.handshake, reserved, q.sender, now)
 	if err != nil {
 		p.table.remove(reserved)
 		return nil, err
@@ -107,7 +107,7 @@ func (q *Request) Behind(time uint64) (response []byte) {
 	return q.deny(appendTime([]byte{behind}, time))
 }
 
-// deny answers with a message that makes no session: its index is 0.
+// deny answers with a message without keys: its index is 0.
 func (q *Request) deny(payload []byte) []byte {
 	m, err := q.handshake.WriteMessage(newResponse(0, q.sender), payload)
 	if err != nil {

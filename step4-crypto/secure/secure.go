@@ -11,8 +11,8 @@
 //	message.go    what is sent: three kinds of messages, byte by byte
 //	content.go    what is inside of them: packets, and what the two sides say
 //	window.go     which packets have been seen before
-//	session.go    one pair of keys: seal and open packets
-//	table.go      which session a message is for
+//	keypair.go    one pair of keys: seal and open packets
+//	table.go      which keypair a message is for
 //	keyring.go    the keys that are valid at one moment
 //	payload.go    what a handshake carries
 //	initiator.go  the client's side of a handshake

@@ -212,7 +212,7 @@ func (s *simulation) write(n *node, packet []byte) bool {
 
 // seal returns a message with plaintext in it, under a node's current keys.
 func (n *node) seal(plaintext []byte) []byte {
-	return Keys{session: n.keys.Load().current}.seal(plaintext)
+	return Keys{keypair: n.keys.Load().current}.seal(plaintext)
 }
 
 // connect runs until both sides have keys.

@@ -6,33 +6,34 @@ import (
 	"sync/atomic"
 )
 
-// A Table is the index table: it finds the session that a message names, with one read of memory and no
-// lock. The low bits of an index are its place in the table, the high bits are
-// random: when a place is used again, its index is most probably another one.
+// A Table is the index table: it finds the keypair that a message names, with one
+// read of memory and no lock. The low bits of an index are its place in the table, the
+// high bits are random: when a place is used again, its index is most probably another
+// one.
 //
 // All peers that share a socket share a table. It is safe for concurrent use.
 type Table struct {
-	slots []atomic.Pointer[session]
+	slots []atomic.Pointer[keypair]
 }
 
 // slotsPerPeer leaves at least half of the table free: a peer has up to three
-// sessions, and one that is being agreed on; so has another machine that is about
+// keypairs, and one that is being agreed on; so has another machine that is about
 // to take its place.
 const slotsPerPeer = 2 * 8
 
 // NewTable returns a Table for some peers. It takes 128 bytes for each.
 func NewTable(peers int) *Table {
-	return &Table{make([]atomic.Pointer[session], 1<<bits.Len(uint(slotsPerPeer*peers-1)))}
+	return &Table{make([]atomic.Pointer[keypair], 1<<bits.Len(uint(slotsPerPeer*peers-1)))}
 }
 
-func (t *Table) slot(index uint32) *atomic.Pointer[session] {
+func (t *Table) slot(index uint32) *atomic.Pointer[keypair] {
 	return &t.slots[index&uint32(len(t.slots)-1)]
 }
 
-// reserve gives a session of p that is being agreed on an index, which is never 0.
+// reserve gives a keypair of p that is being agreed on its index, which is never 0.
 // It has no keys yet: replace puts the one that has in its place.
-func (t *Table) reserve(p *Peer) *session {
-	s := &session{peer: p}
+func (t *Table) reserve(p *Peer) *keypair {
+	s := &keypair{peer: p}
 	for {
 		s.local = rand.Uint32()
 		if s.local != 0 && t.slot(s.local).CompareAndSwap(nil, s) {
@@ -42,24 +43,24 @@ func (t *Table) reserve(p *Peer) *session {
 }
 
 // replace puts s in the place of reserved, whose index it has.
-func (t *Table) replace(reserved, s *session) { t.slot(reserved.local).Store(s) }
+func (t *Table) replace(reserved, s *keypair) { t.slot(reserved.local).Store(s) }
 
-// remove takes a session out of the table; nil is none.
-func (t *Table) remove(s *session) {
+// remove takes a keypair out of the table; nil is none.
+func (t *Table) remove(s *keypair) {
 	if s != nil {
 		t.slot(s.local).CompareAndSwap(s, nil)
 	}
 }
 
-// find returns the session with an index, or nil.
-func (t *Table) find(index uint32) *session {
+// find returns the keypair with an index, or nil.
+func (t *Table) find(index uint32) *keypair {
 	if s := t.slot(index).Load(); s != nil && s.local == index {
 		return s
 	}
 	return nil
 }
 
-// Len returns how many sessions there are. It looks at all of the table: tests ask
+// Len returns how many keypairs there are. It looks at all of the table: tests ask
 // it whether any was left behind.
 func (t *Table) Len() (n int) {
 	for i := range t.slots {

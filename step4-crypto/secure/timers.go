@@ -101,7 +101,7 @@ func (p *Peer) handshake(now time.Time) (message []byte, err error) {
 		p.lost = true
 	}
 	p.sent = now
-	p.table.remove(p.initiator.reserved) // unless it has become a session
+	p.table.remove(p.initiator.reserved) // unless it is in use by now
 	return p.initiator.initiate(p.table.reserve(p), now)
 }
 
@@ -119,7 +119,7 @@ func (p *Peer) expiryAt() time.Time {
 // expire drops the keys that are too old.
 func (p *Peer) expire(now time.Time) {
 	old := p.keys.Load()
-	keys := old.without(func(s *session) bool {
+	keys := old.without(func(s *keypair) bool {
 		return s.expired(now) || s == old.previous && due(p.retire, now)
 	})
 	if keys.previous == nil {

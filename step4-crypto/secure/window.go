@@ -9,7 +9,7 @@ const (
 	windowWords = windowSize/wordBits + 1 // one more: the newest word is filled only in part
 )
 
-// A window remembers which counters of one session have been seen, as a ring of
+// A window remembers which counters of one keypair have been seen, as a ring of
 // bits (RFC 6479). When it moves forward it clears whole words, instead of
 // shifting all bits. The zero value has seen nothing. It is not safe for
 // concurrent use.

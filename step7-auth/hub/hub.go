@@ -73,7 +73,7 @@ type Hub struct {
 
 	broadcasts []netip.Addr // of the tunnel's networks
 
-	table      *secure.Table // session index → its peer, which is a client's
+	table      *secure.Table // index → keypair → peer, which is a client's
 	members    members
 	handshakes chan handshake // the handshake queue
 	loadAt     atomic.Int64   // when it was long last; see clockOf

@@ -15,8 +15,8 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// twoSessions returns the two sides of one pair of keys.
-func twoSessions(t testing.TB, cfg Config) (client, server *session) {
+// twoKeypairs returns the two sides of one pair of keys.
+func twoKeypairs(t testing.TB, cfg Config) (client, server *keypair) {
 	t.Helper()
 	ours, err := cfg.complete(true)
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func (nobody) Wake(time.Time)            {}
 func (nobody) Moved(_, _ netip.AddrPort) {}
 
 // openCopy opens a copy of m, so that m stays as it was.
-func openCopy(s *session, m []byte) (plaintext []byte, ok bool) {
+func openCopy(s *keypair, m []byte) (plaintext []byte, ok bool) {
 	d, ok := parseData(bytes.Clone(m))
 	if !ok {
 		return nil, false
@@ -65,7 +65,7 @@ func TestSessionSuites(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := config(1)
 			cfg.Handshake.Suite = suite
-			client, server := twoSessions(t, cfg)
+			client, server := twoKeypairs(t, cfg)
 			for n := range 1500 {
 				plaintext := bytes.Repeat([]byte{byte(n)}, n)
 				m, ok := client.seal([]byte("kept"), plaintext, 0)
@@ -91,7 +91,7 @@ func TestSessionSuites(t *testing.T) {
 func TestEveryChangeIsRefused(t *testing.T) {
 	for _, size := range []int{0, 1, 100, 1420} {
 		cfg := config(1)
-		client, server := twoSessions(t, cfg)
+		client, server := twoKeypairs(t, cfg)
 		plaintext := bytes.Repeat([]byte{0x45}, size)
 		m, ok := client.seal(nil, plaintext, 0)
 		require.True(t, ok)
@@ -117,7 +117,7 @@ func TestEveryChangeIsRefused(t *testing.T) {
 
 // A packet does not open in the direction that it came from.
 func TestReflectionIsRefused(t *testing.T) {
-	client, _ := twoSessions(t, config(1))
+	client, _ := twoKeypairs(t, config(1))
 	m, _ := client.seal(nil, []byte("x"), 0)
 	_, ok := openCopy(client, m)
 	require.False(t, ok)
@@ -125,7 +125,7 @@ func TestReflectionIsRefused(t *testing.T) {
 
 func TestReplayAndReorder(t *testing.T) {
 	cfg := config(1)
-	client, server := twoSessions(t, cfg)
+	client, server := twoKeypairs(t, cfg)
 	var sealed [][]byte
 	for range windowSize + 10 {
 		m, _ := client.seal(nil, []byte("x"), 0)
@@ -165,7 +165,7 @@ func TestCounterLimit(t *testing.T) {
 	cfg := config(1)
 	cfg.limits = defaultLimits
 	cfg.limits.rejectPackets = 3
-	client, _ := twoSessions(t, cfg)
+	client, _ := twoKeypairs(t, cfg)
 	for range 3 {
 		_, ok := client.seal(nil, nil, 0)
 		require.True(t, ok)
@@ -176,7 +176,7 @@ func TestCounterLimit(t *testing.T) {
 		require.Equal(t, "kept", string(m))
 	}
 
-	careless, server := twoSessions(t, cfg)
+	careless, server := twoKeypairs(t, cfg)
 	careless.limit = 10
 	for i := range 5 {
 		m, ok := careless.seal(nil, nil, 0)
@@ -194,7 +194,7 @@ func TestConcurrentSeal(t *testing.T) {
 	cfg := config(1)
 	cfg.limits = defaultLimits
 	cfg.limits.rejectPackets = limit
-	client, _ := twoSessions(t, cfg)
+	client, _ := twoKeypairs(t, cfg)
 
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -225,7 +225,7 @@ func TestConcurrentSeal(t *testing.T) {
 func TestConcurrentOpen(t *testing.T) {
 	const packets, workers = 1000, 4
 	cfg := config(1)
-	client, server := twoSessions(t, cfg)
+	client, server := twoKeypairs(t, cfg)
 	table := server.peer.table
 	var opened atomic.Uint64
 	for range packets {
@@ -253,7 +253,7 @@ func TestConcurrentOpen(t *testing.T) {
 // What is sealed is a multiple of 16 bytes long, within the MTU; what follows the
 // packet in memory stays as it is.
 func TestPadding(t *testing.T) {
-	client, server := twoSessions(t, config(1))
+	client, server := twoKeypairs(t, config(1))
 	for n := range 100 {
 		for _, mtu := range []int{0, 50, 60, 64, 1420} {
 			memory := bytes.Repeat([]byte{7}, 200)
@@ -280,7 +280,7 @@ func TestPadding(t *testing.T) {
 }
 
 func TestSessionAllocs(t *testing.T) {
-	client, server := twoSessions(t, config(1))
+	client, server := twoKeypairs(t, config(1))
 	plaintext, out := make([]byte, 1410), make([]byte, 0, 1420+Overhead)
 	allocs := testing.AllocsPerRun(1000, func() {
 		m, _ := client.seal(out, plaintext, 1420)

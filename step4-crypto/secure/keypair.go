@@ -9,11 +9,11 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// A session is one pair of keys, made by one handshake. Both sides have it, each
+// A keypair is two keys, one for each direction, made by one handshake. Both sides have it, each
 // with the two keys the other way round.
 //
 // Several goroutines may seal at the same time. Who opens holds mu.
-type session struct {
+type keypair struct {
 	peer          *Peer
 	local, remote uint32 // the index that each side gave it
 	created       time.Time
@@ -22,18 +22,18 @@ type session struct {
 	sending *noise.Cipher
 	counter atomic.Uint64 // of the next packet to seal
 
-	receiving *noise.Cipher // nil as long as the session is being agreed on
+	receiving *noise.Cipher // nil as long as the keys are being agreed on
 	mu        sync.Mutex    // guards window; held while a run of packets is opened
 	window    window
 }
 
-// newSession takes the keys of a handshake that is done.
-func newSession(h *noise.Handshake, reserved *session, remote uint32, now time.Time) (*session, error) {
+// newKeypair takes the keys of a handshake that is done.
+func newKeypair(h *noise.Handshake, reserved *keypair, remote uint32, now time.Time) (*keypair, error) {
 	sending, receiving, err := h.Split()
 	if err != nil {
 		return nil, err
 	}
-	return &session{
+	return &keypair{
 		peer:      reserved.peer,
 		local:     reserved.local,
 		remote:    remote,
@@ -45,7 +45,7 @@ func newSession(h *noise.Handshake, reserved *session, remote uint32, now time.T
 }
 
 // expired reports whether the keys are too old to be used, or not there yet.
-func (s *session) expired(now time.Time) bool {
+func (s *keypair) expired(now time.Time) bool {
 	return s.receiving == nil || now.Sub(s.created) >= rejectAfterTime
 }
 
@@ -53,7 +53,7 @@ func (s *session) expired(now time.Time) bool {
 // bytes together; plaintext must not overlap dst. It reports false rather than
 // use a counter twice: the keys are worn out. It allocates nothing if dst has room
 // for length + Overhead bytes.
-func (s *session) seal(dst, plaintext []byte, length int) ([]byte, bool) {
+func (s *keypair) seal(dst, plaintext []byte, length int) ([]byte, bool) {
 	if s.counter.Load() >= s.limit {
 		return dst, false
 	}
@@ -78,7 +78,7 @@ var zeros [16]byte
 
 // open returns what is inside d, decrypted in place, or why it is dropped. The
 // caller holds mu.
-func (s *session) open(d data) (plaintext []byte, why link.Reason, ok bool) {
+func (s *keypair) open(d data) (plaintext []byte, why link.Reason, ok bool) {
 	if d.counter >= s.limit {
 		return nil, NoSession, false
 	}
