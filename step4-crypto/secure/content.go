@@ -1,6 +1,10 @@
 package secure
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"stepvpn/step2-tun/packet"
+)
 
 // What a data message has inside. The first byte tells what it is:
 //
@@ -62,13 +66,12 @@ func contentOf(plaintext []byte) (k Kind, control byte, content []byte) {
 // packetLen returns the length in bytes that an IP packet says it has (RFC 791,
 // section 3.1; RFC 8200, section 3). It reports false if p is none, or shorter.
 func packetLen(p []byte) (n int, ok bool) {
-	const ipv4, ipv6 = 20, 40 // the lengths of the headers
 	switch {
-	case len(p) >= ipv4 && p[0]>>4 == 4:
+	case len(p) >= packet.IPv4HeaderLen && p[0]>>4 == 4:
 		n = int(binary.BigEndian.Uint16(p[2:]))
-		return n, ipv4 <= n && n <= len(p)
-	case len(p) >= ipv6 && p[0]>>4 == 6:
-		n = ipv6 + int(binary.BigEndian.Uint16(p[4:]))
+		return n, packet.IPv4HeaderLen <= n && n <= len(p)
+	case len(p) >= packet.IPv6HeaderLen && p[0]>>4 == 6:
+		n = packet.IPv6HeaderLen + int(binary.BigEndian.Uint16(p[4:]))
 		return n, n <= len(p)
 	}
 	return 0, false

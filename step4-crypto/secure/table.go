@@ -21,7 +21,7 @@ type Table struct {
 // to take its place.
 const slotsPerPeer = 2 * 8
 
-// NewTable returns a Table for some peers. It takes 128 bytes for each.
+// NewTable returns a Table for some peers. It takes 128 to 256 bytes for each.
 func NewTable(peers int) *Table {
 	return &Table{make([]atomic.Pointer[keypair], 1<<bits.Len(uint(slotsPerPeer*peers-1)))}
 }

@@ -1,6 +1,6 @@
 package secure
 
-// windowSize is how many counters back from the newest a packet may be. On a
+// windowSize is how many counters are remembered, the newest and those before it. On a
 // fast link with several queues, packets overtake each other by hundreds.
 const windowSize = 8192
 
