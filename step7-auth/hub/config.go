@@ -90,6 +90,9 @@ type Config struct {
 	// protocol.MaxSettings bytes.
 	Settings []byte
 	MTU      int // of the tunnel, in bytes; see secure.Config
+	// PathMTU is how long a packet the path to a client is taken to carry, until
+	// Session.SetMTU says it. 0 means MTU, which it never exceeds.
+	PathMTU int
 
 	Admission Admission
 	// Check, if set, looks at each initiation before any public-key operation is
