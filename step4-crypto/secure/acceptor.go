@@ -11,12 +11,14 @@ import (
 // Only an initiation whose time is later than that of the one before it makes a session.
 // Who has recorded an older one can do nothing with it. At most it is answered, no
 // more often than answersPerSecond, by the word that it is too old, which only its
-// maker can read: his clock may have gone back. After a restart of the server an old initiation is
-// news to it, and is answered. That leads nowhere: its keys are not used before a
-// packet arrives under them, only its maker can seal one, and the genuine client's
-// next initiation is later. The same holds when a time is forgotten, which it is when
-// the session it made has long ended: else one who has the key, and names the last time
-// there is, would lock out all others for good.
+// maker can read: his clock may have gone back.
+//
+// After a restart of the server an old initiation is news to it, and is answered. That
+// leads nowhere: its keys are not used before a packet arrives under them, only its maker
+// can seal one, and the genuine client's next initiation is later. The same holds when a
+// time is forgotten, which it is when the session that it made has long ended: else
+// somebody who has the key, and names the last time there is, would lock out all others
+// for good.
 //
 // It is not safe for concurrent use.
 type acceptor struct {

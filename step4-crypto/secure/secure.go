@@ -17,7 +17,7 @@
 //	payload.go    what a handshake carries
 //	initiator.go  the client's side of a handshake
 //	responder.go  the server's side
-//	acceptor.go     which initiations a server of one client answers
+//	acceptor.go   which initiations a server of one client answers
 //	peer.go       the other side: its keys and its address
 //	timers.go     what is done without being asked: rekeying, keepalives, expiry
 //	control.go    how one side tells the other that this is the end

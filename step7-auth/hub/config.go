@@ -34,8 +34,7 @@ const (
 	// pendingFor is how long a client that was let in may take for its first
 	// packet. It has proven by then that it is there now.
 	pendingFor = 10 * time.Second
-	// forgetAfter is how long a hello's time is remembered after the last
-	// handshake of an identity.
+	// forgetAfter is how long an identity's newest initiation is remembered.
 	forgetAfter = 10 * time.Minute
 	// helloInterval is how long an identity waits after a handshake before the
 	// next. So one client can't use up the server's handshakes.
