@@ -8,13 +8,17 @@ import (
 // An acceptor answers for a server that has one peer at a time: whoever was the last
 // to prove that it has the key. It does no input or output and reads no clock.
 //
-// Only an initiation whose time is later than that of all before it makes a session.
+// Only an initiation whose time is later than that of the one before it makes a session.
 // Who has recorded an older one can do nothing with it. At most it is answered, no
 // more often than answersPerSecond, by the word that it is too old, which only its
-// maker can read: his clock may have gone back. After a restart of the server an old initiation is
-// news to it, and is answered. That leads nowhere: its keys are not used before a
-// packet arrives under them, only its maker can seal one, and the genuine client's
-// next initiation is later.
+// maker can read: his clock may have gone back.
+//
+// After a restart of the server an old initiation is news to it, and is answered. That
+// leads nowhere: its keys are not used before a packet arrives under them, only its maker
+// can seal one, and the genuine client's next initiation is later. The same holds when a
+// time is forgotten, which it is when the session that it made has long ended: else
+// somebody who has the key, and names the last time there is, would lock out all others
+// for good.
 //
 // It is not safe for concurrent use.
 type acceptor struct {
@@ -22,6 +26,7 @@ type acceptor struct {
 	peer      *Peer
 
 	newest  uint64    // the time of the newest initiation that was answered
+	at      time.Time // when it came
 	second  time.Time // begin of the second that answers counts
 	answers int       // that an initiation is too old
 	told    time.Time // when the log told of an older version last
@@ -43,7 +48,7 @@ func (a *acceptor) answer(m []byte, now time.Time) []byte {
 		cfg.Drops.Add(BadMessage)
 		return nil
 	}
-	if q.Time() <= a.newest {
+	if q.Time() <= a.newest && now.Sub(a.at) < forgetAfter {
 		cfg.Drops.Add(Replayed)
 		if q.Time() == a.newest || !a.allow(now) {
 			return nil
@@ -60,7 +65,7 @@ func (a *acceptor) answer(m []byte, now time.Time) []byte {
 		cfg.Drops.Add(BadTag)
 		return nil
 	}
-	a.newest = q.Time()
+	a.newest, a.at = q.Time(), now
 	return response
 }
 

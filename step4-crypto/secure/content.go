@@ -12,8 +12,8 @@ import (
 //	control    0 | kind | length u16, little-endian | content
 //	keepalive  nothing: the other side is there
 //
-// Zeros may follow, so that the length of a message tells less about what is in
-// it: a packet knows its own length, and so does a control message.
+// Zeros may follow a packet or a control message, so that the length of a message tells
+// less about what is in it: both know their own length.
 
 // A Kind is what a message turned out to be.
 type Kind uint8

@@ -9,8 +9,8 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// A keypair is two keys, one for each direction, made by one handshake. Both sides have it, each
-// with the two keys the other way round.
+// A keypair is two keys, one for each direction, made by one handshake. Both sides have
+// it, each with the two keys the other way round.
 //
 // Several goroutines may seal at the same time. Who opens holds mu.
 type keypair struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -425,6 +426,21 @@ func TestClockGoesBack(t *testing.T) {
 	require.NotNil(t, first)
 	s.server.open(first, bobAddr, s.now)
 	require.Equal(t, bobAddr, s.server.Status().Peer)
+}
+
+// One who has the key and names the last time there is keeps others out for a while, not
+// for good.
+func TestLastTime(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.client.cfg.Tries = 1000
+	mallory := s.node(config(1), true, bobAddr)
+	mallory.initiator.time = math.MaxUint64 - 1
+	m, err := mallory.initiator.initiate(mallory.table.reserve(mallory.Peer), s.now)
+	require.NoError(t, err)
+	require.NotNil(t, s.server.open(m, bobAddr, s.now).Reply)
+	s.run(time.Minute)
+	require.Equal(t, Status{}, s.client.Status())
+	s.runUntil(forgetAfter, func() bool { return s.client.Status() != Status{} })
 }
 
 // A response that is forged, late, doubled or for somebody else does not disturb

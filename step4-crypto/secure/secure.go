@@ -17,7 +17,7 @@
 //	payload.go    what a handshake carries
 //	initiator.go  the client's side of a handshake
 //	responder.go  the server's side
-//	acceptor.go     which initiations a server of one client answers
+//	acceptor.go   which initiations a server of one client answers
 //	peer.go       the other side: its keys and its address
 //	timers.go     what is done without being asked: rekeying, keepalives, expiry
 //	control.go    how one side tells the other that this is the end
@@ -47,6 +47,7 @@
 //	lostTries             4       after this many a client says that the server is lost
 //	MaxPayload *          1024    bytes that a handshake message carries for other packages
 //	answersPerSecond      100     no more initiations are answered by the word that they are too old
+//	forgetAfter           10 min  the time of an initiation is remembered for so long
 //	windowSize            8192    a packet that is overtaken by this many is dropped
 //	closeWait             0.2 s   a Close that can't send its message gives up
 //	MaxReason *           200     bytes of a sentence that one side tells the other
@@ -91,6 +92,7 @@ const (
 	logOlderAfter = time.Minute
 
 	answersPerSecond = 100
+	forgetAfter      = 10 * time.Minute
 )
 
 // prologue binds the handshake to this protocol: a side that speaks another

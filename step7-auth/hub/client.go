@@ -70,6 +70,9 @@ func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, le
 	}
 	c.renew(h, a)
 	c.peer = h.responder.NewPeer(h.table, c, c.log)
+	if h.cfg.PathMTU != 0 {
+		c.SetMTU(h.cfg.PathMTU)
+	}
 	return c
 }
 
@@ -92,7 +95,7 @@ func (c *client) Control(kind byte, content []byte) {
 	c.tell(c.peer.Control(kind, content, time.Now()))
 }
 
-// SetMTU says how long a packet the path to the client carries.
+// SetMTU says how long a packet the path to the client carries. The client may have lied.
 func (c *client) SetMTU(mtu int) { c.peer.SetMTU(min(mtu, c.hub.cfg.MTU)) }
 
 // renew takes over what the registry says now.

@@ -37,14 +37,14 @@ func (h *Hub) tick(c *client, now time.Time) {
 	state, age := c.state.Load(), time.Duration(h.clockOf(now)-c.since.Load())
 	if state == pending {
 		if age >= pendingFor {
-			h.vanish(c, now)
+			h.leave(c, "a client that was let in has not come", now)
 		}
 		return
 	}
 	expires := c.expires.Load()
 	switch {
 	case !c.peer.Alive():
-		h.leave(c)
+		h.leave(c, "a client has left", now) // the peer has said why
 	case expires != 0 && expires <= h.clockOf(now):
 		h.end(c, expired, now)
 	case state == loggingIn && age >= loginWithin:

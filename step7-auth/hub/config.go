@@ -34,8 +34,7 @@ const (
 	// pendingFor is how long a client that was let in may take for its first
 	// packet. It has proven by then that it is there now.
 	pendingFor = 10 * time.Second
-	// forgetAfter is how long a hello's time is remembered after the last
-	// handshake of an identity.
+	// forgetAfter is how long an identity's newest initiation is remembered.
 	forgetAfter = 10 * time.Minute
 	// helloInterval is how long an identity waits after a handshake before the
 	// next. So one client can't use up the server's handshakes.
@@ -90,6 +89,9 @@ type Config struct {
 	// protocol.MaxSettings bytes.
 	Settings []byte
 	MTU      int // of the tunnel, in bytes; see secure.Config
+	// PathMTU is how long a packet the path to a client is taken to carry, until
+	// Session.SetMTU says it. 0 means MTU, which it never exceeds.
+	PathMTU int
 
 	Admission Admission
 	// Check, if set, looks at each initiation before any public-key operation is

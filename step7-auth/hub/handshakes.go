@@ -149,8 +149,6 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 		if before := h.members.expect(c); before != nil {
 			before.tell(before.peer.Close(replaced, now))
 		}
-	} else {
-		c.via.Store(k.via)
 	}
 	return h.accept(request, c, account, now)
 }

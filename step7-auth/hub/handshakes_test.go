@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/cookie"
@@ -181,6 +182,32 @@ func TestClockSetBack(t *testing.T) {
 		synctest.Wait()
 		require.EqualValues(t, 1+len(copies), w.count.Drops.Count(secure.Replayed))
 		require.Equal(t, handshake, w.hub.Snapshot()[0].Handshake)
+		require.Equal(t, alice.end.Addr(), w.hub.Snapshot()[0].Endpoint)
+		w.stop()
+	})
+}
+
+// So is a program whose clock is set back between two of its sessions, when the server
+// still has the first.
+func TestClockSetBackBetweenSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		key := w.add(Account{Name: "alice"})
+		cfg := clientConfig(key)
+		cfg.Instance = [8]byte{7: 1}
+		first, b := newRaw(1), link.NewBurst()
+		end := w.Attach(first.addr, serverAddr)
+		write(t, end, first.initiation(t, key, hello{Time: uint64(time.Now().Add(time.Hour).UnixNano()), Instance: 1}))
+		require.NoError(t, end.ReadBurst(b))
+		write(t, end, first.response(t, b.At(0), 64))
+		synctest.Wait()
+		require.Len(t, w.hub.Snapshot(), 1)
+		time.Sleep(time.Second)
+
+		before := time.Now()
+		alice, err := w.try(cfg)
+		require.NoError(t, err)
+		require.Less(t, time.Since(before), time.Second)
 		require.Equal(t, alice.end.Addr(), w.hub.Snapshot()[0].Endpoint)
 		w.stop()
 	})

@@ -80,21 +80,14 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 	h.someLeft()
 }
 
-// leave takes a client away that has no keys any more.
-func (h *Hub) leave(c *client) {
-	if h.members.remove(c) {
-		c.log.Debug("a client has left") // the peer has said why
-		h.someLeft()
+// leave takes a client away that has no keys any more, or has never sent a packet.
+func (h *Hub) leave(c *client, how string, now time.Time) {
+	if !h.members.remove(c) {
+		return
 	}
-}
-
-// vanish takes a client away that has never sent a packet.
-func (h *Hub) vanish(c *client, now time.Time) {
-	if h.members.remove(c) {
-		c.log.Debug("a client that was let in has not come")
-		c.peer.Close(secure.Rejected{}, now)
-		h.someLeft()
-	}
+	c.log.Debug(how)
+	c.peer.Close(secure.Rejected{}, now) // keys that nothing has come under, maybe of this moment
+	h.someLeft()
 }
 
 // someLeft lets who answers handshakes know that members.left is not empty.

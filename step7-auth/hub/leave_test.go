@@ -331,3 +331,29 @@ func TestComeAndGo(t *testing.T) {
 		w.stop()
 	})
 }
+
+// A client whose farewell crosses its next initiation, which is answered between the end
+// of its session and its removal, leaves no keys behind: they would hold their place in
+// the table for good.
+func TestFarewellCrossesInitiation(t *testing.T) {
+	r := newRegistry()
+	key := r.add(Account{Name: "alice"})
+	c := gather(t, 0, 64, func(cfg *Config) { cfg.Admission = r })
+	alice := newRaw(1)
+	c.connect(t, alice, key, 64)
+	time.Sleep(helloInterval)
+	now := time.Now()
+	b := link.NewBurst()
+	m := alice.seal(nil, []byte{0, 1, 0, 0})
+	copy(b.Alloc(len(m)), m)
+	in := c.queue.opener.Open(b, now)[0]
+	require.Equal(t, secure.Closed, in.Kind)
+	k := handshake{via: c.queue, from: alice.addr}
+	k.len = copy(k.message[:], alice.initiation(t, key, hello{Time: uint64(now.UnixNano()), Instance: 2}))
+	require.NotNil(t, c.hub.admit(&k, now))
+	require.Equal(t, 1, c.hub.table.Len())
+
+	c.hub.hear(in.Peer.Owner().(*client), c.queue, alice.addr, in, now)
+	require.Empty(t, c.hub.members.all(nil))
+	require.Zero(t, c.hub.table.Len())
+}

@@ -156,10 +156,14 @@ func (shared) Listener() any { return "udp" }
 
 // A hub with sockets that reach different clients, say of UDP and TCP: whichever
 // queue of the device a packet comes by, it leaves by the one that its client came
-// to; and, when that has come by another, by that.
+// to; and, when that has come by another, by that. An initiation is not enough: anybody
+// can have carried it there.
 func TestListeners(t *testing.T) {
-	c := gather(t, 1, 64, nil)
-	client := c.clients[0]
+	r := newRegistry()
+	key := r.add(Account{Name: "alice"})
+	c := gather(t, 0, 64, func(cfg *Config) { cfg.Admission = r })
+	client := newRaw(0)
+	c.connect(t, client, key, 64)
 	c.queue.Socket = shared{c.socket}
 	other, same := &sink{}, &sink{}
 	tcp := c.hub.newQueue(Queue{Device: &sink{}, Socket: other})
@@ -176,11 +180,18 @@ func TestListeners(t *testing.T) {
 	down(udp) // as good as the one that it came to
 	require.Equal(t, []int{before + 1, 0, 1}, []int{c.socket.packets, other.packets, same.packets})
 
+	time.Sleep(helloInterval)
+	again, k := newRaw(0), handshake{via: tcp, from: client.addr}
+	k.len = copy(k.message[:], again.initiation(t, key, hello{Time: uint64(time.Now().UnixNano()), Instance: 1}))
+	require.NotNil(t, c.hub.admit(&k, time.Now()))
+	down(udp)
+	require.Equal(t, []int{before + 1, 0, 2}, []int{c.socket.packets, other.packets, same.packets})
+
 	b := link.NewBurst()
 	b.Addr = client.addr
 	m := client.seal(nil, client.packet)
 	copy(b.Alloc(len(m)), m)
 	require.NoError(t, c.hub.openBurst(tcp, b, c.hub.newSealer(tcp), time.Now()))
 	down(udp)
-	require.Equal(t, []int{before + 1, 1, 1}, []int{c.socket.packets, other.packets, same.packets})
+	require.Equal(t, []int{before + 1, 1, 2}, []int{c.socket.packets, other.packets, same.packets})
 }

@@ -30,12 +30,12 @@ type asked struct {
 // has reports whether there is any client of the identity.
 func (m *member) has() bool { return m.current != nil || m.pending != nil }
 
-// hear notes an initiation, with the time that it names. It reports false, and why, if that is a copy of an earlier
-// one, or comes too soon after it.
+// hear notes an initiation, with the time that it names. It reports false, and why, if
+// that is a copy of an earlier one, or comes too soon after it.
 //
-// What seems to be a copy can also come from a machine that has started anew and
-// whose clock has gone back. Then behind is the time that it has to exceed. Within
-// one instance, times always increase.
+// What seems to be a copy can also come from a machine whose clock has gone back, and
+// that has started anew or begun another session. Then behind is the time that it has
+// to exceed. The newest one itself is no such: it is a copy.
 //
 // The client that is there is judged by its own initiations alone: whatever another
 // machine says that has its key, it gets its next keys.
@@ -54,7 +54,7 @@ func (m *members) hear(key noise.PublicKey, instance, said uint64, now time.Time
 	since := now.Sub(last.at)
 	switch {
 	case said <= last.time && since < forgetAfter:
-		if said < last.time && !is.knows(instance) {
+		if said < last.time {
 			behind = last.time
 		}
 		return behind, secure.Replayed, false
@@ -72,12 +72,6 @@ func (m *members) hear(key noise.PublicKey, instance, said uint64, now time.Time
 	}
 	is.newest = this
 	return 0, 0, true
-}
-
-// knows reports whether there is a client of this instance, or was one.
-func (m *member) knows(instance uint64) bool {
-	is := func(c *client) bool { return c != nil && c.instance == instance }
-	return is(m.current) || is(m.pending) || slices.Contains(m.replaced[:], instance)
 }
 
 // object returns what speaks against a client whose identity may come in, or nil.

@@ -155,7 +155,7 @@ func (m *members) all(dst []*client) []*client {
 	return dst
 }
 
-// forget drops the members that have neither a client nor a hello to remember. It
+// forget drops the members that have neither a client nor an initiation to remember. It
 // looks for them without keeping packets from finding their clients.
 func (m *members) forget(now time.Time) {
 	old := func(is *member) bool { return !is.has() && now.Sub(is.newest.at) >= forgetAfter }

@@ -12,6 +12,7 @@ import (
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/protocol"
 )
 
@@ -250,6 +251,30 @@ func TestMore(t *testing.T) {
 		require.Equal(t, s.sent, sent, "%+v", s)
 	}
 	require.Contains(t, c.hub.count.Drops.String(), "none")
+}
+
+// Packets for a client are padded within what its path carries, which is to be said
+// first, and within the tunnel's MTU, whatever is said.
+func TestPaddingFollowsThePath(t *testing.T) {
+	c := gather(t, 1, 64, func(cfg *Config) { cfg.MTU, cfg.PathMTU = 1420, 1200 })
+	c.socket.keep = true
+	to := c.clients[0].welcome.Addrs[0].Addr()
+	down := func(size int) int {
+		p := ip(web, to, string(make([]byte, size-20)))
+		c.in.Reset()
+		copy(c.in.Alloc(len(p)), p)
+		require.NoError(t, c.hub.sealBurst(c.in, c.hub.newSealer(c.queue), time.Now()))
+		return len(c.socket.last) - secure.Overhead
+	}
+	padded := func() []int { return []int{down(100), down(1195), down(1300), down(1417)} }
+	require.Equal(t, []int{112, 1200, 1300, 1417}, padded())
+	session := Session(c.hub.members.at(to))
+	session.SetMTU(1400)
+	require.Equal(t, []int{112, 1200, 1312, 1417}, padded())
+	session.SetMTU(65535)
+	require.Equal(t, []int{112, 1200, 1312, 1420}, padded())
+	session.SetMTU(0)
+	require.Equal(t, []int{100, 1195, 1300, 1417}, padded())
 }
 
 // send lets the hub send a burst, to one client after another.

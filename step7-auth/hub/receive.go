@@ -124,7 +124,7 @@ func (h *Hub) hear(c *client, q *queue, from netip.AddrPort, in secure.Opened, n
 	q.tell(in.Reply, from) // after that it counts on being there
 	switch in.Kind {
 	case secure.Closed:
-		h.leave(c)
+		h.leave(c, "a client has left", now)
 	case secure.Control:
 		if !h.control(c, in.Control, in.Content) {
 			h.drops.Add(link.Malformed)

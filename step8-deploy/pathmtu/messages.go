@@ -3,6 +3,7 @@ package pathmtu
 import (
 	"encoding/binary"
 
+	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/protocol"
 )
 
@@ -24,7 +25,7 @@ type probe struct {
 }
 
 const (
-	minProbe = answerLen
+	minProbe = 16 - secure.ControlOverhead // as long as the answer with its padding
 	maxProbe = 1<<16 - 1
 )
 

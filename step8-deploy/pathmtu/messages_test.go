@@ -4,10 +4,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"stepvpn/step4-crypto/secure"
 )
 
 func TestMessages(t *testing.T) {
-	require.Equal(t, "kept\x01\x02\x03\x04\x00\x00\x00\x00", string(probe{0x01020304, 8}.append([]byte("kept"))))
+	require.Equal(t, "kept\x01\x02\x03\x04\x00\x00\x00\x00\x00\x00\x00\x00", string(probe{0x01020304, 12}.append([]byte("kept"))))
 	for _, size := range []int{minProbe, 1400, maxProbe} {
 		p, ok := parseProbe(probe{7, size}.append(nil))
 		require.True(t, ok)
@@ -43,10 +45,12 @@ func TestServerTakesNothingElse(t *testing.T) {
 
 func FuzzMessages(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 1, 5, 0})
+	f.Add(make([]byte, minProbe))
 	f.Fuzz(func(t *testing.T, m []byte) {
 		if p, ok := parseProbe(m); ok {
 			require.Len(t, p.append(nil), len(m))
-			require.LessOrEqual(t, len(answer(p).append(nil)), len(m))
+			padded := (secure.ControlOverhead + len(answer(p).append(nil)) + 15) / 16 * 16
+			require.LessOrEqual(t, padded, secure.ControlOverhead+len(m), "the answer is no longer")
 		}
 		if a, ok := parseAnswer(m); ok {
 			require.Equal(t, m, a.append(nil))
