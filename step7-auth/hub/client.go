@@ -70,9 +70,6 @@ func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, le
 	}
 	c.renew(h, a)
 	c.peer = h.responder.NewPeer(h.table, c, c.log)
-	if h.cfg.PathMTU != 0 {
-		c.SetMTU(h.cfg.PathMTU)
-	}
 	return c
 }
 
@@ -95,8 +92,9 @@ func (c *client) Control(kind byte, content []byte) {
 	c.tell(c.peer.Control(kind, content, time.Now()))
 }
 
-// SetMTU says how long a packet the path to the client carries. The client may have lied.
-func (c *client) SetMTU(mtu int) { c.peer.SetMTU(min(mtu, c.hub.cfg.MTU)) }
+// SetMTU says how long a packet the path to the client carries. If the client has lied,
+// it gets packets with up to 15 bytes of padding too many.
+func (c *client) SetMTU(mtu int) { c.peer.SetMTU(mtu) }
 
 // renew takes over what the registry says now.
 func (c *client) renew(h *Hub, a Account) {

@@ -88,10 +88,9 @@ type Config struct {
 	// Settings go to each client with its addresses, as they are. At most
 	// protocol.MaxSettings bytes.
 	Settings []byte
-	MTU      int // of the tunnel, in bytes; see secure.Config
-	// PathMTU is how long a packet the path to a client is taken to carry, until
-	// Session.SetMTU says it. 0 means MTU, which it never exceeds.
-	PathMTU int
+	// MTU is how long a packet, in bytes, the path to a client is taken to carry, until
+	// Session.SetMTU says it: see secure.Config.
+	MTU int
 
 	Admission Admission
 	// Check, if set, looks at each initiation before any public-key operation is

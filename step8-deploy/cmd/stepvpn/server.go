@@ -106,7 +106,7 @@ func runServer(ctx context.Context, file string) (err error) {
 
 	// ...and between them a hub, which has a session with each client that it lets in.
 	clients, err := hub.New(hub.Config{
-		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: inner.Size, PathMTU: pathmtu.Safe,
+		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
 		Admission:  admits,
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
 		Control:    pathmtu.Control,
