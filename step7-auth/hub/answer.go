@@ -54,8 +54,8 @@ func (h *Hub) refuse(request *secure.Request, from netip.AddrPort, name string, 
 
 // refuseOlder is refuse for a client that speaks an older version of the protocol,
 // whoever it is.
-func (h *Hub) refuseOlder(request *secure.Request, from netip.AddrPort) []byte {
-	h.logRefusal("an older version", from, "it has to be updated")
+func (h *Hub) refuseOlder(request *secure.Request, from netip.AddrPort, name string) []byte {
+	h.logRefusal(name, from, "it speaks an older version of the protocol: update it")
 	return request.RefuseOlder()
 }
 

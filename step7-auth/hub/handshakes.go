@@ -112,15 +112,15 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 		return nil
 	}
 	key := request.PeerStatic()
+	account, known := h.cfg.Admission.Lookup(key)
 	if request.Older() {
-		return h.refuseOlder(request, k.from)
+		return h.refuseOlder(request, k.from, account.Name)
 	}
 	hello, err := protocol.ParseHello(request.Payload())
 	if err != nil {
 		h.drops.Add(secure.BadMessage)
 		return nil
 	}
-	account, known := h.cfg.Admission.Lookup(key)
 	if !known {
 		return h.refuse(request, k.from, "an unknown key", unknown)
 	}

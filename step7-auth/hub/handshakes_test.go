@@ -1,8 +1,10 @@
 package hub
 
 import (
+	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -231,4 +233,36 @@ func TestOneClientAsksWithoutEnd(t *testing.T) {
 		require.Less(t, time.Since(before), time.Second)
 		w.stop()
 	})
+}
+
+// A client that speaks the version before is told so in its own words, and the log
+// says which one it is. Nothing else changes.
+func TestOlderVersion(t *testing.T) {
+	lines := new(strings.Builder)
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(lines, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	c := gather(t, 0, 64, nil)
+	r := newRegistry()
+	c.hub.cfg.Admission = r
+	key, server := r.add(Account{Name: "alice"}), serverKey.Public()
+	h, err := noise.New(noise.Config{
+		Suite: noise.AESGCMSHA256, Pattern: noise.IK, Initiator: true, Prologue: []byte("stepvpn secure 2"),
+		Static: &key, PeerStatic: &server,
+	})
+	require.NoError(t, err)
+	m, err := h.WriteMessage([]byte{1, 0, 0, 0, 1, 2, 3, 4}, make([]byte, 17))
+	require.NoError(t, err)
+	k := handshake{via: c.queue, len: len(m)}
+	copy(k.message[:], m)
+	answer := c.hub.admit(&k, time.Now())
+	require.Equal(t, []byte{2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, answer[:12])
+	payload, err := h.ReadMessage(nil, answer[12:])
+	require.NoError(t, err)
+	require.Equal(t, "\x01\x03"+secure.Update, string(payload))
+	require.Contains(t, lines.String(), "client=alice")
+	require.Contains(t, lines.String(), "older version of the protocol")
+	require.EqualValues(t, 1, c.hub.drops.Count(Refused))
+	require.Empty(t, c.hub.members.byKey)
+	require.Zero(t, c.hub.table.Len())
 }
