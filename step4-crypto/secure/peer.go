@@ -217,11 +217,16 @@ func (p *Peer) Close(why Rejected, now time.Time) (message []byte, to netip.Addr
 	if why != (Rejected{}) {
 		content = why.Append(nil)
 	}
-	message, to = p.Control(kindClose, content, now)
+	keys, to := p.Sending(now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// The server has made the next keys. It may use them already, and then it takes a
+	// close under those before for a late one.
+	if next := p.keys.Load().next; p.client && next != nil {
+		keys.keypair = next
+	}
 	p.forget()
-	return message, to
+	return keys.seal(appendControl(nil, kindClose, content)), to
 }
 
 // wear notes that the current keys have been used for a number of packets by one

@@ -443,6 +443,30 @@ func TestLastTime(t *testing.T) {
 	s.runUntil(forgetAfter, func() bool { return s.client.Status() != Status{} })
 }
 
+// A client may close at any moment of a rekey, too: the server hears it, whichever keys
+// it seals under by then.
+func TestCloseWhileRekeying(t *testing.T) {
+	for name, moment := range map[string]func(*simulation) bool{
+		"first connection":                 func(s *simulation) bool { return s.server.Status() != Status{} },
+		"before the server uses the keys":  func(s *simulation) bool { return s.client.keys.Load().next != nil },
+		"before the client hears of that":  func(s *simulation) bool { return s.server.keys.Load().previous != nil },
+		"after the client has heard of it": func(s *simulation) bool { return s.client.keys.Load().previous != nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := simulate(t, config(1), config(1))
+			if name != "first connection" {
+				s.connect()
+			}
+			s.runUntil(10*time.Minute, func() bool { return moment(s) })
+			m, _ := s.client.Close(Rejected{}, s.now)
+			s.send(s.client, m, serverAddr)
+			s.run(4 * s.latency)
+			require.Equal(t, Status{}, s.server.Status())
+			require.Zero(t, s.server.table.Len())
+		})
+	}
+}
+
 // A response that is forged, late, doubled or for somebody else does not disturb
 // the handshake.
 func TestStrangeResponses(t *testing.T) {
