@@ -84,7 +84,7 @@ func runClient(ctx context.Context, file, unit string) (err error) {
 	}
 	now.Store(n)
 	app.OnHangup(func() { reload(file, &now) })
-	context.AfterFunc(ctx, beStoppedAgain)
+	warnOfSecond(ctx)
 
 	// It tells how it is. What can fail comes first, while nothing of the host is taken...
 	report := func() *status.Report { return now.Load().report() }
@@ -133,14 +133,18 @@ func watched(watch func() error) {
 	}
 }
 
-// beStoppedAgain says what a second signal would leave, as the host is about to be put
-// back. One more ends the program.
-func beStoppedAgain() {
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, syscall.SIGINT, syscall.SIGTERM)
-	<-again
-	slog.Warn("this host is being put back: one more signal ends that, and then 'stepvpn recover' does the rest")
-	signal.Stop(again)
+// warnOfSecond says what a second signal would leave, once the first has ended ctx and
+// the host is being put back. A third one ends the program. It listens from now on: a
+// second signal that comes close behind the first must not end the program, either.
+func warnOfSecond(ctx context.Context) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() {
+		<-signals // the first
+		<-signals
+		slog.Warn("this host is being put back: one more signal ends that, and then 'stepvpn recover' does the rest")
+		signal.Stop(signals)
+	})
 }
 
 // giveBack puts the host back as it was. The kill switch opens only when the operator
