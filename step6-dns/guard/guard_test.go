@@ -29,6 +29,7 @@ func tunnelOn(t *testing.T, h *netlab.Host, addrs []netip.Prefix) (down func()) 
 	h.Do(func() {
 		dev, err := tun.Open(tun.Config{Name: "vpn0", Addrs: addrs})
 		require.NoError(t, err)
+		t.Cleanup(func() { dev.Close() }) // and no garbage collector does before
 		undo, err := route.Default(route.Config{Device: "vpn0", Addrs: addrs, Network: "udp", Server: serverAddr})
 		require.NoError(t, err)
 		down = func() {
