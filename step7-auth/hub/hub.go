@@ -29,6 +29,9 @@
 //	leave.go      how a client goes: cut off, replaced, idle
 //	status.go     what an operator sees
 //
+// Second reading: shared.go, for a hub with several sockets. drops.go names why packets
+// are dropped.
+//
 // Nothing that is sent to a client waits for it: a socket drops what it can't take. A
 // socket with connections (package transport's over TCP) is told where the clients
 // are, so that it keeps theirs.
