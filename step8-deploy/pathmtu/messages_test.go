@@ -37,7 +37,7 @@ func TestMessages(t *testing.T) {
 func TestServerTakesNothingElse(t *testing.T) {
 	n := &network{path: New()}
 	for kind, content := range map[byte][]byte{kindProbe: make([]byte, minProbe-1), kindFound: {1}, kindAnswer: make([]byte, answerLen), 99: nil} {
-		require.False(t, Control(server{n}, kind, content), "%d", kind)
+		require.False(t, Control(65535)(server{n}, kind, content), "%d", kind)
 	}
 	require.Empty(t, n.path.answers)
 	require.Zero(t, n.mtu)

@@ -60,7 +60,7 @@ func (n *network) Probe(kind byte, content []byte) error {
 	size := len(content) + secure.ControlOverhead + headers(n.server)
 	n.sent[size]++
 	if size <= n.room && n.sent[size] > n.loses {
-		Control(server{n}, kind, content)
+		Control(65535)(server{n}, kind, content)
 	}
 	return n.fails
 }

@@ -2,10 +2,15 @@ package pathmtu
 
 import "stepvpn/step7-auth/hub"
 
-// Control is the server's side: it takes a control message of a client, as
-// hub.Config.Control. Until a client has said what its path carries, nothing should be
+// Control returns the server's side, which takes control messages of clients, as
+// hub.Config.Control. mtu is that of the server's device: packets of this length are as
+// long as they get, and are not padded, whatever the path has room for. Until a client has said what its path carries, nothing should be
 // padded beyond Safe.
-func Control(from hub.Session, kind byte, content []byte) bool {
+func Control(mtu int) func(from hub.Session, kind byte, content []byte) bool {
+	return func(from hub.Session, kind byte, content []byte) bool { return control(from, kind, content, mtu) }
+}
+
+func control(from hub.Session, kind byte, content []byte, mtu int) bool {
 	switch kind {
 	case kindProbe:
 		p, ok := parseProbe(content)
@@ -16,7 +21,7 @@ func Control(from hub.Session, kind byte, content []byte) bool {
 	case kindFound:
 		size, ok := parseFound(content)
 		if ok {
-			from.SetMTU(int(size))
+			from.SetMTU(min(int(size), mtu))
 		}
 		return ok
 	}

@@ -109,7 +109,7 @@ func runServer(ctx context.Context, file string) (err error) {
 		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
 		Admission:  admits,
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
-		Control:    pathmtu.Control,
+		Control:    pathmtu.Control(inner.Size),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
 		Count: &count,
 	})
