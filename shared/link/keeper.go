@@ -10,3 +10,10 @@ type PeerKeeper interface {
 	// not block, and may be called at any time.
 	PeerMoved(before, now netip.AddrPort)
 }
+
+// PeerMoved tells a Link so, if it is a PeerKeeper. It is for who wraps one.
+func PeerMoved(l Link, before, now netip.AddrPort) {
+	if k, ok := l.(PeerKeeper); ok {
+		k.PeerMoved(before, now)
+	}
+}

@@ -36,9 +36,7 @@ func (f *follower) ReadBurst(b *link.Burst) error {
 			before = *old
 			slog.Info("the peer has changed", "peer", from, "before", before)
 		}
-		if k, ok := f.Conn.(link.PeerKeeper); ok {
-			k.PeerMoved(before, from)
-		}
+		link.PeerMoved(f.Conn, before, from)
 	}
 	return nil
 }

@@ -118,11 +118,7 @@ type owner struct{ *Conn }
 
 func (o owner) Wake(at time.Time) { o.timer.Reset(time.Until(at)) }
 
-func (o owner) Moved(before, now netip.AddrPort) {
-	if k, ok := o.lower.(link.PeerKeeper); ok {
-		k.PeerMoved(before, now)
-	}
-}
+func (o owner) Moved(before, now netip.AddrPort) { link.PeerMoved(o.lower, before, now) }
 
 // ReadBurst returns packets that the other side has sealed. No more of them is checked
 // than the version and the length: it may be hostile, too.

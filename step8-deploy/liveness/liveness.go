@@ -77,11 +77,7 @@ func (w *watched) ReadBurst(b *link.Burst) error {
 }
 
 // PeerMoved passes it on.
-func (w *watched) PeerMoved(before, now netip.AddrPort) {
-	if k, ok := w.Link.(link.PeerKeeper); ok {
-		k.PeerMoved(before, now)
-	}
-}
+func (w *watched) PeerMoved(before, now netip.AddrPort) { link.PeerMoved(w.Link, before, now) }
 
 func (w *watched) Close() error {
 	w.closed.Store(true)

@@ -153,11 +153,8 @@ type shared struct {
 
 func (s shared) Listener() any { return s.listener }
 
-func (s shared) PeerMoved(before, now netip.AddrPort) {
-	if k, ok := s.Link.(link.PeerKeeper); ok {
-		k.PeerMoved(before, now)
-	}
-}
+// PeerMoved passes it on.
+func (s shared) PeerMoved(before, now netip.AddrPort) { link.PeerMoved(s.Link, before, now) }
 
 // steady keeps the clients' TCP connections through a pause of the tunnel, as when this
 // program is started anew: the kernel then does not judge a segment by the ones that it
