@@ -42,13 +42,16 @@ func (r *Relay) Serve(ctx context.Context, l *net.TCPListener) error {
 
 	arrivals := make(chan *net.TCPConn)
 	r.running.Go(func() {
-		accept.Loop(ctx.Done(), l.AcceptTCP, func(conn *net.TCPConn) {
+		err := accept.Loop(ctx.Done(), l.AcceptTCP, func(conn *net.TCPConn) {
 			select {
 			case arrivals <- conn:
 			case <-ctx.Done():
 				conn.Close()
 			}
 		})
+		if err != nil {
+			slog.Error("no more connections are accepted", "err", err)
+		}
 	})
 	r.running.Go(func() { <-ctx.Done(); l.Close() })
 
