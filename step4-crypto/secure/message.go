@@ -41,7 +41,13 @@ const MaxPayload = 1024
 // behind what this package puts in front of it.
 const (
 	minNoise = noise.KeyLen + noise.TagLen
-	maxNoise = minNoise + noise.KeyLen + noise.TagLen + TimeLen + MaxPayload
+	maxNoise = minNoise + noise.KeyLen + noise.TagLen + timeLen + MaxPayload
+)
+
+// The shortest and the longest initiation, in bytes.
+const (
+	MinInitiation = initiationHeader + minNoise
+	MaxInitiation = initiationHeader + maxNoise
 )
 
 // messageType returns the type of m, or 0 when m is no message of this protocol.

@@ -21,17 +21,16 @@ const (
 	refused
 )
 
-// TimeLen is how many bytes an initiation has in front of its payload.
-const TimeLen = 8
+const timeLen = 8
 
 func appendTime(dst []byte, time uint64) []byte { return binary.LittleEndian.AppendUint64(dst, time) }
 
 // parseRequest takes what an initiation carries apart.
 func parseRequest(m []byte) (time uint64, payload []byte, ok bool) {
-	if len(m) < TimeLen {
+	if len(m) < timeLen {
 		return 0, nil, false
 	}
-	return binary.LittleEndian.Uint64(m), m[TimeLen:], true
+	return binary.LittleEndian.Uint64(m), m[timeLen:], true
 }
 
 // An answer is what a response carries: accepted with a payload, behind with a
@@ -56,7 +55,7 @@ func parseAnswer(m []byte) (a answer, err error) {
 	case accepted:
 		a.payload, ok = m, true
 	case behind:
-		if ok = len(m) == TimeLen; ok {
+		if ok = len(m) == timeLen; ok {
 			a.time = binary.LittleEndian.Uint64(m)
 		}
 	case refused:

@@ -42,7 +42,6 @@ import (
 	"golang.org/x/crypto/blake2s"
 	"golang.org/x/crypto/chacha20poly1305"
 
-	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 )
 
@@ -57,10 +56,9 @@ const (
 	macLen    = blake2s.Size128
 	headerLen = 8 // type, reserved bytes, index
 
-	// The shortest initiation has an ephemeral key and the tag of an empty
-	// payload, the longest also a static key with its tag and a full payload.
-	minInitiation = headerLen + noise.KeyLen + noise.TagLen + Overhead
-	maxInitiation = minInitiation + noise.KeyLen + noise.TagLen + secure.TimeLen + secure.MaxPayload
+	// With the codes.
+	minInitiation = secure.MinInitiation + Overhead
+	maxInitiation = secure.MaxInitiation + Overhead
 
 	replyLen = headerLen + chacha20poly1305.NonceSizeX + macLen + chacha20poly1305.Overhead
 )

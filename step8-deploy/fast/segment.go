@@ -3,14 +3,16 @@ package fast
 import (
 	"encoding/binary"
 	"errors"
+
+	"stepvpn/step2-tun/packet"
 )
 
 // Lengths in bytes and offsets of headers: RFC 791, RFC 8200, RFC 9293, RFC 768.
 const (
-	ipv4Len = 20
-	ipv6Len = 40
-	tcpLen  = 20
-	udpLen  = 8
+	ipv4Len = packet.IPv4HeaderLen
+	ipv6Len = packet.IPv6HeaderLen
+	tcpLen  = packet.TCPHeaderLen
+	udpLen  = packet.UDPHeaderLen
 
 	tcpFlags    = 13 // offsets from the start of the transport header
 	tcpChecksum = 16

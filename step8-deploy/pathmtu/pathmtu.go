@@ -41,7 +41,7 @@ const (
 
 // Safe is a size that every path of today's internet carries: what is left of the
 // least MTU of IPv6 (RFC 8200, section 5) for a packet in the tunnel.
-const Safe = 1280 - 40 - 8 - secure.Overhead
+const Safe = packet.MinIPv6MTU - packet.IPv6HeaderLen - packet.UDPHeaderLen - secure.Overhead
 
 // A Session is what a search asks the server by; secure.Conn is one.
 type Session interface {

@@ -4,13 +4,11 @@
 package underlay
 
 import (
-	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
 
+	"stepvpn/shared/atomicfile"
 	"stepvpn/step6-dns/resolvconf"
 )
 
@@ -34,25 +32,12 @@ func Nameservers(c resolvconf.Config) ([]netip.Addr, error) {
 	}
 	list := nameservers(file)
 	if slices.ContainsFunc(list, netip.Addr.IsLoopback) {
-		list = append(list, nameservers(read(resolvedList))...)
+		more, _, _ := atomicfile.Read(resolvedList, maxFile, atomicfile.Follow) // where it can't be read, there are none
+		list = append(list, nameservers(more)...)
 	}
 	return slices.DeleteFunc(list, func(a netip.Addr) bool {
 		return a.IsLoopback() || a.IsUnspecified() || slices.Contains(c.DNS, a)
 	}), nil
-}
-
-// read returns the bytes of a file. One that can't be read, or is too long, has none.
-func read(path string) []byte {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil || len(data) > maxFile {
-		return nil
-	}
-	return data
 }
 
 // nameservers lists those of a file.
