@@ -99,8 +99,9 @@ stop server
 stop mallory
 show_log mallory "flipped"
 say "What the two ends dropped for it, among others:"
-grep -o 'bad-tag [0-9]*, replayed [0-9]*' "$LAB/client.log" | show
-grep -o 'bad-tag [0-9]*, replayed [0-9]*' "$LAB/server.log" | show
+for end in client server; do
+	grep -o 'bad-tag [0-9]*, replayed [0-9]*' "$LAB/$end.log" | sed "s/^/$end: /" | show
+done
 check "mallory did flip bits and replay" grep -qE "in [1-9][0-9]*, replayed [1-9]" "$LAB/mallory.log"
 check "alice's client dropped what was changed" dropped client bad-tag
 check "alice's client dropped what was sent again" dropped client replayed
