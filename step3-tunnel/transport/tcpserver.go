@@ -42,11 +42,16 @@ type received struct {
 }
 
 func listenTCP(addr string, o Options) (Conn, error) {
-	config := net.ListenConfig{Control: o.Control, KeepAliveConfig: tcpKeepAlive}
-	listener, err := config.Listen(context.Background(), "tcp", addr)
+	config := net.ListenConfig{Control: o.Control}
+	listener, err := config.Listen(context.Background(), TCP, addr)
 	if err != nil {
 		return nil, err
 	}
+	return ServeTCP(listener, o), nil
+}
+
+// ServeTCP makes a server's end of a socket that listens, and owns it from then on.
+func ServeTCP(listener net.Listener, o Options) Conn {
 	s := &tcpServer{
 		listener: listener,
 		mtu:      listenMTU(localAddr(listener.Addr())).lessTCP(),
@@ -57,7 +62,7 @@ func listenTCP(addr string, o Options) (Conn, error) {
 	}
 	s.close = sync.OnceValue(s.shutdown)
 	s.running.Go(s.accept)
-	return s, nil
+	return s
 }
 
 func (s *tcpServer) Addr() netip.AddrPort { return localAddr(s.listener.Addr()) }

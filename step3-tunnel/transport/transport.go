@@ -11,6 +11,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -47,6 +48,18 @@ type Options struct {
 	// Control, if set, is called with each socket before it is bound or
 	// connected, as net.Dialer's Control is.
 	Control func(network, address string, c syscall.RawConn) error
+	// Dial, if set, makes the sockets of a client's end in the place of net.Dialer's
+	// DialContext. Their buffers stay as they are.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// dial makes a client's socket.
+func (o *Options) dial(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
+	if o.Dial != nil {
+		return o.Dial(ctx, network, server.String())
+	}
+	d := net.Dialer{Control: o.Control}
+	return d.DialContext(ctx, network, server.String())
 }
 
 // Networks that Dial and Listen know.

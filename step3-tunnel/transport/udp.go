@@ -24,13 +24,14 @@ type udpClient struct {
 
 func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
 	mtu := pathMTU(server, o).lessUDP() // first: the last socket that Control sees is the one that stays
-	d := net.Dialer{Control: o.Control}
-	conn, err := d.Dial("udp", server.String())
+	conn, err := o.dial(context.Background(), UDP, server)
 	if err != nil {
 		return nil, err
 	}
 	c := &udpClient{conn.(*net.UDPConn), mtu, server, o.Drops}
-	enlargeBuffers(c.UDPConn)
+	if o.Dial == nil {
+		enlargeBuffers(c.UDPConn)
+	}
 	return c, nil
 }
 
@@ -79,14 +80,19 @@ type udpServer struct {
 
 func listenUDP(addr string, o Options) (Conn, error) {
 	config := net.ListenConfig{Control: o.Control}
-	conn, err := config.ListenPacket(context.Background(), "udp", addr)
+	conn, err := config.ListenPacket(context.Background(), UDP, addr)
 	if err != nil {
 		return nil, err
 	}
-	s := &udpServer{conn.(*net.UDPConn), MTU{}, o.Drops}
+	enlargeBuffers(conn.(*net.UDPConn))
+	return ServeUDP(conn.(*net.UDPConn), o), nil
+}
+
+// ServeUDP makes a server's end of a socket, and owns it from then on.
+func ServeUDP(conn *net.UDPConn, o Options) Conn {
+	s := &udpServer{conn, MTU{}, o.Drops}
 	s.mtu = listenMTU(s.Addr()).lessUDP()
-	enlargeBuffers(s.UDPConn)
-	return s, nil
+	return s
 }
 
 func (s *udpServer) Addr() netip.AddrPort { return localAddr(s.LocalAddr()) }

@@ -1,6 +1,7 @@
 package fast
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"runtime"
@@ -42,8 +43,8 @@ func Open(c tun.Config, o TUNOptions) (dev *tun.Device, queues []link.Link, err 
 	if c.Persist {
 		return nil, nil, app.Usage("a device with offloads cannot be persistent")
 	}
-	if o.drops = c.Drops; o.drops == nil {
-		o.drops = new(link.Drops)
+	if o.Drops = c.Drops; o.Drops == nil {
+		o.Drops = new(link.Drops)
 	}
 	dev, err = tun.OpenBy(func(c tun.Config) (link.Link, string, error) {
 		list, name, err := openTUN(c.Name, o)
@@ -63,6 +64,28 @@ func Open(c tun.Config, o TUNOptions) (dev *tun.Device, queues []link.Link, err 
 	}
 	return dev, queues, nil
 }
+
+// Attach makes a TUN device, and returns its name and the descriptors of its n queues,
+// for NewTUN in another process: this one reads no packet, and does not wait for any. The
+// device ends with the last copy of them.
+func Attach(c tun.Config, n int, router bool) (name string, fds []int, err error) {
+	dev, err := tun.OpenBy(func(c tun.Config) (link.Link, string, error) {
+		var err error
+		fds, name, err = attachQueues(c.Name, n, router)
+		return held(fds), name, err
+	}, c)
+	if err != nil {
+		return "", nil, err
+	}
+	return dev.Name(), fds, nil
+}
+
+// held is a device that nobody reads from here.
+type held []int
+
+func (held) ReadBurst(*link.Burst) error  { return errors.ErrUnsupported }
+func (held) WriteBurst(*link.Burst) error { return errors.ErrUnsupported }
+func (h held) Close() error               { closeFDs(h); return nil }
 
 // Dial makes a client's end of the transport.
 func Dial(network string, server netip.AddrPort, offloads bool, o transport.Options) (transport.Conn, error) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -125,9 +127,12 @@ func runServer(ctx context.Context, file string) (err error) {
 
 	// It tells how it is, and runs.
 	report := func() *status.Report { return serverReport(cfg, clients, &count) }
-	if err := undo.Add(publish(cfg.StatusSocket, cfg.Metrics, report)); err != nil {
+	statusAt, metricsAt, err := interim(cfg.StatusSocket, cfg.Metrics)
+	if err != nil {
 		return err
 	}
+	defer publish(statusAt, metricsAt, report)()
+	undo.Add(func() error { return os.Remove(cfg.StatusSocket) }, nil)
 	go notify.Watchdog(ctx, func(context.Context) error {
 		report() // the hub answers
 		return watch.Check()
@@ -234,4 +239,16 @@ func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters) 
 		})
 	}
 	return r
+}
+
+func interim(path string, metrics netip.AddrPort) (a, b net.Listener, err error) {
+	if path != "" {
+		if a, err = status.Listen(path); err != nil {
+			return
+		}
+	}
+	if metrics.IsValid() {
+		b, err = net.Listen("tcp", metrics.String())
+	}
+	return
 }
