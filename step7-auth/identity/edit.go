@@ -31,7 +31,7 @@ func Edit(path string, change func(*Draft) error) error {
 	}
 	defer held.Close()
 
-	text, old, err := readRegistry(path)
+	text, old, err := readRegistry(path, path)
 	absent := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !absent {
 		return err

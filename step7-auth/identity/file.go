@@ -16,8 +16,11 @@ import (
 
 // Load reads the registry in a file. It refuses a file that is not a regular
 // one, or that group or others may write. A symbolic link is followed.
-func Load(path string) (*Registry, error) {
-	text, _, err := readRegistry(path)
+func Load(path string) (*Registry, error) { return load(path, path) }
+
+// load reads the registry of a path from where it is, or where a copy is.
+func load(path, at string) (*Registry, error) {
+	text, _, err := readRegistry(path, at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, noRegistry(path)
 	}
@@ -34,8 +37,8 @@ func noRegistry(path string) error {
 
 // readRegistry reads the text of a registry, and returns what the file was when
 // it was opened.
-func readRegistry(path string) (string, fs.FileInfo, error) {
-	text, info, err := read(path, maxFile)
+func readRegistry(path, at string) (string, fs.FileInfo, error) {
+	text, info, err := read(at, MaxFile)
 	if err != nil {
 		return "", nil, err
 	}

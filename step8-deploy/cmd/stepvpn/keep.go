@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"stepvpn/shared/atomicfile"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/privsep"
 )
@@ -26,6 +27,8 @@ var (
 	clientAccount = account{"stepvpn-client", 22505}
 	serverAccount = account{"stepvpn-server", 22506}
 )
+
+func (a account) owner() atomicfile.Owner { return privsep.Owner(a.name, a.number) }
 
 // restartAfter is how long a worker that has crashed stays away.
 const restartAfter = time.Second
