@@ -84,7 +84,7 @@ func (d *Draft) set(text string) error {
 // almost so.
 func (d *Draft) Find(name string) (*Client, error) {
 	if d.absent {
-		return nil, noRegistry(d.file)
+		return nil, NoRegistry(d.file)
 	}
 	return d.Registry.Find(name)
 }

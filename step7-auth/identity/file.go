@@ -22,7 +22,7 @@ func Load(path string) (*Registry, error) { return load(path, path) }
 func load(path, at string) (*Registry, error) {
 	text, _, err := readRegistry(path, at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, noRegistry(path)
+		return nil, NoRegistry(path)
 	}
 	if err != nil {
 		return nil, err
@@ -30,7 +30,8 @@ func load(path, at string) (*Registry, error) {
 	return Parse(path, text)
 }
 
-func noRegistry(path string) error {
+// NoRegistry says that there is none.
+func NoRegistry(path string) error {
 	return app.Hint(fmt.Errorf("there is no registry %s", path),
 		"'clients init -registry %s' makes it, with a key for the server; so does adding the first client.", path)
 }

@@ -100,6 +100,13 @@ func (k *Client) Host() *takeover.Host { return k.host }
 // Device returns the name of the tunnel's device.
 func (k *Client) Device() string { return k.cfg.Device }
 
+// Alive returns as soon as no lock is held for ever.
+func (k *Client) Alive() {
+	k.mu.Lock()
+	k.mu.Unlock() //lint:ignore SA2001 that it can be had is what counts
+	k.host.Alive()
+}
+
 // Close removes the sockets.
 func (k *Client) Close() error {
 	k.forget()
@@ -153,7 +160,7 @@ func (k *Client) Serve(c *privsep.Conn) error {
 	}()
 	return privsep.Serve(c, map[string]privsep.Handler{
 		"settings": k.settings, "dial": k.dial, "done": k.done, "nameservers": k.nameservers,
-		"take": k.take, "up": k.up, "fit": k.fit,
+		"take": k.take, "up": k.up, "fit": k.fit, "notify": notice,
 	})
 }
 

@@ -118,12 +118,6 @@ func (h *Handover) Path(name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", h.Folder, name)
 }
 
-// CopyRegistry has the copy of the registry be as the file is now.
-func (r *RemoteServer) CopyRegistry() error {
-	_, err := r.Ask("registry", nil, nil)
-	return err
-}
-
 // Forget makes the kernel forget the connections of clients that have gone.
 func (r *RemoteServer) Forget(gone []netip.Addr) error {
 	var errs []error

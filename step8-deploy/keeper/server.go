@@ -26,6 +26,7 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/privsep"
 )
 
@@ -69,44 +70,51 @@ const (
 )
 
 // NewServer reads the settings, and opens sockets and device. Close takes them away.
-func NewServer(file string, owner atomicfile.Owner) (s *Server, err error) {
-	s = &Server{owner: owner}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
-	if s.cfg, err = config.LoadServer(file); err != nil {
+func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
+	cfg, err := config.LoadServer(file)
+	if err != nil {
 		return nil, err
 	}
+	k := &Server{cfg: cfg, owner: owner}
+	if err := k.open(); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
+	return k, nil
+}
+
+// open opens all that is handed over but the resolver's sockets.
+func (s *Server) open() error {
 	cfg := s.cfg
 	s.told = ServerSettings{Server: cfg, Device: cfg.Device}
 	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.told.Key, s.told.PSK = *handshake.Static, handshake.PSK
+	if _, err := os.Stat(cfg.Clients); errors.Is(err, fs.ErrNotExist) {
+		return identity.NoRegistry(cfg.Clients)
+	}
 	if err := s.openFolder(); err != nil {
-		return nil, err
+		return err
 	}
 	statusFD, metricsFD, err := listen(cfg.StatusSocket, cfg.Metrics)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.told.Status, s.told.Metrics = s.add(statusFD), s.add(metricsFD)
 	inner, err := s.bind()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	inner = inner.Less(secure.Overhead, "encryption").Or(cfg.MTU)
 	s.told.MTU, s.told.Sum = inner.Size, inner.String()
 	name, queues, err := fast.Attach(tun.Config{Name: cfg.Device, Addrs: cfg.Subnets, MTU: inner.Size}, s.told.Queues, true)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.told.Device = name
 	s.fds = append(s.fds, queues...)
-	return s, nil
+	return nil
 }
 
 // add adds a descriptor, if there is one.
@@ -239,7 +247,18 @@ func (s *Server) Serve(c *privsep.Conn) error {
 		slog.Error("the registry can't be read", "error", err)
 	}
 	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
-	return privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "registry": s.registry, "forget": s.forget})
+	return privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice})
+}
+
+// Reload has the worker read the registry again, changed or not.
+func (s *Server) Reload(c *privsep.Conn) {
+	notify.Reloading()
+	if err := s.copyRegistry(); err != nil {
+		slog.Error("the registry is broken: the last good one stays in force", "error", err)
+	} else {
+		c.Tell(eventRegistry, nil)
+	}
+	notify.Ready("clients read again")
 }
 
 func (s *Server) settings(func(any) error) (privsep.Result, error) {
@@ -249,9 +268,6 @@ func (s *Server) settings(func(any) error) (privsep.Result, error) {
 	answer.Server = &told
 	return privsep.Result{With: answer, FDs: s.fds, Keep: true}, nil
 }
-
-// registry has the copy of the registry be as the file is now.
-func (s *Server) registry(func(any) error) (r privsep.Result, err error) { return r, s.copyRegistry() }
 
 // maxForget bounds how many clients may be gone at once.
 const maxForget = 2048

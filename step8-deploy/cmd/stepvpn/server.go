@@ -6,6 +6,7 @@ import (
 	"stepvpn/shared/app"
 	"stepvpn/step5-nat/gateway"
 	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/notify"
 )
 
 var server = app.Command{
@@ -13,12 +14,13 @@ var server = app.Command{
 	Args:  "FILE",
 	About: "Lets clients out to the internet, and looks up names for them.",
 	Setup: func() func(context.Context, []string) error {
-		return func(ctx context.Context, args []string) error { return runServer(ctx, args[0]) }
+		worker := workerFlag()
+		return func(ctx context.Context, args []string) error { return runServer(ctx, args[0], *worker) }
 	},
 }
 
 // runServer keeps the host, and has a worker serve the clients.
-func runServer(ctx context.Context, file string) (err error) {
+func runServer(ctx context.Context, file, worker string) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)
 
@@ -39,7 +41,8 @@ func runServer(ctx context.Context, file string) (err error) {
 	}
 
 	// ...between a process that has no privilege and the rest of the world.
-	return keepWorker(ctx, serverAccount, "worker server", k.Serve)
+	defer notify.Stopping()
+	return keepWorker(ctx, serverAccount, "worker server", worker, &ward{serve: k.Serve, reload: k.Reload})
 }
 
 // steady keeps the clients' TCP connections through a pause of the tunnel, as when this

@@ -27,7 +27,6 @@ import (
 	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
-	"stepvpn/step8-deploy/privsep"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/supervise"
@@ -38,7 +37,8 @@ var worker = app.Command{
 	Name:  "worker client",
 	About: "Is started by 'client': the half of it that reads all that comes from the network, and has no privilege.",
 	Setup: func() func(context.Context, []string) error {
-		return func(ctx context.Context, _ []string) error { return runWorker(ctx) }
+		socket := keeperFlag()
+		return func(ctx context.Context, _ []string) error { return runWorker(ctx, *socket) }
 	},
 }
 
@@ -58,12 +58,12 @@ type node struct {
 	replace    context.CancelFunc
 }
 
-func runWorker(ctx context.Context) error {
+func runWorker(ctx context.Context, socket string) error {
 	var watch liveness.Monitor
 	var count tunnel.Counters
 	var now atomic.Pointer[node]
 
-	conn, err := privsep.Parent()
+	conn, err := connectKeeper(ctx, socket)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func runWorker(ctx context.Context) error {
 	defer n.carrier.close()
 	n.use(settings)
 	now.Store(n)
-	app.OnHangup(func() { reload(&now) })
+	notify.Ready("")
 
 	// It tells how it is...
 	report := func() *status.Report { return now.Load().report() }
@@ -122,16 +122,16 @@ func (n *node) use(s *keeper.Settings) {
 		Resolve: n.resolve,
 		Connect: n.connect,
 		Route:   func(server netip.AddrPort) (string, error) { return supervise.RouteTo(server.Addr(), route.FwMark) },
-		Changed: tell(),
+		Changed: n.tell(),
 	})
 }
 
 // tell returns a function that tells systemd how it stands, and the log, once, why there
 // is no connection.
-func tell() func(supervise.Status) {
+func (n *node) tell() func(supervise.Status) {
 	told := ""
 	return func(now supervise.Status) {
-		notify.Status(now.String())
+		n.keeper.Notify(keeper.Notice{Status: now.String()})
 		switch {
 		case now.State == supervise.Up:
 			told = ""
@@ -235,7 +235,6 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	}
 	defer n.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Session: session})()
 	n.session.Store(session)
-	notify.Ready("connected to " + server.String())
 	up()
 	return n.untilLost(ctx, session, conn)
 }

@@ -25,7 +25,6 @@ import (
 	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
-	"stepvpn/step8-deploy/privsep"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 )
@@ -34,11 +33,12 @@ var serverWorker = app.Command{
 	Name:  "worker server",
 	About: "Is started by 'server': the half of it that reads all that comes from the network, and has no privilege.",
 	Setup: func() func(context.Context, []string) error {
-		return func(ctx context.Context, _ []string) error { return runServerWorker(ctx) }
+		socket := keeperFlag()
+		return func(ctx context.Context, _ []string) error { return runServerWorker(ctx, *socket) }
 	},
 }
 
-func runServerWorker(ctx context.Context) (err error) {
+func runServerWorker(ctx context.Context, socket string) (err error) {
 	var count tunnel.Counters
 	var watch liveness.Monitor
 	var undo app.Undo
@@ -47,7 +47,7 @@ func runServerWorker(ctx context.Context) (err error) {
 	var admits atomic.Pointer[admission.Controller]
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn, err := privsep.Parent()
+	conn, err := connectKeeper(ctx, socket)
 	if err != nil {
 		return err
 	}
@@ -113,14 +113,6 @@ func runServerWorker(ctx context.Context) (err error) {
 		return err
 	}
 	go admitted.Run(ctx, clients.Cut)
-	app.OnHangup(func() {
-		notify.Reloading()
-		if err := host.CopyRegistry(); err != nil {
-			slog.Error("the registry is broken: the last good one stays in force", "error", err)
-		}
-		admitted.Reload()
-		notify.Ready("clients read again")
-	})
 
 	// It tells how it is, and runs.
 	report := func() *status.Report { return serverReport(cfg, clients, &count) }
@@ -132,7 +124,7 @@ func runServerWorker(ctx context.Context) (err error) {
 	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() })()
 	defer notify.Stopping()
 	slog.Info("server is up", "dev", given.Device, "listen", cfg.Listen, "transports", cfg.Transports, "mtu", given.Sum)
-	notify.Ready("serving clients")
+	host.Notify(keeper.Notice{Ready: true, Status: "serving clients"})
 	return clients.Run(ctx, pairs...)
 }
 
