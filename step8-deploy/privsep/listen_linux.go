@@ -88,7 +88,7 @@ func Dial(ctx context.Context, path string) (*Conn, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, context.Cause(ctx)
 		case <-time.After(every):
 		}
 	}
