@@ -15,7 +15,6 @@ import (
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step5-nat/gateway"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
@@ -26,11 +25,13 @@ import (
 	"stepvpn/step7-auth/pool"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/uplink"
 )
 
 var server = app.Command{
@@ -88,10 +89,15 @@ func runServer(ctx context.Context, file string) (err error) {
 	}
 	defer closeAll(queues)
 
-	// ...whose packets this host forwards...
-	if err := undo.Add(gateway.Enable(gateway.Config{Device: dev.Name(), Addrs: cfg.Subnets, Egress: cfg.Egress, Sysctls: steady()})); err != nil {
+	// ...whose packets this host forwards, whatever others do to it...
+	host, err := uplink.Enable(uplink.Config{
+		Device: keep.Device{Name: dev.Name(), Addrs: cfg.Subnets, MTU: inner.Size}, Egress: cfg.Egress, Sysctls: steady(),
+	})
+	if err != nil {
 		return err
 	}
+	undo.Add(host.Close, nil)
+	go host.Keep(ctx)
 
 	// ...and for whose users it looks up names...
 	names := fmt.Stringer(noNames{})
