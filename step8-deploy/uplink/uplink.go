@@ -51,6 +51,14 @@ type Problem struct {
 	Cure string // what to do about it; may be empty
 }
 
+func (p Problem) log() {
+	var cure []any
+	if p.Cure != "" {
+		cure = []any{"cure", p.Cure}
+	}
+	slog.Warn(p.What, cure...)
+}
+
 // A Keeper keeps the host. Its methods may be called from any goroutine. They act in the
 // network namespace of the thread that they run on.
 type Keeper struct {
@@ -75,9 +83,17 @@ type Keeper struct {
 // served when there is one. If Enable fails, nothing is left behind, and what a killed
 // process has left is taken over (see gateway.Enable).
 func Enable(c Config) (*Keeper, error) {
-	k := &Keeper{config: c, rules: make(map[string]string)}
+	name := c.Device.Name
+	k := &Keeper{config: c, rules: make(map[string]string),
+		device: pace{what: "the device " + name,
+			cure: "Find out which one ('ip monitor' shows what happens), and let it leave the device alone: NetworkManager and systemd-networkd call that unmanaged."},
+		firewall: pace{what: "the firewall",
+			cure: "Find out which one loads its rules again and again ('nft monitor' shows it), and let it leave the chains " + gateway.Chain(name) + " alone."},
+		ways: pace{what: "the default route",
+			cure: "'ip monitor route' shows what happens. Name the interfaces to leave by with egress in server.toml."},
+	}
 	var err error
-	if k.anchor, err = drop(c.Device.Name); err != nil {
+	if k.anchor, err = drop(name); err != nil {
 		slog.Debug("connections will not outlast a flush of the firewall", "error", err)
 	}
 	egress, err := k.want()
@@ -89,7 +105,12 @@ func Enable(c Config) (*Keeper, error) {
 	}
 	k.report(k.wrong())
 	for _, p := range k.Problems() {
-		slog.Warn(p.What, "cure", p.Cure)
+		p.log()
+	}
+	for _, f := range hostnet.Families {
+		if len(f.Subnets(c.Device.Addrs)) > 0 && len(egress[f]) == 0 && len(egress) > 0 {
+			slog.Warn(fmt.Sprintf("this host has no %v default route: over %v clients get no further than here, until there is one", f, f))
+		}
 	}
 	return k, nil
 }
@@ -154,7 +175,13 @@ func (k *Keeper) enable(egress map[hostnet.Family][]string) error {
 	if setting(forward4) == "1" { // else the kernel sets those of the interfaces along with it
 		maps.Copy(c.Sysctls, forwarding(c.Device, egress[hostnet.V4]))
 	}
-	undo, err := gateway.EnableBy(c, egress)
+	var undo func() error
+	var err error
+	for tries := 3; tries > 0; tries-- {
+		if undo, err = gateway.EnableBy(c, egress); err == nil || k.undo == nil {
+			break
+		} // else those who have changed it may still be at it
+	}
 	if err != nil {
 		return err
 	}
@@ -172,7 +199,13 @@ func (k *Keeper) enable(egress map[hostnet.Family][]string) error {
 
 // name is one for each set of interfaces.
 func name(egress map[hostnet.Family][]string) string {
-	return strings.Join(egress[hostnet.V4], " ") + ", " + strings.Join(egress[hostnet.V6], " ")
+	var all []string
+	for _, f := range hostnet.Families {
+		for _, itf := range egress[f] {
+			all = append(all, itf+" ("+f.String()+")")
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // Keep mends what others change, until ctx ends.
@@ -199,19 +232,18 @@ func (k *Keeper) look(now time.Time) {
 	if k.closed {
 		return
 	}
-	var errs []error
-	errs = append(errs, k.mendDevice(now), k.mendGateway(now), k.mendSettings(now))
-	list := k.wrong()
-	for _, err := range errs {
+	var list []Problem
+	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now)} {
 		for _, one := range flat(err) {
 			list = append(list, Problem{one.Error(), app.HintOf(one)})
 		}
 	}
+	list = append(list, k.wrong()...)
 	before := k.Problems()
 	k.report(list)
 	for _, p := range list {
 		if !slices.ContainsFunc(before, func(b Problem) bool { return b.What == p.What }) {
-			slog.Warn(p.What, "cure", p.Cure)
+			p.log()
 		}
 	}
 }
@@ -229,14 +261,12 @@ func flat(err error) []error {
 
 func (k *Keeper) mendDevice(now time.Time) error {
 	if !k.device.may(now) {
-		return changing("the device "+k.config.Device.Name, "Find out which one ('ip monitor' shows what happens), and make it leave the device alone; in NetworkManager and systemd-networkd, as unmanaged.")
+		return nil
 	}
 	mended, err := k.config.Device.Mend()
 	if len(mended) > 0 {
 		slog.Warn("the device had been changed, and is as it was", "dev", k.config.Device.Name, "what", strings.Join(mended, "; "))
-	}
-	if len(mended) > 0 {
-		k.device.note(now)
+		k.device.mends(now)
 	} else {
 		k.device.holds(now)
 	}
@@ -255,13 +285,16 @@ func (k *Keeper) mendGateway(now time.Time) error {
 	}
 	if name(egress) != name(k.egress) {
 		if !k.ways.may(now) {
-			return changing("the default route", "'ip monitor route' shows what happens; or name the interfaces with egress in server.toml.")
+			return nil
 		}
-		k.ways.note(now)
-		slog.Info("clients leave by other interfaces", "before", name(k.egress), "now", name(egress))
+		k.ways.mends(now)
+		slog.Info("clients leave by other interfaces", "were", name(k.egress), "are", name(egress))
 		return k.enable(egress)
 	}
 	k.ways.holds(now)
+	if !k.firewall.may(now) {
+		return nil
+	}
 	text, complete, err := listed(k.config.Device.Name, egress)
 	if err != nil {
 		return err
@@ -270,10 +303,7 @@ func (k *Keeper) mendGateway(now time.Time) error {
 		k.firewall.holds(now)
 		return nil
 	}
-	if !k.firewall.may(now) {
-		return changing("the firewall", "Find out which one loads its rules again and again ('nft monitor' shows it), and let it leave the chains "+gateway.Chain(k.config.Device.Name)+" alone.")
-	}
-	k.firewall.note(now)
+	k.firewall.mends(now)
 	if err := k.enable(egress); err != nil {
 		return err
 	}
@@ -309,9 +339,11 @@ func (k *Keeper) mendSettings(now time.Time) error {
 		return strings.Compare(strings.TrimPrefix(a, forward4), strings.TrimPrefix(b, forward4))
 	})
 	if !k.settings.may(now) {
-		return changing("the kernel's setting "+dotted(wrong[0]), fmt.Sprintf("Let a file in /etc/sysctl.d say %s = %s, and see what else sets it.", dotted(wrong[0]), want[wrong[0]]))
+		return nil
 	}
-	k.settings.note(now)
+	k.settings.mends(now)
+	k.settings.what = "the kernel's setting " + dotted(wrong[0])
+	k.settings.cure = fmt.Sprintf("Let a file in /etc/sysctl.d say %s = %s, and see what else sets it.", dotted(wrong[0]), want[wrong[0]])
 	var errs []error
 	for _, key := range wrong {
 		was := setting(key)
@@ -327,13 +359,13 @@ func (k *Keeper) mendSettings(now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// changing is the problem that somebody else wants the same thing in another way.
-func changing(what, cure string) error {
-	return app.Hint(fmt.Errorf("another program keeps changing %s: it is mended more seldom", what), "%s", cure)
-}
-
 // wrong lists what is wrong with the host that nobody can mend but its owner.
 func (k *Keeper) wrong() (list []Problem) {
+	for _, p := range []*pace{&k.device, &k.firewall, &k.ways, &k.settings} {
+		if p.slow {
+			list = append(list, Problem{"another program keeps changing " + p.what + ": it is mended more seldom", p.cure})
+		}
+	}
 	if len(k.egress) == 0 {
 		list = append(list, Problem{"this host has no default route: clients have no way out",
 			"Connect the host to a network ('ip route' shows its routes), or name the interface to leave by with egress in server.toml."})
