@@ -235,7 +235,7 @@ func TestServerUplinks(t *testing.T) {
 	ip("link set wwan0 up")
 	server = w.server(t, "egress", []string{"wwan0", "lte0"})
 	require.Contains(t, server.Log(), "there is no interface lte0")
-	client = w.client(t)
+	w.client(t)
 	require.Empty(t, w.whoami(w.Web.V4), "clients do not leave by others")
 	ip("-4 route replace default via 203.0.113.17 dev wwan0")
 	w.seenAs(t, second)

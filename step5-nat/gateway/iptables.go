@@ -56,6 +56,8 @@ func (w *firewall) build() error {
 	if w.serves() {
 		slog.Info(fmt.Sprintf("%s: %s leaves by %s, with its address (chains %s)",
 			w.command(), strings.Trim(fmt.Sprint(w.subnets), "[]"), strings.Join(w.egress, " or "), Chain(w.device)))
+	} else if len(w.subnets) > 0 {
+		slog.Warn(fmt.Sprintf("this host has no %v default route: over %[1]v clients get no further than here", w.family))
 	}
 	return nil
 }

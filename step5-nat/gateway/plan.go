@@ -48,11 +48,6 @@ func (c *Config) ways() (egress map[hostnet.Family][]string, err error) {
 		return nil, app.Hint(errors.New("this host has no default route, so clients have no way out"),
 			"Connect the host to a network first, or name the interface to leave by with -egress.")
 	}
-	for _, f := range hostnet.Families {
-		if len(f.Subnets(c.Addrs)) > 0 && egress[f] == nil {
-			slog.Warn(fmt.Sprintf("this host has no %v default route: over %v clients get no further than here", f, f))
-		}
-	}
 	return egress, nil
 }
 
@@ -64,11 +59,9 @@ func (c *Config) check() error {
 	if err := known(c.Device); err != nil {
 		return fmt.Errorf("tunnel device: %w", err)
 	}
-	if c.Egress != "" {
-		if err := known(c.Egress); err != nil {
-			return app.Hint(fmt.Errorf("egress: %w", err),
-				"'ip link' lists the interfaces. Without -egress it is that of the default route.")
-		}
+	if err := known(c.Egress); err != nil && c.Egress != "" {
+		return app.Hint(fmt.Errorf("egress: %w", err),
+			"'ip link' lists the interfaces. Without -egress it is that of the default route.")
 	}
 	if c.Egress == c.Device {
 		return app.Hint(fmt.Errorf("egress %s is the tunnel itself", c.Egress),

@@ -28,25 +28,14 @@ func DefaultRoutes(f Family, except string) (names []string, err error) {
 		if r.Type != unix.RTN_UNICAST {
 			continue // such as "unreachable default"
 		}
-		for _, index := range interfaces(r) {
-			link, err := netlink.LinkByIndex(index)
+		for _, path := range append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: r.LinkIndex}) {
+			link, err := netlink.LinkByIndex(path.LinkIndex) // there is none of a multipath route itself
 			if err == nil && link.Attrs().Name != except && !slices.Contains(names, link.Attrs().Name) {
 				names = append(names, link.Attrs().Name)
 			}
 		}
 	}
 	return names, nil
-}
-
-// interfaces returns the indexes of the interfaces that r leaves by.
-func interfaces(r netlink.Route) (indexes []int) {
-	if len(r.MultiPath) == 0 {
-		return []int{r.LinkIndex}
-	}
-	for _, path := range r.MultiPath {
-		indexes = append(indexes, path.LinkIndex)
-	}
-	return indexes
 }
 
 // list reads routes from the kernel. A filter without a destination that is

@@ -107,11 +107,6 @@ func Enable(c Config) (*Keeper, error) {
 	for _, p := range k.Problems() {
 		p.log()
 	}
-	for _, f := range hostnet.Families {
-		if len(f.Subnets(c.Device.Addrs)) > 0 && len(egress[f]) == 0 && len(egress) > 0 {
-			slog.Warn(fmt.Sprintf("this host has no %v default route: over %v clients get no further than here, until there is one", f, f))
-		}
-	}
 	return k, nil
 }
 
@@ -221,7 +216,9 @@ func (k *Keeper) Keep(ctx context.Context) {
 		case <-changed:
 		case <-tick.C:
 		}
-		k.look(time.Now())
+		if ctx.Err() == nil {
+			k.look(time.Now())
+		}
 	}
 }
 
