@@ -44,7 +44,7 @@ func (c *Config) ways() (egress map[hostnet.Family][]string, err error) {
 			egress[f] = names
 		}
 	}
-	if len(egress) == 0 {
+	if len(egress) == 0 && len(c.Addrs) > 0 {
 		return nil, app.Hint(errors.New("this host has no default route, so clients have no way out"),
 			"Connect the host to a network first, or name the interface to leave by with -egress.")
 	}
