@@ -1,9 +1,11 @@
 package transport
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +54,7 @@ func (m MTU) lessTCP() MTU {
 // path is that of the sockets that o makes: while another tunnel of the same client
 // is up, that of others may lead into it.
 func pathMTU(server netip.AddrPort, o Options) MTU {
-	size, ok := routeMTU(net.Dialer{Control: o.Control}, server)
+	size, ok := routeMTU(func(to netip.AddrPort) (net.Conn, error) { return o.dial(context.Background(), UDP, to) }, server)
 	why := fmt.Sprintf("path to %v", server.Addr())
 	if !ok {
 		size, why = ethernetMTU, "Ethernet, as there is no route yet"
@@ -71,10 +73,11 @@ func listenMTU(local netip.AddrPort) MTU {
 	// Addresses for documentation (RFC 5737, RFC 3849): they lie behind the
 	// default route.
 	far4, far6 := netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParseAddrPort("[2001:db8::1]:9")
-	var from net.Dialer
+	var d net.Dialer
 	if !local.Addr().IsUnspecified() {
-		from.LocalAddr = &net.UDPAddr{IP: local.Addr().AsSlice()}
+		d.LocalAddr = &net.UDPAddr{IP: local.Addr().AsSlice()}
 	}
+	from := func(to netip.AddrPort) (net.Conn, error) { return d.Dial(UDP, to.String()) }
 	size, ok := ethernetMTU, false
 	header, name := packet.IPv6HeaderLen, "IPv6"
 	if local.Addr().Is4() {
@@ -95,13 +98,13 @@ func listenMTU(local netip.AddrPort) MTU {
 // routeMTU asks the kernel for the MTU of the path to an address: what the
 // interface has, or less if a router has said so (RFC 1191, RFC 8201). It
 // connects a UDP socket, which sends nothing.
-func routeMTU(from net.Dialer, to netip.AddrPort) (int, bool) {
-	conn, err := from.Dial("udp", to.String())
+func routeMTU(dial func(netip.AddrPort) (net.Conn, error), to netip.AddrPort) (int, bool) {
+	conn, err := dial(to)
 	if err != nil {
 		return 0, false
 	}
 	defer conn.Close()
-	raw, err := conn.(*net.UDPConn).SyscallConn()
+	raw, err := conn.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return 0, false
 	}

@@ -23,7 +23,7 @@ const (
 // cable that is unplugged.
 type tcpClient struct {
 	server netip.AddrPort
-	dialer net.Dialer
+	dial   func(ctx context.Context) (net.Conn, error)
 	mtu    MTU
 	drops  *link.Drops
 
@@ -39,7 +39,7 @@ type tcpClient struct {
 func dialTCP(server netip.AddrPort, o Options) (Conn, error) {
 	c := &tcpClient{
 		server: server,
-		dialer: net.Dialer{Control: o.Control, Timeout: tcpDialLimit, KeepAliveConfig: tcpKeepAlive},
+		dial:   func(ctx context.Context) (net.Conn, error) { return o.dial(ctx, TCP, server) },
 		mtu:    pathMTU(server, o).lessTCP(),
 		drops:  o.Drops,
 	}
@@ -119,7 +119,9 @@ func (c *tcpClient) connect() (*tcpConn, error) {
 		}
 		first := c.pause == 0
 		c.pause = min(max(2*c.pause, tcpRetryFirst), tcpRetryMost)
-		conn, err := c.dialer.DialContext(c.ctx, TCP, c.server.String())
+		ctx, cancel := context.WithTimeout(c.ctx, tcpDialLimit)
+		conn, err := c.dial(ctx)
+		cancel()
 		if err == nil {
 			return c.connected(conn)
 		}

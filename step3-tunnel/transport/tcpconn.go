@@ -30,6 +30,9 @@ type tcpConn struct {
 }
 
 func newTCPConn(c net.Conn) *tcpConn {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetKeepAliveConfig(tcpKeepAlive) // without it, a peer that has gone is noticed later
+	}
 	peer, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 	return &tcpConn{c, unmap(peer), bufio.NewReaderSize(c, streamBuffer), nil}
 }

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -41,15 +40,10 @@ type received struct {
 	taken  chan struct{} // the goroutine may reuse packet
 }
 
-func listenTCP(addr string, o Options) (Conn, error) {
-	config := net.ListenConfig{Control: o.Control, KeepAliveConfig: tcpKeepAlive}
-	listener, err := config.Listen(context.Background(), "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
+func serveTCP(listener *net.TCPListener, o Options) Conn {
 	s := &tcpServer{
 		listener: listener,
-		mtu:      listenMTU(localAddr(listener.Addr())).lessTCP(),
+		mtu:      ServerMTU(listener),
 		drops:    o.Drops,
 		packets:  make(chan *received),
 		done:     make(chan struct{}),
@@ -57,7 +51,7 @@ func listenTCP(addr string, o Options) (Conn, error) {
 	}
 	s.close = sync.OnceValue(s.shutdown)
 	s.running.Go(s.accept)
-	return s, nil
+	return s
 }
 
 func (s *tcpServer) Addr() netip.AddrPort { return localAddr(s.listener.Addr()) }

@@ -24,13 +24,14 @@ type udpClient struct {
 
 func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
 	mtu := pathMTU(server, o).lessUDP() // first: the last socket that Control sees is the one that stays
-	d := net.Dialer{Control: o.Control}
-	conn, err := d.Dial("udp", server.String())
+	conn, err := o.dial(context.Background(), UDP, server)
 	if err != nil {
 		return nil, err
 	}
 	c := &udpClient{conn.(*net.UDPConn), mtu, server, o.Drops}
-	enlargeBuffers(c.UDPConn)
+	if o.Dial == nil {
+		enlargeBuffers(c.UDPConn)
+	}
 	return c, nil
 }
 
@@ -77,16 +78,8 @@ type udpServer struct {
 	drops *link.Drops
 }
 
-func listenUDP(addr string, o Options) (Conn, error) {
-	config := net.ListenConfig{Control: o.Control}
-	conn, err := config.ListenPacket(context.Background(), "udp", addr)
-	if err != nil {
-		return nil, err
-	}
-	s := &udpServer{conn.(*net.UDPConn), MTU{}, o.Drops}
-	s.mtu = listenMTU(s.Addr()).lessUDP()
-	enlargeBuffers(s.UDPConn)
-	return s, nil
+func serveUDP(conn *net.UDPConn, o Options) Conn {
+	return &udpServer{conn, ServerMTU(conn), o.Drops}
 }
 
 func (s *udpServer) Addr() netip.AddrPort { return localAddr(s.LocalAddr()) }

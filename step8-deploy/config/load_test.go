@@ -154,7 +154,7 @@ metrics = "127.0.0.1:1"
 		State: "/s", StatusSocket: folder + "/sock", Metrics: netip.MustParseAddrPort("127.0.0.1:1"),
 	}, c)
 	require.Equal(t, "192.0.2.7:443 [2001:db8::7]:443 vpn.example.org:1", fmt.Sprintf("%v %v %v", c.Servers[0], c.Servers[1], c.Servers[2]))
-	shown := fmt.Sprintf("%v %+v %#v %x", c, c, c, c.PSK)
+	shown := strings.ReplaceAll(fmt.Sprintf("%v %+v %#v %x", c, c, c, c.PSK), folder, "") // whose name has any digits
 	require.Contains(t, shown, "PrivateKey:(secret)")
 	for _, leak := range []string{"2 2 2", "0x2, 0x2", "0202"} {
 		require.NotContains(t, shown, leak)

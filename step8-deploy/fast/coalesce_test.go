@@ -25,7 +25,7 @@ func device(t testing.TB, o TUNOptions) (dev *TUN, kernel *os.File) {
 	for _, fd := range fds {
 		require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8<<20))
 	}
-	o.drops = new(link.Drops)
+	o.Drops = new(link.Drops)
 	dev = &TUN{o: o, name: "test"}
 	dev.writer.udp = true
 	require.NoError(t, dev.use(fds[0]))

@@ -21,7 +21,7 @@ const limit = 60 * time.Second
 // open makes a device on a host, gives it the address 10.8.0.1/24, and brings it up.
 func open(t *testing.T, h *netlab.Host, o TUNOptions) (queues []*TUN, name string) {
 	t.Helper()
-	o.drops = new(link.Drops)
+	o.Drops = new(link.Drops)
 	var err error
 	h.Do(func() { queues, name, err = openTUN("", o) })
 	require.NoError(t, err)
@@ -102,12 +102,12 @@ func TestDeviceRefusesPackets(t *testing.T) {
 	queues, name := open(t, lab.Alice, TUNOptions{})
 	dev := queues[0]
 	require.NoError(t, dev.WriteBurst(burstOf([]byte{}, []byte{0}, spec{}.packet(), make([]byte, 2000))))
-	require.Equal(t, "malformed 3", dev.o.drops.String())
+	require.Equal(t, "malformed 3", dev.o.Drops.String())
 
 	lab.Alice.Run(t, "ip", "link", "set", name, "down")
 	list := stream(newRand(1), spec{}, 3, 1000)
 	require.NoError(t, dev.WriteBurst(burstOf(packets(list)...)))
-	require.Equal(t, "malformed 3, unreachable 3", dev.o.drops.String())
+	require.Equal(t, "malformed 3, unreachable 3", dev.o.Drops.String())
 	require.False(t, dev.o.NoGRO, "that says nothing about super-packets")
 }
 

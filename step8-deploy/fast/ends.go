@@ -1,6 +1,8 @@
 package fast
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -42,8 +44,8 @@ func Open(c tun.Config, o TUNOptions) (dev *tun.Device, queues []link.Link, err 
 	if c.Persist {
 		return nil, nil, app.Usage("a device with offloads cannot be persistent")
 	}
-	if o.drops = c.Drops; o.drops == nil {
-		o.drops = new(link.Drops)
+	if o.Drops = c.Drops; o.Drops == nil {
+		o.Drops = new(link.Drops)
 	}
 	dev, err = tun.OpenBy(func(c tun.Config) (link.Link, string, error) {
 		list, name, err := openTUN(c.Name, o)
@@ -64,6 +66,28 @@ func Open(c tun.Config, o TUNOptions) (dev *tun.Device, queues []link.Link, err 
 	return dev, queues, nil
 }
 
+// Attach makes a TUN device, and returns its name and the descriptors of its n queues,
+// for NewTUN in another process: this one reads no packet, and does not wait for any. The
+// device ends with the last copy of them.
+func Attach(c tun.Config, n int, router bool) (name string, fds []int, err error) {
+	dev, err := tun.OpenBy(func(c tun.Config) (link.Link, string, error) {
+		var err error
+		fds, name, err = attachQueues(c.Name, n, router)
+		return held(fds), name, err
+	}, c)
+	if err != nil {
+		return "", nil, err
+	}
+	return dev.Name(), fds, nil
+}
+
+// held is a device that nobody reads from here.
+type held []int
+
+func (held) ReadBurst(*link.Burst) error  { return errors.ErrUnsupported }
+func (held) WriteBurst(*link.Burst) error { return errors.ErrUnsupported }
+func (h held) Close() error               { closeFDs(h); return nil }
+
 // Dial makes a client's end of the transport.
 func Dial(network string, server netip.AddrPort, offloads bool, o transport.Options) (transport.Conn, error) {
 	conn, err := transport.Dial(network, server.String(), o)
@@ -73,26 +97,49 @@ func Dial(network string, server netip.AddrPort, offloads bool, o transport.Opti
 	return Carry(conn, UDPOptions{Drops: o.Drops, NoGSO: !offloads, NoGRO: !offloads})
 }
 
-// Listen makes n ends of a server's transport on an address. Over UDP the kernel
-// spreads the clients over them; over TCP there is always one, as it has a
-// goroutine for each client anyway.
+// Listen makes n ends of a server's transport on an address: see Bind.
 func Listen(network string, at netip.AddrPort, n int, offloads bool, o transport.Options) (conns []transport.Conn, err error) {
+	sockets, err := Bind(network, at, n)
+	if err != nil {
+		return nil, err
+	}
+	return Serve(sockets, offloads, o)
+}
+
+// Bind makes the sockets of n ends of a server's transport on an address. Over UDP the
+// kernel spreads the clients over them; over TCP there is always one, as it has a
+// goroutine for each client anyway.
+func Bind(network string, at netip.AddrPort, n int) (sockets []syscall.Conn, err error) {
+	control := resolver.Share
 	if network == transport.TCP {
 		n = 1
+	} else if n > 1 {
+		control = both(reusePort, resolver.Share)
 	}
-	o.Control = both(o.Control, resolver.Share)
-	if network == transport.UDP && n > 1 {
-		o.Control = both(o.Control, reusePort)
-	}
-	udp := UDPOptions{Drops: o.Drops, NoGSO: !offloads, NoGRO: !offloads, sources: newSources()}
 	for range n {
-		conn, err := transport.Listen(network, listenAddr(at), o)
-		if err == nil {
-			conn, err = Carry(conn, udp)
+		socket, err := transport.Bind(network, listenAddr(at), control)
+		if err != nil {
+			for _, s := range sockets {
+				s.(io.Closer).Close()
+			}
+			return nil, err
 		}
+		sockets = append(sockets, socket)
+	}
+	return sockets, nil
+}
+
+// Serve makes the ends of sockets of one Bind, which are its own from then on.
+func Serve(sockets []syscall.Conn, offloads bool, o transport.Options) (conns []transport.Conn, err error) {
+	udp := UDPOptions{Drops: o.Drops, NoGSO: !offloads, NoGRO: !offloads, sources: newSources()}
+	for i, socket := range sockets {
+		conn, err := Carry(transport.Serve(socket, o), udp)
 		if err != nil {
 			for _, c := range conns {
 				c.Close()
+			}
+			for _, s := range sockets[i+1:] {
+				s.(io.Closer).Close()
 			}
 			return nil, err
 		}

@@ -82,7 +82,7 @@ func TestDeviceDown(t *testing.T) {
 	a.raw = refusing{a.raw, &a.writer, func(vnetHeader) unix.Errno { return answer }}
 	want := packets(stream(r, spec{}, 20, 1000))
 	require.Empty(t, logged(func() { require.NoError(t, a.WriteBurst(burstOf(want...))) }))
-	require.Equal(t, "unreachable 20", a.o.drops.String())
+	require.Equal(t, "unreachable 20", a.o.Drops.String())
 	require.False(t, a.o.NoGRO)
 
 	answer = 0

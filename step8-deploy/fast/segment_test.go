@@ -180,7 +180,7 @@ func TestBadFrames(t *testing.T) {
 			fine := spec{udp: true, payload: []byte("next")}
 			give(t, kernel, super(fine, gsoNone, 0))
 			require.Equal(t, fine.packet(), readPackets(t, dev, 1)[0])
-			require.Equal(t, "malformed 1", dev.o.drops.String())
+			require.Equal(t, "malformed 1", dev.o.Drops.String())
 		})
 	}
 }
@@ -202,5 +202,5 @@ func TestFrameTooLong(t *testing.T) {
 	dev, _ := device(t, TUNOptions{})
 	dev.reader.used = singlesRoom
 	require.False(t, dev.reader.take(frameRoom+1))
-	require.Equal(t, "malformed 1", dev.o.drops.String())
+	require.Equal(t, "malformed 1", dev.o.Drops.String())
 }

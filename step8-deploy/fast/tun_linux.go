@@ -24,9 +24,9 @@ type TUNOptions struct {
 	// the device, packet by packet, and all would be lost that this package is for.
 	Router bool
 
-	// Counts the packets that the host does not take (see tun.Device), and those that
-	// the network has marked as too much and that cannot bear the mark.
-	drops *link.Drops
+	// Drops counts the packets that the host does not take (see tun.Device), and those
+	// that the network has marked as too much and that cannot bear the mark. Required.
+	Drops *link.Drops
 }
 
 // A TUN is one queue of a TUN device, as a link.Link.
@@ -51,37 +51,59 @@ type TUN struct {
 // name. It takes over a device of that name if there is one. Packets of one flow
 // stay in one queue. The device ends with its last queue.
 func openTUN(name string, o TUNOptions) (queues []*TUN, _ string, err error) {
-	n := max(o.Queues, 1)
-	for range n {
-		t, err := openQueue(name, n > 1, o)
+	fds, name, err := attachQueues(name, max(o.Queues, 1), o.Router)
+	if err != nil {
+		return nil, "", err
+	}
+	for i, fd := range fds {
+		t, err := NewTUN(fd, name, o)
 		if err != nil {
 			for _, q := range queues {
 				q.Close()
 			}
+			closeFDs(fds[i+1:])
 			return nil, "", err
 		}
-		name = t.name
 		queues = append(queues, t)
-	}
-	if o.Router {
-		return queues, name, nil
-	}
-	if err := limitGSO(name, maxGSO); err != nil {
-		slog.Debug("the kernel does not limit its large packets", "dev", name, "error", err) // it is only slower
 	}
 	return queues, name, nil
 }
 
-func openQueue(name string, several bool, o TUNOptions) (*TUN, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+// attachQueues makes a TUN device, or takes over the one of that name, and returns the
+// descriptors of its n queues. It ends with the last of them.
+func attachQueues(name string, n int, router bool) (fds []int, _ string, err error) {
+	for range n {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			closeFDs(fds)
+			return nil, "", &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+		}
+		fds = append(fds, fd)
+		if name, err = attach(fd, name, n > 1); err != nil {
+			closeFDs(fds)
+			return nil, "", os.NewSyscallError("TUNSETIFF", err)
+		}
 	}
-	t := &TUN{o: o}
-	if err := t.attach(fd, name, several); err != nil {
+	if router {
+		return fds, name, nil
+	}
+	if err := limitGSO(name, maxGSO); err != nil {
+		slog.Debug("the kernel does not limit its large packets", "dev", name, "error", err) // it is only slower
+	}
+	return fds, name, nil
+}
+
+func closeFDs(fds []int) {
+	for _, fd := range fds {
 		unix.Close(fd)
-		return nil, os.NewSyscallError("TUNSETIFF", err)
 	}
+}
+
+// NewTUN makes a Link of the descriptor of a queue (see Attach), and owns it from then
+// on. It takes no privilege.
+func NewTUN(fd int, name string, o TUNOptions) (*TUN, error) {
+	t := &TUN{o: o, name: name}
+	t.writer.udp = t.offload(fd)
 	return t, t.use(fd)
 }
 
@@ -100,11 +122,11 @@ func (t *TUN) use(fd int) error {
 	return nil
 }
 
-// attach makes the descriptor a queue of the device.
-func (t *TUN) attach(fd int, name string, several bool) error {
+// attach makes the descriptor a queue of the device, and returns the device's name.
+func attach(fd int, name string, several bool) (string, error) {
 	ifreq, err := unix.NewIfreq(name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if several {
@@ -112,14 +134,9 @@ func (t *TUN) attach(fd int, name string, several bool) error {
 	}
 	ifreq.SetUint16(flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifreq); err != nil {
-		return err
+		return "", err
 	}
-	t.name = ifreq.Name()
-	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetLen); err != nil {
-		return err
-	}
-	t.writer.udp = t.offload(fd)
-	return nil
+	return ifreq.Name(), unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetLen)
 }
 
 // offload tells the kernel what it may leave to us, and reports whether it knows

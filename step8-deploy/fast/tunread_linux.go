@@ -136,7 +136,7 @@ func (r *tunReader) take(n int) bool {
 	got := r.buf[r.used:][:min(n, frameRoom)]
 	if n < vnetLen || n > frameRoom || r.super.set(readVnet(got), got[vnetLen:]) != nil {
 		r.super.segments = 0
-		tun.Passing(unix.EINVAL, r.tun.o.drops) // it is no packet
+		tun.Passing(unix.EINVAL, r.tun.o.Drops) // it is no packet
 		return false
 	}
 	if r.super.super() {

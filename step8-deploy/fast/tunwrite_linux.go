@@ -34,7 +34,7 @@ func (w *tunWriter) init(t *TUN) {
 // one super-packet. So they must last, unlike those of a TUN's own burst.
 func (t *TUN) WriteBurst(b *link.Burst) error {
 	w := &t.writer
-	unmark(b, t.o.drops)
+	unmark(b, t.o.Drops)
 	if t.o.NoGRO {
 		_, err := w.singles(b, 0, b.Len())
 		return err
@@ -136,7 +136,7 @@ func (w *tunWriter) dropped(err error, n int) error {
 		return nil
 	}
 	for range n {
-		if !tun.Passing(err, w.tun.o.drops) {
+		if !tun.Passing(err, w.tun.o.Drops) {
 			return w.tun.final(err)
 		}
 	}

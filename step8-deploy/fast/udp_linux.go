@@ -39,6 +39,13 @@ type Socket interface {
 // CAP_NET_ADMIN it is granted whatever net.core.rmem_max says.
 const socketBuffer = 4 << 20
 
+// Enlarge makes the kernel's queues of a socket what NewUDP wants them to be, for
+// another process that may not. It is best effort.
+func Enlarge(fd int) {
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer)
+}
+
 // A UDP is a UDP socket as a link.Link. A connected socket is a client's end: it
 // sends to its server. Others send to the burst's Addr.
 //
@@ -81,7 +88,11 @@ func (u *UDP) setUp(fd int) error {
 		unix.SO_RCVBUFFORCE: unix.SO_RCVBUF,
 		unix.SO_SNDBUFFORCE: unix.SO_SNDBUF,
 	} {
-		// Best effort: a smaller buffer only drops sooner.
+		// Best effort: a smaller buffer only drops sooner. Who is allowed to may have
+		// made it larger before (see Enlarge).
+		if size, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, plain); err == nil && size >= 2*socketBuffer {
+			continue // the kernel shows the double
+		}
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, socketBuffer) != nil {
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, socketBuffer)
 		}

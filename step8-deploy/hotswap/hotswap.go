@@ -1,9 +1,10 @@
-// Package hotswap holds the session of a client that connects again and again: a
-// Link whose inside can be exchanged. The tunnel on top of it runs on, and does
+// Package hotswap holds an end of a client's tunnel that comes and goes: its session, as
+// the client connects again and again, and its device, which somebody may delete. It is a
+// Link whose inside can be exchanged. The tunnel between two of them runs on, and does
 // not notice. Introduced in step 8.
 //
-// While there is no session, what the host sends is dropped and counted. So
-// nothing old waits in a queue when the next one begins.
+// While there is nothing inside, what is written is dropped and counted. So nothing old
+// waits in a queue when the next one begins.
 package hotswap
 
 import (
@@ -13,13 +14,13 @@ import (
 	"sync"
 
 	"stepvpn/shared/link"
-	"stepvpn/step4-crypto/secure"
 )
 
 // A Link is a link.Link. Use may be called by one goroutine at a time, beside those
 // that read and write.
 type Link struct {
-	drops *link.Drops
+	drops  *link.Drops
+	reason link.Reason
 
 	mu      sync.Mutex // guards all below
 	changed *sync.Cond // session or closed has changed
@@ -29,9 +30,9 @@ type Link struct {
 	closed  bool
 }
 
-// New returns a Link without a session. What it drops counts as NoSession.
-func New(drops *link.Drops) *Link {
-	s := &Link{drops: drops}
+// New returns a Link with nothing inside. What it drops counts by that reason.
+func New(drops *link.Drops, reason link.Reason) *Link {
+	s := &Link{drops: drops, reason: reason}
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
@@ -109,7 +110,7 @@ func (s *Link) WriteBurst(b *link.Burst) error {
 	}
 	if session == nil {
 		for range b.Len() {
-			s.drops.Add(secure.NoSession)
+			s.drops.Add(s.reason)
 		}
 		return nil
 	}

@@ -62,7 +62,7 @@ func requireClosed(t *testing.T, far link.Link) {
 
 func TestSessionsComeAndGo(t *testing.T) {
 	var drops link.Drops
-	s := New(&drops)
+	s := New(&drops, secure.NoSession)
 	require.NoError(t, s.WriteBurst(burst("nobody is there")))
 	require.EqualValues(t, 1, drops.Count(secure.NoSession))
 
@@ -94,7 +94,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 
 // A session that fails when it is written to has ended, too.
 func TestAWriteThatFails(t *testing.T) {
-	s := New(new(link.Drops))
+	s := New(new(link.Drops), secure.NoSession)
 	broken := errors.New("broken")
 	result := make(chan error, 1)
 	go func() { result <- s.Use(t.Context(), failing{broken}) }()
@@ -120,7 +120,7 @@ func (f failing) Close() error                 { return nil }
 
 func TestCloseEndsAll(t *testing.T) {
 	for _, inUse := range []bool{false, true} {
-		s := New(new(link.Drops))
+		s := New(new(link.Drops), secure.NoSession)
 		result := make(chan error, 1)
 		if inUse {
 			_, result = use(t.Context(), s)
@@ -154,7 +154,7 @@ func (s *Link) current() link.Link {
 
 // Sessions change while packets pass in both directions.
 func TestRace(t *testing.T) {
-	s := New(new(link.Drops))
+	s := New(new(link.Drops), secure.NoSession)
 	done := make(chan struct{}, 2)
 	go func() {
 		for s.WriteBurst(burst("out")) == nil {

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -80,14 +79,10 @@ func sample(w io.Writer, name string, value float64, labels ...string) {
 	fmt.Fprintf(w, "%s %g\n", name, value)
 }
 
-// ServeMetrics answers GET /metrics at the address, until the function that it
-// returns is called. report is called from any goroutine. There is no password:
-// the address should be one that only Prometheus can reach.
-func ServeMetrics(addr netip.AddrPort, report func() *Report) (at netip.AddrPort, closeAll func() error, err error) {
-	l, err := net.Listen("tcp", addr.String())
-	if err != nil {
-		return at, nil, fmt.Errorf("metrics: %w", err)
-	}
+// ServeMetrics answers GET /metrics at a socket, which is its own then, until the
+// function that it returns is called. report is called from any goroutine. There is no
+// password: the address should be one that only Prometheus can reach.
+func ServeMetrics(l net.Listener, report func() *Report) (closeAll func() error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -96,11 +91,11 @@ func ServeMetrics(addr netip.AddrPort, report func() *Report) (at netip.AddrPort
 	s := &http.Server{Handler: mux, ReadTimeout: answerIn, WriteTimeout: 2 * answerIn, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(netutil.LimitListener(l, 4*maxReaders)) }()
-	return l.Addr().(*net.TCPAddr).AddrPort(), func() error {
+	return func() error {
 		err := s.Close()
 		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, served)
 		}
 		return err
-	}, nil
+	}
 }

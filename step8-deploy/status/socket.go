@@ -29,17 +29,15 @@ const (
 
 // A Server answers at a Unix socket. Close may be called from any goroutine.
 type Server struct {
-	listener *net.UnixListener
-	path     string
+	listener net.Listener
 	report   func() *Report
 	slots    chan struct{} // one token for each connection under way
 	serving  sync.WaitGroup
 }
 
-// Serve answers at the socket with what report returns, until the Server is
-// closed. report is called from any goroutine. A socket that a killed daemon has
-// left is replaced; one that a daemon answers at is not.
-func Serve(path string, report func() *Report) (*Server, error) {
+// Listen makes the socket. One that a killed daemon has left is replaced; one that a
+// daemon answers at is not. It stays when it is closed: Remove removes it.
+func Listen(path string) (*net.UnixListener, error) {
 	// systemd makes the folder for a service. Whoever starts it by hand need not.
 	if err := os.Mkdir(filepath.Dir(path), 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, app.Hint(fmt.Errorf("status socket %s: %w", path, err),
@@ -63,9 +61,15 @@ func Serve(path string, report func() *Report) (*Server, error) {
 		os.Remove(temp)
 		return nil, fmt.Errorf("status socket: %w", err)
 	}
-	s := &Server{listener: l, path: path, report: report, slots: make(chan struct{}, maxReaders)}
+	return l, nil
+}
+
+// Serve answers at a socket with what report returns, until the Server is closed. report
+// is called from any goroutine.
+func Serve(l net.Listener, report func() *Report) *Server {
+	s := &Server{listener: l, report: report, slots: make(chan struct{}, maxReaders)}
 	s.serving.Go(s.accept)
-	return s, nil
+	return s
 }
 
 // free returns an error if the path is taken.
@@ -106,9 +110,9 @@ func (s *Server) accept() {
 	}
 }
 
-// Close stops answering and removes the socket.
+// Close stops answering.
 func (s *Server) Close() error {
-	err := errors.Join(s.listener.Close(), os.Remove(s.path))
+	err := s.listener.Close()
 	s.serving.Wait()
 	return err
 }

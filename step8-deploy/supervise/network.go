@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"syscall"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -97,18 +98,18 @@ func outInterface(attributes []byte) int {
 	return 0
 }
 
-// RouteTo describes the route to a server by the address that packets to it would be
-// sent from, and the interface that has it. control marks the socket that is
-// asked as one that stays outside of the tunnel; nothing is sent.
-func RouteTo(server netip.AddrPort, control func(network, address string, c syscall.RawConn) error) (string, error) {
-	d := net.Dialer{Control: control}
-	conn, err := d.Dial("udp", server.String())
+// RouteTo describes the route to a server, of packets with a mark, by the address that
+// they would be sent from, and the interface that has it. It takes no privilege.
+func RouteTo(server netip.Addr, mark uint32) (string, error) {
+	list, err := netlink.RouteGetWithOptions(server.AsSlice(), &netlink.RouteGetOptions{Mark: mark, Oif: server.Zone()})
 	if err != nil {
 		return "", err
 	}
-	defer conn.Close()
-	own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-	return fmt.Sprintf("%v of %s", own, interfaceWith(own)), nil
+	if len(list) == 0 {
+		return "", unix.ENETUNREACH
+	}
+	own, _ := netip.AddrFromSlice(list[0].Src)
+	return fmt.Sprintf("%v of %s", own.Unmap(), interfaceWith(own.Unmap())), nil
 }
 
 // interfaceWith names the interface that has an address, or returns "".

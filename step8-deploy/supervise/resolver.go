@@ -8,9 +8,6 @@ import (
 	"net/netip"
 	"strings"
 	"time"
-
-	"stepvpn/step6-dns/guard"
-	"stepvpn/step8-deploy/keep"
 )
 
 // askFor bounds the time that one nameserver has to answer.
@@ -27,7 +24,7 @@ type Resolver struct {
 	Nameservers []netip.AddrPort
 
 	// Dial connects to one of them, as net.Dialer's DialContext does, which is used
-	// if it is nil. See Outside.
+	// if it is nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -76,32 +73,3 @@ func (r *Resolver) ask(ctx context.Context, ns netip.AddrPort, name string) ([]n
 	// The dot at the end: the name is whole, nothing is to be put behind it.
 	return resolver.LookupNetIP(ctx, "ip", name+".")
 }
-
-// Outside connects a socket that stays outside of the tunnel, and gets its answers:
-// see guard.Socket.
-func Outside(ctx context.Context, network, address string) (net.Conn, error) {
-	own := &guard.Socket{CarryOut: new(keep.Changes).CarryOut}
-	d := net.Dialer{Control: own.Control}
-	conn, err := d.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, errors.Join(err, own.Close())
-	}
-	if udp, ok := conn.(*net.UDPConn); ok {
-		return &outsideUDP{udp, own}, nil // still a net.PacketConn: net.Resolver asks
-	}
-	return &outside{conn, own}, nil
-}
-
-type outside struct {
-	net.Conn
-	own *guard.Socket
-}
-
-func (c *outside) Close() error { return errors.Join(c.own.Close(), c.Conn.Close()) }
-
-type outsideUDP struct {
-	*net.UDPConn
-	own *guard.Socket
-}
-
-func (c *outsideUDP) Close() error { return errors.Join(c.own.Close(), c.UDPConn.Close()) }

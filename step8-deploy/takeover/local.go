@@ -36,7 +36,7 @@ func (h *Host) settle() error {
 			return err
 		}
 	}
-	if h.link == nil {
+	if h.dev == nil {
 		return nil
 	}
 	_, err := h.keepLocal()
@@ -66,14 +66,6 @@ func (h *Host) look() error {
 	return nil
 }
 
-// Claims returns the networks that have a route of their own, and are not local all
-// the same.
-func (h *Host) Claims() []lan.Claim {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Concat(h.lan.Claims, h.lan.Inside)
-}
-
 // ownNetworks returns what has the tunnel's own networks go into the tunnel, whatever the
 // local network says. The rest of what is local is what localRules says.
 func (h *Host) ownNetworks(device string, addrs, only []netip.Prefix) (list []policy.Change) {
@@ -96,7 +88,7 @@ func (h *Host) ownNetworks(device string, addrs, only []netip.Prefix) (list []po
 
 // localRules are the rules for what is local while something is taken.
 func (h *Host) localRules() (list []policy.Rule) {
-	if h.link == nil {
+	if h.dev == nil {
 		return nil
 	}
 	for _, f := range hostnet.Families {

@@ -30,6 +30,7 @@ func (h *Host) NetworkChanged() {
 	if err := h.settle(); err != nil {
 		slog.Warn("it is not known which networks are local by now", "error", err)
 	}
+	h.changed()
 }
 
 // HostChanged tells that somebody, perhaps this program, has changed policy rules or
@@ -39,12 +40,11 @@ func (h *Host) HostChanged() {
 	defer h.mu.Unlock()
 	h.pause()
 	h.mend()
+	h.changed()
 }
 
-// KillSwitch returns what one would say of it: "closed", "paused" or "off".
-func (h *Host) KillSwitch() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// killSwitch returns what one would say of it: "closed", "paused" or "off".
+func (h *Host) killSwitch() string {
 	switch {
 	case h.kill == nil:
 		return "off"
@@ -106,10 +106,16 @@ func (h *Host) mend() {
 		mended = append(mended, list...)
 		failed(err)
 	}
-	list, err := h.own.Mend()
-	mended = append(mended, list...)
-	failed(err)
-	if h.link != nil {
+	for s := range h.sockets {
+		list, err := s.Mend()
+		mended = append(mended, list...)
+		failed(err)
+	}
+	if set, err := h.underlay.Mend(); set || err != nil {
+		mended = append(mended, "nft table "+string(underlayName))
+		failed(err)
+	}
+	if h.dev != nil {
 		missing, err := h.keepLocal()
 		failed(err)
 		if missing > 0 {

@@ -9,23 +9,25 @@
 package takeover
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"reflect"
 	"sync"
 
-	"stepvpn/shared/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"stepvpn/step2-tun/tun"
-	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step6-dns/guard"
 	"stepvpn/step6-dns/nft"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/hotswap"
+	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lan"
@@ -34,11 +36,8 @@ import (
 )
 
 // A Host is a host that is taken over, or about to be. Its methods may be called by
-// several goroutines; Take and Carry by one at a time.
+// several goroutines; Take by one at a time.
 type Host struct {
-	count  *tunnel.Counters
-	open   func(tun.Config) (*tun.Device, error)
-	watch  func(name string, l link.Link) link.Link
 	unlock func() error // of the host, for others
 	inner  innerMTU
 
@@ -46,10 +45,14 @@ type Host struct {
 	cfg  *config.Client
 	kill *killswitch.Switch // nil if it is off
 	lan  local
-	own  keep.Changes // what the socket to the server needs
+
+	underlay underlayTable
+	sockets  map[*keep.Changes]bool // what those outside of the tunnel need
+	told     State
+	tell     func(State) // may be nil
 
 	// Zero if nothing is taken.
-	link   *hotswap.Link
+	dev    *device
 	up     bool // packets are carried
 	terms  Terms
 	only   []netip.Prefix // what goes into the tunnel; nil: everything
@@ -70,12 +73,8 @@ type Terms struct {
 	MTU      int            // bytes; to begin with, see Fit
 }
 
-// New returns a Host of which nothing is taken yet. open makes the device; watch gets
-// the two ends of what moves packets (see package liveness).
-func New(cfg *config.Client, count *tunnel.Counters, open func(tun.Config) (*tun.Device, error),
-	watch func(name string, l link.Link) link.Link) *Host {
-	return &Host{cfg: cfg, count: count, open: open, watch: watch}
-}
+// New returns a Host of which nothing is taken yet.
+func New(cfg *config.Client) *Host { return &Host{cfg: cfg} }
 
 // Begin closes the kill switch, and puts back what a killed client has left. Call End
 // or Leave at the end. After an error nothing is taken, and what was closed is closed.
@@ -93,7 +92,7 @@ func (h *Host) Begin() (err error) {
 	if h.kill != nil {
 		go h.kill.Hold() // nothing has to wait for it
 	}
-	if err := errors.Join(Recover(h.cfg.State), h.settle()); err != nil {
+	if err := errors.Join(Recover(h.cfg.State), h.settle(), h.underlay.begin(h.cfg)); err != nil {
 		return errors.Join(err, h.leave())
 	}
 	return nil
@@ -122,7 +121,7 @@ func Close(cfg *config.Client) (*killswitch.Switch, error) {
 func Recover(state string) error {
 	_, err := resolvconf.Recover(resolvconf.Config{State: state})
 	errs := []error{guard.Recover(), err}
-	for _, t := range []nft.Table{pathmtu.OurTable, lan.OurTable} {
+	for _, t := range []nft.Table{pathmtu.OurTable, lan.OurTable, underlayName} {
 		if keep.Exists(t) {
 			errs = append(errs, t.Remove())
 		}
@@ -154,48 +153,45 @@ func switchOf(cfg *config.Client, only, tunnel []netip.Prefix) killswitch.Config
 	return c
 }
 
-// Socket is for the socket by which the client is about to talk to a server.
-func (h *Host) Socket() *guard.Socket { return &guard.Socket{CarryOut: h.own.CarryOut} }
-
-// Take takes the host over on these terms. After an error nothing is taken, but
-// the kill switch stays closed.
-func (h *Host) Take(t Terms) error {
-	if h.holds(t) {
-		return nil
+// Take takes the host over on these terms, and returns the descriptor of the device,
+// a copy that is the caller's, and a number that tells one device from another. After an
+// error nothing is taken, but the kill switch stays closed.
+func (h *Host) Take(t Terms) (fd, index int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.holds(t) {
+		if err := h.release(); err != nil {
+			return -1, 0, err
+		}
+		if err := h.take(t); err != nil {
+			return -1, 0, errors.Join(err, h.release())
+		}
+		slog.Info("tunnel is up", "dev", h.cfg.Device, "addrs", t.Addrs, "server", t.Server, "mtu", t.MTU)
 	}
-	if err := h.Release(); err != nil {
-		return err
-	}
-	if err := h.take(t); err != nil {
-		return errors.Join(err, h.Release())
-	}
-	slog.Info("tunnel is up", "dev", h.cfg.Device, "addrs", t.Addrs, "server", t.Server, "mtu", t.MTU)
-	return nil
+	fd, err = unix.FcntlInt(uintptr(h.dev.fd), unix.F_DUPFD_CLOEXEC, 0)
+	return fd, h.dev.index, os.NewSyscallError("fcntl", err)
 }
 
 // holds tells whether the host is taken over on these terms.
 func (h *Host) holds(t Terms) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	t.MTU = h.terms.MTU // is no reason: Fit changes it in passing
-	return h.link != nil && !h.stale && reflect.DeepEqual(h.terms, t)
+	return h.dev != nil && !h.stale && reflect.DeepEqual(h.terms, t) && h.dev.exists()
 }
 
 func (h *Host) take(t Terms) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	cfg, mtu := h.cfg, t.MTU
 	if cfg.MTU == 0 { // else it is an error of who has set it
 		mtu = deviceMTU(mtu, t.Addrs)
 	}
-	dev, err := h.open(tun.Config{Name: cfg.Device, Addrs: t.Addrs, MTU: mtu, Drops: &h.count.Drops})
+	dev, err := openDevice(tun.Config{Name: cfg.Device, Addrs: t.Addrs, MTU: mtu})
 	if err != nil {
 		return err
 	}
-	h.carry(dev)
+	h.dev = dev
+	h.undo = append(h.undo, dev.remove)
 	h.terms = t
 	h.add(h.inner.leave)
-	h.inner.enter(dev.Name(), t)
+	h.inner.enter(dev.name, t)
 
 	only, _ := routes(cfg, t.Routes)
 	if cfg.DNS {
@@ -205,18 +201,18 @@ func (h *Host) take(t Terms) error {
 	if err := h.narrow(switchOf(cfg, only, t.Addrs)); err != nil {
 		return err
 	}
-	list, err := intoTunnel(dev.Name(), t, only)
+	list, err := intoTunnel(dev.name, t, only)
 	if err != nil {
 		return err
 	}
 	if _, err := h.keepLocal(); err != nil {
 		return err
 	}
-	list = append(h.ownNetworks(dev.Name(), t.Addrs, only), list...)
-	around := lan.Ruleset(dev.Name(), t.Addrs, guarded(cfg))
+	list = append(h.ownNetworks(dev.name, t.Addrs, only), list...)
+	around := lan.Ruleset(dev.name, t.Addrs, guarded(cfg))
 	tables := []policy.Change{h.table(lan.OurTable, func() error { return lan.OurTable.Set(around) })}
 	if guarded(cfg) {
-		changes, err := guard.Changes(dev.Name(), t.Settings.DNS)
+		changes, err := guard.Changes(dev.name, t.Settings.DNS)
 		if err != nil {
 			return err
 		}
@@ -233,7 +229,7 @@ func (h *Host) take(t Terms) error {
 	}
 	h.add(undo)
 	if cfg.DNS && len(t.Settings.DNS) > 0 {
-		undo, err := resolvconf.Use(resolvconf.Config{Device: dev.Name(), DNS: t.Settings.DNS, Search: t.Settings.Search, State: cfg.State})
+		undo, err := resolvconf.Use(resolvconf.Config{Device: dev.name, DNS: t.Settings.DNS, Search: t.Settings.Search, State: cfg.State})
 		if err != nil {
 			return err
 		}
@@ -267,52 +263,62 @@ func (h *Host) narrow(c killswitch.Config) (err error) {
 	return err
 }
 
-// carry moves packets between the device and whatever session is there.
-func (h *Host) carry(dev link.Link) {
-	h.link = hotswap.New(&h.count.Drops)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- tunnel.Run(ctx, h.watch("TUN device", dev), h.watch("session", h.link), h.count) }()
-	h.undo = append(h.undo, func() error {
-		stop()
-		return <-ended
-	})
+// A device is a TUN device. Who moves its packets has another copy of its descriptor.
+type device struct {
+	name  string
+	fd    int
+	index int
 }
 
-// Carry moves packets through a session, and returns why it has ended, or nil when
-// ctx ends. It has closed the session then.
-func (h *Host) Carry(ctx context.Context, session link.Link) error {
-	s := h.setUp(true)
-	if s == nil { // a pause began right now
-		session.Close()
-		return errReleased
+func openDevice(c tun.Config) (*device, error) {
+	name, fds, err := fast.Attach(c, 1, false)
+	if err != nil {
+		return nil, err
 	}
-	err := s.Use(ctx, session)
-	h.setUp(false)
-	if !h.settings().KillSwitch {
-		err = errors.Join(err, h.Release())
+	d := &device{name: name, fd: fds[0]}
+	if l, err := netlink.LinkByName(name); err == nil {
+		d.index = l.Attrs().Index
 	}
-	return err
+	return d, nil
 }
 
-var errReleased = errors.New("the kill switch is being paused")
+// exists tells whether nobody has deleted it.
+func (d *device) exists() bool {
+	l, err := netlink.LinkByName(d.name)
+	return err == nil && l.Attrs().Index == d.index
+}
 
-// setUp notes whether packets are carried, and returns by what.
-func (h *Host) setUp(up bool) *hotswap.Link {
+// remove deletes it, whoever has a copy of its descriptor.
+func (d *device) remove() error {
+	var err error
+	if d.exists() {
+		err = netlink.LinkDel(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: d.name, Index: d.index}})
+	}
+	if err != nil {
+		err = fmt.Errorf("removing %s: %w", d.name, err)
+	}
+	return errors.Join(err, unix.Close(d.fd))
+}
+
+// SetUp says whether packets are carried. It is an error if a pause has begun meanwhile.
+// Without a kill switch the host is given back when they are not.
+func (h *Host) SetUp(up bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.up = up
 	if up && h.mending.paused {
 		h.pause() // is over
 	}
-	return h.link
+	switch {
+	case up && h.dev == nil:
+		return errReleased
+	case !up && !h.cfg.KillSwitch:
+		return h.release()
+	}
+	return nil
 }
 
-func (h *Host) settings() *config.Client {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.cfg
-}
+var errReleased = errors.New("the kill switch is being paused")
 
 // Release puts back what was taken, except for the kill switch.
 func (h *Host) Release() error {
@@ -326,7 +332,7 @@ func (h *Host) release() error {
 	for _, undo := range h.undo {
 		errs = append(errs, undo())
 	}
-	h.link, h.undo, h.tables, h.terms, h.stale = nil, nil, nil, Terms{}, false
+	h.dev, h.undo, h.tables, h.terms, h.stale = nil, nil, nil, Terms{}, false
 	_, err := h.keepLocal()
 	return errors.Join(append(errs, err)...)
 }
@@ -335,7 +341,7 @@ func (h *Host) release() error {
 func (h *Host) End() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	err := h.release()
+	err := errors.Join(h.release(), h.underlay.Remove())
 	if h.kill != nil {
 		err = errors.Join(err, h.kill.Open())
 	}
@@ -350,7 +356,7 @@ func (h *Host) Leave() error {
 }
 
 func (h *Host) leave() error {
-	err := h.release()
+	err := errors.Join(h.release(), h.underlay.Remove())
 	if h.kill != nil {
 		h.kill.Release()
 		slog.Warn("the kill switch stays closed: a stop of the client's service opens it, or 'stepvpn recover'")

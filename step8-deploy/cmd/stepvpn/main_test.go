@@ -111,14 +111,15 @@ func TestStatus(t *testing.T) {
 
 	started := time.Now()
 	path := filepath.Join(dir, "s.sock")
-	s, err := status.Serve(path, func() *status.Report {
+	l, err := status.Listen(path)
+	require.NoError(t, err)
+	s := status.Serve(l, func() *status.Report {
 		now := time.Now()
 		return &status.Report{Role: "server", Version: "v1", Now: now, Started: started, State: "up", Peers: []status.Peer{{
 			Name: "alice", Addresses: []netip.Addr{netip.MustParseAddr("10.8.0.2")},
 			Sent: status.Flow{Bytes: uint64(now.Sub(started) / time.Microsecond)}, // 1 MB/s
 		}}}
 	})
-	require.NoError(t, err)
 	defer s.Close()
 	out, code = stepvpn(t, dir, "status", "-socket", "s.sock")
 	require.Zero(t, code, out)

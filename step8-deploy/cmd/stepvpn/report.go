@@ -1,9 +1,8 @@
 package main
 
 import (
-	"errors"
+	"log/slog"
 	"net"
-	"net/netip"
 	"time"
 
 	"stepvpn/shared/link"
@@ -24,30 +23,21 @@ func newReport(role, state, device string, drops *link.Drops) *status.Report {
 	return r
 }
 
-// publish answers at the status socket, and to Prometheus, if the settings name
-// them. The function that it returns ends that.
-func publish(socket string, metrics netip.AddrPort, report func() *status.Report) (stop func() error, err error) {
+// publish answers at the sockets, of which there may be none. The function that it returns
+// ends that.
+func publish(statusAt, metricsAt net.Listener, report func() *status.Report) (stop func()) {
 	var stops []func() error
-	stop = func() error {
-		var errs []error
-		for _, s := range stops {
-			errs = append(errs, s())
-		}
-		return errors.Join(errs...)
+	if statusAt != nil {
+		stops = append(stops, status.Serve(statusAt, report).Close)
 	}
-	if socket != "" {
-		s, err := status.Serve(socket, report)
-		if err != nil {
-			return nil, err
-		}
-		stops = append(stops, s.Close)
+	if metricsAt != nil {
+		stops = append(stops, status.ServeMetrics(metricsAt, report))
 	}
-	if metrics.IsValid() {
-		_, closeAll, err := status.ServeMetrics(metrics, report)
-		if err != nil {
-			return nil, errors.Join(err, stop())
+	return func() {
+		for _, stop := range stops {
+			if err := stop(); err != nil {
+				slog.Warn("the status is not told to its end", "error", err)
+			}
 		}
-		stops = append(stops, closeAll)
 	}
-	return stop, nil
 }

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"stepvpn/shared/app"
+	"stepvpn/shared/link"
+	"stepvpn/step3-tunnel/transport"
+	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/push"
+	"stepvpn/step7-auth/cookie"
+	"stepvpn/step7-auth/join"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/liveness"
+	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/pathmtu"
+	"stepvpn/step8-deploy/routes"
+	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/supervise"
+	"stepvpn/step8-deploy/takeover"
+)
+
+var worker = app.Command{
+	Name:  "worker client",
+	About: "Is started by 'client': the half of it that reads all that comes from the network, and has no privilege.",
+	Setup: func() func(context.Context, []string) error {
+		socket := keeperFlag()
+		return func(ctx context.Context, _ []string) error { return runWorker(ctx, *socket) }
+	},
+}
+
+// A node is this host as a client: what it needs to connect, once more and again.
+// Settings that are read again make another one.
+type node struct {
+	keeper.Settings
+	cfg      *config.Client
+	stopping context.Context // ends when the program is stopped
+	keeper   *keeper.Remote
+	carrier  *carrier
+	count    *tunnel.Counters
+	session  atomic.Pointer[join.Session] // the last one
+
+	supervisor *supervise.Supervisor
+	ctx        context.Context // ends when there is another node in its place
+	replace    context.CancelFunc
+}
+
+func runWorker(ctx context.Context, socket string) error {
+	var watch liveness.Monitor
+	var count tunnel.Counters
+	var now atomic.Pointer[node]
+
+	conn, err := connectKeeper(ctx, socket)
+	if err != nil {
+		return err
+	}
+	host := keeper.NewRemote(conn, func() { reload(&now) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { <-host.Gone(); cancel() }()
+	settings, statusAt, metricsAt, err := host.Settings()
+	if err != nil {
+		return err
+	}
+	n := &node{stopping: ctx, keeper: host, count: &count, carrier: newCarrier(host, &count, &watch)}
+	defer n.carrier.close()
+	n.use(settings)
+	now.Store(n)
+	notify.Ready("")
+
+	// It tells how it is...
+	report := func() *status.Report { return now.Load().report() }
+	defer publish(statusAt, metricsAt, report)()
+	go supervise.WatchClock(ctx, func() { now.Load().supervisor.ClockJumped() })
+	go watched(func() error {
+		return supervise.WatchNetwork(ctx, n.cfg.Device, func() { now.Load().supervisor.NetworkChanged() })
+	})
+	go notify.Watchdog(ctx, func(context.Context) error {
+		report() // the supervisor answers
+		return watch.Check()
+	})
+	defer notify.Stopping()
+	defer app.ReportStats(count.String)()
+
+	// ...and is connected, as soon and as often as it takes.
+	for {
+		err = n.supervisor.Run(n.ctx)
+		next := now.Load()
+		if next == n || ctx.Err() != nil {
+			return err
+		}
+		n = next
+	}
+}
+
+// watched tells the log when it is not any more.
+func watched(watch func() error) {
+	if err := watch(); err != nil {
+		slog.Error("changes of this host by others are not noticed any more", "error", err)
+	}
+}
+
+// use takes settings.
+func (n *node) use(s *keeper.Settings) {
+	n.Settings, n.cfg = *s, s.Client
+	n.ctx, n.replace = context.WithCancel(n.stopping)
+	n.supervisor = supervise.New(supervise.Config{
+		Servers: n.cfg.Servers,
+		Resolve: n.resolve,
+		Connect: n.connect,
+		Route:   func(server netip.AddrPort) (string, error) { return supervise.RouteTo(server.Addr(), route.FwMark) },
+		Changed: n.tell(),
+	})
+}
+
+// tell returns a function that tells systemd how it stands, and the log, once, why there
+// is no connection.
+func (n *node) tell() func(supervise.Status) {
+	told := ""
+	return func(now supervise.Status) {
+		n.keeper.Notify(keeper.Notice{Status: now.String()})
+		switch {
+		case now.State == supervise.Up:
+			told = ""
+		case now.State == supervise.Waiting && now.Err != nil && now.Err.Error() != told:
+			told = now.Err.Error()
+			slog.Warn("not connected, trying on", "error", now.Err)
+		}
+	}
+}
+
+// reload reads the settings again. A mistake in them changes nothing. If they are
+// other ones the client connects anew, behind what is taken of the host.
+func reload(now *atomic.Pointer[node]) {
+	old := now.Load()
+	if old == nil {
+		return // it reads them right now
+	}
+	settings, statusAt, metricsAt, err := old.keeper.Settings()
+	if err != nil {
+		slog.Error("the settings stay as they are", "error", err)
+		return
+	}
+	for _, l := range []net.Listener{statusAt, metricsAt} {
+		if l != nil {
+			l.Close() // it has them
+		}
+	}
+	if reflect.DeepEqual(settings, &old.Settings) {
+		slog.Info("settings read again: they are as before")
+		return
+	}
+	slog.Info("settings read again")
+	next := &node{stopping: old.stopping, keeper: old.keeper, carrier: old.carrier, count: old.count}
+	next.use(settings)
+	now.Store(next)
+	old.replace()
+}
+
+// resolve asks for a server's address in the underlay.
+func (n *node) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	servers, err := n.keeper.Nameservers()
+	if err != nil {
+		return nil, err
+	}
+	var attempts []*keeper.Attempt
+	var mu sync.Mutex
+	defer func() {
+		for _, a := range attempts {
+			a.Close()
+		}
+	}()
+	r := supervise.Resolver{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		a := n.keeper.Attempt()
+		mu.Lock()
+		attempts = append(attempts, a)
+		mu.Unlock()
+		return a.DialContext(ctx, network, address)
+	}}
+	for _, a := range servers {
+		r.Nameservers = append(r.Nameservers, netip.AddrPortFrom(a, 53))
+	}
+	return r.Lookup(ctx, name)
+}
+
+// connect has one session with a server, from its beginning to its end.
+func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) error {
+	own := n.keeper.Attempt()
+	defer own.Close()
+	conn, err := fast.Dial(n.cfg.Transport, server, n.cfg.Offloads, transport.Options{Drops: &n.count.Drops, Dial: own.DialContext})
+	if err != nil {
+		return err
+	}
+	path := pathmtu.New()
+	session, err := join.Client(ctx, cookie.Client(conn, noise.PublicKey(n.cfg.ServerKey), &n.count.Drops), join.Config{
+		Handshake: n.Identity.Handshake(),
+		User:      n.User, Password: n.Password,
+		Instance:  n.Instance,
+		OnControl: path.Control,
+		Drops:     &n.count.Drops,
+		Keepalive: keepalive(n.cfg.Keepalive),
+		MTU:       pathmtu.Safe,
+	})
+	if err != nil {
+		return verdict(err)
+	}
+	defer session.Close()
+	settings, err := push.Parse(session.Settings)
+	if err != nil {
+		return err
+	}
+	pushed, err := routes.Parse(session.Settings)
+	if err != nil {
+		return err
+	}
+	terms := takeover.Terms{
+		Server: server, Addrs: session.Addrs, Settings: settings, Routes: pushed,
+		MTU: conn.MTU().Less(secure.Overhead, "encryption").Or(n.cfg.MTU).Size,
+	}
+	if err := n.carrier.take(terms, n.cfg.Offloads); err != nil {
+		return err
+	}
+	defer n.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Session: session})()
+	n.session.Store(session)
+	up()
+	return n.untilLost(ctx, session, conn)
+}
+
+// fit has packets be as long as the path carries, from now on until stop is called.
+// A size that is set by hand stays, and TCP finds the path's by itself.
+func (n *node) fit(path *pathmtu.Path, cfg pathmtu.Config) (stop func()) {
+	cfg.Found = func(size int) {
+		if err := n.keeper.Fit(size); err != nil {
+			slog.Warn("packets can't be made to fit the path", "error", err)
+		}
+	}
+	if n.cfg.MTU != 0 || n.cfg.Transport != transport.UDP {
+		pathmtu.Fix(cfg)
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() { path.Watch(ctx, cfg) })
+	return func() {
+		cancel()
+		watching.Wait()
+	}
+}
+
+// lostInterval is how often a session is asked whether its server answers.
+const lostInterval = time.Second
+
+// untilLost moves packets through a session over conn until it ends, its server does
+// not answer any more, or ctx ends. Only when the program is stopped the server is
+// told: another session will go on where this one ends, and with a farewell the
+// server would forget the connections of our users' programs.
+func (n *node) untilLost(outer context.Context, session *join.Session, conn link.Link) error {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(outer))
+	var ending sync.Mutex
+	end := func(why error) {
+		ending.Lock()
+		defer ending.Unlock()
+		if n.stopping.Err() == nil {
+			conn.Close() // before anybody closes the session, which would say farewell
+		}
+		cancel(why)
+	}
+	defer cancel(nil)
+	defer context.AfterFunc(outer, func() { end(context.Cause(outer)) })()
+	go func() {
+		for tick := time.Tick(lostInterval); ctx.Err() == nil; {
+			select {
+			case <-ctx.Done():
+			case <-tick:
+				if session.Status().Lost {
+					end(errLost)
+				}
+			}
+		}
+	}()
+	err := n.carrier.carry(ctx, session, n.cfg.Offloads)
+	ending.Lock() // if it ended by a closed conn, the reason follows
+	defer ending.Unlock()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return verdict(err)
+}
+
+var errLost = errors.New("the server does not answer any more")
+
+// verdict tells the supervisor whether the server has said no for good.
+func verdict(err error) error {
+	if why, ok := errors.AsType[*secure.Rejected](err); ok && why.Final {
+		return supervise.Refused(err)
+	}
+	return err
+}
+
+// keepalive translates "off", which is 0 in the settings.
+func keepalive(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// report says how the client is.
+func (n *node) report() *status.Report {
+	now := n.supervisor.Status()
+	r := newReport("client", now.State.String(), n.cfg.Device, &n.count.Drops)
+	if now.Err != nil {
+		r.Error = now.Err.Error()
+	}
+	host := n.keeper.State()
+	r.NotLocal, r.KillSwitch = host.NotLocal, host.KillSwitch
+	session := n.session.Load()
+	if now.State != supervise.Up || session == nil {
+		return r
+	}
+	s := session.Status()
+	p := status.Peer{
+		Name: now.Server.String(), Endpoint: now.Addr, Since: now.Since, Handshake: s.Since,
+		Sent:     status.Flow{Packets: n.count.Sent.Packets(), Bytes: n.count.Sent.Bytes()},
+		Received: status.Flow{Packets: n.count.Received.Packets(), Bytes: n.count.Received.Bytes()},
+	}
+	for _, a := range session.Addrs {
+		p.Addresses = append(p.Addresses, a.Addr())
+	}
+	r.Peers = []status.Peer{p}
+	return r
+}

@@ -1,0 +1,405 @@
+// Package keeper is the privileged half of the programs of step 8. It holds what only
+// root may do (devices, marked sockets, routes, firewall, keys on the disk), reads no
+// packet, and does for the other half, the worker, a handful of things that it checks
+// against the operator's own settings. The worker reads all that comes from the network,
+// and has no privilege: a hole in it gives an attacker the tunnel, and not the machine.
+// Introduced in step 8.
+//
+//	worker                                keeper
+//	settings                          ->  settings and secrets, as the file is now; sockets for status and metrics
+//	dial server, dial nameserver      ->  a socket with the mark, connected to there
+//	take (addresses, DNS, routes)     ->  the descriptor of the device
+//	up, down, fit, done
+//	                                  <-  the state of the host, a signal to read the settings again
+//
+// Either can be killed. The device stays while one of them has its descriptor; routes,
+// DNS and kill switch stay as they are.
+package keeper
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step3-tunnel/transport"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/push"
+	"stepvpn/step7-auth/identity"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/privsep"
+	"stepvpn/step8-deploy/routes"
+	"stepvpn/step8-deploy/takeover"
+)
+
+// Settings are what the worker of a client needs to know. Its sockets come with them.
+type Settings struct {
+	Client   *config.Client
+	Identity identity.Profile
+	User     string
+	Password string
+	Instance [8]byte // see join.Config
+	Status   bool    // the first descriptor is the status socket
+	Metrics  bool    // the next one is the socket for Prometheus
+}
+
+// A Client keeps the host of a client. Its methods may be called from any goroutine.
+type Client struct {
+	file     string
+	host     *takeover.Host
+	instance [8]byte
+	status   int // descriptors, or -1
+	metrics  int
+
+	mu       sync.Mutex // guards all below
+	cfg      *config.Client
+	attempts map[uint32]*attempt
+}
+
+// An attempt is one to reach a server, or a nameserver.
+type attempt struct {
+	server netip.AddrPort
+	socket guard.Socket
+}
+
+// maxAttempts bounds them: a server, and its name, which is looked up in two families.
+const maxAttempts = 8
+
+// NewClient reads the settings, and makes what can fail before anything of the host is
+// taken. Close ends it.
+func NewClient(file string) (*Client, error) {
+	k := &Client{file: file, status: -1, metrics: -1, attempts: make(map[uint32]*attempt)}
+	rand.Read(k.instance[:])
+	s, err := k.read()
+	if err != nil {
+		return nil, err
+	}
+	k.cfg = s.Client
+	k.host = takeover.New(k.cfg)
+	if k.status, k.metrics, err = listen(k.cfg.StatusSocket, k.cfg.Metrics); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Host returns the host that is kept.
+func (k *Client) Host() *takeover.Host { return k.host }
+
+// Device returns the name of the tunnel's device.
+func (k *Client) Device() string { return k.cfg.Device }
+
+// Alive returns as soon as no lock is held for ever.
+func (k *Client) Alive() {
+	k.mu.Lock()
+	k.mu.Unlock() //lint:ignore SA2001 that it can be had is what counts
+	k.host.Alive()
+}
+
+// Close removes the sockets.
+func (k *Client) Close() error {
+	k.forget()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return unlisten(k.cfg.StatusSocket, k.status, k.metrics)
+}
+
+// read reads the settings and the secrets that they name.
+func (k *Client) read() (*Settings, error) {
+	cfg, err := config.LoadClient(k.file)
+	if err != nil {
+		return nil, err
+	}
+	key, err1 := cfg.OwnKey()
+	psk, err2 := cfg.PresharedKey()
+	user, password, err3 := cfg.UserPassword()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	s := &Settings{Client: cfg, User: user, Password: password, Instance: k.instance}
+	s.Identity = identity.Profile{PrivateKey: key, ServerKey: noise.PublicKey(cfg.ServerKey)}
+	if psk != ([config.KeySize]byte{}) {
+		s.Identity.PresharedKey = (*[32]byte)(&psk)
+	}
+	return s, nil
+}
+
+// Serve does what a worker asks for, until that is gone. One at a time can be served.
+func (k *Client) Serve(c *privsep.Conn) error {
+	states := make(chan takeover.State, 1)
+	defer close(states)
+	go func() {
+		for s := range states {
+			c.Tell(eventState, s)
+		}
+	}()
+	k.host.Tell(func(s takeover.State) { // only the last one counts
+		select {
+		case <-states:
+		default:
+		}
+		states <- s
+	})
+	defer func() {
+		k.host.Tell(nil)
+		k.forget()
+		if err := k.host.SetUp(false); err != nil {
+			slog.Warn("the host is not as it should be", "error", err)
+		}
+	}()
+	return privsep.Serve(c, map[string]privsep.Handler{
+		"settings": k.settings, "dial": k.dial, "done": k.done, "nameservers": k.nameservers,
+		"take": k.take, "up": k.up, "fit": k.fit, "notify": notice,
+	})
+}
+
+// What the worker is told without having asked.
+const (
+	eventState  = "state"
+	eventReload = "reload"
+)
+
+// Reload has the worker read the settings again.
+func Reload(c *privsep.Conn) { c.Tell(eventReload, nil) }
+
+// settings reads the settings as they are now, and has the host be as they want it.
+func (k *Client) settings(func(any) error) (privsep.Result, error) {
+	s, err := k.read()
+	if err != nil {
+		return privsep.Result{}, err
+	}
+	k.mu.Lock()
+	for _, key := range s.Client.Keep(k.cfg) {
+		slog.Warn("this setting has changed, which takes a restart", "key", key)
+	}
+	changed := !reflect.DeepEqual(s.Client, k.cfg)
+	k.cfg = s.Client
+	k.mu.Unlock()
+	if changed {
+		if err := k.host.Reconfigure(s.Client); err != nil {
+			slog.Error("the settings that were read again can't be carried out", "error", err)
+		}
+	}
+	// What the worker has no use for it does not get.
+	told := *s.Client
+	told.PrivateKey, told.PSK, told.Key, told.PSKFile, told.Login = config.Secret{}, config.Secret{}, "", "", ""
+	s.Client = &told
+	r := privsep.Result{With: s, Keep: true}
+	for _, l := range []struct {
+		fd  int
+		has *bool
+	}{{k.status, &s.Status}, {k.metrics, &s.Metrics}} {
+		if *l.has = l.fd >= 0; *l.has {
+			r.FDs = append(r.FDs, l.fd)
+		}
+	}
+	return r, nil
+}
+
+type dialRequest struct {
+	Attempt uint32
+	Network string
+	Address netip.AddrPort
+}
+
+// dial makes a socket that stays outside of the tunnel.
+func (k *Client) dial(parse func(any) error) (r privsep.Result, err error) {
+	var q dialRequest
+	if err := parse(&q); err != nil {
+		return r, err
+	}
+	if err := k.mayDial(q); err != nil {
+		return r, err
+	}
+	k.mu.Lock()
+	a := k.attempts[q.Attempt]
+	if a == nil {
+		if len(k.attempts) >= maxAttempts {
+			k.mu.Unlock()
+			return r, fmt.Errorf("more than %d sockets at once", maxAttempts)
+		}
+		a = &attempt{server: q.Address, socket: guard.Socket{CarryOut: k.host.CarryOut}}
+		k.attempts[q.Attempt] = a
+	}
+	k.mu.Unlock()
+	if a.server != q.Address {
+		return r, errors.New("an attempt is for one address")
+	}
+	if err := k.host.Allow(q.Network, q.Address); err != nil {
+		return r, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), dialLimit)
+	defer cancel()
+	d := net.Dialer{Control: a.socket.Control}
+	conn, err := d.DialContext(ctx, q.Network, q.Address.String())
+	if err != nil {
+		return r, err
+	}
+	fd, err := take(conn.(syscall.Conn))
+	conn.Close()
+	if err != nil {
+		return r, err
+	}
+	fast.Enlarge(fd)
+	return privsep.Result{FDs: []int{fd}}, nil
+}
+
+// take returns a copy of a socket's descriptor. (Not by File.Fd: it would make the
+// socket one that blocks, for all who have it.)
+func take(c syscall.Conn) (fd int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	failed := raw.Control(func(from uintptr) { fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(failed, os.NewSyscallError("fcntl", err))
+}
+
+// mayDial tells whether the operator's settings lead to an address.
+func (k *Client) mayDial(q dialRequest) error {
+	k.mu.Lock()
+	cfg := k.cfg
+	k.mu.Unlock()
+	if q.Network != transport.UDP && q.Network != transport.TCP {
+		return fmt.Errorf("network %.10q is unknown", q.Network)
+	}
+	a := q.Address.Addr()
+	if !a.IsGlobalUnicast() && !a.IsLinkLocalUnicast() && !a.IsLoopback() || a.Is4In6() {
+		return fmt.Errorf("%v is not an address to connect to", a)
+	}
+	named := false
+	for _, s := range cfg.Servers {
+		if literal, err := netip.ParseAddr(s.Host); err == nil {
+			if netip.AddrPortFrom(literal.Unmap(), s.Port) == q.Address {
+				return nil
+			}
+			continue
+		}
+		named = true
+		if s.Port == q.Address.Port() && !a.IsLoopback() {
+			return nil // a name is what the network says that it is
+		}
+	}
+	if named && q.Address.Port() == dnsPort {
+		if list, err := k.host.Nameservers(); err == nil && slices.Contains(list, a) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the settings name no server at %v", q.Address)
+}
+
+// done ends an attempt.
+func (k *Client) done(parse func(any) error) (r privsep.Result, err error) {
+	var id uint32
+	if err := parse(&id); err != nil {
+		return r, err
+	}
+	k.mu.Lock()
+	a := k.attempts[id]
+	delete(k.attempts, id)
+	k.mu.Unlock()
+	if a == nil {
+		return r, nil
+	}
+	return r, a.socket.Close()
+}
+
+// forget ends all attempts.
+func (k *Client) forget() {
+	k.mu.Lock()
+	list := k.attempts
+	k.attempts = make(map[uint32]*attempt)
+	k.mu.Unlock()
+	for _, a := range list {
+		if err := a.socket.Close(); err != nil {
+			slog.Warn("a rule is left behind", "error", err)
+		}
+	}
+}
+
+func (k *Client) nameservers(func(any) error) (r privsep.Result, err error) {
+	list, err := k.host.Nameservers()
+	return privsep.Result{With: list}, err
+}
+
+// take takes the host over on terms that the worker has from a server.
+func (k *Client) take(parse func(any) error) (r privsep.Result, err error) {
+	var t takeover.Terms
+	if err := parse(&t); err != nil {
+		return r, err
+	}
+	if err := k.check(t); err != nil {
+		return r, fmt.Errorf("the server's terms are refused: %w", err)
+	}
+	fd, index, err := k.host.Take(t)
+	return privsep.Result{With: index, FDs: []int{fd}}, err
+}
+
+// Bounds of what a server may hand out.
+const (
+	maxAddrs = 8
+	minMTU   = 576
+	maxMTU   = 65535
+)
+
+// check refuses what no server of ours hands out.
+func (k *Client) check(t takeover.Terms) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	dialled := false
+	for _, a := range k.attempts {
+		dialled = dialled || a.server == t.Server
+	}
+	if !dialled {
+		return fmt.Errorf("nobody has asked the server %v", t.Server)
+	}
+	if len(t.Addrs) == 0 || len(t.Addrs) > maxAddrs {
+		return fmt.Errorf("%d addresses", len(t.Addrs))
+	}
+	for _, a := range t.Addrs {
+		if !a.IsValid() || !a.Addr().IsGlobalUnicast() || a.Addr().Is4In6() || a.Addr().Zone() != "" || a.Bits() == 0 {
+			return fmt.Errorf("%v is no address for a tunnel", a)
+		}
+	}
+	if t.MTU < minMTU || t.MTU > maxMTU {
+		return fmt.Errorf("an MTU of %d", t.MTU)
+	}
+	if _, err := routes.Append(nil, t.Routes); err != nil {
+		return err
+	}
+	text, err := t.Settings.Marshal()
+	if err == nil {
+		_, err = push.Parse(text)
+	}
+	return err
+}
+
+func (k *Client) up(parse func(any) error) (r privsep.Result, err error) {
+	var up bool
+	if err := parse(&up); err != nil {
+		return r, err
+	}
+	return r, k.host.SetUp(up)
+}
+
+func (k *Client) fit(parse func(any) error) (r privsep.Result, err error) {
+	var size int
+	if err := parse(&size); err != nil {
+		return r, err
+	}
+	if size < minMTU || size > maxMTU {
+		return r, fmt.Errorf("an MTU of %d", size)
+	}
+	return r, k.host.Fit(size)
+}

@@ -1,0 +1,147 @@
+package keeper
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step8-deploy/privsep"
+	"stepvpn/step8-deploy/takeover"
+)
+
+// A Remote is a client's keeper, as its worker sees it. Its methods may be called from
+// any goroutine.
+type Remote struct {
+	*privsep.Asker
+	reload func()
+	last   atomic.Uint32
+	state  atomic.Pointer[takeover.State]
+}
+
+// NewRemote returns the keeper at the other end of a Conn. reload is called when the
+// settings are to be read again.
+func NewRemote(c *privsep.Conn, reload func()) *Remote {
+	r := &Remote{reload: reload}
+	r.state.Store(new(takeover.State))
+	r.Asker = privsep.NewAsker(c, r.event)
+	return r
+}
+
+func (r *Remote) event(event string, with json.RawMessage) {
+	switch event {
+	case eventReload:
+		go r.reload()
+	case eventState:
+		s := new(takeover.State)
+		if json.Unmarshal(with, s) == nil {
+			r.state.Store(s)
+		}
+	}
+}
+
+// State returns how the host is, as it was told last.
+func (r *Remote) State() *takeover.State { return r.state.Load() }
+
+// Settings reads the settings again, and returns the sockets that come with them, nil
+// for none.
+func (r *Remote) Settings() (s *Settings, status, metrics net.Listener, err error) {
+	s = new(Settings)
+	fds, err := r.Ask("settings", nil, s)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, l := range []struct {
+		given bool
+		to    *net.Listener
+	}{{s.Status, &status}, {s.Metrics, &metrics}} {
+		if !l.given || len(fds) == 0 {
+			continue
+		}
+		if *l.to, err = net.FileListener(file(fds[0], "socket")); err != nil {
+			break
+		}
+		fds = fds[1:]
+	}
+	privsep.CloseAll(fds)
+	return s, status, metrics, err
+}
+
+// Nameservers returns whom to ask for a server's name.
+func (r *Remote) Nameservers() (list []netip.Addr, err error) {
+	_, err = r.Ask("nameservers", nil, &list)
+	return list, err
+}
+
+// Take takes the host over. It returns the descriptor of the device, which is the
+// caller's, and a number that tells one device from another.
+func (r *Remote) Take(t takeover.Terms) (fd, index int, err error) {
+	fds, err := r.Ask("take", t, &index)
+	if err != nil {
+		return -1, 0, err
+	}
+	if len(fds) != 1 {
+		privsep.CloseAll(fds)
+		return -1, 0, errNoDescriptor
+	}
+	return fds[0], index, nil
+}
+
+// SetUp says whether packets are carried.
+func (r *Remote) SetUp(up bool) error {
+	_, err := r.Ask("up", up, nil)
+	return err
+}
+
+// Fit says how long packets may be in the tunnel, in bytes.
+func (r *Remote) Fit(size int) error {
+	_, err := r.Ask("fit", size, nil)
+	return err
+}
+
+// Attempt begins an attempt to reach an address outside of the tunnel. Close ends it.
+func (r *Remote) Attempt() *Attempt { return &Attempt{r, r.last.Add(1)} }
+
+// An Attempt makes sockets to one address, the last of which gets answers.
+type Attempt struct {
+	keeper *Remote
+	id     uint32
+}
+
+// DialContext is that of a net.Dialer.
+func (a *Attempt) DialContext(_ context.Context, network, address string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
+	fds, err := a.keeper.Ask("dial", dialRequest{a.id, network, to}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(fds) != 1 {
+		privsep.CloseAll(fds)
+		return nil, errNoDescriptor
+	}
+	f := file(fds[0], network)
+	defer f.Close()
+	return net.FileConn(f)
+}
+
+// Close ends it.
+func (a *Attempt) Close() error {
+	_, err := a.keeper.Ask("done", a.id, nil)
+	return err
+}
+
+// file makes a File of a descriptor.
+func file(fd int, name string) *os.File {
+	unix.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), name)
+}
+
+var errNoDescriptor = errors.New("the answer has no descriptor")

@@ -1,0 +1,58 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step8-deploy/status"
+)
+
+const (
+	dnsPort   = 53
+	dialLimit = 5 * time.Second
+)
+
+// listen makes the sockets at which the worker tells how it is, -1 for none.
+func listen(path string, metrics netip.AddrPort) (statusFD, metricsFD int, err error) {
+	statusFD, metricsFD = -1, -1
+	if path != "" {
+		l, err := status.Listen(path)
+		if err != nil {
+			return -1, -1, err
+		}
+		defer l.Close()
+		if statusFD, err = take(l); err != nil {
+			return -1, -1, err
+		}
+	}
+	if metrics.IsValid() {
+		l, err := net.Listen("tcp", metrics.String())
+		if err == nil {
+			defer l.Close()
+			metricsFD, err = take(l.(*net.TCPListener))
+		}
+		if err != nil {
+			return -1, -1, errors.Join(fmt.Errorf("metrics: %w", err), unlisten(path, statusFD, -1))
+		}
+	}
+	return statusFD, metricsFD, nil
+}
+
+// unlisten takes them away.
+func unlisten(path string, fds ...int) error {
+	for _, fd := range fds {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	if path == "" {
+		return nil
+	}
+	return os.Remove(path)
+}
