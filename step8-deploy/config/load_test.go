@@ -114,7 +114,7 @@ metrics = "[::1]:9586"
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.10:5555"), netip.MustParseAddrPort("[2001:db8::1]:443"),
 			netip.MustParseAddrPort("[::]:53")},
 		Transports: []string{"tcp"}, Key: "/etc/k", PSK: folder + "/p", Clients: folder + "/c", State: folder + "/s",
-		Device: "tun7", Subnets: []netip.Prefix{netip.MustParsePrefix("fd00:8::1/112")}, MTU: 1280, Egress: "eth0.100",
+		Device: "tun7", Subnets: []netip.Prefix{netip.MustParsePrefix("fd00:8::1/112")}, MTU: 1280, Egress: []string{"eth0.100"},
 		MaxClients: 65000, ClientToClient: true,
 		Routes:       Routes{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
 		DNS:          true,

@@ -26,6 +26,7 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/privsep"
 )
@@ -128,8 +129,10 @@ func (s *Server) add(fd int) bool {
 // Settings returns what the operator has set.
 func (s *Server) Settings() *config.Server { return s.cfg }
 
-// Device returns the name of the tunnel's device.
-func (s *Server) Device() string { return s.told.Device }
+// Device returns the tunnel's device as it should be.
+func (s *Server) Device() keep.Device {
+	return keep.Device{Name: s.told.Device, Addrs: s.cfg.Subnets, MTU: s.told.MTU}
+}
 
 // Close takes sockets and device away.
 func (s *Server) Close() error {

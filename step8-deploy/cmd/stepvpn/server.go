@@ -4,9 +4,9 @@ import (
 	"context"
 
 	"stepvpn/shared/app"
-	"stepvpn/step5-nat/gateway"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/uplink"
 )
 
 var server = app.Command{
@@ -31,11 +31,13 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 	}
 	undo.Add(k.Close, nil)
 
-	// ...whose packets this host forwards...
-	cfg := k.Settings()
-	if err := undo.Add(gateway.Enable(gateway.Config{Device: k.Device(), Addrs: cfg.Subnets, Egress: cfg.Egress, Sysctls: steady()})); err != nil {
+	// ...whose packets this host forwards, whatever others do to it...
+	host, err := uplink.Enable(uplink.Config{Device: k.Device(), Egress: k.Settings().Egress, Sysctls: steady()})
+	if err != nil {
 		return err
 	}
+	undo.Add(host.Close, nil)
+	go host.Keep(ctx)
 	if err := k.OpenResolver(); err != nil {
 		return err
 	}
