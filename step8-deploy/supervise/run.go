@@ -9,12 +9,16 @@ import (
 	"slices"
 	"time"
 
+	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
 )
 
 // Run keeps the client connected until ctx ends, which is no error.
 func (s *Supervisor) Run(ctx context.Context) error {
-	defer s.set(func(st *Status) { st.State, st.Next = Stopped, time.Time{} })
+	defer s.set(func(st *Status) {
+		st.failed(nil)
+		st.State, st.Next = Stopped, time.Time{}
+	})
 	failures := 0 // rounds since the last good connection
 	for {
 		began := time.Now()
@@ -105,7 +109,7 @@ func (s *Supervisor) round(ctx context.Context) (up time.Duration, err error) {
 			st.State, st.Server, st.Addr, st.Next = Connecting, e, netip.AddrPort{}, time.Time{}
 		})
 		up, err = s.server(ctx, e)
-		s.set(func(st *Status) { st.Err = err })
+		s.set(func(st *Status) { st.failed(err) })
 		if roundOver(ctx, up, err) {
 			break
 		}
@@ -169,11 +173,12 @@ func (s *Supervisor) addresses(ctx context.Context, e config.Endpoint) ([]netip.
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Try, errSilence)
 	defer cancel()
 	addrs, err := s.cfg.Resolve(ctx, e.Host)
-	if err != nil {
-		return nil, fmt.Errorf("looking up %s: %w", e.Host, err)
+	if err == nil && len(addrs) == 0 {
+		err = errors.New("it has no address")
 	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("looking up %s: it has no address", e.Host)
+	if err != nil {
+		return nil, app.Hint(fmt.Errorf("looking up %s: %w", e.Host, err),
+			"Check the name in the setting 'server', and the nameservers of this host's own network.")
 	}
 	return interleave(addrs), nil
 }
@@ -206,7 +211,8 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 	under := &attempt{server: addr, cancel: cancel}
 	if s.cfg.Route != nil {
 		if under.route, err = s.cfg.Route(addr); err != nil {
-			return 0, fmt.Errorf("no way to %v: %w", addr, err)
+			return 0, app.Hint(fmt.Errorf("no way to %v: %w", addr, err),
+				"Connect this host to a network; then it is tried at once.")
 		}
 	}
 	s.mu.Lock()
@@ -229,7 +235,13 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 		s.lastServer = e
 		under.up = true
 		s.mu.Unlock()
-		s.set(func(st *Status) { st.State, st.Err = Up, nil })
+		s.set(func(st *Status) {
+			st.failed(nil)
+			st.Session = since
+			if !s.cfg.Judged {
+				st.State = Up
+			}
+		})
 	})
 	if !since.IsZero() {
 		up = max(1, time.Since(since))

@@ -112,7 +112,9 @@ func runClient(ctx context.Context, file, unit string) (err error) {
 	defer notify.Stopping()
 	defer app.ReportStats(count.String)()
 
-	// ...which is connected, as soon and as often as it takes.
+	// ...which is connected, as soon and as often as it takes. To systemd it is ready
+	// before: what must be shut is shut, and the server may be away for long.
+	notify.Ready("starting")
 	for {
 		err = n.supervisor.Run(n.ctx)
 		next := now.Load()
@@ -169,24 +171,9 @@ func (n *node) use(cfg *config.Client) error {
 		Connect: n.connect,
 		Route:   func(server netip.AddrPort) (string, error) { return supervise.RouteTo(server, route.Mark) },
 		Changed: tell(),
+		Judged:  true,
 	})
 	return nil
-}
-
-// tell returns a function that tells systemd how it stands, and the log, once, why there
-// is no connection.
-func tell() func(supervise.Status) {
-	told := ""
-	return func(now supervise.Status) {
-		notify.Status(now.String())
-		switch {
-		case now.State == supervise.Up:
-			told = ""
-		case now.State == supervise.Waiting && now.Err != nil && now.Err.Error() != told:
-			told = now.Err.Error()
-			slog.Warn("not connected, trying on", "error", now.Err)
-		}
-	}
 }
 
 // reload reads the settings again. A mistake in them changes nothing. If they are
@@ -287,8 +274,8 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	}
 	defer n.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Session: session})()
 	n.session.Store(session)
-	notify.Ready("connected to " + server.String())
 	up()
+	defer n.prove(session, settings.DNS)()
 	return n.untilLost(ctx, session, conn)
 }
 
@@ -358,7 +345,7 @@ var errLost = errors.New("the server does not answer any more")
 // verdict tells the supervisor whether the server has said no for good.
 func verdict(err error) error {
 	if why, ok := errors.AsType[*secure.Rejected](err); ok && why.Final {
-		return supervise.Refused(err)
+		return supervise.Refused(app.Hint(err, "Ask the server's owner; it is asked again by itself, after 5 minutes."))
 	}
 	return err
 }
@@ -375,20 +362,18 @@ func keepalive(d time.Duration) time.Duration {
 func (n *node) report() *status.Report {
 	now := n.supervisor.Status()
 	r := newReport("client", now.State.String(), n.cfg.Device, &n.count.Drops)
-	if now.Err != nil {
-		r.Error = now.Err.Error()
-	}
+	r.Reason, r.Cure = now.Reason, now.Cure
 	for _, c := range n.host.Claims() {
 		r.NotLocal = append(r.NotLocal, c.String())
 	}
 	r.KillSwitch = n.host.KillSwitch()
 	session := n.session.Load()
-	if now.State != supervise.Up || session == nil {
+	if now.Session.IsZero() || session == nil {
 		return r
 	}
 	s := session.Status()
 	p := status.Peer{
-		Name: now.Server.String(), Endpoint: now.Addr, Since: now.Since, Handshake: s.Since,
+		Name: now.Server.String(), Endpoint: now.Addr, Since: now.Session, Handshake: s.Since,
 		Sent:     status.Flow{Packets: n.count.Sent.Packets(), Bytes: n.count.Sent.Bytes()},
 		Received: status.Flow{Packets: n.count.Received.Packets(), Bytes: n.count.Received.Bytes()},
 	}

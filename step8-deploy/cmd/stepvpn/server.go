@@ -124,7 +124,8 @@ func runServer(ctx context.Context, file string) (err error) {
 	})
 
 	// It tells how it is, and runs.
-	report := func() *status.Report { return serverReport(cfg, clients, &count) }
+	var host hostCheck // nobody looks yet
+	report := func() *status.Report { return serverReport(cfg, clients, &count, host) }
 	if err := undo.Add(publish(cfg.StatusSocket, cfg.Metrics, report)); err != nil {
 		return err
 	}
@@ -136,6 +137,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() })()
 	defer notify.Stopping()
 	notify.Ready("serving clients")
+	go host.tell(ctx)
 	pairs := make([]hub.Queue, len(conns))
 	for i := range conns {
 		pairs[i] = hub.Queue{
@@ -224,8 +226,10 @@ type noNames struct{}
 
 func (noNames) String() string { return "off" }
 
-func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters) *status.Report {
-	r := newReport("server", "up", cfg.Device, &count.Drops)
+func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, host hostCheck) *status.Report {
+	state, reason, cure := host.state()
+	r := newReport("server", state, cfg.Device, &count.Drops)
+	r.Reason, r.Cure = reason, cure
 	for _, c := range clients.Snapshot() {
 		r.Peers = append(r.Peers, status.Peer{
 			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake,
