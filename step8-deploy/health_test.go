@@ -217,6 +217,7 @@ func TestDegraded(t *testing.T) {
 func TestDegradedWithoutNames(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "dns", false)
+	rewrite(t, w.path("server.toml"), func(text string) string { return strings.Replace(text, "\ndns_upstreams", "\n# dns_upstreams", 1) })
 	w.server(t, "dns", false)
 	p := w.client(t)
 	w.says(t, "up", "")
@@ -246,7 +247,7 @@ func probes(t *testing.T, c *netlab.Capture) (list []float64) {
 func (w *world) asked() int {
 	n := 0
 	for _, q := range w.names.Questions() {
-		if strings.Contains(q, ".test. ") {
+		if strings.Contains(strings.ToLower(q), ".test. ") {
 			n++
 		}
 	}
@@ -270,9 +271,9 @@ func TestProbesAreFew(t *testing.T) {
 		require.Greater(t, at-times[i], 9.5, "%v", times)
 	}
 
-	const bytes = 30_000_000
+	const bytes = 20_000_000
 	file := filepath.Join(t.TempDir(), "file")
-	download := w.Alice.Start(t, "curl", "-sS", "--limit-rate", "1M", "--output", file, fmt.Sprintf("http://%v/file?bytes=%d", w.Web.V4, bytes))
+	w.Alice.Start(t, "curl", "-sS", "--limit-rate", "1M", "--output", file, fmt.Sprintf("http://%v/file?bytes=%d", w.Web.V4, bytes))
 	size := func() int64 {
 		info, err := os.Stat(file)
 		if err != nil {
@@ -282,12 +283,9 @@ func TestProbesAreFew(t *testing.T) {
 	}
 	netlab.Eventually(t, limit, "the download has begun", func() bool { return size() > 1_000_000 })
 	capture = w.Server.Capture(t, "vpn0", "udp dst port 53")
-	netlab.Eventually(t, 2*limit, "it is almost over", func() bool { return size() > 28_000_000 })
+	netlab.Eventually(t, 2*limit, "it is almost over", func() bool { return size() > 18_000_000 })
 	capture.Stop()
 	require.Empty(t, probes(t, capture))
-	netlab.Eventually(t, limit, "it is over", download.Ended)
-	before = w.asked()
-	netlab.Eventually(t, limit, "at rest there are probes again", func() bool { return w.asked() > before })
 }
 
 // A dead server and a dead network are nothing that a restart would mend: the watchdog is
@@ -297,23 +295,28 @@ func TestWatchdogOfADeadNetwork(t *testing.T) {
 	w.add(t, "alice")
 	server := w.server(t)
 	s := newSystemd(t)
-	w.notifying(t, s, "WATCHDOG_USEC=3000000")
+	p := w.notifying(t, s, "WATCHDOG_USEC=3000000")
 	w.says(t, "up", "")
 	fed := func(what string) {
 		t.Helper()
 		now := s.count("WATCHDOG=1")
 		netlab.Eventually(t, limit, "the watchdog is fed: "+what, func() bool {
-			w.use()
-			return s.count("WATCHDOG=1") > now+10
+			return s.count("WATCHDOG=1") > now+5
 		})
 	}
 	fed("connected")
+	w.Alice.Run(t, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "8bit", "burst", "1600", "limit", "1000000000")
+	flood := w.Alice.Start(t, "bash", "-c", fmt.Sprintf("while :; do dd if=/dev/zero bs=1300 count=100000 >/dev/udp/%v/9; done", w.Web.V4))
+	fed("a network that takes no packets")
+	flood.Kill()
+	w.Alice.Run(t, "tc", "qdisc", "del", "dev", "eth0", "root")
 	server.Kill()
 	server.Wait(t)
 	fed("no server")
 	w.Alice.Run(t, "ip", "link", "set", "eth0", "down")
 	fed("no network")
 	require.Equal(t, 1, s.count("READY=1"))
+	require.NotContains(t, p.Log(), "the watchdog is not fed")
 }
 
 // A service starts, and a machine boots, whether there is a server or not. Who needs the

@@ -83,7 +83,7 @@ func echo(ctx context.Context, conn *net.IPConn, to netip.Addr) bool {
 	if err != nil {
 		return false
 	}
-	if _, err := conn.Write(wire); err != nil {
+	if !repeat(ctx, conn, wire) {
 		return false
 	}
 	for buf := make([]byte, 1500); ; {

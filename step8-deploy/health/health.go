@@ -21,13 +21,17 @@ package health
 
 import (
 	"context"
+	"net"
 	"time"
 )
 
 const (
-	rest  = 10 * time.Second // between probes
-	retry = 2 * time.Second  // after one that has failed, until that is certain
-	tries = 3                // probes that have to fail in a row
+	rest  = 10 * time.Second      // between probes
+	start = 20 * time.Millisecond // the caller is about to carry packets
+	again = time.Second           // is when a probe's packet is sent once more, and again: one may get lost
+	retry = 2 * time.Second       // after one that has failed, until that is certain
+	soon  = time.Second           // is when a resolver answers, if it need not ask others
+	tries = 3                     // probes that have to fail in a row
 
 	// proof is how many bytes that came through the tunnel since the last tick take the
 	// place of a probe. A host that sends in vain gets less: TCP's first 10 segments once,
@@ -67,7 +71,8 @@ const (
 	Found                 // or "there is no such name", which is as good
 )
 
-// A Config says how to probe. All functions are called by one goroutine.
+// A Config says how to probe. No function is called again before it has returned; Echo
+// may be while Names is.
 type Config struct {
 	// Names asks the tunnel's resolver. It is nil where names are not the tunnel's.
 	Names func(ctx context.Context) Answer
@@ -89,16 +94,35 @@ type Config struct {
 // Watch probes until ctx ends. The first probe goes at once.
 func Watch(ctx context.Context, cfg Config) {
 	p := prober{Config: cfg, received: cfg.Received(), sent: cfg.Sent()}
-	for {
-		if found := p.look(ctx); ctx.Err() == nil {
-			p.note(found)
-		}
+	for pause := start; ; pause = p.pause() {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(p.pause()):
+		case <-time.After(pause):
+		}
+		if found := p.look(ctx); ctx.Err() == nil {
+			p.note(found)
 		}
 	}
+}
+
+// repeat sends a packet now, and again every second, until ctx ends. It reports false if
+// it can't be sent.
+func repeat(ctx context.Context, conn net.Conn, packet []byte) bool {
+	if _, err := conn.Write(packet); err != nil {
+		return false
+	}
+	go func() {
+		for tick := time.Tick(again); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick:
+				conn.Write(packet) // what keeps it from being sent may pass
+			}
+		}
+	}()
+	return true
 }
 
 // A prober is used by one goroutine.
@@ -160,21 +184,38 @@ func (p *prober) byAge(sent, received uint64) Problem {
 	return p.now // nothing is known that is new
 }
 
-// probe sends one, and a second one if the first may have failed for a reason of its own.
+// probe sends one; and another one to the host, if the resolver does not answer soon.
 func (p *prober) probe(ctx context.Context) Problem {
-	if p.Names != nil {
-		switch p.Names(ctx) {
-		case Found:
-			return Problem{}
-		case Failure:
-			return noNames
+	answer := make(chan Answer, 1)
+	if p.Names == nil {
+		answer <- Silence
+	} else {
+		go func() { answer <- p.Names(ctx) }()
+		select {
+		case a := <-answer:
+			answer <- a
+			if a != Silence {
+				return problemOf(a)
+			}
+		case <-time.After(soon):
 		}
 	}
-	switch {
-	case !p.Echo(ctx):
+	alive := p.Echo(ctx)
+	switch a := <-answer; {
+	case a != Silence:
+		return problemOf(a)
+	case !alive:
 		return noPath
 	case p.Names != nil:
 		return noResolver
+	}
+	return Problem{}
+}
+
+// problemOf is what an answer says, which shows that the path is well.
+func problemOf(a Answer) Problem {
+	if a == Failure {
+		return noNames
 	}
 	return Problem{}
 }

@@ -32,9 +32,7 @@ func Names(resolvers []netip.Addr) func(context.Context) Answer {
 func names(resolvers []netip.Addr, port uint16, limit time.Duration) func(context.Context) Answer {
 	turn := 0
 	return func(ctx context.Context) Answer {
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
-		found := ask(ctx, netip.AddrPortFrom(resolvers[turn%len(resolvers)], port))
+		found := ask(ctx, netip.AddrPortFrom(resolvers[turn%len(resolvers)], port), limit)
 		if found != Found {
 			turn++
 		}
@@ -42,8 +40,10 @@ func names(resolvers []netip.Addr, port uint16, limit time.Duration) func(contex
 	}
 }
 
-// ask asks a resolver, until ctx ends.
-func ask(ctx context.Context, resolver netip.AddrPort) Answer {
+// ask asks a resolver, which has so much time.
+func ask(ctx context.Context, resolver netip.AddrPort, limit time.Duration) Answer {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "udp", resolver.String())
 	if err != nil {
 		return Silence
@@ -57,7 +57,7 @@ func ask(ctx context.Context, resolver netip.AddrPort) Answer {
 	if err != nil {
 		return Silence
 	}
-	if _, err := conn.Write(wire); err != nil {
+	if !repeat(ctx, conn, wire) {
 		return Silence
 	}
 	for buf := make([]byte, maxAnswer); ; {
