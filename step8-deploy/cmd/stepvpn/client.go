@@ -58,6 +58,7 @@ type node struct {
 	stopping context.Context // ends when the program is stopped
 	host     *takeover.Host
 	count    *tunnel.Counters
+	network  func(link.Link) link.Link    // see liveness.Monitor
 	session  atomic.Pointer[join.Session] // the last one
 
 	supervisor *supervise.Supervisor
@@ -77,7 +78,7 @@ func runClient(ctx context.Context, file, unit string) (err error) {
 		return err
 	}
 	host := takeover.New(cfg, &count, fast.Device(cfg.Offloads), watch.Watch)
-	n := &node{stopping: ctx, host: host, count: &count}
+	n := &node{stopping: ctx, host: host, count: &count, network: watch.Network}
 	rand.Read(n.instance[:])
 	if err := n.use(cfg); err != nil {
 		return err
@@ -181,7 +182,7 @@ func (n *node) use(cfg *config.Client) error {
 func reload(file string, now *atomic.Pointer[node]) {
 	old := now.Load()
 	cfg, err := config.LoadClient(file)
-	next := &node{stopping: old.stopping, instance: old.instance, host: old.host, count: old.count}
+	next := &node{stopping: old.stopping, instance: old.instance, host: old.host, count: old.count, network: old.network}
 	if err == nil {
 		for _, key := range cfg.Keep(old.cfg) {
 			slog.Warn("this setting has changed, which takes a restart", "key", key)
@@ -244,7 +245,7 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 		return err
 	}
 	path := pathmtu.New()
-	session, err := join.Client(ctx, cookie.Client(conn, noise.PublicKey(n.cfg.ServerKey), &n.count.Drops), join.Config{
+	session, err := join.Client(ctx, cookie.Client(n.network(conn), noise.PublicKey(n.cfg.ServerKey), &n.count.Drops), join.Config{
 		Handshake: n.identity.Handshake(),
 		User:      n.user, Password: n.password,
 		Instance:  n.instance,

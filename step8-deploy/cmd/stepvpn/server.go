@@ -141,7 +141,7 @@ func runServer(ctx context.Context, file string) (err error) {
 	pairs := make([]hub.Queue, len(conns))
 	for i := range conns {
 		pairs[i] = hub.Queue{
-			Device: watch.Watch("TUN device", queues[i]), Socket: shared{watch.Watch("socket", conns[i]), listeners[i]},
+			Device: watch.Watch("TUN device", queues[i]), Socket: shared{watch.Watch("socket", watch.Network(conns[i])), listeners[i]},
 		}
 	}
 	return clients.Run(ctx, pairs...)
