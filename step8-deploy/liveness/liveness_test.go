@@ -109,7 +109,9 @@ func TestAllocs(t *testing.T) {
 	l := m.Watch("nothing", nothing{})
 	b := link.NewBurst()
 	require.Zero(t, testing.AllocsPerRun(100, func() { l.ReadBurst(b) }))
-	n := m.Network(nothing{})
+	taken := make(chan bool)
+	close(taken)
+	n := m.Network(still{take: taken})
 	require.Zero(t, testing.AllocsPerRun(100, func() { n.WriteBurst(b) }))
 }
 
@@ -125,6 +127,8 @@ func TestPeerMoved(t *testing.T) {
 	a, z := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:2")
 	l.(link.PeerKeeper).PeerMoved(a, z)
 	require.Equal(t, keeping{nil, a, z}, below)
+	m.Network(&below).(link.PeerKeeper).PeerMoved(z, a)
+	require.Equal(t, keeping{nil, z, a}, below)
 	m.Watch("nothing", nothing{}).(link.PeerKeeper).PeerMoved(a, z) // nobody listens
 }
 
