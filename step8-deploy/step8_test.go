@@ -179,7 +179,7 @@ func TestEverything(t *testing.T) {
 			server.Signal(syscall.SIGHUP)
 			w.seenAs(t, w.Server.V4.String())
 			require.NotContains(t, client.Log(), "does not answer")
-			require.Less(t, strings.Count(client.Log(), "\n"), 8, "a log that one can read:\n%s", client.Log())
+			require.Less(t, strings.Count(client.Log(), "\n"), 10, "a log that one can read:\n%s", client.Log())
 
 			require.Empty(t, capture.Stop())
 			client.Interrupt()
