@@ -104,13 +104,13 @@ func once(t *testing.T, log string, texts ...string) {
 func TestSaysWhatItWaitsFor(t *testing.T) {
 	for _, c := range []struct {
 		name, server, awaits, reason, cure string
-		prepare                            func(w *world)
+		prepare                            func(*testing.T, *world)
 	}{
 		{"no answer", "203.0.113.10:5555", "an answer from 203.0.113.10:5555", "no answer", "Check that the server runs", nil},
 		{"a wrong name", "nosuch.example:5555", "the address of nosuch.example", "there is no such name", "Check the name", nil},
-		{"revoked", "203.0.113.10:5555", "an answer from 203.0.113.10:5555", "revoked", "Ask the server's owner", func(w *world) {
-			w.server(t)
+		{"revoked", "203.0.113.10:5555", "an answer from 203.0.113.10:5555", "revoked", "Ask the server's owner", func(t *testing.T, w *world) {
 			w.stepvpn(t, "clients", "revoke", "alice", "-registry", w.path("clients"))
+			w.server(t)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestSaysWhatItWaitsFor(t *testing.T) {
 			w.add(t, "alice")
 			w.set(t, "alice.toml", "server", c.server)
 			if c.prepare != nil {
-				c.prepare(w)
+				c.prepare(t, w)
 			}
 			s := newSystemd(t)
 			began := time.Now()
