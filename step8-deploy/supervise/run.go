@@ -36,7 +36,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			wait = s.untilAllowed(0)
 			failures = 0
 		}
-		if s.wait(ctx, wait, began) {
+		if s.wait(ctx, wait, began, err) {
 			failures = 0
 		}
 		if ctx.Err() != nil {
@@ -73,10 +73,15 @@ func (s *Supervisor) untilAllowed(wait time.Duration) time.Duration {
 	return max(wait, least)
 }
 
-// wait waits, and returns true if something has changed meanwhile and cut the
+// wait waits after a round that ended with why, and returns true if something has changed meanwhile and cut the
 // wait short.
-func (s *Supervisor) wait(ctx context.Context, d time.Duration, began time.Time) (changed bool) {
-	s.set(func(st *Status) { st.State, st.Next = Waiting, time.Now().Add(max(d, minGap-time.Since(began))) })
+func (s *Supervisor) wait(ctx context.Context, d time.Duration, began time.Time, why error) (changed bool) {
+	s.set(func(st *Status) {
+		if why != nil { // nil if nobody was asked: all had refused
+			st.failed(why)
+		}
+		st.State, st.Next = Waiting, time.Now().Add(max(d, minGap-time.Since(began)))
+	})
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for waiting := true; waiting; {
@@ -109,7 +114,9 @@ func (s *Supervisor) round(ctx context.Context) (up time.Duration, err error) {
 			st.State, st.Server, st.Addr, st.Next = Connecting, e, netip.AddrPort{}, time.Time{}
 		})
 		up, err = s.server(ctx, e)
-		s.set(func(st *Status) { st.failed(err) })
+		if up == 0 { // else it is told when the state is another one
+			s.set(func(st *Status) { st.failed(err) })
+		}
 		if roundOver(ctx, up, err) {
 			break
 		}

@@ -104,6 +104,8 @@ func run(t *testing.T, prepare func(*world), test func(*world)) {
 			},
 			Changed: func(s Status) {
 				require.Equal(t, s.State, w.Status().State)
+				up := s.State == Up || s.State == Degraded
+				require.True(t, !up || !s.Session.IsZero() && s.Err == nil, "told that it is up while it is not any more: %v", s)
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				if s.State == Up && w.state != Up {
