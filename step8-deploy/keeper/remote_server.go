@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"syscall"
 
 	"stepvpn/step6-dns/resolver"
@@ -17,17 +18,30 @@ import (
 // from any goroutine.
 type RemoteServer struct {
 	*privsep.Asker
+	problems atomic.Pointer[[]Problem]
 }
 
-// NewRemoteServer returns the keeper at the other end of a Conn. changed is called when
+// NewRemoteServer returns the keeper at the other end of a Conn. registry is called when
 // there is another registry.
-func NewRemoteServer(c *privsep.Conn, changed func()) *RemoteServer {
-	return &RemoteServer{privsep.NewAsker(c, func(event string, _ json.RawMessage) {
-		if event == eventRegistry {
-			changed()
+func NewRemoteServer(c *privsep.Conn, registry func()) *RemoteServer {
+	r := new(RemoteServer)
+	r.problems.Store(new([]Problem))
+	r.Asker = privsep.NewAsker(c, func(event string, with json.RawMessage) {
+		switch event {
+		case eventRegistry:
+			registry()
+		case eventProblems:
+			list := new([]Problem)
+			if json.Unmarshal(with, list) == nil {
+				r.problems.Store(list)
+			}
 		}
-	})}
+	})
+	return r
 }
+
+// Problems returns what keeps the host from serving clients, as it was told last.
+func (r *RemoteServer) Problems() []Problem { return *r.problems.Load() }
 
 // A Handover is what a server's worker works with.
 type Handover struct {

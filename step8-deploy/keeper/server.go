@@ -61,6 +61,9 @@ type Server struct {
 	owner atomicfile.Owner
 
 	copying sync.Mutex // of the registry
+
+	// Problems, if set before Serve is called, says what keeps this host from serving clients.
+	Problems func() []Problem
 }
 
 // Names in the worker's folder, which is in the state's.
@@ -250,6 +253,7 @@ func (s *Server) Serve(c *privsep.Conn) error {
 		slog.Error("the registry can't be read", "error", err)
 	}
 	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
+	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
 	return privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice})
 }
 

@@ -19,7 +19,7 @@ import (
 var exposure = map[string]float64{
 	"stepvpn-server.service": 3.0, "stepvpn-client.service": 3.0, // the keepers
 	"stepvpn-server-worker.service": 2.0, "stepvpn-client-worker.service": 2.0,
-	"stepvpn-killswitch.service": 6.0, "stepvpn-bus.service": 2.0,
+	"stepvpn-killswitch.service": 6.0, "stepvpn-bus.service": 2.0, "stepvpn-wait-online.service": 2.0,
 }
 
 // analyze runs systemd-analyze, and fails the test if there is none.
@@ -123,7 +123,8 @@ func TestInstall(t *testing.T) {
 	text, err := os.ReadFile(path("etc/stepvpn/server.toml"))
 	require.NoError(t, err)
 	require.Equal(t, "mine", string(text))
-	for _, gone := range []string{"opt/vpn/bin/stepvpn", "etc/systemd/system/stepvpn-server.service", "etc/systemd/system/stepvpn-client.service", "etc/systemd/system/stepvpn-killswitch.service", "opt/vpn/share/doc/stepvpn"} {
+	for _, gone := range []string{"opt/vpn/bin/stepvpn", "etc/systemd/system/stepvpn-server.service", "etc/systemd/system/stepvpn-client.service", "etc/systemd/system/stepvpn-killswitch.service",
+		"etc/systemd/system/stepvpn-wait-online.service", "etc/systemd/system/stepvpn-client-worker.service", "etc/sysusers.d/stepvpn.conf", "opt/vpn/share/doc/stepvpn"} {
 		require.NoFileExists(t, path(gone))
 		require.NoDirExists(t, path(gone))
 	}

@@ -37,6 +37,7 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 		return err
 	}
 	undo.Add(host.Close, nil)
+	k.Problems = host.Problems
 	go host.Keep(ctx)
 	if err := k.OpenResolver(); err != nil {
 		return err

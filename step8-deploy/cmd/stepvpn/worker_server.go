@@ -115,7 +115,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	go admitted.Run(ctx, clients.Cut)
 
 	// It tells how it is, and runs.
-	report := func() *status.Report { return serverReport(cfg, clients, &count) }
+	report := func() *status.Report { return serverReport(cfg, clients, &count, host.Problems) }
 	defer publish(given.StatusAt, given.MetricsAt, report)()
 	go notify.Watchdog(ctx, func(context.Context) error {
 		report() // the hub answers
@@ -125,6 +125,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	defer notify.Stopping()
 	slog.Info("server is up", "dev", given.Device, "listen", cfg.Listen, "transports", cfg.Transports, "mtu", given.Sum)
 	host.Notify(keeper.Notice{Ready: true, Status: "serving clients"})
+	go hostCheck(host.Problems).tell(ctx, func(status string) { host.Notify(keeper.Notice{Status: status}) })
 	return clients.Run(ctx, pairs...)
 }
 
@@ -148,7 +149,7 @@ func pairsOf(given *keeper.Handover, count *tunnel.Counters, watch *liveness.Mon
 				closePairs(pairs)
 				return nil, err
 			}
-			pairs = append(pairs, hub.Queue{Device: watch.Watch("TUN device", queue), Socket: shared{watch.Watch("socket", conn), n}})
+			pairs = append(pairs, hub.Queue{Device: watch.Watch("TUN device", queue), Socket: shared{watch.Watch("socket", watch.Network(conn)), n}})
 		}
 	}
 	return pairs, nil
@@ -189,19 +190,15 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 // on, of those who have not proven who they are. Each takes up to 400 KB.
 const maxStrangers = 4096
 
-func closeAll[T interface{ Close() error }](list []T) {
-	for _, c := range list {
-		c.Close()
-	}
-}
-
 // noNames stands for a resolver that is switched off.
 type noNames struct{}
 
 func (noNames) String() string { return "off" }
 
-func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters) *status.Report {
-	r := newReport("server", "up", cfg.Device, &count.Drops)
+func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, host hostCheck) *status.Report {
+	state, reason, cure := host.state()
+	r := newReport("server", state, cfg.Device, &count.Drops)
+	r.Reason, r.Cure = reason, cure
 	for _, c := range clients.Snapshot() {
 		r.Peers = append(r.Peers, status.Peer{
 			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake,
