@@ -110,7 +110,7 @@ func attackClient(socket string) {
 	report("send to the server", unix.Sendto(fds[0], []byte("hello"), 0, nil))
 	report("send elsewhere", unix.Sendto(fds[0], []byte("hello"), 0, to(theSite)))
 	connected := unix.Connect(fds[0], to(theSite))
-	_, err = unix.Write(fds[0], []byte("hello"))
+	_, err := unix.Write(fds[0], []byte("hello"))
 	report("connect elsewhere", first(connected, err))
 	report("take the mark off", unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_MARK, 0))
 	report("tie it to eth0", unix.SetsockoptString(fds[0], unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "eth0"))
