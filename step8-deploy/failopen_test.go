@@ -302,7 +302,7 @@ func TestServiceStaysClosed(t *testing.T) {
 	mend := rewrite(t, b.settings(), func(text string) string { return text + "\nnonsense = [\n" })
 	b.try("systemctl", "reload", "stepvpn-client") // whether it knows by then or not
 	netlab.Eventually(t, limit, "the typo is logged with its line", func() bool {
-		log, _ := b.try("journalctl", "--no-pager", "-o", "cat", "-u", "stepvpn-client")
+		log, _ := b.try("journalctl", "--no-pager", "-o", "cat", "-u", "stepvpn-client*")
 		return regexp.MustCompile(`client\.toml:\d+: .*array is incomplete`).MatchString(log)
 	})
 	eyes.more(20)

@@ -326,7 +326,7 @@ func TestStartsWithoutServer(t *testing.T) {
 	w.Cafe.ServeDNS(t)
 	b := w.box(t)
 	b.boot()
-	journal := func() string { return b.run("journalctl", "-b", "-o", "cat", "-u", "stepvpn-client") }
+	journal := func() string { return b.run("journalctl", "-b", "-o", "cat", "-u", "stepvpn-client*") }
 	active := func(unit string) bool { out, _ := b.try("systemctl", "is-active", unit); return out == "active" }
 	b.run("systemctl", "enable", "--now", "stepvpn-client")
 	require.True(t, active("stepvpn-client"))
@@ -334,7 +334,7 @@ func TestStartsWithoutServer(t *testing.T) {
 	require.Contains(t, b.of("StatusText"), "waiting for an answer from 203.0.113.10:5555")
 
 	// A boot. Somebody who needs the tunnel is started when the wait is over.
-	b.dropIn("stepvpn-wait-online.service", "soon", "[Service]\nExecStart=\nExecStart=/usr/local/bin/stepvpn wait-online -timeout 2s\n")
+	remove := b.dropIn("stepvpn-wait-online.service", "soon", "[Service]\nExecStart=\nExecStart=/usr/local/bin/stepvpn wait-online -timeout 2s\n")
 	b.write("etc/systemd/system/needs.service", `[Unit]
 Wants=stepvpn-wait-online.service
 After=stepvpn-wait-online.service
@@ -357,6 +357,7 @@ WantedBy=multi-user.target
 	require.Equal(t, "failed", out)
 
 	server := w.server(t)
+	remove()
 	b.run("systemctl", "restart", "needs.service")
 	require.True(t, active("stepvpn-wait-online"))
 	require.Contains(t, b.run("cat", "/root/seen"), `"state":"up"`)

@@ -52,16 +52,19 @@ func TestSandbox(t *testing.T) {
 	install(t, root, program)
 	must(t, "boot", host)
 	t.Cleanup(func() { machine(t, "off", host) })
-	tried := make(map[string]int) // how often, so far
 	for role, needed := range needs {
+		journal := func() string {
+			log, _ := machine(t, "exec", host, "journalctl", "--no-pager", "-o", "cat", "-u", "stepvpn-"+role)
+			return log
+		}
 		start := func() (may []string) {
+			before := strings.Count(journal(), "may: ")
 			out, err := machine(t, "exec", host, "systemctl", "start", "stepvpn-"+role)
 			var log string
 			netlab.Eventually(t, limit, "it has tried everything: "+out, func() bool {
-				log, _ = machine(t, "exec", host, "journalctl", "--no-pager", "-o", "cat", "-u", "stepvpn-"+role)
-				return strings.Count(log, "may: ") > tried[role]
+				log = journal()
+				return strings.Count(log, "may: ") > before
 			})
-			tried[role]++
 			require.NoError(t, err, "%s\n%s", out, log)
 			if role != "killswitch" { // which stops by itself: nobody needs it
 				must(t, "exec", host, "systemctl", "stop", "stepvpn-"+role)

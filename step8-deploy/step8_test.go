@@ -303,7 +303,7 @@ func TestMoves(t *testing.T) {
 	client := w.start(t)
 	netlab.Eventually(t, limit, "the client has tried", func() bool {
 		out, _ := w.Alice.Try(netlab.Program("stepvpn"), "status", "-json", "-socket", w.path("alice.sock"))
-		return strings.Contains(out, `"error":`)
+		return strings.Contains(out, `"reason":`)
 	})
 	capture := w.strays(t)
 	w.Alice.Run(t, "bash", "-c", fmt.Sprintf("ip link set eth0 up; ip -4 route replace default via %v; ip -6 address replace %v/64 dev eth0; ip -6 route replace default via %v",
