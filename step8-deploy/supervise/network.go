@@ -3,24 +3,16 @@ package supervise
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"syscall"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-)
 
-// Events come in bunches. They are reported when there was none for quiet, or
-// after bunch at the latest.
-const (
-	quiet = 200 * time.Millisecond
-	bunch = 2 * time.Second
+	"stepvpn/step8-deploy/watch"
 )
 
 // WatchNetwork calls changed whenever links, addresses or routes of this host
@@ -28,69 +20,8 @@ const (
 // the interface named device does not count: that is the tunnel itself.
 func WatchNetwork(ctx context.Context, device string, changed func()) error {
 	about := newFilter(device)
-	return watch(ctx, unix.NETLINK_ROUTE, about.relevant, changed, unix.RTNLGRP_LINK,
+	return watch.Netlink(ctx, unix.NETLINK_ROUTE, about.relevant, changed, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
-}
-
-// watch calls changed whenever the kernel tells a group of something that is relevant,
-// until ctx ends: also at the beginning, for what has just changed, and when it told so
-// much that some was lost.
-func watch(ctx context.Context, protocol int, relevant func([]syscall.NetlinkMessage) bool, changed func(), groups ...uint) error {
-	socket, err := nl.Subscribe(protocol, groups...)
-	if err != nil {
-		return fmt.Errorf("watching the network: %w", err)
-	}
-	stop := context.AfterFunc(ctx, socket.Close)
-	defer func() {
-		if stop() {
-			socket.Close()
-		}
-	}()
-
-	events := make(chan struct{}, 1)
-	events <- struct{}{}
-	collected := make(chan struct{})
-	go func() { collect(events, changed); close(collected) }()
-	defer func() { close(events); <-collected }()
-	for {
-		messages, from, err := socket.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, unix.ENOBUFS): // so many changes that some were lost
-		case errors.Is(err, os.ErrClosed):
-			return err
-		case err != nil:
-			return fmt.Errorf("watching the network: %w", err)
-		case from.Pid != nl.PidKernel || !relevant(messages):
-			continue
-		}
-		select {
-		case events <- struct{}{}:
-		default: // one waits already
-		}
-	}
-}
-
-// collect calls changed once for a bunch of events, until the channel is closed.
-func collect(events <-chan struct{}, changed func()) {
-	for range events {
-		latest := time.NewTimer(bunch)
-		for more := true; more; {
-			select {
-			case _, open := <-events:
-				if !open {
-					return
-				}
-			case <-time.After(quiet):
-				more = false
-			case <-latest.C:
-				more = false
-			}
-		}
-		latest.Stop()
-		changed()
-	}
 }
 
 // A filter tells what is about the underlay.

@@ -5,16 +5,15 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"stepvpn/shared/netlab"
+	"stepvpn/step8-deploy/watch"
 )
 
 const limit = 20 * time.Second
@@ -36,14 +35,14 @@ func TestWatchNetwork(t *testing.T) {
 	netlab.Eventually(t, limit, "it watches", func() bool {
 		alice("link set lo mtu 60000")
 		alice("link set lo mtu 65536")
-		time.Sleep(2 * quiet)
+		time.Sleep(2 * watch.Quiet)
 		return seen.Load() > 0
 	})
 	settled := func() int64 {
 		n := seen.Load()
 		netlab.Eventually(t, limit, "the network is quiet", func() bool {
 			before := n
-			time.Sleep(3 * quiet)
+			time.Sleep(3 * watch.Quiet)
 			n = seen.Load()
 			return n == before
 		})
@@ -69,7 +68,7 @@ func TestWatchNetwork(t *testing.T) {
 	alice("route add default dev vpn0 table 22505")
 	alice("rule add priority 22505 not fwmark 22505 lookup 22505")
 	alice("link del vpn0")
-	time.Sleep(2 * quiet) // else they would be of one bunch with what follows
+	time.Sleep(2 * watch.Quiet) // else they would be of one bunch with what follows
 	require.Equal(t, before, seen.Load())
 	alice("link set lo mtu 60000")
 	netlab.Eventually(t, limit, "it still watches", func() bool { return seen.Load() == before+1 })
@@ -95,34 +94,6 @@ func TestRouteTo(t *testing.T) {
 	lab.Alice.Run(t, "ip", "route", "del", "default")
 	_, err = way()
 	require.ErrorContains(t, err, "network is unreachable")
-}
-
-// A bunch of events is told once, and a stream of them at least every 2 s.
-func TestCollect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		var mu sync.Mutex // protects told
-		var told []time.Duration
-		events := make(chan struct{}, 1)
-		var wg sync.WaitGroup
-		wg.Go(func() { collect(events, func() { mu.Lock(); told = append(told, time.Since(start)); mu.Unlock() }) })
-		for range 10 {
-			events <- struct{}{}
-			time.Sleep(quiet / 2)
-		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		require.Equal(t, []time.Duration{9*quiet/2 + quiet}, told)
-		for range 100 {
-			events <- struct{}{}
-			time.Sleep(quiet / 2)
-		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		require.InDelta(t, 1+5, len(told), 1)
-		close(events)
-		wg.Wait()
-	})
 }
 
 // Names are looked up at the nameserver that is given, whatever /etc/resolv.conf

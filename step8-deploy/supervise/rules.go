@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"stepvpn/step8-deploy/watch"
 )
 
 // WatchRules calls changed whenever policy rules of this host, its routing tables other
@@ -23,10 +25,10 @@ func WatchRules(ctx context.Context, changed func()) error {
 	var rules, tables error
 	var both sync.WaitGroup
 	both.Go(func() {
-		rules = watch(ctx, unix.NETLINK_ROUTE, aboutRules, told, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+		rules = watch.Netlink(ctx, unix.NETLINK_ROUTE, aboutRules, told, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 			unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 	})
-	both.Go(func() { tables = watch(ctx, unix.NETLINK_NETFILTER, aboutTables, told, unix.NFNLGRP_NFTABLES) })
+	both.Go(func() { tables = watch.Netlink(ctx, unix.NETLINK_NETFILTER, aboutTables, told, unix.NFNLGRP_NFTABLES) })
 	both.Wait()
 	return errors.Join(rules, tables)
 }
