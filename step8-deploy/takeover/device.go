@@ -26,10 +26,9 @@ type device struct {
 // keepDevice sees to it that there is the device, with its addresses and no others of
 // ours, and returns what had been wrong with it. One with other addresses is another one.
 func (h *Host) keepDevice(d keep.Device) (mended []string, err error) {
-	server := h.taken.terms.Server.Addr().Unmap()
 	if h.dev != nil {
 		switch there := h.dev.exists(); {
-		case there && slices.Equal(h.dev.addrs, d.Addrs):
+		case there && same(h.dev.addrs, d.Addrs):
 			return d.Mend()
 		case !there:
 			mended = []string{"it was deleted"}
@@ -38,15 +37,26 @@ func (h *Host) keepDevice(d keep.Device) (mended []string, err error) {
 			return nil, err
 		}
 		h.dev = nil
-		if h.dev, err = openDevice(d); err != nil {
-			return nil, err
-		}
-		return mended, route.CheckWay(d.Name, server)
+		h.dev, err = openDevice(d)
+		return mended, err
 	}
 	if h.dev, err = openDevice(d); err != nil {
 		return nil, err
 	}
-	return nil, route.Prepare(d.Name, server)
+	if err := route.Prepare(d.Name, h.taken.terms.Server.Addr().Unmap()); err != nil {
+		err = errors.Join(err, h.dev.remove())
+		h.dev = nil
+		return nil, err
+	}
+	return nil, nil
+}
+
+// same tells whether two lists have the same addresses, in any order.
+func same(a, b []netip.Prefix) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.SortFunc(a, netip.Prefix.Compare)
+	slices.SortFunc(b, netip.Prefix.Compare)
+	return slices.Equal(a, b)
 }
 
 func openDevice(d keep.Device) (*device, error) {

@@ -15,8 +15,6 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-func TestMain(m *testing.M) { netlab.Main(m) }
-
 func prefixes(list ...string) (ps []netip.Prefix) {
 	for _, s := range list {
 		ps = append(ps, netip.MustParsePrefix(s))

@@ -17,6 +17,7 @@ import (
 	"os"
 	"reflect"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -94,10 +95,10 @@ func (h *Host) Begin() (err error) {
 	if err := h.close(); err != nil {
 		return errors.Join(err, h.unlock())
 	}
-	if h.dev == nil {
-		if err := h.begin(); err != nil {
-			return errors.Join(err, h.leave())
-		}
+	if h.dev != nil {
+		time.AfterFunc(adoptWithin, h.disown)
+	} else if err := h.begin(); err != nil {
+		return errors.Join(err, h.leave())
 	}
 	h.watch()
 	return nil
@@ -221,6 +222,9 @@ func (h *Host) Take(t Terms) (fd, index int, err error) {
 		}
 		err = h.make(nil)
 	}
+	if err == nil && h.dev == had { // else that was looked at
+		err = route.CheckWay(h.dev.name, t.Server.Addr().Unmap())
+	}
 	if err != nil {
 		return -1, 0, errors.Join(err, h.release())
 	}
@@ -319,7 +323,11 @@ func (h *Host) finish() error {
 		h.stop()
 	}
 	h.underlay, h.sockets = nil, nil
-	err := h.release()
+	var err error
+	if h.dev != nil && !h.begun {
+		err = h.putBackAdopted()
+	}
+	err = errors.Join(err, h.release())
 	h.live.Close()
 	return err
 }

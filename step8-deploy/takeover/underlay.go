@@ -1,10 +1,13 @@
 package takeover
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
@@ -34,7 +37,9 @@ const maxDestinations = 64
 
 // begin allows the servers that have an address in the settings.
 func (d *destinations) begin(cfg *config.Client) {
-	*d = destinations{}
+	if *d == nil {
+		*d = destinations{}
+	}
 	for _, s := range cfg.Servers {
 		if a, err := netip.ParseAddr(s.Host); err == nil {
 			for _, network := range []string{"udp", cfg.Transport} {
@@ -102,7 +107,9 @@ func (h *Host) CarryOut(r policy.Rule) (undo func() error, err error) {
 			return nil
 		}
 		h.sockets = slices.Delete(h.sockets, i, i+1)
-		_, err := keep.Rules(priorityFirst, priorityFirst, h.want().rules)
-		return err
+		if err := r.Add().Undo(); !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		return nil
 	}, nil
 }
