@@ -86,17 +86,6 @@ func (b *box) dropIn(unit, name, text string) (remove func()) {
 
 func (b *box) boot() { b.t.Helper(); must(b.t, "boot", "alice") }
 
-// bootAlone is boot without a server: as long as the client waits for one, systemd
-// says that it is still starting.
-func (b *box) bootAlone() {
-	b.t.Helper()
-	waits := exec.Command("./machine.sh", "boot", "alice")
-	require.NoError(b.t, waits.Start())
-	netlab.Eventually(b.t, limit, "the client runs", func() bool { return b.status() != "" })
-	waits.Process.Kill()
-	waits.Wait()
-}
-
 // try runs a command, for a minute at most.
 func (b *box) try(command ...string) (string, error) {
 	return machine(b.t, append([]string{"exec", "alice", "timeout", "60"}, command...)...)

@@ -8,7 +8,7 @@
 #   at HOST CMD...           runs it there, in silence
 #   type_at HOST CMD...      the same, shown
 #   put HOST FILE            writes standard input to a new file there, mode 600
-#   enable HOST ROLE         has the service run now and after each boot; returns when it is ready
+#   enable HOST ROLE         has the service run now and after each boot; returns when it is up
 #   disable HOST ROLE        stops it, for good
 #   sigkill HOST ROLE        kill -9 of the service; who starts it again is the other line's business
 #   restarted HOST ROLE      waits until it runs again: systemd starts it, else this function
@@ -61,7 +61,7 @@ type_at() {
 put() { at "$1" bash -c 'umask 077; mkdir -p "${0%/*}"; cat >"$0"' "$2"; }
 
 # What says in a log that a service is ready.
-declare -A _ready=([server]="server is up" [client]="tunnel is up")
+declare -A _ready=([server]="server is up" [client]="client is up")
 
 _launch() {
 	start "$1" "$1" env PATH="$PWD/bin:$PATH" stepvpn "$2" "/etc/stepvpn/$2.toml"
@@ -71,6 +71,7 @@ _launch() {
 enable() {
 	if [ -n "$SYSTEMD" ]; then
 		type_at "$1" systemctl --quiet enable --now "stepvpn-$2"
+		[ "$2" != client ] || type_at "$1" stepvpn wait-online
 		_process[$1]=$(_main "$@")
 	else
 		_launch "$@"

@@ -11,8 +11,6 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-func TestMain(m *testing.M) { netlab.MainInShards(m, 3, "./cmd/stepvpn") }
-
 // machine runs machine.sh, and returns what it printed.
 func machine(t *testing.T, args ...string) (string, error) {
 	t.Helper()

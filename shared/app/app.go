@@ -92,6 +92,9 @@ func ReportStats(stats func() string) (final func()) {
 	}
 }
 
+// ErrTold is a failure that the user was told of already, by another process say.
+var ErrTold = errors.New("it was told")
+
 // name is the program's name, for messages.
 func name() string { return filepath.Base(os.Args[0]) }
 
@@ -100,6 +103,9 @@ func name() string { return filepath.Base(os.Args[0]) }
 func report(err error, help string) int {
 	if err == nil {
 		return 0
+	}
+	if errors.Is(err, ErrTold) {
+		return exitFailure
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", name(), err)
 	if hint := HintOf(err); hint != "" {

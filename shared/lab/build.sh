@@ -14,5 +14,6 @@ exec 9>bin/.lock
 flock -w 300 9
 lab=(stepvpn/shared/lab/web)
 if grep -qs serve_dns ./*.sh; then lab+=(stepvpn/shared/lab/dns); fi
-setpriv --pdeathsig TERM go build -buildvcs=false -o bin/ ./cmd/... "${lab[@]}"
+# Without C, the programs run on any Linux, and need no other file.
+CGO_ENABLED=0 setpriv --pdeathsig TERM go build -buildvcs=false -o bin/ ./cmd/... "${lab[@]}"
 if [ -n "${SUDO_UID-}" ]; then chown -R "$SUDO_UID:${SUDO_GID-}" bin; fi

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -41,20 +40,10 @@ type received struct {
 	taken  chan struct{} // the goroutine may reuse packet
 }
 
-func listenTCP(addr string, o Options) (Conn, error) {
-	config := net.ListenConfig{Control: o.Control}
-	listener, err := config.Listen(context.Background(), TCP, addr)
-	if err != nil {
-		return nil, err
-	}
-	return ServeTCP(listener, o), nil
-}
-
-// ServeTCP makes a server's end of a socket that listens, and owns it from then on.
-func ServeTCP(listener net.Listener, o Options) Conn {
+func serveTCP(listener *net.TCPListener, o Options) Conn {
 	s := &tcpServer{
 		listener: listener,
-		mtu:      listenMTU(localAddr(listener.Addr())).lessTCP(),
+		mtu:      ServerMTU(listener),
 		drops:    o.Drops,
 		packets:  make(chan *received),
 		done:     make(chan struct{}),

@@ -88,16 +88,32 @@ func Dial(network, addr string, o Options) (Conn, error) {
 // Listen makes the server's end on addr, "host:port". Without a host it listens
 // on every address, IPv4 and IPv6.
 func Listen(network, addr string, o Options) (Conn, error) {
+	socket, err := Bind(network, addr, o.Control)
+	if err != nil {
+		return nil, err
+	}
+	return Serve(socket, o), nil
+}
+
+// Bind makes the socket of a server's end: a *net.UDPConn or a *net.TCPListener. control
+// is that of Options.
+func Bind(network, addr string, control func(network, address string, c syscall.RawConn) error) (socket syscall.Conn, err error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, app.Usage("listen address %q is not HOST:PORT, such as :5555 or 203.0.113.10:5555", addr)
 	}
-	var conn Conn
-	var err error
+	config := net.ListenConfig{Control: control}
 	switch network {
 	case UDP:
-		conn, err = listenUDP(addr, o)
+		var conn net.PacketConn
+		if conn, err = config.ListenPacket(context.Background(), network, addr); err == nil {
+			enlargeBuffers(conn.(*net.UDPConn))
+			return conn.(*net.UDPConn), nil
+		}
 	case TCP:
-		conn, err = listenTCP(addr, o)
+		var listener net.Listener
+		if listener, err = config.Listen(context.Background(), network, addr); err == nil {
+			return listener.(*net.TCPListener), nil
+		}
 	default:
 		return nil, unknownNetwork(network)
 	}
@@ -107,7 +123,23 @@ func Listen(network, addr string, o Options) (Conn, error) {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		err = app.Hint(err, "this host does not have that address: 'ip address' lists those that it has")
 	}
-	return conn, err
+	return nil, err
+}
+
+// Serve makes the server's end of a socket of Bind, which is its own from then on.
+func Serve(socket syscall.Conn, o Options) Conn {
+	if conn, ok := socket.(*net.UDPConn); ok {
+		return serveUDP(conn, o)
+	}
+	return serveTCP(socket.(*net.TCPListener), o)
+}
+
+// ServerMTU returns what the network leaves room for in one packet of a socket of Bind.
+func ServerMTU(socket syscall.Conn) MTU {
+	if conn, ok := socket.(*net.UDPConn); ok {
+		return listenMTU(localAddr(conn.LocalAddr())).lessUDP()
+	}
+	return listenMTU(localAddr(socket.(*net.TCPListener).Addr())).lessTCP()
 }
 
 // resolve turns "host:port" into one address, the first that the resolver

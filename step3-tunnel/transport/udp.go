@@ -78,21 +78,8 @@ type udpServer struct {
 	drops *link.Drops
 }
 
-func listenUDP(addr string, o Options) (Conn, error) {
-	config := net.ListenConfig{Control: o.Control}
-	conn, err := config.ListenPacket(context.Background(), UDP, addr)
-	if err != nil {
-		return nil, err
-	}
-	enlargeBuffers(conn.(*net.UDPConn))
-	return ServeUDP(conn.(*net.UDPConn), o), nil
-}
-
-// ServeUDP makes a server's end of a socket, and owns it from then on.
-func ServeUDP(conn *net.UDPConn, o Options) Conn {
-	s := &udpServer{conn, MTU{}, o.Drops}
-	s.mtu = listenMTU(s.Addr()).lessUDP()
-	return s
+func serveUDP(conn *net.UDPConn, o Options) Conn {
+	return &udpServer{conn, ServerMTU(conn), o.Drops}
 }
 
 func (s *udpServer) Addr() netip.AddrPort { return localAddr(s.LocalAddr()) }

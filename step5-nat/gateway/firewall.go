@@ -19,17 +19,17 @@ type firewall struct {
 	family  hostnet.Family
 	device  string
 	subnets []netip.Prefix // of the family; may be empty
-	egress  string         // may be empty
+	egress  []string       // interfaces; may be empty
 	tool    *iptables.IPTables
 }
 
 // serves reports whether clients are forwarded at all. If not, the firewall
 // only drops.
-func (w *firewall) serves() bool { return len(w.subnets) > 0 && w.egress != "" }
+func (w *firewall) serves() bool { return len(w.subnets) > 0 && len(w.egress) > 0 }
 
-// name is that of our chain in each table: at most 23 bytes, of the 28 that
-// iptables allows.
-func (w *firewall) name() string { return prefix + w.device }
+// Chain is the name of a device's chain in each table: at most 23 bytes, of the 28
+// that iptables allows.
+func Chain(device string) string { return prefix + device }
 
 // A chain is one of ours. The first rule of a built-in chain jumps to it.
 type chain struct {
@@ -83,15 +83,16 @@ func (w *firewall) chains() []chain {
 	mss.add("-i %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu", w.device)
 	mss.add("-o %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu", w.device)
 
-	// Out only by the egress interface, and in only what was asked for.
-	pass.add("-i %s -o %s -j ACCEPT", w.device, w.egress)
+	// Out only by an egress interface, and in only what was asked for. Out there they
+	// have this host's address.
+	for _, out := range w.egress {
+		pass.add("-i %s -o %s -j ACCEPT", w.device, out)
+		for _, s := range w.subnets {
+			nat.add("-s %v -o %s -j MASQUERADE", s, out)
+		}
+	}
 	pass.add("-o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", w.device)
 	pass.add("-i %s -j DROP", w.device)
 	pass.add("-o %s -j DROP", w.device)
-
-	// Out there they have this host's address.
-	for _, s := range w.subnets {
-		nat.add("-s %v -o %s -j MASQUERADE", s, w.egress)
-	}
 	return []chain{source, mss, pass, nat}
 }

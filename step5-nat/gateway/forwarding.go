@@ -73,7 +73,7 @@ func stopForwarding(device string) (err error) {
 // router advertisements (RFC 4861, section 6.2.8), so a kernel that starts to
 // forward forgets what it has learned from them, maybe the way out.
 // accept_ra=2 keeps it listening, and is set first.
-func forwardIPv6(s *state, egress string) error {
+func forwardIPv6(s *state, egress []string) error {
 	if now, err := readSetting(forward6); err != nil || now == "1" && !s.changed(forward6) {
 		return err // it forwards already, and listens as its owner wants
 	}
@@ -81,7 +81,7 @@ func forwardIPv6(s *state, egress string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range append(names, egress) {
+	for _, name := range append(names, egress...) {
 		now, err := readSetting(acceptRA(name))
 		if err != nil {
 			return err

@@ -33,6 +33,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"stepvpn/step5-nat/hostnet"
 )
 
 // A Config says whose packets go where.
@@ -44,10 +46,10 @@ type Config struct {
 	// the same subnets: 10.8.0.0/24 for 10.8.0.1/24.
 	Addrs []netip.Prefix
 
-	// Egress is the interface by which clients leave, such as "eth0". Empty
-	// stands for that of the host's default route, for each family of addresses
-	// on its own. A family without one is not forwarded, and a warning says so;
-	// it is an error if that leaves none.
+	// Egress is the interface by which clients leave, such as "eth0". Empty stands for
+	// those of the host's default routes, for each family of addresses on its own. A
+	// family without one is not forwarded, and a warning says so; it is an error if
+	// that leaves none.
 	Egress string
 
 	// Sysctls are more settings of the kernel that are to hold meanwhile, by their
@@ -56,24 +58,41 @@ type Config struct {
 	Sysctls map[string]string
 }
 
-// Enable starts to forward. The function that it returns puts the host back as
-// it was; it may be called more than once. If Enable fails, nothing is left
-// behind.
+// Enable starts to forward. The function that it returns puts the host back as it was; it
+// may be called more than once. If Enable fails, nothing is left behind.
 //
-// When this program is killed, chains and settings stay. Without the device
-// they have no effect on other traffic, except that the host still forwards.
-// The next Enable on this host, whatever its Config, takes over what it needs of
-// them, so that connections go on, and puts the rest back. Several programs may each Enable their own device: settings go back
-// when the last one ends.
+// When this program is killed, chains and settings stay. Without the device they have no
+// effect on other traffic, except that the host still forwards. The next Enable on this
+// host, whatever its Config, takes over what it needs of them, so that connections go on,
+// and puts the rest back. Several programs may each Enable their own device: settings go
+// back when the last one ends.
 func Enable(c Config) (undo func() error, err error) {
-	firewalls, err := c.plan()
+	egress, err := c.ways()
+	if err != nil {
+		return nil, err
+	}
+	return EnableBy(c, egress)
+}
+
+// EnableBy is Enable where clients of each family leave by several interfaces, or none.
+func EnableBy(c Config, egress map[hostnet.Family][]string) (undo func() error, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	firewalls, err := c.plan(egress)
 	if err != nil {
 		return nil, err
 	}
 
 	// The firewall comes first and goes last: nothing is forwarded past it.
 	var steps []func() error
-	undo = sync.OnceValue(func() error { return takeBack(steps) })
+	undo = sync.OnceValue(func() (err error) {
+		slog.Info("gateway: putting the host back as it was")
+		for _, step := range slices.Backward(steps) {
+			err = errors.Join(err, step())
+		}
+		return err
+	})
 	for _, w := range firewalls {
 		steps = append(steps, w.remove)
 		if err := w.build(); err != nil {
@@ -85,14 +104,4 @@ func Enable(c Config) (undo func() error, err error) {
 	}
 	steps = append(steps, func() error { return stopForwarding(c.Device) })
 	return undo, nil
-}
-
-// takeBack undoes the steps, the last one first.
-func takeBack(steps []func() error) error {
-	slog.Info("gateway: putting the host back as it was")
-	var errs []error
-	for _, step := range slices.Backward(steps) {
-		errs = append(errs, step())
-	}
-	return errors.Join(errs...)
 }

@@ -55,14 +55,16 @@ func (w *firewall) build() error {
 	}
 	if w.serves() {
 		slog.Info(fmt.Sprintf("%s: %s leaves by %s, with its address (chains %s)",
-			w.command(), strings.Trim(fmt.Sprint(w.subnets), "[]"), w.egress, w.name()))
+			w.command(), strings.Trim(fmt.Sprint(w.subnets), "[]"), strings.Join(w.egress, " or "), Chain(w.device)))
+	} else if len(w.subnets) > 0 {
+		slog.Warn(fmt.Sprintf("this host has no %v default route: over %[1]v clients get no further than here", w.family))
 	}
 	return nil
 }
 
 // fill makes one chain and the jump to it.
 func (w *firewall) fill(c chain) error {
-	name := w.name()
+	name := Chain(w.device)
 	old := 0 // rules that a killed gateway has left
 	there, err := w.tool.ChainExists(c.table, name)
 	switch {
@@ -105,9 +107,9 @@ func (w *firewall) fill(c chain) error {
 func (w *firewall) remove() error {
 	var errs []error
 	for _, h := range hooks(w.device) {
-		there, err := w.tool.ChainExists(h.table, w.name())
+		there, err := w.tool.ChainExists(h.table, Chain(w.device))
 		if there {
-			err = w.drop(h, w.name())
+			err = w.drop(h, Chain(w.device))
 		}
 		errs = append(errs, w.explain(err))
 	}

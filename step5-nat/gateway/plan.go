@@ -11,20 +11,14 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// plan checks the Config and decides what to do for IPv4 and for IPv6. It
-// changes nothing.
-func (c *Config) plan() ([]*firewall, error) {
-	if err := c.check(); err != nil {
-		return nil, err
-	}
-	var firewalls []*firewall
-	served := false
+// plan decides what to do for IPv4 and for IPv6. It changes nothing.
+func (c *Config) plan(egress map[hostnet.Family][]string) (firewalls []*firewall, err error) {
 	for _, f := range hostnet.Families {
 		if f.Off() {
 			continue
 		}
-		w, err := c.firewall(f)
-		switch {
+		w := &firewall{family: f, device: c.Device, subnets: f.Subnets(c.Addrs), egress: egress[f]}
+		switch err := w.open(); {
 		case err == nil:
 			firewalls = append(firewalls, w)
 		case w.serves():
@@ -32,18 +26,29 @@ func (c *Config) plan() ([]*firewall, error) {
 		default: // it would only have been there to drop
 			slog.Warn(fmt.Sprintf("%v from the tunnel goes unchecked: %v", f, err))
 		}
-		served = served || w.serves()
 	}
-	if !served {
+	return firewalls, nil
+}
+
+// ways finds the interfaces by which clients leave. It is an error if there are none.
+func (c *Config) ways() (egress map[hostnet.Family][]string, err error) {
+	egress = make(map[hostnet.Family][]string)
+	for _, f := range hostnet.Families {
+		names := []string{c.Egress}
+		if c.Egress == "" {
+			if names, err = hostnet.DefaultRoutes(f, c.Device); err != nil {
+				return nil, err
+			}
+		}
+		if len(f.Subnets(c.Addrs)) > 0 && len(names) > 0 {
+			egress[f] = names
+		}
+	}
+	if len(egress) == 0 && len(c.Addrs) > 0 {
 		return nil, app.Hint(errors.New("this host has no default route, so clients have no way out"),
 			"Connect the host to a network first, or name the interface to leave by with -egress.")
 	}
-	for _, w := range firewalls {
-		if len(w.subnets) > 0 && !w.serves() {
-			slog.Warn(fmt.Sprintf("this host has no %v default route: over %v clients get no further than here", w.family, w.family))
-		}
-	}
-	return firewalls, nil
+	return egress, nil
 }
 
 // check refuses what cannot work.
@@ -54,11 +59,9 @@ func (c *Config) check() error {
 	if err := known(c.Device); err != nil {
 		return fmt.Errorf("tunnel device: %w", err)
 	}
-	if c.Egress != "" {
-		if err := known(c.Egress); err != nil {
-			return app.Hint(fmt.Errorf("egress: %w", err),
-				"'ip link' lists the interfaces. Without -egress it is that of the default route.")
-		}
+	if err := known(c.Egress); err != nil && c.Egress != "" {
+		return app.Hint(fmt.Errorf("egress: %w", err),
+			"'ip link' lists the interfaces. Without -egress it is that of the default route.")
 	}
 	if c.Egress == c.Device {
 		return app.Hint(fmt.Errorf("egress %s is the tunnel itself", c.Egress),
@@ -86,17 +89,4 @@ func known(name string) error {
 		return fmt.Errorf("there is no interface %q on this host", name)
 	}
 	return nil
-}
-
-// firewall decides what happens to one family. With an error it returns what it
-// has found out so far.
-func (c *Config) firewall(f hostnet.Family) (*firewall, error) {
-	w := &firewall{family: f, device: c.Device, subnets: f.Subnets(c.Addrs), egress: c.Egress}
-	if w.egress == "" && len(w.subnets) > 0 {
-		var err error
-		if w.egress, err = hostnet.DefaultRoute(f, c.Device); err != nil {
-			return w, err
-		}
-	}
-	return w, w.open()
 }

@@ -91,15 +91,15 @@ func (s *state) set(key, value string) error {
 	}
 	c := change{Key: key, Found: found, Set: value, Along: map[string]string{}}
 	for _, other := range changedAlong(key) {
-		was, err := readSetting(other)
-		if err != nil {
+		if was, err := readSetting(other); err != nil {
 			return err
-		}
-		if was != "" { // else the interface has just gone
+		} else if was != "" { // else the interface has just gone
 			c.Along[other] = was
 		}
 	}
-	s.Changes = append(s.Changes, c)
+	if !s.changed(key) { // else somebody has changed it back; what was found first is what counts
+		s.Changes = append(s.Changes, c)
+	}
 	if err := s.save(); err != nil {
 		return err
 	}

@@ -28,16 +28,17 @@ func TestFamilies(t *testing.T) {
 	require.False(t, V4.Off())
 }
 
-// Which way out the host has, as its routes change.
-func TestDefaultRoute(t *testing.T) {
+// Which ways out the host has, as its routes change.
+func TestDefaultRoutes(t *testing.T) {
 	lab := netlab.New(t)
 	alice := func(command string) { lab.Alice.Run(t, "ip", strings.Fields(command)...) }
-	egress := func(f Family, except string) (name string) {
+	egress := func(f Family, except string) string {
 		t.Helper()
+		var names []string
 		var err error
-		lab.Alice.Do(func() { name, err = DefaultRoute(f, except) })
+		lab.Alice.Do(func() { names, err = DefaultRoutes(f, except) })
 		require.NoError(t, err)
-		return name
+		return strings.Join(names, "+")
 	}
 	both := func() string { t.Helper(); return egress(V4, "") + " " + egress(V6, "") }
 	alice("link add wifi type veth peer name other")
@@ -45,13 +46,13 @@ func TestDefaultRoute(t *testing.T) {
 	alice("link set other up")
 	require.Equal(t, "eth0 eth0", both())
 
-	// The lower metric wins. (Without one, IPv4 has 0 and IPv6 has 1024.)
+	// The lower metric comes first. (Without one, IPv4 has 0 and IPv6 has 1024.)
 	alice("-4 route add default dev wifi metric 50")
 	alice("-6 route add default dev wifi metric 50")
-	require.Equal(t, "eth0 wifi", both())
+	require.Equal(t, "eth0+wifi wifi+eth0", both())
 	require.Equal(t, "eth0", egress(V6, "wifi"))
 	alice("-4 route del default dev eth0")
-	require.Equal(t, "wifi wifi", both())
+	require.Equal(t, "wifi wifi+eth0", both())
 
 	// A host may also be told that there is no way.
 	alice("-4 route add unreachable default metric 1")
@@ -64,9 +65,12 @@ func TestDefaultRoute(t *testing.T) {
 	alice("-4 route add 0.0.0.0/1 dev wifi")
 	require.Equal(t, " ", both())
 
-	// Of a multipath route it is the first path.
+	// Each path of a multipath route counts, once.
+	alice("-6 addr add fd77::1/64 dev wifi nodad")
 	alice("-4 route add default nexthop dev eth0 via 198.51.100.1 nexthop dev wifi")
-	require.Equal(t, "eth0", egress(V4, ""))
+	alice("-6 route add default nexthop dev eth0 via 2001:db8:cafe::1 nexthop dev wifi via fd77::2")
+	alice("-4 route add default dev wifi metric 7")
+	require.Equal(t, "eth0+wifi eth0+wifi", both())
 }
 
 func TestFree(t *testing.T) {

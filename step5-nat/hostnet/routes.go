@@ -15,35 +15,27 @@ func Routes(f Family, table int) ([]netlink.Route, error) {
 	return list(f, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
 }
 
-// DefaultRoute returns the name of the interface that the host's default route
-// of the family leaves by, or "" if there is none: "ip -4 route show default".
-// Of several it is the one with the lowest metric. A route through the device
-// except does not count.
-func DefaultRoute(f Family, except string) (string, error) {
+// DefaultRoutes returns the names of the interfaces that the host's default routes of
+// the family leave by: "ip -4 route show default". That of the lowest metric comes first,
+// and of a multipath route each path counts. The device except does not.
+func DefaultRoutes(f Family, except string) (names []string, err error) {
 	routes, err := list(f, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	slices.SortStableFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, r := range routes {
 		if r.Type != unix.RTN_UNICAST {
 			continue // such as "unreachable default"
 		}
-		link, err := netlink.LinkByIndex(interfaceOf(r))
-		if err == nil && link.Attrs().Name != except {
-			return link.Attrs().Name, nil
+		for _, path := range append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: r.LinkIndex}) {
+			link, err := netlink.LinkByIndex(path.LinkIndex) // there is none of a multipath route itself
+			if err == nil && link.Attrs().Name != except && !slices.Contains(names, link.Attrs().Name) {
+				names = append(names, link.Attrs().Name)
+			}
 		}
 	}
-	return "", nil
-}
-
-// interfaceOf returns the index of the interface that r leaves by: of a
-// multipath route, that of its first path.
-func interfaceOf(r netlink.Route) int {
-	if len(r.MultiPath) > 0 {
-		return r.MultiPath[0].LinkIndex
-	}
-	return r.LinkIndex
+	return names, nil
 }
 
 // list reads routes from the kernel. A filter without a destination that is

@@ -319,7 +319,7 @@ func TestListenerThatFails(t *testing.T) {
 	conn := dialTCP(t, s)
 	sendTCP(t, conn, 1, "www.fast.")
 	receiveTCP(t, conn)
-	raw, err := s.sockets[1].(*net.TCPListener).SyscallConn()
+	raw, err := s.sockets[0].TCP.SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, raw.Control(func(fd uintptr) { require.NoError(t, unix.Shutdown(int(fd), unix.SHUT_RDWR)) }))
 	require.ErrorIs(t, s.wait(), unix.EINVAL)

@@ -27,24 +27,57 @@ const (
 	addrPoll = 50 * time.Millisecond
 )
 
-func (s *Server) listenUDP(addr netip.Addr) (conn *net.UDPConn, err error) {
-	err = s.listen("udp", addr, func(l *net.ListenConfig, network, at string) error {
-		c, err := l.ListenPacket(s.ctx, network, at)
+// Sockets are those of one address.
+type Sockets struct {
+	UDP *net.UDPConn
+	TCP *net.TCPListener
+}
+
+// Listen makes the sockets of each address. If it fails, nothing is left behind.
+func Listen(cfg Config) (list []Sockets, err error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	for _, addr := range cfg.Addrs {
+		var s Sockets
+		if s.UDP, err = cfg.listenUDP(addr); err == nil {
+			list = append(list, s)
+			s.TCP, err = cfg.listenTCP(addr)
+		}
+		if err != nil {
+			closeAll(list)
+			return nil, err
+		}
+		list[len(list)-1] = s
+	}
+	return list, nil
+}
+
+func closeAll(list []Sockets) {
+	for _, s := range list {
+		s.UDP.Close()
+		if s.TCP != nil {
+			s.TCP.Close()
+		}
+	}
+}
+
+func (c *Config) listenUDP(addr netip.Addr) (conn *net.UDPConn, err error) {
+	err = c.listen("udp", addr, func(l *net.ListenConfig, network, at string) error {
+		c, err := l.ListenPacket(context.Background(), network, at)
 		if err == nil {
 			conn = c.(*net.UDPConn)
-			s.sockets = append(s.sockets, conn)
 		}
 		return err
 	})
 	return conn, err
 }
 
-func (s *Server) listenTCP(addr netip.Addr) (l *net.TCPListener, err error) {
-	err = s.listen("tcp", addr, func(c *net.ListenConfig, network, at string) error {
-		listener, err := c.Listen(s.ctx, network, at)
+func (c *Config) listenTCP(addr netip.Addr) (l *net.TCPListener, err error) {
+	err = c.listen("tcp", addr, func(c *net.ListenConfig, network, at string) error {
+		listener, err := c.Listen(context.Background(), network, at)
 		if err == nil {
 			l = listener.(*net.TCPListener)
-			s.sockets = append(s.sockets, l)
 		}
 		return err
 	})
@@ -53,30 +86,30 @@ func (s *Server) listenTCP(addr netip.Addr) (l *net.TCPListener, err error) {
 
 // listen opens a socket by open, and explains why if it cannot. Each address
 // has a socket of its own: so an answer leaves with the address that was asked.
-func (s *Server) listen(network string, addr netip.Addr, open func(l *net.ListenConfig, network, at string) error) error {
+func (c *Config) listen(network string, addr netip.Addr, open func(l *net.ListenConfig, network, at string) error) error {
 	family := "4"
 	if addr.Is6() {
 		family = "6"
 	}
-	at := net.JoinHostPort(addr.String(), strconv.Itoa(int(s.cfg.Port)))
-	config := &net.ListenConfig{Control: s.control}
+	at := net.JoinHostPort(addr.String(), strconv.Itoa(int(c.Port)))
+	config := &net.ListenConfig{Control: c.control}
 	config.SetMultipathTCP(false)
 	err := open(config, network+family, at)
 	for end := time.Now().Add(addrWait); addr.Is6() && errors.Is(err, unix.EADDRNOTAVAIL) && time.Now().Before(end); {
 		time.Sleep(addrPoll)
 		err = open(config, network+family, at)
 	}
-	return s.explain(err, network, addr)
+	return c.explain(err, network, addr)
 }
 
 // control sets the options of a socket before it is bound.
-func (s *Server) control(network, _ string, c syscall.RawConn) error {
+func (c *Config) control(network, _ string, socket syscall.RawConn) error {
 	var err error
-	err2 := c.Control(func(fd uintptr) {
-		if s.cfg.Device != "" {
-			err = unix.BindToDevice(int(fd), s.cfg.Device)
+	err2 := socket.Control(func(fd uintptr) {
+		if c.Device != "" {
+			err = unix.BindToDevice(int(fd), c.Device)
 		}
-		if err == nil && s.cfg.Port == DefaultPort { // see Share
+		if err == nil && c.Port == DefaultPort { // see Share
 			err = share(int(fd))
 		}
 		if network == "udp4" || network == "udp6" {
@@ -108,27 +141,25 @@ func share(fd int) error {
 }
 
 // explain says in one line why there is no socket, and what to do.
-func (s *Server) explain(err error, network string, addr netip.Addr) error {
+func (c *Config) explain(err error, network string, addr netip.Addr) error {
 	if err == nil {
 		return nil
 	}
-	where := fmt.Sprintf("resolver: %v, %s port %d", addr, network, s.cfg.Port)
+	where := fmt.Sprintf("resolver: %v, %s port %d", addr, network, c.Port)
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		return app.Hint(fmt.Errorf("%s: another program has it", where),
 			"'ss -lnp sport = %d' shows which. One that listens on every address, such as dnsmasq, unbound or named, must be told which to use (dnsmasq: bind-interfaces).",
-			s.cfg.Port)
+			c.Port)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return app.Hint(fmt.Errorf("%s: this host does not have the address", where),
 			"'ip addr' lists those that it has.")
 	case errors.Is(err, unix.ENODEV):
-		return app.Hint(fmt.Errorf("%s: there is no interface %q on this host", where, s.cfg.Device),
+		return app.Hint(fmt.Errorf("%s: there is no interface %q on this host", where, c.Device),
 			"'ip link' lists the interfaces.")
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		return app.Hint(fmt.Errorf("%s: not permitted", where),
 			"Run this as root: ports below 1024 are not for everybody.")
-	case errors.Is(err, context.Canceled):
-		return errClosed
 	}
 	return fmt.Errorf("%s: %w", where, err)
 }

@@ -39,9 +39,7 @@ package resolver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -60,18 +58,29 @@ type Server struct {
 
 	ctx     context.Context // ends at Close, and when a listener fails
 	stop    context.CancelCauseFunc
-	sockets []io.Closer // complete when Start returns
+	sockets []Sockets
 	workers sync.WaitGroup
 }
 
 // Start listens on all addresses, and answers from then on. If it fails,
 // nothing is left behind.
 func Start(cfg Config) (*Server, error) {
+	sockets, err := Listen(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return Serve(cfg, sockets)
+}
+
+// Serve answers at sockets of Listen, which are its own from then on.
+func Serve(cfg Config, sockets []Sockets) (*Server, error) {
 	if err := cfg.complete(); err != nil {
+		closeAll(sockets)
 		return nil, err
 	}
 	s := &Server{
 		cfg:     cfg,
+		sockets: sockets,
 		waiting: newQuota(maxWaiting, maxWaitingPerClient),
 		conns:   newQuota(maxConns, maxConnsPerClient),
 		known:   newLookups(),
@@ -81,26 +90,18 @@ func Start(cfg Config) (*Server, error) {
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.Background())
 
-	var serve []func() error
-	for _, addr := range cfg.Addrs {
-		udp, err := s.listenUDP(addr)
-		if err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-		tcp, err := s.listenTCP(addr)
-		if err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-		serve = append(serve, func() error { return s.serveUDP(udp) }, func() error { return s.serveTCP(tcp) })
-	}
-	for _, f := range serve {
+	run := func(serve func() error) {
 		s.workers.Go(func() {
-			if err := f(); err != nil {
+			if err := serve(); err != nil {
 				slog.Error("resolver: names are answered no more", "error", err)
 				s.stop(err)
-				s.closeSockets()
+				closeAll(s.sockets)
 			}
 		})
+	}
+	for _, at := range sockets {
+		run(func() error { return s.serveUDP(at.UDP) })
+		run(func() error { return s.serveTCP(at.TCP) })
 	}
 	slog.Debug("resolver: listening", "addrs", cfg.Addrs, "port", cfg.Port, "dev", cfg.Device, "upstreams", cfg.Upstreams)
 	return s, nil
@@ -113,15 +114,9 @@ var errClosed = fmt.Errorf("resolver: %w", net.ErrClosed)
 // that still wait for an upstream get no answer. It may be called more than once.
 func (s *Server) Close() error {
 	s.stop(errClosed)
-	s.closeSockets()
+	closeAll(s.sockets)
 	s.workers.Wait()
 	return nil
-}
-
-func (s *Server) closeSockets() {
-	for _, c := range s.sockets {
-		c.Close()
-	}
 }
 
 // String gives all counters in one line, such as

@@ -8,6 +8,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -25,6 +26,7 @@ import (
 // A Config says where things are.
 type Config struct {
 	Registry string      // file with the clients
+	Copy     string      // where that is read instead, or ""
 	Pool     pool.Config // their addresses
 
 	// Forget is told the addresses of clients that have left. Its error is
@@ -43,7 +45,7 @@ type Controller struct {
 
 // Open reads the registry and the state of the pool. Call Close at the end.
 func Open(c Config) (*Controller, error) {
-	registry, err := identity.Watch(c.Registry)
+	registry, err := identity.WatchCopy(c.Registry, cmp.Or(c.Copy, c.Registry))
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func Edit(path string, change func(*Draft) error) error {
 	}
 	defer held.Close()
 
-	text, old, err := readRegistry(path)
+	text, old, err := readRegistry(path, path)
 	absent := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !absent {
 		return err
@@ -84,7 +84,7 @@ func (d *Draft) set(text string) error {
 // almost so.
 func (d *Draft) Find(name string) (*Client, error) {
 	if d.absent {
-		return nil, noRegistry(d.file)
+		return nil, NoRegistry(d.file)
 	}
 	return d.Registry.Find(name)
 }

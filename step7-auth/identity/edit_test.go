@@ -211,7 +211,7 @@ func TestLoadRefuses(t *testing.T) {
 	require.EqualError(t, err, path+" is not a regular file")
 	require.NoError(t, os.Remove(path))
 	write(t, path, "")
-	require.NoError(t, os.Truncate(path, maxFile+1))
+	require.NoError(t, os.Truncate(path, MaxFile+1))
 	_, err = Load(path)
 	require.EqualError(t, err, path+" has more than 16777216 bytes")
 	write(t, path, "")

@@ -16,10 +16,13 @@ import (
 
 // Load reads the registry in a file. It refuses a file that is not a regular
 // one, or that group or others may write. A symbolic link is followed.
-func Load(path string) (*Registry, error) {
-	text, _, err := readRegistry(path)
+func Load(path string) (*Registry, error) { return load(path, path) }
+
+// load reads the registry of a path from where it is, or where a copy is.
+func load(path, at string) (*Registry, error) {
+	text, _, err := readRegistry(path, at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, noRegistry(path)
+		return nil, NoRegistry(path)
 	}
 	if err != nil {
 		return nil, err
@@ -27,15 +30,16 @@ func Load(path string) (*Registry, error) {
 	return Parse(path, text)
 }
 
-func noRegistry(path string) error {
+// NoRegistry says that there is none.
+func NoRegistry(path string) error {
 	return app.Hint(fmt.Errorf("there is no registry %s", path),
 		"'clients init -registry %s' makes it, with a key for the server; so does adding the first client.", path)
 }
 
 // readRegistry reads the text of a registry, and returns what the file was when
 // it was opened.
-func readRegistry(path string) (string, fs.FileInfo, error) {
-	text, info, err := read(path, maxFile)
+func readRegistry(path, at string) (string, fs.FileInfo, error) {
+	text, info, err := read(at, MaxFile)
 	if err != nil {
 		return "", nil, err
 	}

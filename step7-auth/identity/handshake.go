@@ -36,7 +36,12 @@ func ServerHandshake(keyFile, pskFile string) (noise.Config, error) {
 		}
 		psk = &read
 	}
-	return handshake(&key, nil, psk), nil
+	return KeyHandshake(key, psk), nil
+}
+
+// KeyHandshake is ServerHandshake for who has the keys. psk may be nil.
+func KeyHandshake(key noise.PrivateKey, psk *[noise.KeyLen]byte) noise.Config {
+	return handshake(&key, nil, psk)
 }
 
 // Handshake returns how the client of this profile shakes hands with its server.

@@ -9,7 +9,7 @@ import (
 
 // Limits of a registry. A file beyond them is no registry.
 const (
-	maxFile    = 16 << 20 // bytes
+	MaxFile    = 16 << 20 // bytes
 	maxLine    = 1024     // bytes of a line that is no comment
 	maxClients = 1 << 16
 	maxName    = 63 // bytes
@@ -19,8 +19,8 @@ const (
 // Parse reads the text of a registry. file is its name, for errors: they say
 // FILE:LINE, what is wrong, and what is allowed.
 func Parse(file, text string) (*Registry, error) {
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s has more than %d bytes", file, maxFile)
+	if len(text) > MaxFile {
+		return nil, fmt.Errorf("%s has more than %d bytes", file, MaxFile)
 	}
 	r := newRegistry()
 	n := 0

@@ -149,7 +149,7 @@ func TestParseBounds(t *testing.T) {
 	require.Equal(t, maxClients, r.Len())
 	_, err = Parse("clients", text+withKeys("more KEY(more)"))
 	require.EqualError(t, err, "clients:65537: more than 65536 clients")
-	_, err = Parse("clients", strings.Repeat("#\n", maxFile/2)+"\n")
+	_, err = Parse("clients", strings.Repeat("#\n", MaxFile/2)+"\n")
 	require.EqualError(t, err, "clients has more than 16777216 bytes")
 }
 

@@ -17,22 +17,26 @@ const pollInterval = 250 * time.Millisecond
 // A Watcher follows the registry in a file. Registry and Reload may be called by
 // several goroutines.
 type Watcher struct {
-	path    string
+	path    string // as it is called
+	at      string // where it is read
 	current atomic.Pointer[Registry]
 	reload  chan struct{} // has an element if Reload was called
 
 	// Of the goroutine in Run.
-	read    stamp     // the file, when it was last read
-	seen    stamp     // the file, when it was last looked at
+	read    Stamp     // the file, when it was last read
+	seen    Stamp     // the file, when it was last looked at
 	checked time.Time // when it was last known who has expired
 }
 
 // Watch loads the registry. Call Run to follow it.
-func Watch(path string) (*Watcher, error) {
-	w := &Watcher{path: path, reload: make(chan struct{}, 1), checked: time.Now()}
-	w.read = stampOf(os.Stat(path)) // before it is read: what changes afterwards is seen
+func Watch(path string) (*Watcher, error) { return WatchCopy(path, path) }
+
+// WatchCopy is Watch for who reads a copy of the registry, at another path.
+func WatchCopy(path, at string) (*Watcher, error) {
+	w := &Watcher{path: path, at: at, reload: make(chan struct{}, 1), checked: time.Now()}
+	w.read = StampOf(at) // before it is read: what changes afterwards is seen
 	w.seen = w.read
-	r, err := Load(path)
+	r, err := load(path, at)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +80,7 @@ func (w *Watcher) Run(ctx context.Context, onChange func(*Change)) {
 		r := w.Registry()
 		if quiet := w.look(); asked || quiet && w.seen != w.read {
 			w.read = w.seen
-			if loaded, err := Load(w.path); err != nil {
+			if loaded, err := load(w.path, w.at); err != nil {
 				slog.Error("the registry is broken: the last good one stays in force", "error", err)
 			} else {
 				r = loaded
@@ -96,22 +100,23 @@ func (w *Watcher) Run(ctx context.Context, onChange func(*Change)) {
 // look tells whether the file is as it was when it was last looked at.
 func (w *Watcher) look() (quiet bool) {
 	before := w.seen
-	w.seen = stampOf(os.Stat(w.path))
+	w.seen = StampOf(w.at)
 	return w.seen == before
 }
 
-// A stamp is different when a file is.
-type stamp struct {
+// A Stamp is different when a file is.
+type Stamp struct {
 	inode    uint64
 	size     int64
 	modified time.Time
 	mode     fs.FileMode
 }
 
-// stampOf returns the stamp of a file, the zero stamp if there is none.
-func stampOf(info fs.FileInfo, err error) stamp {
+// StampOf returns the Stamp of a file, the zero Stamp if there is none.
+func StampOf(path string) Stamp {
+	info, err := os.Stat(path)
 	if err != nil {
-		return stamp{}
+		return Stamp{}
 	}
-	return stamp{info.Sys().(*syscall.Stat_t).Ino, info.Size(), info.ModTime(), info.Mode()}
+	return Stamp{info.Sys().(*syscall.Stat_t).Ino, info.Size(), info.ModTime(), info.Mode()}
 }

@@ -100,6 +100,10 @@ func TestBrokenLines(t *testing.T) {
 		{"server", `dns_search = ["a..b"]`, `F:5: dns_search has an element that is "a..b", which is no domain`},
 		{"server", `egress = "eth0/1"`, `F:5: egress is "eth0/1", which is no name of an interface`},
 		{"server", `egress = "vpn0"`, "F:5: egress is the tunnel's own device"},
+		{"server", `egress = ["eth0", "vpn0"]`, "F:5: egress is the tunnel's own device"},
+		{"server", `egress = ["eth0", "eth0"]`, `F:5: egress has "eth0" twice`},
+		{"server", `egress = []`, "F:5: egress is an empty list"},
+		{"server", `egress = 7`, "F:5: egress is a whole number, not a list"},
 		{"server", `device = "a-name-too-long-0"`, `F:5: device is "a-name-too-long-0", which is no name of an interface`},
 		{"server", `transports = ["sctp"]`, `F:5: transports has an element that is "sctp"`},
 

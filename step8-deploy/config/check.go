@@ -28,7 +28,7 @@ func (s *Server) check(d *document) {
 	if _, given := d.values["dns_upstreams"]; given && d.values["dns"] == false {
 		d.addTo("dns_upstreams", -1, "dns_upstreams is set, and dns is false", "dns = true, or no dns_upstreams")
 	}
-	if s.Egress != "" && s.Egress == s.Device {
+	if slices.Contains(s.Egress, s.Device) {
 		d.addTo("egress", -1, "egress is the tunnel's own device", "")
 	}
 	for _, up := range s.DNSUpstreams {

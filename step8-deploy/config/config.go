@@ -60,7 +60,7 @@ type Server struct {
 	Device  string         // name of the TUN device
 	Subnets []netip.Prefix // the server's addresses in the tunnel, with the subnets
 	MTU     int            // bytes; 0 is what the path to the internet has room for
-	Egress  string         // interface that packets leave by, or "": that of the default route
+	Egress  []string       // interfaces that packets leave by; none: those of the default routes
 
 	MaxClients     int
 	ClientToClient bool

@@ -12,7 +12,7 @@ func clientSchema() []setting[Client] {
 	const allowedKey = "32 bytes in base64: 44 characters"
 	return []setting[Client]{
 		{key: "server", required: true, allowed: `"HOST:PORT", or a list of at most 16, the preferred one first`,
-			set: endpoints},
+			set: oneOrMore(func(c *C) *[]Endpoint { return &c.Servers }, 16, readEndpoint)},
 		{key: "transport", allowed: `"udp" or "tcp"`, def: "udp",
 			set: text(func(c *C) *string { return &c.Transport }, choice("udp", "tcp"))},
 		{key: "server_key", required: true, allowed: allowedKey,
@@ -54,18 +54,6 @@ func clientSchema() []setting[Client] {
 		{key: "metrics", allowed: allowedProm, def: "",
 			set: optional(func(c *C) *netip.AddrPort { return &c.Metrics }, readAddrPort)},
 	}
-}
-
-// endpoints sets the servers, of which there is most often one.
-func endpoints(c *Client, v any) error {
-	field := func(c *Client) *[]Endpoint { return &c.Servers }
-	if _, isText := v.(string); isText {
-		var one Endpoint
-		err := text(func(e *Endpoint) *Endpoint { return e }, readEndpoint)(&one, v)
-		c.Servers = []Endpoint{one}
-		return err
-	}
-	return list(field, 1, 16, readEndpoint)(c, v)
 }
 
 // readLAN reads what counts as local.

@@ -48,8 +48,8 @@ func serverSchema() []setting[Server] {
 			set: list(func(s *S) *[]netip.Prefix { return &s.Subnets }, 1, 2, readSubnet)},
 		{key: "mtu", allowed: allowedMTU, def: int64(0),
 			set: number(func(s *S) *int { return &s.MTU }, 576, 65535, true)},
-		{key: "egress", allowed: allowedName + `, or "" for that of the default route`, def: "",
-			set: optional(func(s *S) *string { return &s.Egress }, readInterface)},
+		{key: "egress", allowed: allowedName + `, a list of at most 16 such, or "" for those of the default routes`, def: "",
+			set: unlessEmpty(oneOrMore(func(s *S) *[]string { return &s.Egress }, 16, readInterface))},
 
 		{key: "max_clients", allowed: "1 to 65533, and no more than the subnets have room for", def: int64(250),
 			set: number(func(s *S) *int { return &s.MaxClients }, 1, maxClients, false)},

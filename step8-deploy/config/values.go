@@ -98,12 +98,16 @@ func text[C, T any](field func(*C) *T, read func(string) (T, error)) setter[C] {
 
 // optional is text for a value that may be empty, which leaves the field as it is.
 func optional[C, T any](field func(*C) *T, read func(string) (T, error)) setter[C] {
-	full := text(field, read)
+	return unlessEmpty(text(field, read))
+}
+
+// unlessEmpty leaves the field as it is if the value is "".
+func unlessEmpty[C any](set setter[C]) setter[C] {
 	return func(c *C, v any) error {
 		if v == "" {
 			return nil
 		}
-		return full(c, v)
+		return set(c, v)
 	}
 }
 
@@ -140,6 +144,20 @@ func list[C any, T comparable](field func(*C) *[]T, low, high int, read func(str
 		}
 		*field(c) = values
 		return nil
+	}
+}
+
+// oneOrMore is list for a value of which there is most often one, as a text.
+func oneOrMore[C any, T comparable](field func(*C) *[]T, high int, read func(string) (T, error)) setter[C] {
+	several := list(field, 1, high, read)
+	return func(c *C, v any) error {
+		if _, isText := v.(string); !isText {
+			return several(c, v)
+		}
+		var one T
+		err := text(func(t *T) *T { return t }, read)(&one, v)
+		*field(c) = []T{one}
+		return err
 	}
 }
 

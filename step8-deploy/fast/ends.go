@@ -2,6 +2,7 @@ package fast
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -96,26 +97,49 @@ func Dial(network string, server netip.AddrPort, offloads bool, o transport.Opti
 	return Carry(conn, UDPOptions{Drops: o.Drops, NoGSO: !offloads, NoGRO: !offloads})
 }
 
-// Listen makes n ends of a server's transport on an address. Over UDP the kernel
-// spreads the clients over them; over TCP there is always one, as it has a
-// goroutine for each client anyway.
+// Listen makes n ends of a server's transport on an address: see Bind.
 func Listen(network string, at netip.AddrPort, n int, offloads bool, o transport.Options) (conns []transport.Conn, err error) {
+	sockets, err := Bind(network, at, n)
+	if err != nil {
+		return nil, err
+	}
+	return Serve(sockets, offloads, o)
+}
+
+// Bind makes the sockets of n ends of a server's transport on an address. Over UDP the
+// kernel spreads the clients over them; over TCP there is always one, as it has a
+// goroutine for each client anyway.
+func Bind(network string, at netip.AddrPort, n int) (sockets []syscall.Conn, err error) {
+	control := resolver.Share
 	if network == transport.TCP {
 		n = 1
+	} else if n > 1 {
+		control = both(reusePort, resolver.Share)
 	}
-	o.Control = both(o.Control, resolver.Share)
-	if network == transport.UDP && n > 1 {
-		o.Control = both(o.Control, reusePort)
-	}
-	udp := UDPOptions{Drops: o.Drops, NoGSO: !offloads, NoGRO: !offloads, sources: newSources()}
 	for range n {
-		conn, err := transport.Listen(network, listenAddr(at), o)
-		if err == nil {
-			conn, err = Carry(conn, udp)
+		socket, err := transport.Bind(network, listenAddr(at), control)
+		if err != nil {
+			for _, s := range sockets {
+				s.(io.Closer).Close()
+			}
+			return nil, err
 		}
+		sockets = append(sockets, socket)
+	}
+	return sockets, nil
+}
+
+// Serve makes the ends of sockets of one Bind, which are its own from then on.
+func Serve(sockets []syscall.Conn, offloads bool, o transport.Options) (conns []transport.Conn, err error) {
+	udp := UDPOptions{Drops: o.Drops, NoGSO: !offloads, NoGRO: !offloads, sources: newSources()}
+	for i, socket := range sockets {
+		conn, err := Carry(transport.Serve(socket, o), udp)
 		if err != nil {
 			for _, c := range conns {
 				c.Close()
+			}
+			for _, s := range sockets[i+1:] {
+				s.(io.Closer).Close()
 			}
 			return nil, err
 		}

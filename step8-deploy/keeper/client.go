@@ -39,6 +39,7 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/health"
 	"stepvpn/step8-deploy/privsep"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/takeover"
@@ -98,7 +99,18 @@ func NewClient(file string) (*Client, error) {
 func (k *Client) Host() *takeover.Host { return k.host }
 
 // Device returns the name of the tunnel's device.
-func (k *Client) Device() string { return k.cfg.Device }
+func (k *Client) Device() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.cfg.Device
+}
+
+// Alive returns as soon as no lock is held for ever.
+func (k *Client) Alive() {
+	k.mu.Lock()
+	k.mu.Unlock() //lint:ignore SA2001 that it can be had is what counts
+	k.host.Alive()
+}
 
 // Close removes the sockets.
 func (k *Client) Close() error {
@@ -153,7 +165,7 @@ func (k *Client) Serve(c *privsep.Conn) error {
 	}()
 	return privsep.Serve(c, map[string]privsep.Handler{
 		"settings": k.settings, "dial": k.dial, "done": k.done, "nameservers": k.nameservers,
-		"take": k.take, "up": k.up, "fit": k.fit,
+		"take": k.take, "up": k.up, "fit": k.fit, "notify": notice, "echo": k.echo,
 	})
 }
 
@@ -395,4 +407,23 @@ func (k *Client) fit(parse func(any) error) (r privsep.Result, err error) {
 		return r, fmt.Errorf("an MTU of %d", size)
 	}
 	return r, k.host.Fit(size)
+}
+
+// echo makes a socket for echo requests to an address in the tunnel. It is tied to the
+// device, which takes a privilege to change.
+func (k *Client) echo(parse func(any) error) (r privsep.Result, err error) {
+	var to netip.Addr
+	if err := parse(&to); err != nil {
+		return r, err
+	}
+	if !to.IsValid() || to.Zone() != "" {
+		return r, errors.New("no address to ask")
+	}
+	conn, err := health.OpenEcho(k.Device())(to)
+	if err != nil {
+		return r, err
+	}
+	defer conn.Close()
+	fd, err := take(conn)
+	return privsep.Result{FDs: []int{fd}}, err
 }

@@ -138,6 +138,30 @@ func (a *Attempt) Close() error {
 	return err
 }
 
+// Echo returns a socket for echo requests to an address in the tunnel.
+func (r *Remote) Echo(to netip.Addr) (*net.IPConn, error) {
+	fds, err := r.Ask("echo", to, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(fds) != 1 {
+		privsep.CloseAll(fds)
+		return nil, errNoDescriptor
+	}
+	f := file(fds[0], "icmp")
+	defer f.Close()
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	ip, ok := conn.(*net.IPConn)
+	if !ok {
+		conn.Close()
+		return nil, errNoDescriptor
+	}
+	return ip, nil
+}
+
 // file makes a File of a descriptor.
 func file(fd int, name string) *os.File {
 	unix.CloseOnExec(fd)

@@ -7,13 +7,14 @@
 // not return. That is what a watchdog is for. It costs two stores to memory for
 // each burst of packets, and nothing is sent.
 //
-// What is not covered is a kernel that brings no packets, or a network that is
-// down: a new start would mend neither.
+// What is not covered is a kernel that brings no packets, or a network that is down, or
+// takes none (see Network): a new start would mend neither.
 package liveness
 
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -22,8 +23,9 @@ import (
 
 // A Monitor watches Links. Its methods may be called from any goroutine.
 type Monitor struct {
-	mu   sync.Mutex
-	list []*watched // guarded by mu
+	mu       sync.Mutex // guards what follows
+	list     []*watched
+	networks []*network
 }
 
 // Watch returns l, watched under a name. It is watched until it is closed.
@@ -33,6 +35,16 @@ func (m *Monitor) Watch(name string, l link.Link) link.Link {
 	defer m.mu.Unlock()
 	m.list = append(m.list, w)
 	return w
+}
+
+// Network returns l, an end from which packets leave this host. While it does not take
+// them, as when the queue of a network card stands still, nobody who has some is blamed.
+func (m *Monitor) Network(l link.Link) link.Link {
+	n := &network{Link: l}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.networks = append(m.networks, n)
+	return n
 }
 
 // Check returns an error if whoever reads from a Link has had the same packets since
@@ -55,7 +67,44 @@ func (m *Monitor) Check() error {
 	}
 	clear(m.list[len(kept):])
 	m.list = kept
+	if m.standsStill() {
+		return nil
+	}
 	return err
+}
+
+// standsStill tells whether a network has not taken what was written before the last
+// check. m.mu must be held.
+func (m *Monitor) standsStill() bool {
+	still := false
+	m.networks = slices.DeleteFunc(m.networks, func(n *network) bool {
+		still = still || n.taken.Load() < n.before
+		n.before = n.given.Load()
+		return n.closed.Load()
+	})
+	return still
+}
+
+// A network counts what is written to it.
+type network struct {
+	link.Link
+	given, taken atomic.Uint64 // bursts
+	closed       atomic.Bool
+	before       uint64 // given at the last check; guarded by Monitor.mu
+}
+
+func (n *network) WriteBurst(b *link.Burst) error {
+	n.given.Add(1)
+	defer n.taken.Add(1)
+	return n.Link.WriteBurst(b)
+}
+
+// PeerMoved passes it on.
+func (n *network) PeerMoved(before, now netip.AddrPort) { link.PeerMoved(n.Link, before, now) }
+
+func (n *network) Close() error {
+	n.closed.Store(true)
+	return n.Link.Close()
 }
 
 // A watched Link counts. taken is odd while its reader deals with packets.

@@ -61,11 +61,58 @@ func TestCheck(t *testing.T) {
 	})
 }
 
+// still is a network that takes a burst when it is told to.
+type still struct {
+	nothing
+	take chan bool
+}
+
+func (s still) WriteBurst(*link.Burst) error { <-s.take; return nil }
+func (s still) Close() error                 { return nil }
+
+// Nobody is blamed for a network that takes no packets; and somebody is, once it does.
+func TestNetworkStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m Monitor
+		device, host := link.Pipe(1)
+		s := still{take: make(chan bool)}
+		from, to := m.Watch("device", device), m.Network(s)
+		work, done := make(chan bool), make(chan bool)
+		go func() {
+			defer close(done)
+			for b := link.NewBurst(); from.ReadBurst(b) == nil; <-work {
+				to.WriteBurst(b)
+			}
+		}()
+		b := link.NewBurst()
+		copy(b.Alloc(3), "abc")
+		require.NoError(t, host.WriteBurst(b))
+		for range 4 {
+			synctest.Wait()
+			require.NoError(t, m.Check())
+		}
+		s.take <- true
+		synctest.Wait()
+		m.Check() // it may have been the network's fault until now
+		require.EqualError(t, m.Check(), "packets from the device have been in work since the last check")
+		to.Close()
+		m.Check()
+		require.Empty(t, m.networks)
+		from.Close()
+		work <- true
+		<-done
+	})
+}
+
 func TestAllocs(t *testing.T) {
 	var m Monitor
 	l := m.Watch("nothing", nothing{})
 	b := link.NewBurst()
 	require.Zero(t, testing.AllocsPerRun(100, func() { l.ReadBurst(b) }))
+	taken := make(chan bool)
+	close(taken)
+	n := m.Network(still{take: taken})
+	require.Zero(t, testing.AllocsPerRun(100, func() { n.WriteBurst(b) }))
 }
 
 type nothing struct{ link.Link }
@@ -80,6 +127,8 @@ func TestPeerMoved(t *testing.T) {
 	a, z := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:2")
 	l.(link.PeerKeeper).PeerMoved(a, z)
 	require.Equal(t, keeping{nil, a, z}, below)
+	m.Network(&below).(link.PeerKeeper).PeerMoved(z, a)
+	require.Equal(t, keeping{nil, z, a}, below)
 	m.Watch("nothing", nothing{}).(link.PeerKeeper).PeerMoved(a, z) // nobody listens
 }
 

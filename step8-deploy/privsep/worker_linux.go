@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"stepvpn/shared/atomicfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +51,9 @@ func Start(account string, number int, args ...string) (*Worker, error) {
 		// up what the child is not to have, and ends with this function.
 		runtime.LockOSThread()
 		err := renounce()
+		if errors.Is(err, unix.EPERM) && cmd.SysProcAttr.Credential != nil {
+			err = nil // another user gets nothing in any case
+		}
 		if err == nil {
 			err = cmd.Start()
 		}
@@ -81,6 +86,14 @@ func renounce() error {
 			return os.NewSyscallError("prctl", err)
 		}
 	}
+}
+
+// Owner returns who the process without privileges will be.
+func Owner(account string, number int) atomicfile.Owner {
+	if c := nobody(account, number); c != nil {
+		return atomicfile.Owner{UID: int(c.Uid), GID: int(c.Gid)}
+	}
+	return atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}
 }
 
 // nobody returns the user, or nil if this namespace has only one: then renounce has to do.

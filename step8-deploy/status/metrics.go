@@ -22,12 +22,12 @@ import (
 // need a library that registers and collects them.
 func (r *Report) WriteMetrics(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	up := 0.0
-	if r.State == "up" {
-		up = 1
+	family(b, "stepvpn_up", "gauge", "Whether packets pass, and names are found.")
+	sample(b, "stepvpn_up", one(r.State == Up))
+	family(b, "stepvpn_state", "gauge", "1 for the present state, 0 for the others.")
+	for _, state := range States {
+		sample(b, "stepvpn_state", one(r.State == state), "state", state)
 	}
-	family(b, "stepvpn_up", "gauge", "Whether packets can pass.")
-	sample(b, "stepvpn_up", up)
 	family(b, "stepvpn_start_time_seconds", "gauge", "When the daemon was started, in Unix time.")
 	sample(b, "stepvpn_start_time_seconds", float64(r.Started.UnixMilli())/1000)
 	family(b, "stepvpn_peers", "gauge", "Peers that are connected.")
@@ -59,6 +59,13 @@ func (r *Report) WriteMetrics(w io.Writer) error {
 		}
 	}
 	return b.Flush()
+}
+
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func family(w io.Writer, name, kind, help string) {

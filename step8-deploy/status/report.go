@@ -12,6 +12,15 @@ import (
 	"time"
 )
 
+// States are all that a daemon can be in. Only Up says that packets pass, as far as is known.
+var States = []string{"connecting", Up, Degraded, "waiting", "stopped"}
+
+// Those that a server has, too.
+const (
+	Up       = "up"
+	Degraded = "degraded" // it runs, and yet something does not pass
+)
+
 // A Report says what a daemon does. Packets and bytes are those of the IP packets
 // inside the tunnel.
 type Report struct {
@@ -19,8 +28,9 @@ type Report struct {
 	Version string    `json:"version"`
 	Now     time.Time `json:"now"` // when the report was made
 	Started time.Time `json:"started"`
-	State   string    `json:"state"`           // in one line, such as "up"
-	Error   string    `json:"error,omitempty"` // why it is not as it should be
+	State   string    `json:"state"`            // a word: see States
+	Reason  string    `json:"reason,omitempty"` // why it is not up, in one line
+	Cure    string    `json:"cure,omitempty"`   // and what to do about it
 	Device  string    `json:"device"`
 	MTU     int       `json:"mtu"` // bytes
 

@@ -144,9 +144,10 @@ bob    -                   -                    -          0 B      0 B       0 
 `, b.String())
 
 	b.Reset()
-	require.NoError(t, (&Report{Role: "client", Version: "v1", State: "waiting", Error: "no answer\x1b[2J", Now: now, Started: now.Add(time.Hour)}).Write(&b))
+	require.NoError(t, (&Report{Role: "client", Version: "v1", State: "waiting", Reason: "no answer\x1b[2J", Cure: "Wake it.\x1b[2J", Now: now, Started: now.Add(time.Hour)}).Write(&b))
 	require.Equal(t, `client: waiting (version v1, started 0s ago)
 problem: no answer?[2J
+what to do: Wake it.?[2J
 dropped: none
 
 PEER  ADDRESSES  ENDPOINT  HANDSHAKE  SENT  RECEIVED  RATE OUT  RATE IN
@@ -203,12 +204,17 @@ func TestMetrics(t *testing.T) {
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(resp.Body)
 	require.NoError(t, err)
-	require.Len(t, families, 7)
+	require.Len(t, families, 8)
 	for name, f := range families {
 		require.True(t, model.LegacyValidation.IsValidMetricName(name))
 		require.NotEmpty(t, f.GetHelp())
 	}
 	require.Equal(t, 1.0, families["stepvpn_up"].Metric[0].GetGauge().GetValue())
+	for _, m := range families["stepvpn_state"].Metric {
+		is := m.Label[0].GetValue() == "up"
+		require.Equal(t, one(is), m.GetGauge().GetValue(), m)
+	}
+	require.Len(t, families["stepvpn_state"].Metric, len(States))
 	require.Equal(t, float64(now.Add(-26*time.Hour).Unix()), families["stepvpn_start_time_seconds"].Metric[0].GetGauge().GetValue())
 	bytes := families["stepvpn_peer_bytes_total"].Metric
 	require.Len(t, bytes, 4)
@@ -222,6 +228,16 @@ func TestMetrics(t *testing.T) {
 		resp.Body.Close()
 		require.Equal(t, want, resp.StatusCode)
 	}
+}
+
+// Who is not up says so in one number.
+func TestMetricsOfDegraded(t *testing.T) {
+	r := report()
+	r.State = Degraded
+	var b strings.Builder
+	require.NoError(t, r.WriteMetrics(&b))
+	require.Contains(t, b.String(), "stepvpn_up 0\n")
+	require.Contains(t, b.String(), `stepvpn_state{state="degraded"} 1`+"\n")
 }
 
 func FuzzWrite(f *testing.F) {

@@ -15,8 +15,11 @@ import (
 // Write prints the report for people.
 func (r *Report) Write(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %s (version %s, started %s ago)\n", r.Role, clean(r.State), r.Version, span(r.Now.Sub(r.Started)))
-	if r.Error != "" {
-		fmt.Fprintf(w, "problem: %s\n", clean(r.Error))
+	if r.Reason != "" {
+		fmt.Fprintf(w, "problem: %s\n", clean(r.Reason))
+	}
+	if r.Cure != "" {
+		fmt.Fprintf(w, "what to do: %s\n", clean(r.Cure))
 	}
 	if r.Device != "" {
 		fmt.Fprintf(w, "device %s, mtu %d\n", clean(r.Device), r.MTU)

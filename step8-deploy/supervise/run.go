@@ -9,12 +9,16 @@ import (
 	"slices"
 	"time"
 
+	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
 )
 
 // Run keeps the client connected until ctx ends, which is no error.
 func (s *Supervisor) Run(ctx context.Context) error {
-	defer s.set(func(st *Status) { st.State, st.Next = Stopped, time.Time{} })
+	defer s.set(func(st *Status) {
+		st.failed(nil)
+		st.State, st.Next = Stopped, time.Time{}
+	})
 	failures := 0 // rounds since the last good connection
 	for {
 		began := time.Now()
@@ -32,7 +36,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			wait = s.untilAllowed(0)
 			failures = 0
 		}
-		if s.wait(ctx, wait, began) {
+		if s.wait(ctx, wait, began, err) {
 			failures = 0
 		}
 		if ctx.Err() != nil {
@@ -69,10 +73,15 @@ func (s *Supervisor) untilAllowed(wait time.Duration) time.Duration {
 	return max(wait, least)
 }
 
-// wait waits, and returns true if something has changed meanwhile and cut the
+// wait waits after a round that ended with why, and returns true if something has changed meanwhile and cut the
 // wait short.
-func (s *Supervisor) wait(ctx context.Context, d time.Duration, began time.Time) (changed bool) {
-	s.set(func(st *Status) { st.State, st.Next = Waiting, time.Now().Add(max(d, minGap-time.Since(began))) })
+func (s *Supervisor) wait(ctx context.Context, d time.Duration, began time.Time, why error) (changed bool) {
+	s.set(func(st *Status) {
+		if why != nil { // nil if nobody was asked: all had refused
+			st.failed(why)
+		}
+		st.State, st.Next = Waiting, time.Now().Add(max(d, minGap-time.Since(began)))
+	})
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for waiting := true; waiting; {
@@ -105,7 +114,9 @@ func (s *Supervisor) round(ctx context.Context) (up time.Duration, err error) {
 			st.State, st.Server, st.Addr, st.Next = Connecting, e, netip.AddrPort{}, time.Time{}
 		})
 		up, err = s.server(ctx, e)
-		s.set(func(st *Status) { st.Err = err })
+		if up == 0 { // else it is told when the state is another one
+			s.set(func(st *Status) { st.failed(err) })
+		}
 		if roundOver(ctx, up, err) {
 			break
 		}
@@ -169,11 +180,12 @@ func (s *Supervisor) addresses(ctx context.Context, e config.Endpoint) ([]netip.
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Try, errSilence)
 	defer cancel()
 	addrs, err := s.cfg.Resolve(ctx, e.Host)
-	if err != nil {
-		return nil, fmt.Errorf("looking up %s: %w", e.Host, err)
+	if err == nil && len(addrs) == 0 {
+		err = errors.New("it has no address")
 	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("looking up %s: it has no address", e.Host)
+	if err != nil {
+		return nil, app.Hint(fmt.Errorf("looking up %s: %w", e.Host, err),
+			"Check the name in the setting 'server', and the nameservers of this host's own network.")
 	}
 	return interleave(addrs), nil
 }
@@ -206,7 +218,8 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 	under := &attempt{server: addr, cancel: cancel}
 	if s.cfg.Route != nil {
 		if under.route, err = s.cfg.Route(addr); err != nil {
-			return 0, fmt.Errorf("no way to %v: %w", addr, err)
+			return 0, app.Hint(fmt.Errorf("no way to %v: %w", addr, err),
+				"Connect this host to a network; then it is tried at once.")
 		}
 	}
 	s.mu.Lock()
@@ -229,7 +242,13 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 		s.lastServer = e
 		under.up = true
 		s.mu.Unlock()
-		s.set(func(st *Status) { st.State, st.Err = Up, nil })
+		s.set(func(st *Status) {
+			st.failed(nil)
+			st.Session = since
+			if !s.cfg.Judged {
+				st.State = Up
+			}
+		})
 	})
 	if !since.IsZero() {
 		up = max(1, time.Since(since))

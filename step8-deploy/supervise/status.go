@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
 )
 
@@ -12,13 +13,14 @@ import (
 type State int
 
 const (
-	Connecting State = iota // looking a name up, or waiting for a server's answer
-	Up                      // packets can pass
+	Connecting State = iota // what is waited for is what Status.Awaits says
+	Up                      // packets pass
+	Degraded                // there is a session, and yet something does not pass
 	Waiting                 // until the next round
 	Stopped                 // Run has returned
 )
 
-var stateNames = [...]string{Connecting: "connecting", Up: "up", Waiting: "waiting", Stopped: "stopped"}
+var stateNames = [...]string{Connecting: "connecting", Up: "up", Degraded: "degraded", Waiting: "waiting", Stopped: "stopped"}
 
 // String returns the state's name.
 func (s State) String() string { return stateNames[s] }
@@ -26,27 +28,52 @@ func (s State) String() string { return stateNames[s] }
 // A Status says what a Supervisor is doing, and why.
 type Status struct {
 	State  State
-	Since  time.Time
-	Server config.Endpoint // the one that is asked or connected, if State is Connecting or Up
+	Since  time.Time       // of State
+	Server config.Endpoint // the one that is asked or connected, unless State is Waiting
 	Addr   netip.AddrPort  // its address, once that is known
-	Err    error           // why there is no connection; nil if State is Up, or before the first try
-	Next   time.Time       // when the next round begins, if State is Waiting
+	// Session is when the session with it has begun, or zero if there is none.
+	Session time.Time
+	// Err is why there is no connection; nil if there is one, or before the first try.
+	Err error
+	// Reason is what keeps packets from passing, and Cure what to do about it: a sentence
+	// each. Both are empty if State is Up, or as long as nothing is known.
+	Reason, Cure string
+	Next         time.Time // when the next round begins, if State is Waiting
 }
 
-// String returns the status in one line, such as "connecting to vpn.example.org:5555".
+// LooksUp tells whether it is the server's address that Connecting waits for.
+func (s Status) LooksUp() bool {
+	_, err := netip.ParseAddr(s.Server.Host)
+	return s.Server.Host != "" && err != nil && !s.Addr.IsValid()
+}
+
+// Awaits is what Connecting waits for.
+func (s Status) Awaits() string {
+	switch {
+	case !s.Session.IsZero():
+		return "the first packet that comes back through the tunnel"
+	case s.LooksUp():
+		return "the address of " + s.Server.Host
+	case s.Addr.IsValid():
+		return fmt.Sprintf("an answer from %v", s.Addr)
+	}
+	return fmt.Sprintf("an answer from %v", s.Server)
+}
+
+// String returns the status in one line, such as "connecting to vpn.example.org:5555:
+// waiting for an answer from 203.0.113.10:5555".
 func (s Status) String() string {
 	switch s.State {
 	case Up:
 		return fmt.Sprintf("connected to %v (%v)", s.Server, s.Addr)
+	case Degraded:
+		return fmt.Sprintf("connected to %v (%v), but %s. %s", s.Server, s.Addr, s.Reason, s.Cure)
 	case Waiting:
-		return fmt.Sprintf("not connected: %v; next try at %s", s.Err, s.Next.Format(time.TimeOnly))
+		return fmt.Sprintf("not connected: %v; next try at %s. %s", s.Err, s.Next.Format(time.TimeOnly), s.Cure)
 	case Stopped:
 		return "stopped"
 	}
-	if s.Server == (config.Endpoint{}) {
-		return "starting"
-	}
-	return fmt.Sprintf("connecting to %v", s.Server)
+	return fmt.Sprintf("connecting to %v: waiting for %s", s.Server, s.Awaits())
 }
 
 // Status returns the present status.
@@ -56,8 +83,39 @@ func (s *Supervisor) Status() Status {
 	return s.status
 }
 
+// Judge tells whether packets pass in the present session, with reason "", or what keeps
+// them from passing, and what to do about it. Without a session it does nothing; it never
+// ends one. See Config.Judged.
+func (s *Supervisor) Judge(reason, cure string) {
+	s.set(func(st *Status) {
+		switch {
+		case st.Session.IsZero():
+		case reason == "":
+			st.State, st.Reason, st.Cure = Up, "", ""
+		default:
+			st.State, st.Reason, st.Cure = Degraded, reason, cure
+		}
+	})
+}
+
+// defaultCure is for what has no cure of its own.
+const defaultCure = "It is tried again by itself; 'stepvpn check' judges the settings, and the server's log says whom it turns down."
+
+// failed notes why there is no connection.
+func (st *Status) failed(err error) {
+	st.Err, st.Session, st.Reason, st.Cure = err, time.Time{}, "", ""
+	if err != nil {
+		st.Reason, st.Cure = err.Error(), defaultCure
+		if hint := app.HintOf(err); hint != "" {
+			st.Cure = hint
+		}
+	}
+}
+
 // set changes the status, and tells.
 func (s *Supervisor) set(change func(*Status)) {
+	s.telling.Lock() // so that changes are told in their order
+	defer s.telling.Unlock()
 	s.mu.Lock()
 	old := s.status.State
 	change(&s.status)

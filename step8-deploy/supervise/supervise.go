@@ -6,13 +6,17 @@
 //	        ┌───────────────── lost: after a wait, or at once ──────────────────┐
 //	        ▼                                                                   │
 //	connecting ── a server answers ──▶ up ── silence, or another network ──▶ waiting
-//	        │                                                                   ▲
+//	        │                          ▲ ▼                                      ▲
+//	        │                       degraded                                    │
 //	        └───────────────────── no server answers ──────────────────────────┘
 //
 // A Supervisor owns neither the host's routes and DNS nor the session: it calls
 // the functions that it was given. What the caller has taken of the host stays
 // taken while the supervisor reconnects, so that nothing leaves outside of the
 // tunnel; the caller gives it back when Run returns.
+//
+// That there is a session does not show that packets pass. Whether they do, others find
+// out and tell (see Judge); the session goes on either way.
 //
 // # When it tries again
 //
@@ -47,6 +51,7 @@ import (
 	"sync"
 	"time"
 
+	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
 )
 
@@ -72,7 +77,7 @@ type Config struct {
 	// Resolver). An address is not looked up.
 	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
 
-	// Connect connects to a server, calls up when packets can pass, moves
+	// Connect connects to a server, calls up when there is a session, moves
 	// packets, and returns when the connection is lost or when ctx ends. Its
 	// error says why; see Refused. It calls up once, and on its own
 	// goroutine.
@@ -84,8 +89,11 @@ type Config struct {
 	// is nil, every change of the network ends the session.
 	Route func(server netip.AddrPort) (string, error)
 
-	// Changed is told each new status. It must not block. It may be nil.
+	// Changed is told each new status, in their order. It must not block. It may be nil.
 	Changed func(Status)
+
+	// Judged says that a session is Up when Judge says so, and not when it begins.
+	Judged bool
 
 	// Try is the time that one address has to answer; 0 is DefaultTry.
 	Try time.Duration
@@ -96,6 +104,8 @@ type Config struct {
 type Supervisor struct {
 	cfg  Config
 	wake chan struct{} // holds one token when something has changed since the round began
+
+	telling sync.Mutex // one call of Changed at a time; taken before mu
 
 	mu         sync.Mutex // protects what follows
 	status     Status
@@ -127,9 +137,10 @@ func New(cfg Config) *Supervisor {
 
 // Why a session is ended from outside.
 var (
-	errNetwork = errors.New("the network has changed")
-	errClock   = errors.New("the clock has jumped: the machine was suspended")
-	errSilence = errors.New("no answer: the server does not run, has other keys or an older version, or a firewall is on the way")
+	errNetwork = app.Hint(errors.New("the network has changed"), "Nothing is to be done: it connects anew.")
+	errClock   = app.Hint(errors.New("the clock has jumped: the machine was suspended"), "Nothing is to be done: it connects anew.")
+	errSilence = app.Hint(errors.New("no answer: the server does not run, has other keys or an older version, or a firewall is on the way"),
+		"Check that the server runs, that its port is open in all firewalls on the way, and that server_key is its key.")
 )
 
 // NetworkChanged tells that routes, addresses or links of the host have changed.

@@ -104,6 +104,8 @@ func run(t *testing.T, prepare func(*world), test func(*world)) {
 			},
 			Changed: func(s Status) {
 				require.Equal(t, s.State, w.Status().State)
+				up := s.State == Up || s.State == Degraded
+				require.True(t, !up || !s.Session.IsZero() && s.Err == nil, "told that it is up while it is not any more: %v", s)
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				if s.State == Up && w.state != Up {
@@ -274,7 +276,7 @@ func TestFailOver(t *testing.T) {
 		w.serve(awayV4, connects)
 	}, func(w *world) {
 		require.Equal(t, "resolve home.example.org, connect 2001:db8::1", w.events())
-		require.Equal(t, "connecting to home.example.org:1", w.Status().String())
+		require.Equal(t, "connecting to home.example.org:1: waiting for an answer from [2001:db8::1]:1", w.Status().String())
 		w.sleep(DefaultTry - time.Nanosecond)
 		require.Empty(t, w.events())
 		w.sleep(time.Nanosecond)
@@ -505,7 +507,7 @@ func TestStops(t *testing.T) {
 			done := make(chan error)
 			go func() { done <- s.Run(ctx) }()
 			synctest.Wait()
-			require.Equal(t, "connecting to home.example.org:1", s.Status().String())
+			require.Equal(t, "connecting to home.example.org:1: waiting for the address of home.example.org", s.Status().String())
 			time.Sleep(DefaultTry)
 			synctest.Wait()
 			require.Equal(t, Waiting, s.Status().State, "a resolver that hangs is not waited for")
@@ -526,4 +528,48 @@ func TestInterleave(t *testing.T) {
 	require.Equal(t, homeV6, got[0])
 	require.Equal(t, addrs[0], got[1])
 	require.Equal(t, addrs[1], got[2])
+}
+
+// A session that others judge is up when they say so; what they find wrong is told with
+// the cure, and ends nothing.
+func TestJudged(t *testing.T) {
+	run(t, func(w *world) {
+		w.cfg.Judged = true
+		w.serve(homeV4, func(ctx context.Context, up func()) error {
+			w.Judge("too early", "Wait.")
+			up()
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+	}, func(w *world) {
+		w.isIn(Connecting)
+		require.Equal(t, w.start, w.Status().Session)
+		require.Equal(t, "connecting to home.example.org:1: waiting for the first packet that comes back through the tunnel", w.Status().String())
+		w.sleep(time.Second)
+		w.Judge("", "")
+		w.isIn(Up)
+		w.sleep(time.Minute)
+		w.Judge("names are not found", "Wake the resolver.")
+		w.isIn(Degraded)
+		s := w.Status()
+		require.Equal(t, []string{"names are not found", "Wake the resolver."}, []string{s.Reason, s.Cure})
+		require.Equal(t, w.start, s.Session)
+		require.Equal(t, "connected to home.example.org:1 (192.0.2.1:1), but names are not found. Wake the resolver.", s.String())
+		w.sleep(time.Hour)
+		require.Equal(t, 1, strings.Count(w.events(), "connect"), "the session goes on")
+		w.Judge("", "")
+		w.isIn(Up)
+		require.Empty(t, w.Status().Reason+w.Status().Cure)
+
+		w.serve(homeV4, nil)
+		w.serve(awayV4, nil)
+		w.setRoute("wlan0")
+		w.NetworkChanged()
+		w.sleep(time.Second / 2)
+		w.Judge("", "")
+		w.isIn(Connecting)
+		require.Equal(t, "192.0.2.1:1: the network has changed", w.Status().Reason)
+		require.NotEmpty(t, w.Status().Cure)
+		require.Zero(t, w.Status().Session)
+	})
 }

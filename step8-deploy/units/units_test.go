@@ -2,10 +2,12 @@
 package units_test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,7 +16,11 @@ import (
 )
 
 // The highest exposure that each unit may have, of 10 (systemd-analyze security).
-var exposure = map[string]float64{"stepvpn-server.service": 2.0, "stepvpn-client.service": 3.0, "stepvpn-killswitch.service": 6.0}
+var exposure = map[string]float64{
+	"stepvpn-server.service": 3.0, "stepvpn-client.service": 3.0, // the keepers
+	"stepvpn-server-worker.service": 2.0, "stepvpn-client-worker.service": 2.0,
+	"stepvpn-killswitch.service": 6.0, "stepvpn-bus.service": 2.0, "stepvpn-wait-online.service": 2.0,
+}
 
 // analyze runs systemd-analyze, and fails the test if there is none.
 func analyze(t *testing.T, args ...string) (string, error) {
@@ -30,7 +36,7 @@ func installed(t *testing.T) (dir string) {
 	prefix := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(prefix, "bin"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(prefix, "bin", "stepvpn"), []byte("#!/bin/sh\n"), 0o755))
-	for name := range exposure {
+	for _, name := range append(slices.Collect(maps.Keys(exposure)), "stepvpn-bus.socket") {
 		text, err := os.ReadFile(name + ".in")
 		require.NoError(t, err)
 		text = []byte(strings.ReplaceAll(string(text), "@PREFIX@", prefix))
@@ -105,7 +111,7 @@ func TestInstall(t *testing.T) {
 	require.Equal(t, os.FileMode(0o755), mode("opt/vpn/bin/stepvpn"))
 	unit, err := os.ReadFile(path("etc/systemd/system/stepvpn-server.service"))
 	require.NoError(t, err)
-	require.Contains(t, string(unit), "\nExecStart=/opt/vpn/bin/stepvpn server /etc/stepvpn/server.toml\n")
+	require.Contains(t, string(unit), "\nExecStart=/opt/vpn/bin/stepvpn server -worker /run/stepvpn/server-keeper.sock /etc/stepvpn/server.toml\n")
 	require.NotContains(t, string(unit), "@PREFIX@")
 	out, err := exec.Command(path("opt/vpn/bin/stepvpn"), "version").CombinedOutput()
 	require.NoError(t, err)
@@ -117,7 +123,8 @@ func TestInstall(t *testing.T) {
 	text, err := os.ReadFile(path("etc/stepvpn/server.toml"))
 	require.NoError(t, err)
 	require.Equal(t, "mine", string(text))
-	for _, gone := range []string{"opt/vpn/bin/stepvpn", "etc/systemd/system/stepvpn-server.service", "etc/systemd/system/stepvpn-client.service", "etc/systemd/system/stepvpn-killswitch.service", "opt/vpn/share/doc/stepvpn"} {
+	for _, gone := range []string{"opt/vpn/bin/stepvpn", "etc/systemd/system/stepvpn-server.service", "etc/systemd/system/stepvpn-client.service", "etc/systemd/system/stepvpn-killswitch.service",
+		"etc/systemd/system/stepvpn-wait-online.service", "etc/systemd/system/stepvpn-client-worker.service", "etc/sysusers.d/stepvpn.conf", "opt/vpn/share/doc/stepvpn"} {
 		require.NoFileExists(t, path(gone))
 		require.NoDirExists(t, path(gone))
 	}

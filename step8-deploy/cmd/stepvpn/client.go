@@ -10,6 +10,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/supervise"
 	"stepvpn/step8-deploy/takeover"
 )
@@ -20,12 +21,13 @@ var client = app.Command{
 	About: "Keeps this host connected to a server. What is to go through the tunnel goes through it, or nowhere.",
 	Setup: func() func(context.Context, []string) error {
 		unit := flag.String("unit", "", "the `unit` of systemd that runs this: the kill switch opens only if that is stopped, not if it is started anew or gets a signal")
-		return func(ctx context.Context, args []string) error { return runClient(ctx, args[0], *unit) }
+		worker := workerFlag()
+		return func(ctx context.Context, args []string) error { return runClient(ctx, args[0], *unit, *worker) }
 	},
 }
 
 // runClient keeps the host, and has a worker connect it.
-func runClient(ctx context.Context, file, unit string) (err error) {
+func runClient(ctx context.Context, file, unit, worker string) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)
 
@@ -47,7 +49,10 @@ func runClient(ctx context.Context, file, unit string) (err error) {
 	go watched(func() error { return supervise.WatchRules(ctx, host.HostChanged) })
 
 	// ...which is the work of a process that has no privilege.
-	return keepWorker(ctx, clientAccount, "worker client", k.Serve)
+	go notify.Watchdog(ctx, func(context.Context) error { k.Alive(); return nil })
+	defer notify.Stopping()
+	notify.Ready("nothing leaves this host but through the tunnel")
+	return keepWorker(ctx, clientAccount, "worker client", worker, &ward{serve: k.Serve, reload: keeper.Reload})
 }
 
 // warnOfSecond says what a second signal would leave, once the first has ended ctx and

@@ -2,16 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
-	"stepvpn/step8-deploy/keeper"
+	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
 	"stepvpn/step8-deploy/privsep"
 )
 
@@ -27,23 +28,47 @@ var (
 	serverAccount = account{"stepvpn-server", 22506}
 )
 
+func (a account) owner() atomicfile.Owner { return privsep.Owner(a.name, a.number) }
+
 // restartAfter is how long a worker that has crashed stays away.
 const restartAfter = time.Second
 
+// workerFlag defines the flag that says who starts the worker.
+func workerFlag() *string {
+	return flag.String("worker", "", "the worker is started by systemd, and connects at this `socket`; without it, it is started from here")
+}
+
+// A ward is the worker that there is, of which there is one at a time.
+type ward struct {
+	serve  func(*privsep.Conn) error
+	reload func(*privsep.Conn)
+	conn   atomic.Pointer[privsep.Conn]
+}
+
 // keepWorker starts this program once more, as a worker, and does for it what it may not
 // do itself. One that somebody kills, or that crashes, is started anew. It returns when
-// ctx ends, or when the worker has said why it can't go on.
-func keepWorker(ctx context.Context, as account, command string, serve func(*privsep.Conn) error) error {
+// ctx ends, or when the worker has said why it can't go on. If there is a socket, workers
+// are started by somebody else, and it returns when ctx ends.
+func keepWorker(ctx context.Context, as account, command, socket string, w *ward) error {
+	app.OnHangup(func() {
+		if c := w.conn.Load(); c != nil {
+			w.reload(c)
+		}
+	})
+	if socket != "" {
+		signal.Ignore(syscall.SIGUSR1) // is for the worker
+		return privsep.Listen(ctx, socket, as.owner(), w.attend)
+	}
 	args := strings.Fields(command)
 	if v := flag.Lookup("v"); v != nil && v.Value.String() == "true" {
 		args = append(args, "-v")
 	}
 	for {
-		w, err := privsep.Start(as.name, as.number, args...)
+		started, err := privsep.Start(as.name, as.number, args...)
 		if err != nil {
 			return err
 		}
-		err, crashed := keepOne(ctx, w, serve)
+		err, crashed := w.untilEnded(ctx, started)
 		if ctx.Err() != nil || !crashed {
 			return err
 		}
@@ -56,39 +81,57 @@ func keepWorker(ctx context.Context, as account, command string, serve func(*pri
 	}
 }
 
-// errTold says that the worker has told the reason.
-var errTold = errors.New("see above")
+// attend serves one worker until it is gone.
+func (w *ward) attend(c *privsep.Conn) error {
+	w.conn.Store(c)
+	defer w.conn.CompareAndSwap(c, nil)
+	return w.serve(c)
+}
 
-// keepOne serves a worker until it has ended. What this process is told by signals
-// reaches it.
-func keepOne(ctx context.Context, w *privsep.Worker, serve func(*privsep.Conn) error) (err error, crashed bool) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
+// untilEnded serves a worker until it has ended, which it is asked to do when ctx ends.
+func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err error, crashed bool) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
 	defer signal.Stop(signals)
-	defer context.AfterFunc(ctx, func() { w.Signal(syscall.SIGTERM) })()
+	defer context.AfterFunc(ctx, func() { worker.Signal(syscall.SIGTERM) })()
 	served := make(chan error, 1)
-	go func() { served <- serve(w.Conn) }()
+	go func() { served <- w.attend(worker.Conn) }()
 	for {
 		select {
 		case s := <-signals:
-			if s == syscall.SIGHUP {
-				keeper.Reload(w.Conn)
-			} else {
-				w.Signal(s)
-			}
+			worker.Signal(s)
 		case err := <-served: // it asks for nothing any more, or for what it should not
 			if err != nil {
 				slog.Error("the worker is ended", "error", err)
-				w.Signal(syscall.SIGKILL)
+				worker.Signal(syscall.SIGKILL)
 			}
-			<-w.Done()
-		case <-w.Done():
-			w.Conn.Close()
-			err, crashed := w.Ended()
-			if ctx.Err() != nil {
-				err = nil
+			<-worker.Done()
+		case <-worker.Done():
+			worker.Conn.Close()
+			err, crashed := worker.Ended()
+			switch {
+			case ctx.Err() != nil:
+				return nil, false
+			case err != nil && !crashed:
+				return app.ErrTold, false
 			}
 			return err, crashed
 		}
 	}
+}
+
+// keeperFlag defines the flag that says where a worker finds its keeper.
+func keeperFlag() *string {
+	return flag.String("keeper", "", "the keeper's `socket`; without it, it is the process that has started this one")
+}
+
+// connectKeeper is how a worker begins.
+func connectKeeper(ctx context.Context, socket string) (*privsep.Conn, error) {
+	if err := privsep.Hide(); err != nil {
+		return nil, err
+	}
+	if socket != "" {
+		return privsep.Dial(ctx, socket)
+	}
+	return privsep.Parent()
 }

@@ -67,12 +67,7 @@ func isStop(unit string) bool {
 	if unit == "" {
 		return true
 	}
-	for line := range strings.Lines(systemctl("list-jobs", "--plain", "--no-legend")) {
-		if f := strings.Fields(line); len(f) >= 3 && f[1] == unit { // number, unit, type
-			return f[2] == "stop"
-		}
-	}
-	return false
+	return strings.Contains(manager("call", "ListJobs"), fmt.Sprintf("%q %q", unit, "stop"))
 }
 
 // shuttingDown tells whether systemd ends everything: that is no such wish.
@@ -80,14 +75,24 @@ func shuttingDown() bool {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return false
 	}
-	return strings.TrimSpace(systemctl("is-system-running")) == "stopping"
+	if out := answer("systemctl", "is-system-running"); out != "" {
+		return strings.TrimSpace(out) == "stopping"
+	}
+	return strings.Contains(manager("get-property", "SystemState"), `"stopping"`)
 }
 
-// systemctl returns what the program says, or "" if it does not say it soon.
-func systemctl(args ...string) string {
+// manager returns what busctl says of systemd's manager, to which a client's unit has no
+// shorter way (see stepvpn-bus.service).
+func manager(verb, name string) string {
+	const at = "org.freedesktop.systemd1"
+	return answer("busctl", verb, at, "/org/freedesktop/systemd1", at+".Manager", name)
+}
+
+// answer returns what a program says, or "" if it does not say it soon.
+func answer(program string, args ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	out, _ := exec.CommandContext(ctx, "systemctl", args...).Output() // its exit code says the same
+	out, _ := exec.CommandContext(ctx, program, args...).Output() // its exit code says the same
 	return string(out)
 }
 
@@ -103,7 +108,7 @@ var pause = app.Command{
 			if err != nil || d < killswitch.MinPause || d > killswitch.MaxPause {
 				return app.Usage("%q is no time from 1s to 24h, such as 5m", args[0])
 			}
-			if r, err := status.Query(ctx, *socket); err == nil && r.State == "up" {
+			if r, err := status.Query(ctx, *socket); err == nil && len(r.Peers) > 0 {
 				return app.Hint(errors.New("the tunnel is up, so there is nothing to pause"), "'systemctl stop stepvpn-client' ends it.")
 			}
 			if err := killswitch.Pause(d); err != nil {

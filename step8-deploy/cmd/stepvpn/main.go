@@ -1,4 +1,4 @@
-// Stepvpn is the whole VPN in one program: server, client, worker, and what an operator
+// Stepvpn is the whole VPN in one program: server, client, worker, serverWorker, and what an operator
 // needs around them.
 package main
 
@@ -7,7 +7,7 @@ import (
 )
 
 func main() {
-	commands := []app.Command{server, client, worker, initServer, initClient, check, statusCommand, pause, recoverCommand, closeSwitch, openSwitch, version}
+	commands := []app.Command{server, client, worker, serverWorker, initServer, initClient, check, statusCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version}
 	commands = append(commands, clientsCommands()...)
 	app.Commands("Stepvpn is a VPN that is installed, configured, and runs by itself.", commands...)
 }

@@ -3,16 +3,20 @@ package main
 import (
 	"errors"
 	"net"
-	"net/netip"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/link"
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/liveness"
 )
 
 // As many clients as may be there at the same time can come at the same time, over TCP
@@ -23,14 +27,20 @@ func TestAllClientsCanComeAtOnceOverTCP(t *testing.T) {
 	require.NoError(t, err)
 	at := free.Addr().(*net.TCPAddr).AddrPort()
 	require.NoError(t, free.Close())
-	cfg := &config.Server{Transports: []string{"tcp"}, Listen: []netip.AddrPort{at}, MaxClients: clients, Queues: 1}
-	conns, _, _, err := listen(cfg, new(tunnel.Counters))
+	sockets, err := fast.Bind("tcp", at, 1)
 	require.NoError(t, err)
-	defer closeAll(conns)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0) // in the place of a device
+	require.NoError(t, err)
+	defer unix.Close(fds[1])
+	given := &keeper.Handover{Clients: [][]syscall.Conn{sockets}, Queues: fds[:1]}
+	given.Server = &config.Server{MaxClients: clients}
+	pairs, err := pairsOf(given, new(tunnel.Counters), new(liveness.Monitor))
+	require.NoError(t, err)
+	defer closePairs(pairs)
 	arrived := make(chan bool, 1)
 	go func() {
 		b := link.NewBurst()
-		for conns[0].ReadBurst(b) == nil {
+		for pairs[0].Socket.ReadBurst(b) == nil {
 			arrived <- true
 		}
 	}()

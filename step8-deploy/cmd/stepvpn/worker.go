@@ -27,7 +27,6 @@ import (
 	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
-	"stepvpn/step8-deploy/privsep"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/supervise"
@@ -38,7 +37,8 @@ var worker = app.Command{
 	Name:  "worker client",
 	About: "Is started by 'client': the half of it that reads all that comes from the network, and has no privilege.",
 	Setup: func() func(context.Context, []string) error {
-		return func(ctx context.Context, _ []string) error { return runWorker(ctx) }
+		socket := keeperFlag()
+		return func(ctx context.Context, _ []string) error { return runWorker(ctx, *socket) }
 	},
 }
 
@@ -51,6 +51,7 @@ type node struct {
 	keeper   *keeper.Remote
 	carrier  *carrier
 	count    *tunnel.Counters
+	network  func(link.Link) link.Link    // see liveness.Monitor
 	session  atomic.Pointer[join.Session] // the last one
 
 	supervisor *supervise.Supervisor
@@ -58,12 +59,12 @@ type node struct {
 	replace    context.CancelFunc
 }
 
-func runWorker(ctx context.Context) error {
+func runWorker(ctx context.Context, socket string) error {
 	var watch liveness.Monitor
 	var count tunnel.Counters
 	var now atomic.Pointer[node]
 
-	conn, err := privsep.Parent()
+	conn, err := connectKeeper(ctx, socket)
 	if err != nil {
 		return err
 	}
@@ -75,11 +76,11 @@ func runWorker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := &node{stopping: ctx, keeper: host, count: &count, carrier: newCarrier(host, &count, &watch)}
+	n := &node{stopping: ctx, keeper: host, count: &count, carrier: newCarrier(host, &count, &watch), network: watch.Network}
 	defer n.carrier.close()
 	n.use(settings)
 	now.Store(n)
-	app.OnHangup(func() { reload(&now) })
+	notify.Ready("")
 
 	// It tells how it is...
 	report := func() *status.Report { return now.Load().report() }
@@ -122,24 +123,9 @@ func (n *node) use(s *keeper.Settings) {
 		Resolve: n.resolve,
 		Connect: n.connect,
 		Route:   func(server netip.AddrPort) (string, error) { return supervise.RouteTo(server.Addr(), route.FwMark) },
-		Changed: tell(),
+		Changed: tell(func(status string) { n.keeper.Notify(keeper.Notice{Status: status}) }),
+		Judged:  true,
 	})
-}
-
-// tell returns a function that tells systemd how it stands, and the log, once, why there
-// is no connection.
-func tell() func(supervise.Status) {
-	told := ""
-	return func(now supervise.Status) {
-		notify.Status(now.String())
-		switch {
-		case now.State == supervise.Up:
-			told = ""
-		case now.State == supervise.Waiting && now.Err != nil && now.Err.Error() != told:
-			told = now.Err.Error()
-			slog.Warn("not connected, trying on", "error", now.Err)
-		}
-	}
 }
 
 // reload reads the settings again. A mistake in them changes nothing. If they are
@@ -164,7 +150,7 @@ func reload(now *atomic.Pointer[node]) {
 		return
 	}
 	slog.Info("settings read again")
-	next := &node{stopping: old.stopping, keeper: old.keeper, carrier: old.carrier, count: old.count}
+	next := &node{stopping: old.stopping, keeper: old.keeper, carrier: old.carrier, count: old.count, network: old.network}
 	next.use(settings)
 	now.Store(next)
 	old.replace()
@@ -205,7 +191,7 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 		return err
 	}
 	path := pathmtu.New()
-	session, err := join.Client(ctx, cookie.Client(conn, noise.PublicKey(n.cfg.ServerKey), &n.count.Drops), join.Config{
+	session, err := join.Client(ctx, cookie.Client(n.network(conn), noise.PublicKey(n.cfg.ServerKey), &n.count.Drops), join.Config{
 		Handshake: n.Identity.Handshake(),
 		User:      n.User, Password: n.Password,
 		Instance:  n.Instance,
@@ -235,8 +221,8 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	}
 	defer n.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Session: session})()
 	n.session.Store(session)
-	notify.Ready("connected to " + server.String())
 	up()
+	defer n.prove(session, settings.DNS)()
 	return n.untilLost(ctx, session, conn)
 }
 
@@ -306,7 +292,7 @@ var errLost = errors.New("the server does not answer any more")
 // verdict tells the supervisor whether the server has said no for good.
 func verdict(err error) error {
 	if why, ok := errors.AsType[*secure.Rejected](err); ok && why.Final {
-		return supervise.Refused(err)
+		return supervise.Refused(app.Hint(err, "Ask the server's owner; it is asked again by itself, after 5 minutes."))
 	}
 	return err
 }
@@ -323,18 +309,16 @@ func keepalive(d time.Duration) time.Duration {
 func (n *node) report() *status.Report {
 	now := n.supervisor.Status()
 	r := newReport("client", now.State.String(), n.cfg.Device, &n.count.Drops)
-	if now.Err != nil {
-		r.Error = now.Err.Error()
-	}
+	r.Reason, r.Cure = now.Reason, now.Cure
 	host := n.keeper.State()
 	r.NotLocal, r.KillSwitch = host.NotLocal, host.KillSwitch
 	session := n.session.Load()
-	if now.State != supervise.Up || session == nil {
+	if now.Session.IsZero() || session == nil {
 		return r
 	}
 	s := session.Status()
 	p := status.Peer{
-		Name: now.Server.String(), Endpoint: now.Addr, Since: now.Since, Handshake: s.Since,
+		Name: now.Server.String(), Endpoint: now.Addr, Since: now.Session, Handshake: s.Since,
 		Sent:     status.Flow{Packets: n.count.Sent.Packets(), Bytes: n.count.Sent.Bytes()},
 		Received: status.Flow{Packets: n.count.Received.Packets(), Bytes: n.count.Received.Bytes()},
 	}

@@ -1,6 +1,6 @@
-// Sandboxed stands in for stepvpn when its units are tested: it tries what a server,
-// a client or a kill switch must be able to do, and what they must not, writes down
-// which of it it may, tells systemd that it is ready, and waits to be stopped.
+// Sandboxed stands in for stepvpn when its units are tested: it tries what a keeper, a
+// worker or a kill switch must be able to do, and what they must not, says which of it it
+// may, tells systemd that it is ready, and waits to be stopped.
 package main
 
 import (
@@ -14,14 +14,21 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step8-deploy/notify"
 )
 
-// Results is where the list of what a role may goes, a line each.
-const results = "/var/lib/stepvpn/may-"
+// role is the unit that this runs in: client, client-worker, server, server-worker or
+// killswitch.
+func role() string {
+	if os.Args[1] == "worker" {
+		return os.Args[2] + "-worker"
+	}
+	return os.Args[1]
+}
 
 var attempts = []struct {
 	what string
@@ -50,17 +57,37 @@ var attempts = []struct {
 		}
 		return c.Close()
 	}},
+	{"add a route", func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		r := &netlink.Route{LinkIndex: lo.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4(192, 0, 2, 99), Mask: net.CIDRMask(32, 32)}, Scope: netlink.SCOPE_LINK}
+		return errors.Join(netlink.RouteAdd(r), netlink.RouteDel(r))
+	}},
 	{"read its key", func() error {
 		_, err := os.ReadFile(filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), os.Args[1]+".key"))
 		return err
 	}},
 	{"read its settings", func() error { _, err := os.ReadFile(os.Args[len(os.Args)-1]); return err }},
+	{"read keys", func() error {
+		_, err1 := os.ReadFile("/etc/stepvpn/server.key")
+		_, err2 := os.ReadFile("/etc/stepvpn/client.key")
+		return errors.Join(err1, err2)
+	}},
 	{"keep state", write("/var/lib/stepvpn/x", "")},
 	{"replace resolv.conf", run("cp /etc/resolv.conf /etc/.resolv.new && mv /etc/.resolv.new /etc/resolv.conf")},
-	{"talk to the system bus", run("busctl --no-pager status org.freedesktop.systemd1")},
 
+	{"have systemd run a command", run("systemd-run --quiet --wait true")},
+	{"talk to systemd", dial("/run/systemd/private")},
+	{"talk to the system bus", dial("/run/dbus/system_bus_socket")},
 	{"write its settings", write("/etc/stepvpn/x", "")},
 	{"write units", write("/etc/systemd/system/x.service", "")},
+	{"write what dhclient runs", write("/etc/dhcp/dhclient-exit-hooks.d/x", "")},
+	{"write what cron runs", write("/etc/cron.d/x", "")},
+	{"read passwords", func() error { _, err := os.ReadFile("/etc/shadow"); return err }},
+	{"look into process 1", func() error { _, err := os.ReadFile("/proc/1/environ"); return err }},
+	{"send process 1 a signal", func() error { return unix.Kill(1, 0) }},
 	{"write passwords", write("/etc/shadow", "")},
 	{"write programs", write("/usr/local/bin/x", "")},
 	{"write elsewhere", write("/srv", "")},
@@ -76,6 +103,17 @@ var attempts = []struct {
 	{"become another user", run("setpriv --reuid 1 --clear-groups true")},
 	{"make a namespace", run("unshare --uts true")},
 	{"make a set-user-ID program", run("cp /bin/true /var/lib/stepvpn/t && chmod u+s /var/lib/stepvpn/t")},
+}
+
+// dial tries to connect to a socket.
+func dial(path string) func() error {
+	return func() error {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
 }
 
 // write tries to write a file, or one in a folder.
@@ -105,7 +143,7 @@ func run(command string) func() error {
 }
 
 func main() {
-	role := os.Args[1]
+	role := role()
 	if role == "killswitch" && os.Args[2] == "open" {
 		return
 	}
@@ -119,10 +157,7 @@ func main() {
 		}
 		may = append(may, a.what)
 	}
-	if err := os.WriteFile(results+role, []byte(strings.Join(may, "\n")+"\n"), 0o600); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
+	fmt.Printf("may: %s.\n", strings.Join(may, ", "))
 	notify.Ready("tried everything")
 	if role != "killswitch" { // which is done once it is closed
 		<-stop

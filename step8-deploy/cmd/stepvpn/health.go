@@ -1,0 +1,191 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"stepvpn/shared/app"
+	"stepvpn/step7-auth/join"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/health"
+	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/supervise"
+)
+
+// maxTold bounds what the log's story remembers: reasons may differ without end, as by
+// the ports in them.
+const maxTold = 32
+
+// tell returns a function that tells systemd how the client stands, and the log, each
+// state with its reason once until packets pass again: an outage may be long, and it is
+// tried on and on.
+func tell(told func(status string)) func(supervise.Status) {
+	said := make(map[string]bool)
+	say := func(level slog.Level, now supervise.Status, key string, args ...any) {
+		if key = now.State.String() + key; said[key] {
+			return
+		}
+		if len(said) == maxTold {
+			clear(said)
+		}
+		said[key] = true
+		slog.Log(context.Background(), level, "client is "+now.State.String(), args...)
+	}
+	return func(now supervise.Status) {
+		told(now.String())
+		switch now.State {
+		case supervise.Connecting:
+			if now.Session.IsZero() {
+				say(slog.LevelInfo, now, fmt.Sprint(now.LooksUp()), "server", now.Server, "awaits", now.Awaits())
+			}
+		case supervise.Up:
+			clear(said)
+			say(slog.LevelInfo, now, "", "server", now.Addr)
+		case supervise.Degraded, supervise.Waiting:
+			say(slog.LevelWarn, now, now.Reason, "reason", now.Reason, "cure", now.Cure)
+		}
+	}
+}
+
+// prove finds out whether packets pass in a session, until stop is called.
+func (n *node) prove(session *join.Session, resolvers []netip.Addr) (stop func()) {
+	cfg := health.Config{
+		Sent: n.count.Sent.Bytes, Received: n.count.Received.Bytes,
+		Changed: func(p health.Problem) { n.supervisor.Judge(p.Reason, p.Cure) },
+	}
+	peer := resolvers // are the server's own addresses
+	if len(peer) == 0 {
+		for _, a := range session.Addrs {
+			peer = append(peer, a.Masked().Addr().Next()) // by convention
+		}
+	}
+	cfg.Echo = health.Echo(peer, n.keeper.Echo)
+	if n.cfg.DNS && len(resolvers) > 0 {
+		cfg.Names = health.Names(resolvers)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() { health.Watch(ctx, cfg) })
+	return func() {
+		cancel()
+		watching.Wait()
+	}
+}
+
+// A hostCheck returns what keeps this host from serving clients, as far as its keeper
+// knows.
+type hostCheck func() []keeper.Problem
+
+// state is the server's, with the reason and the cure.
+func (c hostCheck) state() (state, reason, cure string) {
+	problems := c()
+	if len(problems) == 0 {
+		return status.Up, "", ""
+	}
+	var whats, cures []string
+	for _, p := range problems {
+		whats = append(whats, p.What)
+		if p.Cure != "" {
+			cures = append(cures, p.Cure)
+		}
+	}
+	return status.Degraded, strings.Join(whats, "; "), strings.Join(cures, " ")
+}
+
+// checkEvery is how often a server asks how its host is.
+const checkEvery = 2 * time.Second
+
+// tell tells whenever something else is wrong than before, until ctx ends. (The log has
+// it from the keeper.)
+func (c hostCheck) tell(ctx context.Context, told func(status string)) {
+	before := ""
+	for tick := time.Tick(checkEvery); ; {
+		state, reason, cure := c.state()
+		if reason != before {
+			before = reason
+			if state == status.Up {
+				told("serving clients")
+			} else {
+				told(strings.TrimSpace(state + ": " + reason + ". " + cure))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+	}
+}
+
+var waitOnline = app.Command{
+	Name:  "wait-online",
+	About: "Waits until packets pass the client's tunnel, and names are found.",
+	Setup: func() func(context.Context, []string) error {
+		socket := flag.String("socket", "", "ask at the `path` of status_socket (default: that of "+installed+", or "+config.ClientSocket+")")
+		limit := flag.Duration("timeout", 2*time.Minute, "give up after this `time`; 0: never")
+		return func(ctx context.Context, _ []string) error {
+			path := *socket
+			if path == "" {
+				path = installedSocket()
+			}
+			return untilUp(ctx, path, *limit)
+		}
+	},
+}
+
+// installedSocket is where the installed client answers.
+func installedSocket() string {
+	if cfg, err := config.LoadClient(installed); err == nil {
+		return cfg.StatusSocket
+	}
+	return config.ClientSocket
+}
+
+// askEvery is how often a client is asked whether it is up.
+const askEvery = 200 * time.Millisecond
+
+// untilUp waits until the client that answers at a socket says that it is up.
+func untilUp(ctx context.Context, socket string, limit time.Duration) error {
+	if socket == "" {
+		return app.Hint(errors.New("the client has no status socket to ask"), "Set status_socket in %s.", installed)
+	}
+	var over <-chan time.Time // never
+	if limit > 0 {
+		over = time.After(limit)
+	}
+	for tick := time.Tick(askEvery); ; {
+		r, err := status.Query(ctx, socket)
+		switch {
+		case ctx.Err() != nil:
+			return errors.New("interrupted before it was up") // no success, unlike for a daemon
+		case err == nil && r.State == status.Up:
+			return nil
+		case err == nil:
+			err = notUp(r)
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick:
+		case <-over:
+			return fmt.Errorf("not up after %v: %w", limit, err)
+		}
+	}
+}
+
+// notUp says how a client is that is not up.
+func notUp(r *status.Report) error {
+	err := fmt.Errorf("the %s is %s", r.Role, r.State)
+	if r.Reason != "" {
+		err = fmt.Errorf("%w: %s", err, r.Reason)
+	}
+	return app.Hint(err, "%s", cmp.Or(r.Cure, "'stepvpn status' shows more."))
+}

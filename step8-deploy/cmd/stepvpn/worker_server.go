@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+
+	"stepvpn/shared/app"
+	"stepvpn/shared/link"
+	"stepvpn/step3-tunnel/transport"
+	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step6-dns/push"
+	"stepvpn/step6-dns/resolver"
+	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/cookie"
+	"stepvpn/step7-auth/hub"
+	"stepvpn/step7-auth/identity"
+	"stepvpn/step7-auth/pool"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/liveness"
+	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/pathmtu"
+	"stepvpn/step8-deploy/routes"
+	"stepvpn/step8-deploy/status"
+)
+
+var serverWorker = app.Command{
+	Name:  "worker server",
+	About: "Is started by 'server': the half of it that reads all that comes from the network, and has no privilege.",
+	Setup: func() func(context.Context, []string) error {
+		socket := keeperFlag()
+		return func(ctx context.Context, _ []string) error { return runServerWorker(ctx, *socket) }
+	},
+}
+
+func runServerWorker(ctx context.Context, socket string) (err error) {
+	var count tunnel.Counters
+	var watch liveness.Monitor
+	var undo app.Undo
+	defer undo.All(&err)
+
+	var admits atomic.Pointer[admission.Controller]
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	conn, err := connectKeeper(ctx, socket)
+	if err != nil {
+		return err
+	}
+	host := keeper.NewRemoteServer(conn, func() {
+		if a := admits.Load(); a != nil {
+			a.Reload()
+		}
+	})
+	go func() { <-host.Gone(); cancel() }()
+	given, err := host.Settings()
+	if err != nil {
+		return err
+	}
+	cfg := given.Server
+	// As many processors as queues: on more, the two directions of a queue would only
+	// wake each other up. The others are for the kernel, which has as much to do.
+	runtime.GOMAXPROCS(fast.Spread(cfg.Queues))
+	settings, err := settingsOf(cfg)
+	if err != nil {
+		return err
+	}
+	admitted, err := admission.Open(admission.Config{
+		Registry: cfg.Clients, Copy: given.Path(keeper.RegistryName),
+		Pool:   pool.Config{Addrs: cfg.Subnets, State: given.Path(keeper.LeasesName), Grace: pool.DefaultGrace},
+		Forget: host.Forget,
+	})
+	if err != nil {
+		return hinted(err)
+	}
+	undo.Add(admitted.Close, nil)
+	admits.Store(admitted)
+
+	// One end is a socket for each address and transport, or several, the other one a
+	// queue of the TUN device for each...
+	pairs, err := pairsOf(given, &count, &watch)
+	if err != nil {
+		return err
+	}
+	defer closePairs(pairs)
+
+	// ...names are looked up for the users...
+	names := fmt.Stringer(noNames{})
+	if cfg.DNS {
+		r, err := resolver.Serve(keeper.ResolverOf(cfg, given.Device), given.ResolverSockets)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		names = r
+	}
+
+	// ...and between them there is a hub, which has a session with each client that it lets in.
+	handshake := identity.KeyHandshake(given.Key, given.PSK)
+	clients, err := hub.New(hub.Config{
+		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
+		Admission:  admitted,
+		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
+		Control:    pathmtu.Control(given.MTU),
+		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
+		Count: &count,
+	})
+	if err != nil {
+		return err
+	}
+	go admitted.Run(ctx, clients.Cut)
+
+	// It tells how it is, and runs.
+	report := func() *status.Report { return serverReport(cfg, clients, &count, host.Problems) }
+	defer publish(given.StatusAt, given.MetricsAt, report)()
+	go notify.Watchdog(ctx, func(context.Context) error {
+		report() // the hub answers
+		return watch.Check()
+	})
+	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() })()
+	defer notify.Stopping()
+	slog.Info("server is up", "dev", given.Device, "listen", cfg.Listen, "transports", cfg.Transports, "mtu", given.Sum)
+	host.Notify(keeper.Notice{Ready: true, Status: "serving clients"})
+	go hostCheck(host.Problems).tell(ctx, func(status string) { host.Notify(keeper.Notice{Status: status}) })
+	return clients.Run(ctx, pairs...)
+}
+
+// pairsOf makes Links of what the keeper has handed over.
+//
+// Over TCP, all clients may come at the same time, and from behind one NAT: after a
+// restart of the server all are strangers, and no source gets more than half of the
+// strangers' places.
+func pairsOf(given *keeper.Handover, count *tunnel.Counters, watch *liveness.Monitor) (pairs []hub.Queue, err error) {
+	cfg := given.Server
+	for n, sockets := range given.Clients {
+		conns, err := fast.Serve(sockets, cfg.Offloads, transport.Options{Drops: &count.Drops, MaxConns: min(2*cfg.MaxClients, maxStrangers)})
+		if err != nil {
+			closePairs(pairs)
+			return nil, err
+		}
+		for _, conn := range conns {
+			queue, err := fast.NewTUN(given.Queues[len(pairs)], given.Device, fast.TUNOptions{Drops: &count.Drops, Router: true, NoTSO: !cfg.Offloads, NoGRO: !cfg.Offloads})
+			if err != nil {
+				conn.Close()
+				closePairs(pairs)
+				return nil, err
+			}
+			pairs = append(pairs, hub.Queue{Device: watch.Watch("TUN device", queue), Socket: shared{watch.Watch("socket", watch.Network(conn)), n}})
+		}
+	}
+	return pairs, nil
+}
+
+func closePairs(pairs []hub.Queue) {
+	for _, p := range pairs {
+		p.Device.Close()
+		p.Socket.Close()
+	}
+}
+
+// shared is a socket that tells the hub which others reach the same clients.
+type shared struct {
+	link.Link
+	listener int
+}
+
+func (s shared) Listener() any { return s.listener }
+
+// PeerMoved passes it on.
+func (s shared) PeerMoved(before, now netip.AddrPort) { link.PeerMoved(s.Link, before, now) }
+
+// settingsOf returns what the server hands out.
+func settingsOf(cfg *config.Server) ([]byte, error) {
+	var s push.Settings
+	if cfg.DNS {
+		s.DNS, s.Search = resolver.At(cfg.Subnets), cfg.DNSSearch
+	}
+	settings, err := s.Marshal()
+	if err != nil || cfg.Routes.Everything {
+		return settings, err
+	}
+	return routes.Append(settings, cfg.Routes.Prefixes)
+}
+
+// maxStrangers bounds the TCP connections, for each address that the server listens
+// on, of those who have not proven who they are. Each takes up to 400 KB.
+const maxStrangers = 4096
+
+// noNames stands for a resolver that is switched off.
+type noNames struct{}
+
+func (noNames) String() string { return "off" }
+
+func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, host hostCheck) *status.Report {
+	state, reason, cure := host.state()
+	r := newReport("server", state, cfg.Device, &count.Drops)
+	r.Reason, r.Cure = reason, cure
+	for _, c := range clients.Snapshot() {
+		r.Peers = append(r.Peers, status.Peer{
+			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake,
+			Sent:     status.Flow{Packets: c.SentPackets, Bytes: c.SentBytes},
+			Received: status.Flow{Packets: c.ReceivedPackets, Bytes: c.ReceivedBytes},
+		})
+	}
+	return r
+}

@@ -1,0 +1,79 @@
+package health
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+)
+
+// answerIn is how long a resolver may take. The tunnel's says SERVFAIL after 4.5 s.
+const answerIn = 5 * time.Second
+
+// maxAnswer is the longest answer that is read, in bytes: no option of the query asks for
+// a longer one (RFC 1035, section 4.2.1).
+const maxAnswer = 512
+
+// Names returns a function that asks one of the resolvers, from a socket like that of any
+// program, for a name that does not exist and that no cache has: only who asks others can
+// say so. Top-level domain "test" is nobody's, and resolvers know that (RFC 6761, section
+// 6.2). When one has not answered it is the next one's turn. The function is for one
+// goroutine at a time.
+func Names(resolvers []netip.Addr) func(context.Context) Answer {
+	return names(resolvers, 53, answerIn)
+}
+
+func names(resolvers []netip.Addr, port uint16, limit time.Duration) func(context.Context) Answer {
+	turn := 0
+	return func(ctx context.Context) Answer {
+		found := ask(ctx, netip.AddrPortFrom(resolvers[turn%len(resolvers)], port), limit)
+		if found != Found {
+			turn++
+		}
+		return found
+	}
+}
+
+// ask asks a resolver, which has so much time.
+func ask(ctx context.Context, resolver netip.AddrPort, limit time.Duration) Answer {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", resolver.String())
+	if err != nil {
+		return Silence
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	var label [8]byte
+	rand.Read(label[:])
+	query := new(dns.Msg).SetQuestion(hex.EncodeToString(label[:])+".test.", dns.TypeA)
+	wire, err := query.Pack()
+	if err != nil {
+		return Silence
+	}
+	if !repeat(ctx, conn, wire) {
+		return Silence
+	}
+	for buf := make([]byte, maxAnswer); ; {
+		n, err := conn.Read(buf)
+		if errors.Is(err, unix.ECONNREFUSED) { // its host says that nobody listens
+			return Failure
+		} else if err != nil {
+			return Silence
+		}
+		answer := new(dns.Msg)
+		if answer.Unpack(buf[:n]) != nil || !answer.Response || answer.Id != query.Id {
+			continue
+		}
+		if answer.Rcode == dns.RcodeSuccess || answer.Rcode == dns.RcodeNameError {
+			return Found
+		}
+		return Failure
+	}
+}

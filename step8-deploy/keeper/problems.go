@@ -1,0 +1,38 @@
+package keeper
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"stepvpn/step8-deploy/uplink"
+)
+
+// A Problem keeps a host from serving clients.
+type Problem = uplink.Problem
+
+const (
+	eventProblems = "problems"
+	checkEvery    = 2 * time.Second
+)
+
+// followProblems tells what is wrong with the host, at first and whenever that changes.
+func (s *Server) followProblems(ctx context.Context, tell func([]Problem)) {
+	if s.Problems == nil {
+		return
+	}
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	told := []Problem{}
+	for {
+		if now := s.Problems(); len(now)+len(told) > 0 && !reflect.DeepEqual(now, told) {
+			told = now
+			tell(now)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

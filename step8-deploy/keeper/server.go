@@ -1,0 +1,297 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/atomicfile"
+	"stepvpn/step2-tun/tun"
+	"stepvpn/step3-tunnel/transport"
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
+	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step6-dns/resolver"
+	"stepvpn/step7-auth/conntrack"
+	"stepvpn/step7-auth/identity"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/notify"
+	"stepvpn/step8-deploy/privsep"
+)
+
+// ServerSettings are what the worker of a server needs to know. Descriptors come with
+// them, in this order: its folder, the sockets for status and metrics, those of each
+// Listener, the queues of the device, and the resolver's, UDP and TCP for each address.
+type ServerSettings struct {
+	Server    *config.Server
+	Key       noise.PrivateKey
+	PSK       *[noise.KeyLen]byte
+	Device    string
+	MTU       int    // of the device, in bytes
+	Sum       string // that has led to it
+	Status    bool
+	Metrics   bool
+	Listeners []Listener
+	Queues    int
+}
+
+// A Listener is where clients come in: some sockets that reach the same ones.
+type Listener struct {
+	Network string
+	Sockets int
+}
+
+// A Server keeps the host of a server. Its methods may be called from any goroutine.
+type Server struct {
+	cfg   *config.Server
+	told  ServerSettings
+	fds   []int // in the order of ServerSettings
+	owner atomicfile.Owner
+
+	copying sync.Mutex // of the registry
+
+	// Problems, if set before Serve is called, says what keeps this host from serving clients.
+	Problems func() []Problem
+}
+
+// Names in the worker's folder, which is in the state's.
+const (
+	workerFolder = "worker"
+	RegistryName = "clients" // a copy of the registry, which the worker may not read itself
+	LeasesName   = "leases"
+)
+
+// NewServer reads the settings, and opens sockets and device. Close takes them away.
+func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
+	cfg, err := config.LoadServer(file)
+	if err != nil {
+		return nil, err
+	}
+	k := &Server{cfg: cfg, owner: owner}
+	if err := k.open(); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
+	return k, nil
+}
+
+// open opens all that is handed over but the resolver's sockets.
+func (s *Server) open() error {
+	cfg := s.cfg
+	s.told = ServerSettings{Server: cfg, Device: cfg.Device}
+	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
+	if err != nil {
+		return err
+	}
+	s.told.Key, s.told.PSK = *handshake.Static, handshake.PSK
+	if _, err := os.Stat(cfg.Clients); errors.Is(err, fs.ErrNotExist) {
+		return identity.NoRegistry(cfg.Clients)
+	}
+	if err := s.openFolder(); err != nil {
+		return err
+	}
+	statusFD, metricsFD, err := listen(cfg.StatusSocket, cfg.Metrics)
+	if err != nil {
+		return err
+	}
+	s.told.Status, s.told.Metrics = s.add(statusFD), s.add(metricsFD)
+	inner, err := s.bind()
+	if err != nil {
+		return err
+	}
+	inner = inner.Less(secure.Overhead, "encryption").Or(cfg.MTU)
+	s.told.MTU, s.told.Sum = inner.Size, inner.String()
+	name, queues, err := fast.Attach(tun.Config{Name: cfg.Device, Addrs: cfg.Subnets, MTU: inner.Size}, s.told.Queues, true)
+	if err != nil {
+		return err
+	}
+	s.told.Device = name
+	s.fds = append(s.fds, queues...)
+	return nil
+}
+
+// add adds a descriptor, if there is one.
+func (s *Server) add(fd int) bool {
+	if fd >= 0 {
+		s.fds = append(s.fds, fd)
+	}
+	return fd >= 0
+}
+
+// Settings returns what the operator has set.
+func (s *Server) Settings() *config.Server { return s.cfg }
+
+// Device returns the tunnel's device as it should be.
+func (s *Server) Device() keep.Device {
+	return keep.Device{Name: s.told.Device, Addrs: s.cfg.Subnets, MTU: s.told.MTU}
+}
+
+// Close takes sockets and device away.
+func (s *Server) Close() error {
+	privsep.CloseAll(s.fds)
+	s.fds = nil
+	if s.cfg == nil || !s.told.Status {
+		return nil
+	}
+	return os.Remove(s.cfg.StatusSocket)
+}
+
+// openFolder makes the worker's folder, in which it keeps leases.
+func (s *Server) openFolder() error {
+	if err := os.MkdirAll(s.cfg.State, 0o700); err != nil {
+		return err
+	}
+	name := s.folder()
+	if err := atomicfile.MakeFolder(name); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// Those of a version that kept them one folder further up.
+	leases := filepath.Join(name, LeasesName)
+	if _, err := os.Lstat(leases); errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(filepath.Join(s.cfg.State, LeasesName), leases); err == nil {
+			err = os.Lchown(leases, s.owner.UID, s.owner.GID)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := errors.Join(f.Chown(s.owner.UID, s.owner.GID), f.Chmod(0o700)); err != nil {
+		return err
+	}
+	fd, err := take(f)
+	if err != nil {
+		return err
+	}
+	s.add(fd)
+	return nil
+}
+
+// folder is the worker's.
+func (s *Server) folder() string { return filepath.Join(s.cfg.State, workerFolder) }
+
+// bind opens the sockets for clients, and finds the room for a packet that all of them
+// have. Where there is UDP, its room counts: over TCP a packet may take two segments.
+func (s *Server) bind() (inner transport.MTU, err error) {
+	networks := slices.Sorted(slices.Values(s.cfg.Transports)) // "tcp", "udp"
+	for _, network := range networks {
+		for _, at := range s.cfg.Listen {
+			sockets, err := fast.Bind(network, at, fast.Spread(s.cfg.Queues))
+			if err != nil {
+				return inner, err
+			}
+			if m := transport.ServerMTU(sockets[0]); inner.Size == 0 || network != networks[0] || m.Size < inner.Size {
+				inner = m
+			}
+			if err := s.hold(sockets...); err != nil {
+				return inner, err
+			}
+			s.told.Listeners = append(s.told.Listeners, Listener{network, len(sockets)})
+			s.told.Queues += len(sockets)
+		}
+	}
+	return inner, nil
+}
+
+// hold takes the descriptors of sockets, and closes the sockets: nobody waits for them
+// here.
+func (s *Server) hold(sockets ...syscall.Conn) (err error) {
+	for _, socket := range sockets {
+		fd, err2 := take(socket)
+		if err = errors.Join(err, err2, socket.(interface{ Close() error }).Close()); err2 != nil {
+			continue
+		}
+		if _, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_CORK); err == nil {
+			fast.Enlarge(fd)
+		}
+		s.add(fd)
+	}
+	return err
+}
+
+// OpenResolver makes the resolver's sockets, once the device may be used.
+func (s *Server) OpenResolver() error {
+	if !s.cfg.DNS {
+		return nil
+	}
+	list, err := resolver.Listen(ResolverOf(s.cfg, s.told.Device))
+	if err != nil {
+		return err
+	}
+	for _, at := range list {
+		if err := s.hold(at.UDP, at.TCP); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ResolverOf returns the resolver's settings.
+func ResolverOf(cfg *config.Server, device string) resolver.Config {
+	return resolver.Config{Addrs: resolver.At(cfg.Subnets), Device: device, Upstreams: cfg.DNSUpstreams}
+}
+
+// Serve does what a worker asks for, until that is gone. One at a time can be served.
+func (s *Server) Serve(c *privsep.Conn) error {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	if err := s.copyRegistry(); err != nil {
+		slog.Error("the registry can't be read", "error", err)
+	}
+	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
+	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
+	return privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice})
+}
+
+// Reload has the worker read the registry again, changed or not.
+func (s *Server) Reload(c *privsep.Conn) {
+	notify.Reloading()
+	if err := s.copyRegistry(); err != nil {
+		slog.Error("the registry is broken: the last good one stays in force", "error", err)
+	} else {
+		c.Tell(eventRegistry, nil)
+	}
+	notify.Ready("clients read again")
+}
+
+func (s *Server) settings(func(any) error) (privsep.Result, error) {
+	told := *s.cfg
+	told.Key, told.PSK = "", ""
+	answer := s.told
+	answer.Server = &told
+	return privsep.Result{With: answer, FDs: s.fds, Keep: true}, nil
+}
+
+// maxForget bounds how many clients may be gone at once.
+const maxForget = 2048
+
+// forget makes the kernel forget the connections of clients.
+func (s *Server) forget(parse func(any) error) (r privsep.Result, err error) {
+	var list []netip.Addr
+	if err := parse(&list); err != nil {
+		return r, err
+	}
+	if len(list) > maxForget {
+		return r, fmt.Errorf("%d addresses at once", len(list))
+	}
+	for _, a := range list {
+		if !slices.ContainsFunc(hostnet.FamilyOf(a).Subnets(s.cfg.Subnets), func(n netip.Prefix) bool { return n.Contains(a) }) {
+			return r, fmt.Errorf("%v is no client's", a)
+		}
+	}
+	return r, conntrack.Forget(list)
+}

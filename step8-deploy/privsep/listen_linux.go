@@ -1,0 +1,95 @@
+package privsep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/accept"
+	"stepvpn/shared/atomicfile"
+)
+
+const network = "unixpacket"
+
+// Listen serves workers that somebody else has started, at a socket that belongs to their
+// user, one at a time, until ctx ends.
+func Listen(ctx context.Context, path string, owner atomicfile.Owner, serve func(*Conn) error) error {
+	temp := path + ".new" // it gets its owner before it gets its name
+	os.Remove(temp)
+	l, err := net.ListenUnix(network, &net.UnixAddr{Name: temp, Net: network})
+	if err != nil {
+		return fmt.Errorf("the worker's socket: %w", err)
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(temp, 0o600), os.Lchown(temp, owner.UID, owner.GID), os.Rename(temp, path)); err != nil {
+		os.Remove(temp)
+		return fmt.Errorf("the worker's socket: %w", err)
+	}
+	defer os.Remove(path)
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	err = accept.Loop(ctx.Done(), l.Accept, func(c net.Conn) {
+		u := c.(*net.UnixConn)
+		if err := from(u, owner); err != nil {
+			slog.Warn("who connects as a worker is turned away", "error", err)
+			u.Close()
+			return
+		}
+		conn := New(u)
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		defer stop()
+		if err := serve(conn); err != nil {
+			slog.Error("the worker is turned away", "error", err)
+		}
+		conn.Close()
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// from makes sure that a user is at the other end.
+func from(c *net.UnixConn, owner atomicfile.Owner) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	failed := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(failed, err); err != nil {
+		return err
+	}
+	if int(peer.Uid) != owner.UID {
+		return fmt.Errorf("it is the process %d of user %d", peer.Pid, peer.Uid)
+	}
+	return nil
+}
+
+// Dial connects to the process at a socket, as soon as it is there.
+func Dial(ctx context.Context, path string) (*Conn, error) {
+	const every = 50 * time.Millisecond
+	for told := false; ; told = true {
+		c, err := net.DialUnix(network, nil, &net.UnixAddr{Name: path, Net: network})
+		if err == nil {
+			return New(c), nil
+		}
+		if errors.Is(err, os.ErrPermission) {
+			return nil, err
+		}
+		if !told {
+			slog.Debug("waiting for the privileged process", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(every):
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package privsep
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
+	"stepvpn/shared/netlab"
+)
+
+const limit = 20 * time.Second
+
+// childVar makes the test binary a worker of that kind.
+const childVar = "STEPVPN_TEST_WORKER"
+
+func TestMain(m *testing.M) {
+	if kind, ok := os.LookupEnv(childVar); ok {
+		worker(kind)
+	}
+	os.Exit(m.Run())
+}
+
+// worker tells what it may, and ends as its kind says.
+func worker(kind string) {
+	conn, err := Parent()
+	if err != nil {
+		panic(err)
+	}
+	if err := Hide(); err != nil {
+		panic(err)
+	}
+	a := NewAsker(conn, func(string, json.RawMessage) {})
+	status, _ := os.ReadFile("/proc/self/status")
+	_, err = unix.Open("/etc/shadow", unix.O_RDONLY, 0)
+	facts := map[string]string{"status": string(status), "shadow": fmt.Sprint(err)}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	facts["mark"] = fmt.Sprint(errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, 1)))
+	if _, err := a.Ask("facts", facts, nil); err != nil {
+		panic(err)
+	}
+	switch kind {
+	case "ends":
+		os.Exit(0)
+	case "fails":
+		os.Exit(1)
+	case "crashes":
+		panic("crash")
+	}
+	<-a.Gone()
+	os.Exit(0)
+}
+
+// start starts one, and returns what it has told.
+func start(t *testing.T, kind string) (w *Worker, facts map[string]string) {
+	t.Helper()
+	t.Setenv(childVar, kind)
+	w, err := Start("no-such-account", 22505)
+	require.NoError(t, err)
+	told := make(chan bool)
+	go Serve(w.Conn, map[string]Handler{"facts": func(parse func(any) error) (r Result, err error) {
+		defer close(told)
+		return r, parse(&facts)
+	}})
+	select {
+	case <-told:
+	case <-time.After(limit):
+		require.FailNow(t, "it tells nothing")
+	}
+	return w, facts
+}
+
+// A worker has a user of its own, nothing that it may do, and no way to get it.
+func TestWorkerMayDoNothing(t *testing.T) {
+	w, facts := start(t, "stays")
+	field := func(name string) string {
+		for line := range strings.Lines(facts["status"]) {
+			if key, value, _ := strings.Cut(line, ":"); key == name {
+				return strings.Join(strings.Fields(value), " ")
+			}
+		}
+		return ""
+	}
+	require.Equal(t, "22505 22505 22505 22505", field("Uid"))
+	require.Equal(t, "22505 22505 22505 22505", field("Gid"))
+	require.Empty(t, field("Groups"))
+	require.Equal(t, "1", field("NoNewPrivs"))
+	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
+		require.Equal(t, "0000000000000000", field(set), set)
+	}
+	require.Contains(t, facts["shadow"], "permission denied")
+	require.Contains(t, facts["mark"], "operation not permitted")
+	// The process itself has all of it still.
+	own, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	require.NotContains(t, string(own), "CapEff:\t0000000000000000")
+
+	// It ends with this side of the Conn.
+	w.Conn.Close()
+	select {
+	case <-w.Done():
+	case <-time.After(limit):
+		require.FailNow(t, "it does not end")
+	}
+}
+
+func TestHowAWorkerEnds(t *testing.T) {
+	for kind, crashed := range map[string]bool{"ends": false, "fails": false, "crashes": true, "stays": true} {
+		w, _ := start(t, kind)
+		if kind == "stays" {
+			w.Signal(unix.SIGKILL)
+		}
+		<-w.Done()
+		err, was := w.Ended()
+		require.Equal(t, crashed, was, kind)
+		require.Equal(t, kind == "ends", err == nil, "%s: %v", kind, err)
+	}
+}
+
+// pair returns two ends.
+func pair(t *testing.T) (a, z *Conn) {
+	t.Helper()
+	a, f, err := Pair()
+	require.NoError(t, err)
+	z, err = From(f)
+	require.NoError(t, err)
+	t.Cleanup(func() { a.Close(); z.Close() })
+	return a, z
+}
+
+func open(t *testing.T) (n int) {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(list)
+}
+
+func TestAsk(t *testing.T) {
+	keeper, conn := pair(t)
+	go Serve(keeper, map[string]Handler{
+		"file": func(parse func(any) error) (Result, error) {
+			var text string
+			if err := parse(&text); err != nil {
+				return Result{}, err
+			}
+			fd, err := unix.MemfdCreate("x", unix.MFD_CLOEXEC)
+			unix.Write(fd, []byte(text))
+			return Result{With: len(text), FDs: []int{fd}}, err
+		},
+		"no": func(func(any) error) (Result, error) {
+			return Result{}, app.Hint(errors.New("it can't be"), "do without")
+		},
+	})
+	events := make(chan string, 1)
+	a := NewAsker(conn, func(event string, with json.RawMessage) { events <- event + string(with) })
+	before := open(t)
+	for range 3 {
+		var n int
+		fds, err := a.Ask("file", "hello", &n)
+		require.NoError(t, err)
+		require.Equal(t, 5, n)
+		require.Len(t, fds, 1)
+		b := make([]byte, 10)
+		n, err = unix.Pread(fds[0], b, 0)
+		require.NoError(t, err)
+		require.Equal(t, "hello", string(b[:n]))
+		flags, err := unix.FcntlInt(uintptr(fds[0]), unix.F_GETFD, 0)
+		require.NoError(t, err)
+		require.Equal(t, unix.FD_CLOEXEC, flags)
+		CloseAll(fds)
+	}
+	_, err := a.Ask("no", nil, nil)
+	require.EqualError(t, err, "it can't be")
+	require.Equal(t, "do without", app.HintOf(err))
+	_, err = a.Ask("file", 7, nil)
+	require.ErrorContains(t, err, "cannot unmarshal number")
+	keeper.Tell("changed", 7)
+	require.Equal(t, "changed7", <-events)
+	require.Equal(t, before, open(t), "no descriptor is left")
+
+	keeper.Close()
+	<-a.Gone()
+	_, err = a.Ask("file", "x", nil)
+	require.ErrorIs(t, err, ErrGone)
+}
+
+// What no worker of ours sends ends the conversation; descriptors from there are closed.
+func TestHostileWorker(t *testing.T) {
+	devNull, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(devNull)
+	for _, c := range []struct {
+		what, text string
+		fds        int
+		want       string
+	}{
+		{"unknown", `{"id":1,"do":"x"}`, 0, `a request is refused: "x" is not known`},
+		{"no JSON", "\x00\x01", 3, "a request is refused: invalid character"},
+		{"another field", `{"id":1,"do":"x","y":1}`, 0, `a request is refused: json: unknown field "y"`},
+		{"two at once", `{"id":1,"do":"x"}{}`, 2, "a request is refused: more than one message at once"},
+		{"too long", `{"id":1,"do":"` + strings.Repeat("x", maxMessage) + `"}`, 0, "a request is refused: a message is too long"},
+		{"too many descriptors", `{"id":1,"do":"x"}`, maxDescriptors + 1, "a request is refused: a message is too long"},
+	} {
+		keeper, conn := pair(t)
+		served := make(chan error, 1)
+		go func() { served <- Serve(keeper, map[string]Handler{}) }()
+		before := open(t)
+		var oob []byte
+		if c.fds > 0 {
+			list := make([]int, c.fds)
+			for i := range list {
+				list[i] = devNull
+			}
+			oob = unix.UnixRights(list...)
+		}
+		_, _, err := conn.unix.WriteMsgUnix([]byte(c.text), oob, nil)
+		require.NoError(t, err, c.what)
+		select {
+		case err := <-served:
+			require.ErrorContains(t, err, c.want, c.what)
+		case <-time.After(limit):
+			require.FailNow(t, c.what)
+		}
+		netlab.Eventually(t, limit, "descriptors are closed: "+c.what, func() bool { return open(t) <= before })
+	}
+}
+
+// Who asks much and reads nothing is cut off, and keeps nobody from anything.
+func TestWorkerThatDoesNotRead(t *testing.T) {
+	keeper, conn := pair(t)
+	served := make(chan error, 1)
+	go func() {
+		served <- Serve(keeper, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{With: strings.Repeat("x", 60_000)}, nil }})
+	}()
+	go func() {
+		for {
+			if conn.send(request{ID: 1, Do: "x"}, nil) != nil {
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-served:
+		require.NoError(t, err)
+	case <-time.After(limit):
+		require.FailNow(t, "it is served for ever")
+	}
+}
+
+// At a socket only one user is served, and the next worker takes the place of one that
+// is gone.
+func TestListen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	require.NoError(t, os.Chmod(filepath.Dir(path), 0o755))
+	served := make(chan bool, 10)
+	go Listen(t.Context(), path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, func(c *Conn) error {
+		served <- true
+		return Serve(c, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }})
+	})
+	for range 2 {
+		c, err := Dial(t.Context(), path)
+		require.NoError(t, err)
+		a := NewAsker(c, func(string, json.RawMessage) {})
+		_, err = a.Ask("x", nil, nil)
+		require.NoError(t, err)
+		require.NoError(t, a.Close())
+		<-served
+	}
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	other := filepath.Join(filepath.Dir(path), "other.sock")
+	go Listen(t.Context(), other, atomicfile.Owner{UID: 22505, GID: 22505}, func(*Conn) error { served <- true; return nil })
+	c, err := Dial(t.Context(), other) // as root, whom no mode stops
+	require.NoError(t, err)
+	_, err = c.receive(new(request))
+	require.Error(t, err, "it is turned away")
+	require.Empty(t, served)
+	out, err := exec.Command("setpriv", "--reuid", "22506", "--clear-groups", "sh", "-c", "test -w "+other).CombinedOutput()
+	require.Error(t, err, "%s", out)
+}

@@ -1,0 +1,150 @@
+package uplink
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/netlab"
+	"stepvpn/step2-tun/tun"
+	"stepvpn/step8-deploy/keep"
+)
+
+func TestMain(m *testing.M) { netlab.Main(m) }
+
+// A kept is the lab's server with a Keeper that looks when it is told to.
+type kept struct {
+	*netlab.Lab
+	t   *testing.T
+	k   *Keeper
+	dev *tun.Device
+	now time.Time
+}
+
+func enable(t *testing.T, egress ...string) *kept {
+	t.Helper()
+	h := &kept{Lab: netlab.New(t), t: t, now: time.Now()}
+	d := keep.Device{Name: "vpn0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}, MTU: 1400}
+	h.Server.Do(func() {
+		var err error
+		h.dev, err = tun.Open(tun.Config{Name: d.Name, Addrs: d.Addrs, MTU: d.MTU})
+		require.NoError(t, err)
+		h.k, err = Enable(Config{Device: d, Egress: egress})
+		require.NoError(t, err)
+	})
+	t.Cleanup(func() { h.dev.Close() })
+	t.Cleanup(func() { h.Server.Do(func() { require.NoError(t, h.k.Close()) }) })
+	return h
+}
+
+func (h *kept) run(command string) { h.t.Helper(); h.Server.Run(h.t, "bash", "-c", command) }
+
+// problems looks, some time later, and returns what is wrong.
+func (h *kept) problems(later time.Duration) (list []string) {
+	h.t.Helper()
+	h.now = h.now.Add(later)
+	h.Server.Do(func() { h.k.look(h.now) })
+	for _, p := range h.k.Problems() {
+		require.NotEmpty(h.t, p.Cure, p.What)
+		list = append(list, p.What)
+	}
+	return list
+}
+
+func TestProblems(t *testing.T) {
+	h := enable(t)
+	require.Empty(t, h.k.Problems())
+	require.Empty(t, h.problems(0))
+	h.run("ip -4 route del default; ip -6 route del default")
+	require.Equal(t, []string{"this host has no default route: clients have no way out"}, h.problems(time.Second))
+	h.run("ip -6 route add default via 2001:db8:5::1")
+	require.Empty(t, h.problems(time.Second), "one family is enough")
+	h.run("ip -4 route add default via 203.0.113.1")
+	require.Empty(t, h.problems(time.Second))
+
+	h.run("sysctl -qw net.ipv6.conf.vpn0.disable_ipv6=1")
+	require.Equal(t, []string{"device vpn0: its address fd00:8::1/64 was missing, and can't be mended: IPv6 is switched off on it"}, h.problems(time.Second))
+	h.run("sysctl -qw net.ipv6.conf.vpn0.disable_ipv6=0")
+	require.Empty(t, h.problems(time.Second))
+
+	// A chain that iptables can't use.
+	h.run("nft flush ruleset; nft add table ip filter; nft add chain ip filter OUTPUT '{ type filter hook output priority 10; }'")
+	require.Equal(t, []string{"iptables cannot use its table filter: somebody made chains there with nft"}, h.problems(time.Second))
+	h.run("nft flush ruleset")
+	require.Empty(t, h.problems(time.Second))
+
+	h.run("ip link del vpn0")
+	require.Equal(t, []string{"device vpn0: the device is gone"}, h.problems(time.Second))
+}
+
+func TestProblemsOfNamedInterfaces(t *testing.T) {
+	h := enable(t, "eth0", "wwan0")
+	const none = "there is no interface wwan0, by which clients are to leave"
+	require.Equal(t, none, h.k.Problems()[0].What)
+	require.Equal(t, []string{none}, h.problems(time.Second))
+	h.run("ip link add wwan0 type veth peer name other")
+	require.Equal(t, []string{"the interface wwan0, by which clients are to leave, is down"}, h.problems(time.Second))
+	h.run("ip link set wwan0 up")
+	require.Empty(t, h.problems(time.Second))
+}
+
+// Each kind of thing that others change again and again is mended at once a few times,
+// then once in a while, and in peace all is forgotten. What was mended is not changed again.
+func TestFoughtOver(t *testing.T) {
+	for what, change := range map[string]string{
+		"the device vpn0": "ip link set vpn0 down",
+		"the firewall":    "nft flush ruleset",
+		"the kernel's setting net.ipv4.ip_forward": "sysctl -qw net.ipv4.ip_forward=0",
+		"the default route":                        "if ip route | grep -q 'default via'; then ip -4 route del default; else ip -4 route add default via 203.0.113.1; fi",
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := enable(t)
+			keeps := "another program keeps changing " + what + ": it is mended more seldom"
+			paces := func() (n int) {
+				for _, p := range []*pace{&h.k.device, &h.k.firewall, &h.k.ways, &h.k.settings} {
+					n += len(p.times)
+				}
+				return n
+			}
+			for i := range often {
+				require.NotContains(t, h.problems(0), keeps)
+				h.run(change)
+				h.problems(time.Second)
+				require.Equal(t, i+1, paces(), "it is mended")
+				h.problems(0)
+				require.Equal(t, i+1, paces(), "there is nothing to mend any more")
+			}
+			require.Contains(t, h.problems(0), keeps)
+			h.run(change)
+			last := func() time.Time {
+				at := time.Time{}
+				for _, p := range []*pace{&h.k.device, &h.k.firewall, &h.k.ways, &h.k.settings} {
+					if len(p.times) > 0 {
+						at = p.times[len(p.times)-1]
+					}
+				}
+				return at
+			}
+			before := last()
+			h.problems(time.Second)
+			require.Equal(t, before, last(), "not at once")
+			require.Contains(t, h.problems(pause), keeps)
+			require.NotEqual(t, before, last(), "but after a while")
+			require.Empty(t, h.problems(time.Minute))
+		})
+	}
+}
+
+// The table that keeps translating outlasts whatever others do, and not its owner.
+func TestAnchor(t *testing.T) {
+	h := enable(t)
+	table := func() string { out, _ := h.Server.Try("nft", "list", "table", "inet", "stepvpn_nat_vpn0"); return out }
+	want := table()
+	require.Contains(t, want, `iifname "vpn0" masquerade`)
+	h.run("nft flush ruleset; iptables -t nat -F; ! nft delete table inet stepvpn_nat_vpn0; ! nft flush table inet stepvpn_nat_vpn0")
+	require.Equal(t, want, table())
+	h.Server.Do(func() { require.NoError(t, h.k.Close()) })
+	require.NotContains(t, table(), "masquerade")
+}

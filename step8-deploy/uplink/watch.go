@@ -1,0 +1,60 @@
+package uplink
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"syscall"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step5-nat/gateway"
+	"stepvpn/step8-deploy/watch"
+)
+
+// watch tells when something has changed that may concern the gateway, until ctx ends. It
+// may be the Keeper itself that has changed it.
+func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
+	changed := make(chan struct{}, 1)
+	tell := func() {
+		select {
+		case changed <- struct{}{}:
+		default: // one waits already
+		}
+	}
+	start := func(protocol int, relevant func([]syscall.NetlinkMessage) bool, groups ...uint) {
+		if err := watch.Netlink(ctx, protocol, relevant, tell, groups...); err != nil {
+			slog.Warn("changes of this host are noticed later", "error", err)
+		}
+	}
+	go start(unix.NETLINK_ROUTE, aboutHost, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_IFINFO,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
+	chain := []byte(gateway.Chain(k.config.Device.Name))
+	go start(unix.NETLINK_NETFILTER, func(messages []syscall.NetlinkMessage) bool {
+		for _, m := range messages {
+			if bytes.Contains(m.Data, chain) {
+				return true
+			}
+		}
+		return false
+	}, unix.NFNLGRP_NFTABLES)
+	return changed
+}
+
+// aboutHost tells whether one of the messages is about something else than a route that
+// is not for everybody. Of those a router has many.
+func aboutHost(messages []syscall.NetlinkMessage) bool {
+	for _, m := range messages {
+		if m.Header.Type != unix.RTM_NEWROUTE && m.Header.Type != unix.RTM_DELROUTE {
+			return true
+		}
+		if len(m.Data) < unix.SizeofRtMsg {
+			continue
+		}
+		if r := nl.DeserializeRtMsg(m.Data); r.Dst_len == 0 && r.Table == unix.RT_TABLE_MAIN {
+			return true
+		}
+	}
+	return false
+}
