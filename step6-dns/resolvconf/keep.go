@@ -149,8 +149,10 @@ func (k *Kept) mendLink(now snapshot) (by string, err error) {
 // holds tells whether the file is as it was made.
 func (k *Kept) holds(now snapshot) bool {
 	switch {
-	case k.j.File != nil:
+	case k.j.File != nil && k.j.File.Stub:
 		return k.j.File.wrote(now)
+	case k.j.File != nil: // what is half ours does not count
+		return now.Kind == isFile && bytes.Equal(now.Data, k.j.File.Written)
 	case k.j.Openresolv:
 		return bytes.HasPrefix(now.Data, signature) && bytes.Contains(now.Data, fmt.Appendf(nil, "nameserver %v\n", k.c.DNS[0]))
 	}
