@@ -66,9 +66,8 @@ const (
 const port = 53
 
 // DNS refuses queries to all but the resolvers, which are reached by the tunnel's
-// device. Call it while route.Default is in force. The function that it returns
-// takes that back; it may be called more than once. If DNS fails, the host is as it
-// was. It takes the program nft(8).
+// device. Call it while route.Default is in force. What it returns takes that back, and may
+// be called more than once. If DNS fails, the host is as it was. It takes the program nft(8).
 func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
 	rules, err := Rules(resolvers)
 	if err != nil {

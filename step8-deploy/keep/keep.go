@@ -1,6 +1,6 @@
 // Package keep compares what this host should have with what it has, and mends the
-// difference: policy rules by what they say, and tables of nft by their text.
-// Introduced in step 8.
+// difference: policy rules by what they say, routes, a device, and tables of nft by their
+// text. Introduced in step 8.
 //
 // Steps 5 and 6 carry a list of changes out once. But other programs change the host,
 // too: systemd-networkd removes rules that are not its own, and a firewall is often
