@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,10 @@ const takenOver = "STEPVPN_TEST_TAKEN_OVER"
 
 func TestMain(m *testing.M) {
 	if socket, ok := os.LookupEnv(takenOver); ok {
+		attack := attackClient
+		if os.Getenv("ROLE") == "server" {
+			attack = attackServer
+		}
 		attack(socket)
 		os.Exit(0)
 	}
@@ -44,20 +49,45 @@ type dial struct {
 	Address netip.AddrPort
 }
 
-// attack prints what was refused, a line each, or that it was not.
-func attack(socket string) {
+// asker returns the keeper, and what asks it for something.
+func asker(socket string) (keeper *privsep.Asker, try func(what, do string, with any) []int) {
 	conn, err := privsep.Dial(context.Background(), socket)
 	if err != nil {
 		fmt.Println("no keeper:", err)
-		return
+		os.Exit(1)
 	}
-	keeper := privsep.NewAsker(conn, func(string, json.RawMessage) {})
-	report := func(what string, err error) { fmt.Printf("%s: %v\n", what, err) }
-	try := func(what, do string, with any) (fds []int) {
+	keeper = privsep.NewAsker(conn, func(string, json.RawMessage) {})
+	return keeper, func(what, do string, with any) []int {
 		fds, err := keeper.Ask(do, with, nil)
 		report(what, err)
 		return fds
 	}
+}
+
+// report prints what was refused, or that it was not.
+func report(what string, err error) { fmt.Printf("%s: %v\n", what, err) }
+
+// attackServer is what a worker of a server tries.
+func attackServer(socket string) {
+	keeper, try := asker(socket)
+	try("what it is for", "settings", nil)
+	try("forget a client", "forget", []netip.Addr{netip.MustParseAddr("10.8.0.2")})
+	try("forget the host's own connections", "forget", []netip.Addr{netip.MustParseAddr("203.0.113.10")})
+	try("forget everything", "forget", make([]netip.Addr, 3000))
+	for _, name := range []string{"server.key", "server.toml", "clients"} {
+		_, err := os.ReadFile(filepath.Join(os.Getenv("SETTINGS"), name))
+		report("read "+name, err)
+	}
+	_, err := os.Create(filepath.Join(os.Getenv("SETTINGS"), "x"))
+	report("write beside them", err)
+	try("what a client's may", "dial", dial{1, "udp", theServer})
+	_, err = keeper.Ask("settings", nil, nil)
+	report("after that", err)
+}
+
+// attackClient is what a worker of a client tries.
+func attackClient(socket string) {
+	keeper, try := asker(socket)
 	try("another server", "dial", dial{1, "udp", netip.MustParseAddrPort("203.0.113.80:5555")})
 	try("another port", "dial", dial{1, "udp", netip.MustParseAddrPort("203.0.113.10:53")})
 	try("another protocol", "dial", dial{1, "ip4:1", theServer})
@@ -80,7 +110,7 @@ func attack(socket string) {
 	report("send to the server", unix.Sendto(fds[0], []byte("hello"), 0, nil))
 	report("send elsewhere", unix.Sendto(fds[0], []byte("hello"), 0, to(theSite)))
 	connected := unix.Connect(fds[0], to(theSite))
-	_, err = unix.Write(fds[0], []byte("hello"))
+	_, err := unix.Write(fds[0], []byte("hello"))
 	report("connect elsewhere", first(connected, err))
 	report("take the mark off", unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_MARK, 0))
 	report("tie it to eth0", unix.SetsockoptString(fds[0], unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "eth0"))
@@ -146,33 +176,64 @@ func TestWorkerTakenOver(t *testing.T) {
 		})
 	}), "the detector")
 
-	dir := t.TempDir()
-	for d := dir; d != "/"; d = filepath.Dir(d) {
-		require.NoError(t, os.Chmod(d, 0o755))
-	}
-	socket := filepath.Join(dir, "k.sock")
+	socket, self := placeFor(t)
 	keeper := w.Alice.Start(t, netlab.Program("stepvpn"), "client", "-worker", socket, w.path("alice.toml"))
 	netlab.Eventually(t, limit, "the keeper is there", func() bool { _, err := os.Stat(socket); return err == nil })
-	self := filepath.Join(dir, "attacker")
-	text, err := os.ReadFile("/proc/self/exe")
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(self, text, 0o755))
 	var out string
-	require.Empty(t, seen(func() {
-		out = w.Alice.Run(t, "setpriv", "--reuid", "22505", "--regid", "22505", "--clear-groups", "--no-new-privs",
-			"env", takenOver+"="+socket, "SETTINGS="+w.path("alice.toml"), self)
-	}), out)
-	may := map[string]bool{"the server": true, "send to the server": true, "the terms": true, "tie it to eth0": true} // where it goes anyway
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	require.Greater(t, len(lines), 25, out)
-	for _, line := range lines {
-		what, err, _ := strings.Cut(line, ": ")
-		require.Equal(t, may[what], err == "<nil>", line)
-	}
+	require.Empty(t, seen(func() { out = as(t, w.Alice, "22505", self, takenOver+"="+socket, "SETTINGS="+w.path("alice.toml")) }), out)
+	mayOnly(t, out, 25, "the server", "send to the server", "the terms", "tie it to eth0") // where it goes anyway
 	require.False(t, keeper.Ended(), keeper.Log())
 	keeper.Interrupt()
 	require.Zero(t, keeper.Wait(t))
 	require.Equal(t, w.Alice.V4.String(), w.whoami(w.Web.V4))
+}
+
+// The same with a server's: he has its clients' packets, but not its files.
+func TestServersWorkerTakenOver(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.set(t, "server.toml", "status_socket", w.path("server.sock"))
+	socket, self := placeFor(t)
+	keeper := w.Server.Start(t, netlab.Program("stepvpn"), "server", "-worker", socket, w.path("server.toml"))
+	netlab.Eventually(t, limit, "the keeper is there", func() bool { _, err := os.Stat(socket); return err == nil })
+	mayOnly(t, as(t, w.Server, "22506", self, takenOver+"="+socket, "ROLE=server", "SETTINGS="+w.dir), 9, "what it is for", "forget a client")
+	require.False(t, keeper.Ended(), keeper.Log())
+	keeper.Interrupt()
+	require.Zero(t, keeper.Wait(t))
+}
+
+// placeFor returns where a worker finds its keeper, and this program, in a folder that all may
+// read.
+func placeFor(t *testing.T) (socket, self string) {
+	t.Helper()
+	dir := t.TempDir()
+	for d := dir; d != "/"; d = filepath.Dir(d) {
+		require.NoError(t, os.Chmod(d, 0o755))
+	}
+	text, err := os.ReadFile("/proc/self/exe")
+	require.NoError(t, err)
+	self = filepath.Join(dir, "attacker")
+	require.NoError(t, os.WriteFile(self, text, 0o755))
+	return filepath.Join(dir, "k.sock"), self
+}
+
+// as runs this program as a user, and returns what it has printed.
+func as(t *testing.T, h *netlab.Host, user, self string, env ...string) string {
+	t.Helper()
+	args := []string{"--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs", "env"}
+	return h.Run(t, "setpriv", append(append(args, env...), self)...)
+}
+
+// mayOnly fails the test if something else was not refused, or if one of these was, or if
+// there was less to try.
+func mayOnly(t *testing.T, out string, least int, may ...string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	require.GreaterOrEqual(t, len(lines), least, out)
+	for _, line := range lines {
+		what, err, _ := strings.Cut(line, ": ")
+		require.Equal(t, slices.Contains(may, what), err == "<nil>", line)
+	}
 }
 
 // worker returns the number of the process without privileges.

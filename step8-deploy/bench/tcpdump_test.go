@@ -88,8 +88,8 @@ func TestJoinedPacketsAreRight(t *testing.T) {
 	came.Stop()
 	left.Stop()
 	for _, src := range []string{alice4, alice6} {
-		require.Greater(t, longest(t, came.Read("-vv", "tcp and src host "+src)), 5000, "TCP was joined")
-		require.Greater(t, longest(t, came.Read("-vv", "udp and src host "+src)), 5000, "UDP was joined")
+		require.Greater(t, longest(t, came.Read("-vv", "tcp and src host "+src)), 1500, "TCP was joined")
+		require.Greater(t, longest(t, came.Read("-vv", "udp and src host "+src)), 1500, "UDP was joined")
 		lines := left.Read("-vv", "src host "+src)
 		require.LessOrEqual(t, longest(t, lines), 1500)
 		requireRight(t, lines)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,7 @@ type carrier struct {
 	session *hotswap.Link
 	stop    context.CancelFunc
 	ended   chan struct{}
+	stopped atomic.Bool
 
 	mu     sync.Mutex // guards all below
 	terms  takeover.Terms
@@ -49,6 +51,7 @@ func newCarrier(k *keeper.Remote, count *tunnel.Counters, watch *liveness.Monito
 }
 
 func (c *carrier) close() {
+	c.stopped.Store(true)
 	c.stop()
 	<-c.ended
 }
@@ -80,7 +83,7 @@ func (c *carrier) take(terms takeover.Terms, offloads bool) error {
 		if c.index == index {
 			c.index = 0
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !c.stopped.Load() {
 			slog.Warn("the device of the tunnel is gone", "error", err)
 			close(lost)
 		}

@@ -30,8 +30,10 @@ var (
 
 func (a account) owner() atomicfile.Owner { return privsep.Owner(a.name, a.number) }
 
-// restartAfter is how long a worker that has crashed stays away.
-const restartAfter = time.Second
+const (
+	restartAfter = time.Second     // how long a worker that has crashed stays away
+	endIn        = 5 * time.Second // the time that a worker has to end
+)
 
 // workerFlag defines the flag that says who starts the worker.
 func workerFlag() *string {
@@ -94,6 +96,9 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 	signal.Notify(signals, syscall.SIGUSR1)
 	defer signal.Stop(signals)
 	defer context.AfterFunc(ctx, func() { worker.Signal(syscall.SIGTERM) })()
+	// One that has been taken over may not want to end.
+	overdue := func() { worker.Signal(syscall.SIGKILL) }
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(endIn, overdue) })()
 	served := make(chan error, 1)
 	go func() { served <- w.attend(worker.Conn) }()
 	for {
@@ -103,8 +108,9 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 		case err := <-served: // it asks for nothing any more, or for what it should not
 			if err != nil {
 				slog.Error("the worker is ended", "error", err)
-				worker.Signal(syscall.SIGKILL)
+				overdue()
 			}
+			time.AfterFunc(endIn, overdue)
 			<-worker.Done()
 		case <-worker.Done():
 			worker.Conn.Close()

@@ -86,7 +86,6 @@ var attempts = []struct {
 	{"write what dhclient runs", write("/etc/dhcp/dhclient-exit-hooks.d/x", "")},
 	{"write what cron runs", write("/etc/cron.d/x", "")},
 	{"read passwords", func() error { _, err := os.ReadFile("/etc/shadow"); return err }},
-	{"look into process 1", func() error { _, err := os.ReadFile("/proc/1/environ"); return err }},
 	{"send process 1 a signal", func() error { return unix.Kill(1, 0) }},
 	{"write passwords", write("/etc/shadow", "")},
 	{"write programs", write("/usr/local/bin/x", "")},
