@@ -42,8 +42,8 @@ func linkOf(device string) (netlink.Link, error) {
 	return link, nil
 }
 
-// checkWay looks for the way to the server, which must not be the tunnel.
-func checkWay(device string, server netip.Addr) error {
+// CheckWay looks for the way to the server, which must not be the tunnel.
+func CheckWay(device string, server netip.Addr) error {
 	tunnel, err := linkOf(device)
 	if err != nil {
 		return err

@@ -133,7 +133,7 @@ func Default(c Config) (undo func() error, err error) {
 // device: it removes what a killed client left, and refuses what would leave the host
 // cut off. Default begins with it.
 func Prepare(device string, server netip.Addr) error {
-	if err := checkWay(device, server); err != nil {
+	if err := CheckWay(device, server); err != nil {
 		return err
 	}
 	return removeStale(device)

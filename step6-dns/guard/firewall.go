@@ -18,14 +18,14 @@ const Table nft.Table = "inet stepvpn_guard"
 func firewall(device string, resolvers []netip.Addr) policy.Change {
 	return policy.Change{
 		Command: "nft add table " + string(Table),
-		Do:      func() error { return Table.Set(ruleset(device, resolvers)) },
+		Do:      func() error { return Table.Set(Ruleset(device, resolvers)) },
 		Undo:    Table.Remove,
 	}
 }
 
-// ruleset is the table as one would type it. What leaves is looked at after the
+// Ruleset is Table as one would type it. What leaves is looked at after the
 // kernel has chosen the way.
-func ruleset(device string, resolvers []netip.Addr) string {
+func Ruleset(device string, resolvers []netip.Addr) string {
 	var pass strings.Builder
 	for _, a := range resolvers {
 		family := "ip"

@@ -26,7 +26,7 @@
 // takes an IPv4 destination to be on that link, and sends it there. Broadcasts and
 // multicasts do not come to these rules either. So the firewall looks at what
 // leaves in the end, in a table of our own, inet stepvpn_guard: port 53 is for the
-// resolver, by the tunnel's device; see ruleset, or nft list ruleset.
+// resolver, by the tunnel's device; see Ruleset, or nft list ruleset.
 //
 // # What is not covered
 //
@@ -66,37 +66,37 @@ const (
 const port = 53
 
 // DNS refuses queries to all but the resolvers, which are reached by the tunnel's
-// device. Call it while route.Default is in force. The function that it returns
-// takes that back; it may be called more than once. If DNS fails, the host is as it
-// was. It takes the program nft(8).
+// device. Call it while route.Default is in force. What it returns takes that back, and may
+// be called more than once. If DNS fails, the host is as it was. It takes the program nft(8).
 func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
-	list, err := Changes(device, resolvers)
+	rules, err := Rules(resolvers)
 	if err != nil {
 		return nil, err
+	}
+	list := []policy.Change{firewall(device, resolvers)}
+	for _, r := range rules {
+		list = append(list, r.Add())
 	}
 	return policy.CarryOut(list, slog.Info)
 }
 
-// Changes lists what DNS carries out, in order: first the Table, and then rules.
-func Changes(device string, resolvers []netip.Addr) ([]policy.Change, error) {
+// Rules returns those that DNS adds, in order. Beside them it makes Table, see Ruleset.
+func Rules(resolvers []netip.Addr) (list []policy.Rule, err error) {
 	if len(resolvers) == 0 {
 		return nil, app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),
 			"It may be of an earlier step. With -allow-other-dns names are asked as before, and may be overheard.")
 	}
-	list := []policy.Change{firewall(device, resolvers)}
 	for _, f := range hostnet.Families {
 		if f.Off() {
 			continue
 		}
-		list = append(list, Own(f, priorityOwn).Add())
+		list = append(list, Own(f, priorityOwn))
 		for i, a := range resolvers {
 			if hostnet.FamilyOf(a) == f && !slices.Contains(resolvers[:i], a) {
-				list = append(list, inTunnel(f, a).Add())
+				list = append(list, inTunnel(f, a))
 			}
 		}
-		for _, r := range Refuse(f, priorityOthers) {
-			list = append(list, r.Add())
-		}
+		list = append(list, Refuse(f, priorityOthers)...)
 	}
 	return list, nil
 }

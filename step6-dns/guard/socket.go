@@ -37,7 +37,7 @@ import (
 // Its methods may be called from several goroutines.
 type Socket struct {
 	// CarryOut makes the rule; nil does so at once, and tells the log.
-	CarryOut func([]policy.Change) (undo func() error, err error)
+	CarryOut func(policy.Rule) (undo func() error, err error)
 
 	mu   sync.Mutex
 	undo func() error // removes the rule of the last socket, if that has one; guarded by mu
@@ -66,13 +66,13 @@ func (s *Socket) Control(network, address string, c syscall.RawConn) error {
 	if failed := c.Control(func(fd uintptr) { port, err = bind(int(fd)) }); failed != nil || err != nil {
 		return errors.Join(failed, err)
 	}
-	rule := answers(strings.TrimSuffix(network, "4"), port, to).Add()
-	rule.Undo() // of a client that was killed, and had this port by chance
+	rule := answers(strings.TrimSuffix(network, "4"), port, to)
+	rule.Add().Undo() // of a client that was killed, and had this port by chance
 	carryOut := s.CarryOut
 	if carryOut == nil {
-		carryOut = func(list []policy.Change) (func() error, error) { return policy.CarryOut(list, slog.Info) }
+		carryOut = func(r policy.Rule) (func() error, error) { return policy.CarryOut([]policy.Change{r.Add()}, slog.Info) }
 	}
-	s.undo, err = carryOut([]policy.Change{rule})
+	s.undo, err = carryOut(rule)
 	return err
 }
 

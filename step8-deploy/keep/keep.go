@@ -1,6 +1,6 @@
 // Package keep compares what this host should have with what it has, and mends the
-// difference: policy rules by what they say, and tables of nft by their text.
-// Introduced in step 8.
+// difference: policy rules by what they say, routes, a device, and tables of nft by their
+// text. Introduced in step 8.
 //
 // Steps 5 and 6 carry a list of changes out once. But other programs change the host,
 // too: systemd-networkd removes rules that are not its own, and a firewall is often
@@ -22,8 +22,8 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// Rules sees to it that this host has, of the priorities from low to high, the rules
-// in want and no others of ours, those of one priority in that order. It returns how many
+// Rules sees to it that this host has, of the priorities from low to high, the rules of
+// want and no others of ours, those of one priority in that order. It returns how many
 // had been missing. What is missing is added before anything else is removed.
 // After an error it goes on: each rule that is there keeps something closed. It may be
 // called from any goroutine.
@@ -64,7 +64,7 @@ func rulesOnce(f hostnet.Family, low, high int, want []policy.Rule) (added, remo
 	var errs []error
 	for _, w := range want {
 		k := key(w.Rule)
-		if w.Family != int(f) || wanted[k] {
+		if w.Family != int(f) || w.Priority < low || w.Priority > high || wanted[k] {
 			continue
 		}
 		wanted[k] = true

@@ -1,7 +1,10 @@
 package keep
 
 import (
+	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -78,61 +81,95 @@ func ours(t *testing.T, h *netlab.Host) string {
 	return h.Run(t, "bash", "-c", "for f in -4 -6; do ip $f rule | grep -E '^225'; done; true")
 }
 
-func TestTable(t *testing.T) {
+func TestTables(t *testing.T) {
 	lab := netlab.New(t)
+	real, err := exec.LookPath("nft")
+	require.NoError(t, err)
+	bin := t.TempDir()
+	// What the program does is counted, and whatever stands in "then" is done right behind
+	// it, as others may do.
+	require.NoError(t, os.WriteFile(bin+"/nft", []byte(fmt.Sprintf(`#!/bin/sh
+echo >>%[1]s/runs
+%[2]s "$@" || exit
+if [ -e %[1]s/then ]; then mv %[1]s/then %[1]s/now; %[2]s -f %[1]s/now; fi
+`, bin, real)), 0o755))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	runs := func() int {
+		text, _ := os.ReadFile(bin + "/runs")
+		os.Remove(bin + "/runs")
+		return len(text)
+	}
+	table := func(name, address string) Table {
+		return Table{nft.Table("inet " + name), fmt.Sprintf("table inet %s { set s { type ipv4_addr; elements = { %s }; }; }\n", name, address)}
+	}
+	one, two := table("stepvpn_one", "10.0.0.1"), table("stepvpn_two", "10.0.0.2")
 	lab.Alice.Do(func() {
-		const name nft.Table = "inet stepvpn_test"
-		table := Table{Name: name, Make: func() error {
-			return name.Set("table inet stepvpn_test { set s { type ipv4_addr; elements = { 10.0.0.1 }; }; }\n")
-		}}
-		mend := func(want bool) {
+		var tables Tables
+		mend := func(want ...string) {
 			t.Helper()
-			mended, err := table.Mend()
+			mended, err := tables.Mend()
 			require.NoError(t, err)
 			require.Equal(t, want, mended)
 		}
-		mend(false) // it should not be there
-		require.False(t, Exists(name))
-		require.NoError(t, table.Set())
-		require.True(t, Exists(name))
-		mend(false)
-		for _, change := range []string{
-			"flush ruleset", "delete table inet stepvpn_test", "add element inet stepvpn_test s { 10.0.0.2 }", "flush set inet stepvpn_test s",
-			"add chain inet stepvpn_test x { type filter hook output priority 7; }",
-		} {
-			mend(false)
-			lab.Alice.Run(t, "nft", change)
-			mend(true)
-		}
-
-		// Somebody removes it right when it has been made, or empties it: it is not forgotten.
-		honest := table.Make
-		for _, change := range []string{"flush ruleset", "flush set inet stepvpn_test s"} {
-			left := 2
-			table.Make = func() error {
-				err := honest()
-				if left--; left >= 0 {
-					lab.Alice.Run(t, "nft", change)
-				}
-				return err
-			}
-			require.NoError(t, table.Set())
-			mend(change == "flush ruleset")
-			mend(false)
-			require.Contains(t, lab.Alice.Run(t, "nft", "list ruleset"), "10.0.0.1")
-		}
-		table.Make = honest
+		const gone1, gone2 = "nft table inet stepvpn_one", "nft table inet stepvpn_two"
+		mend() // there is nothing to keep
+		require.False(t, Exists(one.Name))
 		before := generation()
 		require.NotZero(t, before)
-		lab.Alice.Run(t, "nft", "add table inet x; add table inet y")
-		require.Equal(t, before+1, generation())
-		require.NoError(t, table.Remove())
-		mend(false)
-		_, err := name.List()
-		require.Error(t, err)
+		require.NoError(t, tables.Set(one, two))
+		require.True(t, Exists(one.Name) && Exists(two.Name))
+		require.Equal(t, before+1, generation(), "one transaction")
+		require.NoError(t, tables.Set(two, one))
+		require.Equal(t, 1, runs(), "what is made costs nothing")
+		mend()
+		require.Equal(t, 1, runs(), "what it looks like is seen now")
+		mend()
+		require.Zero(t, runs(), "nobody has changed anything")
+		lab.Alice.Run(t, real, "add table inet other")
+		mend()
+		require.Equal(t, 1, runs(), "somebody has")
+		mend()
+		require.Zero(t, runs())
+
+		for change, want := range map[string][]string{
+			"flush ruleset": {gone1, gone2}, "delete table inet stepvpn_one": {gone1},
+			"add element inet stepvpn_one s { 10.0.0.3 }": {gone1}, "flush set inet stepvpn_two s": {gone2},
+			"add chain inet stepvpn_two x { type filter hook output priority 7; }": {gone2},
+		} {
+			mend()
+			lab.Alice.Run(t, real, change)
+			mend(want...)
+			mend()
+		}
+
+		// Somebody removes one right when it has been made, or empties it: it is not forgotten.
+		for _, change := range []string{"flush ruleset", "flush set inet stepvpn_one s"} {
+			require.NoError(t, tables.Only())
+			require.NoError(t, os.WriteFile(bin+"/then", []byte(change+"\n"), 0o600))
+			require.NoError(t, tables.Set(one))
+			if change == "flush ruleset" {
+				mend(gone1)
+			} else {
+				mend()
+			}
+			mend()
+			require.Contains(t, lab.Alice.Run(t, real, "list ruleset"), "10.0.0.1")
+		}
+
+		other := table("stepvpn_one", "10.0.0.9")
+		require.NoError(t, tables.Set(other, two))
+		require.NoError(t, tables.Only(other))
+		require.False(t, Exists(two.Name))
+		require.Contains(t, lab.Alice.Run(t, real, "list ruleset"), "10.0.0.9")
+		mend()
+		require.NoError(t, tables.Only())
+		require.False(t, Exists(one.Name))
+		mend()
+
 		t.Setenv("PATH", t.TempDir())
-		require.Error(t, table.Set())
-		_, err = table.Mend()
+		require.Error(t, tables.Set(one))
+		require.Error(t, tables.Set(one), "it is not made yet")
+		_, err := tables.Mend()
 		require.Error(t, err, "what could not be made is still missing")
 	})
 }

@@ -31,8 +31,8 @@
 // Whoever loads a firewall with "flush ruleset" removes the table. So there are two
 // alike: inet stepvpn_killswitch, which outlives this program, and
 // inet stepvpn_killswitch_live, which belongs to it: no flush takes that one along,
-// and it goes with its owner (see owner). Between the two nothing gets through. Mend
-// puts back what is missing.
+// and it goes with its owner (see Live). Between the two nothing gets through. Who puts
+// back what is missing is package takeover.
 //
 // # What is not covered
 //
@@ -45,8 +45,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"reflect"
-	"sync"
 
 	"stepvpn/shared/app"
 	"stepvpn/step5-nat/hostnet"
@@ -66,17 +64,11 @@ type Config struct {
 	Tunnel []netip.Prefix `json:"tunnel"` // the tunnel's own networks; nil: as they were before
 }
 
-// A Switch is closed. Its methods may be called by several goroutines.
+// A Switch says what this host should have, so that the Config is in force.
 type Switch struct {
-	state string // the folder of the file
-
-	mu     sync.Mutex // guards all below
-	cfg    Config
-	local  lan.Networks // by the host's routes
-	plain  keep.Table
-	live   *owner // nil unless Hold was called
-	paused bool
-	done   bool // Open or Release was called: there is nothing to keep any more
+	Config
+	Local  lan.Networks // by the host's routes
+	Paused bool         // see Pause
 }
 
 const (
@@ -84,35 +76,65 @@ const (
 	liveTable  nft.Table = "inet stepvpn_killswitch_live"
 )
 
+// Table is the one that outlives this program.
+func (s Switch) Table() keep.Table {
+	return keep.Table{Name: plainTable, Text: s.ruleset(plainTable, s.Local)}
+}
+
+// Rules are the policy rules, with priorities from PriorityFirst to PriorityLast.
+func (s Switch) Rules() []policy.Rule {
+	list := s.rules(s.Local)
+	if s.Paused {
+		list = append(list, pauseRules()...)
+	}
+	return list
+}
+
 // Close closes the switch, or changes one that is closed, without a moment in which it
-// is open. state is the folder where its Config is kept. It takes the program nft.
+// is open. state is the folder where its Config is kept.
 //
 // If Close fails it has closed what it could, and opened nothing. Only a host where nothing
 // has been closed so far, nor before its boot, is as it was then.
-func Close(c Config, state string) (*Switch, error) {
-	if err := hostnet.MayChange(); err != nil {
-		return nil, err
+func Close(c Config, state string) error {
+	c, giveUp, err := Remember(c, state)
+	if err != nil {
+		return err
 	}
-	s := &Switch{state: state, paused: Paused() > 0}
-	s.plain = keep.Table{Name: plainTable, Make: func() error { return plainTable.Set(s.cfg.ruleset(plainTable, s.local)) }}
+	s := Switch{Config: c, Paused: Paused() > 0}
+	if s.Local, err = lan.Look(c.LAN, c.Device); err != nil {
+		return errors.Join(err, giveUp())
+	}
+	err = new(keep.Tables).Set(s.Table())
+	_, err2 := keep.Rules(PriorityFirst, PriorityLast, s.Rules())
+	if err := errors.Join(err, err2); err != nil {
+		return errors.Join(err, giveUp())
+	}
+	return nil
+}
+
+// Remember notes that a switch is about to be closed, and returns what it is like then:
+// what c does not say of the tunnel's own networks is as it was before. Whoever fails to
+// close it calls giveUp, which opens what is half closed, if nothing had been closed
+// before.
+func Remember(c Config, state string) (known Config, giveUp func() error, err error) {
+	if err := hostnet.MayChange(); err != nil {
+		return c, nil, err
+	}
 	before, err := closed()
 	if err != nil {
-		return nil, err
-	}
-	if s.local, err = lan.Look(c.LAN, c.Device); err != nil {
-		return nil, err
+		return c, nil, err
 	}
 	saved, found, err := Saved(state)
-	if err == nil {
-		s.cfg.Tunnel = saved.Tunnel
+	if err == nil && c.Tunnel == nil {
+		c.Tunnel = saved.Tunnel
 	}
-	if err := s.Set(c); err != nil {
-		if !before && !found {
-			err = errors.Join(err, removeAll(), forget(state))
+	c.Save(state)
+	return c, func() error {
+		if before || found {
+			return nil
 		}
-		return nil, err
-	}
-	return s, nil
+		return errors.Join(removeAll(), forget(state))
+	}, nil
 }
 
 // closed tells whether there is anything of a switch.
@@ -129,123 +151,6 @@ func closed() (bool, error) {
 	return keep.Exists(plainTable), nil
 }
 
-// Set makes the switch what c says.
-func (s *Switch) Set(c Config) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.Tunnel == nil {
-		c.Tunnel = s.cfg.Tunnel
-	}
-	if s.done || reflect.DeepEqual(s.cfg, c) {
-		return nil
-	}
-	s.cfg = c
-	if err := s.cfg.save(s.state); err != nil {
-		slog.Warn("the kill switch is closed, but after a boot that may depend on the settings", "error", err)
-	}
-	return s.carryOut()
-}
-
-// Config returns what the switch is like.
-func (s *Switch) Config() Config {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cfg
-}
-
-// SetLocal says which networks are local by now.
-func (s *Switch) SetLocal(local lan.Networks) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.done || reflect.DeepEqual(s.local, local) {
-		return nil
-	}
-	s.local = local
-	return s.carryOut()
-}
-
-// Hold closes the switch a second time, for as long as this program runs. A kernel
-// (before Linux 5.12) or an nft (before 1.0) that can't do that is no error; the log
-// says so.
-func (s *Switch) Hold() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.done && s.live == nil {
-		s.hold()
-	}
-}
-
-func (s *Switch) hold() {
-	live, err := newOwner(s.cfg.ruleset(liveTable, s.local))
-	if err != nil {
-		slog.Warn("whoever removes all rules of the firewall opens the kill switch for a moment", "error", err)
-		return
-	}
-	s.live = live
-}
-
-// Mend puts back what another program has removed, and returns what that was.
-func (s *Switch) Mend() (mended []string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.done {
-		return nil, nil
-	}
-	s.paused = Paused() > 0
-	missing, err1 := s.rules()
-	if missing > 0 {
-		mended = append(mended, "policy rules of the kill switch")
-	}
-	set, err2 := s.plain.Mend()
-	if set {
-		mended = append(mended, "nft table "+string(plainTable))
-	}
-	if s.live != nil && s.live.ended() {
-		s.live = nil
-		s.hold()
-		mended = append(mended, "nft table "+string(liveTable))
-	}
-	return mended, errors.Join(err1, err2)
-}
-
-// carryOut makes table and rules what they should be. s.mu is locked. After an error
-// it goes on: what it can close it closes.
-func (s *Switch) carryOut() error {
-	if s.live != nil && s.live.set(s.cfg.ruleset(liveTable, s.local)) != nil {
-		s.live.close() // or it would refuse what is right by now
-		s.live = nil
-		s.hold()
-	}
-	err := s.plain.Set()
-	_, err2 := s.rules()
-	return errors.Join(err, err2)
-}
-
-func (s *Switch) rules() (missing int, err error) {
-	list := s.cfg.rules(s.local)
-	if s.paused {
-		list = append(list, pauseRules()...)
-	}
-	return keep.Rules(priorityOwn, priorityRest, list)
-}
-
-// Open opens the switch, and forgets it. It may be called more than once.
-func (s *Switch) Open() error {
-	s.Release()
-	return Open(s.state)
-}
-
-// Release ends what Hold has begun. The switch stays closed.
-func (s *Switch) Release() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.done = true
-	if s.live != nil {
-		s.live.close()
-		s.live = nil
-	}
-}
-
 // Open opens the switch that another program has closed, and forgets it. Nothing is
 // no error.
 func Open(state string) error {
@@ -259,26 +164,28 @@ func Open(state string) error {
 }
 
 func removeAll() error {
-	_, err := keep.Rules(priorityOwn, priorityRest, nil)
-	if keep.Exists(plainTable) {
-		err = errors.Join(err, plainTable.Remove())
-	}
-	return errors.Join(err, EndPause())
+	_, err := keep.Rules(PriorityFirst, PriorityLast, nil)
+	return errors.Join(err, keep.Remove(plainTable, pauseTable))
 }
 
-// Restore closes the switch as it was when it was closed last, and tells whether it
-// ever was. A file that cannot be read stands for a switch that lets out the least.
-func Restore(state string) (s *Switch, found bool, err error) {
-	c, found, err := Saved(state)
-	if !found {
-		return nil, false, err
+// Restore closes the switch as it was when it was closed last, and returns how that is, and
+// whether it ever was. A file that cannot be read stands for a switch that lets out the least.
+func Restore(state string) (c Config, found bool, err error) {
+	if c, found, err = SavedOrStrictest(state); found {
+		err = Close(c, state)
 	}
-	if err != nil {
+	return c, found, err
+}
+
+// SavedOrStrictest is Saved, but what can't be read stands for a switch that lets out the
+// least.
+func SavedOrStrictest(state string) (c Config, found bool, err error) {
+	c, found, err = Saved(state)
+	if found && err != nil {
 		slog.Warn("it can't be read how the kill switch was: it closes everything", "error", err)
-		c = strictest
+		return strictest, true, nil
 	}
-	s, err = Close(c, state)
-	return s, true, err
+	return c, found, err
 }
 
 // strictest lets out DHCP, and what is for a private network.
@@ -293,6 +200,12 @@ const (
 	priorityTunnel
 	priorityLocal
 	priorityRest
+)
+
+// The range of them.
+const (
+	PriorityFirst = priorityOwn
+	PriorityLast  = priorityRest
 )
 
 // String says in a few words what is closed.

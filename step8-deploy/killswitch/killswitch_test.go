@@ -33,18 +33,26 @@ var like = Config{Device: "vpn0", Names: true, LAN: lan.AsRouted}
 
 func on(t *testing.T, h *netlab.Host) (off func()) {
 	t.Helper()
-	s := closeLike(t, h, like)
-	return func() { h.Do(func() { require.NoError(t, s.Open()) }) }
+	state := t.TempDir()
+	closeLike(t, h, like, state)
+	return func() { h.Do(func() { require.NoError(t, Open(state)) }) }
 }
 
-func closeLike(t *testing.T, h *netlab.Host, c Config) (s *Switch) {
+func closeLike(t *testing.T, h *netlab.Host, c Config, state string) {
 	t.Helper()
+	h.Do(func() { require.NoError(t, Close(c, state)) })
+}
+
+// hold has a Live closed as c says, from a thread of the host.
+func (l *Live) hold(h *netlab.Host, c Config) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wanted, l.busy = c.ruleset(liveTable, lan.Networks{}), make(chan struct{})
 	h.Do(func() {
-		var err error
-		s, err = Close(c, t.TempDir())
-		require.NoError(t, err)
+		l.mu.Unlock()
+		l.settle()
+		l.mu.Lock()
 	})
-	return s
 }
 
 func listed(t *testing.T, h *netlab.Host) string {
@@ -190,17 +198,14 @@ func TestTiedToAnInterface(t *testing.T) {
 func TestRuleset(t *testing.T) {
 	lab := netlab.New(t)
 	c := Config{Device: "vpn0", Only: prefixes("10.0.0.0/8", "10.1.0.0/16"), LAN: lan.Private, Tunnel: prefixes("10.8.0.0/24")}
-	s := closeLike(t, lab.Alice, c)
+	state := t.TempDir()
+	closeLike(t, lab.Alice, c, state)
 	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Web.V4.String())
 	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Web.V6.String())
 	lab.Alice.Run(t, "ip", "addr", "add", "10.7.0.2/24", "dev", "eth0")
 	look := func(want bool) {
 		t.Helper()
-		lab.Alice.Do(func() {
-			n, err := lan.Look(c.LAN, "vpn0")
-			require.NoError(t, err)
-			require.NoError(t, s.SetLocal(n))
-		})
+		closeLike(t, lab.Alice, c, state)
 		require.Equal(t, want, strings.Contains(lab.Alice.Run(t, "nft", "list ruleset"), "10.7.0.0/24"))
 		require.Equal(t, want, strings.Contains(lab.Alice.Run(t, "ip", "rule"), "10.7.0.0/24"))
 	}
@@ -208,7 +213,6 @@ func TestRuleset(t *testing.T) {
 	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.7.0.1"), "what is to go into the tunnel is not local")
 
 	c.Only = nil
-	lab.Alice.Do(func() { require.NoError(t, s.Set(c)) })
 	look(true)
 	require.Equal(t, "eth0", way(lab.Alice, "10.7.0.1"))
 
@@ -222,19 +226,12 @@ func TestRuleset(t *testing.T) {
 	// The tunnel's own networks are not local, also when it is not known any more which they are.
 	c.Tunnel = nil
 	lab.Alice.Run(t, "ip", "addr", "add", "10.8.0.77/24", "dev", "eth0")
-	lab.Alice.Do(func() { require.NoError(t, s.Set(c)) })
 	look(true)
 	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.8.0.1"))
 	_, err := lab.Alice.Try("ping", "-c", "1", "-W", "1", "-I", "eth0", "10.8.0.1")
 	require.Error(t, err)
 
-	lab.Alice.Do(func() {
-		require.NoError(t, s.Open())
-		require.NoError(t, s.SetLocal(lan.Networks{}))
-		mended, err := s.Mend()
-		require.NoError(t, err)
-		require.Empty(t, mended)
-	})
+	lab.Alice.Do(func() { require.NoError(t, Open(state)) })
 	require.NotContains(t, listed(t, lab.Alice), "stepvpn")
 }
 
@@ -253,45 +250,36 @@ func tied(t *testing.T, lab *netlab.Lab) bool {
 	return len(c.Stop()) > 0
 }
 
-// A flush of all rules leaves the table that has an owner. Mend puts the other one back,
+// A flush of all rules leaves the table that has an owner. Close puts the other one back,
 // and rules that somebody has removed.
 func TestFlushed(t *testing.T) {
 	lab := netlab.New(t)
 	router := strings.Fields(lab.Cafe.Run(t, "ip", "-br", "link", "show", "br0"))[2]
 	lab.Alice.Run(t, "ip", "neigh", "add", lab.Web.V4.String(), "lladdr", router, "dev", "eth0")
 	require.True(t, tied(t, lab), "such a program gets out")
-	s := closeLike(t, lab.Alice, like)
+	state := t.TempDir()
+	closeLike(t, lab.Alice, like, state)
 	require.False(t, tied(t, lab))
 	lab.Alice.Run(t, "nft", "flush ruleset")
 	require.True(t, tied(t, lab), "a flush opens it")
-	mend := func(want ...string) {
-		t.Helper()
-		lab.Alice.Do(func() {
-			mended, err := s.Mend()
-			require.NoError(t, err)
-			require.Equal(t, want, mended)
-		})
-	}
-	mend("nft table inet stepvpn_killswitch")
-	mend()
+	closeLike(t, lab.Alice, like, state)
 	require.False(t, tied(t, lab))
 
-	lab.Alice.Do(s.Hold)
+	var live Live
+	live.hold(lab.Alice, like)
 	before := listed(t, lab.Alice)
 	lab.Alice.Run(t, "nft", "flush ruleset")
 	lab.Alice.Run(t, "bash", "-c", "for f in -4 -6; do for p in $(ip $f rule | sed -n 's/:.*proto 87//p'); do ip $f rule del priority $p; done; done")
 	require.False(t, tied(t, lab), "the table with an owner is there")
-	mend("policy rules of the kill switch", "nft table inet stepvpn_killswitch")
+	closeLike(t, lab.Alice, like, state)
 	require.ElementsMatch(t, strings.Split(before, "\n"), strings.Split(listed(t, lab.Alice), "\n"))
-	lab.Alice.Run(t, "nft", "flush chain inet stepvpn_killswitch away")
-	mend("nft table inet stepvpn_killswitch")
 
 	// It follows other settings, and ends with its owner.
 	c := like
 	c.Device = "vpn7"
-	lab.Alice.Do(func() { require.NoError(t, s.Set(c)) })
+	live.hold(lab.Alice, c)
 	require.Contains(t, lab.Alice.Run(t, "nft", "list table inet stepvpn_killswitch_live"), "vpn7")
-	lab.Alice.Do(s.Release)
+	live.Close()
 	require.NotContains(t, lab.Alice.Run(t, "nft", "list ruleset"), "_live")
 	require.False(t, tied(t, lab))
 }
@@ -299,17 +287,17 @@ func TestFlushed(t *testing.T) {
 // Somebody ends the nft that owns the table.
 func TestOwnerEnds(t *testing.T) {
 	lab := netlab.New(t)
-	s := closeLike(t, lab.Alice, like)
-	lab.Alice.Do(s.Hold)
-	require.NoError(t, s.live.cmd.Process.Kill())
-	netlab.Eventually(t, limit, "it is gone", func() bool { return s.live.ended() })
-	require.Error(t, s.live.set("x"))
-	lab.Alice.Do(func() {
-		mended, err := s.Mend()
-		require.NoError(t, err)
-		require.Equal(t, []string{"nft table inet stepvpn_killswitch_live"}, mended)
-		require.NoError(t, s.Open())
-	})
+	var live Live
+	live.hold(lab.Alice, like)
+	first := live.owner
+	require.NoError(t, first.cmd.Process.Kill())
+	netlab.Eventually(t, limit, "it is gone", func() bool { return first.ended() })
+	require.Error(t, first.set("x"))
+	require.NotContains(t, listed(t, lab.Alice), "stepvpn")
+	live.hold(lab.Alice, like)
+	require.Contains(t, listed(t, lab.Alice), "stepvpn")
+	live.Close()
+	live.Close()
 	require.NotContains(t, listed(t, lab.Alice), "stepvpn")
 }
 
@@ -327,17 +315,19 @@ func TestPause(t *testing.T) {
 		return err
 	}
 	require.ErrorContains(t, pause(time.Minute), "no kill switch is closed")
-	s := closeLike(t, lab.Alice, like)
-	lab.Alice.Do(s.Hold)
+	state := t.TempDir()
+	closeLike(t, lab.Alice, like, state)
+	var live Live
+	live.hold(lab.Alice, like)
+	defer live.Close()
 	before := listed(t, lab.Alice)
 	require.False(t, open())
 	require.NoError(t, pause(time.Hour))
 	require.True(t, open())
 	lab.Alice.Do(func() {
 		require.InDelta(t, time.Hour, Paused(), float64(time.Minute))
-		_, err := s.Mend()
-		require.NoError(t, err)
-		require.True(t, open(), "the one who mends knows of it")
+		require.NoError(t, Close(like, state))
+		require.True(t, open(), "who closes it anew knows of it")
 		require.NoError(t, EndPause())
 	})
 	require.False(t, open())
@@ -352,8 +342,7 @@ func TestPause(t *testing.T) {
 	require.False(t, tied(t, lab))
 	lab.Alice.Do(func() {
 		require.Zero(t, Paused())
-		_, err := s.Mend()
-		require.NoError(t, err)
+		require.NoError(t, Close(like, state))
 	})
 	require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()))
 }
@@ -378,8 +367,7 @@ func TestRestore(t *testing.T) {
 		require.NotContains(t, listed(t, lab.Alice), "proto 87")
 	}
 	lab.Alice.Do(func() {
-		_, err := Close(c, state)
-		require.NoError(t, err)
+		require.NoError(t, Close(c, state))
 	})
 	before := listed(t, lab.Alice)
 	reboot()
@@ -407,7 +395,7 @@ func TestErrorOpensNothing(t *testing.T) {
 	lab := netlab.New(t)
 	without := func() (err error) {
 		t.Setenv("PATH", t.TempDir()) // there is no nft
-		lab.Alice.Do(func() { _, err = Close(like, t.TempDir()) })
+		lab.Alice.Do(func() { err = Close(like, t.TempDir()) })
 		return err
 	}
 	before := listed(t, lab.Alice)
@@ -428,8 +416,7 @@ func TestErrorOpensNothing(t *testing.T) {
 	require.Equal(t, before, listed(t, lab.Alice))
 	t.Setenv("PATH", t.TempDir())
 	lab.Alice.Do(func() {
-		_, err := Close(like, state)
-		require.ErrorContains(t, err, "nft is not installed")
+		require.ErrorContains(t, Close(like, state), "nft is not installed")
 	})
 	t.Setenv("PATH", path)
 	require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()), "rules take no nft")
@@ -447,9 +434,10 @@ func TestNamesOfTheLink(t *testing.T) {
 		return len(c.Stop())
 	}
 	require.Equal(t, 2, seen())
-	s := closeLike(t, lab.Alice, Config{Device: "vpn0", Names: true, LAN: lan.Private})
+	state := t.TempDir()
+	closeLike(t, lab.Alice, Config{Device: "vpn0", Names: true, LAN: lan.Private}, state)
 	require.Equal(t, 1, seen(), "multicast DNS is of the link alone")
-	lab.Alice.Do(func() { require.NoError(t, s.Set(Config{Device: "vpn0", Names: true, LAN: lan.None})) })
+	closeLike(t, lab.Alice, Config{Device: "vpn0", Names: true, LAN: lan.None}, state)
 	require.Zero(t, seen())
 }
 

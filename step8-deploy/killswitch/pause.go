@@ -60,7 +60,7 @@ func pauseRuleset(d time.Duration) string {
 
 // Pause opens the switch for d, counted in whole seconds. Another pause takes the
 // place of one that is not over. It is an error if no switch is closed. A client
-// that runs notices by itself (see Mend).
+// that runs notices by itself.
 func Pause(d time.Duration) error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
@@ -91,10 +91,7 @@ func pauseRules() (list []policy.Rule) {
 // EndPause closes the switch again. No pause is no error.
 func EndPause() error {
 	_, err := keep.Rules(priorityPause, priorityPause, nil)
-	if keep.Exists(pauseTable) {
-		err = errors.Join(err, pauseTable.Remove())
-	}
-	return err
+	return errors.Join(err, keep.Remove(pauseTable))
 }
 
 // Paused returns how long the switch will be open, 0 if it is closed.

@@ -16,7 +16,7 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-func isOurs(r netlink.Rule) bool { return r.Priority >= priorityOwn && r.Priority <= priorityRest }
+func isOurs(r netlink.Rule) bool { return r.Priority >= PriorityFirst && r.Priority <= PriorityLast }
 
 // rules are the policy rules, of both families.
 func (c Config) rules(local lan.Networks) (list []policy.Rule) {

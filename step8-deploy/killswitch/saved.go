@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +20,14 @@ const (
 	maxFile  = 1 << 20 // bytes; a list of 4,096 networks has less than 200,000
 )
 
-// save keeps the Config, and returns when it is on the disk.
+// Save keeps the Config, and returns when it is on the disk. If that fails the log says
+// so: it is no reason to leave the switch open.
+func (c Config) Save(state string) {
+	if err := c.save(state); err != nil {
+		slog.Warn("the kill switch is closed, but after a boot that may depend on the settings", "error", err)
+	}
+}
+
 func (c Config) save(state string) error {
 	text, err := json.MarshalIndent(c, "", "\t")
 	if err != nil {

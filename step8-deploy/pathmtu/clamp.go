@@ -7,18 +7,15 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// OurTable is the one that Clamp makes.
+// OurTable is the one that Ruleset is about.
 const OurTable nft.Table = "inet stepvpn_mss"
 
-// Clamp has both ends of each TCP connection through a device told to send no
-// segments that make packets of more than size bytes (the MSS option, RFC 9293,
-// section 3.7.1): also those of hosts behind this one, and also where the device
-// has to take more because IPv6 wants so. Connections that exist stay as they are. A
-// second call replaces the first. It takes the program nft.
-func Clamp(device string, size int) error { return OurTable.Set(ruleset(device, size)) }
-
-// ruleset is the table as one would type it. nft only ever lowers the option.
-func ruleset(device string, size int) string {
+// Ruleset is the table as one would type it: it has both ends of each TCP connection
+// through a device told to send no segments that make packets of more than size bytes
+// (the MSS option, RFC 9293, section 3.7.1): also those of hosts behind this one, and also
+// where the device has to take more because IPv6 wants so. Connections that exist stay as
+// they are. nft only ever lowers the option.
+func Ruleset(device string, size int) string {
 	const ipv4, ipv6 = packet.IPv4HeaderLen + packet.TCPHeaderLen, packet.IPv6HeaderLen + packet.TCPHeaderLen
 	return fmt.Sprintf(`table %s {
 	chain clamp {

@@ -52,12 +52,12 @@ func TestClamp(t *testing.T) {
 	before := lab.Cafe.Run(t, "nft", "list", "ruleset")
 	check("1460", "1440")
 	for _, size := range []int{1340, 1220, 1340} {
-		do(func() error { return Clamp("up0", size) })
+		do(func() error { return OurTable.Set(Ruleset("up0", size)) })
 	}
 	check("1300", "1280")
-	do(func() error { return Clamp("up0", 9000) }) // never raised
+	do(func() error { return OurTable.Set(Ruleset("up0", 9000)) }) // never raised
 	check("1460", "1440")
-	do(func() error { return Clamp("other0", 1220) })
+	do(func() error { return OurTable.Set(Ruleset("other0", 1220)) })
 	check("1460", "1440")
 	do(OurTable.Remove)
 	do(OurTable.Remove)

@@ -1,7 +1,6 @@
 package takeover
 
 import (
-	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -10,10 +9,11 @@ import (
 
 	"stepvpn/shared/netlab"
 	"stepvpn/step2-tun/tun"
-	"stepvpn/step5-nat/policy"
+	"stepvpn/step5-nat/route"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/lan"
 )
-
-func TestMain(m *testing.M) { netlab.Main(m) }
 
 func prefixes(list ...string) (ps []netip.Prefix) {
 	for _, s := range list {
@@ -60,33 +60,37 @@ func TestIntoTunnel(t *testing.T) {
 			"203.0.113.96": "eth0", "2001:db8:80:1::80": "eth0", "127.0.0.1": "lo", "203.0.113.65 ipproto udp": "vpn0"}},
 	} {
 		lab.Alice.Do(func() {
-			list, err := intoTunnel("vpn0", terms, c.only)
+			now := into(terms, c.only)
+			require.NoError(t, now.check())
+			_, err := keep.Routes(route.Table, "vpn0", now.routes())
 			require.NoError(t, err)
-			undo, err := policy.CarryOut(list, slog.Debug)
+			_, err = keep.Rules(route.PriorityTunnel, route.PriorityTunnel, now.rules(lan.Networks{}))
 			require.NoError(t, err)
-			require.NotContains(t, lab.Alice.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule"), "22504:")
 			for question, want := range c.ways {
 				require.Equal(t, want, way(t, lab.Alice, question), question)
 			}
-			require.NoError(t, undo())
+			_, err = keep.Routes(route.Table, "vpn0", nil)
+			require.NoError(t, err)
+			_, err = keep.Rules(route.PriorityTunnel, route.PriorityTunnel, nil)
+			require.NoError(t, err)
+			require.Empty(t, lab.Alice.Run(t, "bash", "-c", "ip -4 route show table 22505; ip -6 route show table 22505"))
 		})
 	}
 	require.Equal(t, before, lab.Alice.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule"))
 }
 
+func into(t Terms, only []netip.Prefix) *taken {
+	return &taken{cfg: &config.Client{Device: "vpn0", LAN: lan.Private}, terms: t, only: only}
+}
+
 func TestIntoTunnelRefuses(t *testing.T) {
 	lab := netlab.New(t)
 	terms := tunnelOn(t, lab.Alice, "10.8.0.2/24")
-	refused := func(t2 Terms, only ...netip.Prefix) (err error) {
-		lab.Alice.Do(func() { _, err = intoTunnel("vpn0", t2, only) })
-		require.Error(t, err)
-		return err
-	}
-	require.EqualError(t, refused(terms, prefixes("10.0.0.0/8", "fd00::/8")...), "fd00::/8 is to go into the tunnel, which carries no IPv6")
-	inside := terms
-	inside.Server = netip.MustParseAddrPort("10.8.0.1:5555")
-	require.ErrorContains(t, refused(inside), "leads into the tunnel vpn0 itself")
+	require.EqualError(t, into(terms, prefixes("10.0.0.0/8", "fd00::/8")).check(), "fd00::/8 is to go into the tunnel, which carries no IPv6")
+	inside := netip.MustParseAddr("10.8.0.1")
+	lab.Alice.Do(func() { require.ErrorContains(t, route.CheckWay("vpn0", inside), "leads into the tunnel vpn0 itself") })
 	overlap := terms
 	overlap.Addrs = prefixes("10.8.0.0/16", "10.8.0.2/24")
-	require.ErrorContains(t, refused(overlap), "overlap", "its own")
+	require.ErrorContains(t, into(overlap, nil).check(), "overlap", "its own")
+	require.ErrorContains(t, into(Terms{}, nil).check(), "no address")
 }

@@ -1,14 +1,15 @@
-// Package takeover is what a client has taken of its host: the tunnel's device,
-// the routes into it, the way to ask for names, and the kill switch. Introduced in
+// Package takeover is what a client takes of its host: the tunnel's device, the routes
+// into it, the firewall, the way to ask for names, and the kill switch. Introduced in
 // step 8.
 //
-// Connections come and go; what is taken stays. When a new connection brings the
-// same addresses and settings, nothing is done. When it brings others, all is put
-// back and taken anew, behind the kill switch. What another program removes
-// meanwhile is put back (see HostChanged).
+// What the host should have is one value (see want), and one function makes the host so,
+// from wherever it is (see make): to take over, to go on with other terms, to close the
+// kill switch, to give back, and to put back what another program has removed (see
+// HostChanged). Connections come and go; what is taken stays.
 package takeover
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,18 +17,15 @@ import (
 	"os"
 	"reflect"
 	"sync"
+	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"stepvpn/step2-tun/tun"
-	"stepvpn/step5-nat/policy"
+	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/guard"
-	"stepvpn/step6-dns/nft"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lan"
@@ -36,32 +34,39 @@ import (
 )
 
 // A Host is a host that is taken over, or about to be. Its methods may be called by
-// several goroutines; Take by one at a time.
+// several goroutines.
 type Host struct {
-	unlock func() error // of the host, for others
-	inner  innerMTU
+	unlock func() error       // of the host, for others
+	stop   context.CancelFunc // ends watching
 
-	mu   sync.Mutex // guards all below
-	cfg  *config.Client
-	kill *killswitch.Switch // nil if it is off
-	lan  local
+	mu       sync.Mutex // guards all below
+	cfg      *config.Client
+	kill     *killswitch.Config // nil if it is off
+	lan      local
+	underlay destinations
+	sockets  []*socketRule
+	taken    *taken // nil if nothing is
 
-	underlay underlayTable
-	sockets  map[*keep.Changes]bool // what those outside of the tunnel need
-	told     State
-	tell     func(State) // may be nil
+	// What it has by now.
+	begun  bool // before, only the kill switch is ours to change: see Begin and Adopt
+	ended  bool
+	dev    *device // nil if there is none
+	tables keep.Tables
+	live   killswitch.Live
+	names  *resolvconf.Kept  // nil if they are asked for as ever
+	wanted resolvconf.Config // of names
 
-	// Zero if nothing is taken.
-	dev    *device
-	up     bool // packets are carried
-	terms  Terms
-	only   []netip.Prefix // what goes into the tunnel; nil: everything
-	stale  bool           // the settings are other ones by now
-	undo   []func() error // the last one first
-	pieces keep.Changes   // rules and routes that are in force
-	tables []*keep.Table  // and tables of nft
-
+	up      bool // packets are carried
 	mending mending
+	told    State
+	tell    func(State) // may be nil
+}
+
+// taken is the tunnel that the host is to have.
+type taken struct {
+	cfg   *config.Client // as it was then
+	terms Terms
+	only  []netip.Prefix // what goes into it; nil: everything
 }
 
 // Terms are what the server has handed out, and what follows from where it is.
@@ -76,8 +81,9 @@ type Terms struct {
 // New returns a Host of which nothing is taken yet.
 func New(cfg *config.Client) *Host { return &Host{cfg: cfg} }
 
-// Begin closes the kill switch, and puts back what a killed client has left. Call End
-// or Leave at the end. After an error nothing is taken, and what was closed is closed.
+// Begin closes the kill switch, and puts back what a killed client has left, unless Adopt
+// was called. From then on the host is kept as it should be. Call End or Leave at the end.
+// After an error nothing is taken, and what was closed is closed.
 func (h *Host) Begin() (err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -86,218 +92,176 @@ func (h *Host) Begin() (err error) {
 	}
 	// The switch comes first: what a killed client has left may be all that keeps
 	// this host silent.
-	if h.kill, err = Close(h.cfg); err != nil {
+	if err := h.close(); err != nil {
 		return errors.Join(err, h.unlock())
 	}
-	if h.kill != nil {
-		go h.kill.Hold() // nothing has to wait for it
-	}
-	if err := errors.Join(Recover(h.cfg.State), h.settle(), h.underlay.begin(h.cfg)); err != nil {
+	if h.dev != nil {
+		time.AfterFunc(adoptWithin, h.disown)
+	} else if err := h.begin(); err != nil {
 		return errors.Join(err, h.leave())
+	}
+	h.watch()
+	return nil
+}
+
+// close closes the kill switch as the settings want it.
+func (h *Host) close() error {
+	c, err := closing(h.cfg)
+	if err != nil {
+		return err
+	}
+	if c == nil && !h.cfg.KillSwitch {
+		if err := killswitch.Open(h.cfg.State); err != nil {
+			return err
+		}
+	}
+	giveUp := func() error { return nil }
+	if c != nil {
+		known, undo, err := killswitch.Remember(*c, h.cfg.State)
+		if err != nil {
+			return err
+		}
+		h.kill, giveUp = &known, undo
+		h.mending.paused = killswitch.Paused() > 0
+	}
+	h.underlay.begin(h.cfg)
+	err = h.look()
+	if err == nil {
+		err = h.make(nil)
+	}
+	if err != nil {
+		h.live.Close()
+		return errors.Join(err, giveUp())
 	}
 	return nil
 }
 
-// Close closes the kill switch as the settings want it. It returns nil if it is to be
+// begin puts back what a killed client has left.
+func (h *Host) begin() error {
+	if err := errors.Join(recoverRest(h.cfg.State), keep.Remove(leftover...)); err != nil {
+		return err
+	}
+	h.begun = true
+	return h.make(nil)
+}
+
+// closing returns what the kill switch is to be like at first. It is nil if it is to be
 // open, or if it is not known yet what goes into the tunnel: that is what the server
 // says, and no client has ever asked it.
-func Close(cfg *config.Client) (*killswitch.Switch, error) {
+func closing(cfg *config.Client) (*killswitch.Config, error) {
 	if !cfg.KillSwitch {
-		return nil, killswitch.Open(cfg.State)
+		return nil, nil
 	}
-	only, known := routes(cfg, nil)
-	if known {
-		return killswitch.Close(switchOf(cfg, only, nil), cfg.State)
+	if only, known := routes(cfg, nil); known {
+		c := switchOf(cfg, only, nil)
+		return &c, nil
 	}
-	s, found, err := killswitch.Restore(cfg.State)
+	c, found, err := killswitch.SavedOrStrictest(cfg.State)
 	if !found {
 		return nil, err
 	}
-	return s, err
+	return &c, nil
 }
+
+// Close closes the kill switch as the settings want it, for a program that ends then; or
+// opens it, if they want that.
+func Close(cfg *config.Client) error {
+	c, err := closing(cfg)
+	switch {
+	case err != nil:
+		return err
+	case c != nil:
+		return killswitch.Close(*c, cfg.State)
+	case !cfg.KillSwitch:
+		return killswitch.Open(cfg.State)
+	}
+	return nil
+}
+
+// leftover are the tables that a killed client may have left, but for the kill switch's.
+var leftover = tableNames{guard.Table, pathmtu.OurTable, lan.OurTable}
 
 // Recover puts back what a killed client has left, except for the kill switch. While a
 // client runs, it is an error.
 func Recover(state string) error {
+	err := recoverRest(state)
+	_, err2 := keep.Rules(priorityFirst, route.PriorityTunnel, nil)
+	return errors.Join(err, err2, keep.Remove(append(leftover, underlayName)...))
+}
+
+// recoverRest puts back what takes no nft.
+func recoverRest(state string) error {
 	_, err := resolvconf.Recover(resolvconf.Config{State: state})
-	errs := []error{guard.Recover(), err}
-	for _, t := range []nft.Table{pathmtu.OurTable, lan.OurTable, underlayName} {
-		if keep.Exists(t) {
-			errs = append(errs, t.Remove())
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(route.Recover(), err)
 }
 
-// routes returns what goes into the tunnel, nil for everything, and whether that
-// is known.
-func routes(cfg *config.Client, pushed []netip.Prefix) (only []netip.Prefix, known bool) {
-	switch r := cfg.Routes; {
-	case r.Everything:
-		return nil, true
-	case r.Pushed:
-		return pushed, len(pushed) > 0
-	default:
-		return r.Prefixes, true
-	}
-}
-
-// guarded tells whether no other resolver than the tunnel's may be asked.
-func guarded(cfg *config.Client) bool { return cfg.DNS && !cfg.AllowOtherDNS }
-
-func switchOf(cfg *config.Client, only, tunnel []netip.Prefix) killswitch.Config {
-	c := killswitch.Config{Device: cfg.Device, Only: only, Names: guarded(cfg), LAN: cfg.LAN}
-	for _, n := range tunnel {
-		c.Tunnel = append(c.Tunnel, n.Masked())
-	}
-	return c
-}
-
-// Take takes the host over on these terms, and returns the descriptor of the device,
-// a copy that is the caller's, and a number that tells one device from another. After an
-// error nothing is taken, but the kill switch stays closed.
+// Take takes the host over on these terms, or has it go on with them, and returns the
+// descriptor of the device, a copy that is the caller's, and a number that tells one device
+// from another. After an error nothing is taken, but the kill switch stays closed.
 func (h *Host) Take(t Terms) (fd, index int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.holds(t) {
-		if err := h.release(); err != nil {
-			return -1, 0, err
+	before := h.taken
+	if before != nil {
+		mtu := before.terms.MTU // Fit changes it in passing
+		if before.terms.MTU = t.MTU; reflect.DeepEqual(before.terms, t) {
+			t.MTU = mtu
 		}
-		if err := h.take(t); err != nil {
-			return -1, 0, errors.Join(err, h.release())
+		before.terms.MTU = mtu
+	}
+	now := &taken{cfg: h.cfg, terms: t}
+	now.only, _ = routes(h.cfg, t.Routes)
+	if h.cfg.DNS {
+		now.only = withResolvers(now.only, t.Addrs, t.Settings.DNS)
+	}
+	had := h.dev
+	if err = now.check(); err == nil {
+		h.taken, h.begun = now, true
+		if h.cfg.KillSwitch {
+			h.narrow(switchOf(h.cfg, now.only, t.Addrs))
 		}
-		slog.Info("tunnel is up", "dev", h.cfg.Device, "addrs", t.Addrs, "server", t.Server, "mtu", t.MTU)
+		err = h.make(nil)
+	}
+	if err == nil && h.dev == had { // else that was looked at
+		err = route.CheckWay(h.dev.name, t.Server.Addr().Unmap())
+	}
+	if err != nil {
+		return -1, 0, errors.Join(err, h.release())
+	}
+	if h.dev != had || !reflect.DeepEqual(before, now) {
+		slog.Info("tunnel is up", "dev", h.dev.name, "addrs", t.Addrs, "server", t.Server, "mtu", t.MTU)
 	}
 	fd, err = unix.FcntlInt(uintptr(h.dev.fd), unix.F_DUPFD_CLOEXEC, 0)
 	return fd, h.dev.index, os.NewSyscallError("fcntl", err)
 }
 
-// holds tells whether the host is taken over on these terms.
-func (h *Host) holds(t Terms) bool {
-	t.MTU = h.terms.MTU // is no reason: Fit changes it in passing
-	return h.dev != nil && !h.stale && reflect.DeepEqual(h.terms, t) && h.dev.exists()
-}
-
-func (h *Host) take(t Terms) error {
-	cfg, mtu := h.cfg, t.MTU
-	if cfg.MTU == 0 { // else it is an error of who has set it
-		mtu = deviceMTU(mtu, t.Addrs)
-	}
-	dev, err := openDevice(tun.Config{Name: cfg.Device, Addrs: t.Addrs, MTU: mtu})
-	if err != nil {
-		return err
-	}
-	h.dev = dev
-	h.undo = append(h.undo, dev.remove)
-	h.terms = t
-	h.add(h.inner.leave)
-	h.inner.enter(dev.name, t)
-
-	only, _ := routes(cfg, t.Routes)
-	if cfg.DNS {
-		only = withResolvers(only, t.Addrs, t.Settings.DNS)
-	}
-	h.only = only
-	if err := h.narrow(switchOf(cfg, only, t.Addrs)); err != nil {
-		return err
-	}
-	list, err := intoTunnel(dev.name, t, only)
-	if err != nil {
-		return err
-	}
-	if _, err := h.keepLocal(); err != nil {
-		return err
-	}
-	list = append(h.ownNetworks(dev.name, t.Addrs, only), list...)
-	around := lan.Ruleset(dev.name, t.Addrs, guarded(cfg))
-	tables := []policy.Change{h.table(lan.OurTable, func() error { return lan.OurTable.Set(around) })}
-	if guarded(cfg) {
-		changes, err := guard.Changes(dev.name, t.Settings.DNS)
-		if err != nil {
-			return err
-		}
-		tables = append(tables, h.table(guard.Table, changes[0].Do))
-		list = append(list, changes[1:]...)
-	}
-	undo, err := policy.CarryOut(tables, slog.Debug)
-	if err != nil {
-		return err
-	}
-	h.add(undo)
-	if undo, err = h.pieces.CarryOut(list); err != nil {
-		return err
-	}
-	h.add(undo)
-	if cfg.DNS && len(t.Settings.DNS) > 0 {
-		undo, err := resolvconf.Use(resolvconf.Config{Device: dev.name, DNS: t.Settings.DNS, Search: t.Settings.Search, State: cfg.State})
-		if err != nil {
-			return err
-		}
-		h.add(undo)
-	}
-	return nil
-}
-
-// add notes how something is put back.
-func (h *Host) add(undo func() error) { h.undo = append([]func() error{undo}, h.undo...) }
-
-// table is a change that makes a table of nft, and keeps it.
-func (h *Host) table(name nft.Table, set func() error) policy.Change {
-	t := &keep.Table{Name: name, Make: set}
-	h.tables = append(h.tables, t)
-	return policy.Change{Command: "nft add table " + string(name), Do: t.Set, Undo: t.Remove}
-}
-
 // narrow has the kill switch know what the server has said; it is closed only now if
 // what goes into the tunnel was not known before.
-func (h *Host) narrow(c killswitch.Config) (err error) {
-	switch {
-	case !h.cfg.KillSwitch:
+func (h *Host) narrow(c killswitch.Config) {
+	if h.kill != nil && c.Tunnel == nil {
+		c.Tunnel = h.kill.Tunnel
+	}
+	if h.kill == nil || !reflect.DeepEqual(*h.kill, c) {
+		c.Save(h.cfg.State)
+		h.kill = &c
+	}
+}
+
+// Fit has packets in the tunnel be of up to size bytes, if anything is taken. A device
+// with IPv6 addresses takes 1280 at least.
+func (h *Host) Fit(size int) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.taken == nil || h.taken.terms.MTU == size {
 		return nil
-	case h.kill != nil:
-		return h.kill.Set(c)
 	}
-	if h.kill, err = killswitch.Close(c, h.cfg.State); err == nil {
-		go h.kill.Hold()
+	before := h.taken.terms.MTU
+	h.taken.terms.MTU = size
+	if err := h.make(nil); err != nil {
+		return fmt.Errorf("having packets be of up to %d bytes: %w", size, err)
 	}
-	return err
-}
-
-// A device is a TUN device. Who moves its packets has another copy of its descriptor.
-type device struct {
-	name  string
-	fd    int
-	index int
-}
-
-func openDevice(c tun.Config) (*device, error) {
-	name, fds, err := fast.Attach(c, 1, false)
-	if err != nil {
-		return nil, err
-	}
-	d := &device{name: name, fd: fds[0]}
-	if l, err := netlink.LinkByName(name); err == nil {
-		d.index = l.Attrs().Index
-	}
-	return d, nil
-}
-
-// exists tells whether nobody has deleted it.
-func (d *device) exists() bool {
-	l, err := netlink.LinkByName(d.name)
-	return err == nil && l.Attrs().Index == d.index
-}
-
-// remove deletes it, whoever has a copy of its descriptor.
-func (d *device) remove() error {
-	var err error
-	if d.exists() {
-		err = netlink.LinkDel(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: d.name, Index: d.index}})
-	}
-	if err != nil {
-		err = fmt.Errorf("removing %s: %w", d.name, err)
-	}
-	return errors.Join(err, unix.Close(d.fd))
+	slog.Info("the path to the server has room for other packets than before", "before", before, "now", size, "mtu", h.taken.device().MTU)
+	return nil
 }
 
 // SetUp says whether packets are carried. It is an error if a pause has begun meanwhile.
@@ -310,7 +274,7 @@ func (h *Host) SetUp(up bool) error {
 		h.pause() // is over
 	}
 	switch {
-	case up && h.dev == nil:
+	case up && h.taken == nil:
 		return errReleased
 	case !up && !h.cfg.KillSwitch:
 		return h.release()
@@ -320,30 +284,19 @@ func (h *Host) SetUp(up bool) error {
 
 var errReleased = errors.New("the kill switch is being paused")
 
-// Release puts back what was taken, except for the kill switch.
-func (h *Host) Release() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.release()
-}
-
+// release puts back what was taken, except for the kill switch.
 func (h *Host) release() error {
-	var errs []error
-	for _, undo := range h.undo {
-		errs = append(errs, undo())
-	}
-	h.dev, h.undo, h.tables, h.terms, h.stale = nil, nil, nil, Terms{}, false
-	_, err := h.keepLocal()
-	return errors.Join(append(errs, err)...)
+	h.taken = nil
+	return h.make(nil)
 }
 
 // End puts everything back as it was, and opens the kill switch.
 func (h *Host) End() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	err := errors.Join(h.release(), h.underlay.Remove())
+	err := h.finish()
 	if h.kill != nil {
-		err = errors.Join(err, h.kill.Open())
+		err = errors.Join(err, killswitch.Open(h.cfg.State))
 	}
 	return errors.Join(err, h.unlock())
 }
@@ -356,12 +309,27 @@ func (h *Host) Leave() error {
 }
 
 func (h *Host) leave() error {
-	err := errors.Join(h.release(), h.underlay.Remove())
+	err := h.finish()
 	if h.kill != nil {
-		h.kill.Release()
 		slog.Warn("the kill switch stays closed: a stop of the client's service opens it, or 'stepvpn recover'")
 	}
 	return errors.Join(err, h.unlock())
+}
+
+// finish puts back all but the kill switch, and keeps nothing any more.
+func (h *Host) finish() error {
+	h.ended = true
+	if h.stop != nil {
+		h.stop()
+	}
+	h.underlay, h.sockets = nil, nil
+	var err error
+	if h.dev != nil && !h.begun {
+		err = h.putBackAdopted()
+	}
+	err = errors.Join(err, h.release())
+	h.live.Close()
+	return err
 }
 
 // Reconfigure has the host be as other settings want it. What the server has a say in
@@ -370,26 +338,34 @@ func (h *Host) Reconfigure(cfg *config.Client) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cfg = cfg
-	h.stale = true
-	if err := h.settle(); err != nil {
+	if err := h.look(); err != nil {
 		return err
 	}
-	only, known := routes(cfg, h.terms.Routes)
+	var terms Terms
+	if h.taken != nil {
+		terms = h.taken.terms
+	}
+	only, known := routes(cfg, terms.Routes)
 	switch {
-	case !cfg.KillSwitch && h.kill == nil, cfg.KillSwitch && !known:
-		return nil
-	case !cfg.KillSwitch:
-		err := h.kill.Open()
+	case cfg.KillSwitch && known:
+		h.narrow(switchOf(cfg, only, terms.Addrs))
+	case !cfg.KillSwitch && h.kill != nil:
+		h.live.Close()
 		h.kill = nil
-		return err
+		if err := killswitch.Open(cfg.State); err != nil {
+			return err
+		}
 	}
-	return h.narrow(switchOf(cfg, only, h.terms.Addrs))
+	return h.make(nil)
 }
 
 // Nameservers returns whom to ask for the server's name, in the underlay.
 func (h *Host) Nameservers() ([]netip.Addr, error) {
 	h.mu.Lock()
-	c := resolvconf.Config{State: h.cfg.State, DNS: h.terms.Settings.DNS}
+	c := resolvconf.Config{State: h.cfg.State}
+	if h.taken != nil {
+		c.DNS = h.taken.terms.Settings.DNS
+	}
 	h.mu.Unlock()
 	return underlay.Nameservers(c)
 }

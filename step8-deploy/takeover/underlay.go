@@ -1,10 +1,13 @@
 package takeover
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
@@ -21,11 +24,8 @@ import (
 // own refuses the rest.
 const underlayName nft.Table = "inet stepvpn_underlay"
 
-// An underlayTable is that table. Host.mu guards it.
-type underlayTable struct {
-	keep.Table
-	to []destination
-}
+// destinations are whom sockets with the mark may talk to; nil stands for no table.
+type destinations []destination
 
 type destination struct {
 	network string // "udp" or "tcp"
@@ -35,35 +35,36 @@ type destination struct {
 // maxDestinations bounds how many there are. The oldest ones go.
 const maxDestinations = 64
 
-// begin makes the table, with the servers that have an address in the settings.
-func (u *underlayTable) begin(cfg *config.Client) error {
+// begin allows the servers that have an address in the settings.
+func (d *destinations) begin(cfg *config.Client) {
+	if *d == nil {
+		*d = destinations{}
+	}
 	for _, s := range cfg.Servers {
 		if a, err := netip.ParseAddr(s.Host); err == nil {
 			for _, network := range []string{"udp", cfg.Transport} {
-				u.add(destination{network, netip.AddrPortFrom(a.Unmap(), s.Port)})
+				d.add(destination{network, netip.AddrPortFrom(a.Unmap(), s.Port)})
 			}
 		}
 	}
-	u.Table = keep.Table{Name: underlayName, Make: func() error { return underlayName.Set(u.ruleset()) }}
-	return u.Set()
 }
 
-func (u *underlayTable) add(d destination) (isNew bool) {
-	if slices.Contains(u.to, d) {
+func (d *destinations) add(one destination) (isNew bool) {
+	if slices.Contains(*d, one) {
 		return false
 	}
-	u.to = append(u.to, d)
-	u.to = u.to[max(0, len(u.to)-maxDestinations):]
+	*d = append(*d, one)
+	*d = (*d)[max(0, len(*d)-maxDestinations):]
 	return true
 }
 
-// ruleset is the table as one would type it.
-func (u *underlayTable) ruleset() string {
+// table is the one that refuses all others.
+func (d destinations) table() keep.Table {
 	var pass strings.Builder
-	for _, d := range u.to {
-		fmt.Fprintf(&pass, "\t\t%s daddr %v %s dport %d accept\n", lan.Word(hostnet.FamilyOf(d.addr.Addr())), d.addr.Addr().WithZone(""), d.network, d.addr.Port())
+	for _, one := range d {
+		fmt.Fprintf(&pass, "\t\t%s daddr %v %s dport %d accept\n", lan.Word(hostnet.FamilyOf(one.addr.Addr())), one.addr.Addr().WithZone(""), one.network, one.addr.Port())
 	}
-	return fmt.Sprintf(`table %s {
+	return keep.Table{Name: underlayName, Text: fmt.Sprintf(`table %s {
 	chain marked {
 %s		reject with icmpx type admin-prohibited
 	}
@@ -72,7 +73,7 @@ func (u *underlayTable) ruleset() string {
 		meta mark %d jump marked
 	}
 }
-`, underlayName, pass.String(), route.FwMark)
+`, underlayName, pass.String(), route.FwMark)}
 }
 
 // Allow lets sockets with the mark talk to an address.
@@ -82,27 +83,33 @@ func (h *Host) Allow(network string, addr netip.AddrPort) error {
 	if !h.underlay.add(destination{network, addr}) {
 		return nil
 	}
-	return h.underlay.Set()
+	return h.tables.Set(h.underlay.table())
 }
 
-// CarryOut makes the rules that a socket with the mark needs, and keeps them until undo
-// is called.
-func (h *Host) CarryOut(list []policy.Change) (undo func() error, err error) {
+// A socketRule is what a socket with the mark needs.
+type socketRule struct{ rule policy.Rule }
+
+// CarryOut adds the rule that a socket with the mark needs, and keeps it until undo is
+// called.
+func (h *Host) CarryOut(r policy.Rule) (undo func() error, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := new(keep.Changes)
-	back, err := c.CarryOut(list)
-	if err != nil {
+	if err := r.Add().Do(); err != nil {
 		return nil, err
 	}
-	if h.sockets == nil {
-		h.sockets = make(map[*keep.Changes]bool)
-	}
-	h.sockets[c] = true
+	s := &socketRule{r}
+	h.sockets = append(h.sockets, s)
 	return func() error {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		delete(h.sockets, c)
-		return back()
+		i := slices.Index(h.sockets, s)
+		if i < 0 {
+			return nil
+		}
+		h.sockets = slices.Delete(h.sockets, i, i+1)
+		if err := r.Add().Undo(); !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		return nil
 	}, nil
 }

@@ -27,16 +27,15 @@ var closeSwitch = app.Command{
 		return func(_ context.Context, args []string) error {
 			cfg, err := config.LoadClient(args[0])
 			if err == nil {
-				_, err := takeover.Close(cfg)
-				return err
+				return takeover.Close(cfg)
 			}
-			s, found, err2 := killswitch.Restore(state())
+			like, found, err2 := killswitch.Restore(state())
 			if !found {
 				return errors.Join(err, err2)
 			}
 			slog.Error("the settings can't be read, so the kill switch is closed as it was last", "error", err)
 			if err2 == nil {
-				slog.Info("closed", "what", s.Config())
+				slog.Info("closed", "what", like)
 			}
 			return err2
 		}

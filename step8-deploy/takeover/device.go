@@ -1,0 +1,90 @@
+package takeover
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step2-tun/tun"
+	"stepvpn/step5-nat/route"
+	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/keep"
+)
+
+// A device is a TUN device. Who moves its packets has another copy of its descriptor.
+type device struct {
+	name  string
+	fd    int
+	index int
+	addrs []netip.Prefix
+}
+
+// keepDevice sees to it that there is the device, with its addresses and no others of
+// ours, and returns what had been wrong with it. One with other addresses is another one.
+func (h *Host) keepDevice(d keep.Device) (mended []string, err error) {
+	if h.dev != nil {
+		switch there := h.dev.exists(); {
+		case there && same(h.dev.addrs, d.Addrs):
+			return d.Mend()
+		case !there:
+			mended = []string{"it was deleted"}
+		}
+		if err := h.dev.remove(); err != nil {
+			return nil, err
+		}
+		h.dev = nil
+		h.dev, err = openDevice(d)
+		return mended, err
+	}
+	if h.dev, err = openDevice(d); err != nil {
+		return nil, err
+	}
+	if err := route.Prepare(d.Name, h.taken.terms.Server.Addr().Unmap()); err != nil {
+		err = errors.Join(err, h.dev.remove())
+		h.dev = nil
+		return nil, err
+	}
+	return nil, nil
+}
+
+// same tells whether two lists have the same addresses, in any order.
+func same(a, b []netip.Prefix) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.SortFunc(a, netip.Prefix.Compare)
+	slices.SortFunc(b, netip.Prefix.Compare)
+	return slices.Equal(a, b)
+}
+
+func openDevice(d keep.Device) (*device, error) {
+	name, fds, err := fast.Attach(tun.Config{Name: d.Name, Addrs: d.Addrs, MTU: d.MTU}, 1, false)
+	if err != nil {
+		return nil, err
+	}
+	dev := &device{name: name, fd: fds[0], addrs: d.Addrs}
+	if l, err := netlink.LinkByName(name); err == nil {
+		dev.index = l.Attrs().Index
+	}
+	return dev, nil
+}
+
+// exists tells whether nobody has deleted it.
+func (d *device) exists() bool {
+	l, err := netlink.LinkByName(d.name)
+	return err == nil && l.Attrs().Index == d.index
+}
+
+// remove deletes it, whoever has a copy of its descriptor.
+func (d *device) remove() error {
+	var err error
+	if d.exists() {
+		err = netlink.LinkDel(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: d.name, Index: d.index}})
+	}
+	if err != nil {
+		err = fmt.Errorf("removing %s: %w", d.name, err)
+	}
+	return errors.Join(err, unix.Close(d.fd))
+}

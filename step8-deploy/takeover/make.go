@@ -1,0 +1,302 @@
+package takeover
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"time"
+
+	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/resolvconf"
+	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/killswitch"
+)
+
+// A round is one of putting back what another program has changed.
+type round struct {
+	now    time.Time
+	mended []string
+	again  time.Duration // when to look again, 0 for not before something has changed
+}
+
+// make makes the host what it should be, from wherever it is: tables, which close, come
+// first, then the device, what leads into it, and names; and what goes goes the other way
+// round. In a round it also looks for what another program has changed, and has
+// patience with one that does so again and again; but what keeps this host closed is put
+// back always. After an error it does what can be done all the same. h.mu is locked.
+func (h *Host) make(r *round) error {
+	w := h.want()
+	var errs []error
+	failed := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	// Without tables, or without a device, nothing goes up.
+	stuck := func() bool { return w.device != nil && h.dev == nil && len(errs) > 0 }
+
+	if w.live != nil && h.live.Set(*w.live) {
+		r.note("the nft that owns a table")
+	}
+	failed(h.tables.Set(w.tables...))
+	if r != nil {
+		mended, err := h.tables.Mend()
+		r.note(mended...)
+		failed(err)
+	}
+	if w.names == nil {
+		failed(h.giveNamesBack())
+	}
+	if w.device != nil && !stuck() {
+		failed(h.step(r, theDevice, func() ([]string, error) { return h.keepDevice(*w.device) }))
+	}
+	if w.device != nil && h.dev != nil {
+		failed(h.step(r, theRoutes, func() ([]string, error) {
+			missing, err := keep.Routes(route.Table, w.device.Name, w.routes)
+			return some(missing, "routes into the tunnel"), err
+		}))
+	}
+	rules := func(low int) func() ([]string, error) {
+		return func() ([]string, error) {
+			missing, err := keep.Rules(low, killswitch.PriorityLast, w.rules)
+			return some(missing, "policy rules"), err
+		}
+	}
+	if !h.begun || stuck() || r.waits(h.mending.pace(theRules)) {
+		mended, err := rules(killswitch.PriorityFirst)()
+		r.note(mended...)
+		failed(err)
+	} else {
+		failed(h.step(r, theRules, rules(priorityFirst)))
+	}
+	if w.device == nil && h.dev != nil && h.begun {
+		failed(h.dev.remove())
+		h.dev = nil
+	}
+	if w.names != nil && !stuck() {
+		failed(h.step(r, theNames, func() ([]string, error) { return h.keepNames(*w.names) }))
+	}
+	if h.begun {
+		failed(h.tables.Only(w.tables...))
+	}
+	return errors.Join(errs...)
+}
+
+// giveNamesBack has programs ask for names as ever.
+func (h *Host) giveNamesBack() error {
+	if h.names == nil {
+		return nil
+	}
+	err := h.names.PutBack()
+	h.names = nil
+	return err
+}
+
+// keepNames has programs ask the tunnel's resolvers.
+func (h *Host) keepNames(c resolvconf.Config) (mended []string, err error) {
+	if h.names != nil && reflect.DeepEqual(h.wanted, c) {
+		by, err := h.names.Mend()
+		if by != "" {
+			mended = []string{fmt.Sprintf("%s (%s)", resolvconf.DefaultPath, by)}
+		}
+		return mended, err
+	}
+	if err := h.giveNamesBack(); err != nil {
+		return nil, err
+	}
+	h.names, err = resolvconf.Keep(c)
+	h.wanted = c
+	return nil, err
+}
+
+func some(missing int, what string) []string {
+	if missing == 0 {
+		return nil
+	}
+	return []string{what}
+}
+
+// A thing is what another program may change again and again, and how it is kept from it.
+type thing struct{ name, cure string }
+
+var (
+	theDevice = &thing{"the tunnel's device", "if NetworkManager does that, name it in unmanaged-devices= of /etc/NetworkManager/NetworkManager.conf"}
+	theRoutes = &thing{"routes into the tunnel", "if systemd-networkd does that, set ManageForeignRoutes=no in /etc/systemd/networkd.conf"}
+	theRules  = &thing{"policy rules", "if systemd-networkd does that, set ManageForeignRoutingPolicyRules=no in /etc/systemd/networkd.conf"}
+	theNames  = &thing{resolvconf.DefaultPath, ""}
+)
+
+// mending is what others do to the host, and what the log has been told of it.
+type mending struct {
+	told   time.Time // when something was put back, the last time that the log had it
+	failed time.Time // and when that failed
+	paused bool
+	again  *time.Timer // looks again when a pause is over, or when something has failed; nil if there was none
+	paces  map[*thing]*keep.Pace
+}
+
+const (
+	tellEvery = time.Minute      // bounds how often the log has that something was put back, and that it failed
+	tryEvery  = time.Second      // until nothing fails any more
+	lookEvery = 10 * time.Second // for what nobody announces
+)
+
+func (m *mending) pace(t *thing) *keep.Pace {
+	if m.paces == nil {
+		m.paces = make(map[*thing]*keep.Pace)
+	}
+	if m.paces[t] == nil {
+		m.paces[t] = new(keep.Pace)
+	}
+	return m.paces[t]
+}
+
+// note notes what was put back.
+func (r *round) note(mended ...string) {
+	if r != nil {
+		r.mended = append(r.mended, mended...)
+	}
+}
+
+// waits tells whether a thing is not to be put back now.
+func (r *round) waits(p *keep.Pace) bool {
+	if r == nil {
+		return false
+	}
+	wait := p.Wait(r.now)
+	if wait > 0 && (r.again == 0 || wait < r.again) {
+		r.again = wait
+	}
+	return wait > 0
+}
+
+// step keeps one thing, unless another program changes it too often.
+func (h *Host) step(r *round, t *thing, do func() (mended []string, err error)) error {
+	p := h.mending.pace(t)
+	if r.waits(p) {
+		return nil
+	}
+	mended, err := do()
+	switch {
+	case r == nil:
+	case len(mended) == 0:
+		p.Held(r.now)
+	default:
+		r.note(mended...)
+		if p.Mended(r.now) {
+			cure := t.cure
+			if cure == "" {
+				cure = mended[0]
+			}
+			slog.Warn("another program changes "+t.name+" again and again, so it is put back less often from now on", "cure", cure)
+		}
+	}
+	return err
+}
+
+// HostChanged tells that somebody, perhaps this program, has changed policy rules or
+// the firewall. What is missing is put back; a pause begins, or is over.
+func (h *Host) HostChanged() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mend()
+}
+
+// NetworkChanged tells that routes, addresses or links of the host have changed: what
+// is local may be another network now.
+func (h *Host) NetworkChanged() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mend()
+	if h.ended {
+		return
+	}
+	err := h.look()
+	if err == nil {
+		err = h.make(nil)
+	}
+	if err != nil {
+		slog.Warn("it is not known which networks are local by now", "error", err)
+	}
+	h.changed()
+}
+
+// mend puts back what is missing.
+func (h *Host) mend() {
+	if h.ended {
+		return
+	}
+	h.pause()
+	r := &round{now: time.Now()}
+	m := &h.mending
+	if err := h.make(r); err != nil {
+		r.again = tryEvery
+		if time.Since(m.failed) >= tellEvery {
+			m.failed = time.Now()
+			slog.Warn("what another program has changed can't be put back so far", "error", err)
+		}
+	}
+	if r.again > 0 {
+		h.lookAgain(r.again)
+	}
+	if len(r.mended) > 0 && time.Since(m.told) >= tellEvery {
+		m.told = time.Now()
+		slog.Warn("another program has changed what keeps this host's traffic in the tunnel; it is back", "what", strings.Join(r.mended, ", "))
+	}
+	h.changed()
+}
+
+// lookAgain has HostChanged called once more.
+func (h *Host) lookAgain(after time.Duration) {
+	if h.mending.again != nil {
+		h.mending.again.Stop()
+	}
+	h.mending.again = time.AfterFunc(after, h.HostChanged)
+}
+
+// pause gives the host back while the kill switch is paused, so that names are asked
+// for as they were, and ends a pause when the tunnel is up.
+func (h *Host) pause() {
+	if h.kill == nil {
+		return
+	}
+	m := &h.mending
+	left := killswitch.Paused()
+	switch {
+	case left == 0:
+		if m.paused {
+			slog.Warn("the pause is over: the kill switch is closed")
+		}
+		m.paused = false
+		return
+	case h.up:
+		if err := killswitch.EndPause(); err != nil {
+			slog.Error("the kill switch stays paused, though the tunnel is up", "error", err)
+			return
+		}
+		slog.Warn("the tunnel is up: the kill switch is not paused any more")
+		m.paused = false
+		return
+	}
+	if !m.paused {
+		slog.Warn("the kill switch is paused: everything leaves this host in the clear", "for", left)
+		m.paused = true
+	}
+	if err := h.release(); err != nil {
+		slog.Warn("names may not be found during the pause", "error", err)
+	}
+	h.lookAgain(left)
+}
+
+// killSwitch returns what one would say of it: "closed", "paused" or "off".
+func (h *Host) killSwitch() string {
+	switch {
+	case h.kill == nil:
+		return "off"
+	case h.mending.paused:
+		return "paused"
+	}
+	return "closed"
+}

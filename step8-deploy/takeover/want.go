@@ -1,0 +1,201 @@
+package takeover
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"stepvpn/step2-tun/packet"
+	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step5-nat/policy"
+	"stepvpn/step5-nat/route"
+	"stepvpn/step6-dns/guard"
+	"stepvpn/step6-dns/nft"
+	"stepvpn/step6-dns/resolvconf"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/killswitch"
+	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/pathmtu"
+)
+
+// The policy rules are of priorities from the one of a guard.Socket to the kill switch's
+// last one. What beats the local network comes right before it.
+const (
+	priorityFirst  = route.PriorityFirst - 1
+	priorityTunnel = route.PriorityLocal - 1
+)
+
+// A want is what the host should have. Who goes up goes through it from the first field
+// to the last, and who goes down from the last to the first: what closes comes first, and
+// goes last.
+type want struct {
+	live   *killswitch.Switch // nil for none
+	tables []keep.Table
+	device *keep.Device // nil for none
+	routes []netip.Prefix
+	rules  []policy.Rule
+	names  *resolvconf.Config // nil: as ever
+}
+
+type tableNames = []nft.Table
+
+// want returns it. h.mu is locked.
+func (h *Host) want() (w want) {
+	for _, s := range h.sockets {
+		w.rules = append(w.rules, s.rule)
+	}
+	if t := h.taken; t != nil {
+		device := t.device()
+		w.device = &device
+		w.routes = t.routes()
+		w.tables = t.tables()
+		w.rules = append(w.rules, t.rules(h.lan.Networks)...)
+		if dns := t.terms.Settings.DNS; t.cfg.DNS && len(dns) > 0 {
+			w.names = &resolvconf.Config{Device: device.Name, DNS: dns, Search: t.terms.Settings.Search, State: t.cfg.State}
+		}
+	}
+	if h.underlay != nil {
+		w.tables = append(w.tables, h.underlay.table())
+	}
+	if h.kill != nil {
+		w.live = &killswitch.Switch{Config: *h.kill, Local: h.lan.Networks, Paused: h.mending.paused}
+		w.tables = append(w.tables, w.live.Table())
+		w.rules = append(w.rules, w.live.Rules()...)
+	}
+	return w
+}
+
+// check refuses terms that can't be carried out. (A network of this host may overlap the
+// tunnel's.)
+func (t *taken) check() error {
+	if len(t.terms.Addrs) == 0 {
+		return errors.New("the tunnel has no address")
+	}
+	for _, f := range hostnet.Families {
+		if only := f.Subnets(t.only); len(only) > 0 && !t.carries(f) {
+			return fmt.Errorf("%v is to go into the tunnel, which carries no %v", only[0], f)
+		}
+	}
+	if guarded(t.cfg) {
+		if _, err := guard.Rules(t.terms.Settings.DNS); err != nil {
+			return err
+		}
+	}
+	return hostnet.Disjoint(t.terms.Addrs)
+}
+
+// carries tells whether the tunnel does.
+func (t *taken) carries(f hostnet.Family) bool { return len(f.Subnets(t.terms.Addrs)) > 0 }
+
+// device is the tunnel's. What is too long for the path, as IPv6 wants its device so,
+// travels in pieces, where it is not TCP.
+func (t *taken) device() keep.Device {
+	d := keep.Device{Name: t.cfg.Device, Addrs: t.terms.Addrs, MTU: t.terms.MTU}
+	if t.cfg.MTU == 0 && t.carries(hostnet.V6) { // else it is an error of who has set it
+		d.MTU = max(d.MTU, packet.MinIPv6MTU) // below it, the device loses its addresses
+	}
+	return d
+}
+
+// into are the networks of a family that go into the tunnel.
+func (t *taken) into(f hostnet.Family) []netip.Prefix {
+	if t.only == nil {
+		return []netip.Prefix{policy.Everything(f)}
+	}
+	return f.Subnets(t.only)
+}
+
+// routes are those into the device: also to the tunnel's own networks, whatever the local
+// network says.
+func (t *taken) routes() (list []netip.Prefix) {
+	for _, f := range hostnet.Families {
+		if !t.carries(f) {
+			continue
+		}
+		list = append(list, t.into(f)...)
+		if t.only != nil {
+			list = append(list, f.Subnets(t.terms.Addrs)...)
+		}
+	}
+	return list
+}
+
+// rules send what is to go into the tunnel there, but for what is local. A family that the
+// tunnel does not carry is refused.
+func (t *taken) rules(around lan.Networks) (list []policy.Rule) {
+	if guarded(t.cfg) {
+		list, _ = guard.Rules(t.terms.Settings.DNS)
+	}
+	for _, f := range hostnet.Families {
+		list = append(list, guard.Own(f, priorityTunnel))
+		for _, n := range f.Subnets(t.terms.Addrs) {
+			r := policy.NewRule(f, priorityTunnel, route.Table, fmt.Sprintf("to %v lookup %d", n, route.Table))
+			r.To(n)
+			list = append(list, r)
+		}
+		table := route.Table
+		if !t.carries(f) {
+			table = 0
+		}
+		list = append(list, t.cfg.LAN.Rules(f, route.PriorityLocal, table, t.only, around)...)
+		if len(t.into(f)) > 0 {
+			list = append(list, route.Tunnel(f, t.carries(f)))
+		}
+	}
+	return list
+}
+
+// tables are those of nft.
+func (t *taken) tables() []keep.Table {
+	d := t.device()
+	list := []keep.Table{
+		{Name: lan.OurTable, Text: lan.Ruleset(d.Name, d.Addrs, guarded(t.cfg))},
+		{Name: pathmtu.OurTable, Text: pathmtu.Ruleset(d.Name, t.terms.MTU)},
+	}
+	if guarded(t.cfg) {
+		list = append(list, keep.Table{Name: guard.Table, Text: guard.Ruleset(d.Name, t.terms.Settings.DNS)})
+	}
+	return list
+}
+
+// routes returns what goes into the tunnel, nil for everything, and whether that
+// is known.
+func routes(cfg *config.Client, pushed []netip.Prefix) (only []netip.Prefix, known bool) {
+	switch r := cfg.Routes; {
+	case r.Everything:
+		return nil, true
+	case r.Pushed:
+		return pushed, len(pushed) > 0
+	default:
+		return r.Prefixes, true
+	}
+}
+
+// withResolvers adds the tunnel's resolvers to the networks that go through it: names
+// are asked for there, whatever else is. nil stands for everything, as ever. Of a
+// family that the tunnel does not carry nobody can be asked.
+func withResolvers(only, addrs []netip.Prefix, resolvers []netip.Addr) []netip.Prefix {
+	if only == nil {
+		return nil
+	}
+	only = slices.Clone(only)
+	for _, r := range resolvers {
+		if len(hostnet.FamilyOf(r).Subnets(addrs)) > 0 {
+			only = append(only, policy.Host(r))
+		}
+	}
+	return only
+}
+
+// guarded tells whether no other resolver than the tunnel's may be asked.
+func guarded(cfg *config.Client) bool { return cfg.DNS && !cfg.AllowOtherDNS }
+
+func switchOf(cfg *config.Client, only, tunnel []netip.Prefix) killswitch.Config {
+	c := killswitch.Config{Device: cfg.Device, Only: only, Names: guarded(cfg), LAN: cfg.LAN}
+	for _, n := range tunnel {
+		c.Tunnel = append(c.Tunnel, n.Masked())
+	}
+	return c
+}
