@@ -247,3 +247,51 @@ func worker(t *testing.T, h *netlab.Host, keeper *netlab.Process) string {
 	})
 	return pid
 }
+
+// A worker that is killed is started anew; the device, routes, names and the kill switch
+// stay meanwhile, so that a download goes on and nothing leaves. A keeper that is killed
+// takes its worker along, and leaves the kill switch closed.
+func TestKilledUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	server := w.server(t)
+	w.Cafe.ServeDNS(t)
+	eyes := w.watch(t, "before there is a VPN", true)
+	eyes.more(20)
+	client := w.client(t)
+	eyes.phase("connected", false)
+	w.seenAs(t, w.Server.V4.String())
+	d := w.download(t)
+
+	eyes.phase("the worker is killed", false)
+	index := func() string {
+		number, _, _ := strings.Cut(w.Alice.Run(t, "ip", "-o", "link", "show", "vpn0"), ":")
+		return number
+	}
+	device, pid := index(), worker(t, w.Alice, client)
+	w.Alice.Run(t, "kill", "-9", pid)
+	eyes.more(20)
+	netlab.Eventually(t, limit, "there is another one", func() bool { return worker(t, w.Alice, client) != pid })
+	w.seenAs(t, w.Server.V4.String())
+	require.Equal(t, device, index(), "the device has stayed")
+	d.goesOn(t, "goes on after the worker was killed")
+
+	eyes.phase("the keeper is killed", false)
+	pid = worker(t, w.Alice, client)
+	client.Kill()
+	client.Wait(t)
+	netlab.Eventually(t, limit, "the worker ends, too", func() bool { _, err := os.Stat("/proc/" + pid); return err != nil })
+	eyes.more(20)
+	require.Empty(t, w.whoami(w.Web.V4))
+	client = w.client(t)
+	w.seenAs(t, w.Server.V4.String())
+	d.goesOn(t, "goes on after the keeper was killed")
+
+	eyes.phase("the server's worker is killed", false)
+	w.Server.Run(t, "kill", "-9", worker(t, w.Server, server))
+	w.seenAs(t, w.Server.V4.String())
+	d.goesOn(t, "goes on after the server's worker was killed")
+	eyes.verdict()
+	client.Interrupt()
+	require.Zero(t, client.Wait(t))
+}

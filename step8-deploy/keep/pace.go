@@ -7,7 +7,7 @@ import "time"
 const (
 	often      = 5
 	firstPause = 2 * time.Second
-	lastPause  = time.Minute
+	lastPause  = 10 * time.Second
 )
 
 // A Pace says how often one thing may be mended. The zero value is ready.
@@ -42,6 +42,9 @@ func (p *Pace) Mended(now time.Time) (tooOften bool) {
 	}
 	return false
 }
+
+// Slow tells whether another program changes it again and again.
+func (p *Pace) Slow() bool { return p.pause > 0 }
 
 // Held notes that nothing was to be mended.
 func (p *Pace) Held(now time.Time) {

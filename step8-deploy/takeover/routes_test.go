@@ -94,3 +94,5 @@ func TestIntoTunnelRefuses(t *testing.T) {
 	require.ErrorContains(t, into(overlap, nil).check(), "overlap", "its own")
 	require.ErrorContains(t, into(Terms{}, nil).check(), "no address")
 }
+
+func TestMain(m *testing.M) { netlab.Main(m) }

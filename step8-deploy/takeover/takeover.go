@@ -17,7 +17,6 @@ import (
 	"os"
 	"reflect"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,8 +47,8 @@ type Host struct {
 	taken    *taken // nil if nothing is
 
 	// What it has by now.
-	begun  bool // before, only the kill switch is ours to change: see Begin and Adopt
-	ended  bool
+	begun  bool    // before, only the kill switch is ours to change: see Begin
+	ended  bool    // there is nothing to keep any more
 	dev    *device // nil if there is none
 	tables keep.Tables
 	live   killswitch.Live
@@ -81,8 +80,8 @@ type Terms struct {
 // New returns a Host of which nothing is taken yet.
 func New(cfg *config.Client) *Host { return &Host{cfg: cfg} }
 
-// Begin closes the kill switch, and puts back what a killed client has left, unless Adopt
-// was called. From then on the host is kept as it should be. Call End or Leave at the end.
+// Begin closes the kill switch, and puts back what a killed client has left. From then on
+// the host is kept as it should be. Call End or Leave at the end.
 // After an error nothing is taken, and what was closed is closed.
 func (h *Host) Begin() (err error) {
 	h.mu.Lock()
@@ -95,9 +94,7 @@ func (h *Host) Begin() (err error) {
 	if err := h.close(); err != nil {
 		return errors.Join(err, h.unlock())
 	}
-	if h.dev != nil {
-		time.AfterFunc(adoptWithin, h.disown)
-	} else if err := h.begin(); err != nil {
+	if err := h.begin(); err != nil {
 		return errors.Join(err, h.leave())
 	}
 	h.watch()
@@ -216,7 +213,7 @@ func (h *Host) Take(t Terms) (fd, index int, err error) {
 	}
 	had := h.dev
 	if err = now.check(); err == nil {
-		h.taken, h.begun = now, true
+		h.taken = now
 		if h.cfg.KillSwitch {
 			h.narrow(switchOf(h.cfg, now.only, t.Addrs))
 		}
@@ -323,11 +320,7 @@ func (h *Host) finish() error {
 		h.stop()
 	}
 	h.underlay, h.sockets = nil, nil
-	var err error
-	if h.dev != nil && !h.begun {
-		err = h.putBackAdopted()
-	}
-	err = errors.Join(err, h.release())
+	err := h.release()
 	h.live.Close()
 	return err
 }

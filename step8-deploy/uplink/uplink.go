@@ -45,6 +45,12 @@ type Config struct {
 	Sysctls map[string]string
 }
 
+// A pace says how often one thing may be mended.
+type pace struct {
+	keep.Pace
+	what, cure string // of the problem that somebody else wants it in another way
+}
+
 // A Problem is something that is wrong with the host.
 type Problem struct {
 	What string // such as "the device vpn0 is down"
@@ -257,15 +263,15 @@ func flat(err error) []error {
 }
 
 func (k *Keeper) mendDevice(now time.Time) error {
-	if !k.device.may(now) {
+	if k.device.Wait(now) > 0 {
 		return nil
 	}
 	mended, err := k.config.Device.Mend()
 	if len(mended) > 0 {
 		slog.Warn("the device had been changed, and is as it was", "dev", k.config.Device.Name, "what", strings.Join(mended, "; "))
-		k.device.mends(now)
+		k.device.Mended(now)
 	} else {
-		k.device.holds(now)
+		k.device.Held(now)
 	}
 	return err
 }
@@ -281,15 +287,15 @@ func (k *Keeper) mendGateway(now time.Time) error {
 		return err
 	}
 	if name(egress) != name(k.egress) {
-		if !k.ways.may(now) {
+		if k.ways.Wait(now) > 0 {
 			return nil
 		}
-		k.ways.mends(now)
+		k.ways.Mended(now)
 		slog.Info("clients leave by other interfaces", "were", name(k.egress), "are", name(egress))
 		return k.enable(egress)
 	}
-	k.ways.holds(now)
-	if !k.firewall.may(now) {
+	k.ways.Held(now)
+	if k.firewall.Wait(now) > 0 {
 		return nil
 	}
 	text, complete, err := listed(k.config.Device.Name, egress)
@@ -297,10 +303,10 @@ func (k *Keeper) mendGateway(now time.Time) error {
 		return err
 	}
 	if complete && text == k.rules[name(egress)] {
-		k.firewall.holds(now)
+		k.firewall.Held(now)
 		return nil
 	}
-	k.firewall.mends(now)
+	k.firewall.Mended(now)
 	if err := k.enable(egress); err != nil {
 		return err
 	}
@@ -329,16 +335,16 @@ func (k *Keeper) mendSettings(now time.Time) error {
 		}
 	}
 	if len(wrong) == 0 {
-		k.settings.holds(now)
+		k.settings.Held(now)
 		return nil
 	}
 	slices.SortFunc(wrong, func(a, b string) int { // ip_forward sets others along
 		return strings.Compare(strings.TrimPrefix(a, forward4), strings.TrimPrefix(b, forward4))
 	})
-	if !k.settings.may(now) {
+	if k.settings.Wait(now) > 0 {
 		return nil
 	}
-	k.settings.mends(now)
+	k.settings.Mended(now)
 	k.settings.what = "the kernel's setting " + dotted(wrong[0])
 	k.settings.cure = fmt.Sprintf("Let a file in /etc/sysctl.d say %s = %s, and see what else sets it.", dotted(wrong[0]), want[wrong[0]])
 	var errs []error
@@ -359,7 +365,7 @@ func (k *Keeper) mendSettings(now time.Time) error {
 // wrong lists what is wrong with the host that nobody can mend but its owner.
 func (k *Keeper) wrong() (list []Problem) {
 	for _, p := range []*pace{&k.device, &k.firewall, &k.ways, &k.settings} {
-		if p.slow {
+		if p.Slow() {
 			list = append(list, Problem{"another program keeps changing " + p.what + ": it is mended more seldom", p.cure})
 		}
 	}

@@ -1,4 +1,4 @@
-package uplink
+package keep
 
 import (
 	"testing"
@@ -10,19 +10,19 @@ import (
 // Somebody changes a thing again and again: it is mended at once for a while, then
 // seldom; and at once again after a minute of peace.
 func TestPace(t *testing.T) {
-	var p pace
+	var p Pace
 	now := time.Now()
 	step := func(d time.Duration) bool {
 		now = now.Add(d)
-		if !p.may(now) {
+		if p.Wait(now) > 0 {
 			return false
 		}
-		p.mends(now)
+		p.Mended(now)
 		return true
 	}
 	for range 20 {
 		require.True(t, step(16*time.Second), "four in a minute are not too many")
-		p.holds(now)
+		p.Held(now)
 	}
 	now = now.Add(time.Minute)
 	for range often {
@@ -34,12 +34,12 @@ func TestPace(t *testing.T) {
 			mended++
 		}
 	}
-	require.InDelta(t, time.Minute/pause, mended, 1)
-	p.holds(now.Add(59 * time.Second))
-	require.False(t, p.may(now.Add(time.Second)))
+	require.InDelta(t, 8, mended, 2, "after 2, 4, 8 and then each 10 s")
+	p.Held(now.Add(40 * time.Second))
+	require.True(t, p.Slow())
 	now = now.Add(70 * time.Second)
-	p.holds(now)
-	require.False(t, p.slow)
+	p.Held(now)
+	require.False(t, p.Slow())
 	require.True(t, step(0))
 	require.True(t, step(0))
 }
