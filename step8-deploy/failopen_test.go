@@ -290,6 +290,10 @@ func TestServiceStaysClosed(t *testing.T) {
 		})
 	}
 
+	eyes.phase("the worker is killed", false)
+	b.run("systemctl", "kill", "--signal=KILL", "stepvpn-client-worker")
+	eyes.more(10)
+	w.seenAs(t, w.Server.V4.String())
 	for _, verb := range []string{"restart", "try-restart"} {
 		eyes.phase("systemctl "+verb, false)
 		b.run("systemctl", verb, "stepvpn-client")

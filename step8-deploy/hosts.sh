@@ -27,6 +27,7 @@ machines() {
 	_each ./machine.sh boot
 	for host in "${hosts[@]}"; do
 		make --silent install DESTDIR="$(./machine.sh root "$host")" >>"$LAB/install.log"
+		./machine.sh exec "$host" systemd-tmpfiles --create stepvpn.conf # it is running already
 	done
 }
 

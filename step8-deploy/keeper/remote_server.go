@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"stepvpn/shared/app"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step8-deploy/privsep"
 )
@@ -140,4 +141,9 @@ func (r *RemoteServer) Forget(gone []netip.Addr) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// Fail says that the worker can't go on, and why. The keeper ends then, too.
+func (r *RemoteServer) Fail(err error) {
+	r.Ask("fail", Failure{err.Error(), app.HintOf(err)}, nil)
 }

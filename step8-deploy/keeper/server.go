@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"stepvpn/shared/app"
 	"stepvpn/shared/atomicfile"
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step3-tunnel/transport"
@@ -61,6 +63,7 @@ type Server struct {
 	owner atomicfile.Owner
 
 	copying sync.Mutex // of the registry
+	failed  atomic.Pointer[error]
 
 	// Problems, if set before Serve is called, says what keeps this host from serving clients.
 	Problems func() []Problem
@@ -70,7 +73,7 @@ type Server struct {
 const (
 	workerFolder = "worker"
 	RegistryName = "clients" // a copy of the registry, which the worker may not read itself
-	LeasesName   = "leases"
+	LeasesName   = "pool/leases"
 )
 
 // NewServer reads the settings, and opens sockets and device. Close takes them away.
@@ -147,12 +150,14 @@ func (s *Server) Close() error {
 	return os.Remove(s.cfg.StatusSocket)
 }
 
-// openFolder makes the worker's folder, in which it keeps leases.
+// openFolder makes the worker's folder, which it may look into, with one of its own in it
+// for the leases. (Root may do all that because the folders are root's, not because it is
+// root: its service has no such right.)
 func (s *Server) openFolder() error {
 	if err := os.MkdirAll(s.cfg.State, 0o700); err != nil {
 		return err
 	}
-	name := s.folder()
+	name, own := s.folder(), filepath.Join(s.folder(), filepath.Dir(LeasesName))
 	if err := atomicfile.MakeFolder(name); err != nil {
 		return err
 	}
@@ -161,17 +166,13 @@ func (s *Server) openFolder() error {
 		return err
 	}
 	defer f.Close()
-	// Those of a version that kept them one folder further up.
-	leases := filepath.Join(name, LeasesName)
-	if _, err := os.Lstat(leases); errors.Is(err, fs.ErrNotExist) {
-		if err := os.Rename(filepath.Join(s.cfg.State, LeasesName), leases); err == nil {
-			err = os.Lchown(leases, s.owner.UID, s.owner.GID)
-		} else if !errors.Is(err, fs.ErrNotExist) {
+	if err := f.Chmod(0o711); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(own); errors.Is(err, fs.ErrNotExist) {
+		if err := s.makeOwn(own); err != nil {
 			return err
 		}
-	}
-	if err := errors.Join(f.Chown(s.owner.UID, s.owner.GID), f.Chmod(0o700)); err != nil {
-		return err
 	}
 	fd, err := take(f)
 	if err != nil {
@@ -179,6 +180,22 @@ func (s *Server) openFolder() error {
 	}
 	s.add(fd)
 	return nil
+}
+
+// makeOwn makes the folder for leases, with those of a version that kept them elsewhere.
+func (s *Server) makeOwn(name string) error {
+	if err := atomicfile.MakeFolder(name); err != nil {
+		return err
+	}
+	leases := filepath.Join(s.folder(), LeasesName)
+	err := os.Rename(filepath.Join(s.cfg.State, filepath.Base(LeasesName)), leases)
+	if err == nil {
+		err = os.Lchown(leases, s.owner.UID, s.owner.GID)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Lchown(name, s.owner.UID, s.owner.GID)
 }
 
 // folder is the worker's.
@@ -254,7 +271,11 @@ func (s *Server) Serve(c *privsep.Conn) error {
 	}
 	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
-	return privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice})
+	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice, "fail": s.fail(c)})
+	if why := s.failed.Load(); why != nil {
+		return *why
+	}
+	return err
 }
 
 // Reload has the worker read the registry again, changed or not.
@@ -275,6 +296,29 @@ func (s *Server) settings(func(any) error) (privsep.Result, error) {
 	answer.Server = &told
 	return privsep.Result{With: answer, FDs: s.fds, Keep: true}, nil
 }
+
+// fail is what a worker asks for that can't go on: a new start, of both, may mend what it
+// can't, such as a device that somebody has deleted.
+func (s *Server) fail(c *privsep.Conn) privsep.Handler {
+	return func(parse func(any) error) (r privsep.Result, err error) {
+		var why Failure
+		if err := parse(&why); err != nil {
+			return r, err
+		}
+		err = app.Hint(errors.New(why.Error), "%s", why.Hint)
+		err = Failed{err}
+		s.failed.Store(&err)
+		return r, c.Close()
+	}
+}
+
+// A Failure is why a worker can't go on.
+type Failure struct{ Error, Hint string }
+
+// Failed is the error of Serve when the worker has told a Failure.
+type Failed struct{ error }
+
+func (f Failed) Unwrap() error { return f.error }
 
 // maxForget bounds how many clients may be gone at once.
 const maxForget = 2048

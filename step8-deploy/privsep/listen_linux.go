@@ -18,8 +18,10 @@ import (
 const network = "unixpacket"
 
 // Listen serves workers that somebody else has started, at a socket that belongs to their
-// user, one at a time, until ctx ends.
-func Listen(ctx context.Context, path string, owner atomicfile.Owner, serve func(*Conn) error) error {
+// user, one at a time, until ctx ends, or serve returns an error that is final.
+func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func(error) bool, serve func(*Conn) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	temp := path + ".new" // it gets its owner before it gets its name
 	os.Remove(temp)
 	l, err := net.ListenUnix(network, &net.UnixAddr{Name: temp, Net: network})
@@ -44,11 +46,18 @@ func Listen(ctx context.Context, path string, owner atomicfile.Owner, serve func
 		conn := New(u)
 		stop := context.AfterFunc(ctx, func() { conn.Close() })
 		defer stop()
-		if err := serve(conn); err != nil {
+		err := serve(conn)
+		conn.Close()
+		switch {
+		case final(err):
+			cancel(err)
+		case err != nil:
 			slog.Error("the worker is turned away", "error", err)
 		}
-		conn.Close()
 	})
+	if why := context.Cause(ctx); why != nil && final(why) {
+		return why
+	}
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -257,13 +257,15 @@ func TestWorkerThatDoesNotRead(t *testing.T) {
 	}
 }
 
+func never(error) bool { return false }
+
 // At a socket only one user is served, and the next worker takes the place of one that
 // is gone.
 func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.sock")
 	require.NoError(t, os.Chmod(filepath.Dir(path), 0o755))
 	served := make(chan bool, 10)
-	go Listen(t.Context(), path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, func(c *Conn) error {
+	go Listen(t.Context(), path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, never, func(c *Conn) error {
 		served <- true
 		return Serve(c, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }})
 	})
@@ -281,7 +283,7 @@ func TestListen(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
 	other := filepath.Join(filepath.Dir(path), "other.sock")
-	go Listen(t.Context(), other, atomicfile.Owner{UID: 22505, GID: 22505}, func(*Conn) error { served <- true; return nil })
+	go Listen(t.Context(), other, atomicfile.Owner{UID: 22505, GID: 22505}, never, func(*Conn) error { served <- true; return nil })
 	c, err := Dial(t.Context(), other) // as root, whom no mode stops
 	require.NoError(t, err)
 	_, err = c.receive(new(request))

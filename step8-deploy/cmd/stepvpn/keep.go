@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/shared/atomicfile"
+	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/privsep"
 )
 
@@ -59,7 +61,7 @@ func keepWorker(ctx context.Context, as account, command, socket string, w *ward
 	})
 	if socket != "" {
 		signal.Ignore(syscall.SIGUSR1) // is for the worker
-		return privsep.Listen(ctx, socket, as.owner(), w.attend)
+		return privsep.Listen(ctx, socket, as.owner(), failed, w.attend)
 	}
 	args := strings.Fields(command)
 	if v := flag.Lookup("v"); v != nil && v.Value.String() == "true" {
@@ -81,6 +83,12 @@ func keepWorker(ctx context.Context, as account, command, socket string, w *ward
 		case <-time.After(restartAfter):
 		}
 	}
+}
+
+// failed tells whether a worker has said that it can't go on.
+func failed(err error) bool {
+	_, is := errors.AsType[keeper.Failed](err)
+	return is
 }
 
 // attend serves one worker until it is gone.
@@ -106,7 +114,7 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 		case s := <-signals:
 			worker.Signal(s)
 		case err := <-served: // it asks for nothing any more, or for what it should not
-			if err != nil {
+			if err != nil && !failed(err) {
 				slog.Error("the worker is ended", "error", err)
 				overdue()
 			}

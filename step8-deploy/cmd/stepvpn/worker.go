@@ -47,7 +47,8 @@ var worker = app.Command{
 type node struct {
 	keeper.Settings
 	cfg      *config.Client
-	stopping context.Context // ends when the program is stopped
+	asked    context.Context // ends when the program is asked to stop
+	stopping context.Context // and also when its keeper is gone
 	keeper   *keeper.Remote
 	carrier  *carrier
 	count    *tunnel.Counters
@@ -69,14 +70,15 @@ func runWorker(ctx context.Context, socket string) error {
 		return err
 	}
 	host := keeper.NewRemote(conn, func() { reload(&now) })
-	ctx, cancel := context.WithCancel(ctx)
+	asked := ctx
+	ctx, cancel := context.WithCancel(asked)
 	defer cancel()
 	go func() { <-host.Gone(); cancel() }()
 	settings, statusAt, metricsAt, err := host.Settings()
 	if err != nil {
 		return err
 	}
-	n := &node{stopping: ctx, keeper: host, count: &count, carrier: newCarrier(host, &count, &watch), network: watch.Network}
+	n := &node{asked: asked, stopping: ctx, keeper: host, count: &count, carrier: newCarrier(host, &count, &watch), network: watch.Network}
 	defer n.carrier.close()
 	n.use(settings)
 	now.Store(n)
@@ -150,7 +152,7 @@ func reload(now *atomic.Pointer[node]) {
 		return
 	}
 	slog.Info("settings read again")
-	next := &node{stopping: old.stopping, keeper: old.keeper, carrier: old.carrier, count: old.count, network: old.network}
+	next := &node{asked: old.asked, stopping: old.stopping, keeper: old.keeper, carrier: old.carrier, count: old.count, network: old.network}
 	next.use(settings)
 	now.Store(next)
 	old.replace()
@@ -260,7 +262,7 @@ func (n *node) untilLost(outer context.Context, session *join.Session, conn link
 	end := func(why error) {
 		ending.Lock()
 		defer ending.Unlock()
-		if n.stopping.Err() == nil {
+		if n.asked.Err() == nil {
 			conn.Close() // before anybody closes the session, which would say farewell
 		}
 		cancel(why)

@@ -61,6 +61,11 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil && ctx.Err() == nil {
+			host.Fail(err)
+		}
+	}()
 	cfg := given.Server
 	// As many processors as queues: on more, the two directions of a queue would only
 	// wake each other up. The others are for the kernel, which has as much to do.
