@@ -77,6 +77,9 @@ func renounce() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
+	if err := renounceInheritable(); err != nil {
+		return err
+	}
 	for capability := uintptr(0); ; capability++ {
 		switch err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err {
 		case nil:
@@ -86,6 +89,17 @@ func renounce() error {
 			return os.NewSyscallError("prctl", err)
 		}
 	}
+}
+
+// renounceInheritable gives up what root inherits without a bounding set (capabilities(7)).
+func renounceInheritable() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	sets[0].Inheritable, sets[1].Inheritable = 0, 0
+	return os.NewSyscallError("capset", unix.Capset(&header, &sets[0]))
 }
 
 // Owner returns who the process without privileges will be.
