@@ -139,13 +139,14 @@ func TestServerHostFoughtOver(t *testing.T) {
 	w.seenAs(t, w.Server.V4.String())
 	want := w.forwarder(t)
 	there := func() bool { return w.forwarder(t) == want }
-	for !strings.Contains(server.Log(), "another program keeps changing the firewall") {
+	for rounds := 0; !strings.Contains(server.Log(), "another program keeps changing the firewall"); rounds++ {
+		require.Less(t, rounds, 60, server.Log())
 		w.Server.Run(t, "nft", "flush", "ruleset")
 		netlab.Eventually(t, limit, "the rules are put back, or it says why not", func() bool {
 			return there() || strings.Contains(server.Log(), "keeps changing")
 		})
 	}
-	require.Equal(t, 5, strings.Count(server.Log(), "the firewall's rules of the tunnel"), server.Log())
+	require.GreaterOrEqual(t, strings.Count(server.Log(), "the firewall's rules of the tunnel"), 5, server.Log())
 	require.Contains(t, server.Log(), "nft monitor")
 	netlab.Eventually(t, limit, "they are put back in the end", there)
 	w.seenAs(t, w.Server.V4.String())
