@@ -5,7 +5,7 @@
 //
 // A message is one packet of a Unix socket (SOCK_SEQPACKET), and JSON. What comes from
 // the process without privileges is hostile until it is parsed: messages are bounded,
-// descriptors from there are closed unseen, and a field that is not known is an error.
+// descriptors from there, and a field that is not known, are errors.
 package privsep
 
 import (
@@ -113,7 +113,7 @@ func (c *Conn) receive(message any) (fds []int, err error) {
 		err = strict(c.buf[:n], message)
 	}
 	if err != nil {
-		CloseAll(fds)
+		discard(fds)
 		return nil, err
 	}
 	return fds, nil
@@ -143,6 +143,16 @@ func strict(text []byte, v any) error {
 		return errors.New("more than one message at once")
 	}
 	return nil
+}
+
+// discard closes descriptors that may be such that this takes for ever: a socket that
+// waits until somebody has read what it has sent (SO_LINGER), or a file of a file system
+// that is the sender's own.
+func discard(fds []int) {
+	for _, fd := range fds {
+		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, new(unix.Linger))
+	}
+	go CloseAll(fds)
 }
 
 // CloseAll closes descriptors.

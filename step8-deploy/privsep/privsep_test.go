@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -209,6 +210,7 @@ func TestHostileWorker(t *testing.T) {
 		{"another field", `{"id":1,"do":"x","y":1}`, 0, `a request is refused: json: unknown field "y"`},
 		{"two at once", `{"id":1,"do":"x"}{}`, 2, "a request is refused: more than one message at once"},
 		{"too long", `{"id":1,"do":"` + strings.Repeat("x", maxMessage) + `"}`, 0, "a request is refused: a message is too long"},
+		{"descriptors", `{"id":1,"do":"x"}`, 1, "a request is refused: it brings descriptors"},
 		{"too many descriptors", `{"id":1,"do":"x"}`, maxDescriptors + 1, "a request is refused: a message is too long"},
 	} {
 		keeper, conn := pair(t)
@@ -232,6 +234,42 @@ func TestHostileWorker(t *testing.T) {
 			require.FailNow(t, c.what)
 		}
 		netlab.Eventually(t, limit, "descriptors are closed: "+c.what, func() bool { return open(t) <= before })
+	}
+}
+
+// A descriptor that takes for ever to close keeps nobody from anything.
+func TestDescriptorThatLingers(t *testing.T) {
+	for _, text := range []string{`{"id":1,"do":"x"}`, "no JSON"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		out, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		in, err := l.Accept() // and reads nothing
+		require.NoError(t, err)
+		defer in.Close()
+		out.SetWriteDeadline(time.Now().Add(time.Second))
+		for err == nil {
+			_, err = out.Write(make([]byte, 1<<20))
+		}
+		f, err := out.(*net.TCPConn).File()
+		require.NoError(t, err)
+		fd := int(f.Fd())
+		require.NoError(t, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 3600}))
+		require.NoError(t, unix.SetNonblock(fd, true))
+
+		keeper, conn := pair(t)
+		_, _, err = conn.unix.WriteMsgUnix([]byte(text), unix.UnixRights(fd), nil)
+		require.NoError(t, err)
+		require.NoError(t, errors.Join(f.Close(), out.Close()), "the one in the message is the last one")
+		served := make(chan error, 1)
+		go func() { served <- Serve(keeper, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }}) }()
+		select {
+		case err := <-served:
+			require.ErrorContains(t, err, "a request is refused")
+		case <-time.After(limit):
+			require.FailNow(t, "it is served for ever")
+		}
 	}
 }
 
