@@ -1,6 +1,7 @@
 package privsep
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -263,7 +265,9 @@ func TestDescriptorThatLingers(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, errors.Join(f.Close(), out.Close()), "the one in the message is the last one")
 		served := make(chan error, 1)
-		go func() { served <- Serve(keeper, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }}) }()
+		go func() {
+			served <- Serve(keeper, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }})
+		}()
 		select {
 		case err := <-served:
 			require.ErrorContains(t, err, "a request is refused")
@@ -296,6 +300,45 @@ func TestWorkerThatDoesNotRead(t *testing.T) {
 }
 
 func never(error) bool { return false }
+
+// A worker whose process is gone, while its end of the socket is still open, keeps the
+// next one from nothing. (Its end can wait in a socket that the keeper has, too.)
+func TestNextWorkerTakesOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	var now atomic.Int32
+	go func() {
+		ended <- Listen(ctx, path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, never, func(c *Conn) error {
+			if now.Add(1) > 1 {
+				return errors.New("two are served at once")
+			}
+			defer now.Add(-1)
+			return Serve(c, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }})
+		})
+	}()
+	var askers []*Asker
+	for range 3 {
+		c, err := Dial(t.Context(), path)
+		require.NoError(t, err)
+		a := NewAsker(c, func(string, json.RawMessage) {})
+		defer a.Close()
+		asked := make(chan error, 1)
+		go func() { _, err := a.Ask("x", nil, nil); asked <- err }()
+		select {
+		case err := <-asked:
+			require.NoError(t, err)
+		case <-time.After(limit):
+			require.FailNow(t, "it is not served")
+		}
+		askers = append(askers, a)
+	}
+	<-askers[0].Gone()
+	<-askers[1].Gone()
+	stop()
+	require.NoError(t, <-ended)
+	<-askers[2].Gone()
+}
 
 // At a socket only one user is served, and the next worker takes the place of one that
 // is gone.
