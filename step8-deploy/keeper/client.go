@@ -164,7 +164,7 @@ func (k *Client) Serve(c *privsep.Conn) error {
 		}
 	}()
 	return privsep.Serve(c, map[string]privsep.Handler{
-		"settings": k.settings, "dial": k.dial, "done": k.done, "nameservers": k.nameservers,
+		"settings": k.settings, "dial": k.dial(c.Context()), "done": k.done, "nameservers": k.nameservers,
 		"take": k.take, "up": k.up, "fit": k.fit, "notify": notice, "echo": k.echo,
 	})
 }
@@ -218,8 +218,12 @@ type dialRequest struct {
 	Address netip.AddrPort
 }
 
-// dial makes a socket that stays outside of the tunnel.
-func (k *Client) dial(parse func(any) error) (r privsep.Result, err error) {
+// dial makes sockets that stay outside of the tunnel.
+func (k *Client) dial(ctx context.Context) privsep.Handler {
+	return func(parse func(any) error) (privsep.Result, error) { return k.dialOne(ctx, parse) }
+}
+
+func (k *Client) dialOne(ctx context.Context, parse func(any) error) (r privsep.Result, err error) {
 	var q dialRequest
 	if err := parse(&q); err != nil {
 		return r, err
@@ -244,10 +248,19 @@ func (k *Client) dial(parse func(any) error) (r privsep.Result, err error) {
 	if err := k.host.Allow(q.Network, q.Address); err != nil {
 		return r, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), dialLimit)
+	ctx, cancel := context.WithTimeout(ctx, dialLimit) // nobody waits for a worker that is gone
 	defer cancel()
 	d := net.Dialer{Control: a.socket.Control}
 	conn, err := d.DialContext(ctx, q.Network, q.Address.String())
+	k.mu.Lock()
+	over := k.attempts[q.Attempt] != a
+	k.mu.Unlock()
+	if over { // the socket may be one that nobody has ended
+		err = errors.Join(err, errOver, a.socket.Close())
+		if conn != nil {
+			conn.Close()
+		}
+	}
 	if err != nil {
 		return r, err
 	}
@@ -259,6 +272,8 @@ func (k *Client) dial(parse func(any) error) (r privsep.Result, err error) {
 	fast.Enlarge(fd)
 	return privsep.Result{FDs: []int{fd}}, nil
 }
+
+var errOver = errors.New("the attempt is over")
 
 // take returns a copy of a socket's descriptor. (Not by File.Fd: it would make the
 // socket one that blocks, for all who have it.)

@@ -108,7 +108,11 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 	overdue := func() { worker.Signal(syscall.SIGKILL) }
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(endIn, overdue) })()
 	served := make(chan error, 1)
-	go func() { served <- w.attend(worker.Conn) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		served <- w.attend(worker.Conn)
+	}()
 	for {
 		select {
 		case s := <-signals:
@@ -122,6 +126,7 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 			<-worker.Done()
 		case <-worker.Done():
 			worker.Conn.Close()
+			<-done // what it has asked for must not come after what comes next
 			err, crashed := worker.Ended()
 			switch {
 			case ctx.Err() != nil:
