@@ -80,6 +80,9 @@ func (d destinations) table() keep.Table {
 func (h *Host) Allow(network string, addr netip.AddrPort) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.ended {
+		return errEnded
+	}
 	if !h.underlay.add(destination{network, addr}) {
 		return nil
 	}
@@ -94,6 +97,9 @@ type socketRule struct{ rule policy.Rule }
 func (h *Host) CarryOut(r policy.Rule) (undo func() error, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.ended {
+		return nil, errEnded
+	}
 	if err := r.Add().Do(); err != nil {
 		return nil, err
 	}
