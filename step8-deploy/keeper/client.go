@@ -425,7 +425,7 @@ func (k *Client) fit(parse func(any) error) (r privsep.Result, err error) {
 }
 
 // echo makes a socket for echo requests to an address in the tunnel. It is tied to the
-// device, which takes a privilege to change.
+// device, which takes a privilege to change, and has the mark that goes with that.
 func (k *Client) echo(parse func(any) error) (r privsep.Result, err error) {
 	var to netip.Addr
 	if err := parse(&to); err != nil {
@@ -440,5 +440,12 @@ func (k *Client) echo(parse func(any) error) (r privsep.Result, err error) {
 	}
 	defer conn.Close()
 	fd, err := take(conn)
-	return privsep.Result{FDs: []int{fd}}, err
+	if err != nil {
+		return r, err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, takeover.TiedMark); err != nil {
+		unix.Close(fd)
+		return r, os.NewSyscallError("setsockopt", err)
+	}
+	return privsep.Result{FDs: []int{fd}}, nil
 }

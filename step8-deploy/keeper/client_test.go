@@ -7,8 +7,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
+	"stepvpn/step2-tun/tun"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/privsep"
 	"stepvpn/step8-deploy/takeover"
@@ -59,4 +61,21 @@ func TestAttemptThatEndsEarly(t *testing.T) {
 		lab.Alice.Do(func() { k.done(with(id)) })
 	}
 	require.Empty(t, rules())
+}
+
+// See TestEchoSocketStaysInTunnel.
+func TestEchoSocketHasTheMark(t *testing.T) {
+	lab := netlab.New(t)
+	k := client(t, netip.MustParseAddrPort("203.0.113.10:5555"))
+	lab.Alice.Do(func() {
+		dev, err := tun.Open(tun.Config{Name: "vpn0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/24")}})
+		require.NoError(t, err)
+		defer dev.Close()
+		r, err := k.echo(with("10.8.0.1"))
+		require.NoError(t, err)
+		defer privsep.CloseAll(r.FDs)
+		mark, err := unix.GetsockoptInt(r.FDs[0], unix.SOL_SOCKET, unix.SO_MARK)
+		require.NoError(t, err)
+		require.Equal(t, takeover.TiedMark, mark)
+	})
 }
