@@ -6,11 +6,11 @@
 // Introduced in step 8.
 //
 //	worker                                keeper
-//	settings                          ->  settings and secrets, as the file is now; sockets for status and metrics
+//	settings                          ->  settings and secrets, as they were read last; sockets for status and metrics
 //	dial server, dial nameserver      ->  a socket with the mark, connected to there
 //	take (addresses, DNS, routes)     ->  the descriptor of the device
 //	up, down, fit, done
-//	                                  <-  the state of the host, a signal to read the settings again
+//	                                  <-  the state of the host, and that the settings are other ones
 //
 // Either can be killed. The device stays while one of them has its descriptor; routes,
 // DNS and kill switch stay as they are.
@@ -66,6 +66,7 @@ type Client struct {
 
 	mu       sync.Mutex // guards all below
 	cfg      *config.Client
+	told     *Settings // what the worker gets; it has no say in when they are read
 	attempts map[uint32]*attempt
 }
 
@@ -87,7 +88,7 @@ func NewClient(file string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.cfg = s.Client
+	k.set(s)
 	k.host = takeover.New(k.cfg)
 	if k.status, k.metrics, err = listen(k.cfg.StatusSocket, k.cfg.Metrics); err != nil {
 		return nil, err
@@ -175,32 +176,46 @@ const (
 	eventReload = "reload"
 )
 
-// Reload has the worker read the settings again.
-func Reload(c *privsep.Conn) { c.Tell(eventReload, nil) }
-
-// settings reads the settings as they are now, and has the host be as they want it.
-func (k *Client) settings(func(any) error) (privsep.Result, error) {
+// Reload reads the settings, has the host be as they want it, whatever the worker does, and
+// tells that, if there is one. A mistake in them changes nothing.
+func (k *Client) Reload(c *privsep.Conn) {
 	s, err := k.read()
 	if err != nil {
-		return privsep.Result{}, err
+		slog.Error("the settings stay as they are", "error", err)
+		return
 	}
 	k.mu.Lock()
 	for _, key := range s.Client.Keep(k.cfg) {
 		slog.Warn("this setting has changed, which takes a restart", "key", key)
 	}
 	changed := !reflect.DeepEqual(s.Client, k.cfg)
-	k.cfg = s.Client
+	k.set(s)
 	k.mu.Unlock()
 	if changed {
 		if err := k.host.Reconfigure(s.Client); err != nil {
 			slog.Error("the settings that were read again can't be carried out", "error", err)
 		}
 	}
-	// What the worker has no use for it does not get.
-	told := *s.Client
-	told.PrivateKey, told.PSK, told.Key, told.PSKFile, told.Login = config.Secret{}, config.Secret{}, "", "", ""
-	s.Client = &told
-	r := privsep.Result{With: s, Keep: true}
+	if c != nil {
+		c.Tell(eventReload, nil)
+	}
+}
+
+// set takes settings. k.mu is locked, or there is nobody else yet. What the worker has no
+// use for it does not get.
+func (k *Client) set(s *Settings) {
+	k.cfg = s.Client
+	k.told = new(*s)
+	k.told.Client = new(*s.Client)
+	c := k.told.Client
+	c.PrivateKey, c.PSK, c.Key, c.PSKFile, c.Login = config.Secret{}, config.Secret{}, "", "", ""
+}
+
+func (k *Client) settings(func(any) error) (privsep.Result, error) {
+	k.mu.Lock()
+	s := *k.told
+	k.mu.Unlock()
+	r := privsep.Result{With: &s, Keep: true}
 	for _, l := range []struct {
 		fd  int
 		has *bool

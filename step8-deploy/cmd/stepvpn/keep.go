@@ -45,7 +45,7 @@ func workerFlag() *string {
 // A ward is the worker that there is, of which there is one at a time.
 type ward struct {
 	serve  func(*privsep.Conn) error
-	reload func(*privsep.Conn)
+	reload func(*privsep.Conn) // nil if there is none now
 	conn   atomic.Pointer[privsep.Conn]
 }
 
@@ -54,11 +54,7 @@ type ward struct {
 // ctx ends, or when the worker has said why it can't go on. If there is a socket, workers
 // are started by somebody else, and it returns when ctx ends.
 func keepWorker(ctx context.Context, as account, command, socket string, w *ward) error {
-	app.OnHangup(func() {
-		if c := w.conn.Load(); c != nil {
-			w.reload(c)
-		}
-	})
+	app.OnHangup(func() { w.reload(w.conn.Load()) })
 	if socket != "" {
 		signal.Ignore(syscall.SIGUSR1) // is for the worker
 		return privsep.Listen(ctx, socket, as.owner(), failed, w.attend)
