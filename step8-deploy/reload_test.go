@@ -147,3 +147,27 @@ func TestReloadKeepalive(t *testing.T) {
 	client.Signal(syscall.SIGHUP)
 	require.Greater(t, heard(), before)
 }
+
+// What the settings say of this host is carried out, whatever the worker does, and not
+// before the operator says so.
+func TestReloadWithoutWorker(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice", "kill_switch", false)
+	w.server(t)
+	client := w.client(t)
+	closed := func() bool { return strings.Contains(w.Alice.Run(t, "nft", "list", "tables"), "stepvpn_killswitch") }
+	w.set(t, "alice.toml", "kill_switch", true)
+	w.Alice.Run(t, "kill", "-KILL", worker(t, w.Alice, client))
+	netlab.Eventually(t, limit, "there is another worker", func() bool { return strings.Count(client.Log(), "connected") > 1 })
+	require.False(t, closed(), "nobody has said so")
+
+	pid := worker(t, w.Alice, client)
+	w.Alice.Run(t, "kill", "-STOP", pid)
+	client.Signal(syscall.SIGHUP)
+	netlab.Eventually(t, limit, "the kill switch is closed", closed)
+	w.Alice.Run(t, "kill", "-CONT", pid)
+	w.seenAs(t, w.Server.V4.String())
+	client.Interrupt()
+	require.Zero(t, client.Wait(t), client.Log())
+	require.False(t, closed())
+}

@@ -6,11 +6,11 @@
 // Introduced in step 8.
 //
 //	worker                                keeper
-//	settings                          ->  settings and secrets, as the file is now; sockets for status and metrics
+//	settings                          ->  settings and secrets, as they were read last; sockets for status and metrics
 //	dial server, dial nameserver      ->  a socket with the mark, connected to there
 //	take (addresses, DNS, routes)     ->  the descriptor of the device
 //	up, down, fit, done
-//	                                  <-  the state of the host, a signal to read the settings again
+//	                                  <-  the state of the host, and that the settings are other ones
 //
 // Either can be killed. The device stays while one of them has its descriptor; routes,
 // DNS and kill switch stay as they are.
@@ -66,6 +66,7 @@ type Client struct {
 
 	mu       sync.Mutex // guards all below
 	cfg      *config.Client
+	told     *Settings // what the worker gets; it has no say in when they are read
 	attempts map[uint32]*attempt
 }
 
@@ -87,7 +88,7 @@ func NewClient(file string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.cfg = s.Client
+	k.set(s)
 	k.host = takeover.New(k.cfg)
 	if k.status, k.metrics, err = listen(k.cfg.StatusSocket, k.cfg.Metrics); err != nil {
 		return nil, err
@@ -164,7 +165,7 @@ func (k *Client) Serve(c *privsep.Conn) error {
 		}
 	}()
 	return privsep.Serve(c, map[string]privsep.Handler{
-		"settings": k.settings, "dial": k.dial, "done": k.done, "nameservers": k.nameservers,
+		"settings": k.settings, "dial": k.dial(c.Context()), "done": k.done, "nameservers": k.nameservers,
 		"take": k.take, "up": k.up, "fit": k.fit, "notify": notice, "echo": k.echo,
 	})
 }
@@ -175,32 +176,46 @@ const (
 	eventReload = "reload"
 )
 
-// Reload has the worker read the settings again.
-func Reload(c *privsep.Conn) { c.Tell(eventReload, nil) }
-
-// settings reads the settings as they are now, and has the host be as they want it.
-func (k *Client) settings(func(any) error) (privsep.Result, error) {
+// Reload reads the settings, has the host be as they want it, whatever the worker does, and
+// tells that, if there is one. A mistake in them changes nothing.
+func (k *Client) Reload(c *privsep.Conn) {
 	s, err := k.read()
 	if err != nil {
-		return privsep.Result{}, err
+		slog.Error("the settings stay as they are", "error", err)
+		return
 	}
 	k.mu.Lock()
 	for _, key := range s.Client.Keep(k.cfg) {
 		slog.Warn("this setting has changed, which takes a restart", "key", key)
 	}
 	changed := !reflect.DeepEqual(s.Client, k.cfg)
-	k.cfg = s.Client
+	k.set(s)
 	k.mu.Unlock()
 	if changed {
 		if err := k.host.Reconfigure(s.Client); err != nil {
 			slog.Error("the settings that were read again can't be carried out", "error", err)
 		}
 	}
-	// What the worker has no use for it does not get.
-	told := *s.Client
-	told.PrivateKey, told.PSK, told.Key, told.PSKFile, told.Login = config.Secret{}, config.Secret{}, "", "", ""
-	s.Client = &told
-	r := privsep.Result{With: s, Keep: true}
+	if c != nil {
+		c.Tell(eventReload, nil)
+	}
+}
+
+// set takes settings. k.mu is locked, or there is nobody else yet. What the worker has no
+// use for it does not get.
+func (k *Client) set(s *Settings) {
+	k.cfg = s.Client
+	k.told = new(*s)
+	k.told.Client = new(*s.Client)
+	c := k.told.Client
+	c.PrivateKey, c.PSK, c.Key, c.PSKFile, c.Login = config.Secret{}, config.Secret{}, "", "", ""
+}
+
+func (k *Client) settings(func(any) error) (privsep.Result, error) {
+	k.mu.Lock()
+	s := *k.told
+	k.mu.Unlock()
+	r := privsep.Result{With: &s, Keep: true}
 	for _, l := range []struct {
 		fd  int
 		has *bool
@@ -218,8 +233,12 @@ type dialRequest struct {
 	Address netip.AddrPort
 }
 
-// dial makes a socket that stays outside of the tunnel.
-func (k *Client) dial(parse func(any) error) (r privsep.Result, err error) {
+// dial makes sockets that stay outside of the tunnel.
+func (k *Client) dial(ctx context.Context) privsep.Handler {
+	return func(parse func(any) error) (privsep.Result, error) { return k.dialOne(ctx, parse) }
+}
+
+func (k *Client) dialOne(ctx context.Context, parse func(any) error) (r privsep.Result, err error) {
 	var q dialRequest
 	if err := parse(&q); err != nil {
 		return r, err
@@ -244,10 +263,19 @@ func (k *Client) dial(parse func(any) error) (r privsep.Result, err error) {
 	if err := k.host.Allow(q.Network, q.Address); err != nil {
 		return r, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), dialLimit)
+	ctx, cancel := context.WithTimeout(ctx, dialLimit) // nobody waits for a worker that is gone
 	defer cancel()
 	d := net.Dialer{Control: a.socket.Control}
 	conn, err := d.DialContext(ctx, q.Network, q.Address.String())
+	k.mu.Lock()
+	over := k.attempts[q.Attempt] != a
+	k.mu.Unlock()
+	if over { // the socket may be one that nobody has ended
+		err = errors.Join(err, errOver, a.socket.Close())
+		if conn != nil {
+			conn.Close()
+		}
+	}
 	if err != nil {
 		return r, err
 	}
@@ -259,6 +287,8 @@ func (k *Client) dial(parse func(any) error) (r privsep.Result, err error) {
 	fast.Enlarge(fd)
 	return privsep.Result{FDs: []int{fd}}, nil
 }
+
+var errOver = errors.New("the attempt is over")
 
 // take returns a copy of a socket's descriptor. (Not by File.Fd: it would make the
 // socket one that blocks, for all who have it.)
@@ -410,7 +440,7 @@ func (k *Client) fit(parse func(any) error) (r privsep.Result, err error) {
 }
 
 // echo makes a socket for echo requests to an address in the tunnel. It is tied to the
-// device, which takes a privilege to change.
+// device, which takes a privilege to change, and has the mark that goes with that.
 func (k *Client) echo(parse func(any) error) (r privsep.Result, err error) {
 	var to netip.Addr
 	if err := parse(&to); err != nil {
@@ -425,5 +455,12 @@ func (k *Client) echo(parse func(any) error) (r privsep.Result, err error) {
 	}
 	defer conn.Close()
 	fd, err := take(conn)
-	return privsep.Result{FDs: []int{fd}}, err
+	if err != nil {
+		return r, err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, takeover.TiedMark); err != nil {
+		unix.Close(fd)
+		return r, os.NewSyscallError("setsockopt", err)
+	}
+	return privsep.Result{FDs: []int{fd}}, nil
 }

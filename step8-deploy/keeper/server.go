@@ -278,8 +278,12 @@ func (s *Server) Serve(c *privsep.Conn) error {
 	return err
 }
 
-// Reload has the worker read the registry again, changed or not.
+// Reload has the worker read the registry again, changed or not. Without one there is
+// nothing to do: it reads it first of all.
 func (s *Server) Reload(c *privsep.Conn) {
+	if c == nil {
+		return
+	}
 	notify.Reloading()
 	if err := s.copyRegistry(); err != nil {
 		slog.Error("the registry is broken: the last good one stays in force", "error", err)

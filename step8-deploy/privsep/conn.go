@@ -5,11 +5,12 @@
 //
 // A message is one packet of a Unix socket (SOCK_SEQPACKET), and JSON. What comes from
 // the process without privileges is hostile until it is parsed: messages are bounded,
-// descriptors from there are closed unseen, and a field that is not known is an error.
+// descriptors from there, and a field that is not known, are errors.
 package privsep
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,9 +30,11 @@ const (
 
 // A Conn is one end. Send may be called from any goroutine, receive by one at a time.
 type Conn struct {
-	unix *net.UnixConn
-	buf  []byte
-	oob  []byte
+	unix   *net.UnixConn
+	ctx    context.Context // ends when it is closed
+	cancel context.CancelFunc
+	buf    []byte
+	oob    []byte
 
 	mu sync.Mutex // one message at a time is sent
 }
@@ -39,7 +42,11 @@ type Conn struct {
 // New makes a Conn of a socket, and owns it from then on.
 func New(c *net.UnixConn) *Conn {
 	c.SetWriteBuffer(2 * maxMessage) // best effort: what is too long is an error of Send
-	return &Conn{unix: c, buf: make([]byte, maxMessage), oob: make([]byte, unix.CmsgSpace(4*maxDescriptors))}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Conn{
+		unix: c, ctx: ctx, cancel: cancel,
+		buf: make([]byte, maxMessage), oob: make([]byte, unix.CmsgSpace(4*maxDescriptors)),
+	}
 }
 
 // Pair returns a Conn, and the other end for a process that is about to be started.
@@ -73,7 +80,13 @@ func From(f *os.File) (*Conn, error) {
 }
 
 // Close ends the Conn. Whoever receives at either end gets an error.
-func (c *Conn) Close() error { return c.unix.Close() }
+func (c *Conn) Close() error {
+	c.cancel()
+	return c.unix.Close()
+}
+
+// Context ends when this end is closed, as Serve does when the other end is.
+func (c *Conn) Context() context.Context { return c.ctx }
 
 // send sends one message, with descriptors, which stay the caller's.
 func (c *Conn) send(message any, fds []int) error {
@@ -113,7 +126,7 @@ func (c *Conn) receive(message any) (fds []int, err error) {
 		err = strict(c.buf[:n], message)
 	}
 	if err != nil {
-		CloseAll(fds)
+		discard(fds)
 		return nil, err
 	}
 	return fds, nil
@@ -143,6 +156,16 @@ func strict(text []byte, v any) error {
 		return errors.New("more than one message at once")
 	}
 	return nil
+}
+
+// discard closes descriptors that may be such that this takes for ever: a socket that
+// waits until somebody has read what it has sent (SO_LINGER), or a file of a file system
+// that is the sender's own.
+func discard(fds []int) {
+	for _, fd := range fds {
+		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, new(unix.Linger))
+	}
+	go CloseAll(fds)
 }
 
 // CloseAll closes descriptors.

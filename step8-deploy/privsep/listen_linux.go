@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,8 @@ import (
 const network = "unixpacket"
 
 // Listen serves workers that somebody else has started, at a socket that belongs to their
-// user, one at a time, until ctx ends, or serve returns an error that is final.
+// user, one at a time, until ctx ends, or serve returns an error that is final. Who
+// connects takes the place of the one before: it was started anew.
 func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func(error) bool, serve func(*Conn) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -36,6 +38,8 @@ func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func
 	}
 	defer os.Remove(path)
 	defer context.AfterFunc(ctx, func() { l.Close() })()
+	var last *Conn
+	var serving sync.WaitGroup
 	err = accept.Loop(ctx.Done(), l.Accept, func(c net.Conn) {
 		u := c.(*net.UnixConn)
 		if err := from(u, owner); err != nil {
@@ -43,23 +47,28 @@ func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func
 			u.Close()
 			return
 		}
-		conn := New(u)
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		defer stop()
-		err := serve(conn)
-		conn.Close()
-		switch {
-		case final(err):
-			cancel(err)
-		case err != nil:
-			slog.Error("the worker is turned away", "error", err)
+		if last != nil {
+			last.Close() // its process may be gone, and the other end still be open somewhere
 		}
+		serving.Wait()
+		conn := New(u)
+		last = conn
+		serving.Go(func() {
+			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			err := serve(conn)
+			conn.Close()
+			switch {
+			case final(err):
+				cancel(err)
+			case err != nil:
+				slog.Error("the worker is turned away", "error", err)
+			}
+		})
 	})
-	if why := context.Cause(ctx); why != nil && final(why) {
+	cancel(err)
+	serving.Wait()
+	if why := context.Cause(ctx); final(why) {
 		return why
-	}
-	if ctx.Err() != nil {
-		return nil
 	}
 	return err
 }

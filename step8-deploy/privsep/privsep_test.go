@@ -1,13 +1,16 @@
 package privsep
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,6 +214,7 @@ func TestHostileWorker(t *testing.T) {
 		{"another field", `{"id":1,"do":"x","y":1}`, 0, `a request is refused: json: unknown field "y"`},
 		{"two at once", `{"id":1,"do":"x"}{}`, 2, "a request is refused: more than one message at once"},
 		{"too long", `{"id":1,"do":"` + strings.Repeat("x", maxMessage) + `"}`, 0, "a request is refused: a message is too long"},
+		{"descriptors", `{"id":1,"do":"x"}`, 1, "a request is refused: it brings descriptors"},
 		{"too many descriptors", `{"id":1,"do":"x"}`, maxDescriptors + 1, "a request is refused: a message is too long"},
 	} {
 		keeper, conn := pair(t)
@@ -237,6 +241,44 @@ func TestHostileWorker(t *testing.T) {
 	}
 }
 
+// A descriptor that takes for ever to close keeps nobody from anything.
+func TestDescriptorThatLingers(t *testing.T) {
+	for _, text := range []string{`{"id":1,"do":"x"}`, "no JSON"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		out, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		in, err := l.Accept() // and reads nothing
+		require.NoError(t, err)
+		defer in.Close()
+		out.SetWriteDeadline(time.Now().Add(time.Second))
+		for err == nil {
+			_, err = out.Write(make([]byte, 1<<20))
+		}
+		f, err := out.(*net.TCPConn).File()
+		require.NoError(t, err)
+		fd := int(f.Fd())
+		require.NoError(t, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 3600}))
+		require.NoError(t, unix.SetNonblock(fd, true))
+
+		keeper, conn := pair(t)
+		_, _, err = conn.unix.WriteMsgUnix([]byte(text), unix.UnixRights(fd), nil)
+		require.NoError(t, err)
+		require.NoError(t, errors.Join(f.Close(), out.Close()), "the one in the message is the last one")
+		served := make(chan error, 1)
+		go func() {
+			served <- Serve(keeper, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }})
+		}()
+		select {
+		case err := <-served:
+			require.ErrorContains(t, err, "a request is refused")
+		case <-time.After(limit):
+			require.FailNow(t, "it is served for ever")
+		}
+	}
+}
+
 // Who asks much and reads nothing is cut off, and keeps nobody from anything.
 func TestWorkerThatDoesNotRead(t *testing.T) {
 	keeper, conn := pair(t)
@@ -260,6 +302,45 @@ func TestWorkerThatDoesNotRead(t *testing.T) {
 }
 
 func never(error) bool { return false }
+
+// A worker whose process is gone, while its end of the socket is still open, keeps the
+// next one from nothing. (Its end can wait in a socket that the keeper has, too.)
+func TestNextWorkerTakesOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	var now atomic.Int32
+	go func() {
+		ended <- Listen(ctx, path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, never, func(c *Conn) error {
+			if now.Add(1) > 1 {
+				return errors.New("two are served at once")
+			}
+			defer now.Add(-1)
+			return Serve(c, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }})
+		})
+	}()
+	var askers []*Asker
+	for range 3 {
+		c, err := Dial(t.Context(), path)
+		require.NoError(t, err)
+		a := NewAsker(c, func(string, json.RawMessage) {})
+		defer a.Close()
+		asked := make(chan error, 1)
+		go func() { _, err := a.Ask("x", nil, nil); asked <- err }()
+		select {
+		case err := <-asked:
+			require.NoError(t, err)
+		case <-time.After(limit):
+			require.FailNow(t, "it is not served")
+		}
+		askers = append(askers, a)
+	}
+	<-askers[0].Gone()
+	<-askers[1].Gone()
+	stop()
+	require.NoError(t, <-ended)
+	<-askers[2].Gone()
+}
 
 // At a socket only one user is served, and the next worker takes the place of one that
 // is gone.

@@ -57,7 +57,10 @@ func Serve(c *Conn, handlers map[string]Handler) error {
 		if err != nil {
 			return fmt.Errorf("a request is refused: %w", err)
 		}
-		CloseAll(fds) // nobody asked for any
+		if len(fds) > 0 {
+			discard(fds)
+			return errors.New("a request is refused: it brings descriptors, and nobody asked for any")
+		}
 		handle, ok := handlers[r.Do]
 		if !ok {
 			return fmt.Errorf("a request is refused: %.40q is not known", r.Do)

@@ -198,6 +198,9 @@ func recoverRest(state string) error {
 func (h *Host) Take(t Terms) (fd, index int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.ended {
+		return -1, 0, errEnded
+	}
 	before := h.taken
 	if before != nil {
 		mtu := before.terms.MTU // Fit changes it in passing
@@ -266,6 +269,9 @@ func (h *Host) Fit(size int) error {
 func (h *Host) SetUp(up bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.ended {
+		return errEnded
+	}
 	h.up = up
 	if up && h.mending.paused {
 		h.pause() // is over
@@ -278,6 +284,9 @@ func (h *Host) SetUp(up bool) error {
 	}
 	return nil
 }
+
+// Nothing may take the host once more that was given back: nobody would give it back.
+var errEnded = errors.New("the host was given back")
 
 var errReleased = errors.New("the kill switch is being paused")
 
@@ -293,7 +302,7 @@ func (h *Host) End() error {
 	defer h.mu.Unlock()
 	err := h.finish()
 	if h.kill != nil {
-		err = errors.Join(err, killswitch.Open(h.cfg.State))
+		err = errors.Join(err, killswitch.Open(h.cfg.State), keep.Remove(underlayName))
 	}
 	return errors.Join(err, h.unlock())
 }
@@ -319,7 +328,10 @@ func (h *Host) finish() error {
 	if h.stop != nil {
 		h.stop()
 	}
-	h.underlay, h.sockets = nil, nil
+	h.sockets, h.underlay = nil, nil
+	if h.kill != nil { // passes sockets with the mark, which a worker may have beyond our end
+		h.underlay = destinations{}
+	}
 	err := h.release()
 	h.live.Close()
 	return err
@@ -330,6 +342,9 @@ func (h *Host) finish() error {
 func (h *Host) Reconfigure(cfg *config.Client) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.ended {
+		return errEnded
+	}
 	h.cfg = cfg
 	if err := h.look(); err != nil {
 		return err

@@ -24,6 +24,11 @@ import (
 // own refuses the rest.
 const underlayName nft.Table = "inet stepvpn_underlay"
 
+// TiedMark is the mark of a socket that is tied to the tunnel's device, and stays so: one
+// that is raw can be made to send whole packets by any device otherwise (IP_HDRINCL and
+// IP_PKTINFO, or the scope of an IPv6 address).
+const TiedMark = 22507
+
 // destinations are whom sockets with the mark may talk to; nil stands for no table.
 type destinations []destination
 
@@ -58,8 +63,9 @@ func (d *destinations) add(one destination) (isNew bool) {
 	return true
 }
 
-// table is the one that refuses all others.
-func (d destinations) table() keep.Table {
+// table is the one that refuses all others, and keeps sockets with the TiedMark in the
+// device.
+func (d destinations) table(device string) keep.Table {
 	var pass strings.Builder
 	for _, one := range d {
 		fmt.Fprintf(&pass, "\t\t%s daddr %v %s dport %d accept\n", lan.Word(hostnet.FamilyOf(one.addr.Addr())), one.addr.Addr().WithZone(""), one.network, one.addr.Port())
@@ -71,19 +77,23 @@ func (d destinations) table() keep.Table {
 	chain output {
 		type filter hook output priority 0
 		meta mark %d jump marked
+		meta mark %d oifname != %q drop
 	}
 }
-`, underlayName, pass.String(), route.FwMark)}
+`, underlayName, pass.String(), route.FwMark, TiedMark, device)}
 }
 
 // Allow lets sockets with the mark talk to an address.
 func (h *Host) Allow(network string, addr netip.AddrPort) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.ended {
+		return errEnded
+	}
 	if !h.underlay.add(destination{network, addr}) {
 		return nil
 	}
-	return h.tables.Set(h.underlay.table())
+	return h.tables.Set(h.underlay.table(h.cfg.Device))
 }
 
 // A socketRule is what a socket with the mark needs.
@@ -94,6 +104,9 @@ type socketRule struct{ rule policy.Rule }
 func (h *Host) CarryOut(r policy.Rule) (undo func() error, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.ended {
+		return nil, errEnded
+	}
 	if err := r.Add().Do(); err != nil {
 		return nil, err
 	}

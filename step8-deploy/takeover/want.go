@@ -57,7 +57,7 @@ func (h *Host) want() (w want) {
 		}
 	}
 	if h.underlay != nil {
-		w.tables = append(w.tables, h.underlay.table())
+		w.tables = append(w.tables, h.underlay.table(h.cfg.Device))
 	}
 	if h.kill != nil {
 		w.live = &killswitch.Switch{Config: *h.kill, Local: h.lan.Networks, Paused: h.mending.paused}

@@ -52,7 +52,7 @@ func runClient(ctx context.Context, file, unit, worker string) (err error) {
 	go notify.Watchdog(ctx, func(context.Context) error { k.Alive(); return nil })
 	defer notify.Stopping()
 	notify.Ready("nothing leaves this host but through the tunnel")
-	return keepWorker(ctx, clientAccount, "worker client", worker, &ward{serve: k.Serve, reload: keeper.Reload})
+	return keepWorker(ctx, clientAccount, "worker client", worker, &ward{serve: k.Serve, reload: k.Reload})
 }
 
 // warnOfSecond says what a second signal would leave, once the first has ended ctx and

@@ -45,7 +45,7 @@ func workerFlag() *string {
 // A ward is the worker that there is, of which there is one at a time.
 type ward struct {
 	serve  func(*privsep.Conn) error
-	reload func(*privsep.Conn)
+	reload func(*privsep.Conn) // nil if there is none now
 	conn   atomic.Pointer[privsep.Conn]
 }
 
@@ -54,11 +54,7 @@ type ward struct {
 // ctx ends, or when the worker has said why it can't go on. If there is a socket, workers
 // are started by somebody else, and it returns when ctx ends.
 func keepWorker(ctx context.Context, as account, command, socket string, w *ward) error {
-	app.OnHangup(func() {
-		if c := w.conn.Load(); c != nil {
-			w.reload(c)
-		}
-	})
+	app.OnHangup(func() { w.reload(w.conn.Load()) })
 	if socket != "" {
 		signal.Ignore(syscall.SIGUSR1) // is for the worker
 		return privsep.Listen(ctx, socket, as.owner(), failed, w.attend)
@@ -108,7 +104,11 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 	overdue := func() { worker.Signal(syscall.SIGKILL) }
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(endIn, overdue) })()
 	served := make(chan error, 1)
-	go func() { served <- w.attend(worker.Conn) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		served <- w.attend(worker.Conn)
+	}()
 	for {
 		select {
 		case s := <-signals:
@@ -122,6 +122,7 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 			<-worker.Done()
 		case <-worker.Done():
 			worker.Conn.Close()
+			<-done // what it has asked for must not come after what comes next
 			err, crashed := worker.Ended()
 			switch {
 			case ctx.Err() != nil:
