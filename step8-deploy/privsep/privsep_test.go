@@ -49,6 +49,12 @@ func worker(kind string) {
 	facts := map[string]string{"status": string(status), "shadow": fmt.Sprint(err)}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	facts["mark"] = fmt.Sprint(errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, 1)))
+	session, _ := unix.Getsid(0)
+	facts["session"] = fmt.Sprint(session == os.Getpid())
+	for _, fd := range []int{1, 2} {
+		flags, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		facts[fmt.Sprint("access ", fd)] = fmt.Sprint(flags & unix.O_ACCMODE)
+	}
 	if _, err := a.Ask("facts", facts, nil); err != nil {
 		panic(err)
 	}
@@ -117,6 +123,26 @@ func TestWorkerMayDoNothing(t *testing.T) {
 	case <-time.After(limit):
 		require.FailNow(t, "it does not end")
 	}
+}
+
+// The operator's terminal is for a worker to write to, and not to read from or type in.
+func TestWorkerAndTerminal(t *testing.T) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	defer master.Close()
+	require.NoError(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	require.NoError(t, err)
+	terminal, err := os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	defer terminal.Close()
+	defer func(out, err *os.File) { os.Stdout, os.Stderr = out, err }(os.Stdout, os.Stderr)
+	os.Stdout, os.Stderr = terminal, terminal
+	w, facts := start(t, "ends")
+	<-w.Done()
+	require.Equal(t, "true", facts["session"])
+	require.Equal(t, fmt.Sprint(unix.O_WRONLY), facts["access 1"])
+	require.Equal(t, fmt.Sprint(unix.O_WRONLY), facts["access 2"])
 }
 
 func TestHowAWorkerEnds(t *testing.T) {

@@ -3,6 +3,7 @@ package privsep
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -39,11 +40,21 @@ func Start(account string, number int, args ...string) (*Worker, error) {
 	defer other.Close()
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	for _, to := range []struct {
+		from *os.File
+		to   *io.Writer
+	}{{os.Stdout, &cmd.Stdout}, {os.Stderr, &cmd.Stderr}} {
+		f, own := toWrite(to.from)
+		if own {
+			defer f.Close()
+		}
+		*to.to = f
+	}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{other} // is workerFD
-	// A Ctrl-C in the terminal is for this process, which tells the other one.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: nobody(account, number)}
+	// A Ctrl-C in the terminal is for this process, which tells the other one. In a session
+	// of its own that one can't type anything there, either (TIOCSTI).
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Credential: nobody(account, number)}
 	w := &Worker{Conn: conn, cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
@@ -69,6 +80,20 @@ func Start(account string, number int, args ...string) (*Worker, error) {
 		return nil, fmt.Errorf("starting the process without privileges: %w", err)
 	}
 	return w, nil
+}
+
+// toWrite returns a file to write to, and whether that is another one: who has a terminal's
+// descriptor could read what is typed there.
+func toWrite(f *os.File) (to *os.File, own bool) {
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return f, false
+	}
+	to, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_WRONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return f, false
+	}
+	return to, true
 }
 
 // renounce has this thread, and what it starts, never get any privilege again: not by
