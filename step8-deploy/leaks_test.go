@@ -76,7 +76,8 @@ func (w *world) mac(t *testing.T) string {
 
 // watch begins with a phase in which packets may leave, or not. What never counts:
 // packets for the VPN servers, DHCP, how a host finds its neighbours and says which
-// groups it is in, and what is for those that neighbours gives private addresses.
+// groups it is in, that a neighbour's own packet can't be delivered, and what is for those
+// that neighbours gives private addresses.
 func (w *world) watch(t *testing.T, name string, open bool) *watch {
 	t.Helper()
 	return w.watchFor(t, "", name, open)
@@ -94,7 +95,8 @@ func (w *world) watchFor(t *testing.T, filter, name string, open bool) *watch {
 		and not (dst port 5555 and (dst host %v or dst host %v or dst host %v))
 		and not (udp and ((src port 68 and dst port 67) or (src port 546 and dst port 547)))
 		and not dst net 192.168.44.0/24 and not dst net fd44::/64
-		and not (icmp6 and ip6[40] >= 133 and ip6[40] <= 136)`, w.mac(t), w.Server.V4, w.Server.V6, w.Internet.V4)
+		and not (icmp6 and ip6[40] >= 133 and ip6[40] <= 136)
+		and not (icmp6 and ip6[40] = 1 and dst net fe80::/10)`, w.mac(t), w.Server.V4, w.Server.V6, w.Internet.V4)
 	if filter != "" {
 		everything += " and (" + filter + ")"
 	}
