@@ -137,7 +137,9 @@ func TestKeptAtRest(t *testing.T) {
 	n := runs()
 	t.Logf("%d runs of nft to connect", n)
 	require.Positive(t, n, "they are counted")
-	require.LessOrEqual(t, n, 4, "the kill switch, its second table, all of the tunnel's, and perhaps one for looking")
+	// The kill switch, its second table, and all of the tunnel's; where that takes long, it is
+	// looked at in between, too.
+	require.LessOrEqual(t, n, 8)
 	w.seenAs(t, w.Server.V4.String())
 
 	netlab.Eventually(t, limit, "it has come to rest", func() bool {
