@@ -101,6 +101,8 @@ func TestSandbox(t *testing.T) {
 			all-- // nor a file of settings
 		}
 		require.Len(t, start(), all, "all that is tried can be done")
+		require.NoError(t, os.WriteFile(unit, text, 0o644)) // it may be started along with the next one
+		must(t, "exec", host, "systemctl", "daemon-reload")
 	}
 }
 
