@@ -61,7 +61,7 @@ lint:
 # told not to.
 unit:
 	@echo "== go test -race: all modules$(if $(filter 1,$(STEPVPN_SOAK)),, (some tests in a quick variant: 'make soak' has all of it))"
-	@GORACE=atexit_sleep_ms=0 go test -race -vet=off -timeout=30m -p $$(($$(nproc) + 1)) ./shared/... $(reverse:%=./%/...)
+	@GORACE=atexit_sleep_ms=0 shared/lab/snapshot.sh around go test -race -vet=off -timeout=30m -p $$(($$(nproc) + 1)) ./shared/... $(reverse:%=./%/...)
 
 # Every module builds by itself, too; and the first two on macOS.
 modules:

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # snapshot.sh take DIR          writes what a VPN could change of this machine into DIR, a file per kind
 # snapshot.sh compare DIR DIR   shows what differs, and exits with 1 if anything does
+# snapshot.sh around CMD...     runs CMD, and fails as it does, or if it changed anything
 # snapshot.sh prove             changes one thing after the other, and exits with 0 if compare saw each
 #
 # The kinds: links, addresses, routes, rules, firewall, kernel, resolver, names
-# (network namespaces) and mounts. Counters and remaining lifetimes are left out.
+# (network namespaces), mounts and folders (who may use them). Counters and remaining lifetimes are left out.
 set -uo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 self=$(readlink -f "$0")
@@ -35,15 +36,30 @@ take() {
 	{ ls -l /etc/resolv.conf; cat /etc/resolv.conf; } >resolver 2>&1
 	ls /run/netns >names 2>/dev/null
 	sort /proc/self/mounts >mounts
+	stat -c '%A %U:%G %n' / /dev/net/tun /etc /root /run /tmp /var/tmp >folders 2>/dev/null
 }
 
 compare() {
 	local kind same=0
-	for kind in links addresses routes rules firewall kernel resolver names mounts; do
+	for kind in links addresses routes rules firewall kernel resolver names mounts folders; do
 		if [ ! -e "$1/$kind" ] && [ ! -e "$2/$kind" ]; then continue; fi
 		diff -u --label "$kind before" --label "$kind after" "$1/$kind" "$2/$kind" || same=1
 	done
 	return $same
+}
+
+around() {
+	local temp rc=0
+	temp=$(mktemp -d) || exit
+	("$self" take "$temp/before") || exit
+	"$@" || rc=$?
+	("$self" take "$temp/after") || exit
+	if ! compare "$temp/before" "$temp/after"; then
+		echo "$0: the machine is not as it was before: $*" >&2
+		[ $rc != 0 ] || rc=1
+	fi
+	rm -rf "$temp"
+	exit $rc
 }
 
 # noticed KIND COMMAND: whether compare reports what the command changes.
@@ -81,6 +97,7 @@ prove() {
 		resolver   echo nameserver 192.0.2.53 >resolver && mount --bind resolver /etc/resolv.conf
 		names      ip netns add nine
 		mounts     mount -t tmpfs nine /mnt
+		folders    mount -t tmpfs -o mode=755 nine /tmp
 	END
 	return $missed
 }
@@ -88,6 +105,7 @@ prove() {
 case ${1-} in
 take) take "$2" ;;
 compare) compare "$2" "$3" ;;
+around) around "${@:2}" ;;
 prove) prove ;;
 *) sed -n 's/^# //p; /^set/q' "$0"; exit 2 ;;
 esac
