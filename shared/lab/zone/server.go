@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 
 	"github.com/miekg/dns"
@@ -20,14 +21,9 @@ type Server struct {
 // response, or nil for silence; it must be safe for concurrent use. A query has
 // one question; miekg/dns turns down all others.
 func Start(address string, answer func(Query) *dns.Msg) (*Server, error) {
-	conn, err := net.ListenPacket("udp", address)
+	conn, listener, err := listen(address)
 	if err != nil {
 		return nil, err
-	}
-	listener, err := net.Listen("tcp", conn.LocalAddr().String())
-	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("the same over TCP: %w", err)
 	}
 	handler := func(network string) dns.HandlerFunc {
 		return func(w dns.ResponseWriter, m *dns.Msg) {
@@ -48,6 +44,25 @@ func Start(address string, answer func(Query) *dns.Msg) (*Server, error) {
 		<-started
 	}
 	return s, nil
+}
+
+// listen opens both sockets. A port that the kernel chooses for one (":0") may be taken
+// for the other: then it chooses another one.
+func listen(address string) (net.PacketConn, net.Listener, error) {
+	for tries := 10; ; tries-- {
+		conn, err := net.ListenPacket("udp", address)
+		if err != nil {
+			return nil, nil, err
+		}
+		listener, err := net.Listen("tcp", conn.LocalAddr().String())
+		if err == nil {
+			return conn, listener, nil
+		}
+		conn.Close()
+		if tries == 0 || !strings.HasSuffix(address, ":0") {
+			return nil, nil, fmt.Errorf("the same over TCP: %w", err)
+		}
+	}
 }
 
 // Addr returns the address that it serves on.
