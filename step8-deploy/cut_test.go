@@ -120,6 +120,7 @@ func attackClient(socket string) {
 	for what, change := range map[string]func(*takeover.Terms){
 		"no address":             func(t *takeover.Terms) { t.Addrs = nil },
 		"the address of all":     func(t *takeover.Terms) { t.Addrs[0] = netip.MustParsePrefix("10.8.0.2/0") },
+		"half of all addresses":  func(t *takeover.Terms) { t.Addrs[0] = netip.MustParsePrefix("10.8.0.2/1") },
 		"a loopback address":     func(t *takeover.Terms) { t.Addrs[0] = netip.MustParsePrefix("127.0.0.1/8") },
 		"many addresses":         func(t *takeover.Terms) { t.Addrs = append(t.Addrs, make([]netip.Prefix, 100)...) },
 		"lines for resolv.conf":  func(t *takeover.Terms) { t.Settings.Search = []string{"x\nnameserver 192.0.2.1"} },

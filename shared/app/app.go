@@ -107,9 +107,9 @@ func report(err error, help string) int {
 	if errors.Is(err, ErrTold) {
 		return exitFailure
 	}
-	fmt.Fprintf(os.Stderr, "%s: %v\n", name(), err)
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name(), Printable(err.Error()))
 	if hint := HintOf(err); hint != "" {
-		fmt.Fprintf(os.Stderr, "  %s\n", hint)
+		fmt.Fprintf(os.Stderr, "  %s\n", Printable(hint))
 	}
 	if errors.As(err, new(usageError)) {
 		fmt.Fprintf(os.Stderr, "  %s\n", help)

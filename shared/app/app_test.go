@@ -148,6 +148,10 @@ func TestPrefixes(t *testing.T) {
 	}
 }
 
+func TestPrintable(t *testing.T) {
+	require.Equal(t, "né\n\tx \ufffd[31mred\ufffd]0;\ufffd \ufffdr", Printable("né\n\tx \x1b[31mred\u009b]0;\a \u202er"))
+}
+
 func TestHintOfNilIsNil(t *testing.T) { require.NoError(t, Hint(nil, "x")) }
 
 func TestAddrPorts(t *testing.T) {

@@ -3,6 +3,8 @@ package app
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 )
 
 // Usage formats an error about the command line; the program exits with code 2.
@@ -39,4 +41,16 @@ func HintOf(err error) string {
 		return h.hint
 	}
 	return ""
+}
+
+// Printable returns a text that does nothing to a terminal but to be shown there: what
+// somebody else has sent may be part of it. All that can't be seen becomes U+FFFD, but for
+// spaces, tabs and line breaks.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }

@@ -76,9 +76,9 @@ func (f *fileChange) putBack(path string) (left bool, err error) {
 	return left, syncDir(filepath.Dir(path))
 }
 
-// moveBack puts the original back, if there was one. Should it not be there,
-// because the filesystem can't exchange files, or somebody removed it, it is
-// made anew.
+// moveBack puts the original back, if there was one, with what a program that had it open
+// has gone on to write. Should it not be there, because the filesystem can't exchange
+// files, or somebody removed it, it is made anew.
 func (f *fileChange) moveBack(path string) error {
 	if f.Found.Kind == isAbsent {
 		step("rm %s", path)
@@ -88,7 +88,7 @@ func (f *fileChange) moveBack(path string) error {
 	if err != nil {
 		return err
 	}
-	if !original.same(f.Found) {
+	if !original.same(f.Found) && (original.Kind != isFile || f.Found.Kind != isFile) {
 		step("rm -f %s", path+aside)
 		if err := os.Remove(path + aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

@@ -50,8 +50,7 @@ func TestMain(m *testing.M) {
 
 const limit = 20 * time.Second
 
-// child does one of four jobs: "use" until Ctrl-C; "use and undo" at once; "recover"; or
-// "keep", see keepChild.
+// child does one of three jobs: "use" until Ctrl-C; "use and undo" at once; or "recover".
 func child(job string) error {
 	job, killAt, _ := strings.Cut(job, "@")
 	if n, err := strconv.Atoi(killAt); err == nil {
@@ -65,9 +64,6 @@ func child(job string) error {
 	if job == "recover" {
 		_, err := Recover(c)
 		return err
-	}
-	if job == "keep" {
-		return keepChild(c)
 	}
 	undo, err := Use(c)
 	if err != nil {

@@ -39,7 +39,7 @@
 //
 // # What is not covered
 //
-// Use does not watch the file (see Keep). A DHCP client, or NetworkManager, that writes
+// Use does not watch the file. A DHCP client, or NetworkManager, that writes
 // it while the tunnel is up wins: programs then ask its resolvers. If those
 // queries may not leave (see the client's block of port 53) names stop working;
 // else they leak. What another program wrote is left alone at the

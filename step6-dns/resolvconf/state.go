@@ -1,6 +1,7 @@
 package resolvconf
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -106,8 +108,11 @@ func (s *state) remove() error {
 	return err
 }
 
+// maxKept bounds what is kept for a person to look at.
+const maxKept = 10
+
 // keep saves what was found for a person to look at, and says what it was. Its
-// name comes from its content, so that nothing is overwritten, or kept twice.
+// name comes from its content, so that nothing is kept twice; the oldest go.
 func (s *state) keep(found snapshot) (was string, err error) {
 	switch found.Kind {
 	case isAbsent:
@@ -117,5 +122,18 @@ func (s *state) keep(found snapshot) (was string, err error) {
 	}
 	sum := sha256.Sum256(found.Data)
 	name := filepath.Join(s.dir, fmt.Sprintf("resolv.conf-%x", sum[:4]))
+	if old, _ := filepath.Glob(filepath.Join(s.dir, "resolv.conf-*")); len(old) >= maxKept {
+		slices.SortFunc(old, func(a, b string) int { return cmp.Compare(changed(a), changed(b)) })
+		os.Remove(old[0])
+	}
 	return "it was as in " + name, atomicfile.Write(name, found.Data, atomicfile.Options{Trace: step})
+}
+
+// changed returns when a file was written, for the order.
+func changed(name string) int64 {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return 0
+	}
+	return info.ModTime().UnixNano()
 }

@@ -40,6 +40,7 @@ import (
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/health"
+	"stepvpn/step8-deploy/names"
 	"stepvpn/step8-deploy/privsep"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/takeover"
@@ -81,7 +82,7 @@ const maxAttempts = 8
 
 // NewClient reads the settings, and makes what can fail before anything of the host is
 // taken. Close ends it.
-func NewClient(file string) (*Client, error) {
+func NewClient(file string, n names.Keeper) (*Client, error) {
 	k := &Client{file: file, status: -1, metrics: -1, attempts: make(map[uint32]*attempt)}
 	rand.Read(k.instance[:])
 	s, err := k.read()
@@ -89,7 +90,7 @@ func NewClient(file string) (*Client, error) {
 		return nil, err
 	}
 	k.set(s)
-	k.host = takeover.New(k.cfg)
+	k.host = takeover.New(k.cfg, n)
 	if k.status, k.metrics, err = listen(k.cfg.StatusSocket, k.cfg.Metrics); err != nil {
 		return nil, err
 	}
@@ -384,6 +385,7 @@ func (k *Client) take(parse func(any) error) (r privsep.Result, err error) {
 // Bounds of what a server may hand out.
 const (
 	maxAddrs = 8
+	minBits  = 8 // of a subnet's prefix, as in a server's settings
 	minMTU   = 576
 	maxMTU   = 65535
 )
@@ -403,8 +405,11 @@ func (k *Client) check(t takeover.Terms) error {
 		return fmt.Errorf("%d addresses", len(t.Addrs))
 	}
 	for _, a := range t.Addrs {
-		if !a.IsValid() || !a.Addr().IsGlobalUnicast() || a.Addr().Is4In6() || a.Addr().Zone() != "" || a.Bits() == 0 {
+		if !a.IsValid() || !a.Addr().IsGlobalUnicast() || a.Addr().Is4In6() || a.Addr().Zone() != "" {
 			return fmt.Errorf("%v is no address for a tunnel", a)
+		}
+		if a.Bits() < minBits {
+			return fmt.Errorf("%v is more than a subnet", a)
 		}
 	}
 	if t.MTU < minMTU || t.MTU > maxMTU {

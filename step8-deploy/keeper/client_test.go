@@ -12,6 +12,7 @@ import (
 	"stepvpn/shared/netlab"
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/names"
 	"stepvpn/step8-deploy/privsep"
 	"stepvpn/step8-deploy/takeover"
 )
@@ -30,7 +31,7 @@ func with(v any) func(any) error {
 // client keeps a host whose settings name a server, and take nothing.
 func client(t *testing.T, server netip.AddrPort) *Client {
 	cfg := &config.Client{Device: "vpn0", Transport: "udp", State: t.TempDir(), Servers: []config.Endpoint{{Host: server.Addr().String(), Port: server.Port()}}}
-	return &Client{cfg: cfg, host: takeover.New(cfg), status: -1, metrics: -1, attempts: make(map[uint32]*attempt)}
+	return &Client{cfg: cfg, host: takeover.New(cfg, new(names.Local)), status: -1, metrics: -1, attempts: make(map[uint32]*attempt)}
 }
 
 // An attempt that is ended while its socket is being made leaves no policy rule.

@@ -145,5 +145,7 @@ func (r *RemoteServer) Forget(gone []netip.Addr) error {
 
 // Fail says that the worker can't go on, and why. The keeper ends then, too.
 func (r *RemoteServer) Fail(err error) {
-	r.Ask("fail", Failure{err.Error(), app.HintOf(err)}, nil)
+	r.Ask("fail", Failure{clip(err.Error()), clip(app.HintOf(err))}, nil)
 }
+
+func clip(text string) string { return text[:min(len(text), maxFailure)] }

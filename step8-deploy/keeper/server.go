@@ -309,12 +309,18 @@ func (s *Server) fail(c *privsep.Conn) privsep.Handler {
 		if err := parse(&why); err != nil {
 			return r, err
 		}
+		if len(why.Error) > maxFailure || len(why.Hint) > maxFailure {
+			return r, errors.New("a failure that is too long")
+		}
 		err = app.Hint(errors.New(why.Error), "%s", why.Hint)
 		err = Failed{err}
 		s.failed.Store(&err)
 		return r, c.Close()
 	}
 }
+
+// maxFailure bounds each text of a Failure, in bytes.
+const maxFailure = 4 << 10
 
 // A Failure is why a worker can't go on.
 type Failure struct{ Error, Hint string }

@@ -11,6 +11,7 @@ import (
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/names"
 )
 
 // What a worker has asked for may come late, when the host was given back already.
@@ -21,7 +22,7 @@ func TestNothingIsTakenOnceItWasGivenBack(t *testing.T) {
 	}
 	before := state()
 	cfg := &config.Client{Device: "vpn0", LAN: lan.Private, State: t.TempDir(), Routes: config.Routes{Everything: true}}
-	h := New(cfg)
+	h := New(cfg, new(names.Local))
 	h.begun, h.ended = true, true
 	at := netip.MustParseAddrPort("203.0.113.10:5555")
 	lab.Alice.Do(func() {

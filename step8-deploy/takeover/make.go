@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"strings"
 	"time"
 
@@ -86,29 +85,21 @@ func (h *Host) make(r *round) error {
 
 // giveNamesBack has programs ask for names as ever.
 func (h *Host) giveNamesBack() error {
-	if h.names == nil {
+	if !h.named {
 		return nil
 	}
-	err := h.names.PutBack()
-	h.names = nil
-	return err
+	h.named = false
+	return h.names.PutBack(resolvconf.Config{State: h.cfg.State})
 }
 
 // keepNames has programs ask the tunnel's resolvers.
 func (h *Host) keepNames(c resolvconf.Config) (mended []string, err error) {
-	if h.names != nil && reflect.DeepEqual(h.wanted, c) {
-		by, err := h.names.Mend()
-		if by != "" {
-			mended = []string{fmt.Sprintf("%s (%s)", resolvconf.DefaultPath, by)}
-		}
-		return mended, err
+	h.named = true // also if it fails: then it is not known
+	by, err := h.names.Keep(c)
+	if by != "" {
+		mended = []string{fmt.Sprintf("%s (%s)", resolvconf.DefaultPath, by)}
 	}
-	if err := h.giveNamesBack(); err != nil {
-		return nil, err
-	}
-	h.names, err = resolvconf.Keep(c)
-	h.wanted = c
-	return nil, err
+	return mended, err
 }
 
 func some(missing int, what string) []string {

@@ -28,13 +28,14 @@ import (
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/names"
 	"stepvpn/step8-deploy/pathmtu"
-	"stepvpn/step8-deploy/underlay"
 )
 
 // A Host is a host that is taken over, or about to be. Its methods may be called by
 // several goroutines.
 type Host struct {
+	names  names.Keeper
 	unlock func() error       // of the host, for others
 	stop   context.CancelFunc // ends watching
 
@@ -52,8 +53,7 @@ type Host struct {
 	dev    *device // nil if there is none
 	tables keep.Tables
 	live   killswitch.Live
-	names  *resolvconf.Kept  // nil if they are asked for as ever
-	wanted resolvconf.Config // of names
+	named  bool // programs ask the tunnel's resolvers
 
 	up      bool // packets are carried
 	mending mending
@@ -78,7 +78,7 @@ type Terms struct {
 }
 
 // New returns a Host of which nothing is taken yet.
-func New(cfg *config.Client) *Host { return &Host{cfg: cfg} }
+func New(cfg *config.Client, n names.Keeper) *Host { return &Host{cfg: cfg, names: n} }
 
 // Begin closes the kill switch, and puts back what a killed client has left. From then on
 // the host is kept as it should be. Call End or Leave at the end.
@@ -135,7 +135,7 @@ func (h *Host) close() error {
 
 // begin puts back what a killed client has left.
 func (h *Host) begin() error {
-	if err := errors.Join(recoverRest(h.cfg.State), keep.Remove(leftover...)); err != nil {
+	if err := errors.Join(recoverRest(h.names, h.cfg.State), keep.Remove(leftover...)); err != nil {
 		return err
 	}
 	h.begun = true
@@ -181,15 +181,14 @@ var leftover = tableNames{guard.Table, pathmtu.OurTable, lan.OurTable}
 // Recover puts back what a killed client has left, except for the kill switch. While a
 // client runs, it is an error.
 func Recover(state string) error {
-	err := recoverRest(state)
+	err := recoverRest(new(names.Local), state)
 	_, err2 := keep.Rules(priorityFirst, route.PriorityTunnel, nil)
 	return errors.Join(err, err2, keep.Remove(append(leftover, underlayName)...))
 }
 
 // recoverRest puts back what takes no nft.
-func recoverRest(state string) error {
-	_, err := resolvconf.Recover(resolvconf.Config{State: state})
-	return errors.Join(route.Recover(), err)
+func recoverRest(n names.Keeper, state string) error {
+	return errors.Join(route.Recover(), n.PutBack(resolvconf.Config{State: state}))
 }
 
 // Take takes the host over on these terms, or has it go on with them, and returns the
@@ -375,5 +374,5 @@ func (h *Host) Nameservers() ([]netip.Addr, error) {
 		c.DNS = h.taken.terms.Settings.DNS
 	}
 	h.mu.Unlock()
-	return underlay.Nameservers(c)
+	return names.Underlay(c)
 }

@@ -19,7 +19,7 @@ import (
 var exposure = map[string]float64{
 	"stepvpn-server.service": 3.0, "stepvpn-client.service": 3.0, // the keepers
 	"stepvpn-server-worker.service": 2.0, "stepvpn-client-worker.service": 2.0,
-	"stepvpn-killswitch.service": 6.0, "stepvpn-bus.service": 2.0, "stepvpn-wait-online.service": 2.0,
+	"stepvpn-killswitch.service": 6.0, "stepvpn-bus.service": 2.0, "stepvpn-names.service": 3.0, "stepvpn-wait-online.service": 2.0,
 }
 
 // analyze runs systemd-analyze, and fails the test if there is none.

@@ -10,6 +10,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/names"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/supervise"
 	"stepvpn/step8-deploy/takeover"
@@ -21,18 +22,21 @@ var client = app.Command{
 	About: "Keeps this host connected to a server. What is to go through the tunnel goes through it, or nowhere.",
 	Setup: func() func(context.Context, []string) error {
 		unit := flag.String("unit", "", "the `unit` of systemd that runs this: the kill switch opens only if that is stopped, not if it is started anew or gets a signal")
+		socket := flag.String("names", "", "what writes resolv.conf is started by systemd, and listens at this `socket`; without it, it is this process")
 		worker := workerFlag()
-		return func(ctx context.Context, args []string) error { return runClient(ctx, args[0], *unit, *worker) }
+		return func(ctx context.Context, args []string) error {
+			return runClient(ctx, args[0], *unit, *worker, namesAt(*socket))
+		}
 	},
 }
 
 // runClient keeps the host, and has a worker connect it.
-func runClient(ctx context.Context, file, unit, worker string) (err error) {
+func runClient(ctx context.Context, file, unit, worker string, names names.Keeper) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)
 
 	// What can fail comes first, while nothing of the host is taken...
-	k, err := keeper.NewClient(file)
+	k, err := keeper.NewClient(file, names)
 	if err != nil {
 		return err
 	}
@@ -53,6 +57,14 @@ func runClient(ctx context.Context, file, unit, worker string) (err error) {
 	defer notify.Stopping()
 	notify.Ready("nothing leaves this host but through the tunnel")
 	return keepWorker(ctx, clientAccount, "worker client", worker, &ward{serve: k.Serve, reload: k.Reload})
+}
+
+// namesAt returns what writes resolv.conf.
+func namesAt(socket string) names.Keeper {
+	if socket == "" {
+		return new(names.Local)
+	}
+	return names.NewRemote(socket)
 }
 
 // warnOfSecond says what a second signal would leave, once the first has ended ctx and

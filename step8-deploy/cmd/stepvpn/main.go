@@ -7,7 +7,7 @@ import (
 )
 
 func main() {
-	commands := []app.Command{server, client, worker, serverWorker, initServer, initClient, check, statusCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version}
+	commands := []app.Command{server, client, worker, serverWorker, namesCommand, initServer, initClient, check, statusCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version}
 	commands = append(commands, clientsCommands()...)
 	app.Commands("Stepvpn is a VPN that is installed, configured, and runs by itself.", commands...)
 }

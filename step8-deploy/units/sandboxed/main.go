@@ -21,8 +21,8 @@ import (
 	"stepvpn/step8-deploy/notify"
 )
 
-// role is the unit that this runs in: client, client-worker, server, server-worker or
-// killswitch.
+// role is the unit that this runs in: client, client-worker, server, server-worker, names
+// or killswitch.
 func role() string {
 	if os.Args[1] == "worker" {
 		return os.Args[2] + "-worker"
@@ -85,6 +85,8 @@ var attempts = []struct {
 	{"write units", write("/etc/systemd/system/x.service", "")},
 	{"write what dhclient runs", write("/etc/dhcp/dhclient-exit-hooks.d/x", "")},
 	{"write what cron runs", write("/etc/cron.d/x", "")},
+	{"make a file that runs at boot", create("/etc/rc.local")},
+	{"make a file that all programs load", create("/etc/ld.so.preload")},
 	{"read passwords", func() error { _, err := os.ReadFile("/etc/shadow"); return err }},
 	{"send process 1 a signal", func() error { return unix.Kill(1, 0) }},
 	{"write passwords", write("/etc/shadow", "")},
@@ -128,6 +130,11 @@ func write(name, text string) func() error {
 		_, err = f.WriteString(text)
 		return errors.Join(err, f.Close())
 	}
+}
+
+// create tries to make a file that is not there.
+func create(name string) func() error {
+	return func() error { return errors.Join(write(name, "")(), os.Remove(name)) }
 }
 
 // run tries a command of the shell.

@@ -1,4 +1,4 @@
-package underlay
+package names
 
 import (
 	"net/netip"
@@ -15,7 +15,7 @@ const plain = "# the cafe's\nsearch cafe.example\nnameserver 198.51.100.1\noptio
 
 // Before Use and while it is in force the underlay's resolvers are the same, and what
 // another program writes meanwhile counts.
-func TestNameservers(t *testing.T) {
+func TestUnderlay(t *testing.T) {
 	addrs := func(list ...string) (addrs []netip.Addr) {
 		for _, a := range list {
 			addrs = append(addrs, netip.MustParseAddr(a))
@@ -53,7 +53,7 @@ func TestNameservers(t *testing.T) {
 			c.make(t, config.Path)
 			underlay := func() []netip.Addr {
 				t.Helper()
-				list, err := Nameservers(config)
+				list, err := Underlay(config)
 				require.NoError(t, err)
 				return list
 			}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"context"
+
+	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
+	"stepvpn/step8-deploy/names"
+	"stepvpn/step8-deploy/privsep"
+)
+
+var namesCommand = app.Command{
+	Name:  "names",
+	Args:  "SOCKET",
+	About: "Is started by systemd: writes resolv.conf for a client, which has no right to.",
+	Setup: func() func(context.Context, []string) error {
+		state := stateFlag()
+		return func(ctx context.Context, args []string) error {
+			keeper, never := new(names.Local), func(error) bool { return false }
+			return privsep.Listen(ctx, args[0], atomicfile.Owner{}, never, func(c *privsep.Conn) error {
+				return names.Serve(c, keeper, state())
+			})
+		}
+	},
+}

@@ -1,0 +1,111 @@
+package names
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"stepvpn/shared/app"
+	"stepvpn/step6-dns/resolvconf"
+	"stepvpn/step8-deploy/privsep"
+)
+
+// request is what a process that may not write in /etc asks for. State is there so that
+// both mean the same journal.
+type request struct {
+	Device string       `json:"device,omitempty"`
+	DNS    []netip.Addr `json:"dns,omitempty"`
+	Search []string     `json:"search,omitempty"`
+	State  string       `json:"state"`
+}
+
+// Serve does what a process asks for that may not write in /etc, until that is gone: then
+// it puts back what it has done. The folder of journals is the operator's to say.
+func Serve(c *privsep.Conn, k Keeper, state string) (err error) {
+	defer func() { err = errors.Join(err, k.PutBack(resolvconf.Config{State: state})) }()
+	read := func(parse func(any) error) (c resolvconf.Config, err error) {
+		var q request
+		if err := parse(&q); err != nil {
+			return c, err
+		}
+		if q.State != state {
+			return c, app.Hint(fmt.Errorf("the client keeps its state in %.200q, and what writes resolv.conf for it in %q", q.State, state),
+				"Give 'stepvpn names' the same folder, by -state.")
+		}
+		return resolvconf.Config{Device: q.Device, DNS: q.DNS, Search: q.Search, State: state}, nil
+	}
+	return privsep.Serve(c, map[string]privsep.Handler{
+		"keep": func(parse func(any) error) (r privsep.Result, err error) {
+			c, err := read(parse)
+			if err != nil {
+				return r, err
+			}
+			by, err := k.Keep(c)
+			return privsep.Result{With: by}, err
+		},
+		"put back": func(parse func(any) error) (r privsep.Result, err error) {
+			c, err := read(parse)
+			if err != nil {
+				return r, err
+			}
+			return r, k.PutBack(c)
+		},
+	})
+}
+
+// A Remote has another process do it, the one at a socket. It is waited for if it is not
+// there yet, or was just started anew.
+type Remote struct {
+	socket string
+	mu     sync.Mutex     // one request at a time
+	asker  *privsep.Asker // nil if none is connected
+}
+
+// NewRemote returns a Remote, which connects when it is asked first.
+func NewRemote(socket string) *Remote { return &Remote{socket: socket} }
+
+func (r *Remote) Keep(c resolvconf.Config) (by string, err error) {
+	return by, r.ask("keep", request{c.Device, c.DNS, c.Search, c.State}, &by)
+}
+
+func (r *Remote) PutBack(c resolvconf.Config) error {
+	return r.ask("put back", request{State: c.State}, nil)
+}
+
+const (
+	waitFor = 2 * time.Second // for the other process
+	limit   = time.Minute     // for what it does
+)
+
+func (r *Remote) ask(do string, q request, answer any) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.connect(); err != nil {
+		return app.Hint(fmt.Errorf("what writes resolv.conf does not run: %w", err), "See 'systemctl status stepvpn-names'.")
+	}
+	defer time.AfterFunc(limit, func() { r.asker.Close() }).Stop()
+	_, err := r.asker.Ask(do, q, answer)
+	return err
+}
+
+// connect connects, if that is not so.
+func (r *Remote) connect() error {
+	if r.asker != nil {
+		select {
+		case <-r.asker.Gone():
+		default:
+			return nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), waitFor)
+	defer cancel()
+	conn, err := privsep.Dial(ctx, r.socket)
+	if err == nil {
+		r.asker = privsep.NewAsker(conn, func(string, json.RawMessage) {})
+	}
+	return err
+}
