@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 		attack(socket)
 		os.Exit(0)
 	}
+	fetchResolved()
 	netlab.MainInShards(m, 3, "./cmd/stepvpn")
 }
 

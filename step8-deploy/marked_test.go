@@ -38,7 +38,7 @@ func TestMarkedSocketOutlivesItsKeeper(t *testing.T) {
 		return p
 	}
 	for range 2 {
-		p := start("-unit", "of-no-systemd.service") // whose signal is no stop
+		p := start("-leave-closed")
 		p.Signal(unix.SIGTERM)
 		require.Zero(t, p.Wait(t), p.Log())
 		require.Contains(t, p.Log(), "the kill switch stays closed")

@@ -19,7 +19,7 @@ import (
 var exposure = map[string]float64{
 	"stepvpn-server.service": 3.0, "stepvpn-client.service": 3.0, // the keepers
 	"stepvpn-server-worker.service": 2.0, "stepvpn-client-worker.service": 2.0,
-	"stepvpn-killswitch.service": 6.0, "stepvpn-bus.service": 2.0, "stepvpn-names.service": 3.0, "stepvpn-wait-online.service": 2.0,
+	"stepvpn-killswitch.service": 6.0, "stepvpn-resolved.service": 2.0, "stepvpn-names.service": 3.0, "stepvpn-wait-online.service": 2.0,
 }
 
 // analyze runs systemd-analyze, and fails the test if there is none.
@@ -36,7 +36,7 @@ func installed(t *testing.T) (dir string) {
 	prefix := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(prefix, "bin"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(prefix, "bin", "stepvpn"), []byte("#!/bin/sh\n"), 0o755))
-	for _, name := range append(slices.Collect(maps.Keys(exposure)), "stepvpn-bus.socket") {
+	for _, name := range append(slices.Collect(maps.Keys(exposure)), "stepvpn-resolved.socket") {
 		text, err := os.ReadFile(name + ".in")
 		require.NoError(t, err)
 		text = []byte(strings.ReplaceAll(string(text), "@PREFIX@", prefix))

@@ -21,17 +21,17 @@ var client = app.Command{
 	Args:  "FILE",
 	About: "Keeps this host connected to a server. What is to go through the tunnel goes through it, or nowhere.",
 	Setup: func() func(context.Context, []string) error {
-		unit := flag.String("unit", "", "the `unit` of systemd that runs this: the kill switch opens only if that is stopped, not if it is started anew or gets a signal")
+		leave := flag.Bool("leave-closed", false, "a signal to end is no wish to open the kill switch: 'stepvpn killswitch open' is called for that")
 		socket := flag.String("names", "", "what writes resolv.conf is started by systemd, and listens at this `socket`; without it, it is this process")
 		worker := workerFlag()
 		return func(ctx context.Context, args []string) error {
-			return runClient(ctx, args[0], *unit, *worker, namesAt(*socket))
+			return runClient(ctx, args[0], *leave, *worker, namesAt(*socket))
 		}
 	},
 }
 
 // runClient keeps the host, and has a worker connect it.
-func runClient(ctx context.Context, file, unit, worker string, names names.Keeper) (err error) {
+func runClient(ctx context.Context, file string, leave bool, worker string, names names.Keeper) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)
 
@@ -48,7 +48,7 @@ func runClient(ctx context.Context, file, unit, worker string, names names.Keepe
 	if err := host.Begin(); err != nil {
 		return err
 	}
-	undo.Add(func() error { return giveBack(host, ctx.Err() != nil && isStop(unit)) }, nil)
+	undo.Add(func() error { return giveBack(host, ctx.Err() != nil && !leave && !shuttingDown()) }, nil)
 	go watched(func() error { return supervise.WatchNetwork(ctx, k.Device(), host.NetworkChanged) })
 	go watched(func() error { return supervise.WatchRules(ctx, host.HostChanged) })
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,8 +48,12 @@ var openSwitch = app.Command{
 	About: "Opens the kill switch once the client is stopped, as 'recover' does; but not while the machine is shut down.",
 	Setup: func() func(context.Context, []string) error {
 		state := stateFlag()
+		unit := flag.String("unit", "", "only if systemd is stopping this `unit`, and does not start it anew")
 		return func(context.Context, []string) error {
-			if shuttingDown() {
+			switch {
+			case *unit != "" && !isStopped(*unit):
+				return nil
+			case shuttingDown():
 				slog.Info("the machine is shut down: the kill switch stays closed")
 				return nil
 			}
@@ -57,35 +62,21 @@ var openSwitch = app.Command{
 	},
 }
 
-// isStop tells whether a signal that ends a client is the operator's wish to be on the
-// network without a tunnel. Where systemd runs the client, as the unit that is named,
-// that is a stop of the unit; where it does not, any signal is.
-func isStop(unit string) bool {
-	if shuttingDown() {
-		return false
-	}
-	if unit == "" {
-		return true
-	}
-	return strings.Contains(manager("call", "ListJobs"), fmt.Sprintf("%q %q", unit, "stop"))
+// isStopped tells whether systemd is stopping a unit, as the operator wants it: not
+// because it has failed, and not to start it anew.
+func isStopped(unit string) bool {
+	jobs := strings.Fields(answer("systemctl", "list-jobs", "--no-legend", "--no-pager", "--full", unit)) // "412 UNIT stop running"
+	i := slices.Index(jobs, unit)
+	return i >= 0 && i+1 < len(jobs) && jobs[i+1] == "stop"
 }
 
-// shuttingDown tells whether systemd ends everything: that is no such wish.
+// shuttingDown tells whether systemd ends everything: that is no wish to be on the network
+// without a tunnel.
 func shuttingDown() bool {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return false
 	}
-	if out := answer("systemctl", "is-system-running"); out != "" {
-		return strings.TrimSpace(out) == "stopping"
-	}
-	return strings.Contains(manager("get-property", "SystemState"), `"stopping"`)
-}
-
-// manager returns what busctl says of systemd's manager, to which a client's unit has no
-// shorter way (see stepvpn-bus.service).
-func manager(verb, name string) string {
-	const at = "org.freedesktop.systemd1"
-	return answer("busctl", verb, at, "/org/freedesktop/systemd1", at+".Manager", name)
+	return strings.TrimSpace(answer("systemctl", "is-system-running")) == "stopping"
 }
 
 // answer returns what a program says, or "" if it does not say it soon.
