@@ -75,6 +75,7 @@ func attackServer(socket string) {
 	try("forget a client", "forget", []netip.Addr{netip.MustParseAddr("10.8.0.2")})
 	try("forget the host's own connections", "forget", []netip.Addr{netip.MustParseAddr("203.0.113.10")})
 	try("forget everything", "forget", make([]netip.Addr, 3000))
+	try("fail with a text that is too long", "fail", map[string]string{"Error": strings.Repeat("x", 5000)})
 	for _, name := range []string{"server.key", "server.toml", "clients"} {
 		_, err := os.ReadFile(filepath.Join(os.Getenv("SETTINGS"), name))
 		report("read "+name, err)
@@ -184,7 +185,7 @@ func TestWorkerTakenOver(t *testing.T) {
 	netlab.Eventually(t, limit, "the keeper is there", func() bool { _, err := os.Stat(socket); return err == nil })
 	var out string
 	require.Empty(t, seen(func() { out = as(t, w.Alice, "22505", self, takenOver+"="+socket, "SETTINGS="+w.path("alice.toml")) }), out)
-	mayOnly(t, out, 25, "the server", "send to the server", "the terms", "tie it to eth0") // where it goes anyway
+	mayOnly(t, out, 26, "the server", "send to the server", "the terms", "tie it to eth0") // where it goes anyway
 	require.False(t, keeper.Ended(), keeper.Log())
 	keeper.Interrupt()
 	require.Zero(t, keeper.Wait(t))
@@ -200,7 +201,7 @@ func TestServersWorkerTakenOver(t *testing.T) {
 	socket, self := placeFor(t)
 	keeper := w.Server.Start(t, netlab.Program("stepvpn"), "server", "-worker", socket, w.path("server.toml"))
 	netlab.Eventually(t, limit, "the keeper is there", func() bool { _, err := os.Stat(socket); return err == nil })
-	mayOnly(t, as(t, w.Server, "22506", self, takenOver+"="+socket, "ROLE=server", "SETTINGS="+w.dir), 9, "what it is for", "forget a client")
+	mayOnly(t, as(t, w.Server, "22506", self, takenOver+"="+socket, "ROLE=server", "SETTINGS="+w.dir), 10, "what it is for", "forget a client")
 	require.False(t, keeper.Ended(), keeper.Log())
 	keeper.Interrupt()
 	require.Zero(t, keeper.Wait(t))

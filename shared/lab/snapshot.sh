@@ -5,7 +5,8 @@
 # snapshot.sh prove             changes one thing after the other, and exits with 0 if compare saw each
 #
 # The kinds: links, addresses, routes, rules, firewall, kernel, resolver, names
-# (network namespaces), mounts and folders (who may use them). Counters and remaining lifetimes are left out.
+# (network namespaces), mounts and folders (who may use them). Counters and
+# remaining lifetimes are left out.
 set -uo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 self=$(readlink -f "$0")

@@ -76,6 +76,12 @@ func (f *fileChange) putBack(path string) (left bool, err error) {
 	return left, syncDir(filepath.Dir(path))
 }
 
+// isOriginal tells whether what was set aside is the file that was found, perhaps with what
+// a program that had it open has gone on to write.
+func (f *fileChange) isOriginal(aside snapshot) bool {
+	return !f.InPlace && f.Found.Kind == isFile && aside.Kind == isFile
+}
+
 // moveBack puts the original back, if there was one, with what a program that had it open
 // has gone on to write. Should it not be there, because the filesystem can't exchange
 // files, or somebody removed it, it is made anew.
@@ -88,7 +94,7 @@ func (f *fileChange) moveBack(path string) error {
 	if err != nil {
 		return err
 	}
-	if !original.same(f.Found) && (original.Kind != isFile || f.Found.Kind != isFile) {
+	if !original.same(f.Found) && !f.isOriginal(original) {
 		step("rm -f %s", path+aside)
 		if err := os.Remove(path + aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

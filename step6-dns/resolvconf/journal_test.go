@@ -3,6 +3,7 @@ package resolvconf
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,6 +94,23 @@ func TestRemovedMeanwhile(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, matches, 1)
 	}
+}
+
+// What is kept for a person to look at does not become more and more.
+func TestKeptAreBounded(t *testing.T) {
+	h := newHost(t)
+	var log string
+	for i := range 2 * maxKept {
+		h.write(t, fmt.Sprintf("nameserver 198.51.100.%d\n", i))
+		undo := h.use(t)
+		require.NoError(t, os.Remove(h.path))
+		log = logged(undo)
+	}
+	kept, err := filepath.Glob(h.state + "/resolv.conf-*")
+	require.NoError(t, err)
+	require.Len(t, kept, maxKept)
+	_, name, _ := strings.Cut(log, "it was as in ")
+	require.FileExists(t, strings.Trim(strings.Fields(name)[0], `"`), "the last one is among them")
 }
 
 // If the original that was set aside is gone, or something else is there, the journal

@@ -21,8 +21,8 @@ func Original(c Config) ([]byte, error) {
 	}
 	if j != nil && j.File != nil {
 		if now, err := look(c.Path); err == nil && j.File.wrote(now) {
-			if original, err := look(c.Path + aside); err == nil && original.Kind == isFile && j.File.Found.Kind == isFile {
-				return original.Data, nil // see moveBack
+			if original, err := look(c.Path + aside); err == nil && j.File.isOriginal(original) {
+				return original.Data, nil
 			}
 			return j.File.Found.behind(c.Path)
 		}

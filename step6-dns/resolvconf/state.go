@@ -122,11 +122,14 @@ func (s *state) keep(found snapshot) (was string, err error) {
 	}
 	sum := sha256.Sum256(found.Data)
 	name := filepath.Join(s.dir, fmt.Sprintf("resolv.conf-%x", sum[:4]))
-	if old, _ := filepath.Glob(filepath.Join(s.dir, "resolv.conf-*")); len(old) >= maxKept {
-		slices.SortFunc(old, func(a, b string) int { return cmp.Compare(changed(a), changed(b)) })
-		os.Remove(old[0])
+	if err := atomicfile.Write(name, found.Data, atomicfile.Options{Trace: step}); err != nil {
+		return "", err
 	}
-	return "it was as in " + name, atomicfile.Write(name, found.Data, atomicfile.Options{Trace: step})
+	if kept, _ := filepath.Glob(filepath.Join(s.dir, "resolv.conf-*")); len(kept) > maxKept {
+		slices.SortFunc(kept, func(a, b string) int { return cmp.Compare(changed(a), changed(b)) })
+		os.Remove(kept[0])
+	}
+	return "it was as in " + name, nil
 }
 
 // changed returns when a file was written, for the order.

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"strings"
 
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/privsep"
@@ -37,10 +38,16 @@ func (n Notice) tell() {
 	}
 }
 
+// clip cuts a text to a number of bytes, and not within a character: that would become a
+// longer one on its way.
+func clip(text string, most int) string {
+	return strings.ToValidUTF8(text[:min(len(text), most)], "")
+}
+
 // forward has the keeper tell systemd, and tells this process's own unit, if it has one.
 func forward(a *privsep.Asker, n Notice) {
 	n.tell()
-	n.Status = n.Status[:min(len(n.Status), maxStatus)]
+	n.Status = clip(n.Status, maxStatus)
 	a.Ask("notify", n, nil) // who is not told does without
 }
 

@@ -145,7 +145,5 @@ func (r *RemoteServer) Forget(gone []netip.Addr) error {
 
 // Fail says that the worker can't go on, and why. The keeper ends then, too.
 func (r *RemoteServer) Fail(err error) {
-	r.Ask("fail", Failure{clip(err.Error()), clip(app.HintOf(err))}, nil)
+	r.Ask("fail", Failure{clip(err.Error(), maxFailure), clip(app.HintOf(err), maxFailure)}, nil)
 }
-
-func clip(text string) string { return text[:min(len(text), maxFailure)] }

@@ -1,7 +1,7 @@
-// Package names keeps how this host asks for names: as resolvconf has made it, also when
-// another program changes that, and in the end as it would be without this one. To write
-// in /etc is a right of its own, and so it can be a process of its own that has it, which
-// is asked (see Serve). Introduced in step 8.
+// Package names has this host ask the tunnel's resolvers for names. It uses resolvconf for
+// that, does so again when another program has changed it, and in the end puts back what
+// would be there without this one. It takes the right to write in /etc, which a process of
+// its own can have (see Serve). Introduced in step 8.
 package names
 
 import (
@@ -27,7 +27,7 @@ type Keeper interface {
 	// Keep has programs ask the tunnel's resolvers, also if another program has changed
 	// that: then it returns who that may be, and what keeps it from it, in a sentence, else
 	// "". What that has written is what comes back in the end. After an error nothing is
-	// taken, or what was taken before still is.
+	// taken; what can't be put back so far is in resolvconf's journal, for the next time.
 	Keep(c resolvconf.Config) (by string, err error)
 
 	// PutBack puts back what Keep, or a client that was killed, has changed. Of the Config
@@ -89,7 +89,7 @@ func changedBy(c resolvconf.Config) string {
 		return notThere(path, err)
 	}
 	list := servers(text)
-	stub := all(list, netip.Addr.IsLoopback)
+	stub := all(list, isStub)
 	if !stub && !all(list, tunnels(c)) {
 		return writer(text)
 	}
@@ -99,6 +99,12 @@ func changedBy(c resolvconf.Config) string {
 // all tells whether there are some, and each is so.
 func all(list []netip.Addr, is func(netip.Addr) bool) bool {
 	return len(list) > 0 && !slices.ContainsFunc(list, func(a netip.Addr) bool { return !is(a) })
+}
+
+// isStub tells of a resolver whether it is systemd-resolved. Another one on this host asks
+// whom it likes.
+func isStub(a netip.Addr) bool {
+	return a == netip.AddrFrom4([4]byte{127, 0, 0, 53}) || a == netip.AddrFrom4([4]byte{127, 0, 0, 54})
 }
 
 // tunnels tells of a resolver whether it is the tunnel's.

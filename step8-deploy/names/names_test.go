@@ -96,6 +96,7 @@ func TestKeep(t *testing.T) {
 					{func() error { return os.Remove(path) }, "removed it"},
 					{func() error { return os.WriteFile(path, nil, 0o644) }, "a DHCP client"},
 					{func() error { os.Remove(path); return os.Symlink("nowhere", path) }, "symlink to \"nowhere\""},
+					{func() error { return os.WriteFile(path, []byte("nameserver 127.0.0.1\n"), 0o644) }, "a DHCP client"}, // as dnsmasq
 					{func() error { os.Remove(path); return os.WriteFile(path, []byte(elsewhere), 0o644) }, "dns=none"},
 					{func() error { os.Remove(path); return os.Mkdir(path, 0o755) }, ""},
 				} {

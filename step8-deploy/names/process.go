@@ -69,7 +69,8 @@ type Remote struct {
 func NewRemote(socket string) *Remote { return &Remote{socket: socket} }
 
 func (r *Remote) Keep(c resolvconf.Config) (by string, err error) {
-	return by, r.ask("keep", request{c.Device, c.DNS, c.Search, c.State}, &by)
+	err = r.ask("keep", request{c.Device, c.DNS, c.Search, c.State}, &by)
+	return by, err
 }
 
 func (r *Remote) PutBack(c resolvconf.Config) error {

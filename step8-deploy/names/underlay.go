@@ -12,10 +12,10 @@ import (
 const resolvedList = "/run/systemd/resolve/resolv.conf"
 
 // Underlay returns whom this host asks for names if there is no tunnel, also while
-// resolvconf.Use is in force, which the tunnel needs to find its server. Of the Config only Path, State, and DNS matter: the
-// tunnel's resolvers are left out. So are addresses of this host itself, as they ask
-// somebody in turn: for those of systemd-resolved, the ones that it asks stand in their
-// place. It may be called from any goroutine.
+// resolvconf.Use is in force: the tunnel needs them to find its server. Of the Config only
+// Path, State, and DNS matter: the tunnel's resolvers are left out. So are addresses of
+// this host itself, as they ask somebody in turn: for those of systemd-resolved, the ones
+// that it asks stand in their place. It may be called from any goroutine.
 func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 	file, err := resolvconf.Original(c)
 	if err != nil {
