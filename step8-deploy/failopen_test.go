@@ -338,10 +338,17 @@ func TestServiceStaysClosed(t *testing.T) {
 	b.try("systemctl", "restart", "stepvpn-client")
 	settled(b.restarts())
 
-	// But a stop of a service that can't be started is one.
+	// But a stop of a service that can't be started is one, even if it only takes back the
+	// next start: that waits for another unit here.
+	slow := b.dropIn("stepvpn-names.service", "slow", "[Service]\nExecStartPre=/bin/sleep 3\n")
+	netlab.Eventually(t, limit, "the next start waits", func() bool {
+		jobs, _ := b.try("systemctl", "list-jobs", "--no-legend", "--full")
+		return regexp.MustCompile(`stepvpn-client\.service +\w*start +waiting`).MatchString(jobs)
+	})
 	eyes.phase("stopped with a typo", true)
 	b.run("systemctl", "stop", "stepvpn-client")
 	w.seenAs(t, w.Alice.V4.String())
+	slow()
 	eyes.more(20)
 	require.Equal(t, before, state(t, w.Alice))
 	mend()
