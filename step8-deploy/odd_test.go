@@ -1,0 +1,178 @@
+package step8_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/netlab"
+	"stepvpn/step8-deploy/status"
+)
+
+// notes waits until alice's client is up, and returns what it says of the host.
+func (w *world) notes(t *testing.T) string {
+	t.Helper()
+	w.says(t, status.Up, "")
+	return strings.Join(w.report(t, w.Alice, "alice.sock").Notes, "\n")
+}
+
+// leaves tells whether alice's packets to an address get into the cafe.
+func (w *world) leaves(t *testing.T, to string) bool {
+	t.Helper()
+	capture := w.Cafe.Capture(t, "br0", "(icmp or icmp6) and dst host "+to+" and ether src "+w.mac(t))
+	w.Alice.Try("ping", "-c1", "-W1", to)
+	w.Alice.Try("ping", "-c1", "-W1", "-I", "eth0", to)
+	for _, line := range capture.Stop() {
+		if strings.Contains(line, "> "+to) {
+			return true
+		}
+	}
+	return false
+}
+
+// Where IPv6 is switched off IPv4 works, and status says so; nothing leaves by IPv6 from
+// the devices that still have it. It may be switched off and on at any time, and nobody's
+// connection is lost.
+func TestNoIPv6(t *testing.T) {
+	for _, c := range []struct {
+		name, conf string
+		leaky      bool // eth0 goes on with IPv6
+	}{{"everywhere", "all", false}, {"on new devices", "default", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.add(t, "alice")
+			w.server(t)
+			web6 := w.Web.V6.String()
+			require.True(t, w.leaves(t, web6), "the detector")
+			w.Alice.Write(t, "ipv6/conf/"+c.conf+"/disable_ipv6", "1")
+			require.Equal(t, c.leaky, w.leaves(t, web6))
+			before := state(t, w.Alice)
+			client := w.client(t)
+			w.seenAs(t, w.Server.V4.String())
+			require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String())
+			require.Contains(t, w.notes(t), "IPv6 is switched off")
+			require.False(t, w.leaves(t, web6))
+			client.Interrupt()
+			require.Zero(t, client.Wait(t), client.Log())
+			require.Equal(t, before, state(t, w.Alice))
+		})
+	}
+	t.Run("meanwhile", func(t *testing.T) {
+		w := newWorld(t)
+		w.add(t, "alice")
+		w.server(t)
+		client := w.client(t)
+		both := func() bool {
+			return w.whoami(w.Web.V6) == w.Server.V6.String() && w.whoami(w.Web.V4) == w.Server.V4.String()
+		}
+		netlab.Eventually(t, limit, "both families pass", both)
+		index := func() string { n, _, _ := strings.Cut(w.Alice.Run(t, "ip", "-o", "link", "show", "vpn0"), ":"); return n }
+		first := index()
+		w.Alice.Write(t, "ipv6/conf/vpn0/disable_ipv6", "1")
+		netlab.Eventually(t, limit, "it is noticed", func() bool {
+			return strings.Contains(w.Alice.Run(t, netlab.Program("stepvpn"), "status", "-socket", w.path("alice.sock")), "note: IPv6 is switched off")
+		})
+		w.seenAs(t, w.Server.V4.String())
+		require.False(t, w.leaves(t, w.Web.V6.String()))
+		w.Alice.Write(t, "ipv6/conf/vpn0/disable_ipv6", "0")
+		netlab.Eventually(t, limit, "both families pass again", both)
+		require.Equal(t, first, index(), "it is the same device")
+		require.LessOrEqual(t, strings.Count(client.Log(), "can't be put back"), 1, "the addresses go a moment before the switch shows:\n%s", client.Log())
+	})
+}
+
+// What of the network around the tunnel's own network hides is named, once, and no more
+// than that.
+func TestHiddenNetwork(t *testing.T) {
+	for _, c := range []struct{ name, address, router, says, no string }{
+		{"the same", "10.8.0.77/24", "10.8.0.254/24", "10.8.0.0/24 of the network 10.8.0.0/24 on eth0 is hidden", ""},
+		{"wider", "10.3.4.5/8", "10.1.0.1/8", "10.8.0.0/24 of the network 10.0.0.0/8 on eth0 is hidden", ""},
+		{"a part", "10.8.0.130/25", "10.8.0.129/25", "10.8.0.128/25 of the network 10.8.0.128/25 on eth0 is hidden", ""},
+		{"another", "10.9.0.77/24", "10.9.0.254/24", "", "hidden"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.add(t, "alice")
+			w.server(t)
+			router, _, _ := strings.Cut(c.router, "/")
+			w.Cafe.Run(t, "bash", "-ec", "ip addr add "+c.router+" dev br0; iptables -t nat -A POSTROUTING -s 10.0.0.0/8 -o up0 -j MASQUERADE")
+			w.Alice.Run(t, "bash", "-ec", "ip -4 addr flush dev eth0; ip addr add "+c.address+" dev eth0; ip route add default via "+router)
+			client := w.client(t)
+			w.seenAs(t, w.Server.V4.String())
+			notes := w.notes(t)
+			if c.no != "" {
+				require.NotContains(t, notes, c.no)
+				return
+			}
+			require.Contains(t, notes, c.says)
+			require.Equal(t, 1, strings.Count(client.Log(), c.says), client.Log())
+		})
+	}
+}
+
+// Where resolv.conf can't be changed the client connects all the same, and says what does
+// not work and what to do: what goes by address works, no name is asked of anybody else,
+// and names work as soon as the file can be changed.
+func TestNamesCantBeTakenOver(t *testing.T) {
+	for _, c := range []struct{ name, make, end, reason string }{
+		{"read-only", "mount --bind /etc /etc; mount -o remount,bind,ro /etc", "umount /etc", "read-only"},
+		{"full /etc", "cp -a /etc /run/etc; mount -t tmpfs -o size=32k,mode=755 small /etc; cp -a /run/etc/resolv.conf /run/etc/hosts /run/etc/nsswitch.conf /run/etc/passwd /etc/; cat /dev/zero >/etc/fill || true",
+			"rm /etc/fill", "no space left"},
+		{"full state", "mkdir -p STATE; mount -t tmpfs -o size=16k,mode=700 small STATE; cat /dev/zero >STATE/fill || true", "rm STATE/fill", "no space left"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			names := w.Cafe.ServeDNS(t)
+			w.add(t, "alice")
+			w.server(t)
+			sh := func(script string) {
+				w.Alice.Run(t, "bash", "-ec", strings.ReplaceAll(script, "STATE", w.path("alice")))
+			}
+			before := w.Alice.Run(t, "cat", "/etc/resolv.conf")
+			sh(c.make)
+			client := w.client(t)
+			w.seenAs(t, w.Server.V4.String())
+			r := w.says(t, "degraded", c.reason)
+			require.Contains(t, r.Reason, "resolvers")
+			require.NotEmpty(t, r.Cure)
+			w.Alice.Try("getent", "ahosts", "secret.example")
+			w.Alice.Try("dig", "+tries=1", "+time=1", "@"+w.Cafe.V4.String(), "secret.example")
+			require.Empty(t, names.Questions(), "nobody else is asked")
+			require.True(t, w.resolves(netip.MustParseAddr("10.8.0.1")), "the tunnel's resolver answers")
+
+			sh(c.end)
+			w.says(t, status.Up, "")
+			require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String()[:8])
+			require.Equal(t, 1, strings.Count(client.Log(), "names are not found"), "the log has it once:\n%s", client.Log())
+			client.Interrupt()
+			require.Zero(t, client.Wait(t), client.Log())
+			require.Equal(t, before, w.Alice.Run(t, "cat", "/etc/resolv.conf"))
+			w.Alice.Try("getent", "ahosts", "secret.example")
+			require.NotEmpty(t, names.Questions(), "the detector")
+		})
+	}
+}
+
+// A client that was killed has left resolv.conf as the tunnel wants it, and now it can't
+// be put back: the next one starts all the same.
+func TestNamesCantBePutBack(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.server(t)
+	before := w.Alice.Run(t, "cat", "/etc/resolv.conf")
+	client := w.client(t)
+	w.seenAs(t, w.Server.V4.String())
+	client.Kill()
+	client.Wait(t)
+	w.Alice.Run(t, "bash", "-ec", "mount --bind /etc /etc; mount -o remount,bind,ro /etc")
+	client = w.client(t)
+	w.seenAs(t, w.Server.V4.String())
+	w.says(t, "degraded", "read-only")
+	w.Alice.Run(t, "umount", "/etc")
+	w.says(t, status.Up, "")
+	client.Interrupt()
+	require.Zero(t, client.Wait(t), client.Log())
+	require.Equal(t, before, w.Alice.Run(t, "cat", "/etc/resolv.conf"))
+}
