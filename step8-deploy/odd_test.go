@@ -2,6 +2,7 @@ package step8_test
 
 import (
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -68,7 +69,10 @@ func TestNoIPv6(t *testing.T) {
 			return w.whoami(w.Web.V6) == w.Server.V6.String() && w.whoami(w.Web.V4) == w.Server.V4.String()
 		}
 		netlab.Eventually(t, limit, "both families pass", both)
-		index := func() string { n, _, _ := strings.Cut(w.Alice.Run(t, "ip", "-o", "link", "show", "vpn0"), ":"); return n }
+		index := func() string {
+			n, _, _ := strings.Cut(w.Alice.Run(t, "ip", "-o", "link", "show", "vpn0"), ":")
+			return n
+		}
 		first := index()
 		w.Alice.Write(t, "ipv6/conf/vpn0/disable_ipv6", "1")
 		netlab.Eventually(t, limit, "it is noticed", func() bool {
@@ -175,4 +179,59 @@ func TestNamesCantBePutBack(t *testing.T) {
 	client.Interrupt()
 	require.Zero(t, client.Wait(t), client.Log())
 	require.Equal(t, before, w.Alice.Run(t, "cat", "/etc/resolv.conf"))
+}
+
+// The host's resolver is a program on it, which has no way out while there is no tunnel:
+// the server's name, and no other, is asked of those whom it asks.
+func TestLocalResolver(t *testing.T) {
+	for name, settings := range map[string]string{
+		"command line": "--server=CAFE",
+		"file":         "--conf-file=DIR/dnsmasq.conf",
+		"list":         "--resolv-file=DIR/upstreams",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			names := w.Cafe.ServeDNS(t)
+			w.add(t, "alice", "server", "vpn.example:5555")
+			w.server(t)
+			cafe := w.Cafe.V4.String()
+			require.NoError(t, os.WriteFile(w.path("dnsmasq.conf"), []byte("# whom it asks\nserver="+cafe+"\n"), 0o644))
+			require.NoError(t, os.WriteFile(w.path("upstreams"), []byte("nameserver "+cafe+"\n"), 0o644))
+			args := []string{"--keep-in-foreground", "--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", "--pid-file=", strings.NewReplacer("CAFE", cafe, "DIR", w.dir).Replace(settings)}
+			if name != "list" {
+				args = append(args, "--no-resolv")
+			}
+			if name != "file" {
+				args = append(args, "--conf-file=/dev/null")
+			}
+			w.Alice.Start(t, "dnsmasq", args...)
+			w.Alice.Run(t, "sh", "-c", "echo 'nameserver 127.0.0.1' >/etc/resolv.conf")
+			finds := func(name string) bool { _, err := w.Alice.Try("getent", "ahosts", name); return err == nil }
+			netlab.Eventually(t, limit, "dnsmasq answers", func() bool { return finds("vpn.example") })
+			finds("secret.example")
+			require.Contains(t, strings.Join(names.Questions(), "\n"), "secret.example", "the detector")
+			before := state(t, w.Alice)
+			asked := len(names.Questions())
+
+			client := w.client(t)
+			w.seenAs(t, w.Server.V4.String())
+			w.says(t, status.Up, "")
+			require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String()[:8])
+			w.Alice.Try("dig", "+tries=1", "+time=1", "@127.0.0.1", "secret2.example")
+			for _, q := range names.Questions()[asked:] {
+				require.Contains(t, q, " vpn.example. ")
+			}
+			require.Greater(t, len(names.Questions()), asked)
+			client.Interrupt()
+			require.Zero(t, client.Wait(t), client.Log())
+			require.Equal(t, before, state(t, w.Alice))
+		})
+	}
+	t.Run("none", func(t *testing.T) { // nobody knows whom that asks
+		w := newWorld(t)
+		w.add(t, "alice", "server", "vpn.example:5555")
+		w.Alice.Run(t, "sh", "-c", "echo 'nameserver 127.0.0.1' >/etc/resolv.conf")
+		w.start(t)
+		require.Contains(t, w.says(t, "waiting", "no nameserver is known").Cure, "by its address")
+	})
 }
