@@ -3,6 +3,7 @@ package step8_test
 import (
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -233,5 +234,67 @@ func TestLocalResolver(t *testing.T) {
 		w.Alice.Run(t, "sh", "-c", "echo 'nameserver 127.0.0.1' >/etc/resolv.conf")
 		w.start(t)
 		require.Contains(t, w.says(t, "waiting", "no nameserver is known").Cure, "by its address")
+	})
+}
+
+// Whatever has become of what a client that was killed has left in its state, the next one
+// connects, says what it found, and puts this host back as it was in the end.
+func TestDamagedState(t *testing.T) {
+	damages := map[string]string{
+		"empty":   ": >FILE",
+		"garbage": "head -c 3000 /dev/urandom >FILE",
+		"half":    "head -c $(($(stat -c %s FILE) / 2)) FILE >FILE.x; mv FILE.x FILE",
+		"folder":  "rm FILE; mkdir FILE; : >FILE/x",
+		"symlink": "rm FILE; ln -s /nonexistent FILE",
+		"gone":    "rm FILE",
+		"open":    "chmod 666 FILE",
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.add(t, "alice")
+			w.server(t)
+			before := state(t, w.Alice)
+			client := w.client(t)
+			w.seenAs(t, w.Server.V4.String())
+			client.Kill()
+			client.Wait(t)
+			files, err := filepath.Glob(w.path("alice/*"))
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, len(files), 4, "the switch, a journal, and two locks")
+			for _, file := range files {
+				w.Alice.Run(t, "bash", "-ec", strings.ReplaceAll(damage, "FILE", file))
+			}
+			client = w.client(t)
+			w.seenAs(t, w.Server.V4.String())
+			w.says(t, status.Up, "")
+			require.Contains(t, client.Log(), "set aside")
+			client.Interrupt()
+			require.Zero(t, client.Wait(t), client.Log())
+			require.Equal(t, before, state(t, w.Alice))
+		})
+	}
+	t.Run("a file", func(t *testing.T) {
+		w := newWorld(t)
+		w.add(t, "alice")
+		w.server(t)
+		before := state(t, w.Alice)
+		require.NoError(t, os.WriteFile(w.path("alice"), []byte("x"), 0o600))
+		client := w.client(t)
+		w.seenAs(t, w.Server.V4.String())
+		w.says(t, status.Up, "")
+		require.Contains(t, client.Log(), "set aside")
+		client.Interrupt()
+		require.Zero(t, client.Wait(t), client.Log())
+		require.Equal(t, before, state(t, w.Alice))
+	})
+	t.Run("no room at first", func(t *testing.T) {
+		w := newWorld(t)
+		w.add(t, "alice")
+		w.server(t)
+		w.Alice.Run(t, "bash", "-ec", "mkdir -p "+w.path("alice")+"; mount -t tmpfs -o size=4k,nr_inodes=1,mode=700 none "+w.path("alice"))
+		w.client(t)
+		w.seenAs(t, w.Server.V4.String())
+		w.says(t, "degraded", "no space left")
 	})
 }
