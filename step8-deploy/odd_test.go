@@ -1,9 +1,11 @@
 package step8_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -297,4 +299,150 @@ func TestDamagedState(t *testing.T) {
 		w.seenAs(t, w.Server.V4.String())
 		w.says(t, "degraded", "no space left")
 	})
+}
+
+// Policy rules that come before the tunnel's, as Tailscale's, go on working without a kill
+// switch; with it what they lead elsewhere is refused. Either is named, and the tunnel works.
+func TestRulesOfOthers(t *testing.T) {
+	for _, kill := range []bool{true, false} {
+		t.Run(fmt.Sprintf("kill_switch=%v", kill), func(t *testing.T) {
+			w := newWorld(t)
+			w.add(t, "alice", "kill_switch", kill)
+			w.server(t)
+			w.Alice.Run(t, "ip", "link", "add", "tailscale0", "type", "veth", "peer", "name", "peer0")
+			guest := w.netns(t)
+			w.Alice.Run(t, "bash", "-ec", `ip link set peer0 netns `+guest+`; ip link set tailscale0 up; ip addr add 100.64.0.1/32 dev tailscale0
+				ip route add 100.64.0.0/10 dev tailscale0 table 52
+				ip rule add priority 5210 fwmark 0x80000/0xff0000 lookup main
+				ip rule add priority 5230 fwmark 0x80000/0xff0000 lookup default
+				ip rule add priority 5250 fwmark 0x80000/0xff0000 unreachable
+				ip rule add priority 5270 lookup 52
+				nsenter -t `+guest+` -n bash -ec 'ip link set peer0 up; ip addr add 100.64.0.2/10 dev peer0'`)
+			peer := func() bool { _, err := w.Alice.Try("ping", "-c1", "-W1", "100.64.0.2"); return err == nil }
+			underlay := func() bool {
+				seen := w.Cafe.Capture(t, "br0", "icmp and dst host "+w.Web.V4.String()+" and src host "+w.Alice.V4.String())
+				w.Alice.Try("ping", "-m", "524288", "-c1", "-W1", w.Web.V4.String())
+				return len(seen.Stop()) > 0
+			}
+			require.True(t, peer() && underlay(), "without the tunnel")
+			before := state(t, w.Alice)
+			client := w.client(t)
+			w.seenAs(t, w.Server.V4.String())
+			require.Equal(t, !kill, peer())
+			require.Equal(t, !kill, underlay())
+			notes := w.notes(t)
+			does := map[bool]string{true: "is refused by the kill switch", false: "goes outside of the tunnel"}[kill]
+			for _, says := range []string{"rule 5210 (fwmark 0x80000/0xff0000)", "rule 5270", "100.64.0.0/10 by tailscale0", does} {
+				require.Contains(t, notes, says)
+			}
+			client.Interrupt()
+			require.Zero(t, client.Wait(t), client.Log())
+			require.Equal(t, before, state(t, w.Alice), "theirs are left alone")
+			require.True(t, peer() && underlay())
+		})
+	}
+}
+
+// netns makes a network namespace behind alice, and returns the number of a process in it.
+func (w *world) netns(t *testing.T) string {
+	t.Helper()
+	p := w.Alice.Start(t, "unshare", "--net", "sleep", "1000")
+	pid := strconv.Itoa(p.Pid())
+	own := strings.TrimSpace(w.Alice.Run(t, "readlink", "/proc/self/ns/net"))
+	netlab.Eventually(t, limit, "the namespace is there", func() bool {
+		out, err := w.Alice.Try("readlink", "/proc/"+pid+"/ns/net")
+		return err == nil && strings.TrimSpace(out) != own
+	})
+	return pid
+}
+
+// A container's traffic, which this host forwards, goes through the tunnel, and nowhere
+// else while there is none; also names.
+func TestContainerBehindTheClient(t *testing.T) {
+	w := newWorld(t)
+	names := w.Cafe.ServeDNS(t)
+	w.add(t, "alice")
+	server := w.server(t)
+	guest := w.netns(t)
+	for _, setting := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		w.Alice.Write(t, setting, "1")
+	}
+	w.Alice.Run(t, "bash", "-ec", `ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; ip addr add fd17::1/64 dev docker0 nodad; ip link set docker0 up
+		ip link add vethc type veth peer name eth0 netns `+guest+`; ip link set vethc master docker0 up
+		iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE; ip6tables -t nat -A POSTROUTING -s fd17::/64 ! -o docker0 -j MASQUERADE
+		nsenter -t `+guest+` -n bash -ec 'ip link set lo up; ip addr add 172.17.0.2/16 dev eth0; ip addr add fd17::2/64 dev eth0 nodad; ip link set eth0 up; ip route add default via 172.17.0.1; ip -6 route add default via fd17::1'`)
+	inside := func(command ...string) string {
+		out, err := w.Alice.Try("nsenter", append([]string{"-t", guest, "-n"}, command...)...)
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(out)
+	}
+	whoami := func(to netip.Addr) string {
+		return inside("curl", "-sS", "--max-time", "3", "http://"+netip.AddrPortFrom(to, 80).String()+"/whoami")
+	}
+	dig := func(at string) string { return inside("dig", "+short", "+tries=2", "+time=2", "@"+at, "web.example") }
+	all := func() {
+		whoami(w.Web.V4)
+		whoami(w.Web.V6)
+		inside("ping", "-c1", "-W1", w.Web.V4.String())
+		dig(w.Cafe.V4.String())
+	}
+	netlab.Eventually(t, limit, "without a VPN it is on the internet", func() bool {
+		return whoami(w.Web.V4) == w.Alice.V4.String() && whoami(w.Web.V6) == w.Alice.V6.String()
+	})
+	capture := w.strays(t)
+	all()
+	require.Greater(t, len(capture.Stop()), 3, "the detector")
+	asked := len(names.Questions())
+	require.NotZero(t, asked)
+
+	client := w.client(t)
+	w.seenAs(t, w.Server.V4.String())
+	capture = w.strays(t)
+	require.Equal(t, w.Server.V4.String(), whoami(w.Web.V4))
+	require.Equal(t, w.Server.V6.String(), whoami(w.Web.V6))
+	require.Equal(t, w.Web.V4.String(), dig("10.8.0.1"))
+	all()
+	server.Kill()
+	server.Wait(t)
+	all()
+	client.Kill()
+	client.Wait(t)
+	all()
+	require.Empty(t, whoami(w.Web.V4))
+	require.Empty(t, capture.Stop())
+	require.Len(t, names.Questions(), asked)
+}
+
+// A virtual machine that is bridged to this host's network is on it by itself. That is
+// named; this host's own traffic goes through the tunnel.
+func TestBridgedMachine(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.server(t)
+	guest := w.netns(t)
+	w.Alice.Run(t, "bash", "-ec", fmt.Sprintf(`ip link add br0 type bridge; ip addr flush dev eth0; ip link set eth0 master br0; ip link set br0 up
+		ip addr add %v/24 dev br0; ip route add default via %v
+		ip link add vnet0 type veth peer name eth0 netns %s; ip link set vnet0 master br0 up
+		nsenter -t %[3]s -n bash -ec 'ip addr add 198.51.100.50/24 dev eth0; ip link set eth0 up; ip route add default via %[2]v'`, w.Alice.V4, w.Cafe.V4, guest))
+	outside := func() bool {
+		out, err := w.Alice.Try("nsenter", "-t", guest, "-n", "curl", "-sS", "--max-time", "3", "http://"+w.Web.V4.String()+"/whoami")
+		return err == nil && strings.TrimSpace(out) == "198.51.100.50"
+	}
+	netlab.Eventually(t, limit, "it is on the internet", outside)
+	w.client(t)
+	w.seenAs(t, w.Server.V4.String())
+	require.Contains(t, w.notes(t), "br0 joins eth0, vnet0")
+	const calls = "bridge/bridge-nf-call-iptables"
+	if _, err := w.Alice.Try("test", "-e", "/proc/sys/net/"+calls); err == nil { // the module of Docker's is there
+		w.Alice.Write(t, calls, "1")
+		require.False(t, outside())
+		netlab.Eventually(t, limit, "that is named", func() bool { return strings.Contains(w.notes(t), "are refused by the kill switch") })
+		w.Alice.Write(t, calls, "0")
+	}
+	require.True(t, outside())
+	netlab.Eventually(t, limit, "that is named", func() bool { return strings.Contains(w.notes(t), "do not go through the tunnel") })
+	w.Alice.Run(t, "ip", "link", "del", "vnet0")
+	netlab.Eventually(t, limit, "what is gone is forgotten", func() bool { return w.notes(t) == "" })
 }

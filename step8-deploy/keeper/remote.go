@@ -43,14 +43,14 @@ func (r *Remote) event(event string, with json.RawMessage) {
 		if json.Unmarshal(with, s) == nil {
 			r.state.Store(s)
 			if tell := r.tell.Load(); tell != nil {
-				(*tell)()
+				go (*tell)() // it may ask the keeper, whose answers are read here
 			}
 		}
 	}
 }
 
-// Changed has a function called whenever State returns another one. It must not ask the
-// keeper. There is one at a time.
+// Changed has a function called, on a goroutine of its own, when State returns another one.
+// There is one function at a time.
 func (r *Remote) Changed(tell func()) { r.tell.Store(&tell) }
 
 // State returns how the host is, as it was told last.

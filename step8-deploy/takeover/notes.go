@@ -25,7 +25,9 @@ func (h *Host) notes() (list []string) {
 		for _, c := range h.lan.around {
 			list = append(list, hidden(c, t.terms.Addrs)...)
 		}
+		list = append(list, before(t.cfg.Device, h.kill != nil)...)
 	}
+	list = append(list, bridged(h.kill != nil && !h.mending.paused)...)
 	return list[:min(len(list), maxNotes)]
 }
 
