@@ -14,8 +14,8 @@ const resolvedList = "/run/systemd/resolve/resolv.conf"
 // Underlay returns whom this host asks for names if there is no tunnel, also while
 // resolvconf.Use is in force, which the tunnel needs to find its server. Of the Config only Path, State, and DNS matter: the
 // tunnel's resolvers are left out. So are addresses of this host itself, as they ask
-// somebody in turn: for those of systemd-resolved, the ones that it asks stand in their
-// place. It may be called from any goroutine.
+// somebody in turn: the ones that they ask stand in their place, as far as that can be
+// found out (see upstreams). It may be called from any goroutine.
 func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 	file, err := resolvconf.Original(c)
 	if err != nil {
@@ -23,6 +23,9 @@ func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 	}
 	list := servers(file)
 	if slices.ContainsFunc(list, netip.Addr.IsLoopback) {
+		if !slices.ContainsFunc(list, resolveds) {
+			list = append(list, upstreams("")...)
+		}
 		more, _, _ := atomicfile.Read(resolvedList, maxFile, atomicfile.Follow) // where it can't be read, there are none
 		list = append(list, servers(more)...)
 	}
@@ -30,3 +33,8 @@ func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 		return a.IsLoopback() || a.IsUnspecified() || slices.Contains(c.DNS, a)
 	}), nil
 }
+
+// resolveds tells whether an address is one of systemd-resolved's own.
+func resolveds(a netip.Addr) bool { return slices.Contains(stubs, a) }
+
+var stubs = []netip.Addr{netip.MustParseAddr("127.0.0.53"), netip.MustParseAddr("127.0.0.54")}

@@ -40,6 +40,10 @@ type Report struct {
 	// same, each with the reason.
 	NotLocal []string `json:"not_local,omitempty"`
 
+	// Notes are about the host, a sentence each: what of it does not go through the
+	// tunnel, or can't be reached because of it.
+	Notes []string `json:"notes,omitempty"`
+
 	Peers []Peer            `json:"peers"`
 	Drops map[string]uint64 `json:"drops"` // packets, by reason
 }

@@ -30,6 +30,9 @@ func (r *Report) Write(w io.Writer) error {
 	for _, n := range r.NotLocal {
 		fmt.Fprintf(w, "not local: %s\n", clean(n))
 	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "note: %s\n", clean(n))
+	}
 	fmt.Fprintf(w, "dropped: %s\n\n", drops(r.Drops))
 
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
