@@ -25,7 +25,7 @@ func Edit(path string, change func(*Draft) error) error {
 	if err != nil {
 		return err
 	}
-	held, err := lock(filepath.Dir(path))
+	held, err := lock(path)
 	if err != nil {
 		return err
 	}

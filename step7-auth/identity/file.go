@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -80,19 +80,25 @@ func create(path, text string) error {
 	return atomicfile.Write(path, []byte(text), atomicfile.Options{Exclusive: true})
 }
 
-// lockWait is how long a program waits for others that edit a file in the folder.
+// lockWait is how long a program waits for others that edit the file.
 const lockWait = 30 * time.Second
 
-// lock waits until no other program edits a file in the folder, and returns what to
-// close to let the next one. If the program ends, that is closed too.
-func lock(folder string) (io.Closer, error) {
-	dir, err := os.OpenFile(folder, unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, app.Hint(err, "Choose a file in a folder that exists and that you may write to.")
-	}
-	if err := atomicfile.Lock(dir, lockWait); err != nil {
-		dir.Close()
+// lock waits until no other program edits a file, and returns what to close to let the
+// next one. If the program ends, that is closed too.
+func lock(path string) (io.Closer, error) {
+	held, err := atomicfile.OpenLock(path+".lock", lockWait)
+	switch {
+	case errors.Is(err, atomicfile.ErrLocked):
+		return nil, app.Hint(fmt.Errorf("another program edits %s, and did so for %v", path, lockWait),
+			"'fuser -v %s.lock' shows which. If there is none, remove that file.", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, app.Hint(&fs.PathError{Op: "open", Path: filepath.Dir(path), Err: unix.ENOENT}, writable)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOTDIR):
+		return nil, app.Hint(err, writable)
+	case err != nil:
 		return nil, err
 	}
-	return dir, nil
+	return held, nil
 }
+
+const writable = "Choose a file in a folder that exists and that you may write to."
