@@ -10,6 +10,7 @@
 //	read.go       Read, which is bounded and can't be made to hang
 //	lock.go       OpenLock, for who edits files; Lock; and Locked: a file that one
 //	              process has for itself
+//	kind.go       who else could have written or read it, or put it there
 //	folder.go     a folder of the program's own
 //	overwrite.go  Overwrite, for what can't be renamed, such as a bind mount
 //
