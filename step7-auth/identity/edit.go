@@ -36,6 +36,11 @@ func Edit(path string, change func(*Draft) error) error {
 	if err != nil && !absent {
 		return err
 	}
+	if absent {
+		if err := Kind.CheckFolders(path); err != nil {
+			return err
+		}
+	}
 	d := &Draft{file: path, absent: absent}
 	if err := d.set(text); err != nil {
 		return err
