@@ -42,13 +42,15 @@ func runUntilSignal(run func(ctx context.Context) error) error {
 	return err
 }
 
-// startLog sends slog to standard error, as "15:04:05.000 INFO text key=value".
+// startLog sends slog to standard error, as "15:04:05.000 INFO text key=value", within the
+// bounds that log.go has.
 func startLog(verbose bool) {
+	slog.SetDefault(slog.New(bound(slog.Default().Handler())))
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		log.SetFlags(0) // systemd's journal has the time (systemd.exec(5))
 	}
-	log.SetOutput(os.Stderr)
+	log.SetOutput(printable{os.Stderr}) // and not to the handler above, which would make a circle
 	if verbose {
 		slog.SetLogLoggerLevel(slog.LevelDebug)
 	}

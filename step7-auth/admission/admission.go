@@ -160,7 +160,7 @@ func (d *Controller) Left(gone []hub.Gone) {
 		return
 	}
 	if err := d.forget(addrs); err != nil {
-		slog.Warn("a client has left something behind", "error", err)
+		slog.Warn("a client has left something behind", "client", gone[0].Name, "error", err)
 	}
 }
 

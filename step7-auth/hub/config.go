@@ -28,9 +28,6 @@ const (
 	loginWithin  = 60 * time.Second // a client that has not logged in by then is cut off
 	maxLogins    = 3                // wrong passwords in one session
 
-	loggedRefusals = 20 // in each...
-	logInterval    = time.Minute
-
 	// pendingFor is how long a client that was let in may take for its first
 	// packet. It has proven by then that it is there now.
 	pendingFor = 10 * time.Second

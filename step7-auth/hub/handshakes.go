@@ -72,8 +72,6 @@ func (h *Hub) underLoad(now time.Time) bool {
 func (h *Hub) answerHandshakes(ctx context.Context) {
 	refill := time.NewTicker(clockInterval)
 	defer refill.Stop()
-	forgive := time.NewTicker(logInterval)
-	defer forgive.Stop()
 	budget, left := handshakesAtOnce, h.left
 	for {
 		waiting := h.handshakes
@@ -86,8 +84,6 @@ func (h *Hub) answerHandshakes(ctx context.Context) {
 		case <-refill.C:
 			left = h.left
 			budget = min(handshakesAtOnce, budget+int(handshakesPerSecond*clockInterval/time.Second))
-		case <-forgive.C:
-			h.refusals = 0
 		case <-left:
 			left = nil // no more until the refill: it may take a while
 			if gone := h.members.takeLeft(); len(gone) > 0 {

@@ -84,8 +84,6 @@ type Hub struct {
 	left       chan struct{} // there is something in members.left; holds one
 
 	keepers []link.PeerKeeper // sockets; set before anybody comes
-
-	refusals int // logged in the present logInterval; for who answers handshakes
 }
 
 // New checks a Config and returns a Hub without clients.

@@ -147,7 +147,7 @@ func requireOnly(t testing.TB, path string) {
 
 func TestEditKeepsModeAndOwner(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Log("not root: other owners are not tried")
+		t.Log("not root: other groups are not tried")
 	}
 	add := func(d *Draft) error { return d.Add(testClient("bob")) }
 	for _, mode := range []fs.FileMode{0o600, 0o640, 0o644, 0o400} {
@@ -155,7 +155,7 @@ func TestEditKeepsModeAndOwner(t *testing.T) {
 		write(t, path, "alice KEY(alice)\n")
 		require.NoError(t, os.Chmod(path, mode))
 		if os.Getuid() == 0 {
-			require.NoError(t, os.Chown(path, 12, 34))
+			require.NoError(t, os.Chown(path, -1, 34))
 		}
 		before := must[fs.FileInfo](t)(os.Stat(path))
 		require.NoError(t, Edit(path, add))

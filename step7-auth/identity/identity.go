@@ -20,7 +20,8 @@
 //
 // Blank lines, and comments from a # at the start of a word on, are for people
 // and stay as they are when a program edits the file. Whoever may write the file
-// decides who comes in, so one that group or others may write is refused.
+// decides who comes in, so one that others may write or
+// replace is refused.
 //
 // Read it in this order. Each file is one idea:
 //

@@ -44,6 +44,10 @@ func folder(name string) error {
 	if err := atomicfile.MakeFolder(name); err != nil {
 		return app.Hint(fmt.Errorf("a folder for the leases: %w", err), "Choose a place in a folder that exists and that you may write to.")
 	}
+	kind := atomicfile.Kind{Name: "the folder for the leases"}
+	if err := kind.CheckFolders(name); err != nil {
+		return err
+	}
 	dir, err := atomicfile.OpenFolder(name, atomicfile.Follow)
 	if errors.Is(err, atomicfile.ErrNotOurs) {
 		return notOurs(err)

@@ -67,9 +67,9 @@ func (c *Client) UserPassword() (user, password string, err error) {
 	if err != nil && !errors.Is(err, atomicfile.ErrTooLarge) {
 		return "", "", err
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return "", "", app.Hint(fmt.Errorf("login file %s may be read or changed by others than its owner (mode %#o)", c.Login, mode),
-			"If nobody has read it so far, type: chmod 600 %s. Otherwise change the password.", c.Login)
+	kind := atomicfile.Kind{Name: "login file", Secret: true, Cure: "Otherwise change the password."}
+	if err := kind.Check(c.Login, info); err != nil {
+		return "", "", err
 	}
 	user, rest, _ := strings.Cut(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 	password, rest, _ = strings.Cut(rest, "\n")

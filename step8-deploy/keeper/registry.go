@@ -20,8 +20,8 @@ const (
 	lookEvery     = 250 * time.Millisecond
 )
 
-// copyRegistry has the copy be as the registry is, mode included: what is wrong with it
-// the worker says, by the registry's own name.
+// copyRegistry has the copy be as the registry is, unless others may change that. What is
+// wrong with its lines the worker says, by the registry's own name.
 func (s *Server) copyRegistry() error {
 	s.copying.Lock()
 	defer s.copying.Unlock()
@@ -34,6 +34,9 @@ func (s *Server) copyRegistry() error {
 		return nil
 	}
 	if err != nil {
+		return err
+	}
+	if err := identity.Kind.Check(s.cfg.Clients, info); err != nil {
 		return err
 	}
 	return atomicfile.Write(to, text, atomicfile.Options{Mode: info.Mode().Perm() | 0o400, Owner: &s.owner})

@@ -98,8 +98,12 @@ func (s *Server) open() error {
 		return err
 	}
 	s.told.Key, s.told.PSK = *handshake.Static, handshake.PSK
-	if _, err := os.Stat(cfg.Clients); errors.Is(err, fs.ErrNotExist) {
+	if info, err := os.Stat(cfg.Clients); errors.Is(err, fs.ErrNotExist) {
 		return identity.NoRegistry(cfg.Clients)
+	} else if err != nil {
+		return err
+	} else if err := identity.Kind.Check(cfg.Clients, info); err != nil {
+		return err
 	}
 	if err := s.openFolder(); err != nil {
 		return err
@@ -155,6 +159,10 @@ func (s *Server) Close() error {
 // root: its service has no such right.)
 func (s *Server) openFolder() error {
 	if err := os.MkdirAll(s.cfg.State, 0o700); err != nil {
+		return err
+	}
+	kind := atomicfile.Kind{Name: "the server's state"}
+	if err := kind.CheckFolders(s.folder()); err != nil {
 		return err
 	}
 	name, own := s.folder(), filepath.Join(s.folder(), filepath.Dir(LeasesName))
