@@ -23,6 +23,10 @@ const Size = noise.KeyLen
 // maxFile bounds what is read, in bytes: a key and some white space.
 const maxFile = 128
 
+// white may be around a key: spaces, line ends, and the byte order mark that some
+// editors begin a file with.
+const white = " \t\r\n\ufeff"
+
 // Create writes a new random key to a new file of mode 0600. It never overwrites
 // a file: a key that is gone can't be had back. If it fails, it leaves no file.
 func Create(name string) error {
@@ -65,7 +69,7 @@ func Read(name string) (key [Size]byte, err error) {
 			"If nobody has read it so far, type: chmod 600 %s. Otherwise make a new key.", name)
 	}
 	if err == nil {
-		key, err = noise.ParseKey[[Size]byte](strings.TrimSpace(string(text)))
+		key, err = noise.ParseKey[[Size]byte](strings.Trim(string(text), white))
 	}
 	if _, wrong := errors.AsType[noise.KeyLenError](err); wrong {
 		return key, app.Hint(fmt.Errorf("key file %s holds %w", name, err),

@@ -89,7 +89,8 @@ func read(file string) ([]byte, fs.FileMode, error) {
 	case err != nil:
 		return nil, 0, err
 	}
-	return text, info.Mode(), nil
+	text, err = unmarked(file, text)
+	return text, info.Mode(), err
 }
 
 // server makes the settings of a document.

@@ -93,11 +93,15 @@ func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
 func (s *Server) open() error {
 	cfg := s.cfg
 	s.told = ServerSettings{Server: cfg, Device: cfg.Device}
-	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
-	if err != nil {
+	key, err1 := cfg.PrivateKey()
+	psk, err2 := cfg.PresharedKey()
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	s.told.Key, s.told.PSK = *handshake.Static, handshake.PSK
+	s.told.Key = key
+	if cfg.PSK != "" {
+		s.told.PSK = &psk
+	}
 	if _, err := os.Stat(cfg.Clients); errors.Is(err, fs.ErrNotExist) {
 		return identity.NoRegistry(cfg.Clients)
 	}
@@ -155,7 +159,7 @@ func (s *Server) Close() error {
 // root: its service has no such right.)
 func (s *Server) openFolder() error {
 	if err := os.MkdirAll(s.cfg.State, 0o700); err != nil {
-		return err
+		return noState(s.cfg.State, err)
 	}
 	name, own := s.folder(), filepath.Join(s.folder(), filepath.Dir(LeasesName))
 	if err := atomicfile.MakeFolder(name); err != nil {
@@ -180,6 +184,10 @@ func (s *Server) openFolder() error {
 	}
 	s.add(fd)
 	return nil
+}
+
+func noState(name string, err error) error {
+	return fmt.Errorf("the folder that the setting state names, %s: %w", name, err)
 }
 
 // makeOwn makes the folder for leases, with those of a version that kept them elsewhere.
