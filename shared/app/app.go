@@ -95,7 +95,11 @@ func ReportStats(stats func() string) (final func()) {
 // Tell prints an error, and its hint below it. It is for programs that have several to
 // tell, and return ErrTold then.
 func Tell(err error) {
-	fmt.Fprintf(os.Stderr, "%s: %s\n", name(), Printable(err.Error()))
+	text := err.Error()
+	if !errors.As(err, new(usageError)) { // that is about this program's own command line
+		text = rephrase(text)
+	}
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name(), Printable(text))
 	if hint := HintOf(err); hint != "" {
 		fmt.Fprintf(os.Stderr, "  %s\n", Printable(hint))
 	}

@@ -80,7 +80,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		Forget: host.Forget,
 	})
 	if err != nil {
-		return hinted(err)
+		return err
 	}
 	undo.Add(admitted.Close, nil)
 	admits.Store(admitted)
