@@ -60,8 +60,22 @@ func TestInitAndCheck(t *testing.T) {
 	after, err := os.ReadFile(filepath.Join(dir, "etc", "server.key"))
 	require.NoError(t, err)
 	require.Equal(t, before, after)
-	_, code = stepvpn(t, dir, "init", "server", "-dir", "etc", "-force")
-	require.Zero(t, code)
+	// -force resets nothing that is in use.
+	registry, err := os.ReadFile(filepath.Join(dir, "etc", "clients"))
+	require.NoError(t, err)
+	registry = append(registry, "alice "+aKey+"\n"...)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "etc", "clients"), registry, 0o600))
+	out, code = stepvpn(t, dir, "init", "server", "-dir", "etc", "-force", "-listen", ":5556")
+	require.Zero(t, code, out)
+	require.Contains(t, out, public)
+	for name, want := range map[string]string{"server.key": string(before), "clients": string(registry)} {
+		now, err := os.ReadFile(filepath.Join(dir, "etc", name))
+		require.NoError(t, err)
+		require.Equal(t, want, string(now))
+	}
+	settings, err := os.ReadFile(filepath.Join(dir, "etc", "server.toml"))
+	require.NoError(t, err)
+	require.Contains(t, string(settings), ":5556")
 
 	require.NoError(t, os.Chmod(filepath.Join(dir, "etc", "server.key"), 0o644))
 	out, code = stepvpn(t, dir, "check", "etc/server.toml")
