@@ -94,6 +94,19 @@ func ReportStats(stats func() string) (final func()) {
 	}
 }
 
+// Tell prints an error, and its hint below it. It is for programs that have several to
+// tell, and return ErrTold then.
+func Tell(err error) {
+	text := err.Error()
+	if !errors.As(err, new(usageError)) { // that is about this program's own command line
+		text = rephrase(text)
+	}
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name(), Printable(text))
+	if hint := HintOf(err); hint != "" {
+		fmt.Fprintf(os.Stderr, "  %s\n", Printable(hint))
+	}
+}
+
 // ErrTold is a failure that the user was told of already, by another process say.
 var ErrTold = errors.New("it was told")
 
@@ -109,10 +122,7 @@ func report(err error, help string) int {
 	if errors.Is(err, ErrTold) {
 		return exitFailure
 	}
-	fmt.Fprintf(os.Stderr, "%s: %s\n", name(), Printable(err.Error()))
-	if hint := HintOf(err); hint != "" {
-		fmt.Fprintf(os.Stderr, "  %s\n", Printable(hint))
-	}
+	Tell(err)
 	if errors.As(err, new(usageError)) {
 		fmt.Fprintf(os.Stderr, "  %s\n", help)
 		return exitUsage

@@ -25,6 +25,10 @@ const maxFile = 128
 
 var kind = atomicfile.Kind{Name: "key file", Secret: true, Cure: "Otherwise make a new key."}
 
+// white may be around a key: spaces, line ends, and the byte order mark that some
+// editors begin a file with.
+const white = " \t\r\n\ufeff"
+
 // Create writes a new random key to a new file of mode 0600. It never overwrites
 // a file: a key that is gone can't be had back. If it fails, it leaves no file.
 func Create(name string) error {
@@ -66,7 +70,7 @@ func Read(name string) (key [Size]byte, err error) {
 		return key, err
 	}
 	if err == nil {
-		key, err = noise.ParseKey[[Size]byte](strings.TrimSpace(string(text)))
+		key, err = noise.ParseKey[[Size]byte](strings.Trim(string(text), white))
 	}
 	if _, wrong := errors.AsType[noise.KeyLenError](err); wrong {
 		return key, app.Hint(fmt.Errorf("key file %s holds %w", name, err),

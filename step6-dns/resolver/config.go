@@ -31,6 +31,7 @@ type Config struct {
 	Upstreams []netip.AddrPort
 
 	limits limits
+	trial  bool // see Check
 }
 
 // complete checks a Config and fills in what was left out.

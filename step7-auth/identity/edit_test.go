@@ -402,3 +402,21 @@ func BenchmarkByKey(b *testing.B) {
 		})
 	}
 }
+
+// A registry, or a client's file, of an editor of Windows is read, and edited like others.
+func TestTextOfWindows(t *testing.T) {
+	const mark = "\ufeff"
+	path := filepath.Join(t.TempDir(), "clients")
+	key := noise.GenerateKey().Public()
+	require.NoError(t, os.WriteFile(path, []byte(mark+"alice "+noise.FormatKey(key)+"\r\n"), 0o600))
+	require.NoError(t, Edit(path, func(d *Draft) error { return d.Revoke("alice", time.Now()) }))
+	require.NoError(t, Edit(path, func(d *Draft) error { return d.Add(&Client{Name: "alice", Key: key}) }))
+	r, err := Load(path)
+	require.NoError(t, err)
+	require.Equal(t, 1, r.Len())
+
+	p := &Profile{Server: "a:1", PrivateKey: noise.GenerateKey()}
+	read, err := ParseProfile("f", mark+strings.ReplaceAll(p.Text(), "\n", "\r\n"))
+	require.NoError(t, err)
+	require.Equal(t, p, read)
+}

@@ -105,6 +105,7 @@ type Registry struct {
 	byKey   map[noise.PublicKey]*Client
 	byName  map[string]*Client
 	byAddr  map[netip.Addr]*Client
+	digest  [32]byte
 }
 
 func newRegistry() *Registry {
@@ -114,6 +115,9 @@ func newRegistry() *Registry {
 		byAddr: make(map[netip.Addr]*Client),
 	}
 }
+
+// Digest tells one text of a registry from another (SHA-256).
+func (r *Registry) Digest() [32]byte { return r.digest }
 
 // Len returns the number of clients.
 func (r *Registry) Len() int { return len(r.clients) }

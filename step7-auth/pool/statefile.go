@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -56,6 +57,18 @@ func folder(name string) error {
 		return fmt.Errorf("a folder for the leases: %w", err)
 	}
 	return dir.Close()
+}
+
+// CheckState says what is wrong with a state file that Open would put aside. None is fine.
+func CheckState(name string) error {
+	text, _, err := atomicfile.Read(name, maxStateSize, atomicfile.Follow)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		_, err = parseState(string(text))
+	}
+	return err
 }
 
 func notOurs(err error) error {

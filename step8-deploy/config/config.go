@@ -28,8 +28,8 @@
 // # What is not covered
 //
 // Load does not look at the host or the network: whether an address is one of
-// this host's, whether an interface exists, whether a name can be resolved. Check
-// reads the files that a file names, and no more.
+// this host's, whether an interface exists, whether a name can be resolved. CheckFiles
+// reads the secrets that a file names, and no more.
 package config
 
 import (

@@ -100,7 +100,8 @@ func read(file string) ([]byte, fs.FileInfo, error) {
 	case err != nil:
 		return nil, nil, err
 	}
-	return text, info, nil
+	text, err = unmarked(file, text)
+	return text, info, err
 }
 
 // server makes the settings of a document.

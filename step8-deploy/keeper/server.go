@@ -93,11 +93,15 @@ func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
 func (s *Server) open() error {
 	cfg := s.cfg
 	s.told = ServerSettings{Server: cfg, Device: cfg.Device}
-	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
-	if err != nil {
+	key, err1 := cfg.PrivateKey()
+	psk, err2 := cfg.PresharedKey()
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	s.told.Key, s.told.PSK = *handshake.Static, handshake.PSK
+	s.told.Key = key
+	if cfg.PSK != "" {
+		s.told.PSK = &psk
+	}
 	if info, err := os.Stat(cfg.Clients); errors.Is(err, fs.ErrNotExist) {
 		return identity.NoRegistry(cfg.Clients)
 	} else if err != nil {
@@ -159,7 +163,7 @@ func (s *Server) Close() error {
 // root: its service has no such right.)
 func (s *Server) openFolder() error {
 	if err := os.MkdirAll(s.cfg.State, 0o700); err != nil {
-		return err
+		return noState(s.cfg.State, err)
 	}
 	kind := atomicfile.Kind{Name: "the server's state"}
 	if err := kind.CheckFolders(s.folder()); err != nil {
@@ -188,6 +192,10 @@ func (s *Server) openFolder() error {
 	}
 	s.add(fd)
 	return nil
+}
+
+func noState(name string, err error) error {
+	return fmt.Errorf("the folder that the setting state names, %s: %w", name, err)
 }
 
 // makeOwn makes the folder for leases, with those of a version that kept them elsewhere.

@@ -34,6 +34,9 @@ type Report struct {
 	Device  string    `json:"device"`
 	MTU     int       `json:"mtu"` // bytes
 
+	Listen   []string `json:"listen,omitempty"`   // "udp ADDRESS:PORT", "tcp ADDRESS:PORT": what it waits on
+	Registry string   `json:"registry,omitempty"` // of a server: which text of it is in force, see identity.Registry.Digest
+
 	KillSwitch string `json:"kill_switch,omitempty"` // of a client: "closed", "paused" or "off"
 
 	// NotLocal are networks with a route of their own that go into the tunnel all the

@@ -102,7 +102,7 @@ func Enable(c Config) (*Keeper, error) {
 	if k.anchor, err = drop(name); err != nil {
 		slog.Debug("connections will not outlast a flush of the firewall", "error", err)
 	}
-	egress, err := k.want()
+	egress, err := k.config.want()
 	if err == nil {
 		err = k.enable(egress)
 	}
@@ -146,16 +146,16 @@ func (k *Keeper) report(list []Problem) {
 }
 
 // want returns the interfaces by which clients are to leave now.
-func (k *Keeper) want() (map[hostnet.Family][]string, error) {
+func (c *Config) want() (map[hostnet.Family][]string, error) {
 	egress := make(map[hostnet.Family][]string)
 	for _, f := range hostnet.Families {
-		if f.Off() || len(f.Subnets(k.config.Device.Addrs)) == 0 {
+		if f.Off() || len(f.Subnets(c.Device.Addrs)) == 0 {
 			continue
 		}
-		names := k.config.Egress
+		names := c.Egress
 		if len(names) == 0 {
 			var err error
-			if names, err = hostnet.DefaultRoutes(f, k.config.Device.Name); err != nil {
+			if names, err = hostnet.DefaultRoutes(f, c.Device.Name); err != nil {
 				return nil, err
 			}
 			slices.Sort(names) // another order is no other way out
@@ -282,7 +282,7 @@ func (k *Keeper) mendGateway(now time.Time) error {
 	if _, err := net.InterfaceByName(k.config.Device.Name); err != nil {
 		return nil // without a device there is nothing to forward, and that was said
 	}
-	egress, err := k.want()
+	egress, err := k.config.want()
 	if err != nil {
 		return err
 	}
@@ -369,11 +369,22 @@ func (k *Keeper) wrong() (list []Problem) {
 			list = append(list, Problem{"another program keeps changing " + p.what + ": it is mended more seldom", p.cure})
 		}
 	}
-	if len(k.egress) == 0 {
+	return append(list, k.config.wrong(k.egress)...)
+}
+
+// Check lists what would be wrong with the host if this were enabled now. It changes
+// nothing.
+func Check(c Config) ([]Problem, error) {
+	egress, err := c.want()
+	return c.wrong(egress), err
+}
+
+func (c *Config) wrong(egress map[hostnet.Family][]string) (list []Problem) {
+	if len(egress) == 0 {
 		list = append(list, Problem{"this host has no default route: clients have no way out",
 			"Connect the host to a network ('ip route' shows its routes), or name the interface to leave by with egress in server.toml."})
 	}
-	for _, name := range k.config.Egress {
+	for _, name := range c.Egress {
 		switch itf, err := net.InterfaceByName(name); {
 		case err != nil:
 			list = append(list, Problem{fmt.Sprintf("there is no interface %s, by which clients are to leave", name),

@@ -309,7 +309,7 @@ func TestPasswd(t *testing.T) {
 	d.fails("\n", "passwd alice", 1, "clients: a password has 1 to 255 bytes, not 0\n")
 	d.fails("", "passwd alice", 1, "clients: standard input ended without a line\n  Type it, or have a program write it there: ... <FILE\n")
 	for range 2 {
-		require.Equal(t, "alice: comes in without a password. The line 'user alice' in its client file can go.\n", d.ok("", "passwd -delete alice"))
+		require.Equal(t, "alice: comes in without a password. Its client file does not need the line 'user alice' any more.\n", d.ok("", "passwd -delete alice"))
 		require.Equal(t, before, d.files()["authorized_clients"])
 	}
 }

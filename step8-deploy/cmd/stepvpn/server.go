@@ -27,7 +27,7 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 	// There are sockets for clients, and a TUN device...
 	k, err := keeper.NewServer(file, serverAccount.owner())
 	if err != nil {
-		return hinted(err)
+		return err
 	}
 	undo.Add(k.Close, nil)
 

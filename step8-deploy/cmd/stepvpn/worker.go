@@ -312,6 +312,9 @@ func (n *node) report() *status.Report {
 	now := n.supervisor.Status()
 	r := newReport("client", now.State.String(), n.cfg.Device, &n.count.Drops)
 	r.Reason, r.Cure = now.Reason, now.Cure
+	if n.cfg.Metrics.IsValid() {
+		r.Listen = []string{keeper.Waits("tcp", n.cfg.Metrics)}
+	}
 	host := n.keeper.State()
 	r.NotLocal, r.KillSwitch, r.Notes = host.NotLocal, host.KillSwitch, host.Notes
 	session := n.session.Load()

@@ -80,7 +80,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		Forget: host.Forget,
 	})
 	if err != nil {
-		return hinted(err)
+		return err
 	}
 	undo.Add(admitted.Close, nil)
 	admits.Store(admitted)
@@ -120,7 +120,11 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	go admitted.Run(ctx, clients.Cut)
 
 	// It tells how it is, and runs.
-	report := func() *status.Report { return serverReport(cfg, clients, &count, host.Problems) }
+	report := func() *status.Report {
+		r := serverReport(cfg, clients, &count, host.Problems)
+		r.Registry = fmt.Sprintf("%x", admitted.Registry().Digest())
+		return r
+	}
 	defer publish(given.StatusAt, given.MetricsAt, report)()
 	go notify.Watchdog(ctx, func(context.Context) error {
 		report() // the hub answers
@@ -204,6 +208,14 @@ func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, 
 	state, reason, cure := host.state()
 	r := newReport("server", state, cfg.Device, &count.Drops)
 	r.Reason, r.Cure = reason, cure
+	for _, network := range cfg.Transports {
+		for _, at := range cfg.Listen {
+			r.Listen = append(r.Listen, keeper.Waits(network, at))
+		}
+	}
+	if cfg.Metrics.IsValid() {
+		r.Listen = append(r.Listen, keeper.Waits("tcp", cfg.Metrics))
+	}
 	for _, c := range clients.Snapshot() {
 		r.Peers = append(r.Peers, status.Peer{
 			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake,
