@@ -38,6 +38,7 @@ import (
 // Listener, the queues of the device, and the resolver's, UDP and TCP for each address.
 type ServerSettings struct {
 	Server    *config.Server
+	Off       []netip.Prefix // subnets that this host can't serve now; Server has the others
 	Key       noise.PrivateKey
 	PSK       *[noise.KeyLen]byte
 	Device    string
@@ -93,6 +94,7 @@ func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
 func (s *Server) open() error {
 	cfg := s.cfg
 	s.told = ServerSettings{Server: cfg, Device: cfg.Device}
+	cfg.Subnets, s.told.Off = servable(cfg.Subnets)
 	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
 	if err != nil {
 		return err
