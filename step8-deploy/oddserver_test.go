@@ -47,3 +47,52 @@ func TestServerWithoutIPv6(t *testing.T) {
 	netlab.Eventually(t, limit, "IPv6 works again", func() bool { return w.whoami(w.Web.V6) == w.Server.V6.String() })
 	require.Equal(t, "[10.8.0.9 fd00:8::9]", fmt.Sprint(w.report(t, w.Server, "server.sock").Peers[0].Addresses))
 }
+
+// Where /proc/sys is read-only, as in a container, what is needed is set from outside; a
+// setting that is only of use is done without.
+func TestServerWithReadOnlySettings(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.Server.Write(t, "ipv4/ip_forward", "1")
+	w.Server.Write(t, "ipv6/conf/all/forwarding", "1")
+	w.set(t, "server.toml", "status_socket", w.path("server.sock"))
+	server := w.Server.Start(t, "unshare", "--mount", "bash", "-c", "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && ! echo 1 >/proc/sys/net/ipv4/ip_forward && exec "+
+		netlab.Program("stepvpn")+" server "+w.path("server.toml"))
+	server.WaitLog(t, "server is up")
+	w.client(t)
+	w.seenAs(t, w.Server.V4.String())
+	netlab.Eventually(t, limit, "IPv6 works, too", func() bool { return w.whoami(w.Web.V6) == w.Server.V6.String() })
+	require.Equal(t, 1, strings.Count(server.Log(), "can't be changed from here"), server.Log())
+	require.Equal(t, "up", w.report(t, w.Server, "server.sock").State)
+}
+
+// A full disk does not keep a server from starting, with the addresses that clients had.
+func TestServerWithAFullDisk(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	dir := w.path("small")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	w.Server.Run(t, "mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "small", dir)
+	server := w.server(t, "state", dir)
+	client := w.client(t)
+	w.seenAs(t, w.Server.V4.String())
+	had := w.report(t, w.Server, "server.sock").Peers[0].Addresses
+	server.Kill()
+	server.Wait(t)
+	_, err := w.Server.Try("bash", "-c", "cat /dev/zero >"+dir+"/fill")
+	require.Error(t, err, "it is full")
+
+	server = w.serve(t, w.Server)
+	w.seenAs(t, w.Server.V4.String())
+	require.Equal(t, had, w.report(t, w.Server, "server.sock").Peers[0].Addresses)
+	require.Equal(t, 1, strings.Count(server.Log(), "the leases can't be saved"), server.Log())
+
+	// What the operator changes now is not in force, and is told of; it is once there is room.
+	w.stepvpn(t, "clients", "revoke", "alice", "-registry", w.path("clients"))
+	netlab.Eventually(t, limit, "the server says it", func() bool {
+		return strings.Contains(w.report(t, w.Server, "server.sock").Reason, "the registry")
+	})
+	w.Server.Run(t, "rm", dir+"/fill")
+	client.WaitLog(t, "revoked")
+	netlab.Eventually(t, limit, "all is well", func() bool { return w.report(t, w.Server, "server.sock").State == "up" })
+}

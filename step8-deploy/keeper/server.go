@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -63,7 +62,8 @@ type Server struct {
 	fds   []int // in the order of ServerSettings
 	owner atomicfile.Owner
 
-	copying sync.Mutex // of the registry
+	copying sync.Mutex              // of the registry
+	stale   atomic.Pointer[Problem] // what keeps the copy from being as it is
 	failed  atomic.Pointer[error]
 
 	// Problems, if set before Serve is called, says what keeps this host from serving clients.
@@ -268,9 +268,7 @@ func ResolverOf(cfg *config.Server, device string) resolver.Config {
 func (s *Server) Serve(c *privsep.Conn) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	if err := s.copyRegistry(); err != nil {
-		slog.Error("the registry can't be read", "error", err)
-	}
+	s.renewRegistry() // whoever has none says so
 	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
 	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice, "fail": s.fail(c)})
@@ -287,9 +285,7 @@ func (s *Server) Reload(c *privsep.Conn) {
 		return
 	}
 	notify.Reloading()
-	if err := s.copyRegistry(); err != nil {
-		slog.Error("the registry is broken: the last good one stays in force", "error", err)
-	} else {
+	if s.renewRegistry() == nil {
 		c.Tell(eventRegistry, nil)
 	}
 	notify.Ready("clients read again")

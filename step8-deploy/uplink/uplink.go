@@ -41,7 +41,8 @@ type Config struct {
 	// the time.
 	Egress []string
 
-	// Sysctls are more settings of the kernel that are to hold (see gateway.Config).
+	// Sysctls are more settings of the kernel that are to hold (see gateway.Config),
+	// where they can be set: it goes without them, too.
 	Sysctls map[string]string
 }
 
@@ -90,6 +91,7 @@ type Keeper struct {
 // process has left is taken over (see gateway.Enable).
 func Enable(c Config) (*Keeper, error) {
 	name := c.Device.Name
+	c.Sysctls = writable(c.Sysctls)
 	k := &Keeper{config: c, rules: make(map[string]string),
 		device: pace{what: "the device " + name,
 			cure: "Find out which one ('ip monitor' shows what happens), and let it leave the device alone: NetworkManager and systemd-networkd call that unmanaged."},
