@@ -96,3 +96,76 @@ func TestServerWithAFullDisk(t *testing.T) {
 	client.WaitLog(t, "revoked")
 	netlab.Eventually(t, limit, "all is well", func() bool { return w.report(t, w.Server, "server.sock").State == "up" })
 }
+
+// A firewall that drops what nobody has allowed lets in what the server is for, and what
+// its owner refuses by a rule stays refused. All is as before in the end.
+func TestServerBehindAFirewall(t *testing.T) {
+	const tools = `for t in iptables ip6tables; do $t -A INPUT -i lo -j ACCEPT; $t -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+		%s; done; ip6tables -I INPUT -p icmpv6 --icmpv6-type neighbour-solicitation -j ACCEPT; ip6tables -I INPUT -p icmpv6 --icmpv6-type neighbour-advertisement -j ACCEPT`
+	for name, rest := range map[string]string{
+		"policy":    "$t -P INPUT DROP; $t -P FORWARD DROP",
+		"last rule": "$t -A INPUT -j REJECT",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.add(t, "alice")
+			w.Server.Run(t, "bash", "-ec", fmt.Sprintf(tools, rest))
+			w.Server.Run(t, "bash", "-ec", "for t in iptables ip6tables; do $t-save -t filter >"+w.path("firewall")+".$t; done")
+			before := state(t, w.Server)
+			server := w.server(t)
+			client := w.client(t)
+			w.seenAs(t, w.Server.V4.String())
+			byName := func() bool {
+				_, err := w.Alice.Try("curl", "-sS", "--max-time", "5", "http://web.example/whoami")
+				return err == nil
+			}
+			netlab.Eventually(t, limit, "names are found", byName)
+			other := func() bool {
+				_, err := w.Alice.Try("curl", "-sS", "--max-time", "1", "http://10.8.0.1:8022/")
+				return err == nil
+			}
+			w.Server.Start(t, "python3", "-m", "http.server", "8022", "--directory", t.TempDir())
+			netlab.Eventually(t, limit, "the detector sees the service", func() bool {
+				_, err := w.Server.Try("curl", "-sS", "--max-time", "1", "http://127.0.0.1:8022/")
+				return err == nil
+			})
+			require.False(t, other(), "nothing else is open")
+
+			// Its owner loads it again, and refuses one client.
+			w.Server.Run(t, "bash", "-ec", "for t in iptables ip6tables; do $t-restore "+w.path("firewall")+".$t; done")
+			netlab.Eventually(t, limit, "names are found", byName)
+			require.Equal(t, "up", w.report(t, w.Server, "server.sock").State)
+			w.Server.Run(t, "iptables", "-I", "INPUT", "-i", "vpn0", "-s", "10.8.0.2", "-j", "DROP")
+			w.Server.Run(t, "ip6tables", "-I", "INPUT", "-i", "vpn0", "-s", "fd00:8::2", "-j", "DROP")
+			require.False(t, byName(), "what is refused by a rule stays so")
+			w.Server.Run(t, "iptables", "-D", "INPUT", "1")
+			w.Server.Run(t, "ip6tables", "-D", "INPUT", "1")
+
+			client.Interrupt()
+			client.Wait(t)
+			server.Interrupt()
+			require.Zero(t, server.Wait(t), server.Log())
+			require.Equal(t, before, state(t, w.Server))
+		})
+	}
+}
+
+// In a firewall of nft nobody else changes anything: 'status' says what is to be typed,
+// and it helps.
+func TestServerBehindNft(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.Server.Run(t, "nft", `table inet fw { chain input { type filter hook input priority 0; policy drop; iif lo accept; ct state established,related accept; meta l4proto ipv6-icmp accept; }; }`)
+	server := w.server(t)
+	netlab.Eventually(t, limit, "it says so", func() bool { return w.report(t, w.Server, "server.sock").State == "degraded" })
+	r := w.report(t, w.Server, "server.sock")
+	require.Contains(t, r.Reason, "chain input of table inet fw")
+	client := w.start(t)
+	for command := range strings.SplitSeq(strings.TrimSuffix(strings.TrimPrefix(r.Cure, "Allow it: "), "."), "; ") {
+		w.Server.Run(t, "bash", "-c", command)
+	}
+	client.WaitLog(t, "tunnel is up")
+	require.Contains(t, w.Alice.Run(t, "curl", "-sS", "--max-time", "20", "http://web.example/whoami"), w.Server.V4.String()[:4])
+	netlab.Eventually(t, limit, "all is well", func() bool { return w.report(t, w.Server, "server.sock").State == "up" })
+	require.NotContains(t, server.Log(), "table inet stepvpn")
+}

@@ -44,6 +44,9 @@ type Config struct {
 	// Sysctls are more settings of the kernel that are to hold (see gateway.Config),
 	// where they can be set: it goes without them, too.
 	Sysctls map[string]string
+
+	// Service is what the host's own firewall is to let in (see input.go).
+	Service Service
 }
 
 // A pace says how often one thing may be mended.
@@ -75,6 +78,7 @@ type Keeper struct {
 	closed   bool
 	undo     func() error // of the gateway; nil if there is none yet
 	anchor   *anchor
+	openings []*opening
 	egress   map[hostnet.Family][]string // by which the gateway has been set up
 	rules    map[string]string           // what iptables lists then, by egress
 	device   pace
@@ -92,7 +96,7 @@ type Keeper struct {
 func Enable(c Config) (*Keeper, error) {
 	name := c.Device.Name
 	c.Sysctls = writable(c.Sysctls)
-	k := &Keeper{config: c, rules: make(map[string]string),
+	k := &Keeper{config: c, rules: make(map[string]string), openings: openings(name),
 		device: pace{what: "the device " + name,
 			cure: "Find out which one ('ip monitor' shows what happens), and let it leave the device alone: NetworkManager and systemd-networkd call that unmanaged."},
 		firewall: pace{what: "the firewall",
@@ -111,7 +115,7 @@ func Enable(c Config) (*Keeper, error) {
 	if err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
-	k.report(k.wrong())
+	k.report(append(problemsOf(k.mendInput()), k.wrong()...))
 	for _, p := range k.Problems() {
 		p.log()
 	}
@@ -129,6 +133,9 @@ func (k *Keeper) Close() error {
 	var err error
 	if k.undo != nil {
 		err = k.undo()
+	}
+	for _, o := range k.openings {
+		err = errors.Join(err, o.remove())
 	}
 	return errors.Join(err, k.anchor.close())
 }
@@ -238,10 +245,8 @@ func (k *Keeper) look(now time.Time) {
 		return
 	}
 	var list []Problem
-	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now)} {
-		for _, one := range flat(err) {
-			list = append(list, Problem{one.Error(), app.HintOf(one)})
-		}
+	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now), k.mendInput()} {
+		list = append(list, problemsOf(err)...)
 	}
 	list = append(list, k.wrong()...)
 	before := k.Problems()
@@ -251,6 +256,13 @@ func (k *Keeper) look(now time.Time) {
 			p.log()
 		}
 	}
+}
+
+func problemsOf(err error) (list []Problem) {
+	for _, one := range flat(err) {
+		list = append(list, Problem{one.Error(), app.HintOf(one)})
+	}
+	return list
 }
 
 // flat takes apart what errors.Join has put together.
@@ -384,7 +396,7 @@ func (k *Keeper) wrong() (list []Problem) {
 			list = append(list, Problem{fmt.Sprintf("the interface %s, by which clients are to leave, is down", name), "Switch it on: ip link set " + name + " up"})
 		}
 	}
-	return list
+	return append(list, k.closedByNft()...)
 }
 
 // Settings of the kernel, as paths below /proc/sys.
