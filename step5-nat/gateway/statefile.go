@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
@@ -48,12 +49,26 @@ func openState() (*state, error) {
 	}
 	s, err := load(file.path)
 	if err != nil {
+		s, err = new(state), file.setAside(err)
+	}
+	if err != nil {
 		file.lock.Close()
-		return nil, app.Hint(fmt.Errorf("state file %s: %w", file.path, err),
-			"Nothing was changed. See whether 'sysctl %s %s' is as it should be, and remove the file.", dotted(forward4), dotted(forward6))
+		return nil, fmt.Errorf("state file %s: %w", file.path, err)
 	}
 	s.file = file
 	return s, nil
+}
+
+// setAside renames a file that is none of ours, or damaged: clients are worth more than
+// a setting that nobody puts back.
+func (f *statefile) setAside(damage error) error {
+	aside := f.path + ".damaged"
+	if err := os.Rename(f.path, aside); err != nil {
+		return fmt.Errorf("%w; and it can't be set aside: %w", damage, err)
+	}
+	slog.Warn("the file that says how the host was is set aside: it is not put back as it was",
+		"file", f.path, "damage", damage, "now", aside, "cure", "See whether 'sysctl "+dotted(forward4)+" "+dotted(forward6)+"' is as it should be when the server is off.")
+	return nil
 }
 
 // close unlocks the state.

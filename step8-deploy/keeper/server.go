@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,6 +37,7 @@ import (
 // Listener, the queues of the device, and the resolver's, UDP and TCP for each address.
 type ServerSettings struct {
 	Server    *config.Server
+	Off       []netip.Prefix // subnets that this host can't serve now; Server has the others
 	Key       noise.PrivateKey
 	PSK       *[noise.KeyLen]byte
 	Device    string
@@ -62,7 +62,8 @@ type Server struct {
 	fds   []int // in the order of ServerSettings
 	owner atomicfile.Owner
 
-	copying sync.Mutex // of the registry
+	copying sync.Mutex              // of the registry
+	stale   atomic.Pointer[Problem] // what keeps the copy from being as it is
 	failed  atomic.Pointer[error]
 
 	// Problems, if set before Serve is called, says what keeps this host from serving clients.
@@ -93,6 +94,7 @@ func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
 func (s *Server) open() error {
 	cfg := s.cfg
 	s.told = ServerSettings{Server: cfg, Device: cfg.Device}
+	cfg.Subnets, s.told.Off = servable(cfg.Subnets)
 	key, err1 := cfg.PrivateKey()
 	psk, err2 := cfg.PresharedKey()
 	if err := errors.Join(err1, err2); err != nil {
@@ -282,9 +284,7 @@ func ResolverOf(cfg *config.Server, device string) resolver.Config {
 func (s *Server) Serve(c *privsep.Conn) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	if err := s.copyRegistry(); err != nil {
-		slog.Error("the registry can't be read", "error", err)
-	}
+	s.renewRegistry() // whoever has none says so
 	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
 	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice, "fail": s.fail(c)})
@@ -301,9 +301,7 @@ func (s *Server) Reload(c *privsep.Conn) {
 		return
 	}
 	notify.Reloading()
-	if err := s.copyRegistry(); err != nil {
-		slog.Error("the registry is broken: the last good one stays in force", "error", err)
-	} else {
+	if s.renewRegistry() == nil {
 		c.Tell(eventRegistry, nil)
 	}
 	notify.Ready("clients read again")

@@ -41,8 +41,12 @@ type Config struct {
 	// the time.
 	Egress []string
 
-	// Sysctls are more settings of the kernel that are to hold (see gateway.Config).
+	// Sysctls are more settings of the kernel that are to hold (see gateway.Config),
+	// where they can be set: it goes without them, too.
 	Sysctls map[string]string
+
+	// Service is what the host's own firewall is to let in (see input.go).
+	Service Service
 }
 
 // A pace says how often one thing may be mended.
@@ -74,6 +78,7 @@ type Keeper struct {
 	closed   bool
 	undo     func() error // of the gateway; nil if there is none yet
 	anchor   *anchor
+	openings []*opening
 	egress   map[hostnet.Family][]string // by which the gateway has been set up
 	rules    map[string]string           // what iptables lists then, by egress
 	device   pace
@@ -90,7 +95,8 @@ type Keeper struct {
 // process has left is taken over (see gateway.Enable).
 func Enable(c Config) (*Keeper, error) {
 	name := c.Device.Name
-	k := &Keeper{config: c, rules: make(map[string]string),
+	c.Sysctls = writable(c.Sysctls)
+	k := &Keeper{config: c, rules: make(map[string]string), openings: openings(name),
 		device: pace{what: "the device " + name,
 			cure: "Find out which one ('ip monitor' shows what happens), and let it leave the device alone: NetworkManager and systemd-networkd call that unmanaged."},
 		firewall: pace{what: "the firewall",
@@ -109,7 +115,7 @@ func Enable(c Config) (*Keeper, error) {
 	if err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
-	k.report(k.wrong())
+	k.report(append(problemsOf(k.mendInput()), k.wrong()...))
 	for _, p := range k.Problems() {
 		p.log()
 	}
@@ -127,6 +133,9 @@ func (k *Keeper) Close() error {
 	var err error
 	if k.undo != nil {
 		err = k.undo()
+	}
+	for _, o := range k.openings {
+		err = errors.Join(err, o.remove())
 	}
 	return errors.Join(err, k.anchor.close())
 }
@@ -236,10 +245,8 @@ func (k *Keeper) look(now time.Time) {
 		return
 	}
 	var list []Problem
-	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now)} {
-		for _, one := range flat(err) {
-			list = append(list, Problem{one.Error(), app.HintOf(one)})
-		}
+	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now), k.mendInput()} {
+		list = append(list, problemsOf(err)...)
 	}
 	list = append(list, k.wrong()...)
 	before := k.Problems()
@@ -249,6 +256,13 @@ func (k *Keeper) look(now time.Time) {
 			p.log()
 		}
 	}
+}
+
+func problemsOf(err error) (list []Problem) {
+	for _, one := range flat(err) {
+		list = append(list, Problem{one.Error(), app.HintOf(one)})
+	}
+	return list
 }
 
 // flat takes apart what errors.Join has put together.
@@ -369,7 +383,7 @@ func (k *Keeper) wrong() (list []Problem) {
 			list = append(list, Problem{"another program keeps changing " + p.what + ": it is mended more seldom", p.cure})
 		}
 	}
-	return append(list, k.config.wrong(k.egress)...)
+	return slices.Concat(list, k.config.wrong(k.egress), k.closedByNft())
 }
 
 // Check lists what would be wrong with the host if this were enabled now. It changes

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"stepvpn/shared/app"
+	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/uplink"
@@ -32,7 +33,7 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 	undo.Add(k.Close, nil)
 
 	// ...whose packets this host forwards, whatever others do to it...
-	host, err := uplink.Enable(uplink.Config{Device: k.Device(), Egress: k.Settings().Egress, Sysctls: steady()})
+	host, err := uplink.Enable(uplink.Config{Device: k.Device(), Egress: k.Settings().Egress, Sysctls: steady(), Service: serviceOf(k.Settings())})
 	if err != nil {
 		return err
 	}
@@ -46,6 +47,11 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 	// ...between a process that has no privilege and the rest of the world.
 	defer notify.Stopping()
 	return keepWorker(ctx, serverAccount, "worker server", worker, &ward{serve: k.Serve, reload: k.Reload})
+}
+
+// serviceOf is what the host's firewall has to let in.
+func serviceOf(cfg *config.Server) uplink.Service {
+	return uplink.Service{Listen: cfg.Listen, Transports: cfg.Transports, DNS: cfg.DNS}
 }
 
 // steady keeps the clients' TCP connections through a pause of the tunnel, as when this

@@ -6,12 +6,15 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"stepvpn/shared/app"
 	"stepvpn/shared/link"
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
@@ -76,7 +79,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	}
 	admitted, err := admission.Open(admission.Config{
 		Registry: cfg.Clients, Copy: given.Path(keeper.RegistryName),
-		Pool:   pool.Config{Addrs: cfg.Subnets, State: given.Path(keeper.LeasesName), Grace: pool.DefaultGrace},
+		Pool:   pool.Config{Addrs: slices.Concat(cfg.Subnets, given.Off), State: given.Path(keeper.LeasesName), Grace: pool.DefaultGrace},
 		Forget: host.Forget,
 	})
 	if err != nil {
@@ -108,7 +111,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	handshake := identity.KeyHandshake(given.Key, given.PSK)
 	clients, err := hub.New(hub.Config{
 		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
-		Admission:  admitted,
+		Admission:  servedOnly{admitted, cfg.Subnets},
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
 		Control:    pathmtu.Control(given.MTU),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
@@ -193,6 +196,20 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 		return settings, err
 	}
 	return routes.Append(settings, cfg.Routes.Prefixes)
+}
+
+// servedOnly gives clients no address of a subnet that the host can't serve now. It stays
+// theirs.
+type servedOnly struct {
+	*admission.Controller
+	subnets []netip.Prefix
+}
+
+func (s servedOnly) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
+	leases, err := s.Controller.Lease(key, now)
+	return slices.DeleteFunc(leases, func(l netip.Prefix) bool {
+		return !slices.ContainsFunc(s.subnets, func(n netip.Prefix) bool { return n.Contains(l.Addr()) })
+	}), err
 }
 
 // maxStrangers bounds the TCP connections, for each address that the server listens
