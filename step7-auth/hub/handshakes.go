@@ -38,7 +38,7 @@ type handshake struct {
 func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.Time) {
 	if h.cfg.Check != nil {
 		var reply []byte
-		m, reply = h.cfg.Check(m, from, h.underLoad(now), now)
+		m, reply = h.cfg.Check(m, from, h.underLoad(now), false, now)
 		q.tell(reply, from)
 		if m == nil {
 			return
@@ -124,7 +124,7 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 	if !known {
 		return h.refuse(request, k.from, "an unknown key", unknown)
 	}
-	if behind, why, ok := h.members.hear(key, hello.Instance, request.Time(), now); !ok {
+	if behind, why, ok := h.members.hear(key, hello.Instance, request.Time(), k.from, now); !ok {
 		h.drops.Add(why)
 		return h.sayBehind(request, behind)
 	}
@@ -145,9 +145,9 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 			slog.Warn("there is no address for a client", "client", account.Name, "error", err)
 			return h.refuse(request, k.from, account.Name, reasonOf(err, noAddress))
 		}
-		c = h.newClient(key, hello, account, leased, k.via, request.Time(), now)
+		c = h.newClient(key, hello, account, leased, k, request.Time(), now)
 		if before := h.members.expect(c); before != nil {
-			before.tell(before.peer.Close(replaced, now))
+			before.tell(before.peer.Close(crowded, now))
 		}
 	}
 	return h.accept(request, c, account, now)

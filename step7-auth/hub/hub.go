@@ -117,12 +117,12 @@ func New(cfg Config) (*Hub, error) {
 		count:      cfg.Count,
 		drops:      &cfg.Count.Drops,
 		start:      time.Now(),
-		table:      secure.NewTable(cfg.MaxClients),
+		table:      secure.NewTable(cfg.MaxClients + spareFor(cfg.MaxClients)/2),
 		handshakes: make(chan handshake, queueLength),
 		logins:     make(chan login, loginQueue),
 		left:       make(chan struct{}, 1),
 	}
-	h.members.init()
+	h.members.init(cfg.MaxClients)
 	return h, nil
 }
 
