@@ -191,9 +191,9 @@ func (d *Controller) Left(gone []hub.Gone) {
 }
 
 // Login checks a password. Its error is a *secure.Rejected, or that of ctx.
-func (d *Controller) Login(ctx context.Context, key noise.PublicKey, user, password string) error {
+func (d *Controller) Login(ctx context.Context, key noise.PublicKey, from hub.Source, user, password string) error {
 	c, _ := d.registry.Registry().ByKey(key)
-	err := d.passwords.Check(ctx, c, user, password)
+	err := d.passwords.Check(ctx, c, identity.Source(from), user, password)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
