@@ -148,7 +148,7 @@ func (t *Tables) list() (map[nft.Table]string, error) {
 	if !slices.ContainsFunc(t.made, func(m made) bool { return Exists(m.Name) }) {
 		return list, nil
 	}
-	out, err := nft.Run("", "-s", "list", "ruleset", "inet")
+	out, err := nft.Run("", "-s", "-t", "list", "ruleset", "inet") // what is in a set, packets may have put there
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,9 @@ func checkAs(kind, file string) error {
 		if err != nil {
 			return err
 		}
+		if warning := s.Warning(); warning != "" {
+			fmt.Printf("%s: %s\n", file, warning)
+		}
 		return s.CheckFiles()
 	}
 	c, err := config.LoadClient(file)
