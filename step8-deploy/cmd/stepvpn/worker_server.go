@@ -15,6 +15,7 @@ import (
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/conntrack"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
@@ -74,10 +75,12 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
+	forgotten := conntrack.Beside(host.Forget)
+	undo.Add(forgotten.Close, nil)
 	admitted, err := admission.Open(admission.Config{
 		Registry: cfg.Clients, Copy: given.Path(keeper.RegistryName),
 		Pool:   pool.Config{Addrs: cfg.Subnets, State: given.Path(keeper.LeasesName), Grace: pool.DefaultGrace},
-		Forget: host.Forget,
+		Forget: forgotten.Forget,
 	})
 	if err != nil {
 		return hinted(err)
