@@ -213,3 +213,51 @@ func TestServerReach(t *testing.T) {
 	client.Interrupt()
 	require.Zero(t, client.Wait(t), client.Log())
 }
+
+// A client that opens connections without end gets its share of those that the kernel can
+// follow, and another one does not notice.
+func TestFlowsAreShared(t *testing.T) {
+	const share = 256 // of the least that there is
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.add(t, "bob")
+	server := w.server(t, "max_clients", 10_000, "subnets", []string{"10.8.0.1/16", "fd00:8::1/64"})
+	w.client(t)
+	w.Bob.Start(t, netlab.Program("stepvpn"), "client", w.path("bob.toml")).WaitLog(t, "tunnel is up")
+	w.seenAs(t, w.Server.V4.String())
+	// flood sends from so many ports, and returns how many connections of alice's the
+	// server's kernel follows then.
+	flood := func(first, n int) int {
+		came := func() (n int) {
+			_, err := fmt.Sscan(w.Server.Run(t, "bash", "-c", "ip -s link show vpn0 | awk '/RX:/ { getline; print $2 }'"), &n)
+			require.NoError(t, err)
+			return n
+		}
+		before := came()
+		w.Alice.Do(func() {
+			for i := range n {
+				c, err := net.DialUDP("udp", &net.UDPAddr{Port: first + i}, &net.UDPAddr{IP: w.Web.V4.AsSlice(), Port: 9})
+				require.NoError(t, err)
+				c.Write([]byte("x"))
+				c.Close()
+				if i%50 == 0 {
+					time.Sleep(time.Millisecond) // no faster than queues are read
+				}
+			}
+		})
+		netlab.Eventually(t, limit, "most of them have come", func() bool { return came()-before > n*3/4 })
+		return strings.Count(w.Server.Run(t, "conntrack", "-L", "-p", "udp"), "dport=9 ")
+	}
+	have := flood(10_000, 3000)
+	require.LessOrEqual(t, have, share)
+	require.Greater(t, have, share/2)
+	out, err := w.Bob.Try("curl", "-sS", "--max-time", "20", "http://"+w.Web.V4.String()+"/whoami")
+	require.NoError(t, err, out)
+	require.Contains(t, out, w.Server.V4.String())
+
+	// The detector: without the table she gets them all.
+	server.Signal(syscall.SIGSTOP)
+	w.Server.Run(t, "nft", "delete", "table", "inet", "stepvpn_reach_vpn0")
+	require.Greater(t, flood(20_000, 3000), 4*share)
+	server.Signal(syscall.SIGCONT)
+}
