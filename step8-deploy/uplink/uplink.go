@@ -99,7 +99,7 @@ type Keeper struct {
 // process has left is taken over (see gateway.Enable).
 func Enable(c Config) (*Keeper, error) {
 	name := c.Device.Name
-	k := &Keeper{config: c, rules: make(map[string]string),
+	k := &Keeper{config: c, rules: make(map[string]string), tables: keep.Tables{Terse: true},
 		device: pace{what: "the device " + name,
 			cure: "Find out which one ('ip monitor' shows what happens), and let it leave the device alone: NetworkManager and systemd-networkd call that unmanaged."},
 		firewall: pace{what: "the firewall",
