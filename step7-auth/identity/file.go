@@ -92,7 +92,7 @@ func lock(path string) (io.Closer, error) {
 	switch {
 	case errors.Is(err, atomicfile.ErrLocked):
 		return nil, app.Hint(fmt.Errorf("another program edits %s, and did so for %v", path, lockWait),
-			"'fuser -v %s.lock' shows which. If there is none, remove that file.", path)
+			"'fuser %s.lock' shows which. If there is none, remove that file.", path)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, app.Hint(&fs.PathError{Op: "open", Path: filepath.Dir(path), Err: unix.ENOENT}, writable)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOTDIR):

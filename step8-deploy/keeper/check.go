@@ -58,6 +58,9 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 		return nil, err
 	}
 	c := &Check{running: running(ctx, "server", cfg.StatusSocket, config.ServerSocket)}
+	if warning := cfg.Warning(); warning != "" {
+		c.warn(warning, "")
+	}
 	c.failed(flat(cfg.CheckFiles())...)
 	registry, err := identity.Load(cfg.Clients)
 	if err == nil {
@@ -68,6 +71,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 		c.warn("the host was not looked at: that takes root", "Run it as root, for example with sudo.")
 		return c, nil
 	}
+	cfg.Subnets, _ = servable(cfg.Subnets)
 	c.failed(hostnet.Free(cfg.Subnets, cfg.Device))
 	c.device(cfg.Device, cfg.Subnets, cfg.MTU)
 	for _, network := range cfg.Transports {

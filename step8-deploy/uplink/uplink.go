@@ -29,6 +29,7 @@ import (
 	"stepvpn/step5-nat/gateway"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/reach"
 )
 
 // A Config says what is kept.
@@ -47,6 +48,12 @@ type Config struct {
 
 	// Service is what the host's own firewall is to let in (see input.go).
 	Service Service
+
+	// Reach is what clients reach of this host, beside DNS and ping; nil is all of it.
+	Reach []reach.Opening
+
+	// MaxClients is how many clients share the connections that the kernel can follow.
+	MaxClients int
 }
 
 // A pace says how often one thing may be mended.
@@ -81,10 +88,12 @@ type Keeper struct {
 	openings []*opening
 	egress   map[hostnet.Family][]string // by which the gateway has been set up
 	rules    map[string]string           // what iptables lists then, by egress
+	tables   keep.Tables                 // see reach.go
 	device   pace
 	firewall pace
 	ways     pace
 	settings pace
+	reach    pace
 
 	problems sync.Mutex // protects found
 	found    []Problem
@@ -96,19 +105,25 @@ type Keeper struct {
 func Enable(c Config) (*Keeper, error) {
 	name := c.Device.Name
 	c.Sysctls = writable(c.Sysctls)
-	k := &Keeper{config: c, rules: make(map[string]string), openings: openings(name),
+	k := &Keeper{config: c, rules: make(map[string]string), openings: openings(name), tables: keep.Tables{Terse: true},
 		device: pace{what: "the device " + name,
 			cure: "Find out which one ('ip monitor' shows what happens), and let it leave the device alone: NetworkManager and systemd-networkd call that unmanaged."},
 		firewall: pace{what: "the firewall",
 			cure: "Find out which one loads its rules again and again ('nft monitor' shows it), and let it leave the chains " + gateway.Chain(name) + " alone."},
 		ways: pace{what: "the default route",
 			cure: "'ip monitor route' shows what happens. Name the interfaces to leave by with egress in server.toml."},
+		reach: pace{what: "the firewall's table of what clients reach of this host",
+			cure: "Find out which one ('nft monitor' shows it), and let it leave the table " + string(reach.Name(name)) + " alone."},
 	}
 	var err error
 	if k.anchor, err = drop(name); err != nil {
 		slog.Debug("connections will not outlast a flush of the firewall", "error", err)
 	}
-	egress, err := k.config.want()
+	err = k.shut()
+	var egress map[hostnet.Family][]string
+	if err == nil {
+		egress, err = k.config.want()
+	}
 	if err == nil {
 		err = k.enable(egress)
 	}
@@ -137,7 +152,7 @@ func (k *Keeper) Close() error {
 	for _, o := range k.openings {
 		err = errors.Join(err, o.remove())
 	}
-	return errors.Join(err, k.anchor.close())
+	return errors.Join(err, k.tables.Only(), k.anchor.close())
 }
 
 // Problems lists what was wrong with the host when it was last looked at, which is
@@ -245,7 +260,7 @@ func (k *Keeper) look(now time.Time) {
 		return
 	}
 	var list []Problem
-	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now), k.mendInput()} {
+	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now), k.mendInput(), k.mendReach(now)} {
 		list = append(list, problemsOf(err)...)
 	}
 	list = append(list, k.wrong()...)
@@ -378,7 +393,7 @@ func (k *Keeper) mendSettings(now time.Time) error {
 
 // wrong lists what is wrong with the host that nobody can mend but its owner.
 func (k *Keeper) wrong() (list []Problem) {
-	for _, p := range []*pace{&k.device, &k.firewall, &k.ways, &k.settings} {
+	for _, p := range []*pace{&k.device, &k.firewall, &k.ways, &k.settings, &k.reach} {
 		if p.Slow() {
 			list = append(list, Problem{"another program keeps changing " + p.what + ": it is mended more seldom", p.cure})
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
@@ -33,7 +34,13 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 	undo.Add(k.Close, nil)
 
 	// ...whose packets this host forwards, whatever others do to it...
-	host, err := uplink.Enable(uplink.Config{Device: k.Device(), Egress: k.Settings().Egress, Sysctls: steady(), Service: serviceOf(k.Settings())})
+	cfg := k.Settings()
+	if warning := cfg.Warning(); warning != "" {
+		slog.Warn(warning)
+	}
+	host, err := uplink.Enable(uplink.Config{
+		Device: k.Device(), Egress: cfg.Egress, Sysctls: steady(), Service: serviceOf(cfg), Reach: cfg.Reach, MaxClients: cfg.MaxClients,
+	})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/conntrack"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
@@ -77,10 +78,12 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
+	forgotten := conntrack.Beside(host.Forget)
+	undo.Add(forgotten.Close, nil)
 	admitted, err := admission.Open(admission.Config{
 		Registry: cfg.Clients, Copy: given.Path(keeper.RegistryName),
 		Pool:   pool.Config{Addrs: slices.Concat(cfg.Subnets, given.Off), State: given.Path(keeper.LeasesName), Grace: pool.DefaultGrace},
-		Forget: host.Forget,
+		Forget: forgotten.Forget,
 	})
 	if err != nil {
 		return err
@@ -96,18 +99,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	}
 	defer closePairs(pairs)
 
-	// ...names are looked up for the users...
-	names := fmt.Stringer(noNames{})
-	if cfg.DNS {
-		r, err := resolver.Serve(keeper.ResolverOf(cfg, given.Device), given.ResolverSockets)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		names = r
-	}
-
-	// ...and between them there is a hub, which has a session with each client that it lets in.
+	// ...between them there is a hub, which has a session with each client that it lets in.
 	handshake := identity.KeyHandshake(given.Key, given.PSK)
 	clients, err := hub.New(hub.Config{
 		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
@@ -120,6 +112,19 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
+	// ...and names are looked up for the users, each of which has a share of that.
+	names := fmt.Stringer(noNames{})
+	if cfg.DNS {
+		c := keeper.ResolverOf(cfg, given.Device)
+		c.Client = clients.ClientAt
+		r, err := resolver.Serve(c, given.ResolverSockets)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		names = r
+	}
+
 	go admitted.Run(ctx, clients.Cut)
 
 	// It tells how it is, and runs.
