@@ -119,10 +119,14 @@ func (b *box) status(flags ...string) string {
 	return out
 }
 
-// up starts the service, if it does not run, and waits for the tunnel.
+// up starts the service, if it does not run, and waits for the tunnel. (A start joins one
+// that systemd has begun by itself, perhaps with settings that were mended since.)
 func (b *box) up() {
 	b.t.Helper()
-	b.run("systemctl", "start", "stepvpn-client")
+	netlab.Eventually(b.t, limit, "the service starts", func() bool {
+		_, err := b.try("systemctl", "start", "stepvpn-client")
+		return err == nil
+	})
 	b.w.seenAs(b.t, b.w.Server.V4.String())
 }
 
