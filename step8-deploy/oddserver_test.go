@@ -88,7 +88,9 @@ func TestServerWithAFullDisk(t *testing.T) {
 	require.Equal(t, 1, strings.Count(server.Log(), "the leases can't be saved"), server.Log())
 
 	// What the operator changes now is not in force, and is told of; it is once there is room.
-	w.stepvpn(t, "clients", "revoke", "alice", "-registry", w.path("clients"))
+	out, err := w.Server.Try(netlab.Program("stepvpn"), "clients", "revoke", "alice", "-registry", w.path("clients"))
+	require.Error(t, err)
+	require.Contains(t, out, "the server that runs does not act upon it")
 	netlab.Eventually(t, limit, "the server says it", func() bool {
 		return strings.Contains(w.report(t, w.Server, "server.sock").Reason, "the registry")
 	})
