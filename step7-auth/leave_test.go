@@ -234,7 +234,7 @@ func TestBadInput(t *testing.T) {
 		{"no registry", "server", "-registry DIR/none", 1, "there is no registry DIR/none\n  'clients init -registry DIR/none' makes it, with a key for the server; so does adding the first client.\n"},
 		{"registry for all to write", "server", "-registry DIR/writable", 1, "registry DIR/writable may be written by others than its owner (mode 0622)\n  Who writes it"},
 		{"broken registry", "server", "-registry DIR/broken", 1, "DIR/broken:1: "},
-		{"fixed address elsewhere", "server", "", 1, "the fixed address 10.99.0.1 of client "},
+		{"fixed address elsewhere", "server", "", 1, "client alice (line 4 of the registry): the fixed address 10.99.0.1 is in no subnet"},
 		{"leases where others write", "server", "-registry DIR/empty -leases DIR/shared/leases", 1, "DIR/shared is not ours alone\n  Others may write there"},
 		{"too short an idle time", "server", "-registry DIR/empty -idle 10s", 2, "an idle time of 10s is too short: clients say that they are there every 25s, so use at least 1m0s\n"},
 		{"nobody may come", "server", "-registry DIR/empty -max-clients -1", 2, "-1 clients: a server has room for 1 to 65536\n"},

@@ -43,6 +43,37 @@ func TestRecoverTellsThatNftFails(t *testing.T) {
 	require.Equal(t, before, state(t, w.Alice))
 }
 
+// What can't be put back keeps closed what is closed, all of it, and 'recover' says what is
+// left, and does it once it can.
+func TestRecoverAllOrNothing(t *testing.T) {
+	w, before := killed(t)
+	closed := func() bool { return w.whoami(w.Web.V4) == "" && w.whoami(w.Web.V6) == "" }
+	for _, c := range []struct{ name, begin, end, says string }{
+		{"resolv.conf", "mount -o remount,ro,bind /etc", "mount -o remount,rw,bind /etc", "/etc/resolv.conf"},
+		{"nft", "", "", "Cannot allocate memory"},
+	} {
+		path := "PATH=" + os.Getenv("PATH")
+		if c.name == "nft" {
+			path = w.nft(t, nftFails)
+		} else {
+			w.Alice.Run(t, "sh", "-c", c.begin)
+		}
+		out, err := w.Alice.Try("env", path, netlab.Program("stepvpn"), "recover", "-state", w.path("alice"))
+		require.Error(t, err, "%s: %s", c.name, out)
+		require.Contains(t, out, c.says)
+		require.Contains(t, out, "stays closed")
+		require.Contains(t, out, "'stepvpn recover' does the rest")
+		require.True(t, closed(), "%s: %s", c.name, out)
+		rules := w.Alice.Run(t, "sh", "-c", "ip -4 rule; ip -6 rule")
+		require.Contains(t, rules, "unreachable", c.name)
+		if c.end != "" {
+			w.Alice.Run(t, "sh", "-c", c.end)
+		}
+	}
+	w.Alice.Run(t, netlab.Program("stepvpn"), "recover", "-state", w.path("alice"))
+	require.Equal(t, before, state(t, w.Alice))
+}
+
 // A boot at which nft fails neither opens the switch nor forgets it.
 func TestBootWithoutNft(t *testing.T) {
 	w, _ := killed(t)

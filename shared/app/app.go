@@ -42,13 +42,15 @@ func runUntilSignal(run func(ctx context.Context) error) error {
 	return err
 }
 
-// startLog sends slog to standard error, as "15:04:05.000 INFO text key=value".
+// startLog sends slog to standard error, as "15:04:05.000 INFO text key=value", within the
+// bounds that log.go has.
 func startLog(verbose bool) {
+	slog.SetDefault(slog.New(bound(slog.Default().Handler())))
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		log.SetFlags(0) // systemd's journal has the time (systemd.exec(5))
 	}
-	log.SetOutput(os.Stderr)
+	log.SetOutput(printable{os.Stderr}) // and not to the handler above, which would make a circle
 	if verbose {
 		slog.SetLogLoggerLevel(slog.LevelDebug)
 	}
@@ -92,6 +94,19 @@ func ReportStats(stats func() string) (final func()) {
 	}
 }
 
+// Tell prints an error, and its hint below it. It is for programs that have several to
+// tell, and return ErrTold then.
+func Tell(err error) {
+	text := err.Error()
+	if !errors.As(err, new(usageError)) { // that is about this program's own command line
+		text = rephrase(text)
+	}
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name(), Printable(text))
+	if hint := HintOf(err); hint != "" {
+		fmt.Fprintf(os.Stderr, "  %s\n", Printable(hint))
+	}
+}
+
 // ErrTold is a failure that the user was told of already, by another process say.
 var ErrTold = errors.New("it was told")
 
@@ -107,10 +122,7 @@ func report(err error, help string) int {
 	if errors.Is(err, ErrTold) {
 		return exitFailure
 	}
-	fmt.Fprintf(os.Stderr, "%s: %s\n", name(), Printable(err.Error()))
-	if hint := HintOf(err); hint != "" {
-		fmt.Fprintf(os.Stderr, "  %s\n", Printable(hint))
-	}
+	Tell(err)
 	if errors.As(err, new(usageError)) {
 		fmt.Fprintf(os.Stderr, "  %s\n", help)
 		return exitUsage

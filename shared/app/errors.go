@@ -38,10 +38,17 @@ func (e hintError) Unwrap() error { return e.err }
 func HintOf(err error) string {
 	var h hintError
 	if errors.As(err, &h) {
-		return h.hint
+		return rephrase(h.hint)
 	}
 	return ""
 }
+
+// Rephrase has HintOf, and what is told of an error, name things as this program does: the
+// packages that it is made of may be those of another one, which has flags where this one
+// has settings. It is for main, before anything else.
+func Rephrase(in func(text string) string) { rephrase = in }
+
+var rephrase = func(text string) string { return text }
 
 // Printable returns a text that does nothing to a terminal but to be shown there: what
 // somebody else has sent may be part of it. All that can't be seen becomes U+FFFD, but for

@@ -3,7 +3,9 @@ package atomicfile
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +32,78 @@ func Lock(f *os.File, wait time.Duration) error {
 	}
 }
 
+// OpenLock locks a name for whoever edits files beside it, and waits at most so long for
+// others that have it. Close lets the next one.
+//
+// It is for what a lock on the files themselves, or on their folder, can't do: whoever
+// may open a file for reading may lock it, for ever. So there is a file of its own, which
+// nobody else may open, while it is locked. One that others could have made, or may open,
+// is removed.
+func OpenLock(name string, wait time.Duration) (*Held, error) {
+	const pause = 10 * time.Millisecond
+	for end := time.Now().Add(wait); ; time.Sleep(pause) {
+		f, err := openPrivate(name)
+		if err == nil {
+			err = Lock(f, time.Until(end))
+			if err == nil && isAt(f, name) {
+				return &Held{f}, nil
+			}
+			f.Close()
+		}
+		switch {
+		case err != nil && !errors.Is(err, ErrLocked):
+			return nil, err
+		case !time.Now().Before(end):
+			return nil, locked(name)
+		}
+	}
+}
+
+// A Held is what OpenLock has locked.
+type Held struct{ f *os.File }
+
+// Close removes the file, and so lets the next one: who waits for it finds that it is
+// not at its place any more.
+func (h *Held) Close() error { return errors.Join(os.Remove(h.f.Name()), h.f.Close()) }
+
+// openPrivate opens a file that nobody else may open, and makes it if there is none. A
+// user's own folder has two users, root being one: a file of the other one is locked.
+func openPrivate(name string) (*os.File, error) {
+	const flags = os.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	f, err := os.OpenFile(name, flags|os.O_CREATE|os.O_EXCL, 0o600)
+	if !errors.Is(err, fs.ErrExist) {
+		return f, err
+	}
+	info, err := os.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, locked(name) // until now
+	}
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.Stat(filepath.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	owner, user := OwnerOf(info).UID, os.Geteuid()
+	theirs := owner == OwnerOf(folder).UID
+	private := info.Mode().IsRegular() && info.Mode().Perm()&0o077 == 0
+	switch {
+	case private && (owner == user || user == 0 && theirs):
+		f, err := os.OpenFile(name, flags, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, locked(name)
+		}
+		return f, err
+	case private && (owner == 0 || theirs):
+		return nil, locked(name)
+	}
+	if err := unix.Unlink(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, &fs.PathError{Op: "remove", Path: name, Err: err}
+	}
+	return nil, locked(name)
+}
+
 // A Locked is a file that its holder alone reads and replaces. The lock is on the file
 // itself; a new version is locked before it takes the place of the old one. So no
 // other file is needed; and an empty one will do as a lock for something else. Its
@@ -41,7 +115,7 @@ type Locked struct {
 
 // OpenLocked locks a file, and makes an empty one of mode 0600 if there is none. It
 // does not wait: if another one holds it, the error is ErrLocked. The file must be
-// ours alone. The folder is not synced.
+// ours alone; if others may read it, from then on they may not. The folder is not synced.
 func OpenLocked(name string) (*Locked, error) {
 	const tries = 10 // who had the lock may have replaced the file in between
 	for range tries {
@@ -72,6 +146,12 @@ func lockOurs(f *os.File) error {
 	}
 	if !alone(info, os.Geteuid()) {
 		return fmt.Errorf("%s %w", f.Name(), ErrNotOurs)
+	}
+	// Who may read it may lock it.
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		if err := f.Chmod(mode &^ 0o077); err != nil {
+			return err
+		}
 	}
 	return Lock(f, 0)
 }

@@ -8,7 +8,9 @@
 //
 //	write.go      Write, and Create for who has a journal of its own
 //	read.go       Read, which is bounded and can't be made to hang
-//	lock.go       Lock, and Locked: a file that one process has for itself
+//	lock.go       OpenLock, for who edits files; Lock; and Locked: a file that one
+//	              process has for itself
+//	kind.go       who else could have written or read it, or put it there
 //	folder.go     a folder of the program's own
 //	overwrite.go  Overwrite, for what can't be renamed, such as a bind mount
 //
@@ -24,6 +26,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -158,7 +161,7 @@ func (o Options) removeDraft(draft string) error {
 	}
 	if err == nil {
 		defer f.Close()
-		if err := Lock(f, 0); err != nil {
+		if err := lockDraft(f); err != nil {
 			return err
 		}
 		if !isAt(f, draft) {
@@ -172,6 +175,25 @@ func (o Options) removeDraft(draft string) error {
 	}
 	return &fs.PathError{Op: "remove", Path: draft, Err: err}
 }
+
+// lockDraft locks a draft that was left. If others may open it, a lock may be theirs, for
+// ever: then it counts for no longer than a Write may take from there on.
+func lockDraft(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 == 0 && OwnerOf(info).UID == os.Geteuid() {
+		return Lock(f, 0)
+	}
+	if err := Lock(f, strangersLock); !errors.Is(err, ErrLocked) {
+		return err
+	}
+	return nil
+}
+
+// strangersLock is how long a lock counts that may be a stranger's.
+const strangersLock = time.Second
 
 // fill writes a new file, and returns once its content will survive a power failure.
 func (o Options) fill(f *os.File, data []byte) error {

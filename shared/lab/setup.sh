@@ -31,7 +31,7 @@ package() {
 
 # all: what demos, tests and benchmarks use. gcc is for go test -race, nft and argon2
 # are the judges of some tests.
-all=(ip iptables ip6tables nft conntrack ping tcpdump curl dig traceroute iperf3 socat unshare nsenter setpriv script argon2 gcc)
+all=(ip dnsmasq iptables ip6tables nft conntrack ping tcpdump curl dig traceroute iperf3 socat unshare nsenter setpriv script argon2 gcc)
 
 [ $# -gt 0 ] || set -- "${all[@]}"
 missing=() packages=()

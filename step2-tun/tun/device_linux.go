@@ -39,6 +39,24 @@ func open(attach Attacher, c Config) (*Device, error) {
 	return &Device{Link: end, name: name, mtu: c.MTU}, nil
 }
 
+// Check returns the error that Open would end with because of its Config, or of what there
+// is on this host: a device of that name, or no driver for one. It changes nothing.
+func Check(c Config) error {
+	if c.MTU == 0 {
+		c.MTU = DefaultMTU
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	if exists(c.Name) && !c.Persist {
+		return errTaken(c.Name)
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		return explain(c.Name, err)
+	}
+	return nil
+}
+
 // attach is our Attacher: water does it.
 func attach(c Config) (link.Link, string, error) {
 	want := water.Config{DeviceType: water.TUN}

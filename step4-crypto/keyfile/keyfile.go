@@ -23,6 +23,12 @@ const Size = noise.KeyLen
 // maxFile bounds what is read, in bytes: a key and some white space.
 const maxFile = 128
 
+var kind = atomicfile.Kind{Name: "key file", Secret: true, Cure: "Otherwise make a new key."}
+
+// white may be around a key: spaces, line ends, and the byte order mark that some
+// editors begin a file with.
+const white = " \t\r\n\ufeff"
+
 // Create writes a new random key to a new file of mode 0600. It never overwrites
 // a file: a key that is gone can't be had back. If it fails, it leaves no file.
 func Create(name string) error {
@@ -44,8 +50,8 @@ func Create(name string) error {
 	return nil
 }
 
-// Read returns the key in the file. It refuses a file that group or others may
-// read or change, and one that does not hold exactly one key. A symbolic link is
+// Read returns the key in the file. It refuses a file that others may read, change or
+// replace (see atomicfile.Kind), and one that does not hold exactly one key. A symbolic link is
 // followed: what counts is who may read the file that is opened.
 func Read(name string) (key [Size]byte, err error) {
 	text, info, err := atomicfile.Read(name, maxFile, atomicfile.Follow)
@@ -60,12 +66,11 @@ func Read(name string) (key [Size]byte, err error) {
 	case err != nil && !errors.Is(err, atomicfile.ErrTooLarge):
 		return key, err
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return key, app.Hint(fmt.Errorf("key file %s may be read or changed by others than its owner (mode %#o)", name, mode),
-			"If nobody has read it so far, type: chmod 600 %s. Otherwise make a new key.", name)
+	if err := kind.Check(name, info); err != nil {
+		return key, err
 	}
 	if err == nil {
-		key, err = noise.ParseKey[[Size]byte](strings.TrimSpace(string(text)))
+		key, err = noise.ParseKey[[Size]byte](strings.Trim(string(text), white))
 	}
 	if _, wrong := errors.AsType[noise.KeyLenError](err); wrong {
 		return key, app.Hint(fmt.Errorf("key file %s holds %w", name, err),

@@ -29,7 +29,7 @@ type acceptor struct {
 	at      time.Time // when it came
 	second  time.Time // begin of the second that answers counts
 	answers int       // that an initiation is too old
-	told    time.Time // when the log told of an older version last
+	told    time.Time // when the log told of one who is refused last
 }
 
 // answer returns the response to an initiation, or nil. Its keys become the next
@@ -56,7 +56,10 @@ func (a *acceptor) answer(m []byte, now time.Time) []byte {
 		return q.Behind(a.newest)
 	}
 	if err := cfg.OnPayload(q.Payload()); err != nil {
-		slog.Warn("a client is refused", "error", err)
+		if a.told.IsZero() || now.Sub(a.told) >= logOlderAfter {
+			slog.Warn("a client is refused", "error", err)
+			a.told = now
+		}
 		cfg.Drops.Add(BadMessage)
 		return nil
 	}

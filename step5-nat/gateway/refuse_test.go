@@ -72,10 +72,6 @@ func TestRefusals(t *testing.T) {
 			c.Addrs = prefixes("169.254.1.1/16")
 			return nil
 		}},
-		{"a damaged state", "it is damaged", func(*Config) func() { return writeState(t, lab, `{"owners":`) }},
-		{"a hostile state", `"kernel/core_pattern" = "1" is nothing that a gateway sets`, func(*Config) func() {
-			return writeState(t, lab, `{"changes":[{"key":"kernel/core_pattern","found":"1","set":"0"}]}`)
-		}},
 		{"a state that others may write", "/run/stepvpn is not ours alone", func(*Config) func() {
 			lab.Server.Run(t, "mkdir", "-p", "-m", "700", stateDir)
 			lab.Server.Run(t, "chmod", "770", stateDir)
@@ -110,18 +106,42 @@ func refused(t *testing.T, lab *netlab.Lab, c Config, says string) {
 	require.NotContains(t, err.Error(), "\n")
 }
 
-// writeState makes a file in the place of the server's state.
-func writeState(t *testing.T, lab *netlab.Lab, content string) (restore func()) {
-	t.Helper()
-	var name string
-	lab.Server.Do(func() {
-		s, err := openState()
-		require.NoError(t, err)
-		name = s.file.path
-		require.NoError(t, s.close())
-		require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
-	})
-	return func() { lab.Server.Run(t, "rm", name) }
+// A state that is damaged or not ours is set aside, and none of what it says is done.
+func TestStateSetAside(t *testing.T) {
+	lab := netlab.New(t)
+	dev := tunnelOn(t, lab, "vpn0", both)
+	enable(t, lab, Config{Device: "vpn0", Addrs: prefixes(both)})() // iptables keeps its empty tables
+	dev.Close()
+	for name, text := range map[string]string{
+		"empty":     "",
+		"cut off":   `{"owners":`,
+		"zeros":     strings.Repeat("\x00", 100),
+		"hostile":   `{"changes":[{"key":"kernel/core_pattern","found":"1","set":"0"}]}`,
+		"too large": strings.Repeat(" ", maxStateSize) + "{}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := snapshot(t, lab)
+			tunnelOn(t, lab, "vpn0", both)
+			var file string
+			lab.Server.Do(func() {
+				s, err := openState()
+				require.NoError(t, err)
+				file = s.file.path
+				require.NoError(t, s.close())
+				require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+			})
+			undo := enable(t, lab, Config{Device: "vpn0", Addrs: prefixes(both)})
+			lab.Server.Do(func() {
+				aside, err := os.ReadFile(file + ".damaged")
+				require.NoError(t, err)
+				require.Equal(t, text, string(aside))
+				require.NoError(t, os.Remove(file+".damaged"))
+			})
+			undo()
+			lab.Server.Run(t, "ip", "link", "del", "vpn0")
+			same(t, before, lab)
+		})
+	}
 }
 
 // with runs f while only these programs can be found.

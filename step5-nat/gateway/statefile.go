@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"syscall"
@@ -30,7 +32,7 @@ const (
 // A statefile is the file and the lock on it.
 type statefile struct {
 	path string
-	dir  *os.File // holds the lock
+	lock *atomicfile.Held
 }
 
 // openState locks and reads the state of this network namespace.
@@ -42,28 +44,42 @@ func openState() (*state, error) {
 	}
 	namespace := info.Sys().(*syscall.Stat_t).Ino
 	file := statefile{path: fmt.Sprintf("%s/gateway-%d.json", stateDir, namespace)}
-	if file.dir, err = lock(stateDir); err != nil {
+	if file.lock, err = lock(stateDir); err != nil {
 		return nil, err
 	}
 	s, err := load(file.path)
 	if err != nil {
-		file.dir.Close()
-		return nil, app.Hint(fmt.Errorf("state file %s: %w", file.path, err),
-			"Nothing was changed. See whether 'sysctl %s %s' is as it should be, and remove the file.", dotted(forward4), dotted(forward6))
+		s, err = new(state), file.setAside(err)
+	}
+	if err != nil {
+		file.lock.Close()
+		return nil, fmt.Errorf("state file %s: %w", file.path, err)
 	}
 	s.file = file
 	return s, nil
 }
 
+// setAside renames a file that is none of ours, or damaged: clients are worth more than
+// a setting that nobody puts back.
+func (f *statefile) setAside(damage error) error {
+	aside := f.path + ".damaged"
+	if err := os.Rename(f.path, aside); err != nil {
+		return fmt.Errorf("%w; and it can't be set aside: %w", damage, err)
+	}
+	slog.Warn("the file that says how the host was is set aside: it is not put back as it was",
+		"file", f.path, "damage", damage, "now", aside, "cure", "See whether 'sysctl "+dotted(forward4)+" "+dotted(forward6)+"' is as it should be when the server is off.")
+	return nil
+}
+
 // close unlocks the state.
-func (s *state) close() error { return s.file.dir.Close() }
+func (s *state) close() error { return s.file.lock.Close() }
 
 // lockWait is how long a program waits for another one that has the state.
 const lockWait = 10 * time.Second
 
 // lock makes the directory, if need be, and waits until no other program has it
 // locked. The lock goes when the file is closed, or the program ends.
-func lock(name string) (*os.File, error) {
+func lock(name string) (*atomicfile.Held, error) {
 	if err := atomicfile.MakeFolder(name); err != nil {
 		return nil, fmt.Errorf("a place for the state: %w", err)
 	}
@@ -74,11 +90,8 @@ func lock(name string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("a place for the state: %w", err)
 	}
-	if err := atomicfile.Lock(dir, lockWait); err != nil {
-		dir.Close()
-		return nil, err
-	}
-	return dir, nil
+	dir.Close()
+	return atomicfile.OpenLock(filepath.Join(name, "gateway.lock"), lockWait)
 }
 
 // load reads a state. No file is an empty one.

@@ -14,6 +14,9 @@ import (
 // place; before, ours is written there.
 const aside = ".before-stepvpn"
 
+// Aside returns where the original of a file is meanwhile.
+func Aside(path string) string { return path + aside }
+
 // newMode is for a file where there was none.
 const newMode = 0o644
 

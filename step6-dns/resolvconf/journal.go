@@ -37,6 +37,16 @@ type journal struct {
 	File       *fileChange `json:"file,omitempty"`       // nil if it was left as it was
 }
 
+// Damaged is the error about a file of the state, a journal or its lock, that is none of
+// ours, or not any more.
+type Damaged struct {
+	File string // its path; "" if there is none, though there should be
+	Err  error
+}
+
+func (d *Damaged) Error() string { return d.Err.Error() }
+func (d *Damaged) Unwrap() error { return d.Err }
+
 // load reads a journal about path. No file is none.
 func load(name, path string) (*journal, error) {
 	data, _, err := atomicfile.Read(name, maxJournal, atomicfile.Ours)

@@ -54,7 +54,7 @@ func planFile(c Config, manager Manager, resolved bool) (*fileChange, error) {
 	case err != nil:
 		return nil, err
 	case left.Kind != isAbsent:
-		return nil, app.Hint(fmt.Errorf("%s exists: a client was killed, and its journal is gone", c.Path+aside),
+		return nil, app.Hint(&Damaged{"", fmt.Errorf("%s exists: a client was killed, and its journal is gone", c.Path+aside)},
 			"If it is the original, move it back: mv -T %s %s", c.Path+aside, c.Path)
 	}
 	return f, nil

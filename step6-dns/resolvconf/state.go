@@ -48,9 +48,13 @@ func openState(c Config, create bool) (*state, error) {
 		return nil, err
 	}
 	s := &state{path: c.Path, dir: c.State, journal: filepath.Join(c.State, name+".json")}
-	s.lock, err = atomicfile.OpenLocked(filepath.Join(c.State, name+".lock"))
+	lock := filepath.Join(c.State, name+".lock")
+	s.lock, err = atomicfile.OpenLocked(lock)
 	if errors.Is(err, atomicfile.ErrLocked) {
 		return nil, app.Hint(fmt.Errorf("a client runs on this host, and uses %s", c.Path), "Stop it first; it puts back what it changed.")
+	}
+	if atomicfile.Misplaced(err) {
+		err = &Damaged{lock, err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("a lock for the journal: %w", err)

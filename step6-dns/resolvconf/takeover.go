@@ -99,7 +99,7 @@ func (s *state) recover() (found bool, err error) {
 	atomicfile.RemoveDraft(s.journal) // of who was killed before the journal was whole, and so before anything changed
 	j, err := load(s.journal, s.path)
 	if err != nil {
-		return false, app.Hint(fmt.Errorf("journal %s: %w", s.journal, err),
+		return false, app.Hint(fmt.Errorf("journal %s: %w", s.journal, &Damaged{s.journal, err}),
 			"Nothing was changed. See whether %s is as it should be, and remove the journal.", s.path)
 	}
 	if j == nil {

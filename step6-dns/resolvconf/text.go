@@ -89,11 +89,14 @@ func (c *Config) checkSearch() error {
 	return nil
 }
 
+// Signature is how each file begins that this package has written.
+const Signature = "# Written by the VPN client while it is connected"
+
 // text is the file to write. The options are those of the file that was found,
 // as far as they do not depend on the resolvers there.
 func (c *Config) text(found []byte) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Written by the VPN client while it is connected (%s). The original comes back\n", c.Device)
+	fmt.Fprintf(&b, "%s (%s). The original comes back\n", Signature, c.Device)
 	fmt.Fprintf(&b, "# when it ends; if it was killed, when it starts again, or with: %s -recover\n", program())
 	b.WriteString(c.lines())
 	if options := keptOptions(found); len(options) > 0 {

@@ -131,6 +131,57 @@ func TestQuota(t *testing.T) {
 	require.Empty(t, q.of)
 }
 
+// However many take what they can, there is something left for the next one.
+func TestQuotaOfMany(t *testing.T) {
+	for greedy := 1; greedy <= 250; greedy++ {
+		q := newQuota(maxWaiting, maxWaitingPerClient)
+		for more := true; more; {
+			more = false
+			for i := range greedy {
+				more = q.enter(netip.AddrFrom4([4]byte{10, 8, 1, byte(i)})) || more
+			}
+		}
+		require.True(t, q.enter(netip.MustParseAddr("10.8.0.99")), "%d clients have %d of %d", greedy, q.total, q.all)
+	}
+}
+
+// What one client may have is for all its addresses together, over UDP and over TCP.
+func TestAddressesOfOneClient(t *testing.T) {
+	up, open := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up), Client: func(a netip.Addr) netip.Addr {
+		if a.IsLoopback() {
+			return loopback4
+		}
+		return a
+	}})
+	defer open()
+	refused := make(chan bool, maxWaitingPerClient)
+	for i := range maxWaitingPerClient + 1 {
+		q := new(dns.Msg).SetQuestion(fmt.Sprintf("name%d.slow.", i), dns.TypeA)
+		s.handle(pack(t, q), asker{addr: []netip.Addr{loopback4, loopback6}[i%2], send: func(b []byte) {
+			m := new(dns.Msg)
+			if b != nil && m.Unpack(b) == nil && m.Rcode == dns.RcodeServerFailure {
+				refused <- i == maxWaitingPerClient
+			}
+		}})
+	}
+	netlab.Eventually(t, limit, "one is refused", func() bool { return len(refused) > 0 })
+	require.True(t, <-refused, "the last one is, and no other")
+	require.Contains(t, s.String(), "refused: too-many 1")
+
+	for range maxConnsPerClient {
+		conn, err := net.Dial("tcp", s.at(loopback6))
+		require.NoError(t, err)
+		defer conn.Close()
+	}
+	conn, err := net.Dial("tcp", s.at(loopback4))
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(limit)))
+	_, err = conn.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF, "its connections by either address are counted together")
+}
+
 func dialTCP(t *testing.T, s *Server) *net.TCPConn {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.at(loopback4))

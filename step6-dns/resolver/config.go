@@ -30,13 +30,22 @@ type Config struct {
 	// 1 to 8.
 	Upstreams []netip.AddrPort
 
+	// Client, if set, tells whose an address is, by one address for all of a client: it
+	// has one share of what the resolver can do, however many addresses it asks from.
+	// Several goroutines call it.
+	Client func(netip.Addr) netip.Addr
+
 	limits limits
+	trial  bool // see Check
 }
 
 // complete checks a Config and fills in what was left out.
 func (c *Config) complete() error {
 	if c.Port == 0 {
 		c.Port = DefaultPort
+	}
+	if c.Client == nil {
+		c.Client = func(a netip.Addr) netip.Addr { return a }
 	}
 	if c.limits.now == nil {
 		c.limits = defaultLimits

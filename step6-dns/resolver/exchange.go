@@ -23,9 +23,10 @@ import (
 // TCP, where nobody can guess.
 const maxWrong = 16
 
-// maxUDPAnswer is the size of the buffer for answers in bytes. We ask for maxUDP
-// at most; who sends more gets asked again over TCP.
-const maxUDPAnswer = 4096
+// maxUDPAnswer is the size of the buffer for answers in bytes. We ask for maxUDP at most;
+// who sends more gets asked again over TCP. A longer answer may have come in fragments, of
+// which only the first has what can't be guessed: anybody could have sent the others.
+const maxUDPAnswer = maxUDP + 1
 
 // errUseTCP is why an answer by UDP is of no use.
 var errUseTCP = errors.New("truncated, misspelled, or too many wrong ones")

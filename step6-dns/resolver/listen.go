@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -51,6 +52,15 @@ func Listen(cfg Config) (list []Sockets, err error) {
 		list[len(list)-1] = s
 	}
 	return list, nil
+}
+
+// Check returns the error that Listen would end with, also while the addresses and the
+// device are not there yet. It leaves nothing behind.
+func Check(cfg Config) error {
+	cfg.trial = true
+	list, err := Listen(cfg)
+	closeAll(list)
+	return err
 }
 
 func closeAll(list []Sockets) {
@@ -106,7 +116,12 @@ func (c *Config) listen(network string, addr netip.Addr, open func(l *net.Listen
 func (c *Config) control(network, _ string, socket syscall.RawConn) error {
 	var err error
 	err2 := socket.Control(func(fd uintptr) {
-		if c.Device != "" {
+		switch {
+		case c.trial && strings.HasSuffix(network, "6"):
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1)
+		case c.trial:
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
+		case c.Device != "":
 			err = unix.BindToDevice(int(fd), c.Device)
 		}
 		if err == nil && c.Port == DefaultPort { // see Share

@@ -60,13 +60,14 @@ func (s *Server) handle(raw []byte, a asker) {
 		a.send(q.reply(found.message(now)))
 		return
 	}
-	if !s.waiting.enter(a.addr) {
+	client := s.cfg.Client(a.addr)
+	if !s.waiting.enter(client) {
 		s.counts.refuse(TooMany)
 		a.send(q.refuse(dns.RcodeServerFailure))
 		return
 	}
 	s.workers.Go(func() {
-		defer s.waiting.leave(a.addr)
+		defer s.waiting.leave(client)
 		found := s.lookup(k)
 		if s.ctx.Err() != nil {
 			a.send(nil)

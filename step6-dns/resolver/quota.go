@@ -5,8 +5,10 @@ import (
 	"sync"
 )
 
-// A quota bounds how much there is of something, for all clients and for each.
-// It is safe for concurrent use.
+// A quota bounds how much there is of something, for all clients and for each. A client
+// gets no more than there is left, either: so however many take what they can, there is
+// as much left as each of them has, for whoever comes next ("dynamic threshold", Choudhury
+// and Hahne, 1998). It is safe for concurrent use.
 type quota struct {
 	all, each int
 
@@ -23,7 +25,7 @@ func newQuota(all, each int) *quota {
 func (q *quota) enter(client netip.Addr) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.total >= q.all || q.of[client] >= q.each {
+	if q.of[client] >= min(q.each, q.all-q.total) {
 		return false
 	}
 	q.total++

@@ -132,6 +132,14 @@ func TestGuessingLeadsToTCP(t *testing.T) {
 			}
 			reply(t, conn, from, q, forgedAddr)
 		},
+		"more than was asked for": func(conn *net.UDPConn, from netip.AddrPort, q *dns.Msg) {
+			require.EqualValues(t, 1232, q.IsEdns0().UDPSize())
+			reply(t, conn, from, q, forgedAddr, func(m *dns.Msg) {
+				for m.Len() <= 1300 { // it may have come in fragments
+					m.Extra = append(m.Extra, rr(t, `x.example. 300 IN TXT "`+strings.Repeat("x", 200)+`"`))
+				}
+			})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			verifyNoLeaks(t)

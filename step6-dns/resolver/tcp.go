@@ -19,13 +19,14 @@ import (
 func (s *Server) serveTCP(l *net.TCPListener) error {
 	err := accept.Loop(s.ctx.Done(), l.AcceptTCP, func(conn *net.TCPConn) {
 		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		if !s.conns.enter(from) {
+		client := s.cfg.Client(from)
+		if !s.conns.enter(client) {
 			s.counts.refuse(TooManyConns)
 			conn.Close()
 			return
 		}
 		s.workers.Go(func() {
-			defer s.conns.leave(from)
+			defer s.conns.leave(client)
 			defer conn.Close()
 			stop := context.AfterFunc(s.ctx, func() { conn.Close() })
 			defer stop()

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -54,11 +55,36 @@ func Open(c Config) (*Controller, error) {
 		return nil, err
 	}
 	d := &Controller{registry, addresses, identity.NewPasswords(), c.Forget}
-	if _, err := d.addresses.SetFixed(fixed(registry.Registry())); err != nil {
+	if _, err := d.setFixed(registry.Registry()); err != nil {
 		return nil, errors.Join(app.Hint(err, "See 'addr=' in %s.", c.Registry), addresses.Close())
 	}
 	return d, nil
 }
+
+// Check returns the error that a start would end with, because of the clients in a
+// registry: one has a fixed address that it can't have in these subnets.
+func Check(r *identity.Registry, subnets []netip.Prefix) error {
+	addresses, err := pool.Open(pool.Config{Addrs: subnets})
+	if err != nil {
+		return err
+	}
+	_, err = (&Controller{addresses: addresses}).setFixed(r)
+	return errors.Join(err, addresses.Close())
+}
+
+// setFixed has the clients of a registry have their fixed addresses.
+func (d *Controller) setFixed(r *identity.Registry) (moved []noise.PublicKey, err error) {
+	moved, err = d.addresses.SetFixed(fixed(r))
+	if e, ok := errors.AsType[*pool.FixedError](err); ok {
+		if c, known := r.ByKey(e.Client); known {
+			err = fmt.Errorf("client %s (line %d of the registry): %s", c.Name, c.Line, e.Why)
+		}
+	}
+	return moved, err
+}
+
+// Registry returns the registry that is in force.
+func (d *Controller) Registry() *identity.Registry { return d.registry.Registry() }
 
 // Close gives back all addresses, and saves who had which.
 func (d *Controller) Close() error { return d.addresses.Close() }
@@ -79,7 +105,7 @@ var (
 // must not stay, and tells it why.
 func (d *Controller) Run(ctx context.Context, cut func(key noise.PublicKey, why secure.Rejected)) {
 	d.registry.Run(ctx, func(change *identity.Change) {
-		changed, err := d.addresses.SetFixed(fixed(change.New))
+		changed, err := d.setFixed(change.New)
 		if err != nil {
 			slog.Error("the fixed addresses of the registry are refused: the last good ones stay in force", "error", err)
 		}
@@ -160,14 +186,14 @@ func (d *Controller) Left(gone []hub.Gone) {
 		return
 	}
 	if err := d.forget(addrs); err != nil {
-		slog.Warn("a client has left something behind", "error", err)
+		slog.Warn("a client has left something behind", "client", gone[0].Name, "error", err)
 	}
 }
 
 // Login checks a password. Its error is a *secure.Rejected, or that of ctx.
-func (d *Controller) Login(ctx context.Context, key noise.PublicKey, user, password string) error {
+func (d *Controller) Login(ctx context.Context, key noise.PublicKey, from hub.Source, user, password string) error {
 	c, _ := d.registry.Registry().ByKey(key)
-	err := d.passwords.Check(ctx, c, user, password)
+	err := d.passwords.Check(ctx, c, identity.Source(from), user, password)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

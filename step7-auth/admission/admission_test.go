@@ -196,14 +196,14 @@ func TestLogin(t *testing.T) {
 	hash, err := identity.HashPassword("secret")
 	require.NoError(t, err)
 	o := newOffice(t, "10.8.0.1/24", 0, line("alice", alice, "password="+hash.String()), line("bob", bob))
-	require.NoError(t, o.Login(t.Context(), alice, "alice", "secret"))
+	require.NoError(t, o.Login(t.Context(), alice, hub.Source{}, "alice", "secret"))
 	wrong := &secure.Rejected{Reason: "wrong user name or password", Final: true}
-	require.Equal(t, wrong, o.Login(t.Context(), bob, "alice", "secret"), "the password of another")
-	require.Equal(t, wrong, o.Login(t.Context(), alice, "alice", "Secret"))
+	require.Equal(t, wrong, o.Login(t.Context(), bob, hub.Source{}, "alice", "secret"), "the password of another")
+	require.Equal(t, wrong, o.Login(t.Context(), alice, hub.Source{}, "alice", "Secret"))
 	// The wait doubles each time, so that even a slow machine comes to see one.
 	var later *secure.Rejected
 	for range 5 {
-		require.ErrorAs(t, o.Login(t.Context(), alice, "alice", "Secret"), &later)
+		require.ErrorAs(t, o.Login(t.Context(), alice, hub.Source{}, "alice", "Secret"), &later)
 		if !later.Final {
 			break
 		}

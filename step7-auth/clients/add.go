@@ -29,6 +29,7 @@ type addition struct {
 	password  *bool
 	out       *string
 	format    func(name string, p *identity.Profile) (string, error)
+	fits      func(*identity.Draft) error
 }
 
 func (d Defaults) add() func(context.Context, []string) error {
@@ -44,7 +45,7 @@ func (d Defaults) add() func(context.Context, []string) error {
 		password:  flag.Bool("password", false, "ask for a password that the client must give too"),
 		out:       flag.String("out", "", "write the client's file to this new `file`, instead of printing it"),
 	}
-	a.format = profileFile
+	a.format, a.fits = profileFile, d.check
 	if d.Format != nil {
 		a.format = d.Format()
 	}
@@ -95,6 +96,9 @@ func (a *addition) save(client *identity.Client, profile *identity.Profile) erro
 	created := false
 	err = identity.Edit(*a.registry, func(d *identity.Draft) error {
 		if err := d.Add(client); err != nil {
+			return err
+		}
+		if err := a.fits(d); err != nil {
 			return err
 		}
 		if *a.out == "" {

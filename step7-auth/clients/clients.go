@@ -10,6 +10,7 @@
 package clients
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -27,6 +28,26 @@ type Defaults struct {
 	// Format defines the flags of add that only the client's file is about, and
 	// returns how to write that. nil stands for the text of an identity.Profile.
 	Format func() func(name string, p *identity.Profile) (string, error)
+
+	// Check refuses a registry with which the server would not start. It may be nil.
+	Check func(*identity.Registry) error
+
+	// Login is what the file of a client needs that gives a password; "" stands for
+	// a line of an identity.Profile.
+	Login string
+}
+
+// check is Check, for the registry that an edit would make.
+func (d Defaults) check(draft *identity.Draft) error {
+	if d.Check == nil {
+		return nil
+	}
+	return d.Check(draft.Registry)
+}
+
+// login says what the file of a client needs that gives a password.
+func (d Defaults) login(name string) string {
+	return cmp.Or(d.Login, fmt.Sprintf("the line 'user %s'", name))
 }
 
 // Commands returns all commands.

@@ -62,12 +62,12 @@ func (d Defaults) passwd() func(context.Context, []string) error {
 			return err
 		}
 		var hash *identity.PasswordHash
-		done := fmt.Sprintf("%s: comes in without a password. The line 'user %s' in its client file can go.\n", name, name)
+		done := fmt.Sprintf("%s: comes in without a password. Its client file does not need %s any more.\n", name, d.login(name))
 		if !*remove {
 			if hash, err = newPassword(ctx, name); err != nil {
 				return err
 			}
-			done = fmt.Sprintf("%s: comes in with its key and this password. Its client file needs the line 'user %s'.\n", name, name)
+			done = fmt.Sprintf("%s: comes in with its key and this password. Its client file needs %s.\n", name, d.login(name))
 		}
 		if err := identity.Edit(*registry, func(d *identity.Draft) error { return d.SetPassword(name, hash) }); err != nil {
 			return err

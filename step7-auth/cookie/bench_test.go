@@ -18,7 +18,7 @@ func BenchmarkCheck(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for i := range b.N {
-				s.Check(m, alice, load, now().Add(time.Duration(i)))
+				s.Check(m, alice, load, false, now().Add(time.Duration(i)))
 			}
 		})
 	}
@@ -60,9 +60,9 @@ func BenchmarkHandshake(b *testing.B) {
 
 func BenchmarkLimiter(b *testing.B) {
 	b.ReportAllocs()
-	var l limiter
+	var l Limiter
 	for i := range b.N {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		l.allow(addr, now().Add(time.Duration(i)*time.Microsecond))
+		l.Allow(netip.AddrPortFrom(addr, 1), now().Add(time.Duration(i)*time.Microsecond))
 	}
 }

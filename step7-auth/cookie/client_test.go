@@ -75,7 +75,7 @@ func TestInitiationsAmongOthers(t *testing.T) {
 	require.Equal(t, [][]byte{other, other}, [][]byte{got[0], got[2]})
 	s, _ := newServer()
 	for i, want := range map[int][]byte{1: one, 3: two} {
-		initiation, _ := s.Check(got[i], alice, false, now())
+		initiation, _ := s.Check(got[i], alice, false, false, now())
 		require.Equal(t, want, initiation)
 	}
 
@@ -88,10 +88,10 @@ func TestInitiationsAmongOthers(t *testing.T) {
 
 func TestRepliesAmongOthers(t *testing.T) {
 	k := newTalk(t)
-	_, reply := k.server.Check(k.signed(), alice, true, now())
+	_, reply := k.server.Check(k.signed(), alice, true, false, now())
 	a, b := []byte{4, 0, 0, 0, 0, 0, 0, 'a'}, []byte{4, 0, 0, 0, 0, 0, 0, 'b'}
 	require.Equal(t, [][]byte{a, b}, received(t, k.client, [][]byte{a, reply, b}))
-	initiation, _ := k.server.Check(k.signed(), alice, true, now())
+	initiation, _ := k.server.Check(k.signed(), alice, true, false, now())
 	require.NotNil(t, initiation)
 }
 
@@ -100,9 +100,9 @@ func TestRepliesAmongOthers(t *testing.T) {
 func TestRepliesThatDoNotFit(t *testing.T) {
 	k := newTalk(t)
 	first := k.signed()
-	_, old := k.server.Check(first, alice, true, now())
+	_, old := k.server.Check(first, alice, true, false, now())
 	m := k.signed()
-	_, right := k.server.Check(m, alice, true, now())
+	_, right := k.server.Check(m, alice, true, false, now())
 	otherKey := serverKey()
 	otherKey[0]++
 	foreign := NewServer(otherKey, new(link.Drops))
@@ -130,7 +130,7 @@ func TestRepliesThatDoNotFit(t *testing.T) {
 	require.EqualValues(t, 1, k.received.Count(secure.UnknownIndex))
 	k.get(right) // a copy
 	require.EqualValues(t, 2, k.received.Count(secure.UnknownIndex))
-	initiation, _ := k.server.Check(k.signed(), alice, true, now())
+	initiation, _ := k.server.Check(k.signed(), alice, true, false, now())
 	require.NotNil(t, initiation)
 }
 
@@ -154,7 +154,7 @@ func change(m []byte, i int) []byte {
 func TestCookiesAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newTalk(t)
-		_, reply := k.server.Check(k.signed(), alice, true, time.Now())
+		_, reply := k.server.Check(k.signed(), alice, true, false, time.Now())
 		k.get(reply)
 		has := func() bool {
 			_, code := mac2At(k.signed())

@@ -29,7 +29,7 @@ func FuzzCheck(f *testing.F) {
 		}
 		s, drops := newServer()
 		before := bytes.Clone(m)
-		initiation, reply := s.Check(m, alice, load, now())
+		initiation, reply := s.Check(m, alice, load, false, now())
 		require.Equal(t, before, m, "Check only reads")
 		require.False(t, initiation != nil && reply != nil)
 		if initiation != nil {
@@ -55,7 +55,7 @@ func FuzzClientRead(f *testing.F) {
 	c, _ := newClient()
 	s, _ := newServer()
 	signed := sent(f, c, newInitiation(1))[0]
-	_, right := s.Check(signed, alice, true, now())
+	_, right := s.Check(signed, alice, true, false, now())
 	f.Add(right, other)
 	f.Add(right[:replyLen-1], right)
 	f.Add(other, other)

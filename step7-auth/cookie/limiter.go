@@ -3,68 +3,103 @@ package cookie
 import (
 	"net/netip"
 	"time"
+
+	"stepvpn/step7-auth/source"
 )
 
-// One source may ask burst times at once, and then once an interval.
+// refill is how long it takes a source to have its whole burst again. Then it is like
+// one that was never seen.
+const refill = 250 * time.Millisecond
+
+// So many may ask at once, and then one each refill / burst.
 const (
-	interval = time.Second / 20
-	burst    = 5
-
-	// refill is how long it takes a source to have its whole burst again. Then it
-	// is like one that was never seen.
-	refill = burst * interval
-
-	// maxSources bounds the memory. When so many sources have asked within
-	// refill, others have to wait for the next turn.
-	maxSources = 8192
+	perEndpoint = 5  // an address and port: 20 a second
+	perHost     = 10 // an IPv4 address or an IPv6 /64
+	perCustomer = 15 // an IPv6 /56
+	perSite     = 20 // an IPv4 /24 or an IPv6 /48: 80 a second
 )
 
-// A limiter gives each source its share: a token bucket for each. It remembers
-// the sources of two turns of at least refill each. Who has not asked in the last
-// whole turn has its whole burst again, so to forget it changes nothing.
+// maxSources bounds the memory. When so many sources have asked within refill, others
+// have to wait for the next turn.
+const maxSources = 8192
+
+// A Limiter gives each source its share, and so each network around it: a token
+// bucket for each. It remembers the sources of two turns of at least refill each. Who has
+// not asked in the last whole turn has its whole burst again, so to forget it changes
+// nothing. What a network is refused leaves no trace of the addresses in it.
 //
 // The zero value is ready. It is not safe for concurrent use.
-type limiter struct {
-	young, old map[source]time.Duration // when a bucket is full again, since start
+type Limiter struct {
+	young, old map[bucket]time.Duration // when a bucket is full again, since start
 	start      time.Time
 	turned     time.Time
 }
 
-// A source is an IPv4 address, or the upper half of an IPv6 address: the lower
-// half is for its owner to choose.
-type source [16]byte
-
-func sourceOf(a netip.Addr) source {
-	s := source(a.As16())
-	if !a.Unmap().Is4() {
-		clear(s[8:])
-	}
-	return s
+// A bucket names what has one: a network, or with a port an endpoint.
+type bucket struct {
+	addr [16]byte
+	bits uint8 // the network's
+	port uint16
 }
 
-// allow reports whether a source may ask now, and counts it if so.
-func (l *limiter) allow(from netip.Addr, now time.Time) bool {
+// Allow reports whether a source may ask now, and counts it if so.
+func (l *Limiter) Allow(from netip.AddrPort, now time.Time) bool {
+	var room [source.MaxNetworks]netip.Prefix
+	return l.allow(from, source.Networks(room[:0], from.Addr()), now)
+}
+
+// AllowEndpoint is Allow for one that the networks around it do not count for.
+func (l *Limiter) AllowEndpoint(from netip.AddrPort, now time.Time) bool {
+	return l.allow(from, nil, now)
+}
+
+func (l *Limiter) allow(from netip.AddrPort, networks []netip.Prefix, now time.Time) bool {
 	l.turn(now)
-	key, at := sourceOf(from), now.Sub(l.start)
-	full, known := l.young[key]
-	if !known {
-		if len(l.young) >= maxSources {
+	var taken [source.MaxNetworks + 1]bucket
+	var full [len(taken)]time.Duration
+	n, added := 0, 0
+	take := func(b bucket, burst int) bool {
+		at, known := l.young[b]
+		if !known {
+			at = l.old[b]
+			added++
+		}
+		since := now.Sub(l.start)
+		taken[n], full[n] = b, max(at, since)+refill/time.Duration(burst)
+		n++
+		return full[n-1]-since <= refill && len(l.young)+added <= maxSources
+	}
+	for _, p := range networks {
+		if p.Bits() == 128 { // one host has as many of these as it likes
+			continue
+		}
+		if !take(bucket{p.Addr().As16(), uint8(p.Bits()), 0}, burstOf(p)) {
 			return false
 		}
-		full = l.old[key]
 	}
-	full = max(full, at) + interval
-	if full-at > refill {
+	if !take(bucket{from.Addr().As16(), 128, from.Port()}, perEndpoint) {
 		return false
 	}
-	l.young[key] = full
+	for i, b := range taken[:n] {
+		l.young[b] = full[i]
+	}
 	return true
 }
 
+func burstOf(p netip.Prefix) int {
+	switch p.Bits() {
+	case 24, 48:
+		return perSite
+	case 56:
+		return perCustomer
+	}
+	return perHost
+}
+
 // turn forgets the sources that have not asked for a whole turn.
-func (l *limiter) turn(now time.Time) {
+func (l *Limiter) turn(now time.Time) {
 	if l.young == nil {
-		l.young, l.old = make(map[source]time.Duration), make(map[source]time.Duration)
+		l.young, l.old = make(map[bucket]time.Duration), make(map[bucket]time.Duration)
 		l.start, l.turned = now, now
 	}
 	if now.Sub(l.turned) < refill {

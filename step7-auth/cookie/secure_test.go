@@ -56,7 +56,7 @@ func (d *door) judge(m []byte) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.arrived = append(d.arrived, time.Since(d.start))
-	initiation, reply := d.check.Check(m, d.from, d.load.Load(), time.Now())
+	initiation, reply := d.check.Check(m, d.from, d.load.Load(), false, time.Now())
 	if reply != nil && !d.dropping.Load() {
 		d.replies++
 		d.out.Reset()

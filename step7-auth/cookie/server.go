@@ -26,7 +26,7 @@ type Server struct {
 	mac1    *hasher
 	secret  [2]*hasher // make cookies: the one in use, and the one before
 	since   time.Time  // when the first came into use
-	limiter limiter
+	limiter Limiter
 }
 
 // NewServer returns a Server for a server's public key. It counts what it drops
@@ -44,9 +44,10 @@ func NewServer(public noise.PublicKey, drops *link.Drops) *Server {
 // Else it returns the reply to send to that address, or nothing.
 //
 // underLoad says that there are more initiations than can be worked on. Then they
-// need a mac2, and one source gets 20 a second through, and 5 at once. A source
-// is an IPv4 address or an IPv6 /64.
-func (s *Server) Check(m []byte, from netip.AddrPort, underLoad bool, now time.Time) (initiation, reply []byte) {
+// need a mac2, and one source gets 20 a second through, and 5 at once, and the networks
+// around it a few times as many (see Limiter). present says that at the address there is
+// somebody already, who is not held to the limits of those networks.
+func (s *Server) Check(m []byte, from netip.AddrPort, underLoad, present bool, now time.Time) (initiation, reply []byte) {
 	if !isType(m, typeInitiation) || len(m) < minInitiation || len(m) > maxInitiation {
 		s.drops.Add(secure.BadMessage)
 		return nil, nil
@@ -67,11 +68,19 @@ func (s *Server) Check(m []byte, from netip.AddrPort, underLoad bool, now time.T
 		s.drops.Add(UnderLoad)
 		return nil, s.reply(m, from)
 	}
-	if !s.limiter.allow(from.Addr(), now) {
+	if !s.allow(from, present, now) {
 		s.drops.Add(Throttled)
 		return nil, nil
 	}
 	return initiation, nil
+}
+
+// allow reports whether a source may have one more of its initiations worked on.
+func (s *Server) allow(from netip.AddrPort, present bool, now time.Time) bool {
+	if present {
+		return s.limiter.AllowEndpoint(from, now)
+	}
+	return s.limiter.Allow(from, now)
 }
 
 // changeSecret puts a new secret into use when the one in use is old.

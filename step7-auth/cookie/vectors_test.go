@@ -35,7 +35,7 @@ func TestClientSendsWhatWireGuardSends(t *testing.T) {
 func TestServerAcceptsTheMACOfWireGuard(t *testing.T) {
 	s, drops := newServer()
 	before := unhex(t, wireguardBefore)
-	initiation, reply := s.Check(before, alice, false, now())
+	initiation, reply := s.Check(before, alice, false, false, now())
 	require.Equal(t, before[:len(before)-Overhead], initiation)
 	require.Nil(t, reply)
 	require.Equal(t, "none", drops.String())
@@ -43,7 +43,7 @@ func TestServerAcceptsTheMACOfWireGuard(t *testing.T) {
 	// Each byte that it covers counts, and each of its own.
 	for i := range len(before) - macLen {
 		before[i] ^= 1
-		initiation, reply = s.Check(before, alice, false, now())
+		initiation, reply = s.Check(before, alice, false, false, now())
 		require.Nil(t, initiation)
 		require.Nil(t, reply)
 		before[i] ^= 1

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"context"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -60,11 +59,6 @@ func (h *Hub) refuseOlder(request *secure.Request, from netip.AddrPort, name str
 }
 
 func (h *Hub) logRefusal(name string, from netip.AddrPort, why string) {
-	level := slog.LevelDebug // beyond some, lest a flood of these fills the log
-	if h.refusals < loggedRefusals {
-		h.refusals++
-		level = slog.LevelInfo
-	}
-	slog.Log(context.Background(), level, "a client is refused", "client", name, "peer", from, "reason", why)
+	slog.Info("a client is refused", "client", name, "peer", from, "reason", why)
 	h.drops.Add(Refused)
 }

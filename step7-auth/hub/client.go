@@ -32,6 +32,7 @@ type client struct {
 	prefixes []netip.Prefix
 	addrs    []netip.Addr
 	peer     *secure.Peer
+	from     netip.AddrPort        // where it asked first; proven as soon as it is there
 	via      atomic.Pointer[queue] // where its last message came in
 	log      *slog.Logger
 
@@ -52,7 +53,7 @@ type client struct {
 }
 
 // newClient returns a client that is let in, without keys yet.
-func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, leased []netip.Prefix, via *queue, time uint64, now time.Time) *client {
+func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, leased []netip.Prefix, k *handshake, time uint64, now time.Time) *client {
 	c := &client{
 		hub:      h,
 		key:      key,
@@ -61,9 +62,10 @@ func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, le
 		name:     a.Name,
 		login:    a.NeedsPassword,
 		prefixes: leased,
+		from:     k.from,
 		log:      slog.With("client", a.Name),
 	}
-	c.via.Store(via)
+	c.via.Store(k.via)
 	c.since.Store(h.clockOf(now))
 	for _, p := range leased {
 		c.addrs = append(c.addrs, p.Addr())

@@ -21,6 +21,7 @@ func (h *Hub) clock(ctx context.Context) {
 			for _, c := range all {
 				h.tick(c, now)
 			}
+			h.shares.look(all, now)
 			clear(all) // keeps nobody in memory
 			h.members.forget(now)
 		}

@@ -28,15 +28,14 @@ const (
 	loginWithin  = 60 * time.Second // a client that has not logged in by then is cut off
 	maxLogins    = 3                // wrong passwords in one session
 
-	loggedRefusals = 20 // in each...
-	logInterval    = time.Minute
-
 	// pendingFor is how long a client that was let in may take for its first
 	// packet. It has proven by then that it is there now.
 	pendingFor = 10 * time.Second
+	// maxAhead is how far a client's clock may be ahead of the server's, to be believed.
+	maxAhead = 24 * time.Hour
 	// forgetAfter is how long an identity's newest initiation is remembered.
 	forgetAfter = 10 * time.Minute
-	// helloInterval is how long an identity waits after a handshake before the
+	// helloInterval is how long a client waits after a handshake before the
 	// next. So one client can't use up the server's handshakes.
 	helloInterval = 50 * time.Millisecond
 
@@ -74,7 +73,15 @@ type Admission interface {
 	Left([]Gone)
 	// Login checks a password. It may be slow. The client is told its error; one
 	// that is a *secure.Rejected says whether it is final.
-	Login(ctx context.Context, key noise.PublicKey, user, password string) error
+	Login(ctx context.Context, key noise.PublicKey, from Source, user, password string) error
+}
+
+// A Source is which program gives a password, by the number that it has chosen, and the
+// address where it was when it asked to come in. It has proved that it gets what is
+// sent there.
+type Source struct {
+	Instance uint64
+	Addr     netip.Addr
 }
 
 // A Config is what a hub needs to know.
@@ -96,8 +103,9 @@ type Config struct {
 	// Check, if set, looks at each initiation before any public-key operation is
 	// done for it. It returns the initiation without what was added to it, or nil,
 	// and a message to send back, or nil. It must count what it drops. underLoad
-	// says that initiations come faster than they can be answered.
-	Check func(message []byte, from netip.AddrPort, underLoad bool, now time.Time) (initiation, reply []byte)
+	// says that initiations come faster than they can be answered, and present that a
+	// client is there at that address.
+	Check func(message []byte, from netip.AddrPort, underLoad, present bool, now time.Time) (initiation, reply []byte)
 	// Control, if set, gets the control messages of kinds from protocol.FirstKind
 	// on. It is called while packets wait, and must not keep the content. It
 	// reports false if there is no such message: then it is counted as malformed.

@@ -14,7 +14,8 @@ import (
 // Initiations are answered one after another, by one goroutine, and
 // handshakesPerSecond on average. Those that come meanwhile wait in the handshake
 // queue, which has a fixed size; when it is full they are dropped, and honest clients
-// ask again. One that has waited for long is dropped too: its sender is about to ask
+// ask again. Clients that are there, and those that were lately, have queues of their own
+// (shares.go). One that has waited for long is dropped too: its sender is about to ask
 // anew, and would not take the answer to the old one. So a flood takes a bounded
 // part of one processor, no memory, and nothing from the clients that are
 // connected.
@@ -36,9 +37,10 @@ type handshake struct {
 
 // queueHandshake puts an initiation into the handshake queue.
 func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.Time) {
+	share, present := h.shares.of(from)
 	if h.cfg.Check != nil {
 		var reply []byte
-		m, reply = h.cfg.Check(m, from, h.underLoad(now), now)
+		m, reply = h.cfg.Check(m, from, h.underLoad(now), present, now)
 		q.tell(reply, from)
 		if m == nil {
 			return
@@ -50,8 +52,11 @@ func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.T
 	}
 	k := handshake{via: q, from: from, at: now, len: len(m)}
 	copy(k.message[:], m)
+	if share == nil {
+		share = h.handshakes
+	}
 	select {
-	case h.handshakes <- k:
+	case share <- k:
 	default:
 		h.drops.Add(cookie.UnderLoad)
 	}
@@ -60,7 +65,7 @@ func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.T
 // underLoad reports whether initiations come faster than they can be answered.
 func (h *Hub) underLoad(now time.Time) bool {
 	clock := h.clockOf(now)
-	if len(h.handshakes) > loadQueue {
+	if len(h.handshakes) > loadQueue || h.shares.long() {
 		h.loadAt.Store(clock)
 		return true
 	}
@@ -72,35 +77,36 @@ func (h *Hub) underLoad(now time.Time) bool {
 func (h *Hub) answerHandshakes(ctx context.Context) {
 	refill := time.NewTicker(clockInterval)
 	defer refill.Stop()
-	forgive := time.NewTicker(logInterval)
-	defer forgive.Stop()
 	budget, left := handshakesAtOnce, h.left
-	for {
-		waiting := h.handshakes
-		if budget == 0 {
-			waiting = nil // wait for the refill
+	answer := func(k *handshake) {
+		now := time.Now()
+		if now.Sub(k.at) > queueWait {
+			h.drops.Add(cookie.UnderLoad)
+			return
 		}
+		budget--
+		k.via.tell(h.admit(k, now), k.from)
+	}
+	for {
+		// Those that are nil wait for the refill.
+		present, recent, others := h.shares.waiting(h.handshakes, budget)
 		select {
 		case <-ctx.Done():
 			return
 		case <-refill.C:
 			left = h.left
 			budget = min(handshakesAtOnce, budget+int(handshakesPerSecond*clockInterval/time.Second))
-		case <-forgive.C:
-			h.refusals = 0
 		case <-left:
 			left = nil // no more until the refill: it may take a while
 			if gone := h.members.takeLeft(); len(gone) > 0 {
 				h.cfg.Admission.Left(gone)
 			}
-		case k := <-waiting:
-			now := time.Now()
-			if now.Sub(k.at) > queueWait {
-				h.drops.Add(cookie.UnderLoad)
-				continue
-			}
-			budget--
-			k.via.tell(h.admit(&k, now), k.from)
+		case k := <-present:
+			answer(&k)
+		case k := <-recent:
+			answer(&k)
+		case k := <-others:
+			answer(&k)
 		}
 	}
 }
@@ -124,7 +130,7 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 	if !known {
 		return h.refuse(request, k.from, "an unknown key", unknown)
 	}
-	if behind, why, ok := h.members.hear(key, hello.Instance, request.Time(), now); !ok {
+	if behind, why, ok := h.members.hear(key, hello.Instance, request.Time(), k.from, now); !ok {
 		h.drops.Add(why)
 		return h.sayBehind(request, behind)
 	}
@@ -145,9 +151,9 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 			slog.Warn("there is no address for a client", "client", account.Name, "error", err)
 			return h.refuse(request, k.from, account.Name, reasonOf(err, noAddress))
 		}
-		c = h.newClient(key, hello, account, leased, k.via, request.Time(), now)
+		c = h.newClient(key, hello, account, leased, k, request.Time(), now)
 		if before := h.members.expect(c); before != nil {
-			before.tell(before.peer.Close(replaced, now))
+			before.tell(before.peer.Close(crowded, now))
 		}
 	}
 	return h.accept(request, c, account, now)

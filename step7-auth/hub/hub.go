@@ -29,7 +29,8 @@
 //	leave.go      how a client goes: cut off, replaced, idle
 //	status.go     what an operator sees
 //
-// Second reading: shared.go, for a hub with several sockets. drops.go names why packets
+// Second reading: shared.go, for a hub with several sockets; shares.go, for who comes
+// first when many ask; askers.go, for many who have the same key. drops.go names why packets
 // are dropped.
 //
 // Nothing that is sent to a client waits for it: a socket drops what it can't take. A
@@ -78,14 +79,13 @@ type Hub struct {
 
 	table      *secure.Table // index → keypair → peer, which is a client's
 	members    members
-	handshakes chan handshake // the handshake queue
+	handshakes chan handshake // the handshake queue...
+	shares     shares         // ...and the shares of those who are there, and of others
 	loadAt     atomic.Int64   // when it was long last; see clockOf
 	logins     chan login
 	left       chan struct{} // there is something in members.left; holds one
 
 	keepers []link.PeerKeeper // sockets; set before anybody comes
-
-	refusals int // logged in the present logInterval; for who answers handshakes
 }
 
 // New checks a Config and returns a Hub without clients.
@@ -117,12 +117,13 @@ func New(cfg Config) (*Hub, error) {
 		count:      cfg.Count,
 		drops:      &cfg.Count.Drops,
 		start:      time.Now(),
-		table:      secure.NewTable(cfg.MaxClients),
+		table:      secure.NewTable(cfg.MaxClients + spareFor(cfg.MaxClients)/2),
 		handshakes: make(chan handshake, queueLength),
 		logins:     make(chan login, loginQueue),
 		left:       make(chan struct{}, 1),
 	}
-	h.members.init()
+	h.shares.init()
+	h.members.init(cfg.MaxClients)
 	return h, nil
 }
 

@@ -15,6 +15,7 @@ var (
 	full          = secure.Rejected{Reason: "the server is full: it has as many clients as it may have"}
 	noAddress     = secure.Rejected{Reason: "the server has no free address"}
 	replaced      = secure.Rejected{Reason: "another machine with the same key has taken the place of this one", Final: true}
+	crowded       = secure.Rejected{Reason: "too many ask to come in with this key: try again"}
 	tooManyLogins = secure.Rejected{Reason: "too many wrong passwords", Final: true}
 	changed       = secure.Rejected{Reason: "this client needs a password now"}
 	noLogin       = secure.Rejected{Reason: "no login in time", Final: true}
@@ -42,9 +43,22 @@ func (h *Hub) arrive(c *client, now time.Time) {
 	} else if c.since.Store(h.clockOf(now)); !h.members.arrive(c) {
 		return
 	}
-	// It may have been revoked after it was let in, and before Cut could find it.
-	if _, known := h.cfg.Admission.Lookup(c.key); !known {
+	h.recheck(c, now)
+}
+
+// recheck asks the registry once more whether a client may stay that has just come: it
+// may have changed after the initiation, or the question for the password, and before
+// Cut could find the client.
+func (h *Hub) recheck(c *client, now time.Time) {
+	switch a, known := h.cfg.Admission.Lookup(c.key); {
+	case !known:
 		h.end(c, unknown, now)
+	case a.expired(now):
+		h.end(c, expired, now)
+	case a.NeedsPassword && !c.login:
+		h.end(c, changed, now)
+	default:
+		c.renew(h, a)
 	}
 }
 

@@ -61,7 +61,7 @@ func TestFlood(t *testing.T) {
 func TestUnderLoad(t *testing.T) {
 	var loads []bool
 	c := gather(t, 0, 64, func(cfg *Config) {
-		cfg.Check = func(m []byte, _ netip.AddrPort, underLoad bool, _ time.Time) ([]byte, []byte) {
+		cfg.Check = func(m []byte, _ netip.AddrPort, underLoad, _ bool, _ time.Time) ([]byte, []byte) {
 			loads = append(loads, underLoad)
 			if underLoad {
 				return nil, []byte("cookie")

@@ -71,12 +71,13 @@ func (h *Hub) checkLogin(ctx context.Context, l login) {
 	if c.state.Load() == gone {
 		return
 	}
-	err := h.cfg.Admission.Login(ctx, c.key, l.User, l.Password)
+	err := h.cfg.Admission.Login(ctx, c.key, Source{c.instance, c.from.Addr()}, l.User, l.Password)
 	if ctx.Err() != nil {
 		return
 	}
 	if err == nil && h.settle(c, time.Now()) {
 		c.log.Info("logged in", "user", l.User)
+		h.recheck(c, time.Now())
 	}
 	if err != nil {
 		c.log.Warn("a login has failed", "user", l.User, "error", err)

@@ -107,7 +107,7 @@ func (r *registry) Left(left []Gone) {
 	r.left = append(r.left, left...)
 }
 
-func (r *registry) Login(context.Context, noise.PublicKey, string, string) error {
+func (r *registry) Login(context.Context, noise.PublicKey, Source, string, string) error {
 	return errors.New("no passwords here")
 }
 

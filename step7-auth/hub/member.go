@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -13,12 +14,15 @@ import (
 // A member is an identity that has asked in the last forgetAfter. There are no
 // more of them than the registry has entries.
 type member struct {
-	newest   asked     // its newest initiation
+	heard    time.Time // when its last initiation came
+	newest   asked     // the newest of those that it has come in with
 	replaced [4]uint64 // instances that had to go, the last ones
 	next     int       // the place in replaced of the next one
 
-	current *client // it is there
-	pending *client // it has been let in, and has still to send a packet or to log in
+	current *client   // it is there
+	pending []*client // let in, each has still to send a packet or to log in; the oldest first
+
+	askers // second reading
 }
 
 // An asked is an initiation that came.
@@ -28,7 +32,7 @@ type asked struct {
 }
 
 // has reports whether there is any client of the identity.
-func (m *member) has() bool { return m.current != nil || m.pending != nil }
+func (m *member) has() bool { return m.current != nil || len(m.pending) > 0 }
 
 // hear notes an initiation, with the time that it names. It reports false, and why, if
 // that is a copy of an earlier one, or comes too soon after it.
@@ -37,9 +41,10 @@ func (m *member) has() bool { return m.current != nil || m.pending != nil }
 // that has started anew or begun another session. Then behind is the time that it has
 // to exceed. The newest one itself is no such: it is a copy.
 //
-// The client that is there is judged by its own initiations alone: whatever another
-// machine says that has its key, it gets its next keys.
-func (m *members) hear(key noise.PublicKey, instance, said uint64, now time.Time) (behind uint64, why link.Reason, ok bool) {
+// A client that is known is judged by its own initiations alone, and others by those of
+// clients that have come in, with a password if one is needed. So whatever somebody says
+// who has nothing but the key, the client gets its next keys, and others get in.
+func (m *members) hear(key noise.PublicKey, instance, said uint64, from netip.AddrPort, now time.Time) (behind uint64, why link.Reason, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.byKey[key]
@@ -47,8 +52,9 @@ func (m *members) hear(key noise.PublicKey, instance, said uint64, now time.Time
 		is = new(member)
 		m.byKey[key] = is
 	}
-	last := is.newest
-	if c := is.current; c != nil && c.instance == instance {
+	is.heard = now
+	last, c := is.newest, is.with(instance)
+	if c != nil {
 		last = c.newest
 	}
 	since := now.Sub(last.at)
@@ -58,21 +64,32 @@ func (m *members) hear(key noise.PublicKey, instance, said uint64, now time.Time
 			behind = last.time
 		}
 		return behind, secure.Replayed, false
-	case since < helloInterval:
+	case c != nil && since < helloInterval, c == nil && !is.allows(instance, from, now):
 		return 0, cookie.Throttled, false
 	}
-	this := asked{said, now}
-	for _, c := range is.append(nil) {
-		if c.instance == instance {
-			c.newest = this
+	if c != nil {
+		c.newest = asked{said, now}
+		if c == is.current {
+			is.advance(c.newest)
 		}
 	}
-	if now.Sub(is.newest.at) < forgetAfter {
-		this.time = max(this.time, is.newest.time)
-	}
-	is.newest = this
 	return 0, 0, true
 }
+
+// advance takes over the newest initiation of a client that has come in. A time far
+// ahead of the server's clock is not remembered: nobody could exceed it.
+func (m *member) advance(a asked) {
+	if a.absurd() {
+		return
+	}
+	if a.at.Sub(m.newest.at) < forgetAfter {
+		a.time = max(a.time, m.newest.time)
+	}
+	m.newest = a
+}
+
+// absurd reports whether the time was far ahead when it came.
+func (a asked) absurd() bool { return a.time > uint64(a.at.Add(maxAhead).UnixNano()) }
 
 // object returns what speaks against a client whose identity may come in, or nil.
 // There is room for limit clients.
@@ -93,16 +110,23 @@ func (m *members) object(key noise.PublicKey, instance uint64, limit int) *secur
 func (m *members) find(key noise.PublicKey, instance uint64) *client {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	is := m.byKey[key]
-	for _, c := range []*client{is.current, is.pending} {
-		if c != nil && c.instance == instance {
+	return m.byKey[key].with(instance)
+}
+
+// with returns the client of an instance, or nil.
+func (m *member) with(instance uint64) *client {
+	if m.current != nil && m.current.instance == instance {
+		return m.current
+	}
+	for _, c := range m.pending {
+		if c.instance == instance {
 			return c
 		}
 	}
 	return nil
 }
 
-// of returns all clients of an identity: none, one or two.
+// of returns all clients of an identity.
 func (m *members) of(key noise.PublicKey) (list []*client) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -114,10 +138,8 @@ func (m *members) of(key noise.PublicKey) (list []*client) {
 
 // append appends the clients of m to dst.
 func (m *member) append(dst []*client) []*client {
-	for _, c := range []*client{m.current, m.pending} {
-		if c != nil {
-			dst = append(dst, c)
-		}
+	if m.current != nil {
+		dst = append(dst, m.current)
 	}
-	return dst
+	return append(dst, m.pending...)
 }

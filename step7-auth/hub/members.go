@@ -2,6 +2,7 @@ package hub
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,9 +16,11 @@ type members struct {
 	byKey  map[noise.PublicKey]*member
 	size   int                      // members that have a client of any kind
 	left   map[noise.PublicKey]Gone // who has left, and Admission does not know yet
+	spare  int                      // pending clients that there may be, beyond one for each identity
 }
 
-func (m *members) init() {
+func (m *members) init(maxClients int) {
+	m.spare = spareFor(maxClients)
 	m.byAddr = make(map[netip.Addr]*client)
 	m.byKey = make(map[noise.PublicKey]*member)
 	m.left = make(map[noise.PublicKey]Gone)
@@ -30,8 +33,8 @@ func (m *members) at(addr netip.Addr) *client {
 	return m.byAddr[addr]
 }
 
-// expect makes c the pending client of its identity, and returns the one that was
-// it before, or nil.
+// expect makes c a pending client of its identity. If those are too many, it returns one
+// that has gone for it, or nil.
 func (m *members) expect(c *client) (before *client) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -39,11 +42,30 @@ func (m *members) expect(c *client) (before *client) {
 	if !is.has() {
 		m.size++
 	}
-	before, is.pending = is.pending, c
-	if before != nil {
-		m.displace(is, before)
+	if before = m.tooMany(is); before != nil {
+		m.drop(is, before)
+		m.unroute(before)
+		before.state.Store(gone)
 	}
+	if len(is.pending) > 0 {
+		m.spare--
+	}
+	is.pending = append(is.pending, c)
 	return before
+}
+
+// drop takes c off the pending clients of its identity. It reports false if it is none.
+// The caller holds mu.
+func (m *members) drop(is *member, c *client) bool {
+	i := slices.Index(is.pending, c)
+	if i < 0 {
+		return false
+	}
+	is.pending = slices.Delete(is.pending, i, i+1)
+	if len(is.pending) > 0 {
+		m.spare++
+	}
+	return true
 }
 
 // arrive notes that a packet of a client has come that has still to log in. Until
@@ -53,7 +75,7 @@ func (m *members) arrive(c *client) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.byKey[c.key]
-	if is == nil || is.pending != c || c.state.Load() != pending {
+	if is == nil || !slices.Contains(is.pending, c) || c.state.Load() != pending {
 		return false
 	}
 	c.state.Store(loggingIn)
@@ -63,17 +85,19 @@ func (m *members) arrive(c *client) bool {
 	return true
 }
 
-// settle makes the pending client of an identity, which has done all that it has
+// settle makes a pending client of an identity, which has done all that it has
 // to, the current one. It returns the one that was it before, or nil, and false
 // if c is not pending.
 func (m *members) settle(c *client) (before *client, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.byKey[c.key]
-	if is == nil || is.pending != c {
+	if is == nil || !m.drop(is, c) {
 		return nil, false
 	}
-	before, is.current, is.pending = is.current, c, nil
+	before, is.current = is.current, c
+	is.advance(c.newest)
+	is.remember(c.instance)
 	if before != nil {
 		m.displace(is, before)
 	}
@@ -82,13 +106,12 @@ func (m *members) settle(c *client) (before *client, ok bool) {
 	return before, true
 }
 
-// displace takes a client away in favour of another one of its identity. If it
-// has been there, it does not get in again. The caller holds mu.
+// displace takes a client away that was there, in favour of another one of its
+// identity. It does not get in again. The caller holds mu.
 func (m *members) displace(is *member, c *client) {
-	if c.state.Swap(gone) != pending {
-		is.replaced[is.next] = c.instance
-		is.next = (is.next + 1) % len(is.replaced)
-	}
+	c.state.Store(gone)
+	is.replaced[is.next] = c.instance
+	is.next = (is.next + 1) % len(is.replaced)
 	m.unroute(c)
 }
 
@@ -102,8 +125,7 @@ func (m *members) remove(c *client) bool {
 		return false
 	case is.current == c:
 		is.current = nil
-	case is.pending == c:
-		is.pending = nil
+	case m.drop(is, c):
 	default:
 		return false
 	}
@@ -158,7 +180,7 @@ func (m *members) all(dst []*client) []*client {
 // forget drops the members that have neither a client nor an initiation to remember. It
 // looks for them without keeping packets from finding their clients.
 func (m *members) forget(now time.Time) {
-	old := func(is *member) bool { return !is.has() && now.Sub(is.newest.at) >= forgetAfter }
+	old := func(is *member) bool { return !is.has() && now.Sub(is.heard) >= forgetAfter }
 	var keys []noise.PublicKey
 	m.mu.RLock()
 	for key, is := range m.byKey {

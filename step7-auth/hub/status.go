@@ -55,6 +55,15 @@ func (h *Hub) String() string {
 	return b.String()
 }
 
+// ClientAt tells whose an address in the tunnel is, by the first address that its client
+// has. One that is nobody's stands for itself.
+func (h *Hub) ClientAt(addr netip.Addr) netip.Addr {
+	if c := h.members.at(addr); c != nil {
+		return c.addrs[0]
+	}
+	return addr
+}
+
 // Snapshot returns who is there, in the order of their names.
 func (h *Hub) Snapshot() []Status {
 	var list []Status

@@ -25,7 +25,7 @@ func Edit(path string, change func(*Draft) error) error {
 	if err != nil {
 		return err
 	}
-	held, err := lock(filepath.Dir(path))
+	held, err := lock(path)
 	if err != nil {
 		return err
 	}
@@ -35,6 +35,11 @@ func Edit(path string, change func(*Draft) error) error {
 	absent := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !absent {
 		return err
+	}
+	if absent {
+		if err := Kind.CheckFolders(path); err != nil {
+			return err
+		}
 	}
 	d := &Draft{file: path, absent: absent}
 	if err := d.set(text); err != nil {

@@ -147,7 +147,7 @@ func requireOnly(t testing.TB, path string) {
 
 func TestEditKeepsModeAndOwner(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Log("not root: other owners are not tried")
+		t.Log("not root: other groups are not tried")
 	}
 	add := func(d *Draft) error { return d.Add(testClient("bob")) }
 	for _, mode := range []fs.FileMode{0o600, 0o640, 0o644, 0o400} {
@@ -155,7 +155,7 @@ func TestEditKeepsModeAndOwner(t *testing.T) {
 		write(t, path, "alice KEY(alice)\n")
 		require.NoError(t, os.Chmod(path, mode))
 		if os.Getuid() == 0 {
-			require.NoError(t, os.Chown(path, 12, 34))
+			require.NoError(t, os.Chown(path, -1, 34))
 		}
 		before := must[fs.FileInfo](t)(os.Stat(path))
 		require.NoError(t, Edit(path, add))
@@ -401,4 +401,22 @@ func BenchmarkByKey(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A registry, or a client's file, of an editor of Windows is read, and edited like others.
+func TestTextOfWindows(t *testing.T) {
+	const mark = "\ufeff"
+	path := filepath.Join(t.TempDir(), "clients")
+	key := noise.GenerateKey().Public()
+	require.NoError(t, os.WriteFile(path, []byte(mark+"alice "+noise.FormatKey(key)+"\r\n"), 0o600))
+	require.NoError(t, Edit(path, func(d *Draft) error { return d.Revoke("alice", time.Now()) }))
+	require.NoError(t, Edit(path, func(d *Draft) error { return d.Add(&Client{Name: "alice", Key: key}) }))
+	r, err := Load(path)
+	require.NoError(t, err)
+	require.Equal(t, 1, r.Len())
+
+	p := &Profile{Server: "a:1", PrivateKey: noise.GenerateKey()}
+	read, err := ParseProfile("f", mark+strings.ReplaceAll(p.Text(), "\n", "\r\n"))
+	require.NoError(t, err)
+	require.Equal(t, p, read)
 }

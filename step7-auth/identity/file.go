@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +15,7 @@ import (
 )
 
 // Load reads the registry in a file. It refuses a file that is not a regular
-// one, or that group or others may write. A symbolic link is followed.
+// one, or that others may change or replace (see atomicfile.Kind). A symbolic link is followed.
 func Load(path string) (*Registry, error) { return load(path, path) }
 
 // load reads the registry of a path from where it is, or where a copy is.
@@ -43,12 +43,14 @@ func readRegistry(path, at string) (string, fs.FileInfo, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return "", nil, app.Hint(fmt.Errorf("registry %s may be written by others than its owner (mode %#o)", path, mode),
-			"Who writes it decides who comes in. Look whether it is as it should be, then type: chmod go-w %s", path)
+	if at != path {
+		return text, info, nil // whoever has made the copy has looked
 	}
-	return text, info, nil
+	return text, info, Kind.Check(path, info)
 }
+
+// Kind says who must not be able to change a registry.
+var Kind = atomicfile.Kind{Name: "registry", Cure: "Who writes it decides who comes in."}
 
 // read reads a regular file of at most so many bytes.
 func read(path string, limit int) (string, fs.FileInfo, error) {
@@ -80,19 +82,25 @@ func create(path, text string) error {
 	return atomicfile.Write(path, []byte(text), atomicfile.Options{Exclusive: true})
 }
 
-// lockWait is how long a program waits for others that edit a file in the folder.
+// lockWait is how long a program waits for others that edit the file.
 const lockWait = 30 * time.Second
 
-// lock waits until no other program edits a file in the folder, and returns what to
-// close to let the next one. If the program ends, that is closed too.
-func lock(folder string) (io.Closer, error) {
-	dir, err := os.OpenFile(folder, unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, app.Hint(err, "Choose a file in a folder that exists and that you may write to.")
-	}
-	if err := atomicfile.Lock(dir, lockWait); err != nil {
-		dir.Close()
+// lock waits until no other program edits a file, and returns what to close to let the
+// next one. If the program ends, that is closed too.
+func lock(path string) (io.Closer, error) {
+	held, err := atomicfile.OpenLock(path+".lock", lockWait)
+	switch {
+	case errors.Is(err, atomicfile.ErrLocked):
+		return nil, app.Hint(fmt.Errorf("another program edits %s, and did so for %v", path, lockWait),
+			"'fuser %s.lock' shows which. If there is none, remove that file.", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, app.Hint(&fs.PathError{Op: "open", Path: filepath.Dir(path), Err: unix.ENOENT}, writable)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOTDIR):
+		return nil, app.Hint(err, writable)
+	case err != nil:
 		return nil, err
 	}
-	return dir, nil
+	return held, nil
 }
+
+const writable = "Choose a file in a folder that exists and that you may write to."

@@ -20,7 +20,8 @@
 //
 // Blank lines, and comments from a # at the start of a word on, are for people
 // and stay as they are when a program edits the file. Whoever may write the file
-// decides who comes in, so one that group or others may write is refused.
+// decides who comes in, so one that others may write or
+// replace is refused.
 //
 // Read it in this order. Each file is one idea:
 //
@@ -104,6 +105,7 @@ type Registry struct {
 	byKey   map[noise.PublicKey]*Client
 	byName  map[string]*Client
 	byAddr  map[netip.Addr]*Client
+	digest  [32]byte
 }
 
 func newRegistry() *Registry {
@@ -113,6 +115,9 @@ func newRegistry() *Registry {
 		byAddr: make(map[netip.Addr]*Client),
 	}
 }
+
+// Digest tells one text of a registry from another (SHA-256).
+func (r *Registry) Digest() [32]byte { return r.digest }
 
 // Len returns the number of clients.
 func (r *Registry) Len() int { return len(r.clients) }

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strings"
 
@@ -23,6 +24,7 @@ func Parse(file, text string) (*Registry, error) {
 		return nil, fmt.Errorf("%s has more than %d bytes", file, MaxFile)
 	}
 	r := newRegistry()
+	r.digest = sha256.Sum256([]byte(text))
 	n := 0
 	for line := range strings.SplitSeq(text, "\n") {
 		n++
@@ -122,9 +124,9 @@ func content(line string) []word {
 	}
 }
 
-// blank separates words. A carriage return does, for editors that end lines
-// with one.
-const blank = " \t\r"
+// blank separates words. A carriage return does, for editors that end lines with one,
+// and so does a byte order mark (U+FEFF), with which they begin a file.
+const blank = " \t\r\ufeff"
 
 // CheckName returns an error unless a client may have the name.
 func CheckName(name string) error {

@@ -57,7 +57,7 @@ var (
 )
 
 // A ThrottledError says that a password was not looked at, because the identity
-// gave wrong ones before.
+// gave wrong ones before, from about there.
 type ThrottledError struct{ Wait time.Duration }
 
 func (e *ThrottledError) Error() string {
@@ -68,7 +68,8 @@ func (e *ThrottledError) Error() string {
 // Passwords checks passwords, at a bounded cost of memory and time: one at a
 // time, 64 more wait. Who gives a wrong one has to wait before the next, 1 s
 // first, then twice as long each time, up to 5 min; and all together can give 60
-// wrong ones at once, then one a second. It is safe for concurrent use.
+// wrong ones at once, then one a second. Who gives the right one from elsewhere does not
+// wait for those: see throttle. It is safe for concurrent use.
 type Passwords struct {
 	waiting chan struct{} // has an element for each that waits or is checked
 	checks  chan struct{} // has an element for each that is checked
@@ -95,7 +96,7 @@ func NewPasswords() *Passwords {
 // Check returns nil if the password is that of the client and user is its name.
 // The client is the one that has proved to have its key, or nil if no key was
 // asked for and nobody has the user name. Wrong passwords count against the
-// client, and without one against the user name.
+// client, and without one against the user name, at the place that they come from.
 //
 // The error is ErrWrongPassword, ErrBusy, a ThrottledError, or that of ctx. An
 // unknown user, a wrong name, and a client that has no password get the same
@@ -103,12 +104,12 @@ func NewPasswords() *Passwords {
 // the cost that HashPassword gives them.
 //
 // Check returns after the wait in the queue and about 0.1 s. ctx ends the wait.
-func (p *Passwords) Check(ctx context.Context, c *Client, user, password string) error {
+func (p *Passwords) Check(ctx context.Context, c *Client, from Source, user, password string) error {
 	if checkPassword(password) != nil {
 		return ErrWrongPassword // whoever sent it knows its length
 	}
 	id := identityOf(c, user)
-	if err := p.throttled(id); err != nil {
+	if err := p.throttled(id, from); err != nil {
 		return err
 	}
 
@@ -127,7 +128,8 @@ func (p *Passwords) Check(ctx context.Context, c *Client, user, password string)
 
 	// The password counts as wrong until it is known to be right, so that guesses
 	// at the same time do not all slip through.
-	if err := p.begin(id); err != nil {
+	attempt, err := p.begin(id, from)
+	if err != nil {
 		return err
 	}
 	hash := p.unknown
@@ -141,7 +143,7 @@ func (p *Passwords) Check(ctx context.Context, c *Client, user, password string)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.throttle.succeed(id)
+	p.throttle.succeed(attempt, time.Now())
 	return nil
 }
 
@@ -157,27 +159,28 @@ func identityOf(c *Client, user string) string {
 }
 
 // throttled returns an error if the identity has to wait.
-func (p *Passwords) throttled(id string) error {
+func (p *Passwords) throttled(id string, from Source) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.refusal(id, time.Now())
+	return p.refusal(p.throttle.attempt(id, from), time.Now())
 }
 
 // begin notes an attempt, unless the identity has to wait.
-func (p *Passwords) begin(id string) error {
+func (p *Passwords) begin(id string, from Source) (attempt, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	if err := p.refusal(id, now); err != nil {
-		return err
+	a := p.throttle.attempt(id, from)
+	if err := p.refusal(a, now); err != nil {
+		return a, err
 	}
-	p.throttle.fail(id, now)
-	return nil
+	p.throttle.fail(a, now)
+	return a, nil
 }
 
 // refusal needs p.mu.
-func (p *Passwords) refusal(id string, now time.Time) error {
-	own, total := p.throttle.wait(id, now)
+func (p *Passwords) refusal(a attempt, now time.Time) error {
+	own, total := p.throttle.wait(a, now)
 	switch {
 	case own > 0:
 		return &ThrottledError{own}

@@ -26,8 +26,8 @@ func newTestPasswords(t *testing.T) (p *Passwords, alice, bob *Client) {
 
 func TestCheck(t *testing.T) {
 	p, alice, bob := newTestPasswords(t)
-	require.NoError(t, p.Check(t.Context(), alice, "alice", "secret"))
-	require.NoError(t, p.Check(t.Context(), alice, "alice", "secret"), "a right password is no reason to wait")
+	require.NoError(t, p.Check(t.Context(), alice, Source{}, "alice", "secret"))
+	require.NoError(t, p.Check(t.Context(), alice, Source{}, "alice", "secret"), "a right password is no reason to wait")
 	for _, tt := range []struct {
 		client         *Client
 		user, password string
@@ -47,7 +47,7 @@ func TestCheck(t *testing.T) {
 		{nil, strings.Repeat("x", 1<<20), "secret"},
 	} {
 		p.throttle = throttle{}
-		err := p.Check(t.Context(), tt.client, tt.user, tt.password)
+		err := p.Check(t.Context(), tt.client, Source{}, tt.user, tt.password)
 		require.Equal(t, ErrWrongPassword, err)
 		require.EqualError(t, err, "wrong user name or password")
 	}
@@ -78,7 +78,7 @@ func TestUnknownUsersCostTheSame(t *testing.T) {
 		user   string
 	}{{alice, "alice"}, {alice, "bob"}, {bob, "bob"}, {nil, "alice"}, {nil, "carol"}, {nil, "not a name!"}} {
 		done = nil
-		require.Equal(t, ErrWrongPassword, p.Check(t.Context(), tt.client, tt.user, "Secret"))
+		require.Equal(t, ErrWrongPassword, p.Check(t.Context(), tt.client, Source{}, tt.user, "Secret"))
 		require.Equal(t, []work{want}, done, "%v", tt)
 		p.throttle = throttle{}
 	}
@@ -95,14 +95,14 @@ func TestHashesAreNotLogged(t *testing.T) {
 func TestNobodysHashLetsNobodyIn(t *testing.T) {
 	p, _, bob := newTestPasswords(t)
 	p.derive = func(h *PasswordHash, _ string) []byte { return h.key }
-	require.Equal(t, ErrWrongPassword, p.Check(t.Context(), bob, "bob", "secret"))
-	require.Equal(t, ErrWrongPassword, p.Check(t.Context(), nil, "carol", "secret"))
+	require.Equal(t, ErrWrongPassword, p.Check(t.Context(), bob, Source{}, "bob", "secret"))
+	require.Equal(t, ErrWrongPassword, p.Check(t.Context(), nil, Source{}, "carol", "secret"))
 }
 
 func TestGuessesAreThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, alice, bob := newTestPasswords(t)
-		check := func(password string) error { return p.Check(t.Context(), alice, "alice", password) }
+		check := func(password string) error { return p.Check(t.Context(), alice, Source{}, "alice", password) }
 		delay := time.Second
 		for range 12 {
 			require.Equal(t, ErrWrongPassword, check("wrong"))
@@ -111,8 +111,8 @@ func TestGuessesAreThrottled(t *testing.T) {
 			time.Sleep(delay - time.Nanosecond)
 			require.Equal(t, &ThrottledError{time.Nanosecond}, check("secret"))
 			// Others do not suffer.
-			require.NotErrorAs(t, p.Check(t.Context(), bob, "bob", "x"), new(*ThrottledError))
-			p.throttle.succeed("bob")
+			require.NotErrorAs(t, p.Check(t.Context(), bob, Source{}, "bob", "x"), new(*ThrottledError))
+			p.throttle.succeed(p.throttle.attempt("bob", Source{}), time.Now())
 			time.Sleep(time.Nanosecond)
 			delay = min(2*delay, 5*time.Minute)
 		}
@@ -158,7 +158,7 @@ func TestGuessesAtTheSameTime(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 50 {
 			all.Go(func() {
-				err := p.Check(t.Context(), alice, "alice", fmt.Sprint(i))
+				err := p.Check(t.Context(), alice, Source{}, "alice", fmt.Sprint(i))
 				mu.Lock()
 				defer mu.Unlock()
 				results[err.Error()]++
@@ -177,14 +177,14 @@ func TestGuessesAtTheSameTime(t *testing.T) {
 func TestGuessesInTotal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, alice, _ := newTestPasswords(t)
-		check := func(i int) error { return p.Check(t.Context(), nil, fmt.Sprint("user", i), "guess") }
+		check := func(i int) error { return p.Check(t.Context(), nil, Source{}, fmt.Sprint("user", i), "guess") }
 		for i := range maxFailures {
 			require.Equal(t, ErrWrongPassword, check(i), i)
 		}
 		require.Equal(t, ErrBusy, check(-1))
-		require.Equal(t, ErrBusy, p.Check(t.Context(), alice, "alice", "secret"))
+		require.Equal(t, ErrBusy, p.Check(t.Context(), alice, Source{}, "alice", "secret"))
 		time.Sleep(failureRefill)
-		require.NoError(t, p.Check(t.Context(), alice, "alice", "secret"))
+		require.NoError(t, p.Check(t.Context(), alice, Source{}, "alice", "secret"))
 		for i := range 10 {
 			require.Equal(t, ErrWrongPassword, check(1000+i), "one a second")
 			require.Equal(t, ErrBusy, check(2000+i))
@@ -201,18 +201,21 @@ func TestGuessesInTotal(t *testing.T) {
 func TestThrottleForgetsTheOldest(t *testing.T) {
 	var th throttle
 	now := time.Now()
+	fail := func(id string) { th.fail(th.attempt(id, Source{}), now) }
 	for i := range maxRemembered {
-		th.fail(fmt.Sprint(i), now.Add(time.Duration(i)*time.Millisecond))
+		now = now.Add(time.Millisecond)
+		fail(fmt.Sprint(i))
 	}
 	now = now.Add(time.Minute)
-	th.fail("1", now) // again
-	th.fail("one more", now)
-	th.fail("two more", now)
+	fail("1") // again
+	fail("one more")
+	fail("two more")
+	at := func(id string) place { return place{id: id} }
 	require.Len(t, th.failures, maxRemembered)
-	require.NotContains(t, th.failures, "0")
-	require.Equal(t, 2, th.failures["1"].count)
-	require.NotContains(t, th.failures, "2")
-	require.Contains(t, th.failures, "3")
+	require.NotContains(t, th.failures, at("0"))
+	require.Equal(t, 2, th.failures[at("1")].count)
+	require.NotContains(t, th.failures, at("2"))
+	require.Contains(t, th.failures, at("3"))
 }
 
 // One password is checked at a time, and 64 wait. The others are refused, and
@@ -245,18 +248,18 @@ func TestChecksAreBounded(t *testing.T) {
 				ctx = t.Context()
 			}
 			all.Go(func() {
-				err := p.Check(ctx, &c, c.Name, "secret")
+				err := p.Check(ctx, &c, Source{}, c.Name, "secret")
 				if err != nil {
 					require.Equal(t, gone, err)
 				}
 			})
 			synctest.Wait()
 		}
-		require.Equal(t, ErrBusy, p.Check(t.Context(), alice, "alice", "secret"))
+		require.Equal(t, ErrBusy, p.Check(t.Context(), alice, Source{}, "alice", "secret"))
 		time.Sleep(950 * time.Millisecond)
 		cancel(gone)
 		synctest.Wait()
-		require.NoError(t, p.Check(t.Context(), alice, "alice", "secret"), "there is room again")
+		require.NoError(t, p.Check(t.Context(), alice, Source{}, "alice", "secret"), "there is room again")
 		all.Wait()
 		require.Equal(t, maxChecks, most)
 		require.Equal(t, 10*maxChecks+1, done)
@@ -277,7 +280,7 @@ func BenchmarkCheck(b *testing.B) {
 			p := NewPasswords()
 			b.ReportAllocs()
 			for b.Loop() {
-				p.Check(b.Context(), bb.client, bb.user, "wrong")
+				p.Check(b.Context(), bb.client, Source{}, bb.user, "wrong")
 				p.throttle = throttle{}
 			}
 		})

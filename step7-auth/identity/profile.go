@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"stepvpn/shared/app"
+	"stepvpn/shared/atomicfile"
 	"stepvpn/step4-crypto/noise"
 )
 
@@ -141,9 +142,9 @@ func LoadProfile(path string) (*Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, app.Hint(fmt.Errorf("client file %s may be read or changed by others than its owner (mode %#o)", path, mode),
-			"If nobody has read it so far, type: chmod 600 %s. Otherwise have the server's owner revoke it and make a new one.", path)
+	kind := atomicfile.Kind{Name: "client file", Secret: true, Cure: "Otherwise have the server's owner revoke it and make a new one."}
+	if err := kind.Check(path, info); err != nil {
+		return nil, err
 	}
 	return ParseProfile(path, text)
 }

@@ -45,6 +45,17 @@ func (f *family) setFixed(fixed map[netip.Addr]noise.PublicKey) (moved []noise.P
 	return moved
 }
 
+// A FixedError says that a client can't have its fixed address. Here a client is a key;
+// who knows its name tells that instead.
+type FixedError struct {
+	Client noise.PublicKey
+	Why    string // such as "the fixed address 10.9.0.2 is in no subnet of the tunnel"
+}
+
+func (e *FixedError) Error() string {
+	return fmt.Sprintf("client %s: %s", noise.FormatKey(e.Client), e.Why)
+}
+
 // split checks fixed addresses, and sorts them by family.
 func (p *Pool) split(fixed map[noise.PublicKey][]netip.Addr) ([]map[netip.Addr]noise.PublicKey, error) {
 	split := make([]map[netip.Addr]noise.PublicKey, len(p.families))
@@ -55,11 +66,12 @@ func (p *Pool) split(fixed map[noise.PublicKey][]netip.Addr) ([]map[netip.Addr]n
 		if id == nobody {
 			return nil, fmt.Errorf("a client without a key can't have a fixed address")
 		}
+		refused := func(format string, args ...any) error { return &FixedError{id, fmt.Sprintf(format, args...)} }
 		had := make([]bool, len(split))
 		for _, addr := range fixed[id] {
 			i := slices.IndexFunc(p.families, func(f *family) bool { return f.prefix.Contains(addr) })
 			if i < 0 {
-				return nil, fmt.Errorf("the fixed address %v of client %s is in no subnet of the tunnel", addr, noise.FormatKey(id))
+				return nil, refused("the fixed address %v is in no subnet of the tunnel", addr)
 			}
 			f := p.families[i]
 			if !f.has(addr) {
@@ -67,14 +79,14 @@ func (p *Pool) split(fixed map[noise.PublicKey][]netip.Addr) ([]map[netip.Addr]n
 				if addr == f.server {
 					why = "it is the server's own"
 				}
-				return nil, fmt.Errorf("client %s can't have the fixed address %v: %s", noise.FormatKey(id), addr, why)
+				return nil, refused("the fixed address %v can't be a client's: %s", addr, why)
 			}
 			if had[i] {
-				return nil, fmt.Errorf("client %s has more than one fixed address in %v", noise.FormatKey(id), f.prefix)
+				return nil, refused("there is more than one fixed address in %v", f.prefix)
 			}
 			had[i] = true
 			if other, ok := split[i][addr]; ok {
-				return nil, fmt.Errorf("clients %s and %s have the same fixed address %v", noise.FormatKey(other), noise.FormatKey(id), addr)
+				return nil, refused("client %s has the same fixed address %v", noise.FormatKey(other), addr)
 			}
 			split[i][addr] = id
 		}

@@ -81,16 +81,16 @@ func TestWrongFixedAddresses(t *testing.T) {
 	mustFix(t, p, right)
 	const a, b = "AAAAAAAAAAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "AAAAAAAAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 	for want, fixed := range map[string]fixes{
-		"the fixed address 10.9.0.2 of client " + a + " is in no subnet of the tunnel":             {key(0): addrs("10.9.0.2")},
-		"the fixed address ::ffff:10.8.0.2 of client " + a + " is in no subnet of the tunnel":      {key(0): addrs("::ffff:10.8.0.2")},
-		"the fixed address invalid IP of client " + a + " is in no subnet of the tunnel":           {key(0): {{}}},
-		"client " + a + " can't have the fixed address 10.8.0.1: it is the server's own":           {key(0): addrs("10.8.0.1")},
-		"client " + a + " can't have the fixed address 10.8.0.0: it stands for the whole subnet":   {key(0): addrs("10.8.0.0")},
-		"client " + a + " can't have the fixed address 10.8.0.255: it stands for the whole subnet": {key(0): addrs("10.8.0.255")},
-		"client " + a + " can't have the fixed address fd00:8::: it stands for the whole subnet":   {key(0): addrs("fd00:8::")},
-		"client " + a + " has more than one fixed address in 10.8.0.0/24":                          {key(0): addrs("10.8.0.2", "10.8.0.3")},
-		"clients " + a + " and " + b + " have the same fixed address 10.8.0.2":                     {key(0): addrs("10.8.0.2"), key(1): addrs("10.8.0.2")},
-		"a client without a key can't have a fixed address":                                        {nobody: addrs("10.8.0.2")},
+		"client " + a + ": the fixed address 10.9.0.2 is in no subnet of the tunnel":                         {key(0): addrs("10.9.0.2")},
+		"client " + a + ": the fixed address ::ffff:10.8.0.2 is in no subnet of the tunnel":                  {key(0): addrs("::ffff:10.8.0.2")},
+		"client " + a + ": the fixed address invalid IP is in no subnet of the tunnel":                       {key(0): {{}}},
+		"client " + a + ": the fixed address 10.8.0.1 can't be a client's: it is the server's own":           {key(0): addrs("10.8.0.1")},
+		"client " + a + ": the fixed address 10.8.0.0 can't be a client's: it stands for the whole subnet":   {key(0): addrs("10.8.0.0")},
+		"client " + a + ": the fixed address 10.8.0.255 can't be a client's: it stands for the whole subnet": {key(0): addrs("10.8.0.255")},
+		"client " + a + ": the fixed address fd00:8:: can't be a client's: it stands for the whole subnet":   {key(0): addrs("fd00:8::")},
+		"client " + a + ": there is more than one fixed address in 10.8.0.0/24":                              {key(0): addrs("10.8.0.2", "10.8.0.3")},
+		"client " + b + ": client " + a + " has the same fixed address 10.8.0.2":                             {key(0): addrs("10.8.0.2"), key(1): addrs("10.8.0.2")},
+		"a client without a key can't have a fixed address":                                                  {nobody: addrs("10.8.0.2")},
 	} {
 		_, err := p.SetFixed(fixed)
 		require.EqualError(t, err, want)

@@ -95,9 +95,10 @@ type Pool struct {
 //
 // A state file that does not exist is an empty one. One that is damaged is put
 // aside, under the same name with ".damaged" at the end, with a warning: that
-// clients may get other addresses than before is better than no server. But a
-// file that others may write to, that another server uses or that can't be
-// written is an error.
+// clients may get other addresses than before is better than no server. For the
+// same reason a disk that is full or read-only gets a warning, and what is on it
+// is read. But a file that others may write to or that another server uses is
+// an error.
 func Open(cfg Config) (*Pool, error) {
 	p := &Pool{grace: cfg.Grace}
 	if cfg.Grace < 0 {

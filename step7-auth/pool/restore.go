@@ -25,8 +25,10 @@ func (p *Pool) restore(name string) error {
 	if dropped > 0 {
 		slog.Warn("leases are dropped: clients can't have these addresses in the tunnel's subnets", "leases", dropped, "file", name)
 	}
-	p.store, err = keep(file, p.snapshot)
-	return err
+	if file != nil {
+		p.store = keep(file, p.snapshot)
+	}
+	return nil
 }
 
 // adopt enters a lease from the state file, unless it is in none of the subnets.

@@ -24,6 +24,7 @@ const saveRetry = 10 * time.Second
 type store struct {
 	file     *atomicfile.Locked
 	snapshot func() state
+	failed   bool // to save them last
 
 	dirty   chan struct{} // holds one element when there is something to save
 	closing chan struct{}
@@ -32,11 +33,7 @@ type store struct {
 
 // keep saves the leases, and from then on whenever they have changed. It owns
 // file.
-func keep(file *atomicfile.Locked, snapshot func() state) (*store, error) {
-	if err := file.Write([]byte(snapshot().String())); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("saving the leases: %w", err)
-	}
+func keep(file *atomicfile.Locked, snapshot func() state) *store {
 	s := &store{
 		file:     file,
 		snapshot: snapshot,
@@ -44,8 +41,9 @@ func keep(file *atomicfile.Locked, snapshot func() state) (*store, error) {
 		closing:  make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
+	s.save()
 	go s.run()
-	return s, nil
+	return s
 }
 
 // changed asks for the leases to be saved. It does not wait.
@@ -59,25 +57,34 @@ func (s *store) changed() {
 	}
 }
 
+// save saves them, and says so when that begins to fail, and when it works again: on a
+// full disk a server goes on with what it has.
+func (s *store) save() {
+	err := s.file.Write([]byte(s.snapshot().String()))
+	switch {
+	case err != nil && !s.failed:
+		slog.Warn("the leases can't be saved, trying on; clients may get other addresses after a restart", "error", err)
+	case err == nil && s.failed:
+		slog.Info("the leases are saved again", "file", s.file.Name())
+	}
+	s.failed = err != nil
+	if s.failed {
+		s.changed()
+	}
+}
+
 func (s *store) run() {
 	defer close(s.stopped)
-	failed := false
 	for {
 		select {
 		case <-s.closing:
 			return
 		case <-s.dirty:
 		}
+		s.save()
 		wait := saveEvery
-		if err := s.file.Write([]byte(s.snapshot().String())); err != nil {
-			if !failed {
-				slog.Warn("the leases can't be saved, trying on; clients may get other addresses after a restart", "error", err)
-			}
-			failed, wait = true, saveRetry
-			s.changed()
-		} else if failed {
-			failed = false
-			slog.Info("the leases are saved again", "file", s.file.Name())
+		if s.failed {
+			wait = saveRetry
 		}
 		select {
 		case <-s.closing:

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,4 +114,47 @@ func TestSavingGoesOn(t *testing.T) {
 			": no such file or directory\"\nmsg=\"the leases are saved again\" file="+name+"\n", log)
 		require.Equal(t, 3, strings.Count(content(t, name), "\n"))
 	})
+}
+
+// On a disk that is full or read-only a server starts with the leases that it finds, and
+// saves them again as soon as it can.
+func TestDiskFails(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root mounts a disk")
+	}
+	for name, c := range map[string]struct{ breaks, mends func(dir string) error }{
+		"full": {
+			func(dir string) error { return os.WriteFile(dir+"/fill", make([]byte, 1<<20), 0o600) },
+			func(dir string) error { return os.Remove(dir + "/fill") },
+		},
+		"read-only": {
+			func(dir string) error { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") },
+			nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, unix.Mount("small", dir, "tmpfs", 0, "size=64k,mode=700"))
+			t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+			cfg := Config{Addrs: prefixes("10.8.0.1/24"), State: dir + "/leases"}
+			p := opened(t, cfg)
+			mustLease(t, p, 0, epoch)
+			had := mustLease(t, p, 1, epoch)
+			require.NoError(t, p.Close())
+			err := c.breaks(dir)
+			require.True(t, err == nil || errors.Is(err, unix.ENOSPC), err)
+
+			log := logged(t, func() { p, err = Open(cfg) })
+			require.NoError(t, err)
+			t.Cleanup(func() { p.Close() })
+			require.Equal(t, 1, strings.Count(log, "the leases can't be saved"), log)
+			require.Equal(t, had, mustLease(t, p, 1, epoch), "it is the address of before")
+			if c.mends != nil {
+				require.NoError(t, c.mends(dir))
+				mustLease(t, p, 2, epoch)
+				require.NoError(t, p.Close())
+				require.Equal(t, 4, strings.Count(content(t, cfg.State), "\n"))
+			}
+		})
+	}
 }

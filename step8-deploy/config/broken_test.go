@@ -233,5 +233,5 @@ func TestFiles(t *testing.T) {
 	require.ErrorContains(t, loadAny("client", write(t, strings.Repeat("#\n", maxFile/2+1))), "is longer than 65536 bytes")
 	require.ErrorContains(t, loadAny("client", write(t, strings.Repeat("[", 20000))), "a.toml:1: ")
 	require.ErrorContains(t, loadAny("client", write(t, "a = "+strings.Repeat("[", 20000))), "a.toml:1: ")
-	require.ErrorContains(t, loadAny("client", write(t, "\xff\xfe")), "a.toml:1: ")
+	require.ErrorContains(t, loadAny("client", write(t, "\xff")), "a.toml:1: ")
 }

@@ -40,6 +40,14 @@ func (s *Server) check(d *document) {
 	}
 }
 
+// Warning returns what is allowed and should not stay so, or "".
+func (s *Server) Warning() string {
+	if s.Reach == nil {
+		return `clients reach every service of the server itself, as the key reach is missing: reach = [] leaves them DNS and ping, reach = ["tcp:22"] also its SSH, reach = ["server"] all`
+	}
+	return ""
+}
+
 // hosts counts the clients that a subnet has room for, beside the server.
 func hosts(p netip.Prefix) int {
 	bits := p.Addr().BitLen() - p.Bits()

@@ -28,8 +28,8 @@
 // # What is not covered
 //
 // Load does not look at the host or the network: whether an address is one of
-// this host's, whether an interface exists, whether a name can be resolved. Check
-// reads the files that a file names, and no more.
+// this host's, whether an interface exists, whether a name can be resolved. CheckFiles
+// reads the secrets that a file names, and no more.
 package config
 
 import (
@@ -39,6 +39,7 @@ import (
 	"time"
 
 	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/reach"
 )
 
 // The kinds of a file.
@@ -57,10 +58,11 @@ type Server struct {
 	Clients    string           // file with the registry of clients
 	State      string           // folder for what is kept from one start to the next
 
-	Device  string         // name of the TUN device
-	Subnets []netip.Prefix // the server's addresses in the tunnel, with the subnets
-	MTU     int            // bytes; 0 is what the path to the internet has room for
-	Egress  []string       // interfaces that packets leave by; none: those of the default routes
+	Device  string          // name of the TUN device
+	Subnets []netip.Prefix  // the server's addresses in the tunnel, with the subnets
+	MTU     int             // bytes; 0 is what the path to the internet has room for
+	Egress  []string        // interfaces that packets leave by; none: those of the default routes
+	Reach   []reach.Opening // what clients reach of the server itself; nil: all of it, as before there was this key
 
 	MaxClients     int
 	ClientToClient bool

@@ -11,6 +11,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"stepvpn/shared/app"
 )
 
 // A document is a file after its TOML was parsed: the value of each key, and
@@ -41,12 +43,41 @@ func parse(file string, text []byte) *document {
 		if e, ok := errors.AsType[*toml.DecodeError](err); ok {
 			line, _ = e.Position()
 		}
-		d.add(line, strings.TrimPrefix(what, "toml: "), "a line of the form: key = value")
+		what, allowed := d.plain(line, strings.TrimPrefix(what, "toml: "))
+		d.add(line, what, allowed)
 		d.values = nil
 		return d
 	}
 	d.locate(text)
 	return d
+}
+
+var definedTwice = regexp.MustCompile(`^key (\S+) is already defined$`)
+
+// plain says in plain words what the TOML library says, and what is allowed.
+func (d *document) plain(line int, what string) (plain, allowed string) {
+	twice := definedTwice.FindStringSubmatch(what)
+	if twice == nil {
+		return what, "a line of the form: key = value"
+	}
+	for i, text := range d.lines[:max(0, min(line-1, len(d.lines)))] {
+		if name, _, _ := strings.Cut(text, "="); strings.Trim(name, " \t\"'") == twice[1] {
+			return fmt.Sprintf("%s is set twice, here and in line %d", twice[1], i+1), "each key once"
+		}
+	}
+	return twice[1] + " is set twice", "each key once"
+}
+
+// mark is the byte order mark with which some editors begin a file.
+const mark = "\ufeff"
+
+// unmarked returns a text as if it had none. A text in UTF-16, which has a mark of its own,
+// is an error.
+func unmarked(file string, text []byte) ([]byte, error) {
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, app.Hint(fmt.Errorf("%s is text in UTF-16", file), "Save it as UTF-8, which editors of Windows offer as 'encoding'.")
+	}
+	return bytes.TrimPrefix(text, []byte(mark)), nil
 }
 
 // locate fills in the places. The text is valid TOML.

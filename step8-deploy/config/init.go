@@ -138,5 +138,5 @@ func Write(force bool, list ...NewFile) (err error) {
 
 func exists(name string) error {
 	return app.Hint(fmt.Errorf("%s exists already, and is left as it is", name),
-		"Choose another folder with -dir; -force overwrites it, and a key that is overwritten is gone.")
+		"Choose another folder with -dir; -force writes settings anew, and keeps a key and a registry that are there.")
 }

@@ -26,6 +26,10 @@ func TestRender(t *testing.T) {
 	short, err := LoadServer(write(t, shortServer))
 	require.NoError(t, err)
 	s.Key, s.Clients = short.Key, short.Clients
+	require.Empty(t, s.Warning())
+	require.NotNil(t, s.Reach, "a new server is closed...")
+	require.NotEmpty(t, short.Warning(), "...and one of before says that it is not")
+	s.Reach = nil
 	require.Equal(t, short, s)
 
 	text, err = someClient.Render()

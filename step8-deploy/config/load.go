@@ -15,21 +15,29 @@ const maxFile = 64 << 10
 // LoadServer reads the settings of a server. What is wrong with the file's
 // content is an error of type Problems.
 func LoadServer(file string) (*Server, error) {
-	d, _, err := load(file, KindServer)
+	d, info, err := load(file, KindServer)
 	if err != nil {
 		return nil, err
 	}
-	return server(d)
+	s, err := server(d)
+	if err != nil {
+		return nil, err
+	}
+	return s, settingsFile.Check(file, info)
 }
 
 // LoadClient reads the settings of a client. What is wrong with the file's
 // content is an error of type Problems.
 func LoadClient(file string) (*Client, error) {
-	d, mode, err := load(file, KindClient)
+	d, info, err := load(file, KindClient)
 	if err != nil {
 		return nil, err
 	}
-	return client(d, mode)
+	c, err := client(d, info.Mode())
+	if err != nil {
+		return nil, err
+	}
+	return c, settingsFile.Check(file, info)
 }
 
 // Kind tells which kind of file it is: KindServer or KindClient.
@@ -41,21 +49,21 @@ func Kind(file string) (string, error) {
 	return d.values["kind"].(string), nil
 }
 
-// load reads a file of a kind, or of either if kind is "", and returns also the
-// file's mode.
-func load(file, kind string) (*document, fs.FileMode, error) {
-	text, mode, err := read(file)
+// load reads a file of a kind, or of either if kind is "", and returns also what
+// the file was.
+func load(file, kind string) (*document, fs.FileInfo, error) {
+	text, info, err := read(file)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	d := parse(file, text)
 	if len(d.problems) == 0 || d.values != nil {
 		d.checkKind(kind)
 	}
 	if _, ok := d.values["kind"]; !ok {
-		return nil, 0, d.failed() // all else would be a guess
+		return nil, nil, d.failed() // all else would be a guess
 	}
-	return d, mode, nil
+	return d, info, nil
 }
 
 // checkKind checks the key kind, and forgets all values if it is wrong.
@@ -76,20 +84,24 @@ func (d *document) checkKind(want string) {
 	d.values = nil
 }
 
-// read returns the content of a file and its mode.
-func read(file string) ([]byte, fs.FileMode, error) {
+// settingsFile is what the files are, secrets in them aside (see Client.check).
+var settingsFile = atomicfile.Kind{Name: "the file of settings", Cure: "Who writes it decides what this host does."}
+
+// read returns the content of a file, and what it was.
+func read(file string) ([]byte, fs.FileInfo, error) {
 	text, info, err := atomicfile.Read(file, maxFile, atomicfile.Follow)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, 0, app.Hint(fmt.Errorf("there is no file %s", file), "'stepvpn init server' or 'stepvpn init client' writes one.")
+		return nil, nil, app.Hint(fmt.Errorf("there is no file %s", file), "'stepvpn init server' or 'stepvpn init client' writes one.")
 	case errors.Is(err, fs.ErrPermission):
-		return nil, 0, app.Hint(err, "The file belongs to another user. Run this as that user, or as root.")
+		return nil, nil, app.Hint(err, "The file belongs to another user. Run this as that user, or as root.")
 	case errors.Is(err, atomicfile.ErrTooLarge):
-		return nil, 0, fmt.Errorf("%s is longer than %d bytes, which no settings need", file, maxFile)
+		return nil, nil, fmt.Errorf("%s is longer than %d bytes, which no settings need", file, maxFile)
 	case err != nil:
-		return nil, 0, err
+		return nil, nil, err
 	}
-	return text, info.Mode(), nil
+	text, err = unmarked(file, text)
+	return text, info, err
 }
 
 // server makes the settings of a document.

@@ -192,3 +192,37 @@ func TestPaths(t *testing.T) {
 	require.Equal(t, "clients", s.Clients)
 	require.Equal(t, "", s.PSK)
 }
+
+// Editors of Windows begin a file with a byte order mark, and end lines with CR LF.
+func TestTextOfWindows(t *testing.T) {
+	const mark = "\xef\xbb\xbf"
+	windows := func(text string) string { return mark + strings.ReplaceAll(text, "\n", "\r\n") }
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+		return filepath.Join(dir, name)
+	}
+	key := strings.Repeat("A", 42) + "E="
+	file("psk", windows(key+"\n"))
+	file("login", windows("alice\n pass word \n"))
+	c, err := LoadClient(file("client.toml", windows(shortClient+"psk_file = \"psk\"\nlogin_file = \"login\"\n")))
+	require.NoError(t, err)
+	psk, err := c.PresharedKey()
+	require.NoError(t, err)
+	require.NotZero(t, psk)
+	user, password, err := c.UserPassword()
+	require.NoError(t, err)
+	require.Equal(t, []string{"alice", " pass word "}, []string{user, password})
+
+	// A mistake is on its line, and UTF-16 has a name.
+	_, err = LoadClient(file("client.toml", windows(shortClient+"mtu = 7\n")))
+	require.ErrorContains(t, err, fmt.Sprintf("client.toml:%d: mtu is 7\n", strings.Count(shortClient, "\n")+1))
+	_, err = LoadClient(file("client.toml", "\xff\xfek\x00"))
+	require.ErrorContains(t, err, "client.toml is text in UTF-16")
+}
+
+func TestKeyTwice(t *testing.T) {
+	_, err := LoadServer(write(t, shortServer+"mtu = 1400\n# mtu = 2\nmtu = 1500\n"))
+	n := strings.Count(shortServer, "\n") + 1
+	require.ErrorContains(t, err, fmt.Sprintf(":%d: mtu is set twice, here and in line %d\n    mtu = 1500\n    Allowed: each key once.", n+2, n))
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"stepvpn/step6-dns/push"
+	"stepvpn/step8-deploy/reach"
 )
 
 // maxInterfaceName is the length of the longest name of an interface
@@ -67,6 +68,15 @@ func usable(a netip.Addr) error {
 		return fmt.Errorf("is %v, which is no address of a host", a)
 	}
 	return nil
+}
+
+// readOpening reads something of the server that clients reach.
+func readOpening(s string) (reach.Opening, error) {
+	o, err := reach.Parse(s)
+	if err != nil {
+		return o, fmt.Errorf("is %s, which %w", quote(s), err)
+	}
+	return o, nil
 }
 
 // readSubnet reads the server's address in a subnet, such as 10.8.0.1/24. There

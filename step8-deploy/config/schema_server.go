@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"stepvpn/step8-deploy/reach"
 )
 
 // What values may be, where several keys share it.
@@ -50,6 +52,8 @@ func serverSchema() []setting[Server] {
 			set: number(func(s *S) *int { return &s.MTU }, 576, 65535, true)},
 		{key: "egress", allowed: allowedName + `, a list of at most 16 such, or "" for those of the default routes`, def: "",
 			set: unlessEmpty(oneOrMore(func(s *S) *[]string { return &s.Egress }, 16, readInterface))},
+		{key: "reach", allowed: `at most 64 of "tcp:PORT", "udp:PORT" and "ADDRESS:PORT", such as ["tcp:22"], ["server"] for all, or [] for DNS and ping only; a file without it leaves all of the server open, and a warning says so`,
+			set: readReach(list(func(s *S) *[]reach.Opening { return &s.Reach }, 0, 64, readOpening))},
 
 		{key: "max_clients", allowed: "1 to 65533, and no more than the subnets have room for", def: int64(250),
 			set: number(func(s *S) *int { return &s.MaxClients }, 1, maxClients, false)},
@@ -76,6 +80,17 @@ func serverSchema() []setting[Server] {
 			set: optional(func(s *S) *string { return &s.StatusSocket }, readSocket)},
 		{key: "metrics", allowed: allowedProm, def: "",
 			set: optional(func(s *S) *netip.AddrPort { return &s.Metrics }, readAddrPort)},
+	}
+}
+
+// readReach sets a list that is there, be it empty, to one that is not nil.
+func readReach(set setter[Server]) setter[Server] {
+	return func(s *Server, v any) error {
+		err := set(s, v)
+		if s.Reach == nil {
+			s.Reach = []reach.Opening{}
+		}
+		return err
 	}
 }
 

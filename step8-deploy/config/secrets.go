@@ -41,14 +41,19 @@ func readKey(setting, file string) (key [KeySize]byte, err error) {
 		return key, nil
 	}
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return key, missing(setting, file)
+		return key, app.Hint(missing(setting, file), "%s", whence[setting])
 	}
 	return keyfile.Read(file)
 }
 
+// whence says where a key that is missing comes from.
+var whence = map[string]string{
+	"key_file": "'stepvpn init' writes a key; a service gets its copy by LoadCredential= in its unit.",
+	"psk_file": "The server and all clients have the same one: the comment of psk_file in a new server.toml says how to make it.",
+}
+
 func missing(setting, file string) error {
-	return app.Hint(fmt.Errorf("there is no file %s, which the setting %s names", file, setting),
-		"'stepvpn init' writes a key; a service gets its copy by LoadCredential= in its unit.")
+	return fmt.Errorf("there is no file %s, which the setting %s names", file, setting)
 }
 
 // maxLogin bounds a login file, in bytes.
@@ -62,14 +67,19 @@ func (c *Client) UserPassword() (user, password string, err error) {
 	}
 	text, info, err := atomicfile.Read(c.Login, maxLogin, atomicfile.Follow)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", "", missing("login_file", c.Login)
+		return "", "", app.Hint(missing("login_file", c.Login),
+			"Make it, of two lines, the user name and the password, and type: chmod 600 %s. Without login_file no password is given.", c.Login)
 	}
 	if err != nil && !errors.Is(err, atomicfile.ErrTooLarge) {
 		return "", "", err
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return "", "", app.Hint(fmt.Errorf("login file %s may be read or changed by others than its owner (mode %#o)", c.Login, mode),
-			"If nobody has read it so far, type: chmod 600 %s. Otherwise change the password.", c.Login)
+	kind := atomicfile.Kind{Name: "login file", Secret: true, Cure: "Otherwise change the password."}
+	if err := kind.Check(c.Login, info); err != nil {
+		return "", "", err
+	}
+	text, err2 := unmarked(c.Login, text)
+	if err2 != nil {
+		return "", "", err2
 	}
 	user, rest, _ := strings.Cut(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 	password, rest, _ = strings.Cut(rest, "\n")
@@ -81,7 +91,7 @@ func (c *Client) UserPassword() (user, password string, err error) {
 }
 
 // CheckFiles reads the secrets that the settings name, and returns what is wrong
-// with any of them. It does not read the registry of clients.
+// with any of them.
 func (s *Server) CheckFiles() error {
 	_, err1 := s.PrivateKey()
 	_, err2 := s.PresharedKey()

@@ -18,6 +18,9 @@ type Table struct {
 // methods are called by one goroutine at a time, and take the program nft, which they run
 // as seldom as can be: it takes longer than all else.
 type Tables struct {
+	// Terse leaves out what is in the tables' sets, where packets add to them.
+	Terse bool
+
 	made []made
 
 	// At this generation of the kernel's tables all of ours were as they were made; 0 if
@@ -148,7 +151,11 @@ func (t *Tables) list() (map[nft.Table]string, error) {
 	if !slices.ContainsFunc(t.made, func(m made) bool { return Exists(m.Name) }) {
 		return list, nil
 	}
-	out, err := nft.Run("", "-s", "list", "ruleset", "inet")
+	flags := []string{"-s"}
+	if t.Terse {
+		flags = append(flags, "-t")
+	}
+	out, err := nft.Run("", append(flags, "list", "ruleset", "inet")...)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"sync"
@@ -87,6 +88,9 @@ func NewClient(file string, n names.Keeper) (*Client, error) {
 	rand.Read(k.instance[:])
 	s, err := k.read()
 	if err != nil {
+		return nil, err
+	}
+	if err := safeState(filepath.Join(s.Client.State, "killswitch.json")); err != nil {
 		return nil, err
 	}
 	k.set(s)

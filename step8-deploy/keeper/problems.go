@@ -25,7 +25,7 @@ func (s *Server) followProblems(ctx context.Context, tell func([]Problem)) {
 	defer tick.Stop()
 	told := []Problem{}
 	for {
-		if now := s.Problems(); len(now)+len(told) > 0 && !reflect.DeepEqual(now, told) {
+		if now := s.problems(); len(now)+len(told) > 0 && !reflect.DeepEqual(now, told) {
 			told = now
 			tell(now)
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"stepvpn/shared/atomicfile"
@@ -20,8 +21,8 @@ const (
 	lookEvery     = 250 * time.Millisecond
 )
 
-// copyRegistry has the copy be as the registry is, mode included: what is wrong with it
-// the worker says, by the registry's own name.
+// copyRegistry has the copy be as the registry is, unless others may change that. What is
+// wrong with its lines the worker says, by the registry's own name.
 func (s *Server) copyRegistry() error {
 	s.copying.Lock()
 	defer s.copying.Unlock()
@@ -36,11 +37,41 @@ func (s *Server) copyRegistry() error {
 	if err != nil {
 		return err
 	}
+	if err := identity.Kind.Check(s.cfg.Clients, info); err != nil {
+		return err
+	}
 	return atomicfile.Write(to, text, atomicfile.Options{Mode: info.Mode().Perm() | 0o400, Owner: &s.owner})
 }
 
+// renewRegistry copies it, and says so when that fails: who was revoked might still come
+// in.
+func (s *Server) renewRegistry() error {
+	err := s.copyRegistry()
+	var stale *Problem
+	if err != nil {
+		stale = &Problem{
+			What: "the registry can't be read or copied, and the last good one stays in force: " + err.Error(),
+			Cure: "See to the file, and make room on the disk where state is.",
+		}
+		if before := s.stale.Load(); before == nil || *before != *stale {
+			slog.Error(stale.What, "cure", stale.Cure)
+		}
+	}
+	s.stale.Store(stale)
+	return err
+}
+
+// problems lists what keeps the host from serving clients as it should.
+func (s *Server) problems() []Problem {
+	list := s.Problems()
+	if stale := s.stale.Load(); stale != nil {
+		list = append(slices.Clip(list), *stale)
+	}
+	return list
+}
+
 // followRegistry copies the registry whenever it has changed, and is quiet again, and
-// tells of it.
+// tells of it. What fails is tried on.
 func (s *Server) followRegistry(ctx context.Context, tell func()) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -54,14 +85,12 @@ func (s *Server) followRegistry(ctx context.Context, tell func()) {
 		}
 		before := seen
 		seen = identity.StampOf(s.cfg.Clients)
-		if seen != before || seen == copied {
+		if seen != before || seen == copied && s.stale.Load() == nil {
 			continue
 		}
 		copied = seen
-		if err := s.copyRegistry(); err != nil {
-			slog.Error("the registry is broken: the last good one stays in force", "error", err)
-			continue
+		if s.renewRegistry() == nil {
+			tell()
 		}
-		tell()
 	}
 }

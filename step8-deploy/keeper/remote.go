@@ -20,6 +20,7 @@ import (
 type Remote struct {
 	*privsep.Asker
 	reload func()
+	tell   atomic.Pointer[func()] // see Changed
 	last   atomic.Uint32
 	state  atomic.Pointer[takeover.State]
 }
@@ -41,9 +42,16 @@ func (r *Remote) event(event string, with json.RawMessage) {
 		s := new(takeover.State)
 		if json.Unmarshal(with, s) == nil {
 			r.state.Store(s)
+			if tell := r.tell.Load(); tell != nil {
+				go (*tell)() // it may ask the keeper, whose answers are read here
+			}
 		}
 	}
 }
+
+// Changed has a function called, on a goroutine of its own, when State returns another one.
+// There is one function at a time.
+func (r *Remote) Changed(tell func()) { r.tell.Store(&tell) }
 
 // State returns how the host is, as it was told last.
 func (r *Remote) State() *takeover.State { return r.state.Load() }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,6 +37,7 @@ import (
 // Listener, the queues of the device, and the resolver's, UDP and TCP for each address.
 type ServerSettings struct {
 	Server    *config.Server
+	Off       []netip.Prefix // subnets that this host can't serve now; Server has the others
 	Key       noise.PrivateKey
 	PSK       *[noise.KeyLen]byte
 	Device    string
@@ -62,7 +62,8 @@ type Server struct {
 	fds   []int // in the order of ServerSettings
 	owner atomicfile.Owner
 
-	copying sync.Mutex // of the registry
+	copying sync.Mutex              // of the registry
+	stale   atomic.Pointer[Problem] // what keeps the copy from being as it is
 	failed  atomic.Pointer[error]
 
 	// Problems, if set before Serve is called, says what keeps this host from serving clients.
@@ -93,13 +94,22 @@ func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
 func (s *Server) open() error {
 	cfg := s.cfg
 	s.told = ServerSettings{Server: cfg, Device: cfg.Device}
-	handshake, err := identity.ServerHandshake(cfg.Key, cfg.PSK)
-	if err != nil {
+	cfg.Subnets, s.told.Off = servable(cfg.Subnets)
+	key, err1 := cfg.PrivateKey()
+	psk, err2 := cfg.PresharedKey()
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	s.told.Key, s.told.PSK = *handshake.Static, handshake.PSK
-	if _, err := os.Stat(cfg.Clients); errors.Is(err, fs.ErrNotExist) {
+	s.told.Key = key
+	if cfg.PSK != "" {
+		s.told.PSK = &psk
+	}
+	if info, err := os.Stat(cfg.Clients); errors.Is(err, fs.ErrNotExist) {
 		return identity.NoRegistry(cfg.Clients)
+	} else if err != nil {
+		return err
+	} else if err := identity.Kind.Check(cfg.Clients, info); err != nil {
+		return err
 	}
 	if err := s.openFolder(); err != nil {
 		return err
@@ -155,6 +165,9 @@ func (s *Server) Close() error {
 // root: its service has no such right.)
 func (s *Server) openFolder() error {
 	if err := os.MkdirAll(s.cfg.State, 0o700); err != nil {
+		return noState(s.cfg.State, err)
+	}
+	if err := safeState(s.folder()); err != nil {
 		return err
 	}
 	name, own := s.folder(), filepath.Join(s.folder(), filepath.Dir(LeasesName))
@@ -180,6 +193,16 @@ func (s *Server) openFolder() error {
 	}
 	s.add(fd)
 	return nil
+}
+
+// safeState returns an error if others can change what this program keeps in a file, by
+// which a later start, a boot and 'recover' go.
+func safeState(file string) error {
+	return atomicfile.Kind{Name: "the state"}.CheckFolders(file)
+}
+
+func noState(name string, err error) error {
+	return fmt.Errorf("the folder that the setting state names, %s: %w", name, err)
 }
 
 // makeOwn makes the folder for leases, with those of a version that kept them elsewhere.
@@ -266,9 +289,7 @@ func ResolverOf(cfg *config.Server, device string) resolver.Config {
 func (s *Server) Serve(c *privsep.Conn) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	if err := s.copyRegistry(); err != nil {
-		slog.Error("the registry can't be read", "error", err)
-	}
+	s.renewRegistry() // whoever has none says so
 	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
 	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice, "fail": s.fail(c)})
@@ -285,9 +306,7 @@ func (s *Server) Reload(c *privsep.Conn) {
 		return
 	}
 	notify.Reloading()
-	if err := s.copyRegistry(); err != nil {
-		slog.Error("the registry is broken: the last good one stays in force", "error", err)
-	} else {
+	if s.renewRegistry() == nil {
 		c.Tell(eventRegistry, nil)
 	}
 	notify.Ready("clients read again")

@@ -158,14 +158,18 @@ func Open(state string) error {
 		return err
 	}
 	if err := removeAll(); err != nil {
-		return app.Hint(fmt.Errorf("the kill switch can't be opened: %w", err), "Once that is mended, 'stepvpn recover' opens it.")
+		return app.Hint(fmt.Errorf("the kill switch can't be opened, and stays closed: %w", err), "Once that is mended, 'stepvpn recover' does the rest.")
 	}
 	return forget(state)
 }
 
+// removeAll removes the tables, which go together or not at all, and if they do, the rules.
 func removeAll() error {
+	if err := keep.Remove(plainTable, pauseTable); err != nil {
+		return err
+	}
 	_, err := keep.Rules(PriorityFirst, PriorityLast, nil)
-	return errors.Join(err, keep.Remove(plainTable, pauseTable))
+	return err
 }
 
 // Restore closes the switch as it was when it was closed last, and returns how that is, and

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"stepvpn/shared/app"
 	"stepvpn/shared/atomicfile"
 	"stepvpn/step8-deploy/lan"
@@ -39,7 +41,11 @@ func (c Config) save(state string) error {
 	if old, err := read(state); err == nil && string(old) == string(text) {
 		return nil
 	}
-	return atomicfile.Write(filepath.Join(state, fileName), text, atomicfile.Options{})
+	name := filepath.Join(state, fileName)
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		aside(name, fmt.Errorf("%s %w", name, atomicfile.ErrNotRegular))
+	}
+	return atomicfile.Write(name, text, atomicfile.Options{})
 }
 
 // Saved returns how the switch was when it was closed last, and whether it was. A file
@@ -81,7 +87,11 @@ func (c Config) check() error {
 }
 
 func forget(state string) error {
-	if err := os.Remove(filepath.Join(state, fileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	name := filepath.Join(state, fileName)
+	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil // also where nothing can be removed
+	}
+	if err := os.RemoveAll(name); err != nil {
 		return app.Hint(fmt.Errorf("the kill switch is open, but a boot may close it again: %w", err), "Remove it by hand.")
 	}
 	return nil
@@ -91,17 +101,40 @@ func forget(state string) error {
 var ErrRuns = errors.New("a client runs on this host, or its kill switch is being opened")
 
 // Lock keeps others from opening the switch while a client runs, or until unlock is
-// called.
+// called. What is in the way of that is set aside. On a disk where nothing can be written
+// it goes without: that is no reason to leave this host open.
 func Lock(state string) (unlock func() error, err error) {
-	if err := os.MkdirAll(state, 0o700); err != nil {
-		return nil, err
+	name := filepath.Join(state, "client.lock")
+	err = os.MkdirAll(state, 0o700)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, fs.ErrExist) {
+		aside(state, err)
+		err = os.MkdirAll(state, 0o700)
 	}
-	lock, err := atomicfile.OpenLocked(filepath.Join(state, "client.lock"))
-	if errors.Is(err, atomicfile.ErrLocked) {
+	var lock *atomicfile.Locked
+	if err == nil {
+		lock, err = atomicfile.OpenLocked(name)
+		if atomicfile.Misplaced(err) {
+			aside(name, err)
+			lock, err = atomicfile.OpenLocked(name)
+		}
+	}
+	switch {
+	case errors.Is(err, atomicfile.ErrLocked):
 		return nil, app.Hint(ErrRuns, "Stop it first; it puts back what it changed.")
-	}
-	if err != nil {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EROFS):
+		slog.Warn("another client that is started on this host is not kept from it", "error", err)
+		return func() error { return nil }, nil
+	case err != nil:
 		return nil, err
 	}
 	return lock.Close, nil
+}
+
+// aside sets aside what is damaged, and says so.
+func aside(name string, damage error) {
+	if now, err := atomicfile.SetAside(name); err != nil {
+		slog.Warn("a file of the state is damaged, and can't be set aside", "file", name, "damage", damage, "error", err)
+	} else {
+		slog.Warn("a file of the state is damaged, and was set aside", "file", name, "damage", damage, "now", now)
+	}
 }

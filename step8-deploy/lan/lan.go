@@ -92,7 +92,7 @@ func Look(p Policy, tunnel string) (n Networks, err error) {
 			return n, err
 		}
 		for _, r := range routes {
-			c := claim(r)
+			c := ClaimOf(r)
 			if r.Type != unix.RTN_UNICAST || c.Device == tunnel || c.Device == "lo" || c.Network.Bits() == 0 {
 				continue
 			}
@@ -147,8 +147,8 @@ func (n *Networks) sort(refused []Claim) {
 	}
 }
 
-// claim reads a route. The network of a default route has 0 bits.
-func claim(r netlink.Route) (c Claim) {
+// ClaimOf reads a route. The network of a default route has 0 bits.
+func ClaimOf(r netlink.Route) (c Claim) {
 	if r.Dst != nil {
 		if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
 			bits, _ := r.Dst.Mask.Size()

@@ -56,6 +56,9 @@ func (l *Local) Keep(c resolvconf.Config) (by string, err error) {
 		}
 	}
 	l.undo, err = resolvconf.Use(c)
+	for tries := 0; tries < maxDamages && setAside(c, err); tries++ {
+		l.undo, err = resolvconf.Use(c)
+	}
 	l.asked = c
 	return by, err
 }
@@ -65,10 +68,17 @@ func (l *Local) PutBack(c resolvconf.Config) error {
 	defer l.mu.Unlock()
 	if l.undo == nil {
 		_, err := resolvconf.Recover(c)
+		for tries := 0; tries < maxDamages && setAside(c, err); tries++ {
+			_, err = resolvconf.Recover(c)
+		}
 		return err
 	}
 	return l.putBack()
 }
+
+// maxDamages is how many files there are that may be damaged: a lock, a journal, and an
+// original that has none.
+const maxDamages = 3
 
 // putBack does. What it can't put back now is in the journal, for the next time.
 func (l *Local) putBack() error {

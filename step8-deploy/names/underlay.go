@@ -14,8 +14,9 @@ const resolvedList = "/run/systemd/resolve/resolv.conf"
 // Underlay returns whom this host asks for names if there is no tunnel, also while
 // resolvconf.Use is in force: the tunnel needs them to find its server. Of the Config only
 // Path, State, and DNS matter: the tunnel's resolvers are left out. So are addresses of
-// this host itself, as they ask somebody in turn: for those of systemd-resolved, the ones
-// that it asks stand in their place. It may be called from any goroutine.
+// this host itself, as they ask somebody in turn: the ones that they ask stand in their
+// place, as far as that can be found out (see upstreams). It may be called from any
+// goroutine.
 func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 	file, err := resolvconf.Original(c)
 	if err != nil {
@@ -23,6 +24,9 @@ func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 	}
 	list := servers(file)
 	if slices.ContainsFunc(list, netip.Addr.IsLoopback) {
+		if !slices.ContainsFunc(list, isStub) {
+			list = append(list, upstreams("")...)
+		}
 		more, _, _ := atomicfile.Read(resolvedList, maxFile, atomicfile.Follow) // where it can't be read, there are none
 		list = append(list, servers(more)...)
 	}

@@ -34,11 +34,18 @@ type Report struct {
 	Device  string    `json:"device"`
 	MTU     int       `json:"mtu"` // bytes
 
+	Listen   []string `json:"listen,omitempty"`   // "udp ADDRESS:PORT", "tcp ADDRESS:PORT": what it waits on
+	Registry string   `json:"registry,omitempty"` // of a server: which text of it is in force, see identity.Registry.Digest
+
 	KillSwitch string `json:"kill_switch,omitempty"` // of a client: "closed", "paused" or "off"
 
 	// NotLocal are networks with a route of their own that go into the tunnel all the
 	// same, each with the reason.
 	NotLocal []string `json:"not_local,omitempty"`
+
+	// Notes are about the host, a sentence each: what of it does not go through the
+	// tunnel, or can't be reached because of it.
+	Notes []string `json:"notes,omitempty"`
 
 	Peers []Peer            `json:"peers"`
 	Drops map[string]uint64 `json:"drops"` // packets, by reason

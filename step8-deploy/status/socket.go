@@ -43,7 +43,7 @@ func Listen(path string) (*net.UnixListener, error) {
 		return nil, app.Hint(fmt.Errorf("status socket %s: %w", path, err),
 			"The setting status_socket names another one, or \"\" for none.")
 	}
-	if err := free(path); err != nil {
+	if err := Free(path); err != nil {
 		return nil, err
 	}
 	// The socket gets its mode before it gets its name. Else everybody could
@@ -72,8 +72,8 @@ func Serve(l net.Listener, report func() *Report) *Server {
 	return s
 }
 
-// free returns an error if the path is taken.
-func free(path string) error {
+// Free returns an error if the path is taken.
+func Free(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

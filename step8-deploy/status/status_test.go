@@ -144,10 +144,10 @@ bob    -                   -                    -          0 B      0 B       0 
 `, b.String())
 
 	b.Reset()
-	require.NoError(t, (&Report{Role: "client", Version: "v1", State: "waiting", Reason: "no answer\x1b[2J", Cure: "Wake it.\x1b[2J", Now: now, Started: now.Add(time.Hour)}).Write(&b))
-	require.Equal(t, `client: waiting (version v1, started 0s ago)
-problem: no answer?[2J
-what to do: Wake it.?[2J
+	require.NoError(t, (&Report{Role: "client", Version: "v1\u202e", State: "waiting", Reason: "no answer\x1b[2J", Cure: "Wake it.\x1b[2J\nPEER", Now: now, Started: now.Add(time.Hour)}).Write(&b))
+	require.Equal(t, `client: waiting (version v1�, started 0s ago)
+problem: no answer�[2J
+what to do: Wake it.�[2J PEER
 dropped: none
 
 PEER  ADDRESSES  ENDPOINT  HANDSHAKE  SENT  RECEIVED  RATE OUT  RATE IN

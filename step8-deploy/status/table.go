@@ -10,11 +10,13 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"stepvpn/shared/app"
 )
 
 // Write prints the report for people.
 func (r *Report) Write(w io.Writer) error {
-	fmt.Fprintf(w, "%s: %s (version %s, started %s ago)\n", r.Role, clean(r.State), r.Version, span(r.Now.Sub(r.Started)))
+	fmt.Fprintf(w, "%s: %s (version %s, started %s ago)\n", clean(r.Role), clean(r.State), clean(r.Version), span(r.Now.Sub(r.Started)))
 	if r.Reason != "" {
 		fmt.Fprintf(w, "problem: %s\n", clean(r.Reason))
 	}
@@ -29,6 +31,9 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	for _, n := range r.NotLocal {
 		fmt.Fprintf(w, "not local: %s\n", clean(n))
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "note: %s\n", clean(n))
 	}
 	fmt.Fprintf(w, "dropped: %s\n\n", drops(r.Drops))
 
@@ -46,15 +51,9 @@ func (r *Report) Write(w io.Writer) error {
 	return t.Flush()
 }
 
-// clean keeps a name that came from outside from taking over the terminal.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
-}
+// clean keeps a name that came from outside from taking over the terminal, or from
+// looking like a line of its own.
+func clean(s string) string { return strings.Join(strings.Fields(app.Printable(s)), " ") }
 
 func drops(d map[string]uint64) string {
 	var parts []string

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"stepvpn/shared/app"
 )
 
 // askFor bounds the time that one nameserver has to answer.
@@ -18,7 +20,8 @@ const askFor = 3 * time.Second
 // names leads into the tunnel, which is not there while it is looked for.
 //
 // The file /etc/hosts is believed. A nameserver on this host itself, such as
-// systemd-resolved at 127.0.0.53, must not be one that asks through the tunnel.
+// systemd-resolved at 127.0.0.53, must not be one that asks through the tunnel: whom it
+// asks stands in its place (see names.Underlay).
 type Resolver struct {
 	// Nameservers are asked in this order, the next one when one does not answer.
 	Nameservers []netip.AddrPort
@@ -31,7 +34,8 @@ type Resolver struct {
 // Lookup returns the addresses of a name. It may be called from any goroutine.
 func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	if len(r.Nameservers) == 0 {
-		return nil, errors.New("no nameserver is known")
+		return nil, app.Hint(errors.New("no nameserver is known"), "Connect this host to a network that has one. "+
+			"If it is a program of this host itself (127.0.0.1) that asks at the root, or encrypted, and so names none: give the server by its address in the setting 'server'.")
 	}
 	var failed []string
 	for _, ns := range r.Nameservers {

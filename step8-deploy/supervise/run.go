@@ -184,7 +184,11 @@ func (s *Supervisor) addresses(ctx context.Context, e config.Endpoint) ([]netip.
 		err = errors.New("it has no address")
 	}
 	if err != nil {
-		return nil, app.Hint(fmt.Errorf("looking up %s: %w", e.Host, err),
+		err = fmt.Errorf("looking up %s: %w", e.Host, err)
+		if app.HintOf(err) != "" {
+			return nil, err
+		}
+		return nil, app.Hint(err,
 			"Check the name in the setting 'server', and the nameservers of this host's own network.")
 	}
 	return interleave(addrs), nil

@@ -20,7 +20,7 @@ type device struct {
 	name  string
 	fd    int
 	index int
-	addrs []netip.Prefix
+	addrs []netip.Prefix // that the server has handed out, those that this host can't have included
 }
 
 // keepDevice sees to it that there is the device, with its addresses and no others of
@@ -28,7 +28,7 @@ type device struct {
 func (h *Host) keepDevice(d keep.Device) (mended []string, err error) {
 	if h.dev != nil {
 		switch there := h.dev.exists(); {
-		case there && same(h.dev.addrs, d.Addrs):
+		case there && same(h.dev.addrs, h.taken.terms.Addrs):
 			return d.Mend()
 		case !there:
 			mended = []string{"it was deleted"}
@@ -37,10 +37,10 @@ func (h *Host) keepDevice(d keep.Device) (mended []string, err error) {
 			return nil, err
 		}
 		h.dev = nil
-		h.dev, err = openDevice(d)
+		h.dev, err = openDevice(d, h.taken.terms.Addrs)
 		return mended, err
 	}
-	if h.dev, err = openDevice(d); err != nil {
+	if h.dev, err = openDevice(d, h.taken.terms.Addrs); err != nil {
 		return nil, err
 	}
 	if err := route.Prepare(d.Name, h.taken.terms.Server.Addr().Unmap()); err != nil {
@@ -59,12 +59,12 @@ func same(a, b []netip.Prefix) bool {
 	return slices.Equal(a, b)
 }
 
-func openDevice(d keep.Device) (*device, error) {
+func openDevice(d keep.Device, addrs []netip.Prefix) (*device, error) {
 	name, fds, err := fast.Attach(tun.Config{Name: d.Name, Addrs: d.Addrs, MTU: d.MTU}, 1, false)
 	if err != nil {
 		return nil, err
 	}
-	dev := &device{name: name, fd: fds[0], addrs: d.Addrs}
+	dev := &device{name: name, fd: fds[0], addrs: addrs}
 	if l, err := netlink.LinkByName(name); err == nil {
 		dev.index = l.Attrs().Index
 	}

@@ -10,7 +10,8 @@ import (
 // local is the host's local network, as far as it is believed in.
 type local struct {
 	lan.Networks
-	told map[string]bool // claims that the log has
+	around []lan.Claim     // networks with a route of their own, whatever counts as local
+	told   map[string]bool // claims that the log has
 }
 
 // maxTold bounds how many claims are told of. A network can make up any number.
@@ -24,7 +25,9 @@ func (h *Host) look() error {
 		return err
 	}
 	l.Networks = n
+	l.around = n.Local
 	if !h.cfg.Routes.Everything { // nothing in a list is local, and the rest need not be
+		l.around = slices.Concat(n.Local, n.Claims, n.Inside)
 		l.Networks = lan.Networks{}
 	}
 	for _, c := range slices.Concat(l.Claims, l.Inside) {

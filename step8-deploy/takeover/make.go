@@ -74,8 +74,12 @@ func (h *Host) make(r *round) error {
 		failed(h.dev.remove())
 		h.dev = nil
 	}
-	if w.names != nil && !stuck() {
-		failed(h.step(r, theNames, func() ([]string, error) { return h.keepNames(*w.names) }))
+	if w.names == nil {
+		h.nameless.told(nil)
+	} else if !stuck() && !r.waits(h.mending.pace(theNames)) {
+		if h.nameless.told(h.step(r, theNames, func() ([]string, error) { return h.keepNames(*w.names) })) {
+			h.lookAgain(tryEvery)
+		}
 	}
 	if h.begun {
 		failed(h.tables.Only(w.tables...))

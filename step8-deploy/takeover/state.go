@@ -9,6 +9,11 @@ import (
 type State struct {
 	KillSwitch string   // "closed", "paused" or "off"
 	NotLocal   []string // networks that have a route of their own, and are not local all the same
+	Notes      []string // what of this host does not go through the tunnel, or not as it used to; see notes
+
+	// Reason is what does not work though there is a tunnel, and Cure what to do about
+	// it; both are empty if all does.
+	Reason, Cure string
 }
 
 // Tell has tell called with the State, now and whenever it changes. It must not block.
@@ -25,10 +30,11 @@ func (h *Host) changed() {
 	if h.tell == nil {
 		return
 	}
-	now := State{KillSwitch: h.killSwitch()}
+	now := State{KillSwitch: h.killSwitch(), Notes: h.notes(), Reason: h.nameless.reason, Cure: h.nameless.cure}
 	for _, c := range slices.Concat(h.lan.Claims, h.lan.Inside) {
 		now.NotLocal = append(now.NotLocal, c.String())
 	}
+	h.note(now.Notes)
 	if !reflect.DeepEqual(now, h.told) {
 		h.told = now
 		h.tell(now)

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"stepvpn/shared/app"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/guard"
 	"stepvpn/step6-dns/push"
@@ -43,6 +44,7 @@ type Host struct {
 	cfg      *config.Client
 	kill     *killswitch.Config // nil if it is off
 	lan      local
+	noted    []string // what the log has been told of
 	underlay destinations
 	sockets  []*socketRule
 	taken    *taken // nil if nothing is
@@ -54,6 +56,8 @@ type Host struct {
 	tables keep.Tables
 	live   killswitch.Live
 	named  bool // programs ask the tunnel's resolvers
+
+	nameless nameless
 
 	up      bool // packets are carried
 	mending mending
@@ -135,8 +139,11 @@ func (h *Host) close() error {
 
 // begin puts back what a killed client has left.
 func (h *Host) begin() error {
-	if err := errors.Join(recoverRest(h.names, h.cfg.State), keep.Remove(leftover...)); err != nil {
+	if err := errors.Join(route.Recover(), keep.Remove(leftover...)); err != nil {
 		return err
+	}
+	if err := h.names.PutBack(resolvconf.Config{State: h.cfg.State}); err != nil { // is no reason to stay without a tunnel
+		slog.Warn("how a client that was killed has this host ask for names can't be put back so far", "error", err, "cure", app.HintOf(err))
 	}
 	h.begun = true
 	return h.make(nil)
@@ -181,14 +188,9 @@ var leftover = tableNames{guard.Table, pathmtu.OurTable, lan.OurTable}
 // Recover puts back what a killed client has left, except for the kill switch. While a
 // client runs, it is an error.
 func Recover(state string) error {
-	err := recoverRest(new(names.Local), state)
+	err := errors.Join(route.Recover(), new(names.Local).PutBack(resolvconf.Config{State: state}))
 	_, err2 := keep.Rules(priorityFirst, route.PriorityTunnel, nil)
 	return errors.Join(err, err2, keep.Remove(append(leftover, underlayName)...))
-}
-
-// recoverRest puts back what takes no nft.
-func recoverRest(n names.Keeper, state string) error {
-	return errors.Join(route.Recover(), n.PutBack(resolvconf.Config{State: state}))
 }
 
 // Take takes the host over on these terms, or has it go on with them, and returns the
@@ -228,8 +230,9 @@ func (h *Host) Take(t Terms) (fd, index int, err error) {
 		return -1, 0, errors.Join(err, h.release())
 	}
 	if h.dev != had || !reflect.DeepEqual(before, now) {
-		slog.Info("tunnel is up", "dev", h.dev.name, "addrs", t.Addrs, "server", t.Server, "mtu", t.MTU)
+		slog.Info("tunnel is up", "dev", h.dev.name, "addrs", now.usable().terms.Addrs, "server", t.Server, "mtu", t.MTU)
 	}
+	h.changed()
 	fd, err = unix.FcntlInt(uintptr(h.dev.fd), unix.F_DUPFD_CLOEXEC, 0)
 	return fd, h.dev.index, os.NewSyscallError("fcntl", err)
 }

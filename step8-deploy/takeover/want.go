@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"stepvpn/shared/app"
 	"stepvpn/step2-tun/packet"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
@@ -46,14 +47,15 @@ func (h *Host) want() (w want) {
 	for _, s := range h.sockets {
 		w.rules = append(w.rules, s.rule)
 	}
-	if t := h.taken; t != nil {
+	if h.taken != nil {
+		t := h.taken.usable()
 		device := t.device()
 		w.device = &device
 		w.routes = t.routes()
 		w.tables = t.tables()
 		w.rules = append(w.rules, t.rules(h.lan.Networks)...)
 		if dns := t.terms.Settings.DNS; t.cfg.DNS && len(dns) > 0 {
-			w.names = &resolvconf.Config{Device: device.Name, DNS: dns, Search: t.terms.Settings.Search, State: t.cfg.State}
+			w.names = &resolvconf.Config{Device: device.Name, DNS: t.reachable(dns), Search: t.terms.Settings.Search, State: t.cfg.State}
 		}
 	}
 	if h.underlay != nil {
@@ -72,6 +74,9 @@ func (h *Host) want() (w want) {
 func (t *taken) check() error {
 	if len(t.terms.Addrs) == 0 {
 		return errors.New("the tunnel has no address")
+	}
+	if len(t.usable().terms.Addrs) == 0 {
+		return app.Hint(errors.New("the tunnel carries only IPv6, which is switched off on this host"), switchOn)
 	}
 	for _, f := range hostnet.Families {
 		if only := f.Subnets(t.only); len(only) > 0 && !t.carries(f) {

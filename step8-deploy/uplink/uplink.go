@@ -29,6 +29,7 @@ import (
 	"stepvpn/step5-nat/gateway"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/reach"
 )
 
 // A Config says what is kept.
@@ -41,8 +42,18 @@ type Config struct {
 	// the time.
 	Egress []string
 
-	// Sysctls are more settings of the kernel that are to hold (see gateway.Config).
+	// Sysctls are more settings of the kernel that are to hold (see gateway.Config),
+	// where they can be set: it goes without them, too.
 	Sysctls map[string]string
+
+	// Service is what the host's own firewall is to let in (see input.go).
+	Service Service
+
+	// Reach is what clients reach of this host, beside DNS and ping; nil is all of it.
+	Reach []reach.Opening
+
+	// MaxClients is how many clients share the connections that the kernel can follow.
+	MaxClients int
 }
 
 // A pace says how often one thing may be mended.
@@ -74,12 +85,15 @@ type Keeper struct {
 	closed   bool
 	undo     func() error // of the gateway; nil if there is none yet
 	anchor   *anchor
+	openings []*opening
 	egress   map[hostnet.Family][]string // by which the gateway has been set up
 	rules    map[string]string           // what iptables lists then, by egress
+	tables   keep.Tables                 // see reach.go
 	device   pace
 	firewall pace
 	ways     pace
 	settings pace
+	reach    pace
 
 	problems sync.Mutex // protects found
 	found    []Problem
@@ -90,26 +104,33 @@ type Keeper struct {
 // process has left is taken over (see gateway.Enable).
 func Enable(c Config) (*Keeper, error) {
 	name := c.Device.Name
-	k := &Keeper{config: c, rules: make(map[string]string),
+	c.Sysctls = writable(c.Sysctls)
+	k := &Keeper{config: c, rules: make(map[string]string), openings: openings(name), tables: keep.Tables{Terse: true},
 		device: pace{what: "the device " + name,
 			cure: "Find out which one ('ip monitor' shows what happens), and let it leave the device alone: NetworkManager and systemd-networkd call that unmanaged."},
 		firewall: pace{what: "the firewall",
 			cure: "Find out which one loads its rules again and again ('nft monitor' shows it), and let it leave the chains " + gateway.Chain(name) + " alone."},
 		ways: pace{what: "the default route",
 			cure: "'ip monitor route' shows what happens. Name the interfaces to leave by with egress in server.toml."},
+		reach: pace{what: "the firewall's table of what clients reach of this host",
+			cure: "Find out which one ('nft monitor' shows it), and let it leave the table " + string(reach.Name(name)) + " alone."},
 	}
 	var err error
 	if k.anchor, err = drop(name); err != nil {
 		slog.Debug("connections will not outlast a flush of the firewall", "error", err)
 	}
-	egress, err := k.want()
+	err = k.shut()
+	var egress map[hostnet.Family][]string
+	if err == nil {
+		egress, err = k.config.want()
+	}
 	if err == nil {
 		err = k.enable(egress)
 	}
 	if err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
-	k.report(k.wrong())
+	k.report(append(problemsOf(k.mendInput()), k.wrong()...))
 	for _, p := range k.Problems() {
 		p.log()
 	}
@@ -128,7 +149,10 @@ func (k *Keeper) Close() error {
 	if k.undo != nil {
 		err = k.undo()
 	}
-	return errors.Join(err, k.anchor.close())
+	for _, o := range k.openings {
+		err = errors.Join(err, o.remove())
+	}
+	return errors.Join(err, k.tables.Only(), k.anchor.close())
 }
 
 // Problems lists what was wrong with the host when it was last looked at, which is
@@ -146,16 +170,16 @@ func (k *Keeper) report(list []Problem) {
 }
 
 // want returns the interfaces by which clients are to leave now.
-func (k *Keeper) want() (map[hostnet.Family][]string, error) {
+func (c *Config) want() (map[hostnet.Family][]string, error) {
 	egress := make(map[hostnet.Family][]string)
 	for _, f := range hostnet.Families {
-		if f.Off() || len(f.Subnets(k.config.Device.Addrs)) == 0 {
+		if f.Off() || len(f.Subnets(c.Device.Addrs)) == 0 {
 			continue
 		}
-		names := k.config.Egress
+		names := c.Egress
 		if len(names) == 0 {
 			var err error
-			if names, err = hostnet.DefaultRoutes(f, k.config.Device.Name); err != nil {
+			if names, err = hostnet.DefaultRoutes(f, c.Device.Name); err != nil {
 				return nil, err
 			}
 			slices.Sort(names) // another order is no other way out
@@ -236,10 +260,8 @@ func (k *Keeper) look(now time.Time) {
 		return
 	}
 	var list []Problem
-	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now)} {
-		for _, one := range flat(err) {
-			list = append(list, Problem{one.Error(), app.HintOf(one)})
-		}
+	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now), k.mendInput(), k.mendReach(now)} {
+		list = append(list, problemsOf(err)...)
 	}
 	list = append(list, k.wrong()...)
 	before := k.Problems()
@@ -249,6 +271,13 @@ func (k *Keeper) look(now time.Time) {
 			p.log()
 		}
 	}
+}
+
+func problemsOf(err error) (list []Problem) {
+	for _, one := range flat(err) {
+		list = append(list, Problem{one.Error(), app.HintOf(one)})
+	}
+	return list
 }
 
 // flat takes apart what errors.Join has put together.
@@ -282,7 +311,7 @@ func (k *Keeper) mendGateway(now time.Time) error {
 	if _, err := net.InterfaceByName(k.config.Device.Name); err != nil {
 		return nil // without a device there is nothing to forward, and that was said
 	}
-	egress, err := k.want()
+	egress, err := k.config.want()
 	if err != nil {
 		return err
 	}
@@ -364,16 +393,27 @@ func (k *Keeper) mendSettings(now time.Time) error {
 
 // wrong lists what is wrong with the host that nobody can mend but its owner.
 func (k *Keeper) wrong() (list []Problem) {
-	for _, p := range []*pace{&k.device, &k.firewall, &k.ways, &k.settings} {
+	for _, p := range []*pace{&k.device, &k.firewall, &k.ways, &k.settings, &k.reach} {
 		if p.Slow() {
 			list = append(list, Problem{"another program keeps changing " + p.what + ": it is mended more seldom", p.cure})
 		}
 	}
-	if len(k.egress) == 0 {
+	return slices.Concat(list, k.config.wrong(k.egress), k.closedByNft())
+}
+
+// Check lists what would be wrong with the host if this were enabled now. It changes
+// nothing.
+func Check(c Config) ([]Problem, error) {
+	egress, err := c.want()
+	return c.wrong(egress), err
+}
+
+func (c *Config) wrong(egress map[hostnet.Family][]string) (list []Problem) {
+	if len(egress) == 0 {
 		list = append(list, Problem{"this host has no default route: clients have no way out",
 			"Connect the host to a network ('ip route' shows its routes), or name the interface to leave by with egress in server.toml."})
 	}
-	for _, name := range k.config.Egress {
+	for _, name := range c.Egress {
 		switch itf, err := net.InterfaceByName(name); {
 		case err != nil:
 			list = append(list, Problem{fmt.Sprintf("there is no interface %s, by which clients are to leave", name),

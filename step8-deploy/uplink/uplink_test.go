@@ -11,6 +11,7 @@ import (
 	"stepvpn/shared/netlab"
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/reach"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
@@ -32,7 +33,7 @@ func enable(t *testing.T, egress ...string) *kept {
 		var err error
 		h.dev, err = tun.Open(tun.Config{Name: d.Name, Addrs: d.Addrs, MTU: d.MTU})
 		require.NoError(t, err)
-		h.k, err = Enable(Config{Device: d, Egress: egress})
+		h.k, err = Enable(Config{Device: d, Egress: egress, Reach: []reach.Opening{}, MaxClients: 250})
 		require.NoError(t, err)
 	})
 	t.Cleanup(func() { h.dev.Close() })
@@ -96,16 +97,17 @@ func TestProblemsOfNamedInterfaces(t *testing.T) {
 func TestFoughtOver(t *testing.T) {
 	for what, change := range map[string]string{
 		"the device vpn0": "ip link set vpn0 down",
-		"the firewall":    "nft flush ruleset",
-		"the kernel's setting net.ipv4.ip_forward": "sysctl -qw net.ipv4.ip_forward=0",
-		"the default route":                        "if ip route | grep -q 'default via'; then ip -4 route del default; else ip -4 route add default via 203.0.113.1; fi",
+		"the firewall":    "iptables -F FORWARD",
+		"the firewall's table of what clients reach of this host": "nft delete table inet stepvpn_reach_vpn0",
+		"the kernel's setting net.ipv4.ip_forward":                "sysctl -qw net.ipv4.ip_forward=0",
+		"the default route": "if ip route | grep -q 'default via'; then ip -4 route del default; else ip -4 route add default via 203.0.113.1; fi",
 	} {
 		t.Run(what, func(t *testing.T) {
 			h := enable(t)
 			began := h.now
 			keeps := "another program keeps changing " + what + ": it is mended more seldom"
 			waits := func() bool {
-				return slices.ContainsFunc([]*pace{&h.k.device, &h.k.firewall, &h.k.ways, &h.k.settings}, func(p *pace) bool { return p.Wait(h.now) > 0 })
+				return slices.ContainsFunc([]*pace{&h.k.device, &h.k.firewall, &h.k.ways, &h.k.settings, &h.k.reach}, func(p *pace) bool { return p.Wait(h.now) > 0 })
 			}
 			for !waits() {
 				require.NotContains(t, h.problems(0), keeps)

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"stepvpn/step5-nat/gateway"
+	"stepvpn/step8-deploy/reach"
 	"stepvpn/step8-deploy/watch"
 )
 
@@ -31,9 +33,10 @@ func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 	go start(unix.NETLINK_ROUTE, aboutHost, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_IFINFO,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
 	chain := []byte(gateway.Chain(k.config.Device.Name))
+	_, name, _ := strings.Cut(string(reach.Name(k.config.Device.Name)), " ")
 	go start(unix.NETLINK_NETFILTER, func(messages []syscall.NetlinkMessage) bool {
 		for _, m := range messages {
-			if bytes.Contains(m.Data, chain) {
+			if bytes.Contains(m.Data, chain) || bytes.Contains(m.Data, []byte(name)) {
 				return true
 			}
 		}

@@ -175,7 +175,7 @@ func TestAdd(t *testing.T) {
 	require.Equal(t, psk, *p.PresharedKey)
 	require.Equal(t, "10.8.0.7,fd00:8::7", identity.FormatAddrs(bob.Addrs))
 	require.Equal(t, time.Date(2099, 12, 31, 0, 0, 0, 0, time.UTC), bob.Expires)
-	require.NoError(t, identity.NewPasswords().Check(t.Context(), bob, "bob", "secret"))
+	require.NoError(t, identity.NewPasswords().Check(t.Context(), bob, identity.Source{}, "bob", "secret"))
 	require.NotEqual(t, alice.Key, bob.Key)
 
 	// Somebody who has made a key keeps the private one.
@@ -297,7 +297,7 @@ func TestPasswd(t *testing.T) {
 	d.ok("", "add alice "+server)
 	before := d.files()["authorized_clients"]
 	check := func(password string) error {
-		return identity.NewPasswords().Check(t.Context(), d.client("alice"), "alice", password)
+		return identity.NewPasswords().Check(t.Context(), d.client("alice"), identity.Source{}, "alice", password)
 	}
 	const set = "alice: comes in with its key and this password. Its client file needs the line 'user alice'.\n"
 	require.Equal(t, set, d.ok("first\n", "passwd alice"))
@@ -309,7 +309,7 @@ func TestPasswd(t *testing.T) {
 	d.fails("\n", "passwd alice", 1, "clients: a password has 1 to 255 bytes, not 0\n")
 	d.fails("", "passwd alice", 1, "clients: standard input ended without a line\n  Type it, or have a program write it there: ... <FILE\n")
 	for range 2 {
-		require.Equal(t, "alice: comes in without a password. The line 'user alice' in its client file can go.\n", d.ok("", "passwd -delete alice"))
+		require.Equal(t, "alice: comes in without a password. Its client file does not need the line 'user alice' any more.\n", d.ok("", "passwd -delete alice"))
 		require.Equal(t, before, d.files()["authorized_clients"])
 	}
 }

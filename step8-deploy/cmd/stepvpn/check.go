@@ -6,38 +6,40 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/keeper"
 )
 
 var check = app.Command{
 	Name:  "check",
 	Args:  "FILE",
-	About: "Says what is wrong with the settings of a server or a client, and with the keys that they name.",
+	About: "Says what a server or a client would say if it were started with these settings now, without starting it.",
 	Setup: func() func(context.Context, []string) error {
-		return func(_ context.Context, args []string) error {
-			kind, err := config.Kind(args[0])
-			if err != nil {
-				return err
-			}
-			if err := checkAs(kind, args[0]); err != nil {
-				return err
-			}
-			fmt.Printf("%s: the settings of a %s, and they are fine\n", args[0], kind)
-			return nil
-		}
+		return func(ctx context.Context, args []string) error { return checkFile(ctx, args[0]) }
 	},
 }
 
-func checkAs(kind, file string) error {
-	if kind == config.KindServer {
-		s, err := config.LoadServer(file)
-		if err != nil {
-			return err
-		}
-		return s.CheckFiles()
-	}
-	c, err := config.LoadClient(file)
+func checkFile(ctx context.Context, file string) error {
+	kind, err := config.Kind(file)
 	if err != nil {
 		return err
 	}
-	return c.CheckFiles()
+	checkAs := keeper.CheckServer
+	if kind == config.KindClient {
+		checkAs = keeper.CheckClient
+	}
+	found, err := checkAs(ctx, file)
+	if err != nil {
+		return err
+	}
+	for _, p := range found.Warnings {
+		app.Tell(app.Hint(fmt.Errorf("warning: %s", p.What), "%s", p.Cure))
+	}
+	for _, err := range found.Errors {
+		app.Tell(err)
+	}
+	if len(found.Errors) > 0 {
+		return app.ErrTold
+	}
+	fmt.Printf("%s: the settings of a %s, and they are fine\n", file, kind)
+	return nil
 }

@@ -2,31 +2,143 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"stepvpn/shared/app"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/admission"
 	"stepvpn/step7-auth/clients"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/status"
 )
 
-// clientsCommands are those of step 7, but for init, which is 'init server' here.
-// The file that add hands out is what the service of the client reads.
+// clientsCommands are those of step 7, but for init, which is 'init server' here. What
+// their flags don't say is as the server's settings say; what they change is in force when
+// they end; and the file that add hands out is what the service of the client reads.
 func clientsCommands() (list []app.Command) {
+	var of *config.Server // nil if they are not known
 	for _, c := range clients.Commands(clients.Defaults{
 		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key", Format: clientFile,
-	}) {
-		if c.Name != "init" {
-			setup := c.Setup
-			c.Name, c.Setup = "clients "+c.Name, func() func(context.Context, []string) error {
-				run := setup()
-				return func(ctx context.Context, args []string) error { return hinted(run(ctx, args)) }
+		Login: "login_file, and beside it that file: the user name and the password, one a line, mode 0600",
+		Check: func(r *identity.Registry) error {
+			if of == nil {
+				return nil
 			}
-			list = append(list, c)
+			return admission.Check(r, of.Subnets)
+		},
+	}) {
+		if c.Name == "init" {
+			continue
 		}
+		setup, adds := c.Setup, c.Name == "add"
+		c.Name, c.Setup = "clients "+c.Name, func() func(context.Context, []string) error {
+			run := setup()
+			file := flag.String("settings", "", "the server's `file` of settings, for what other flags do not say (default: server.toml beside the registry)")
+			return func(ctx context.Context, args []string) (err error) {
+				if of, err = serverOf(*file); err != nil {
+					if adds || *file != "" {
+						return err
+					}
+					slog.Warn("the server's settings can't be read", "error", err)
+				}
+				if of != nil {
+					fillIn(of)
+				}
+				if err := run(ctx, args); err != nil || of == nil {
+					return err
+				}
+				return untilInForce(ctx, of)
+			}
+		}
+		list = append(list, c)
 	}
 	return list
+}
+
+// serverOf returns the settings of the server whose clients the commands are about: those
+// of a file, or if that is "", those beside the registry, if there are any.
+func serverOf(file string) (*config.Server, error) {
+	if file != "" {
+		return config.LoadServer(file)
+	}
+	registry := defaultDir + "/clients"
+	if f := flag.Lookup("registry"); f != nil {
+		registry = f.Value.String()
+	}
+	file = filepath.Join(filepath.Dir(registry), "server.toml")
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	s, err := config.LoadServer(file)
+	if err == nil && filepath.Clean(s.Clients) != filepath.Clean(registry) {
+		return nil, nil // of another registry
+	}
+	return s, err
+}
+
+// fillIn gives the flags that were not given the values of the server's settings.
+func fillIn(s *config.Server) {
+	given := make(map[string]string)
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = f.Value.String() })
+	set := func(name, value string) {
+		if _, is := given[name]; !is && flag.Lookup(name) != nil {
+			flag.Set(name, value)
+		}
+	}
+	set("registry", s.Clients)
+	set("key", s.Key)
+	set("psk", s.PSK)
+	if !slices.Contains(s.Transports, "udp") {
+		set("transport", "tcp")
+	}
+	if host := given["server"]; host != "" {
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+			flag.Set("server", net.JoinHostPort(host, strconv.Itoa(int(s.Listen[0].Port()))))
+		}
+	}
+}
+
+// Who has changed the registry waits until the server has it, which takes a second.
+const (
+	inForceIn = 15 * time.Second
+	askIfEach = 50 * time.Millisecond
+)
+
+// untilInForce waits until the server, if it runs, lets in whom the registry lets in.
+func untilInForce(ctx context.Context, s *config.Server) error {
+	r, err := identity.Load(s.Clients)
+	if err != nil {
+		return err
+	}
+	want := fmt.Sprintf("%x", r.Digest())
+	limit := time.After(inForceIn)
+	for {
+		now, err := status.Query(ctx, s.StatusSocket)
+		if s.StatusSocket == "" || err != nil || now.Registry == "" || now.Registry == want {
+			return nil // it does not run, or can't be asked
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-limit:
+			return app.Hint(errors.New("this is written, but the server that runs does not act upon it"),
+				"Its log says why: journalctl -u 'stepvpn-server*'. 'stepvpn check' says what is wrong.")
+		case <-time.After(askIfEach):
+		}
+	}
 }
 
 func clientFile() func(string, *identity.Profile) (string, error) {

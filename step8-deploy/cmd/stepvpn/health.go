@@ -58,10 +58,12 @@ func tell(told func(status string)) func(supervise.Status) {
 
 // prove finds out whether packets pass in a session, until stop is called.
 func (n *node) prove(session *join.Session, resolvers []netip.Addr) (stop func()) {
+	judge := &judge{node: n}
 	cfg := health.Config{
 		Sent: n.count.Sent.Bytes, Received: n.count.Received.Bytes,
-		Changed: func(p health.Problem) { n.supervisor.Judge(p.Reason, p.Cure) },
+		Changed: judge.packets,
 	}
+	n.keeper.Changed(judge.host)
 	peer := resolvers // are the server's own addresses
 	if len(peer) == 0 {
 		for _, a := range session.Addrs {
@@ -79,6 +81,40 @@ func (n *node) prove(session *join.Session, resolvers []netip.Addr) (stop func()
 		cancel()
 		watching.Wait()
 	}
+}
+
+// A judge tells the supervisor what is wrong, of two kinds: whether packets pass, which
+// is known by and by, and what the keeper says of the host.
+type judge struct {
+	node  *node
+	mu    sync.Mutex // guards all below
+	known bool
+	last  health.Problem
+}
+
+func (j *judge) packets(p health.Problem) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.known, j.last = true, p
+	j.judge()
+}
+
+func (j *judge) host() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.judge()
+}
+
+// judge tells, the worse first. j.mu is locked.
+func (j *judge) judge() {
+	p, host := j.last, j.node.keeper.State()
+	switch {
+	case !j.known:
+		return
+	case p.Reason == "":
+		p = health.Problem{Reason: host.Reason, Cure: host.Cure}
+	}
+	j.node.supervisor.Judge(p.Reason, p.Cure)
 }
 
 // A hostCheck returns what keeps this host from serving clients, as far as its keeper

@@ -3,20 +3,43 @@ package main
 import (
 	"regexp"
 	"strings"
-
-	"stepvpn/shared/app"
 )
 
-// ofStep7 matches its command that makes the files of a new server, in a hint.
-var ofStep7 = regexp.MustCompile(`'clients init [^']*'`)
-
-// hinted has a hint of step 7 name the commands of this program, where 'clients add' is
-// 'stepvpn clients add', and so on, and 'clients init' is 'stepvpn init server'.
-func hinted(err error) error {
-	hint := app.HintOf(err)
-	if hint == "" {
-		return err
+// The packages of steps 1 to 7 say what to do in the words of their own programs. These
+// are the words for it of this one.
+var (
+	whole = []struct {
+		is  *regexp.Regexp
+		say string
+	}{
+		{regexp.MustCompile(`'clients init [^']*'`), `'stepvpn init server'`},
+		{regexp.MustCompile(`Make one with 'keygen [^']*', and copy it to the other side\.`), `It is the same on the server and all clients: copy it from there.`},
+		{regexp.MustCompile(`make a new key with keygen`), `make a new one`},
+		{regexp.MustCompile(`When that is mended: \S+ -recover`), `When that is mended, type: stepvpn recover`},
+		{regexp.MustCompile(`The client file names no user: ask the server's owner which one, and add a line 'user NAME'\.`),
+			`Ask the server's owner for them, write them to a file, one a line, of mode 0600, and name it by login_file in the settings.`},
+		{regexp.MustCompile(` \(sudo\), or in the lab: make demo`), `, for example with sudo.`},
+		{regexp.MustCompile(`It may be of an earlier step. With`), `With`},
+		{regexp.MustCompile(`, the same at both ends`), ``},
 	}
-	hint = ofStep7.ReplaceAllString(hint, "'stepvpn init server'")
-	return app.Hint(err, "%s", strings.ReplaceAll(hint, "'clients ", "'stepvpn clients "))
+	commandOf7 = regexp.MustCompile(`'clients `)
+	flagOf7    = regexp.MustCompile(`([ (])-(addr|dev|egress|listen|server|allow-other-dns)\b`)
+)
+
+// settingOf7 are the settings in the places of flags.
+var settingOf7 = map[string]string{
+	"addr": "subnets", "dev": "device", "egress": "egress", "listen": "listen", "server": "server",
+	"allow-other-dns": "allow_other_dns",
+}
+
+// inOurWords has a text name what there is in this program.
+func inOurWords(text string) string {
+	for _, w := range whole {
+		text = w.is.ReplaceAllString(text, w.say)
+	}
+	text = commandOf7.ReplaceAllString(text, "'stepvpn clients ")
+	return flagOf7.ReplaceAllStringFunc(text, func(f string) string {
+		before, name, _ := strings.Cut(f, "-")
+		return before + "the setting " + settingOf7[name]
+	})
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"stepvpn/shared/app"
+	"stepvpn/step4-crypto/keyfile"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
 )
@@ -25,15 +27,18 @@ var initServer = app.Command{
 		dir := flag.String("dir", defaultDir, "write into the `folder`")
 		listen := flag.String("listen", ":5555", "wait for clients on `[ADDRESS]:PORT`")
 		subnets := flag.String("subnets", "10.8.0.1/24,fd00:8::1/64", "`addresses` of the server in the tunnel")
-		force := flag.Bool("force", false, "overwrite files that are there; a key that is overwritten is gone")
+		force := flag.Bool("force", false, "write the settings anew where there are some; a key and a registry that are there stay")
 		return func(context.Context, []string) error {
 			file := filepath.Join(*dir, "server.toml")
 			text, err := config.ServerTemplate{File: file, Listen: *listen, Subnets: strings.Split(*subnets, ",")}.Render()
 			if err != nil {
 				return fmt.Errorf("these settings would not do: %w", err)
 			}
-			key, public := config.NewKey(filepath.Join(*dir, "server.key"))
-			list := []config.NewFile{key, {Name: file, Text: text, Mode: 0o600}}
+			list := []config.NewFile{{Name: file, Text: text, Mode: 0o600}}
+			key, public, err := ownKey(filepath.Join(*dir, "server.key"), *force, &list)
+			if err != nil {
+				return err
+			}
 			registry := filepath.Join(*dir, "clients")
 			if _, err := os.Lstat(registry); errors.Is(err, fs.ErrNotExist) { // else it stays, -force or not
 				list = append(list, config.NewFile{Name: registry, Text: []byte(strings.ReplaceAll(identity.NewText, "'clients ", "'stepvpn clients ")), Mode: 0o600})
@@ -41,7 +46,7 @@ var initServer = app.Command{
 			if err := config.Write(*force, list...); err != nil {
 				return err
 			}
-			fmt.Printf("wrote %s and %s; who may come in will be in %s\n", file, key.Name, registry)
+			fmt.Printf("wrote %s and %s; who may come in will be in %s\n", file, key, registry)
 			fmt.Printf("the server's public key, which its clients need: %s\n", public)
 			return nil
 		}
@@ -56,7 +61,7 @@ var initClient = app.Command{
 		server := flag.String("server", "", "the server's `HOST:PORT`; several with commas between, the preferred one first")
 		serverKey := flag.String("server-key", "", "the server's public `key`, in base64")
 		transport := flag.String("transport", "udp", "carry packets over `udp` or tcp")
-		force := flag.Bool("force", false, "overwrite files that are there; a key that is overwritten is gone")
+		force := flag.Bool("force", false, "write the settings anew where there are some; a key and a registry that are there stay")
 		return func(context.Context, []string) error {
 			if *server == "" || *serverKey == "" {
 				return app.Usage("-server and -server-key are missing: whoever runs the server tells them")
@@ -68,12 +73,28 @@ var initClient = app.Command{
 			if err != nil {
 				return fmt.Errorf("these settings would not do: %w", err)
 			}
-			key, public := config.NewKey(filepath.Join(*dir, "client.key"))
-			if err := config.Write(*force, key, config.NewFile{Name: file, Text: text, Mode: 0o600}); err != nil {
+			list := []config.NewFile{{Name: file, Text: text, Mode: 0o600}}
+			key, public, err := ownKey(filepath.Join(*dir, "client.key"), *force, &list)
+			if err != nil {
 				return err
 			}
-			fmt.Printf("wrote %s and %s\nthe client's public key, which the server needs: %s\n", file, key.Name, public)
+			if err := config.Write(*force, list...); err != nil {
+				return err
+			}
+			fmt.Printf("wrote %s and %s\nthe client's public key, which the server needs: %s\n", file, key, public)
 			return nil
 		}
 	},
+}
+
+// ownKey adds a new private key to the files to be written; or with keep, one that is there
+// stays: others know its public key, which it returns.
+func ownKey(name string, keep bool, list *[]config.NewFile) (file, public string, err error) {
+	if _, err := os.Lstat(name); keep && err == nil {
+		key, err := keyfile.Read(name)
+		return name, noise.FormatKey(noise.PrivateKey(key).Public()), err
+	}
+	f, public := config.NewKey(name)
+	*list = append([]config.NewFile{f}, *list...)
+	return name, public, nil
 }

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/app"
 	"stepvpn/step6-dns/resolvconf"
@@ -40,8 +44,13 @@ func stateFlag() func() string {
 // installed is the file of the client's unit.
 const installed = defaultDir + "/client.toml"
 
-// recoverHost puts the host back. While a client runs it does nothing. What can't be
-// put back does not keep the switch closed.
+// readOnly tells whether a folder is on a disk that can't be written to. Who is to mend that
+// may need the network for it.
+func readOnly(folder string) bool { return errors.Is(unix.Access(folder, unix.W_OK), unix.EROFS) }
+
+// recoverHost puts the host back. While a client runs it does nothing. If anything can't
+// be put back the kill switch stays closed, and the error says what is left: once more then
+// does the rest. Only a state folder that can't be written to keeps nothing closed.
 func recoverHost(state string) error {
 	unlock, err := killswitch.Lock(state)
 	switch {
@@ -52,5 +61,10 @@ func recoverHost(state string) error {
 	default:
 		defer unlock()
 	}
-	return errors.Join(takeover.Recover(state), killswitch.Open(state))
+	err = takeover.Recover(state)
+	if err != nil && !readOnly(state) {
+		hint := strings.TrimSpace(app.HintOf(err) + " Once that is mended, 'stepvpn recover' does the rest.")
+		return app.Hint(fmt.Errorf("not all is put back, and what the kill switch has closed stays closed: %w", err), "%s", hint)
+	}
+	return errors.Join(err, killswitch.Open(state))
 }

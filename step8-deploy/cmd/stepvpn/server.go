@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"stepvpn/shared/app"
+	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/uplink"
@@ -27,12 +29,18 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 	// There are sockets for clients, and a TUN device...
 	k, err := keeper.NewServer(file, serverAccount.owner())
 	if err != nil {
-		return hinted(err)
+		return err
 	}
 	undo.Add(k.Close, nil)
 
 	// ...whose packets this host forwards, whatever others do to it...
-	host, err := uplink.Enable(uplink.Config{Device: k.Device(), Egress: k.Settings().Egress, Sysctls: steady()})
+	cfg := k.Settings()
+	if warning := cfg.Warning(); warning != "" {
+		slog.Warn(warning)
+	}
+	host, err := uplink.Enable(uplink.Config{
+		Device: k.Device(), Egress: cfg.Egress, Sysctls: steady(), Service: serviceOf(cfg), Reach: cfg.Reach, MaxClients: cfg.MaxClients,
+	})
 	if err != nil {
 		return err
 	}
@@ -46,6 +54,11 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 	// ...between a process that has no privilege and the rest of the world.
 	defer notify.Stopping()
 	return keepWorker(ctx, serverAccount, "worker server", worker, &ward{serve: k.Serve, reload: k.Reload})
+}
+
+// serviceOf is what the host's firewall has to let in.
+func serviceOf(cfg *config.Server) uplink.Service {
+	return uplink.Service{Listen: cfg.Listen, Transports: cfg.Transports, DNS: cfg.DNS}
 }
 
 // steady keeps the clients' TCP connections through a pause of the tunnel, as when this

@@ -312,8 +312,11 @@ func (n *node) report() *status.Report {
 	now := n.supervisor.Status()
 	r := newReport("client", now.State.String(), n.cfg.Device, &n.count.Drops)
 	r.Reason, r.Cure = now.Reason, now.Cure
+	if n.cfg.Metrics.IsValid() {
+		r.Listen = []string{keeper.Waits("tcp", n.cfg.Metrics)}
+	}
 	host := n.keeper.State()
-	r.NotLocal, r.KillSwitch = host.NotLocal, host.KillSwitch
+	r.NotLocal, r.KillSwitch, r.Notes = host.NotLocal, host.KillSwitch, host.Notes
 	session := n.session.Load()
 	if now.Session.IsZero() || session == nil {
 		return r

@@ -6,15 +6,19 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"stepvpn/shared/app"
 	"stepvpn/shared/link"
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/conntrack"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
@@ -74,13 +78,15 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
+	forgotten := conntrack.Beside(host.Forget)
+	undo.Add(forgotten.Close, nil)
 	admitted, err := admission.Open(admission.Config{
 		Registry: cfg.Clients, Copy: given.Path(keeper.RegistryName),
-		Pool:   pool.Config{Addrs: cfg.Subnets, State: given.Path(keeper.LeasesName), Grace: pool.DefaultGrace},
-		Forget: host.Forget,
+		Pool:   pool.Config{Addrs: slices.Concat(cfg.Subnets, given.Off), State: given.Path(keeper.LeasesName), Grace: pool.DefaultGrace},
+		Forget: forgotten.Forget,
 	})
 	if err != nil {
-		return hinted(err)
+		return err
 	}
 	undo.Add(admitted.Close, nil)
 	admits.Store(admitted)
@@ -93,22 +99,11 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	}
 	defer closePairs(pairs)
 
-	// ...names are looked up for the users...
-	names := fmt.Stringer(noNames{})
-	if cfg.DNS {
-		r, err := resolver.Serve(keeper.ResolverOf(cfg, given.Device), given.ResolverSockets)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		names = r
-	}
-
-	// ...and between them there is a hub, which has a session with each client that it lets in.
+	// ...between them there is a hub, which has a session with each client that it lets in.
 	handshake := identity.KeyHandshake(given.Key, given.PSK)
 	clients, err := hub.New(hub.Config{
 		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
-		Admission:  admitted,
+		Admission:  servedOnly{admitted, cfg.Subnets},
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
 		Control:    pathmtu.Control(given.MTU),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
@@ -117,10 +112,27 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
+	// ...and names are looked up for the users, each of which has a share of that.
+	names := fmt.Stringer(noNames{})
+	if cfg.DNS {
+		c := keeper.ResolverOf(cfg, given.Device)
+		c.Client = clients.ClientAt
+		r, err := resolver.Serve(c, given.ResolverSockets)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		names = r
+	}
+
 	go admitted.Run(ctx, clients.Cut)
 
 	// It tells how it is, and runs.
-	report := func() *status.Report { return serverReport(cfg, clients, &count, host.Problems) }
+	report := func() *status.Report {
+		r := serverReport(cfg, clients, &count, host.Problems)
+		r.Registry = fmt.Sprintf("%x", admitted.Registry().Digest())
+		return r
+	}
 	defer publish(given.StatusAt, given.MetricsAt, report)()
 	go notify.Watchdog(ctx, func(context.Context) error {
 		report() // the hub answers
@@ -191,6 +203,20 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 	return routes.Append(settings, cfg.Routes.Prefixes)
 }
 
+// servedOnly gives clients no address of a subnet that the host can't serve now. It stays
+// theirs.
+type servedOnly struct {
+	*admission.Controller
+	subnets []netip.Prefix
+}
+
+func (s servedOnly) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
+	leases, err := s.Controller.Lease(key, now)
+	return slices.DeleteFunc(leases, func(l netip.Prefix) bool {
+		return !slices.ContainsFunc(s.subnets, func(n netip.Prefix) bool { return n.Contains(l.Addr()) })
+	}), err
+}
+
 // maxStrangers bounds the TCP connections, for each address that the server listens
 // on, of those who have not proven who they are. Each takes up to 400 KB.
 const maxStrangers = 4096
@@ -204,6 +230,14 @@ func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, 
 	state, reason, cure := host.state()
 	r := newReport("server", state, cfg.Device, &count.Drops)
 	r.Reason, r.Cure = reason, cure
+	for _, network := range cfg.Transports {
+		for _, at := range cfg.Listen {
+			r.Listen = append(r.Listen, keeper.Waits(network, at))
+		}
+	}
+	if cfg.Metrics.IsValid() {
+		r.Listen = append(r.Listen, keeper.Waits("tcp", cfg.Metrics))
+	}
 	for _, c := range clients.Snapshot() {
 		r.Peers = append(r.Peers, status.Peer{
 			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake,

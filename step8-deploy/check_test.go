@@ -1,0 +1,141 @@
+package step8_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/netlab"
+)
+
+// checks returns what 'check' says of settings, and whether it is content.
+func (w *world) checks(h *netlab.Host, file string) (out string, fine bool) {
+	out, err := h.Try(netlab.Program("stepvpn"), "check", w.path(file))
+	return out, err == nil
+}
+
+// What 'check' finds wrong with a server's settings and its host, a start says, too; and
+// what it finds fine starts.
+func TestCheckServer(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.set(t, "server.toml", "status_socket", w.path("server.sock"))
+	// fine has no warning either.
+	fine := func(when string) {
+		t.Helper()
+		out, is := w.checks(w.Server, "server.toml")
+		require.True(t, is, "%s: %s", when, out)
+		require.Equal(t, w.path("server.toml")+": the settings of a server, and they are fine\n", out, when)
+	}
+	fine("at first")
+	before := state(t, w.Server)
+	put := func(name, text string, mode os.FileMode) func() {
+		old, err := os.ReadFile(w.path(name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(w.path(name), []byte(text), mode))
+		require.NoError(t, os.Chmod(w.path(name), mode))
+		return func() {
+			require.NoError(t, os.WriteFile(w.path(name), old, 0o600))
+			require.NoError(t, os.Chmod(w.path(name), 0o600))
+		}
+	}
+	registry, err := os.ReadFile(w.path("clients"))
+	require.NoError(t, err)
+	set := func(key string, value, back any) func() func() {
+		return func() func() {
+			w.set(t, "server.toml", key, value)
+			return func() { w.set(t, "server.toml", key, back) }
+		}
+	}
+	host := func(do, undo string) func() func() {
+		return func() func() {
+			w.Server.Run(t, "sh", "-c", do)
+			return func() { w.Server.Run(t, "sh", "-c", undo) }
+		}
+	}
+	// A python that waits for clients of its own.
+	listens := func(program string) func() func() {
+		return func() func() {
+			p := w.Server.Start(t, "python3", "-c", "import socket\n"+program+"\nprint('there', flush=True)\nwhile True: s.recv(1)")
+			p.WaitLog(t, "there")
+			return func() { p.Kill(); p.Wait(t) }
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		begin func() func()
+		says  string
+	}{
+		{"a registry with a typo", func() func() { return put("clients", string(registry)+"bob\n", 0o600) }, "clients:5: bob has no public key"},
+		{"a registry that others may write", func() func() { return put("clients", string(registry), 0o666) }, "may be written by others than its owner"},
+		{"a fixed address of another network", func() func() {
+			return put("clients", string(registry)+"bob "+clientKey+" addr=10.9.0.7\n", 0o600)
+		}, "client bob (line 5 of the registry): the fixed address 10.9.0.7 is in no subnet of the tunnel"},
+		{"a key that others may read", func() func() { return put("server.key", serverKey, 0o644) }, "may be read or changed by others than its owner"},
+		{"no preshared key", set("psk_file", "nothing", ""), "which the setting psk_file names"},
+		{"a device that is there", host("ip link add vpn0 type bridge", "ip link del vpn0"), "device name vpn0 is taken"},
+		{"a subnet that is another one's", set("subnets", []string{w.Server.V4.String() + "/24"}, []string{"10.8.0.1/24", "fd00:8::1/64"}), "overlaps"},
+		{"a port that is taken", listens("s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',5555))"), "another program uses udp port"},
+		{"an address that is not there", set("listen", []string{"192.0.2.99:5555"}, []string{":5555"}), "this host does not have that address"},
+		{"somebody on the port of names", listens("s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',53))"), "another program has it"},
+		{"a state that is no folder", set("state", w.path("server.key"), w.dir), "the folder that the setting state names"},
+		{"a status socket that is none", set("status_socket", w.path("server.key"), w.path("server.sock")), "status socket"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			end := c.begin()
+			out, is := w.checks(w.Server, "server.toml")
+			require.False(t, is, out)
+			require.Contains(t, out, c.says)
+			started, err := w.Server.Try("timeout", "60", netlab.Program("stepvpn"), "server", w.path("server.toml"))
+			require.Error(t, err)
+			require.Contains(t, started, c.says, "a start says the same")
+			end()
+			fine("afterwards")
+		})
+	}
+
+	// What a start would only warn of.
+	w.set(t, "server.toml", "egress", "nowhere0")
+	out, is := w.checks(w.Server, "server.toml")
+	require.True(t, is, out)
+	require.Contains(t, out, "warning: there is no interface nowhere0, by which clients are to leave")
+	w.set(t, "server.toml", "egress", "")
+	require.Equal(t, before, state(t, w.Server), "it changes nothing")
+
+	// What the server that runs has is free for the next one.
+	server := w.serve(t, w.Server)
+	fine("while it runs")
+	w.set(t, "server.toml", "listen", []string{":5555", ":53"}, "metrics", "127.0.0.1:9586")
+	fine("other settings, while it runs")
+	server.Interrupt()
+	require.Zero(t, server.Wait(t))
+}
+
+func TestCheckClient(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	fine := func() {
+		t.Helper()
+		out, is := w.checks(w.Alice, "alice.toml")
+		require.True(t, is, out)
+		require.Equal(t, w.path("alice.toml")+": the settings of a client, and they are fine\n", out)
+	}
+	fine()
+	w.Alice.Run(t, "ip", "link", "add", "vpn0", "type", "bridge")
+	out, is := w.checks(w.Alice, "alice.toml")
+	require.False(t, is, out)
+	require.Contains(t, out, "device name vpn0 is taken")
+	w.Alice.Run(t, "ip", "link", "del", "vpn0")
+	out, err := w.Alice.Try("env", w.nft(t, nftFails), netlab.Program("stepvpn"), "check", w.path("alice.toml"))
+	require.Error(t, err, out)
+	require.Contains(t, out, "Cannot allocate memory")
+	w.server(t)
+	w.client(t)
+	fine()
+}
+
+const (
+	serverKey = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n"
+	clientKey = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
+)

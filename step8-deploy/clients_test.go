@@ -1,0 +1,71 @@
+package step8_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/netlab"
+)
+
+// Who is added finds the server as its settings say, may come in when the command ends,
+// and does not keep the server from starting.
+func TestClientsAdd(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, os.WriteFile(w.path("psk"), []byte(serverKey), 0o600))
+	w.set(t, "server.toml", "listen", []string{":5556"}, "psk_file", "psk", "transports", []string{"tcp"})
+	server := w.server(t)
+	clients := func(args ...string) (string, error) {
+		args = append([]string{"clients"}, args...)
+		return w.Server.Try(netlab.Program("stepvpn"), append(args, "-settings", w.path("server.toml"))...)
+	}
+	inForce := func(when string) {
+		t.Helper()
+		now := w.report(t, w.Server, "server.sock").Registry
+		require.Len(t, now, 64, when)
+		out := w.Server.Run(t, "sha256sum", w.path("clients"))
+		require.Equal(t, out[:64], now, when)
+	}
+	_, err := clients("add", "alice", "-server", w.Server.V4.String(), "-out", w.path("alice.toml"))
+	require.NoError(t, err)
+	inForce("added")
+	text, err := os.ReadFile(w.path("alice.toml"))
+	require.NoError(t, err)
+	for _, line := range []string{`server = "` + w.Server.V4.String() + `:5556"`, `transport = "tcp"`, `psk = "` + serverKey[:44] + `"`} {
+		require.Contains(t, string(text), "\n"+line+"\n")
+	}
+	w.set(t, "alice.toml", "state", w.path("alice"), "status_socket", w.path("alice.sock"))
+	client := w.client(t)
+	w.seenAs(t, w.Server.V4.String())
+
+	before, err := os.ReadFile(w.path("clients"))
+	require.NoError(t, err)
+	for addr, says := range map[string]string{
+		"10.9.0.7":          "the fixed address 10.9.0.7 is in no subnet of the tunnel",
+		"10.8.0.1":          "it is the server's own",
+		"10.8.0.7,10.8.0.8": "there is more than one fixed address in 10.8.0.0/24",
+	} {
+		out, err := clients("add", "bob", "-server", w.Server.V4.String(), "-out", w.path("bob.toml"), "-addr", addr)
+		require.Error(t, err, out)
+		require.Contains(t, out, "client bob (line ")
+		require.Contains(t, out, says)
+		require.NoFileExists(t, w.path("bob.toml"))
+	}
+	after, err := os.ReadFile(w.path("clients"))
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after))
+
+	_, err = clients("revoke", "alice")
+	require.NoError(t, err)
+	inForce("revoked")
+	client.WaitLog(t, "revoked")
+	client.Interrupt()
+	client.Wait(t)
+
+	// A server that does not act upon it is not waited for without end, nor believed.
+	server.Interrupt()
+	require.Zero(t, server.Wait(t), server.Log())
+	_, err = clients("add", "carol", "-server", "vpn.example.org:1", "-out", w.path("carol.toml"))
+	require.NoError(t, err, "there is none to wait for")
+}

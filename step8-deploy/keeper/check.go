@@ -1,0 +1,202 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step2-tun/tun"
+	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step6-dns/nft"
+	"stepvpn/step6-dns/resolver"
+	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/identity"
+	"stepvpn/step7-auth/pool"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/killswitch"
+	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/uplink"
+)
+
+// A Check says what a start with some settings would say, found by the code that a start
+// runs, as far as that changes nothing. What the daemon that runs has, such as a port, is
+// free: the start takes its place.
+type Check struct {
+	Errors   []error   // it would end with these
+	Warnings []Problem // it would go on, and say this
+
+	running *status.Report // the daemon that runs, or nil
+}
+
+func (c *Check) failed(errs ...error) {
+	for _, err := range errs {
+		if err != nil {
+			c.Errors = append(c.Errors, err)
+		}
+	}
+}
+
+func (c *Check) warn(what, cure string) {
+	c.Warnings = append(c.Warnings, Problem{What: what, Cure: cure})
+}
+
+// CheckServer checks the settings of a server. Its error is one of the file itself.
+func CheckServer(ctx context.Context, file string) (*Check, error) {
+	cfg, err := config.LoadServer(file)
+	if err != nil {
+		return nil, err
+	}
+	c := &Check{running: running(ctx, "server", cfg.StatusSocket, config.ServerSocket)}
+	if warning := cfg.Warning(); warning != "" {
+		c.warn(warning, "")
+	}
+	c.failed(flat(cfg.CheckFiles())...)
+	registry, err := identity.Load(cfg.Clients)
+	if err == nil {
+		err = admission.Check(registry, cfg.Subnets)
+	}
+	c.failed(err)
+	if err := hostnet.MayChange(); err != nil {
+		c.warn("the host was not looked at: that takes root", "Run it as root, for example with sudo.")
+		return c, nil
+	}
+	cfg.Subnets, _ = servable(cfg.Subnets)
+	c.failed(hostnet.Free(cfg.Subnets, cfg.Device))
+	c.device(cfg.Device, cfg.Subnets, cfg.MTU)
+	for _, network := range cfg.Transports {
+		for _, at := range cfg.Listen {
+			c.port(network, at, fast.Spread(cfg.Queues))
+		}
+	}
+	c.sockets(cfg.StatusSocket, cfg.Metrics)
+	if cfg.DNS && c.running == nil {
+		c.failed(resolver.Check(ResolverOf(cfg, cfg.Device)))
+	}
+	seen := c.folder(cfg.State)
+	if err := pool.CheckState(filepath.Join(cfg.State, workerFolder, LeasesName)); seen && err != nil {
+		c.warn(fmt.Sprintf("the file of leases is damaged: %v", err), "A start puts it aside; clients may get other addresses than before.")
+	}
+	problems, err := uplink.Check(uplink.Config{Device: keep.Device{Name: cfg.Device, Addrs: cfg.Subnets}, Egress: cfg.Egress})
+	c.failed(err)
+	c.Warnings = append(c.Warnings, problems...)
+	return c, nil
+}
+
+// CheckClient checks the settings of a client. Its error is one of the file itself.
+func CheckClient(ctx context.Context, file string) (*Check, error) {
+	cfg, err := config.LoadClient(file)
+	if err != nil {
+		return nil, err
+	}
+	c := &Check{running: running(ctx, "client", cfg.StatusSocket, config.ClientSocket)}
+	c.failed(flat(cfg.CheckFiles())...)
+	if err := hostnet.MayChange(); err != nil {
+		c.warn("the host was not looked at: that takes root", "Run it as root, for example with sudo.")
+		return c, nil
+	}
+	c.device(cfg.Device, nil, cfg.MTU)
+	c.sockets(cfg.StatusSocket, cfg.Metrics)
+	seen := c.folder(cfg.State)
+	_, err = nft.Run("", "list", "tables")
+	c.failed(err)
+	if _, _, err := killswitch.Saved(cfg.State); seen && err != nil {
+		c.warn(fmt.Sprintf("it can't be read how the kill switch was: %v", err), "A start sets it anew.")
+	}
+	return c, nil
+}
+
+// running returns the status of a daemon of that role which answers at one of the sockets.
+func running(ctx context.Context, role string, sockets ...string) *status.Report {
+	for _, path := range sockets {
+		if r, err := status.Query(ctx, path); path != "" && err == nil && r.Role == role {
+			return r
+		}
+	}
+	return nil
+}
+
+// device tells whether the tunnel's device can be made.
+func (c *Check) device(name string, addrs []netip.Prefix, mtu int) {
+	if c.running == nil || c.running.Device != name {
+		c.failed(tun.Check(tun.Config{Name: name, Addrs: addrs, MTU: mtu}))
+	}
+}
+
+// has tells whether the daemon that runs waits on an address.
+func (c *Check) has(network string, at netip.AddrPort) bool {
+	return c.running != nil && slices.Contains(c.running.Listen, Waits(network, at))
+}
+
+// Waits is how a status says that a daemon waits on an address.
+func Waits(network string, at netip.AddrPort) string { return network + " " + at.String() }
+
+// port tells whether clients can be waited for on an address.
+func (c *Check) port(network string, at netip.AddrPort, n int) {
+	if c.has(network, at) {
+		return
+	}
+	sockets, err := fast.Bind(network, at, n)
+	c.failed(err)
+	for _, s := range sockets {
+		s.(io.Closer).Close()
+	}
+}
+
+// sockets tells whether the daemon can tell how it is.
+func (c *Check) sockets(path string, metrics netip.AddrPort) {
+	if path != "" && c.running == nil {
+		c.failed(status.Free(path))
+	}
+	if metrics.IsValid() && !c.has("tcp", metrics) {
+		l, err := net.Listen("tcp", metrics.String())
+		if err != nil {
+			c.failed(fmt.Errorf("metrics: %w", err))
+			return
+		}
+		l.Close()
+	}
+}
+
+// folder tells whether there is a folder for the state that can be written to, or can be
+// made.
+func (c *Check) folder(name string) bool {
+	at := name
+	info, err := os.Stat(at)
+	for errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at) {
+		at = filepath.Dir(at)
+		info, err = os.Stat(at)
+	}
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: at, Err: unix.ENOTDIR}
+	}
+	if err == nil {
+		if failed := unix.Access(at, unix.W_OK); failed != nil {
+			err = &fs.PathError{Op: "write to", Path: at, Err: failed}
+		}
+	}
+	if err != nil {
+		c.failed(noState(name, err))
+	} else {
+		c.failed(safeState(filepath.Join(name, "file")))
+	}
+	return err == nil
+}
+
+// flat takes apart what errors.Join has put together.
+func flat(err error) []error {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return several.Unwrap()
+	}
+	return []error{err}
+}

@@ -1,0 +1,121 @@
+package takeover
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"stepvpn/step5-nat/hostnet"
+	"stepvpn/step8-deploy/lan"
+)
+
+// before says which policy rules of other programs come before ours and lead elsewhere, as
+// those of Tailscale (5210 to 5270, table 52) do. Such a rule beats the tunnel's: without a
+// kill switch what it is about goes outside of the tunnel, and with it nowhere.
+func before(device string, closed bool) (list []string) {
+	what := "goes outside of the tunnel"
+	if closed {
+		what = "is refused by the kill switch; both work with kill_switch = false"
+	}
+	for _, f := range hostnet.Families {
+		if f.Off() {
+			continue
+		}
+		rules, err := hostnet.Complete(func() ([]netlink.Rule, error) { return netlink.RuleList(int(f)) })
+		if err != nil {
+			continue
+		}
+		for _, r := range rules {
+			if r.Priority <= 0 || r.Priority >= priorityFirst || r.Table == 0 || r.Table == unix.RT_TABLE_LOCAL {
+				continue
+			}
+			if ways := waysOf(f, r, device); len(ways) > 0 {
+				list = append(list, fmt.Sprintf("another program's %v rule %d%s comes before the tunnel's: what goes by its table %d, to %s, %s",
+					f, r.Priority, marked(r), r.Table, strings.Join(ways, " and "), what))
+			}
+		}
+	}
+	return list
+}
+
+// marked says of which sockets a rule is.
+func marked(r netlink.Rule) string {
+	if r.Mark == 0 {
+		return ""
+	}
+	if r.Mask != nil {
+		return fmt.Sprintf(" (fwmark %#x/%#x)", r.Mark, *r.Mask)
+	}
+	return fmt.Sprintf(" (fwmark %#x)", r.Mark)
+}
+
+// maxWays bounds how many networks of a table are named.
+const maxWays = 3
+
+// waysOf lists where the table of a rule leads that is not the tunnel, such as
+// "100.64.0.0/10 by tailscale0".
+func waysOf(f hostnet.Family, r netlink.Rule, device string) (ways []string) {
+	routes, err := hostnet.Routes(f, r.Table)
+	if err != nil {
+		return nil
+	}
+	for _, route := range routes {
+		c := lan.ClaimOf(route)
+		if route.Type != unix.RTN_UNICAST || c.Device == "" || c.Device == device || c.Device == "lo" || r.SuppressPrefixlen >= c.Network.Bits() {
+			continue
+		}
+		if len(ways) == maxWays {
+			return append(ways, "others")
+		}
+		ways = append(ways, fmt.Sprintf("%v by %s", c.Network, c.Device))
+	}
+	return ways
+}
+
+// bridged says which devices share the link by which this host is on its network: who is
+// behind them (a virtual machine, say) is on that network by itself, and no business of the
+// tunnel's. (Where Docker has set bridge-nf-call-iptables the firewall sees bridged packets,
+// too, and the kill switch refuses them.) That is a bridge that has an address and several ports, and devices of the kind
+// macvlan and macvtap. A bridge that this host routes for, as Docker's, is no such thing.
+func bridged(closed bool) (list []string) {
+	what := "do not go through the tunnel"
+	if calls, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables"); closed && err == nil && strings.TrimSpace(string(calls)) == "1" {
+		what = "are refused by the kill switch, as net.bridge.bridge-nf-call-iptables is 1"
+	}
+	links, err := hostnet.Complete(netlink.LinkList)
+	if err != nil {
+		return nil
+	}
+	out := make(map[string]bool)
+	for _, f := range hostnet.Families {
+		names, err := hostnet.DefaultRoutes(f, "")
+		if err == nil {
+			for _, name := range names {
+				out[name] = true
+			}
+		}
+	}
+	for _, l := range links {
+		if !out[l.Attrs().Name] {
+			continue
+		}
+		var behind []string
+		for _, p := range links {
+			_, vlan := p.(*netlink.Macvlan)
+			_, tap := p.(*netlink.Macvtap)
+			if p.Attrs().MasterIndex == l.Attrs().Index && l.Type() == "bridge" || (vlan || tap) && p.Attrs().ParentIndex == l.Attrs().Index {
+				behind = append(behind, p.Attrs().Name)
+			}
+		}
+		slices.Sort(behind)
+		if len(behind) > 1 || len(behind) == 1 && l.Type() != "bridge" {
+			list = append(list, fmt.Sprintf("%s joins %s: machines behind these are on this host's network by themselves, and %s",
+				l.Attrs().Name, strings.Join(behind, ", "), what))
+		}
+	}
+	return list
+}

@@ -1,0 +1,53 @@
+package uplink
+
+import (
+	"log/slog"
+	"strconv"
+	"time"
+
+	"stepvpn/shared/app"
+	"stepvpn/step8-deploy/reach"
+)
+
+// What clients reach of this host stands in a table of its own (package reach). It is
+// there before anything is forwarded.
+
+// shut makes the table. A host that can't have it (no nft, an old kernel) is no reason to
+// leave clients without a way out whose server never was told to close anything.
+func (k *Keeper) shut() error {
+	c := reach.Config{Device: k.config.Device.Name, Open: k.config.Reach, Flows: reach.Flows(followed(), k.config.MaxClients)}
+	for _, a := range k.config.Device.Addrs {
+		c.Addrs = append(c.Addrs, a.Addr())
+	}
+	err := app.Hint(k.tables.Set(c.Table()), "This table of nft closes this host's own services to clients: see reach in server.toml. "+
+		"It needs the program nft (sudo apt-get install nftables), and a kernel with nf_tables and nft_connlimit.")
+	if err != nil && c.Open == nil {
+		slog.Warn("clients reach this host's loopback and its cloud's credentials, if it has any", "error", err, "cure", app.HintOf(err))
+		return nil
+	}
+	return err
+}
+
+// mendReach makes the table anew when somebody has changed or removed it.
+func (k *Keeper) mendReach(now time.Time) error {
+	if k.reach.Wait(now) > 0 {
+		return nil
+	}
+	mended, err := k.tables.Mend()
+	if len(mended) == 0 {
+		k.reach.Held(now)
+		return err
+	}
+	k.reach.Mended(now)
+	slog.Warn("the firewall's table of what clients reach of this host had been removed or changed, and is put back", "table", mended[0])
+	return err
+}
+
+// followed returns how many connections the kernel follows at most.
+func followed() int {
+	const usual = 1 << 16 // of a host with 1 GB
+	if n, err := strconv.Atoi(setting("net/netfilter/nf_conntrack_max")); err == nil && n > 0 {
+		return n
+	}
+	return usual
+}
