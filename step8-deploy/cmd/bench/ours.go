@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -114,6 +115,9 @@ func (t *tunnel) stepvpnServer(ctx context.Context, room int) error {
 		"-key", filepath.Join(dir, "server.key"), "-server", t.lab.server+":5555", "-out", filepath.Join(t.dir, "alice.toml")); err != nil {
 		return err
 	}
+	if err := replaceIn(filepath.Join(dir, "server.toml"), "reach = []", `reach = ["server"]`); err != nil { // iperf3's runs there
+		return err
+	}
 	if err := appendTo(filepath.Join(dir, "server.toml"), fmt.Sprintf("max_clients = %d\ndns_upstreams = [%q]\n", max(room, 250), t.lab.web)); err != nil {
 		return err
 	}
@@ -127,6 +131,14 @@ func (t *tunnel) stepvpnServer(ctx context.Context, room int) error {
 // stepvpnClient starts the client whose file stepvpnServer has made.
 func (t *tunnel) stepvpnClient(ctx context.Context) error {
 	return t.startClient(ctx, nil, stepvpn, "client", filepath.Join(t.dir, "alice.toml"))
+}
+
+func replaceIn(file, old, new string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, bytes.Replace(text, []byte(old), []byte(new), 1), 0o644)
 }
 
 func appendTo(file, text string) error {
