@@ -65,11 +65,6 @@ const (
 func (c Config) ruleset(table nft.Table, local lan.Networks) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, "\t\t"+format+"\n", args...) }
-	line("meta mark { %d, %d } accept", route.FwMark, pauseMark)
-	line("oifname %q accept", "lo")
-	if c.Device != "" {
-		line("oifname %q accept", c.Device)
-	}
 	if c.Names {
 		line("meta l4proto { tcp, udp } th dport { %d, %d } reject with icmpx type admin-prohibited", dns, dnsOverTLS)
 		for _, rule := range lan.Names() {
@@ -96,25 +91,35 @@ func (c Config) ruleset(table nft.Table, local lan.Networks) string {
 	// No reset: a connection may go on when the tunnel is back.
 	line("reject with icmpx type no-route")
 	own := "\t\t" + strings.Join(lan.Own(), "\n\t\t")
+	device := "" // first: each packet to the tunnel goes through this
+	if c.Device != "" {
+		device = fmt.Sprintf("\t\toifname %q accept\n", c.Device)
+	}
 	flags := ""
 	if table == liveTable {
 		flags = "\tflags owner\n"
 	}
 	return fmt.Sprintf(`table %s {
-%s	chain own {
+%s	chain tunnel {
+%s		meta mark { %d, %d } accept
+		oifname "lo" accept
+	}
+	chain own {
 %s
 	}
 	chain away {
 %s	}
 	chain output {
 		type filter hook output priority 0
+		jump tunnel
 		jump own
 		jump away
 	}
 	chain forward {
 		type filter hook forward priority 0
+		jump tunnel
 		jump away
 	}
 }
-`, table, flags, own, b.String())
+`, table, flags, device, route.FwMark, pauseMark, own, b.String())
 }
