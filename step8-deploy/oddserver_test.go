@@ -107,6 +107,9 @@ func TestServerBehindAFirewall(t *testing.T) {
 	for name, rest := range map[string]string{
 		"policy":    "$t -P INPUT DROP; $t -P FORWARD DROP",
 		"last rule": "$t -A INPUT -j REJECT",
+		// "ufw default reject"
+		"chain of its own": `$t -P INPUT DROP; $t -N ufw-not-local; $t -A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN; $t -A ufw-not-local -j DROP; $t -A INPUT -j ufw-not-local
+			for c in ufw-reject-input ufw-track-input; do $t -N $c; $t -A INPUT -j $c; done; $t -A ufw-reject-input -j REJECT`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -3,6 +3,7 @@ package resolvconf
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,12 +120,18 @@ func onlyStub(file []byte) bool {
 		if len(fields) < 2 || fields[0] != "nameserver" {
 			continue
 		}
-		if fields[1] != "127.0.0.53" && fields[1] != "127.0.0.54" {
+		if a, _ := netip.ParseAddr(fields[1]); !IsStub(a) {
 			return false
 		}
 		stub = true
 	}
 	return stub
+}
+
+// IsStub reports whether a resolver is systemd-resolved. Another one on this host asks
+// whom it likes.
+func IsStub(a netip.Addr) bool {
+	return a == netip.AddrFrom4([4]byte{127, 0, 0, 53}) || a == netip.AddrFrom4([4]byte{127, 0, 0, 54})
 }
 
 // isMount reports whether something is mounted right there. It takes Linux 5.8

@@ -67,13 +67,13 @@ func (s state) String() string {
 	return text.String()
 }
 
-// parseState reads a state. An empty text is one without leases: a new file.
+// parseState reads a state. An empty text is none: that without leases has a line, too.
 func parseState(text string) (s state, err error) {
 	if len(text) > maxStateSize {
 		return s, fmt.Errorf("it is larger than %d bytes", maxStateSize)
 	}
 	if text == "" {
-		return s, nil
+		return s, errors.New("it is empty")
 	}
 	head, rest, _ := strings.Cut(text, "\n")
 	if head != headRunning && head != headClosed {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -172,15 +173,24 @@ func TestAnotherSubnet(t *testing.T) {
 	require.Empty(t, log, "it is said once")
 }
 
+// What a power cut leaves of the file is put aside, and said.
 func TestDamagedState(t *testing.T) {
-	name := t.TempDir() + "/leases"
-	require.NoError(t, os.WriteFile(name, []byte("stepvpn lea"), 0o600))
-	var p *Pool
-	log := logged(t, func() { p = opened(t, Config{Addrs: prefixes("10.8.0.1/24"), State: name}) })
-	require.Equal(t, `msg="the file of leases is damaged and was put aside; clients may get other addresses than before" file=`+name+
-		` damage="line 1 is not \"stepvpn leases 1 running\" or \"stepvpn leases 1 closed\"" now=`+name+".damaged\n", log)
-	require.Equal(t, "stepvpn lea", content(t, name+".damaged"))
-	mustLease(t, p, 0, epoch)
+	for text, damage := range map[string]string{
+		"":            `it is empty`,
+		"stepvpn lea": `line 1 is not "stepvpn leases 1 running" or "stepvpn leases 1 closed"`,
+	} {
+		name := t.TempDir() + "/leases"
+		config := Config{Addrs: prefixes("10.8.0.1/24"), State: name}
+		require.Empty(t, logged(t, func() { require.NoError(t, opened(t, config).Close()) }), "a new file is not damaged")
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+		require.EqualError(t, CheckState(name), damage)
+		var p *Pool
+		log := logged(t, func() { p = opened(t, config) })
+		require.Equal(t, `msg="the file of leases is damaged and was put aside; clients may get other addresses than before" file=`+name+
+			` damage=`+strconv.Quote(damage)+` now=`+name+".damaged\n", log)
+		require.Equal(t, text, content(t, name+".damaged"))
+		mustLease(t, p, 0, epoch)
+	}
 }
 
 func TestParseState(t *testing.T) {
@@ -195,9 +205,6 @@ func TestParseState(t *testing.T) {
 		{netip.MustParseAddr("10.8.0.5"), nobody, when},
 		{netip.MustParseAddr("fd00::1"), key(0), when},
 	}, s.records)
-	s, err = parseState("")
-	require.NoError(t, err)
-	require.Equal(t, state{}, s)
 
 	for text, want := range map[string]string{
 		strings.Repeat("x", maxStateSize+1):                            "it is larger than 16777216 bytes",

@@ -24,6 +24,7 @@ func openState(name string) (*atomicfile.Locked, state, error) {
 	if err := folder(filepath.Dir(name)); err != nil {
 		return nil, state{}, err
 	}
+	_, missing := os.Lstat(name) // then OpenLocked makes it, empty
 	f, err := atomicfile.OpenLocked(name)
 	switch {
 	case errors.Is(err, atomicfile.ErrLocked):
@@ -35,6 +36,8 @@ func openState(name string) (*atomicfile.Locked, state, error) {
 		return nil, unlocked(name, err), nil
 	case err != nil:
 		return nil, state{}, fmt.Errorf("the file of leases: %w", err)
+	case errors.Is(missing, fs.ErrNotExist):
+		return f, state{}, nil
 	}
 	return f, read(f), nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -459,4 +460,24 @@ func TestAfterKill(t *testing.T) {
 		require.NoError(t, Open(t.TempDir()))
 	})
 	require.Equal(t, before, listed(t, lab.Alice))
+}
+
+// What is damaged of the state is set aside before it is written anew.
+func TestSaveSetsAsideWhatIsDamaged(t *testing.T) {
+	for _, damage := range []string{"", "{\"", "\x00\x00", `{"LAN": "x"}`} {
+		state := t.TempDir()
+		like.Save(state)
+		name := filepath.Join(state, fileName)
+		like.Save(state)
+		require.NoFileExists(t, name+".damaged")
+		require.NoError(t, os.WriteFile(name, []byte(damage), 0o600))
+		like.Save(state)
+		aside, err := os.ReadFile(name + ".damaged")
+		require.NoError(t, err)
+		require.Equal(t, damage, string(aside))
+		saved, found, err := Saved(state)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, like, saved)
+	}
 }

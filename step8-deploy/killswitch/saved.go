@@ -42,8 +42,8 @@ func (c Config) save(state string) error {
 		return nil
 	}
 	name := filepath.Join(state, fileName)
-	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
-		aside(name, fmt.Errorf("%s %w", name, atomicfile.ErrNotRegular))
+	if _, found, err := Saved(state); found && err != nil {
+		aside(name, err)
 	}
 	return atomicfile.Write(name, text, atomicfile.Options{})
 }

@@ -99,7 +99,7 @@ func changedBy(c resolvconf.Config) string {
 		return notThere(path, err)
 	}
 	list := servers(text)
-	stub := all(list, isStub)
+	stub := all(list, resolvconf.IsStub)
 	if !stub && !all(list, tunnels(c)) {
 		return writer(text)
 	}
@@ -109,12 +109,6 @@ func changedBy(c resolvconf.Config) string {
 // all tells whether there are some, and each is so.
 func all(list []netip.Addr, is func(netip.Addr) bool) bool {
 	return len(list) > 0 && !slices.ContainsFunc(list, func(a netip.Addr) bool { return !is(a) })
-}
-
-// isStub tells of a resolver whether it is systemd-resolved. Another one on this host asks
-// whom it likes.
-func isStub(a netip.Addr) bool {
-	return a == netip.AddrFrom4([4]byte{127, 0, 0, 53}) || a == netip.AddrFrom4([4]byte{127, 0, 0, 54})
 }
 
 // tunnels tells of a resolver whether it is the tunnel's.

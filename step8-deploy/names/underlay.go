@@ -24,7 +24,7 @@ func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 	}
 	list := servers(file)
 	if slices.ContainsFunc(list, netip.Addr.IsLoopback) {
-		if !slices.ContainsFunc(list, isStub) {
+		if !slices.ContainsFunc(list, resolvconf.IsStub) {
 			list = append(list, upstreams("")...)
 		}
 		more, _, _ := atomicfile.Read(resolvedList, maxFile, atomicfile.Follow) // where it can't be read, there are none

@@ -27,8 +27,9 @@ type Service struct {
 const dnsPort = 53
 
 // opening is one tunnel's way through a firewall of iptables that drops what nobody has
-// allowed: by its policy, or by a last rule of INPUT for all packets. One more rule, just
-// in front of that, leads to a chain of ours,
+// allowed: by its policy, or by a rule of INPUT for all packets, in a chain of its own
+// perhaps ("ufw default reject"). One more rule, just in front of that, leads to a chain of
+// ours,
 //
 //	iptables -A INPUT -j IN-STEPVPN-vpn0
 //
@@ -71,10 +72,37 @@ func (t table) of(chain string) (rules []string) {
 // that allows more: 0 is the end.
 func (t table) closed(chain string) (at int, closed bool) {
 	rules := slices.DeleteFunc(t.of("INPUT"), func(r string) bool { return r == "-j "+chain })
-	if n := len(rules); n > 0 && (strings.HasPrefix(rules[n-1], "-j DROP") || strings.HasPrefix(rules[n-1], "-j REJECT")) {
-		return n, true
+	for i, r := range rules {
+		r = strings.TrimPrefix(r, "! -i lo ") // nobody comes from there
+		if refuses(r) {
+			return i + 1, true
+		}
+		if to := forAll.FindStringSubmatch(r); to != nil && t.refuses(to[1]) {
+			return i + 1, true
+		}
 	}
 	return 0, slices.ContainsFunc(t, func(l string) bool { return strings.HasPrefix(l, "-P INPUT ") && l != "-P INPUT ACCEPT" })
+}
+
+// forAll is a rule that sends all packets to a chain.
+var forAll = regexp.MustCompile(`^-[jg] (\S+)$`)
+
+// refuses tells whether a rule drops or rejects all packets.
+func refuses(rule string) bool {
+	return rule == "-j DROP" || strings.HasPrefix(rule, "-j REJECT")
+}
+
+// refuses tells whether a chain lets no packet back that it does not accept.
+func (t table) refuses(chain string) bool {
+	for _, r := range t.of(chain) {
+		if refuses(r) {
+			return true
+		}
+		if strings.HasSuffix(r, "-j RETURN") || strings.Contains(r, "-g ") {
+			return false
+		}
+	}
+	return false
 }
 
 // names tells whether a rule that is not ours is about a port.
