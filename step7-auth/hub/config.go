@@ -124,4 +124,9 @@ type Session interface {
 	Control(kind byte, content []byte)
 	// SetMTU says how long a packet the path to the client carries, in bytes.
 	SetMTU(mtu int)
+	// Probe is Control for a message whose length matters: see secure.Conn.Probe. One too
+	// many is dropped.
+	Probe(kind byte, content []byte)
+	// Addrs are the addresses that the client has been given. They are not to be changed.
+	Addrs() []netip.Addr
 }

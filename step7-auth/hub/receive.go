@@ -31,7 +31,10 @@ func (q *queue) write(b *link.Burst) error {
 }
 
 // tell sends one message, if there is one. A failure shows in the pumps.
-func (q *queue) tell(m []byte, to netip.AddrPort) {
+func (q *queue) tell(m []byte, to netip.AddrPort) { q.tellSo(m, to, link.Hints{}) }
+
+// tellSo is tell with hints for the socket.
+func (q *queue) tellSo(m []byte, to netip.AddrPort, hints link.Hints) {
 	if m == nil {
 		return
 	}
@@ -39,7 +42,7 @@ func (q *queue) tell(m []byte, to netip.AddrPort) {
 	defer q.mu.Unlock()
 	q.one.Reset()
 	copy(q.one.Alloc(len(m)), m)
-	q.one.Addr = to
+	q.one.Addr, q.one.Hints = to, hints
 	q.Socket.WriteBurst(q.one)
 }
 
