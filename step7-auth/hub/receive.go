@@ -145,7 +145,14 @@ func (h *Hub) control(c *client, kind byte, content []byte) bool {
 		h.login(c, l)
 		return true
 	}
-	return kind >= protocol.FirstKind && h.cfg.Control != nil && h.cfg.Control(c, kind, content)
+	if kind < protocol.FirstKind || h.cfg.Control == nil {
+		return false
+	}
+	if c.state.Load() != open { // who has stolen a key has no say in its owner's matters
+		h.drops.Add(NotLoggedIn)
+		return true
+	}
+	return h.cfg.Control(c, kind, content)
 }
 
 // destination returns the other client that a client's packet goes to; nil is the

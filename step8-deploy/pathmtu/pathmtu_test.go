@@ -32,12 +32,12 @@ type network struct {
 	fails  error
 	probe  func(content []byte) // if set, before each probe
 
-	mtu  int   // of the client's session
-	told []int // what the server was told
-	keys time.Time
+	mtu  int              // of the client's session
+	told []int            // what the server was told
+	keys func() time.Time // since when there are those in use
 }
 
-func (n *network) Status() secure.Status { return secure.Status{Since: n.keys} }
+func (n *network) Status() secure.Status { return secure.Status{Since: n.keys()} }
 
 func (n *network) SetMTU(mtu int) { n.mtu = mtu }
 
@@ -90,7 +90,9 @@ func (n *network) Probe(kind byte, content []byte) error {
 }
 
 func (n *network) config(server netip.AddrPort, computed int) Config {
-	n.path, n.server, n.sent, n.keys = New(), server, make(map[int]int), time.Now()
+	n.path, n.server, n.sent = New(), server, make(map[int]int)
+	begin := time.Now()
+	n.keys = func() time.Time { return begin }
 	return Config{
 		Server: server, Computed: computed, Session: n,
 		Found: func(size int) { n.found = append(n.found, size) },
@@ -216,8 +218,15 @@ func TestToldAgain(t *testing.T) {
 		cfg := n.config(server4, 1340)
 		cfg.Fixed = true
 		begin := time.Now()
-		time.AfterFunc(time.Minute, func() { n.keys = time.Time{} }) // there is no session
-		time.AfterFunc(2*time.Minute, func() { n.keys = time.Now() })
+		n.keys = func() time.Time {
+			switch at := time.Since(begin); {
+			case at < time.Minute:
+				return begin
+			case at < 2*time.Minute:
+				return time.Time{} // there is no session
+			}
+			return begin.Add(2 * time.Minute)
+		}
 		require.Equal(t, []int{1340}, n.watch(t, cfg, 5*time.Minute))
 		require.Equal(t, slices.Repeat([]int{1340}, 2*repeats), n.told)
 		require.Empty(t, n.sent)
