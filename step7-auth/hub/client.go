@@ -44,6 +44,7 @@ type client struct {
 	wakeAt  atomic.Int64 // when the peer wants to be called; 0: not at all
 
 	attempts logins // what it has tried
+	probed   probes // what it was sent
 
 	// The two directions are counted by different goroutines. The space keeps them
 	// from slowing each other down.

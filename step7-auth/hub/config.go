@@ -107,8 +107,8 @@ type Config struct {
 	// client is there at that address.
 	Check func(message []byte, from netip.AddrPort, underLoad, present bool, now time.Time) (initiation, reply []byte)
 	// Control, if set, gets the control messages of kinds from protocol.FirstKind
-	// on. It is called while packets wait, and must not keep the content. It
-	// reports false if there is no such message: then it is counted as malformed.
+	// on, of clients that have done all that it takes to be let in. It is called while
+	// packets wait, and must not keep the content. It reports false if there is no such message: then it is counted as malformed.
 	Control func(from Session, kind byte, content []byte) bool
 
 	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients
@@ -124,4 +124,9 @@ type Session interface {
 	Control(kind byte, content []byte)
 	// SetMTU says how long a packet the path to the client carries, in bytes.
 	SetMTU(mtu int)
+	// Probe is Control for a message whose length matters: see secure.Conn.Probe. One too
+	// many is dropped.
+	Probe(kind byte, content []byte)
+	// Addrs are the addresses that the client has been given. They are not to be changed.
+	Addrs() []netip.Addr
 }

@@ -9,6 +9,6 @@ var (
 	ToClient    = link.NewReason("to-client")     // from one client to another, which is not allowed
 	Looped      = link.NewReason("looped")        // came through the tunnel that it is a message of
 	Multicast   = link.NewReason("multicast")     // to many at once: multicast or broadcast
-	NotLoggedIn = link.NewReason("not-logged-in") // from or to a client that has not given its password yet
+	NotLoggedIn = link.NewReason("not-logged-in") // from or to a client that has not given its password yet, or has been replaced
 	Refused     = link.NewReason("refused")       // an initiation by a client that the server does not let in
 )

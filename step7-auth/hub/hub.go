@@ -30,7 +30,8 @@
 //	status.go     what an operator sees
 //
 // Second reading: shared.go, for a hub with several sockets; shares.go, for who comes
-// first when many ask; askers.go, for many who have the same key. drops.go names why packets
+// first when many ask; askers.go, for many who have the same key; probe.go, for messages
+// whose length matters. drops.go names why packets
 // are dropped.
 //
 // Nothing that is sent to a client waits for it: a socket drops what it can't take. A

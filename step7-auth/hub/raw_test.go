@@ -92,12 +92,13 @@ type sink struct {
 	packets int
 	last    []byte // a copy, if keep
 	class   byte   // of the last burst
+	whole   bool   // it may not be fragmented
 	keep    bool
 }
 
 func (s *sink) WriteBurst(b *link.Burst) error {
 	s.packets += b.Len()
-	s.class = b.Hints.Class
+	s.class, s.whole = b.Hints.Class, b.Hints.DontFragment
 	if s.keep && b.Len() > 0 {
 		s.last = append(s.last[:0], b.At(b.Len()-1)...)
 	}

@@ -31,7 +31,10 @@ func (q *queue) write(b *link.Burst) error {
 }
 
 // tell sends one message, if there is one. A failure shows in the pumps.
-func (q *queue) tell(m []byte, to netip.AddrPort) {
+func (q *queue) tell(m []byte, to netip.AddrPort) { q.tellSo(m, to, link.Hints{}) }
+
+// tellSo is tell with hints for the socket.
+func (q *queue) tellSo(m []byte, to netip.AddrPort, hints link.Hints) {
 	if m == nil {
 		return
 	}
@@ -39,7 +42,7 @@ func (q *queue) tell(m []byte, to netip.AddrPort) {
 	defer q.mu.Unlock()
 	q.one.Reset()
 	copy(q.one.Alloc(len(m)), m)
-	q.one.Addr = to
+	q.one.Addr, q.one.Hints = to, hints
 	q.Socket.WriteBurst(q.one)
 }
 
@@ -142,7 +145,14 @@ func (h *Hub) control(c *client, kind byte, content []byte) bool {
 		h.login(c, l)
 		return true
 	}
-	return kind >= protocol.FirstKind && h.cfg.Control != nil && h.cfg.Control(c, kind, content)
+	if kind < protocol.FirstKind || h.cfg.Control == nil {
+		return false
+	}
+	if c.state.Load() != open { // who has stolen a key has no say in its owner's matters
+		h.drops.Add(NotLoggedIn)
+		return true
+	}
+	return h.cfg.Control(c, kind, content)
 }
 
 // destination returns the other client that a client's packet goes to; nil is the

@@ -12,6 +12,9 @@
 //	up, down, fit, done
 //	                                  <-  the state of the host, and that the settings are other ones
 //
+// A server's worker asks for settings, to forget connections of clients that have gone, and
+// to bound what is sent to a client (server_paths.go).
+//
 // Either can be killed. The device stays while one of them has its descriptor; routes,
 // DNS and kill switch stay as they are.
 package keeper

@@ -12,6 +12,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step6-dns/resolver"
+	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/privsep"
 )
 
@@ -138,6 +139,17 @@ func (r *RemoteServer) Forget(gone []netip.Addr) error {
 	var errs []error
 	for list := range slices.Chunk(gone, maxForget) {
 		_, err := r.Ask("forget", list, nil)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Bound has the host send clients no packets through the tunnel that are longer than these
+// sizes: see Server.
+func (r *RemoteServer) Bound(bounds []pathmtu.Bound) error {
+	var errs []error
+	for list := range slices.Chunk(bounds, maxBounds) {
+		_, err := r.Ask("bound", list, nil)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -292,7 +292,7 @@ func (s *Server) Serve(c *privsep.Conn) error {
 	s.renewRegistry() // whoever has none says so
 	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
-	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice, "fail": s.fail(c)})
+	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "bound": s.bound, "notify": notice, "fail": s.fail(c)})
 	if why := s.failed.Load(); why != nil {
 		return *why
 	}
@@ -362,9 +362,14 @@ func (s *Server) forget(parse func(any) error) (r privsep.Result, err error) {
 		return r, fmt.Errorf("%d addresses at once", len(list))
 	}
 	for _, a := range list {
-		if !slices.ContainsFunc(hostnet.FamilyOf(a).Subnets(s.cfg.Subnets), func(n netip.Prefix) bool { return n.Contains(a) }) {
+		if !s.isClients(a) {
 			return r, fmt.Errorf("%v is no client's", a)
 		}
 	}
-	return r, conntrack.Forget(list)
+	return r, errors.Join(conntrack.Forget(list), s.unbound(list))
+}
+
+// isClients tells whether an address is one that a client can have.
+func (s *Server) isClients(a netip.Addr) bool {
+	return slices.ContainsFunc(hostnet.FamilyOf(a).Subnets(s.cfg.Subnets), func(n netip.Prefix) bool { return n.Contains(a) })
 }

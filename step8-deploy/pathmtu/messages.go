@@ -18,10 +18,13 @@ const (
 // RFC 8899 needs of a protocol: a probe packet that carries no data of users, and a
 // confirmation that it came. The answer is never longer than the probe.
 //
-//	id u32 | zeros
+//	id u32 | 1 if the answer is to be as long as the probe, else 0 | zeros
+//
+// A server of a version before looks at the id only, and gives a short answer.
 type probe struct {
 	id   uint32
-	size int // bytes of the encoding: minProbe to maxProbe
+	size int  // bytes of the encoding: minProbe to maxProbe
+	both bool // ways are asked about
 }
 
 const (
@@ -33,6 +36,9 @@ const (
 func (p probe) append(dst []byte) []byte {
 	m := make([]byte, p.size)
 	binary.BigEndian.PutUint32(m, p.id)
+	if p.both {
+		m[4] = 1
+	}
 	return append(dst, m...)
 }
 
@@ -41,26 +47,32 @@ func parseProbe(m []byte) (p probe, ok bool) {
 	if len(m) < minProbe || len(m) > maxProbe {
 		return p, false
 	}
-	return probe{id: binary.BigEndian.Uint32(m), size: len(m)}, true
+	return probe{id: binary.BigEndian.Uint32(m), size: len(m), both: m[4] == 1}, true
 }
 
-// An answer tells that the probe with this id has arrived, and with which size.
+// An answer tells that the probe with this id has arrived, and with which size. That it
+// arrives itself tells as much of the way back, if both are asked about.
 //
-//	id u32 | size u16
+//	id u32 | size u16 | zeros, up to size, if both ways are asked about
 type answer probe
 
 const answerLen = 4 + 2
 
 func (a answer) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, a.id)
-	return binary.BigEndian.AppendUint16(dst, uint16(a.size))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(a.size))
+	if a.both {
+		dst = append(dst, make([]byte, a.size-answerLen)...)
+	}
+	return dst
 }
 
 func parseAnswer(m []byte) (a answer, ok bool) {
-	if len(m) != answerLen {
+	if len(m) < answerLen {
 		return a, false
 	}
-	return answer{id: binary.BigEndian.Uint32(m), size: int(binary.BigEndian.Uint16(m[4:]))}, true
+	a = answer{id: binary.BigEndian.Uint32(m), size: int(binary.BigEndian.Uint16(m[4:])), both: len(m) > answerLen}
+	return a, !a.both || len(m) == a.size
 }
 
 // A found is the size of the packets in the tunnel that the path carries.

@@ -1,19 +1,26 @@
-// Package pathmtu finds how long a packet may be for the path to the server to carry
-// it in one piece, and tells TCP. Introduced in step 8.
+// Package pathmtu finds how long a packet may be for the path between client and server
+// to carry it in one piece, and has both hosts keep to it. Introduced in step 8.
 //
 // It is path MTU discovery by probing (RFC 8899, in a simple form): messages of
 // several lengths go to the server, inside the session, and no router may cut them
-// up. The server says which have come, and is told what that comes to: it pads no
-// packet beyond. What routers say (ICMP) is not needed, and not believed: only answers
-// that authenticate count.
+// up. The server answers each that has come by one of the same length, so a size counts
+// when both ways carry it. What routers say (ICMP) is not needed, and not believed: only
+// answers that authenticate count.
 //
-// Read messages.go first, then this file, server.go and clamp.go.
+// The client's host keeps to the size by the MTU of its device. The server has one device
+// for all clients; it is told what was found, and gives each client that has less room a
+// route of its own, with an MTU. So each kernel does what a router does with a packet that
+// is too long: it says so to the sender (ICMP "fragmentation needed", ICMPv6 "packet too
+// big"), or fragments it, if it is IPv4's and may be.
+//
+// Read messages.go first, then this file, server.go, bounds.go and clamp.go.
 //
 // All sizes are in bytes and are those of packets in the tunnel, if nothing else is
 // said.
 //
-// What is not covered: the way back is taken to carry as much as the way there; and a
-// size between two candidates is rounded down to the smaller.
+// What is not covered: a size between two candidates is rounded down to the smaller; and
+// packets from one client to another pass no kernel of the server, so nobody is told if
+// they are too long for the path to the other.
 package pathmtu
 
 import (
@@ -35,6 +42,8 @@ const (
 	wait     = time.Second // for the answers of a round
 	rounds   = 4           // as often a probe is sent before it counts as too long
 	interval = 10 * time.Minute
+	tick     = time.Second
+	repeats  = 3 // as often the server is told what was found
 
 	least = 64 // what every path carries: its answer says that the server knows probes
 )
@@ -48,6 +57,7 @@ type Session interface {
 	Probe(kind byte, content []byte) error
 	Control(kind byte, content []byte) error
 	SetMTU(mtu int)
+	Status() secure.Status
 }
 
 // A Path is the path of one session. Control may be called from any goroutine.
@@ -74,40 +84,56 @@ type Config struct {
 	Server   netip.AddrPort
 	Computed int // what the path should have room for, as far as the kernel knows
 	Session  Session
+	Fixed    bool // Computed it is, without a search
 	// Found is told what the path has room for, after each search: Computed if the
-	// server answers no probes.
+	// server answers no probes. One of a version before answers for the way there alone.
 	Found func(size int)
 }
 
-// settle has both ends keep to a size.
-func (c *Config) settle(size int) {
-	c.Session.SetMTU(size)
-	c.Session.Control(kindFound, found(size).append(nil)) // if it gets lost, the server goes on as before
-	c.Found(size)
-}
-
-// Fix is for a size that is not to be searched for.
-func Fix(cfg Config) { cfg.settle(cfg.Computed) }
-
-// Watch searches now and every ten minutes, until ctx or the Session ends.
+// Watch searches now and every ten minutes, until ctx or the Session ends, and has both
+// ends keep to what it finds.
 func (p *Path) Watch(ctx context.Context, cfg Config) {
-	knows := false
-	for {
-		size, ok, err := p.search(ctx, cfg)
-		if err != nil || ctx.Err() != nil {
+	for size := cfg.Computed; ; {
+		if !cfg.Fixed {
+			best, ok, err := p.search(ctx, cfg)
+			if err != nil || ctx.Err() != nil {
+				return
+			}
+			if ok {
+				size = best
+			}
+		}
+		cfg.Session.SetMTU(size)
+		cfg.Found(size)
+		if !cfg.tell(ctx, found(size)) {
 			return
 		}
-		switch {
-		case ok:
-			knows = true
-			cfg.settle(size)
-		case !knows:
-			cfg.settle(cfg.Computed)
+	}
+}
+
+// tell tells the server a size: a few times, for it may get lost, and again whenever there
+// are new keys, for the server may have been started anew. It returns when it is time to
+// search again, or false when ctx has ended.
+func (c *Config) tell(ctx context.Context, size found) bool {
+	again := time.After(interval)
+	clock := time.NewTicker(tick)
+	defer clock.Stop()
+	var keys time.Time // when those came into use under which it is being told
+	left := 0
+	for {
+		if since := c.Session.Status().Since; !since.IsZero() && since != keys {
+			keys, left = since, repeats
+		}
+		if left > 0 {
+			left--
+			c.Session.Control(kindFound, size.append(nil))
 		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-time.After(interval):
+			return false
+		case <-again:
+			return true
+		case <-clock.C:
 		}
 	}
 }
@@ -124,7 +150,7 @@ func (p *Path) search(ctx context.Context, cfg Config) (size int, ok bool, err e
 			if n <= best || round == 0 && i != 0 && n != least {
 				continue
 			}
-			q := probe{id: id, size: n - secure.ControlOverhead}
+			q := probe{id: id, size: n - secure.ControlOverhead, both: true}
 			if err := cfg.Session.Probe(kindProbe, q.append(nil)); err != nil {
 				return 0, false, err
 			}

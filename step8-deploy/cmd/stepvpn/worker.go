@@ -229,17 +229,15 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 }
 
 // fit has packets be as long as the path carries, from now on until stop is called.
-// A size that is set by hand stays, and TCP finds the path's by itself.
+// A size that is set by hand stays, and TCP finds the path's by itself; the server is told
+// those, too.
 func (n *node) fit(path *pathmtu.Path, cfg pathmtu.Config) (stop func()) {
 	cfg.Found = func(size int) {
 		if err := n.keeper.Fit(size); err != nil {
 			slog.Warn("packets can't be made to fit the path", "error", err)
 		}
 	}
-	if n.cfg.MTU != 0 || n.cfg.Transport != transport.UDP {
-		pathmtu.Fix(cfg)
-		return func() {}
-	}
+	cfg.Fixed = n.cfg.MTU != 0 || n.cfg.Transport != transport.UDP
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	watching.Go(func() { path.Watch(ctx, cfg) })

@@ -91,6 +91,9 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	undo.Add(admitted.Close, nil)
 	admits.Store(admitted)
 
+	paths := pathmtu.NewBounds(host.Bound)
+	undo.Add(paths.Close, nil)
+
 	// One end is a socket for each address and transport, or several, the other one a
 	// queue of the TUN device for each...
 	pairs, err := pairsOf(given, &count, &watch)
@@ -105,7 +108,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
 		Admission:  servedOnly{admitted, cfg.Subnets},
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
-		Control:    pathmtu.Control(given.MTU),
+		Control:    pathmtu.Control(given.MTU, paths.Set),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
 		Count: &count,
 	})
