@@ -2,7 +2,10 @@ package step8_test
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -68,4 +71,63 @@ func TestClientsAdd(t *testing.T) {
 	require.Zero(t, server.Wait(t), server.Log())
 	_, err = clients("add", "carol", "-server", "vpn.example.org:1", "-out", w.path("carol.toml"))
 	require.NoError(t, err, "there is none to wait for")
+}
+
+// Who lists the clients sees who is connected, when others were last, and who never was;
+// whatever has become of the file in which the server notes that.
+func TestLastSeen(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.add(t, "bob")
+	seen := func(name string) string {
+		t.Helper()
+		for line := range strings.Lines(w.stepvpn(t, "clients", "list", "-settings", w.path("server.toml"))) {
+			if words := strings.Fields(line); words[0] == name {
+				return words[len(words)-1]
+			}
+		}
+		return ""
+	}
+	require.Equal(t, "never", seen("alice"), "the server has never run")
+	server := w.server(t)
+	began := time.Now().Add(-time.Second)
+	client := w.client(t)
+	require.Equal(t, "now", seen("alice"))
+	require.Equal(t, "never", seen("bob"))
+	client.Interrupt()
+	require.Zero(t, client.Wait(t), client.Log())
+	recent := func(when string) {
+		t.Helper()
+		var said string
+		netlab.Eventually(t, limit, "it is noted, "+when, func() bool {
+			said = seen("alice")
+			return said != "now" && said != "never"
+		})
+		at, err := time.Parse(time.RFC3339, said)
+		require.NoError(t, err)
+		require.False(t, at.Before(began), "%v is before %v", at, began)
+		require.False(t, at.After(time.Now()), at)
+	}
+	recent("while the server runs")
+	began = time.Now().Add(-time.Second)
+	client = w.client(t)
+	server.Interrupt() // it says goodbye to a client that is there
+	require.Zero(t, server.Wait(t), server.Log())
+	recent("after the server's end")
+	client.Interrupt()
+	client.Wait(t)
+
+	// A damaged file, or none to write to, is no reason to fail.
+	file := filepath.Join(w.dir, "worker", "pool", "seen")
+	require.FileExists(t, file)
+	require.NoError(t, os.WriteFile(file, []byte("hunter2"), 0o600))
+	out := w.stepvpn(t, "clients", "list", "-settings", w.path("server.toml"))
+	require.Contains(t, out, "unknown")
+	require.NotContains(t, out, "hunter2")
+	require.Contains(t, w.stepvpn(t, "check", w.path("server.toml")), "last seen is damaged")
+	server = w.server(t)
+	require.Contains(t, server.Log(), "last seen is damaged and was set aside")
+	require.Equal(t, "never", seen("alice"))
+	w.stepvpn(t, "clients", "revoke", "alice", "-settings", w.path("server.toml"))
+	require.Empty(t, seen("alice"))
 }

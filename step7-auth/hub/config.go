@@ -55,6 +55,7 @@ type Gone struct {
 	Key   noise.PublicKey
 	Name  string
 	Addrs []netip.Addr
+	In    bool // its packets passed until now, or it has only asked
 }
 
 // An Admission decides who may come in, and with which addresses. Its methods may be

@@ -142,6 +142,8 @@ func TestReplayedInitiation(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, w.hub.members.size)
 		require.Zero(t, w.holding())
+		require.True(t, w.gotten()[0].In)
+		require.False(t, w.gotten()[1].In, "it has only asked")
 		require.Equal(t, 0, w.hub.table.Len(), "no session is left")
 
 		// In between, alice comes: the one who is pending gives way.

@@ -25,6 +25,7 @@ import (
 	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
+	"stepvpn/step8-deploy/lastseen"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/uplink"
 )
@@ -86,6 +87,9 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	seen := c.folder(cfg.State)
 	if err := pool.CheckState(filepath.Join(cfg.State, workerFolder, LeasesName)); seen && err != nil {
 		c.warn(fmt.Sprintf("the file of leases is damaged: %v", err), "A start puts it aside; clients may get other addresses than before.")
+	}
+	if _, err := lastseen.Read(SeenFile(cfg)); seen && err != nil {
+		c.warn(fmt.Sprintf("the file of when clients were last seen is damaged: %v", err), "A start puts it aside; 'stepvpn clients list' begins anew.")
 	}
 	problems, err := uplink.Check(uplink.Config{Device: keep.Device{Name: cfg.Device, Addrs: cfg.Subnets}, Egress: cfg.Egress})
 	c.failed(err)

@@ -75,6 +75,7 @@ const (
 	workerFolder = "worker"
 	RegistryName = "clients" // a copy of the registry, which the worker may not read itself
 	LeasesName   = "pool/leases"
+	SeenName     = "pool/seen" // when clients were last seen
 )
 
 // NewServer reads the settings, and opens sockets and device. Close takes them away.
@@ -220,6 +221,9 @@ func (s *Server) makeOwn(name string) error {
 	}
 	return os.Lchown(name, s.owner.UID, s.owner.GID)
 }
+
+// SeenFile is where the worker of a server keeps when clients were last seen.
+func SeenFile(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, SeenName) }
 
 // folder is the worker's.
 func (s *Server) folder() string { return filepath.Join(s.cfg.State, workerFolder) }

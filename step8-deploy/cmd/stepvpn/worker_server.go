@@ -26,6 +26,7 @@ import (
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/lastseen"
 	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
@@ -90,6 +91,10 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	}
 	undo.Add(admitted.Close, nil)
 	admits.Store(admitted)
+	seen := lastseen.Open(given.Path(keeper.SeenName), func(key noise.PublicKey) bool {
+		_, known := admitted.Registry().ByKey(key)
+		return known
+	})
 
 	// One end is a socket for each address and transport, or several, the other one a
 	// queue of the TUN device for each...
@@ -103,7 +108,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	handshake := identity.KeyHandshake(given.Key, given.PSK)
 	clients, err := hub.New(hub.Config{
 		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
-		Admission:  servedOnly{admitted, cfg.Subnets},
+		Admission:  servedOnly{admitted, cfg.Subnets, seen},
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
 		Control:    pathmtu.Control(given.MTU),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
@@ -112,6 +117,15 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
+	look := func() {
+		for _, c := range clients.Snapshot() {
+			if c.LoggedIn {
+				seen.Note(c.Key, time.Now())
+			}
+		}
+	}
+	defer func() { look(); seen.Save() }() // those who are there when Run ends
+	go seen.Run(ctx, look)
 	// ...and names are looked up for the users, each of which has a share of that.
 	names := fmt.Stringer(noNames{})
 	if cfg.DNS {
@@ -204,10 +218,20 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 }
 
 // servedOnly gives clients no address of a subnet that the host can't serve now. It stays
-// theirs.
+// theirs. And it notes who has left.
 type servedOnly struct {
 	*admission.Controller
 	subnets []netip.Prefix
+	seen    *lastseen.Log
+}
+
+func (s servedOnly) Left(gone []hub.Gone) {
+	for _, g := range gone {
+		if g.In {
+			s.seen.Note(g.Key, time.Now())
+		}
+	}
+	s.Controller.Left(gone)
 }
 
 func (s servedOnly) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
