@@ -40,6 +40,7 @@ type ServerSettings struct {
 	Off       []netip.Prefix // subnets that this host can't serve now; Server has the others
 	Key       noise.PrivateKey
 	PSK       *[noise.KeyLen]byte
+	PSKSecret *[noise.KeyLen]byte // for pre-shared keys of one client each; nil: none
 	Device    string
 	MTU       int    // of the device, in bytes
 	Sum       string // that has led to it
@@ -294,7 +295,7 @@ func (s *Server) Serve(c *privsep.Conn) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	s.renewRegistry() // whoever has none says so
-	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
+	go s.followRegistry(ctx, func() { s.tellPSKSecret(c) }, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
 	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "notify": notice, "fail": s.fail(c)})
 	if why := s.failed.Load(); why != nil {
@@ -310,6 +311,7 @@ func (s *Server) Reload(c *privsep.Conn) {
 		return
 	}
 	notify.Reloading()
+	s.tellPSKSecret(c)
 	if s.renewRegistry() == nil {
 		c.Tell(eventRegistry, nil)
 	}
@@ -320,7 +322,7 @@ func (s *Server) settings(func(any) error) (privsep.Result, error) {
 	told := *s.cfg
 	told.Key, told.PSK = "", ""
 	answer := s.told
-	answer.Server = &told
+	answer.Server, answer.PSKSecret = &told, s.pskSecret()
 	return privsep.Result{With: answer, FDs: s.fds, Keep: true}, nil
 }
 

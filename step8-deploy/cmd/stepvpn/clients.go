@@ -41,6 +41,12 @@ func clientsCommands() (list []app.Command) {
 			}
 			return admission.Check(r, of.Subnets)
 		},
+		OwnPSK: func(client noise.PublicKey) (*[noise.KeyLen]byte, error) {
+			if of == nil {
+				return nil, app.Usage("-own-psk needs the server's settings: name them by -settings")
+			}
+			return keeper.NewOwnPSK(of, client)
+		},
 		Seen: func(c *identity.Client) string { return seen(c) },
 	}) {
 		if c.Name == "init" {

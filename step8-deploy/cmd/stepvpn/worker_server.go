@@ -106,9 +106,13 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 
 	// ...between them there is a hub, which has a session with each client that it lets in.
 	handshake := identity.KeyHandshake(given.Key, given.PSK)
+	other := identity.KeyHandshake(given.Key, nil)
+	if given.PSK == nil {
+		other = identity.KeyHandshake(given.Key, new([noise.KeyLen]byte)) // each client's comes in its place
+	}
 	clients, err := hub.New(hub.Config{
-		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
-		Admission:  servedOnly{admitted, cfg.Subnets, seen},
+		Handshake: handshake, Other: &other, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
+		Admission:  servedOnly{admitted, cfg.Subnets, seen, host},
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
 		Control:    pathmtu.Control(given.MTU),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
@@ -218,11 +222,20 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 }
 
 // servedOnly gives clients no address of a subnet that the host can't serve now. It stays
-// theirs. And it notes who has left.
+// theirs. And it notes who has left, and knows who has a pre-shared key of its own.
 type servedOnly struct {
 	*admission.Controller
 	subnets []netip.Prefix
 	seen    *lastseen.Log
+	host    *keeper.RemoteServer
+}
+
+func (s servedOnly) Lookup(key noise.PublicKey) (hub.Account, bool) {
+	a, known := s.Controller.Lookup(key)
+	if a.OwnPSK {
+		a.PSK = s.host.OwnPSK(key)
+	}
+	return a, known
 }
 
 func (s servedOnly) Left(gone []hub.Gone) {
