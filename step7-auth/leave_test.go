@@ -185,8 +185,8 @@ func TestPassword(t *testing.T) {
 	require.NotContains(t, s.Log(), "battery staple")
 }
 
-// A pre-shared key: without the right one there is no session, and no sentence
-// either, for the two can't read each other.
+// A pre-shared key: without the right one there is no session, and no sentence of the
+// server either, for the two can't read each other.
 func TestPresharedKey(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, keyfile.Create(w.path("psk")))
@@ -195,9 +195,8 @@ func TestPresharedKey(t *testing.T) {
 	wrong := w.add(t, "wrong", "-psk", w.path("other"))
 	none := w.add(t, "none")
 	s := w.server(t, "-psk", w.path("psk"))
-	for _, file := range []string{wrong, none} {
-		require.Contains(t, refused(t, w.Bob, file), "connecting: no answer from the server after 2 tries: ")
-	}
+	require.Contains(t, refused(t, w.Bob, wrong), "connecting: the server has answered, but the answer can't be read: the pre-shared key")
+	require.Contains(t, refused(t, w.Bob, none), "connecting: no answer from the server after 2 tries: ")
 	c := client(t, w.Alice, right)
 	w.surfs(t, w.Alice)
 	interrupt(t, c, s)

@@ -104,6 +104,16 @@ func (h *Handshake) Clone() *Handshake {
 	return &c
 }
 
+// UsesPSK reports whether the pattern has a pre-shared key.
+func (h *Handshake) UsesPSK() bool { return h.pattern.usesPSK() }
+
+// SetPSK replaces the pre-shared key, in a pattern that has one and has still to mix it in:
+// a responder of IKpsk2 chooses it when it knows who asks.
+func (h *Handshake) SetPSK(key *[KeyLen]byte) {
+	psk := *key
+	h.psk = &psk
+}
+
 // check compares what the caller gave with what the pattern needs.
 func check(p Pattern, key string, given, needed bool) error {
 	switch {

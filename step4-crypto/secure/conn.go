@@ -65,6 +65,9 @@ func Client(ctx context.Context, lower link.Link, cfg Config) (*Conn, error) {
 	if err := c.ReadUntil(func() bool { return !c.Status().Since.IsZero() }); err != nil {
 		stop()
 		c.Close()
+		if c.peer.unread() && ctx.Err() != nil {
+			err = fmt.Errorf("%w (%w)", ErrUnread, err)
+		}
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	if !stop() {

@@ -25,6 +25,7 @@ type initiator struct {
 	time      uint64           // in the last initiation
 
 	refused error // final
+	unread  bool  // there was an answer under other keys
 }
 
 // begin makes the first initiation due at a time.
@@ -77,6 +78,7 @@ func (i *initiator) finish(reserved *keypair, m response, now time.Time) (s *key
 	}
 	inside, err := i.handshake.ReadMessage(nil, m.noise)
 	if err != nil {
+		i.unread = true
 		i.cfg.Drops.Add(BadTag)
 		return nil, false
 	}
@@ -111,6 +113,9 @@ func (i *initiator) finish(reserved *keypair, m response, now time.Time) (s *key
 func (i *initiator) gaveUp() error {
 	if i.tries < i.cfg.Tries {
 		return nil
+	}
+	if i.unread && i.cfg.handshake.UsesPSK() {
+		return ErrUnread
 	}
 	err := fmt.Errorf("no answer from the server after %d tries: it has another key, the address or the port is wrong, it is not running, it is an older version, or a firewall on the way blocks UDP", i.tries)
 	return app.Hint(err, "Look at the server's log and counters. If 'bad-tag' counts up there, the keys differ or one of the two programs is older; if nothing does, nothing arrives.")

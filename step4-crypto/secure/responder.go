@@ -11,7 +11,7 @@ import (
 // it is there. It is safe for concurrent use.
 type Responder struct{ cfg *Config }
 
-// NewResponder checks a Config. Of its fields it uses Handshake, Drops and MTU.
+// NewResponder checks a Config. Of its fields it uses Handshake, Other, Drops and MTU.
 func NewResponder(cfg Config) (*Responder, error) {
 	complete, err := cfg.complete(false)
 	if err != nil {
@@ -42,11 +42,13 @@ func (r *Responder) Read(m []byte) (*Request, bool) {
 	h := r.cfg.handshake.Clone()
 	inside, err := h.ReadMessage(nil, i.noise)
 	if err != nil {
-		if q := r.readOlder(i); q != nil {
-			return q, true
+		if h, inside, ok = r.readOther(i); !ok {
+			if q := r.readOlder(i); q != nil {
+				return q, true
+			}
+			r.cfg.Drops.Add(BadTag)
+			return nil, false
 		}
-		r.cfg.Drops.Add(BadTag)
-		return nil, false
 	}
 	q := &Request{handshake: h, sender: i.sender}
 	if q.time, q.payload, ok = parseRequest(inside); !ok {

@@ -24,8 +24,8 @@
 //	bursts.go     seal and open the packets of a burst
 //	conn.go       the Link: one peer, and a socket
 //
-// Second reading: older.go, for clients that have not been updated yet, and probe.go,
-// for messages whose length matters. drops.go names why messages are dropped.
+// Second reading: older.go, for clients that have not been updated yet, psk.go, for some
+// that have a pre-shared key of their own, and probe.go, for messages whose length matters. drops.go names why messages are dropped.
 //
 // Everything but conn.go and probe.go is free of input, output and clocks: messages and the
 // time come in as arguments.
@@ -106,6 +106,9 @@ type Config struct {
 	// and Prologue are set by this package. The first message of the pattern
 	// must begin with the ephemeral key, as that of NNpsk0 and of IK does.
 	Handshake noise.Config
+	// Other, if set, is another handshake with the same static key by which clients of
+	// a Responder may come, with a pre-shared key or without: see psk.go.
+	Other *noise.Config
 
 	// Payload goes to the other side, encrypted, in our message of every
 	// handshake. It has at most MaxPayload bytes.
@@ -139,6 +142,7 @@ type Config struct {
 	MTU int
 
 	handshake *noise.Handshake // that has not begun, to be cloned
+	other     *noise.Handshake // likewise
 	older     *noise.Handshake // a server's, of the version before
 	limits    limits
 }
@@ -169,6 +173,13 @@ func (cfg Config) complete(initiator bool) (*Config, error) {
 	var err error
 	if cfg.handshake, err = noise.New(cfg.Handshake); err != nil {
 		return nil, err
+	}
+	if cfg.Other != nil {
+		other := *cfg.Other
+		other.Prologue = cfg.Handshake.Prologue
+		if cfg.other, err = noise.New(other); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.older, err = older(cfg.Handshake); err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ type addition struct {
 	out       *string
 	format    func(name string, p *identity.Profile) (string, error)
 	fits      func(*identity.Draft) error
+	ownPSK    func(noise.PublicKey) (*[noise.KeyLen]byte, error) // nil: it is not asked for
 }
 
 func (d Defaults) add() func(context.Context, []string) error {
@@ -49,7 +50,16 @@ func (d Defaults) add() func(context.Context, []string) error {
 	if d.Format != nil {
 		a.format = d.Format()
 	}
-	return func(ctx context.Context, args []string) error { return a.run(ctx, args[0]) }
+	own := new(bool)
+	if d.OwnPSK != nil {
+		flag.BoolVar(own, "own-psk", false, "give it a pre-shared key of its own, which no other client has")
+	}
+	return func(ctx context.Context, args []string) error {
+		if *own {
+			a.ownPSK = d.OwnPSK
+		}
+		return a.run(ctx, args[0])
+	}
 }
 
 func (a *addition) run(ctx context.Context, name string) error {
@@ -63,6 +73,12 @@ func (a *addition) run(ctx context.Context, name string) error {
 	}
 	if client.Key, err = a.clientKey(profile); err != nil {
 		return err
+	}
+	if a.ownPSK != nil {
+		client.OwnPSK = true
+		if profile.PresharedKey, err = a.ownPSK(client.Key); err != nil {
+			return err
+		}
 	}
 	if *a.password {
 		if err := a.check(client); err != nil {

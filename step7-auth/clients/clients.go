@@ -32,6 +32,13 @@ type Defaults struct {
 	// Check refuses a registry with which the server would not start. It may be nil.
 	Check func(*identity.Registry) error
 
+	// OwnPSK makes the pre-shared key of one client, by its public key. If it is nil,
+	// none has one of its own.
+	OwnPSK func(noise.PublicKey) (*[noise.KeyLen]byte, error)
+
+	// Seen says when a client was last connected. If it is nil, the list does not.
+	Seen func(*identity.Client) string
+
 	// Login is what the file of a client needs that gives a password; "" stands for
 	// a line of an identity.Profile.
 	Login string

@@ -22,9 +22,17 @@ func (d Defaults) list() func(context.Context, []string) error {
 		}
 		now := time.Now()
 		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "NAME\tPUBLIC KEY\tADDRESSES\tEXPIRES\tPASSWORD")
+		head := []string{"NAME", "PUBLIC KEY", "ADDRESSES", "EXPIRES", "PASSWORD"}
+		if d.Seen != nil {
+			head = append(head, "LAST SEEN")
+		}
+		fmt.Fprintln(w, strings.Join(head, "\t"))
 		for c := range r.All() {
-			fmt.Fprintln(w, strings.Join(row(c, now), "\t"))
+			cells := row(c, now)
+			if d.Seen != nil {
+				cells = append(cells, d.Seen(c))
+			}
+			fmt.Fprintln(w, strings.Join(cells, "\t"))
 		}
 		return w.Flush()
 	}

@@ -14,6 +14,7 @@ func (h *Hub) accept(request *secure.Request, c *client, a Account, now time.Tim
 	c.renew(h, a)
 	if c.state.Load() == pending {
 		c.since.Store(h.clockOf(now)) // it has asked once more
+		c.answered()
 	}
 	payload, err := protocol.Welcome{
 		Login:    c.login && c.state.Load() != open,

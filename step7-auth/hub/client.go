@@ -29,6 +29,8 @@ type client struct {
 	instance uint64
 	name     string
 	login    bool // it needs a password
+	psk      bool // and a pre-shared key
+	answers  int  // see answered
 	prefixes []netip.Prefix
 	addrs    []netip.Addr
 	peer     *secure.Peer
@@ -62,6 +64,7 @@ func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, le
 		newest:   asked{time, now},
 		name:     a.Name,
 		login:    a.NeedsPassword,
+		psk:      h.needsPSK(a),
 		prefixes: leased,
 		from:     k.from,
 		log:      slog.With("client", a.Name),

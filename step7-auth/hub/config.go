@@ -48,6 +48,9 @@ type Account struct {
 	Name          string
 	Expires       time.Time // zero: never
 	NeedsPassword bool
+
+	OwnPSK bool                // it has a pre-shared key of its own, see psk.go...
+	PSK    *[noise.KeyLen]byte // ...which is this one; nil: the server does not know it
 }
 
 // A Gone is a client that has left.
@@ -55,6 +58,7 @@ type Gone struct {
 	Key   noise.PublicKey
 	Name  string
 	Addrs []netip.Addr
+	In    bool // its packets passed until now, or it has only asked
 }
 
 // An Admission decides who may come in, and with which addresses. Its methods may be
@@ -89,6 +93,8 @@ type Config struct {
 	// Handshake names the suite and a pattern in which the client sends its
 	// static key, IK or IKpsk2, and holds the server's keys.
 	Handshake noise.Config
+	// Other, if set, is the other one of the two, for clients whose Account says so.
+	Other *noise.Config
 	// Addrs are the addresses of the server itself in the tunnel, with the
 	// length of the tunnel's network.
 	Addrs []netip.Prefix

@@ -130,6 +130,9 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 	if !known {
 		return h.refuse(request, k.from, "an unknown key", unknown)
 	}
+	if no := h.choosePSK(request, account); no != nil {
+		return h.refuse(request, k.from, account.Name, *no)
+	}
 	if behind, why, ok := h.members.hear(key, hello.Instance, request.Time(), k.from, now); !ok {
 		h.drops.Add(why)
 		return h.sayBehind(request, behind)

@@ -80,13 +80,61 @@ func TestPSK(t *testing.T) {
 		cfg := clientConfig(w.add(Account{Name: "alice"}))
 		cfg.Handshake.Pattern, cfg.Handshake.PSK = noise.IKpsk2, &other
 		_, err := w.try(cfg)
-		require.ErrorContains(t, err, "no answer")
+		require.ErrorContains(t, err, "can't be read: the pre-shared key is not the one")
 		require.Empty(t, w.hub.Snapshot())
 		cfg.Handshake.PSK = &psk
 		_, err = w.try(cfg)
 		require.NoError(t, err)
 		w.stop()
 	})
+}
+
+// One client may have a pre-shared key of its own, whatever the others have. Who comes
+// with another one or none is refused, and so is who has one without need.
+func TestOwnPSK(t *testing.T) {
+	for name, common := range map[string]*[32]byte{"others have none": nil, "others have a common one": {1}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				own, wrong := [32]byte{2}, [32]byte{3}
+				w := serve(t, func(c *Config) {
+					other := c.Handshake
+					if common != nil {
+						c.Handshake.Pattern, c.Handshake.PSK = noise.IKpsk2, common
+					} else {
+						other.Pattern, other.PSK = noise.IKpsk2, new([32]byte)
+					}
+					c.Other = &other
+				})
+				alice := w.add(Account{Name: "alice", OwnPSK: true, PSK: &own})
+				bob := w.add(Account{Name: "bob"})
+				carol := w.add(Account{Name: "carol", OwnPSK: true}) // the server has lost it
+				try := func(key noise.PrivateKey, psk *[32]byte) error {
+					cfg := clientConfig(key)
+					if psk != nil {
+						cfg.Handshake.Pattern, cfg.Handshake.PSK = noise.IKpsk2, psk
+					}
+					_, err := w.try(cfg)
+					return err
+				}
+				const unread = "can't be read: the pre-shared key is not the one"
+				require.NoError(t, try(alice, &own))
+				w.hub.Cut(alice.Public(), secure.Rejected{})
+				require.NoError(t, try(bob, common))
+				require.ErrorContains(t, try(alice, &wrong), unread)
+				require.Equal(t, needsPSK, rejected(t, try(alice, nil)))
+				require.ErrorContains(t, try(bob, &own), unread)
+				require.Equal(t, lostPSK.Reason, rejected(t, try(carol, nil)).Reason)
+				require.Error(t, try(carol, &[32]byte{}), "the key that stands for all has no power")
+				require.Error(t, try(bob, &[32]byte{}))
+				if common != nil {
+					require.ErrorContains(t, try(alice, common), unread)
+					require.Equal(t, needsPSK, rejected(t, try(bob, nil)))
+				}
+				require.NoError(t, try(alice, &own))
+				w.stop()
+			})
+		})
+	}
 }
 
 // record returns a function for the initiations that the network has seen since.
@@ -142,6 +190,8 @@ func TestReplayedInitiation(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, w.hub.members.size)
 		require.Zero(t, w.holding())
+		require.True(t, w.gotten()[0].In)
+		require.False(t, w.gotten()[1].In, "it has only asked")
 		require.Equal(t, 0, w.hub.table.Len(), "no session is left")
 
 		// In between, alice comes: the one who is pending gives way.

@@ -30,9 +30,9 @@
 //	status.go     what an operator sees
 //
 // Second reading: shared.go, for a hub with several sockets; shares.go, for who comes
-// first when many ask; askers.go, for many who have the same key; probe.go, for messages
-// whose length matters. drops.go names why packets
-// are dropped.
+// first when many ask; askers.go, for many who have the same key; psk.go, for pre-shared
+// keys of one client each; probe.go, for messages whose length matters. drops.go names why
+// packets are dropped.
 //
 // Nothing that is sent to a client waits for it: a socket drops what it can't take. A
 // socket with connections (package transport's over TCP) is told where the clients
@@ -107,7 +107,7 @@ func New(cfg Config) (*Hub, error) {
 	if len(cfg.Settings) > protocol.MaxSettings {
 		return nil, fmt.Errorf("the settings for the clients take %d bytes, and there is room for %d", len(cfg.Settings), protocol.MaxSettings)
 	}
-	responder, err := secure.NewResponder(secure.Config{Handshake: cfg.Handshake, Drops: &cfg.Count.Drops, MTU: cfg.MTU})
+	responder, err := secure.NewResponder(secure.Config{Handshake: cfg.Handshake, Other: cfg.Other, Drops: &cfg.Count.Drops, MTU: cfg.MTU})
 	if err != nil {
 		return nil, err
 	}

@@ -120,6 +120,7 @@ func (m *members) remove(c *client) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.byKey[c.key]
+	in := c.state.Load() == open
 	switch {
 	case is == nil:
 		return false
@@ -133,7 +134,7 @@ func (m *members) remove(c *client) bool {
 	c.state.Store(gone)
 	if !is.has() {
 		m.size--
-		m.left[c.key] = Gone{c.key, c.name, c.addrs}
+		m.left[c.key] = Gone{c.key, c.name, c.addrs, in}
 	}
 	return true
 }

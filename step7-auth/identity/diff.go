@@ -55,6 +55,6 @@ func Diff(old *Registry, then time.Time, new *Registry, now time.Time) *Change {
 
 // same tells whether two lines say the same of a client.
 func same(a, b *Client) bool {
-	return a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs) && a.Expires.Equal(b.Expires) &&
+	return a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs) && a.Expires.Equal(b.Expires) && a.OwnPSK == b.OwnPSK &&
 		a.NeedsPassword() == b.NeedsPassword() && (!a.NeedsPassword() || a.Password.String() == b.Password.String())
 }

@@ -13,6 +13,7 @@
 //	addr=ADDRESS[,ADDRESS...]  fixed addresses in the tunnel, up to 8
 //	expires=DATE               such as 2026-12-31: from 0:00 UTC of that day on the client is
 //	                           refused. Or a moment, such as 2026-12-31T18:00:00+01:00
+//	psk=own                    the client has a pre-shared key of its own: step 8
 //	password=HASH              the client must give a password too, of this hash
 //
 // HASH is a PHC string, as 'clients passwd' and 'argon2 SALT -id -e' make it
@@ -60,6 +61,7 @@ type Client struct {
 	Addrs    []netip.Addr    // its fixed addresses; each is one client's only
 	Expires  time.Time       // zero: never
 	Password *PasswordHash   // nil: it needs none
+	OwnPSK   bool            // it has a pre-shared key of its own, which is not kept here
 	Line     int             // in the file, from 1; 0 if it was not read from one
 }
 
@@ -82,6 +84,9 @@ func (c *Client) text() string {
 	}
 	if !c.Expires.IsZero() {
 		words = append(words, "expires="+c.Expires.UTC().Format(time.RFC3339))
+	}
+	if c.OwnPSK {
+		words = append(words, "psk=own")
 	}
 	if c.Password != nil {
 		words = append(words, "password="+c.Password.String())

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,8 +18,12 @@ func (c *Client) setOption(name, value string) (err error) {
 		c.Expires, err = ParseExpiry(value)
 	case "password":
 		c.Password, err = ParsePasswordHash(value)
+	case "psk":
+		if c.OwnPSK = value == "own"; !c.OwnPSK {
+			err = errors.New("psk= has another value than own: the key itself has no place here")
+		}
 	default:
-		err = fmt.Errorf("%s is no option: addr=, expires= and password= are", quote(name))
+		err = fmt.Errorf("%s is no option: addr=, expires=, psk= and password= are", quote(name))
 	}
 	return err
 }

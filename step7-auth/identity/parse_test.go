@@ -66,7 +66,7 @@ func TestExpired(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	const (
-		option   = " is no option: addr=, expires= and password= are"
+		option   = " is no option: addr=, expires=, psk= and password= are"
 		badName  = " is no name: up to 63 letters (a-z, A-Z), digits and . _ @ - make one, and the first is no . or -"
 		badTime  = " is no time, such as 2026-12-31 or 2026-12-31T18:00:00Z"
 		badAddr  = " is no address, such as 10.8.0.7 or fd00:8::7"
@@ -91,6 +91,7 @@ func TestParseRefuses(t *testing.T) {
 		{"alice KEY(a) adr=10.8.0.7", `"adr"` + option},
 		{"alice KEY(a) Addr=10.8.0.7", `"Addr"` + option},
 		{"alice KEY(a) bob", `"bob"` + option},
+		{"alice KEY(a) psk=KEY(b)", "psk= has another value than own: the key itself has no place here"},
 		{"alice KEY(a) =", `""` + option},
 		{"alice KEY(a) addr=10.8.0.7 addr=10.8.0.8", "the option addr is there twice"},
 		{"alice KEY(a) addr", `""` + badAddr},

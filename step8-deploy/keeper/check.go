@@ -25,6 +25,7 @@ import (
 	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
+	"stepvpn/step8-deploy/lastseen"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/uplink"
 )
@@ -67,6 +68,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 		err = admission.Check(registry, cfg.Subnets)
 	}
 	c.failed(err)
+	c.ownPSKs(cfg, registry)
 	if err := hostnet.MayChange(); err != nil {
 		c.warn("the host was not looked at: that takes root", "Run it as root, for example with sudo.")
 		return c, nil
@@ -86,6 +88,9 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	seen := c.folder(cfg.State)
 	if err := pool.CheckState(filepath.Join(cfg.State, workerFolder, LeasesName)); seen && err != nil {
 		c.warn(fmt.Sprintf("the file of leases is damaged: %v", err), "A start puts it aside; clients may get other addresses than before.")
+	}
+	if _, err := lastseen.Read(SeenFile(cfg)); seen && err != nil {
+		c.warn(fmt.Sprintf("the file of when clients were last seen is damaged: %v", err), "A start puts it aside; 'stepvpn clients list' begins anew.")
 	}
 	problems, err := uplink.Check(uplink.Config{Device: keep.Device{Name: cfg.Device, Addrs: cfg.Subnets}, Egress: cfg.Egress})
 	c.failed(err)
@@ -140,6 +145,22 @@ func (c *Check) has(network string, at netip.AddrPort) bool {
 
 // Waits is how a status says that a daemon waits on an address.
 func Waits(network string, at netip.AddrPort) string { return network + " " + at.String() }
+
+// ownPSKs tells whether clients can come in that have a pre-shared key of their own.
+func (c *Check) ownPSKs(cfg *config.Server, registry *identity.Registry) {
+	secret, err := PSKSecret(cfg)
+	c.failed(err)
+	if registry == nil || secret != nil || err != nil {
+		return
+	}
+	for client := range registry.All() {
+		if client.OwnPSK {
+			c.warn(fmt.Sprintf("there is no file %s, without which %s can't come in, and nor can others with psk=own", PSKSecretFile(cfg), client.Name),
+				"Put it back from a backup, or revoke those clients and add them again.")
+			return
+		}
+	}
+}
 
 // port tells whether clients can be waited for on an address.
 func (c *Check) port(network string, at netip.AddrPort, n int) {

@@ -71,8 +71,8 @@ func (s *Server) problems() []Problem {
 }
 
 // followRegistry copies the registry whenever it has changed, and is quiet again, and
-// tells of it. What fails is tried on.
-func (s *Server) followRegistry(ctx context.Context, tell func()) {
+// tells of it; before it comes what new clients need. What fails is tried on.
+func (s *Server) followRegistry(ctx context.Context, before, tell func()) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	copied := identity.StampOf(s.cfg.Clients)
@@ -83,12 +83,13 @@ func (s *Server) followRegistry(ctx context.Context, tell func()) {
 			return
 		case <-tick.C:
 		}
-		before := seen
+		last := seen
 		seen = identity.StampOf(s.cfg.Clients)
-		if seen != before || seen == copied && s.stale.Load() == nil {
+		if seen != last || seen == copied && s.stale.Load() == nil {
 			continue
 		}
 		copied = seen
+		before()
 		if s.renewRegistry() == nil {
 			tell()
 		}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"stepvpn/shared/app"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/privsep"
@@ -21,6 +22,7 @@ import (
 type RemoteServer struct {
 	*privsep.Asker
 	problems atomic.Pointer[[]Problem]
+	secret   atomic.Pointer[[noise.KeyLen]byte] // see psk.go
 }
 
 // NewRemoteServer returns the keeper at the other end of a Conn. registry is called when
@@ -32,6 +34,8 @@ func NewRemoteServer(c *privsep.Conn, registry func()) *RemoteServer {
 		switch event {
 		case eventRegistry:
 			registry()
+		case eventPSKSecret:
+			r.takePSKSecret(with)
 		case eventProblems:
 			list := new([]Problem)
 			if json.Unmarshal(with, list) == nil {
@@ -63,6 +67,7 @@ func (r *RemoteServer) Settings() (h *Handover, err error) {
 	if err != nil {
 		return nil, err
 	}
+	r.secret.Store(h.PSKSecret)
 	if err := h.take(fds); err != nil {
 		return nil, fmt.Errorf("what the keeper hands over: %w", err)
 	}

@@ -40,6 +40,7 @@ type ServerSettings struct {
 	Off       []netip.Prefix // subnets that this host can't serve now; Server has the others
 	Key       noise.PrivateKey
 	PSK       *[noise.KeyLen]byte
+	PSKSecret *[noise.KeyLen]byte // for pre-shared keys of one client each; nil: none
 	Device    string
 	MTU       int    // of the device, in bytes
 	Sum       string // that has led to it
@@ -75,6 +76,7 @@ const (
 	workerFolder = "worker"
 	RegistryName = "clients" // a copy of the registry, which the worker may not read itself
 	LeasesName   = "pool/leases"
+	SeenName     = "pool/seen" // when clients were last seen
 )
 
 // NewServer reads the settings, and opens sockets and device. Close takes them away.
@@ -221,6 +223,9 @@ func (s *Server) makeOwn(name string) error {
 	return os.Lchown(name, s.owner.UID, s.owner.GID)
 }
 
+// SeenFile is where the worker of a server keeps when clients were last seen.
+func SeenFile(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, SeenName) }
+
 // folder is the worker's.
 func (s *Server) folder() string { return filepath.Join(s.cfg.State, workerFolder) }
 
@@ -290,7 +295,7 @@ func (s *Server) Serve(c *privsep.Conn) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	s.renewRegistry() // whoever has none says so
-	go s.followRegistry(ctx, func() { c.Tell(eventRegistry, nil) })
+	go s.followRegistry(ctx, func() { s.tellPSKSecret(c) }, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
 	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "bound": s.bound, "notify": notice, "fail": s.fail(c)})
 	if why := s.failed.Load(); why != nil {
@@ -306,6 +311,7 @@ func (s *Server) Reload(c *privsep.Conn) {
 		return
 	}
 	notify.Reloading()
+	s.tellPSKSecret(c)
 	if s.renewRegistry() == nil {
 		c.Tell(eventRegistry, nil)
 	}
@@ -316,7 +322,7 @@ func (s *Server) settings(func(any) error) (privsep.Result, error) {
 	told := *s.cfg
 	told.Key, told.PSK = "", ""
 	answer := s.told
-	answer.Server = &told
+	answer.Server, answer.PSKSecret = &told, s.pskSecret()
 	return privsep.Result{With: answer, FDs: s.fds, Keep: true}, nil
 }
 

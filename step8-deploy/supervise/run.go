@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"stepvpn/shared/app"
+	"stepvpn/step4-crypto/secure"
 	"stepvpn/step8-deploy/config"
 )
 
@@ -257,7 +258,7 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 	if !since.IsZero() {
 		up = max(1, time.Since(since))
 	}
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := context.Cause(ctx); cause != nil && !(cause == errSilence && errors.Is(err, secure.ErrUnread)) {
 		err = cause
 	}
 	if err == nil {

@@ -21,6 +21,8 @@ import (
 	"stepvpn/step7-auth/clients"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/lastseen"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -29,6 +31,7 @@ import (
 // they end; and the file that add hands out is what the service of the client reads.
 func clientsCommands() (list []app.Command) {
 	var of *config.Server // nil if they are not known
+	var seen func(*identity.Client) string
 	for _, c := range clients.Commands(clients.Defaults{
 		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key", Format: clientFile,
 		Login: "login_file, and beside it that file: the user name and the password, one a line, mode 0600",
@@ -38,11 +41,18 @@ func clientsCommands() (list []app.Command) {
 			}
 			return admission.Check(r, of.Subnets)
 		},
+		OwnPSK: func(client noise.PublicKey) (*[noise.KeyLen]byte, error) {
+			if of == nil {
+				return nil, app.Usage("-own-psk needs the server's settings: name them by -settings")
+			}
+			return keeper.NewOwnPSK(of, client)
+		},
+		Seen: func(c *identity.Client) string { return seen(c) },
 	}) {
 		if c.Name == "init" {
 			continue
 		}
-		setup, adds := c.Setup, c.Name == "add"
+		setup, adds, lists := c.Setup, c.Name == "add", c.Name == "list"
 		c.Name, c.Setup = "clients "+c.Name, func() func(context.Context, []string) error {
 			run := setup()
 			file := flag.String("settings", "", "the server's `file` of settings, for what other flags do not say (default: server.toml beside the registry)")
@@ -55,6 +65,9 @@ func clientsCommands() (list []app.Command) {
 				}
 				if of != nil {
 					fillIn(of)
+				}
+				if lists {
+					seen = lastSeen(ctx, of)
 				}
 				if err := run(ctx, args); err != nil || of == nil {
 					return err
@@ -108,6 +121,38 @@ func fillIn(s *config.Server) {
 			host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 			flag.Set("server", net.JoinHostPort(host, strconv.Itoa(int(s.Listen[0].Port()))))
 		}
+	}
+}
+
+// lastSeen returns how to say when a client was last connected to a server, whose settings
+// are nil if they are not known: "now" if it is, else the time that the server has noted.
+func lastSeen(ctx context.Context, s *config.Server) func(*identity.Client) string {
+	if s == nil {
+		return func(*identity.Client) string { return "unknown" }
+	}
+	noted, err := lastseen.Read(keeper.SeenFile(s))
+	if err != nil {
+		slog.Warn("it is not known when clients were last seen", "error", err)
+	}
+	now := make(map[string]bool)
+	if s.StatusSocket != "" {
+		if report, err := status.Query(ctx, s.StatusSocket); err == nil {
+			for _, p := range report.Peers {
+				now[p.Name] = true
+			}
+		}
+	}
+	return func(c *identity.Client) string {
+		at, known := noted[c.Key]
+		switch {
+		case now[c.Name]:
+			return "now"
+		case known:
+			return at.Format(time.RFC3339)
+		case err != nil:
+			return "unknown"
+		}
+		return "never"
 	}
 }
 

@@ -294,6 +294,9 @@ func verdict(err error) error {
 	if why, ok := errors.AsType[*secure.Rejected](err); ok && why.Final {
 		return supervise.Refused(app.Hint(err, "Ask the server's owner; it is asked again by itself, after 5 minutes."))
 	}
+	if errors.Is(err, secure.ErrUnread) {
+		return app.Hint(secure.ErrUnread, "See to the settings psk and psk_file: the server's owner knows whether this client has a key of its own.")
+	}
 	return err
 }
 

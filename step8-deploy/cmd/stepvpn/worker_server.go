@@ -26,6 +26,7 @@ import (
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/lastseen"
 	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/pathmtu"
@@ -90,6 +91,10 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	}
 	undo.Add(admitted.Close, nil)
 	admits.Store(admitted)
+	seen := lastseen.Open(given.Path(keeper.SeenName), func(key noise.PublicKey) bool {
+		_, known := admitted.Registry().ByKey(key)
+		return known
+	})
 
 	paths := pathmtu.NewBounds(host.Bound)
 	undo.Add(paths.Close, nil)
@@ -104,9 +109,13 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 
 	// ...between them there is a hub, which has a session with each client that it lets in.
 	handshake := identity.KeyHandshake(given.Key, given.PSK)
+	other := identity.KeyHandshake(given.Key, nil)
+	if given.PSK == nil {
+		other = identity.KeyHandshake(given.Key, new([noise.KeyLen]byte)) // each client's comes in its place
+	}
 	clients, err := hub.New(hub.Config{
-		Handshake: handshake, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
-		Admission:  servedOnly{admitted, cfg.Subnets},
+		Handshake: handshake, Other: &other, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
+		Admission:  servedOnly{admitted, cfg.Subnets, seen, host},
 		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
 		Control:    pathmtu.Control(given.MTU, paths.Set),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
@@ -115,6 +124,15 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
+	look := func() {
+		for _, c := range clients.Snapshot() {
+			if c.LoggedIn {
+				seen.Note(c.Key, time.Now())
+			}
+		}
+	}
+	defer func() { look(); seen.Save() }() // those who are there when Run ends
+	go seen.Run(ctx, look)
 	// ...and names are looked up for the users, each of which has a share of that.
 	names := fmt.Stringer(noNames{})
 	if cfg.DNS {
@@ -207,10 +225,29 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 }
 
 // servedOnly gives clients no address of a subnet that the host can't serve now. It stays
-// theirs.
+// theirs. And it notes who has left, and knows who has a pre-shared key of its own.
 type servedOnly struct {
 	*admission.Controller
 	subnets []netip.Prefix
+	seen    *lastseen.Log
+	host    *keeper.RemoteServer
+}
+
+func (s servedOnly) Lookup(key noise.PublicKey) (hub.Account, bool) {
+	a, known := s.Controller.Lookup(key)
+	if a.OwnPSK {
+		a.PSK = s.host.OwnPSK(key)
+	}
+	return a, known
+}
+
+func (s servedOnly) Left(gone []hub.Gone) {
+	for _, g := range gone {
+		if g.In {
+			s.seen.Note(g.Key, time.Now())
+		}
+	}
+	s.Controller.Left(gone)
 }
 
 func (s servedOnly) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {

@@ -1,0 +1,39 @@
+package keeper
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step8-deploy/config"
+)
+
+// Each client has another key, the same one whenever it is asked for, and with another
+// secret another one. The secret is made once, for its owner alone.
+func TestOwnPSK(t *testing.T) {
+	cfg := &config.Server{Clients: filepath.Join(t.TempDir(), "clients")}
+	secret, err := PSKSecret(cfg)
+	require.NoError(t, err)
+	require.Nil(t, secret)
+	alice, bob := noise.PublicKey{1}, noise.PublicKey{2}
+	hers, err := NewOwnPSK(cfg, alice)
+	require.NoError(t, err)
+	his, err := NewOwnPSK(cfg, bob)
+	require.NoError(t, err)
+	again, err := NewOwnPSK(cfg, alice)
+	require.NoError(t, err)
+	require.Equal(t, hers, again)
+	require.NotEqual(t, hers, his)
+	require.NotEqual(t, hers, OwnPSK(new([noise.KeyLen]byte), alice))
+	info, err := os.Stat(PSKSecretFile(cfg))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+
+	// One that others may have read is none, and is not replaced in silence.
+	require.NoError(t, os.Chmod(PSKSecretFile(cfg), 0o644))
+	_, err = NewOwnPSK(cfg, alice)
+	require.ErrorContains(t, err, "may be read or changed by others")
+}
