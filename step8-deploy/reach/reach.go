@@ -145,8 +145,11 @@ func (c Config) Table() keep.Table {
 	}
 	chain flows {
 		type filter hook prerouting priority -150
-		iifname %[1]q ct state new add @flows4 { ip saddr ct count over %[2]d } counter drop
-		iifname %[1]q ct state new add @flows6 { ip6 saddr ct count over %[2]d } counter drop
+		iifname %[1]q ct state new jump counted
+	}
+	chain counted {
+		add @flows4 { ip saddr ct count over %[2]d } counter drop
+		add @flows6 { ip6 saddr ct count over %[2]d } counter drop
 	}
 `, c.Device, c.Flows)
 	asked, translated := c.server()

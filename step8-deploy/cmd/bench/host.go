@@ -79,6 +79,9 @@ func (h host) start(dir, name string, args ...string) (*process, error) {
 	}
 	defer f.Close()
 	p.cmd.Stdout, p.cmd.Stderr = f, f
+	// Some have a worker in a session of its own, which the kernel's scheduler then gives
+	// a share of its own (autogroup of sched(7)): so all have one.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return p, p.begin()
 }
 
