@@ -25,7 +25,8 @@
 //	conn.go       the Link: one peer, and a socket
 //
 // Second reading: older.go, for clients that have not been updated yet, psk.go, for some
-// that have a pre-shared key of their own, and probe.go, for messages whose length matters. drops.go names why messages are dropped.
+// that have a pre-shared key of their own, and probe.go, for messages whose length matters.
+// drops.go names why messages are dropped.
 //
 // Everything but conn.go and probe.go is free of input, output and clocks: messages and the
 // time come in as arguments.

@@ -114,7 +114,8 @@ type Config struct {
 	Check func(message []byte, from netip.AddrPort, underLoad, present bool, now time.Time) (initiation, reply []byte)
 	// Control, if set, gets the control messages of kinds from protocol.FirstKind
 	// on, of clients that have done all that it takes to be let in. It is called while
-	// packets wait, and must not keep the content. It reports false if there is no such message: then it is counted as malformed.
+	// packets wait, and must not keep the content. It reports false if there is no such
+	// message: then it is counted as malformed.
 	Control func(from Session, kind byte, content []byte) bool
 
 	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients

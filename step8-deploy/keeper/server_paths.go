@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -77,12 +78,7 @@ func (s *Server) unbound(clients []netip.Addr) error {
 }
 
 func (s *Server) isOwn(a netip.Addr) bool {
-	for _, n := range s.cfg.Subnets {
-		if n.Addr() == a {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.cfg.Subnets, func(n netip.Prefix) bool { return n.Addr() == a })
 }
 
 func routeTo(device int, client netip.Addr) *netlink.Route {

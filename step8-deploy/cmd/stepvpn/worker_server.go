@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -18,11 +19,11 @@ import (
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
-	"stepvpn/step7-auth/conntrack"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step7-auth/pool"
+	"stepvpn/step8-deploy/beside"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/keeper"
@@ -79,12 +80,17 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
-	forgotten := conntrack.Beside(host.Forget)
+	// To look through 150,000 connections takes most of a second, in which nobody would get in.
+	forgotten := beside.New(0, func(gone map[netip.Addr]struct{}) {
+		if err := host.Forget(slices.Collect(maps.Keys(gone))); err != nil {
+			slog.Warn("a client has left something behind", "error", err)
+		}
+	})
 	undo.Add(forgotten.Close, nil)
 	admitted, err := admission.Open(admission.Config{
 		Registry: cfg.Clients, Copy: given.Path(keeper.RegistryName),
 		Pool:   pool.Config{Addrs: slices.Concat(cfg.Subnets, given.Off), State: given.Path(keeper.LeasesName), Grace: pool.DefaultGrace},
-		Forget: forgotten.Forget,
+		Forget: func(gone []netip.Addr) error { forgotten.Put(struct{}{}, gone...); return nil },
 	})
 	if err != nil {
 		return err
