@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	fetchResolved()
-	netlab.MainInShards(m, 3, "./cmd/stepvpn")
+	netlab.MainInShards(m, 3, "./cmd/stepvpn", "stepvpn/step7-auth/cmd/client")
 }
 
 // What it may ask its keeper for is in the lab's addresses.

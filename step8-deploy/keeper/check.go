@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/step2-tun/tun"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step6-dns/nft"
 	"stepvpn/step6-dns/resolver"
@@ -26,6 +27,7 @@ import (
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lastseen"
+	"stepvpn/step8-deploy/rotation"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/uplink"
 )
@@ -113,6 +115,9 @@ func CheckClient(ctx context.Context, file string) (*Check, error) {
 	c.device(cfg.Device, nil, cfg.MTU)
 	c.sockets(cfg.StatusSocket, cfg.Metrics)
 	seen := c.folder(cfg.State)
+	if _, err := rotation.Read(cfg.State, noise.PublicKey(cfg.ServerKey)); seen && err != nil {
+		c.warn(fmt.Sprintf("the file of the keys that the server has told is damaged: %v", err), "A start puts it aside; the key of the settings counts then.")
+	}
 	_, err = nft.Run("", "list", "tables")
 	c.failed(err)
 	if _, _, err := killswitch.Saved(cfg.State); seen && err != nil {
