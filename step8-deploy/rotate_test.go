@@ -69,8 +69,8 @@ func (w *world) publicKey(t *testing.T, file string) string {
 func TestRotateKey(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
-	w.add(t, "bob", "state", w.path("alice"), "status_socket", w.path("alice.sock")) // on alice's host, some day
-	w.set(t, "bob.toml", "state", w.path("bob"))
+	w.stepvpn(t, "clients", "add", "bob", "-own-psk", "-settings", w.path("server.toml"), "-server", w.Server.V4.String(), "-out", w.path("bob.toml"))
+	w.set(t, "bob.toml", "state", w.path("bob"), "status_socket", w.path("alice.sock")) // on alice's host, some day
 	old := w.serverKeyOf(t, "alice.toml")
 	server := w.server(t)
 	client := w.client(t)
@@ -168,6 +168,8 @@ func TestRotateKey(t *testing.T) {
 // set aside; and another key in the settings counts at once.
 func TestRotateKeyTakenBack(t *testing.T) {
 	w := newWorld(t)
+	require.NoError(t, os.WriteFile(w.path("psk"), []byte(serverKey), 0o600)) // that all have
+	w.set(t, "server.toml", "psk_file", "psk")
 	w.add(t, "alice")
 	server := w.server(t)
 	w.mustRotate(t)
@@ -238,4 +240,50 @@ func TestRotateKeyOldClient(t *testing.T) {
 	client.WaitLog(t, "tunnel is up")
 	w.seenAs(t, w.Server.V4.String())
 	require.Equal(t, "now, by the old key", w.seen(t, "alice"))
+}
+
+// As a service, the server gets its next key as it gets its key: it need not read either.
+func TestRotateKeyOfAService(t *testing.T) {
+	w := newWorld(t)
+	if why, err := machine(t, "check"); err != nil {
+		require.Contains(t, why, "What to do: ", "where it can't be, it says so")
+		t.Skip(why)
+	}
+	clean := func() { require.NoError(t, os.RemoveAll("/run/lab/machines/server")) } // of another test
+	clean()
+	b := &box{t, w, must(t, "root", "server")}
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := machine(t, "exec", "server", "journalctl", "--no-pager", "-u", "stepvpn-*")
+			t.Logf("the server's journal:\n%s", log)
+		}
+		machine(t, "off", "server")
+		clean()
+	})
+	b.install()
+	must(t, "boot", "server")
+	run := func(command ...string) string {
+		t.Helper()
+		return must(t, append([]string{"exec", "server", "timeout", "60"}, command...)...)
+	}
+	run("stepvpn", "init", "server")
+	run("stepvpn", "clients", "add", "alice", "-server", w.Server.V4.String(), "-out", "/etc/stepvpn/alice.toml")
+	text, err := os.ReadFile(b.path("etc/stepvpn/alice.toml"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(w.path("alice.toml"), text, 0o600))
+	w.set(t, "alice.toml", "state", w.path("alice"), "status_socket", w.path("alice.sock"))
+	run("systemctl", "start", "stepvpn-server")
+	w.client(t)
+	w.seenAs(t, w.Server.V4.String())
+	run("stepvpn", "rotate-key")
+	require.Contains(t, run("stepvpn", "clients", "list"), "now, by the old key")
+	run("systemctl", "restart", "stepvpn-server")
+	netlab.Eventually(t, limit, "alice comes by the next key", func() bool {
+		return strings.Contains(run("stepvpn", "clients", "list"), "now, by the next key")
+	})
+	w.seenAs(t, w.Server.V4.String())
+	run("stepvpn", "rotate-key", "-finish")
+	run("systemctl", "restart", "stepvpn-server")
+	w.seenAs(t, w.Server.V4.String())
+	require.NotContains(t, run("stepvpn", "clients", "list"), "key,")
 }
