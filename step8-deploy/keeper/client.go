@@ -76,6 +76,7 @@ type Client struct {
 	cfg      *config.Client
 	told     *Settings // what the worker gets; it has no say in when they are read
 	attempts map[uint32]*attempt
+	lessons  lessons
 }
 
 // An attempt is one to reach a server, or a nameserver.

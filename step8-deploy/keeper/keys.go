@@ -1,9 +1,11 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step8-deploy/privsep"
@@ -20,6 +22,22 @@ import (
 type lesson struct {
 	By   noise.PublicKey
 	Next noise.PublicKey // zero: that it changes to none
+}
+
+// lessons bounds how often there is news, and so what is written to the disk and to the log.
+type lessons struct {
+	since time.Time
+	n     int
+}
+
+const maxLessons = 8 // an hour
+
+func (l *lessons) allow(now time.Time) bool {
+	if now.Sub(l.since) >= time.Hour {
+		l.since, l.n = now, 0
+	}
+	l.n++
+	return l.n <= maxLessons
 }
 
 // learn remembers what a server has told, and has the worker take new settings if that is
@@ -48,6 +66,9 @@ func (k *Client) remember(l lesson) (news bool, err error) {
 	}
 	if slices.Equal(keys, known) {
 		return false, nil
+	}
+	if !k.lessons.allow(time.Now()) {
+		return false, errors.New("the server's keys change too often to be remembered")
 	}
 	if err := rotation.Save(k.cfg.State, own, keys); err != nil {
 		return false, fmt.Errorf("the keys that the server has told can't be remembered: %w", err)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,4 +71,17 @@ func TestLearn(t *testing.T) {
 	_, err = k.remember(lesson{after, next})
 	require.ErrorContains(t, err, "can't be remembered")
 	require.Equal(t, []noise.PublicKey{after}, k.told.Learned)
+	require.NoError(t, os.RemoveAll(rotation.File(state)))
+
+	// Who has taken the worker over does not fill the log.
+	news := 0
+	for i := range byte(100) {
+		if got, _ := k.remember(lesson{own, noise.PublicKey{100 + i}}); got {
+			news++
+		}
+	}
+	require.Positive(t, news)
+	require.LessOrEqual(t, news, maxLessons)
+	k.lessons.since = k.lessons.since.Add(-time.Hour)
+	learn(own, next, true, next)
 }
