@@ -183,9 +183,16 @@ func TestRotateKeyTakenBack(t *testing.T) {
 	info, err := os.Stat(file)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode())
+	stale := func() bool {
+		out, _ := w.checks(w.Server, "server.toml")
+		return strings.Contains(out, "started before its keys were changed")
+	}
+	require.False(t, stale())
 	w.mustRotate(t, "-cancel")
 	require.NoFileExists(t, w.path("server.key.next"))
-	server = w.again(t, server)
+	require.True(t, stale())
+	w.again(t, server)
+	require.False(t, stale())
 	w.seenAs(t, w.Server.V4.String())
 	netlab.Eventually(t, limit, "it is forgotten", func() bool {
 		_, err := os.Stat(file)

@@ -65,6 +65,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 		c.warn(warning, "")
 	}
 	c.failed(flat(cfg.CheckFiles())...)
+	c.nextKey(cfg)
 	registry, err := identity.Load(cfg.Clients)
 	if err == nil {
 		err = admission.Check(registry, cfg.Subnets)
@@ -164,6 +165,21 @@ func (c *Check) ownPSKs(cfg *config.Server, registry *identity.Registry) {
 				"Put it back from a backup, or revoke those clients and add them again.")
 			return
 		}
+	}
+}
+
+// nextKey tells whether the server that runs takes clients by the keys that there are.
+func (c *Check) nextKey(cfg *config.Server) {
+	next, err := cfg.NextKey()
+	if err != nil || c.running == nil { // that is said, or there is nothing to say
+		return
+	}
+	has := ""
+	if next != nil {
+		has = noise.FormatKey(noise.PrivateKey(*next).Public())
+	}
+	if c.running.NextKey != has {
+		c.warn("the server that runs was started before its keys were changed, and goes by those that there were", "Start it anew: systemctl restart stepvpn-server")
 	}
 }
 
