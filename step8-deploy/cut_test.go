@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/push"
 	"stepvpn/step8-deploy/privsep"
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	fetchResolved()
-	netlab.MainInShards(m, 3, "./cmd/stepvpn")
+	netlab.MainInShards(m, 3, "./cmd/stepvpn", "stepvpn/step7-auth/cmd/client")
 }
 
 // What it may ask its keeper for is in the lab's addresses.
@@ -144,6 +145,7 @@ func attackClient(socket string) {
 		_, err := os.OpenFile(name, os.O_RDWR, 0)
 		report("open "+filepath.Base(name), err)
 	}
+	try("a next key, told by a server that nobody knows", "learn", map[string]noise.PublicKey{"By": {1}, "Next": {2}})
 	try("anything else", "run", "sh")
 	_, err = keeper.Ask("settings", nil, nil)
 	report("after that", err)

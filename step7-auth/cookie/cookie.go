@@ -28,7 +28,8 @@
 //
 // A mac2 of zeros says that the client has no cookie.
 //
-// Read mac.go first, then client.go, server.go and limiter.go.
+// Read mac.go first, then client.go, server.go and limiter.go. Second reading: keys.go, for a
+// server that is changing its key.
 //
 // What is not covered: somebody who sees the initiations on their way can answer
 // with a cookie of his own, and so keep a client out while the server is under

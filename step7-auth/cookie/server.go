@@ -21,9 +21,13 @@ import (
 type Server struct {
 	drops  *link.Drops
 	cipher cipher.AEAD
+	mac1   *hasher // guarded by shared.mu
+	*shared
+}
 
+// shared is what does not depend on the server's key.
+type shared struct {
 	mu      sync.Mutex // guards all below
-	mac1    *hasher
 	secret  [2]*hasher // make cookies: the one in use, and the one before
 	since   time.Time  // when the first came into use
 	limiter Limiter
@@ -36,6 +40,7 @@ func NewServer(public noise.PublicKey, drops *link.Drops) *Server {
 		drops:  drops,
 		cipher: cipherOf(public),
 		mac1:   mac1Of(public),
+		shared: new(shared),
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 )
 
 // accept gives a client new keys and returns the answer that tells it so.
-func (h *Hub) accept(request *secure.Request, c *client, a Account, now time.Time) []byte {
+func (h *Hub) accept(request *secure.Request, c *client, a Account, next bool, now time.Time) []byte {
 	c.renew(h, a)
+	c.next.Store(next)
 	if c.state.Load() == pending {
 		c.since.Store(h.clockOf(now)) // it has asked once more
 		c.answered()
@@ -19,7 +20,7 @@ func (h *Hub) accept(request *secure.Request, c *client, a Account, now time.Tim
 	payload, err := protocol.Welcome{
 		Login:    c.login && c.state.Load() != open,
 		Addrs:    c.prefixes,
-		Settings: h.cfg.Settings,
+		Settings: h.entrance(next).Settings,
 	}.Append(nil)
 	if err != nil {
 		c.log.Error("a client can't be welcomed", "error", err)

@@ -41,6 +41,7 @@ type client struct {
 	newest asked // its newest initiation; guarded by members.mu
 
 	state   atomic.Int32
+	next    atomic.Bool  // it has come by Config.Next, in its newest handshake
 	expires atomic.Int64 // as of Hub.clockOf; 0: never
 	since   atomic.Int64 // when it was let in, or when it was first there and had to log in; as expires
 	wakeAt  atomic.Int64 // when the peer wants to be called; 0: not at all
@@ -75,7 +76,7 @@ func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, le
 		c.addrs = append(c.addrs, p.Addr())
 	}
 	c.renew(h, a)
-	c.peer = h.responder.NewPeer(h.table, c, c.log)
+	c.peer = h.first.responder.NewPeer(h.table, c, c.log)
 	return c
 }
 

@@ -59,6 +59,7 @@ type Gone struct {
 	Name  string
 	Addrs []netip.Addr
 	In    bool // its packets passed until now, or it has only asked
+	Next  bool // as in Status
 }
 
 // An Admission decides who may come in, and with which addresses. Its methods may be
@@ -95,6 +96,8 @@ type Config struct {
 	Handshake noise.Config
 	// Other, if set, is the other one of the two, for clients whose Account says so.
 	Other *noise.Config
+	// Next, if set, is another key of the server, by which clients may come as well.
+	Next *Key
 	// Addrs are the addresses of the server itself in the tunnel, with the
 	// length of the tunnel's network.
 	Addrs []netip.Prefix

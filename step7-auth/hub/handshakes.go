@@ -29,6 +29,7 @@ import (
 // A handshake is an initiation that waits.
 type handshake struct {
 	via     *queue
+	next    bool // it comes by Config.Next
 	from    netip.AddrPort
 	at      time.Time
 	len     int
@@ -38,9 +39,10 @@ type handshake struct {
 // queueHandshake puts an initiation into the handshake queue.
 func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.Time) {
 	share, present := h.shares.of(from)
-	if h.cfg.Check != nil {
+	next := h.byNext(m)
+	if check := h.entrance(next).Check; check != nil {
 		var reply []byte
-		m, reply = h.cfg.Check(m, from, h.underLoad(now), present, now)
+		m, reply = check(m, from, h.underLoad(now), present, now)
 		q.tell(reply, from)
 		if m == nil {
 			return
@@ -50,7 +52,7 @@ func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.T
 		h.drops.Add(secure.BadMessage)
 		return
 	}
-	k := handshake{via: q, from: from, at: now, len: len(m)}
+	k := handshake{via: q, next: next, from: from, at: now, len: len(m)}
 	copy(k.message[:], m)
 	if share == nil {
 		share = h.handshakes
@@ -113,7 +115,7 @@ func (h *Hub) answerHandshakes(ctx context.Context) {
 
 // admit returns the answer to an initiation, or nil if it gets none.
 func (h *Hub) admit(k *handshake, now time.Time) []byte {
-	request, ok := h.responder.Read(k.message[:k.len])
+	request, ok := h.entrance(k.next).responder.Read(k.message[:k.len])
 	if !ok {
 		return nil
 	}
@@ -159,5 +161,5 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 			before.tell(before.peer.Close(crowded, now))
 		}
 	}
-	return h.accept(request, c, account, now)
+	return h.accept(request, c, account, k.next, now)
 }

@@ -31,8 +31,8 @@
 //
 // Second reading: shared.go, for a hub with several sockets; shares.go, for who comes
 // first when many ask; askers.go, for many who have the same key; psk.go, for pre-shared
-// keys of one client each; probe.go, for messages whose length matters. drops.go names why
-// packets are dropped.
+// keys of one client each; keys.go, for a server that is changing its key; probe.go, for
+// messages whose length matters. drops.go names why packets are dropped.
 //
 // Nothing that is sent to a client waits for it: a socket drops what it can't take. A
 // socket with connections (package transport's over TCP) is told where the clients
@@ -50,7 +50,6 @@ package hub
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -60,7 +59,6 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/secure"
-	"stepvpn/step7-auth/protocol"
 )
 
 // A Queue is one socket and one TUN device. One goroutine reads from each. A hub may
@@ -70,11 +68,11 @@ type Queue struct{ Device, Socket link.Link }
 // A Hub is a server of many clients. Run runs it; all other methods are safe for
 // concurrent use.
 type Hub struct {
-	cfg       Config
-	responder *secure.Responder
-	count     *tunnel.Counters
-	drops     *link.Drops
-	start     time.Time
+	cfg         Config
+	first, next *entrance // see keys.go
+	count       *tunnel.Counters
+	drops       *link.Drops
+	start       time.Time
 
 	broadcasts []netip.Addr // of the tunnel's networks
 
@@ -104,17 +102,15 @@ func New(cfg Config) (*Hub, error) {
 		return nil, app.Usage("an idle time of %v is too short: clients say that they are there every %v, so use at least %v",
 			cfg.Idle, secure.DefaultKeepalive, minIdle)
 	}
-	if len(cfg.Settings) > protocol.MaxSettings {
-		return nil, fmt.Errorf("the settings for the clients take %d bytes, and there is room for %d", len(cfg.Settings), protocol.MaxSettings)
-	}
-	responder, err := secure.NewResponder(secure.Config{Handshake: cfg.Handshake, Other: cfg.Other, Drops: &cfg.Count.Drops, MTU: cfg.MTU})
+	first, next, err := newEntrances(cfg)
 	if err != nil {
 		return nil, err
 	}
 	h := &Hub{
 		broadcasts: broadcastsOf(cfg.Addrs),
 		cfg:        cfg,
-		responder:  responder,
+		first:      first,
+		next:       next,
 		count:      cfg.Count,
 		drops:      &cfg.Count.Drops,
 		start:      time.Now(),

@@ -42,7 +42,7 @@ func TestRevoked(t *testing.T) {
 	require.EqualError(t, err, "the server has ended the session: the access of bob was revoked")
 	require.Equal(t, secure.Rejected{Reason: "the access of bob was revoked", Final: true}, rejected(t, err))
 	require.Eventually(t, func() bool { return len(w.gotten()) == 1 }, 20*time.Second, time.Millisecond)
-	require.Equal(t, Gone{key.Public(), "bob", []netip.Addr{bob.v4(), bob.v6()}, true}, w.gotten()[0])
+	require.Equal(t, Gone{key.Public(), "bob", []netip.Addr{bob.v4(), bob.v6()}, true, false}, w.gotten()[0])
 
 	_, err = w.try(clientConfig(key))
 	require.Equal(t, unknown, rejected(t, err))

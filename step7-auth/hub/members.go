@@ -134,7 +134,7 @@ func (m *members) remove(c *client) bool {
 	c.state.Store(gone)
 	if !is.has() {
 		m.size--
-		m.left[c.key] = Gone{c.key, c.name, c.addrs, in}
+		m.left[c.key] = Gone{c.key, c.name, c.addrs, in, c.next.Load()}
 	}
 	return true
 }

@@ -20,6 +20,7 @@ type Status struct {
 	Handshake time.Time      // when its current keys came into use
 	Heard     time.Time      // when it was heard last
 	LoggedIn  bool           // packets pass
+	Next      bool           // it has come by Config.Next
 
 	// What came from the client and what went to it, IP packets and their bytes.
 	ReceivedPackets, ReceivedBytes uint64
@@ -81,6 +82,7 @@ func (h *Hub) Snapshot() []Status {
 			Handshake:       s.Since,
 			Heard:           s.Heard,
 			LoggedIn:        state == open,
+			Next:            c.next.Load(),
 			ReceivedPackets: c.received.Packets(),
 			ReceivedBytes:   c.received.Bytes(),
 			SentPackets:     c.sent.Packets(),

@@ -15,6 +15,29 @@ import (
 // PrivateKey reads the server's private key.
 func (s *Server) PrivateKey() ([KeySize]byte, error) { return readKey("key_file", s.Key) }
 
+// NextKeyFile is where the private key is that the server is about to change to, if it is.
+func (s *Server) NextKeyFile() string { return s.Key + ".next" }
+
+// noNextKey is what a service gets in the place of that file if there is none (see
+// SetCredential= in its unit).
+const noNextKey = "missing"
+
+// NextKey reads that key. nil is none.
+func (s *Server) NextKey() (*[KeySize]byte, error) {
+	text, _, err := atomicfile.Read(s.NextKeyFile(), maxLogin, atomicfile.Follow)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(text)) == noNextKey {
+		return nil, nil
+	}
+	next, err := keyfile.Read(s.NextKeyFile())
+	if err != nil {
+		return nil, err
+	}
+	if now, err := s.PrivateKey(); err == nil && now == next {
+		return nil, app.Hint(fmt.Errorf("%s holds the same key as %s", s.NextKeyFile(), s.Key), "Remove it: a change of the key begins with 'stepvpn rotate-key'.")
+	}
+	return &next, nil
+}
+
 // PresharedKey reads the pre-shared key. If there is none it is all zero.
 func (s *Server) PresharedKey() ([KeySize]byte, error) { return readKey("psk_file", s.PSK) }
 
@@ -95,7 +118,8 @@ func (c *Client) UserPassword() (user, password string, err error) {
 func (s *Server) CheckFiles() error {
 	_, err1 := s.PrivateKey()
 	_, err2 := s.PresharedKey()
-	return errors.Join(err1, err2)
+	_, err3 := s.NextKey()
+	return errors.Join(err1, err2, err3)
 }
 
 // CheckFiles reads the secrets that the settings name, and returns what is wrong

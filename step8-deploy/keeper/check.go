@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/step2-tun/tun"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step6-dns/nft"
 	"stepvpn/step6-dns/resolver"
@@ -26,6 +27,7 @@ import (
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lastseen"
+	"stepvpn/step8-deploy/rotation"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/uplink"
 )
@@ -63,6 +65,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 		c.warn(warning, "")
 	}
 	c.failed(flat(cfg.CheckFiles())...)
+	c.nextKey(cfg)
 	registry, err := identity.Load(cfg.Clients)
 	if err == nil {
 		err = admission.Check(registry, cfg.Subnets)
@@ -113,6 +116,9 @@ func CheckClient(ctx context.Context, file string) (*Check, error) {
 	c.device(cfg.Device, nil, cfg.MTU)
 	c.sockets(cfg.StatusSocket, cfg.Metrics)
 	seen := c.folder(cfg.State)
+	if _, err := rotation.Read(cfg.State, noise.PublicKey(cfg.ServerKey)); seen && err != nil {
+		c.warn(fmt.Sprintf("the file of the keys that the server has told is damaged: %v", err), "A start puts it aside; the key of the settings counts then.")
+	}
 	_, err = nft.Run("", "list", "tables")
 	c.failed(err)
 	if _, _, err := killswitch.Saved(cfg.State); seen && err != nil {
@@ -159,6 +165,21 @@ func (c *Check) ownPSKs(cfg *config.Server, registry *identity.Registry) {
 				"Put it back from a backup, or revoke those clients and add them again.")
 			return
 		}
+	}
+}
+
+// nextKey tells whether the server that runs takes clients by the keys that there are.
+func (c *Check) nextKey(cfg *config.Server) {
+	next, err := cfg.NextKey()
+	if err != nil || c.running == nil { // that is said, or there is nothing to say
+		return
+	}
+	has := ""
+	if next != nil {
+		has = noise.FormatKey(noise.PrivateKey(*next).Public())
+	}
+	if c.running.NextKey != has {
+		c.warn("the server that runs was started before its keys were changed, and goes by those that there were", "Start it anew: systemctl restart stepvpn-server")
 	}
 }
 

@@ -10,6 +10,7 @@
 //	dial server, dial nameserver      ->  a socket with the mark, connected to there
 //	take (addresses, DNS, routes)     ->  the descriptor of the device
 //	up, down, fit, done
+//	learn (the server's next key)     ->  it is remembered, see keys.go
 //	                                  <-  the state of the host, and that the settings are other ones
 //
 // A server's worker asks for settings, to forget connections of clients that have gone, and
@@ -46,6 +47,7 @@ import (
 	"stepvpn/step8-deploy/health"
 	"stepvpn/step8-deploy/names"
 	"stepvpn/step8-deploy/privsep"
+	"stepvpn/step8-deploy/rotation"
 	"stepvpn/step8-deploy/routes"
 	"stepvpn/step8-deploy/takeover"
 )
@@ -54,6 +56,7 @@ import (
 type Settings struct {
 	Client   *config.Client
 	Identity identity.Profile
+	Learned  []noise.PublicKey // of the server, beside that of Identity; the newest first
 	User     string
 	Password string
 	Instance [8]byte // see join.Config
@@ -73,6 +76,7 @@ type Client struct {
 	cfg      *config.Client
 	told     *Settings // what the worker gets; it has no say in when they are read
 	attempts map[uint32]*attempt
+	lessons  lessons
 }
 
 // An attempt is one to reach a server, or a nameserver.
@@ -174,7 +178,7 @@ func (k *Client) Serve(c *privsep.Conn) error {
 	}()
 	return privsep.Serve(c, map[string]privsep.Handler{
 		"settings": k.settings, "dial": k.dial(c.Context()), "done": k.done, "nameservers": k.nameservers,
-		"take": k.take, "up": k.up, "fit": k.fit, "notify": notice, "echo": k.echo,
+		"take": k.take, "up": k.up, "fit": k.fit, "learn": k.learn(c), "notify": notice, "echo": k.echo,
 	})
 }
 
@@ -214,6 +218,7 @@ func (k *Client) Reload(c *privsep.Conn) {
 func (k *Client) set(s *Settings) {
 	k.cfg = s.Client
 	k.told = new(*s)
+	k.told.Learned = rotation.Load(k.cfg.State, s.Identity.ServerKey)
 	k.told.Client = new(*s.Client)
 	c := k.told.Client
 	c.PrivateKey, c.PSK, c.Key, c.PSKFile, c.Login = config.Secret{}, config.Secret{}, "", "", ""

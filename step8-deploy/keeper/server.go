@@ -39,6 +39,7 @@ type ServerSettings struct {
 	Server    *config.Server
 	Off       []netip.Prefix // subnets that this host can't serve now; Server has the others
 	Key       noise.PrivateKey
+	NextKey   *noise.PrivateKey // that the server is changing to; nil: none
 	PSK       *[noise.KeyLen]byte
 	PSKSecret *[noise.KeyLen]byte // for pre-shared keys of one client each; nil: none
 	Device    string
@@ -99,10 +100,11 @@ func (s *Server) open() error {
 	cfg.Subnets, s.told.Off = servable(cfg.Subnets)
 	key, err1 := cfg.PrivateKey()
 	psk, err2 := cfg.PresharedKey()
-	if err := errors.Join(err1, err2); err != nil {
+	next, err3 := cfg.NextKey()
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	s.told.Key = key
+	s.told.Key, s.told.NextKey = key, (*noise.PrivateKey)(next)
 	if cfg.PSK != "" {
 		s.told.PSK = &psk
 	}

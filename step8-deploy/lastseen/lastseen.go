@@ -2,7 +2,8 @@
 // server. Introduced in step 8.
 //
 // The file has one line for each client of the registry that was ever connected, so its
-// size is bounded by that: the public key, and the time (RFC 3339, UTC, in seconds). Nobody
+// size is bounded by that: the public key, and the time (RFC 3339, UTC, in seconds). While the
+// server changes its key, a third word is its next key, if the client last came by that. Nobody
 // comes in by it, so nothing that happens to it keeps a server from running: what is
 // damaged is set aside, and what can't be written is tried again.
 package lastseen
@@ -29,12 +30,19 @@ const (
 	saveEvery = time.Minute
 
 	maxClients = 1 << 16 // as many as a registry has
-	maxLine    = 80      // bytes
+	maxLine    = 128     // bytes
 	maxSize    = maxClients * maxLine
 )
 
-// Times are when clients were connected last, in whole seconds.
-type Times map[noise.PublicKey]time.Time
+// Times are when clients were connected last, and how.
+type Times map[noise.PublicKey]Seen
+
+// A Seen is when a client was connected last, in whole seconds, and by which key of the server:
+// zero is the one that the server has always had.
+type Seen struct {
+	At time.Time
+	By noise.PublicKey
+}
 
 // Read returns what is in a file. One that is not there is empty.
 func Read(name string) (Times, error) {
@@ -53,14 +61,20 @@ func parse(text string) (Times, error) {
 	times, n := make(Times), 0
 	for line := range strings.Lines(text) {
 		n++
-		word, at, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		word, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		at, by, more := strings.Cut(rest, " ")
 		key, err1 := noise.ParseKey[noise.PublicKey](word)
 		when, err2 := time.Parse(time.RFC3339, at)
 		_, twice := times[key]
-		if len(line) > maxLine || n > maxClients || err1 != nil || err2 != nil || twice {
+		seen := Seen{At: when.UTC()}
+		var err3 error
+		if more {
+			seen.By, err3 = noise.ParseKey[noise.PublicKey](by)
+		}
+		if len(line) > maxLine || n > maxClients || err1 != nil || err2 != nil || err3 != nil || twice {
 			return nil, fmt.Errorf("line %d is not a public key and a time", n)
 		}
-		times[key] = when.UTC()
+		times[key] = seen
 	}
 	return times, nil
 }
@@ -69,7 +83,11 @@ func parse(text string) (Times, error) {
 func (t Times) String() string {
 	var b strings.Builder
 	for _, key := range slices.SortedFunc(maps.Keys(t), func(a, b noise.PublicKey) int { return slices.Compare(a[:], b[:]) }) {
-		fmt.Fprintln(&b, noise.FormatKey(key), t[key].UTC().Format(time.RFC3339))
+		fmt.Fprint(&b, noise.FormatKey(key), " ", t[key].At.UTC().Format(time.RFC3339))
+		if by := t[key].By; by != (noise.PublicKey{}) {
+			fmt.Fprint(&b, " ", noise.FormatKey(by))
+		}
+		fmt.Fprintln(&b)
 	}
 	return b.String()
 }
@@ -105,14 +123,16 @@ func Open(name string, known func(noise.PublicKey) bool) *Log {
 	return l
 }
 
-// Note notes when a client was connected. An earlier time than is known is no news.
-func (l *Log) Note(key noise.PublicKey, at time.Time) {
+// Note notes when a client was connected, and by which key of the server: see Seen. An
+// earlier time than is known is no news.
+func (l *Log) Note(key noise.PublicKey, at time.Time, by noise.PublicKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if at = at.Truncate(time.Second); !at.After(l.times[key]) {
+	now, before := Seen{at.Truncate(time.Second), by}, l.times[key]
+	if now.At.Before(before.At) || now.At.Equal(before.At) && now.By == before.By {
 		return
 	}
-	l.times[key] = at
+	l.times[key] = now
 	select {
 	case l.changed <- struct{}{}:
 	default: // it is known
@@ -146,7 +166,7 @@ func (l *Log) Save() {
 	l.saving.Lock()
 	defer l.saving.Unlock()
 	l.mu.Lock()
-	maps.DeleteFunc(l.times, func(key noise.PublicKey, _ time.Time) bool { return !l.known(key) })
+	maps.DeleteFunc(l.times, func(key noise.PublicKey, _ Seen) bool { return !l.known(key) })
 	text := l.times.String()
 	l.mu.Unlock()
 	if text == l.saved {

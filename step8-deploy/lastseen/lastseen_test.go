@@ -21,6 +21,8 @@ var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func key(n byte) noise.PublicKey { return noise.PublicKey{n} }
 
+var own noise.PublicKey // the server's key that it has always had
+
 func everybody(noise.PublicKey) bool { return true }
 
 // warned returns what is logged meanwhile.
@@ -36,9 +38,9 @@ func warned(t *testing.T, do func()) string {
 func TestRemembers(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "seen")
 	l := Open(name, everybody)
-	l.Note(key(1), epoch.Add(time.Millisecond))
-	l.Note(key(1), epoch.Add(-time.Hour)) // is older
-	l.Note(key(3), epoch)
+	l.Note(key(1), epoch.Add(time.Millisecond), own)
+	l.Note(key(1), epoch.Add(-time.Hour), key(9)) // is older
+	l.Note(key(3), epoch, own)
 	l.Save()
 	text, err := os.ReadFile(name)
 	require.NoError(t, err)
@@ -52,7 +54,22 @@ func TestRemembers(t *testing.T) {
 	l.Save()
 	times, err := Read(name)
 	require.NoError(t, err)
-	require.Equal(t, Times{key(3): epoch}, times)
+	require.Equal(t, Times{key(3): {At: epoch}}, times)
+}
+
+// It is remembered by which key of the server a client came last, not which ones it has ever
+// come by.
+func TestByWhichKey(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "seen")
+	l := Open(name, everybody)
+	for _, by := range []noise.PublicKey{own, key(7), key(8), own, key(8)} {
+		l.Note(key(1), epoch, by) // in the same second
+		l.Save()
+		times, err := Read(name)
+		require.NoError(t, err)
+		require.Equal(t, Times{key(1): {epoch, by}}, times)
+		require.Equal(t, times, Open(name, everybody).times)
+	}
 }
 
 func TestDamaged(t *testing.T) {
@@ -61,6 +78,8 @@ func TestDamaged(t *testing.T) {
 		"cut":       line[:60],
 		"binary":    "\x00\xff",
 		"no time":   noise.FormatKey(key(1)) + "\n",
+		"bad key":   strings.TrimSuffix(line, "\n") + " " + line[:43] + "\n",
+		"two words": strings.TrimSuffix(line, "\n") + " " + line[:44] + " x\n",
 		"more":      strings.TrimSuffix(line, "\n") + " x\n",
 		"twice":     line + line,
 		"too large": strings.Repeat("\n", maxSize+1),
@@ -71,7 +90,7 @@ func TestDamaged(t *testing.T) {
 		require.Error(t, err, what)
 		require.Contains(t, warned(t, func() {
 			l := Open(name, everybody)
-			l.Note(key(1), epoch)
+			l.Note(key(1), epoch, own)
 			l.Save()
 		}), "is damaged and was set aside", what)
 		aside, err := os.ReadFile(name + ".damaged")
@@ -105,7 +124,7 @@ func TestRun(t *testing.T) {
 		var there atomic.Pointer[noise.PublicKey]
 		go l.Run(ctx, func() {
 			if who := there.Load(); who != nil {
-				l.Note(*who, time.Now())
+				l.Note(*who, time.Now(), own)
 			}
 		})
 		has := func(want int, when string) {
@@ -115,9 +134,9 @@ func TestRun(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, times, want, when)
 		}
-		l.Note(key(1), time.Now())
+		l.Note(key(1), time.Now(), own)
 		has(1, "at once")
-		l.Note(key(2), time.Now())
+		l.Note(key(2), time.Now(), own)
 		time.Sleep(saveEvery - time.Second)
 		has(1, "not yet")
 		time.Sleep(time.Second)
@@ -144,6 +163,7 @@ func TestRun(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(noise.FormatKey(key(1)) + " 2026-01-02T03:04:05Z\n")
+	f.Add(noise.FormatKey(key(1)) + " 2026-01-02T03:04:05Z " + noise.FormatKey(key(2)) + "\n")
 	f.Add("\x00\n\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		times, err := parse(text)

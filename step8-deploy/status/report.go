@@ -37,6 +37,8 @@ type Report struct {
 	Listen   []string `json:"listen,omitempty"`   // "udp ADDRESS:PORT", "tcp ADDRESS:PORT": what it waits on
 	Registry string   `json:"registry,omitempty"` // of a server: which text of it is in force, see identity.Registry.Digest
 
+	NextKey string `json:"next_key,omitempty"` // of a server: the public key that it is changing to
+
 	KillSwitch string `json:"kill_switch,omitempty"` // of a client: "closed", "paused" or "off"
 
 	// NotLocal are networks with a route of their own that go into the tunnel all the
@@ -58,6 +60,7 @@ type Peer struct {
 	Endpoint  netip.AddrPort `json:"endpoint,omitzero"`  // where it was heard last
 	Since     time.Time      `json:"since,omitzero"`     // when it connected
 	Handshake time.Time      `json:"handshake,omitzero"` // when the present keys came into use
+	NextKey   bool           `json:"next_key,omitempty"` // it came by the server's next key
 	Sent      Flow           `json:"sent"`
 	Received  Flow           `json:"received"`
 }

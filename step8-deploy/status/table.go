@@ -35,6 +35,9 @@ func (r *Report) Write(w io.Writer) error {
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "note: %s\n", clean(n))
 	}
+	if r.NextKey != "" {
+		fmt.Fprintf(w, "the server's key changes to %s; still by the old one: %s\n", clean(r.NextKey), r.byOldKey())
+	}
 	fmt.Fprintf(w, "dropped: %s\n\n", drops(r.Drops))
 
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -49,6 +52,18 @@ func (r *Report) Write(w io.Writer) error {
 		fmt.Fprintln(t, "(none)")
 	}
 	return t.Flush()
+}
+
+// byOldKey lists who is connected, and has not come by the server's next key.
+func (r *Report) byOldKey() string {
+	var names []string
+	for _, p := range r.Peers {
+		if !p.NextKey {
+			names = append(names, clean(p.Name))
+		}
+	}
+	slices.Sort(names)
+	return cmp.Or(strings.Join(names, ", "), "nobody who is connected")
 }
 
 // clean keeps a name that came from outside from taking over the terminal, or from

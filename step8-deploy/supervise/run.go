@@ -178,7 +178,7 @@ func (s *Supervisor) addresses(ctx context.Context, e config.Endpoint) ([]netip.
 	if a, err := netip.ParseAddr(e.Host); err == nil {
 		return []netip.Addr{a}, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Try, errSilence)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Try, ErrSilence)
 	defer cancel()
 	addrs, err := s.cfg.Resolve(ctx, e.Host)
 	if err == nil && len(addrs) == 0 {
@@ -237,7 +237,7 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 	}()
 
 	s.set(func(st *Status) { st.Addr = addr })
-	impatient := time.AfterFunc(s.cfg.Try, func() { cancel(errSilence) })
+	impatient := time.AfterFunc(s.cfg.Try, func() { cancel(ErrSilence) })
 	defer impatient.Stop()
 	var since time.Time
 	err = s.cfg.Connect(ctx, addr, func() {
@@ -258,7 +258,7 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 	if !since.IsZero() {
 		up = max(1, time.Since(since))
 	}
-	if cause := context.Cause(ctx); cause != nil && !(cause == errSilence && errors.Is(err, secure.ErrUnread)) {
+	if cause := context.Cause(ctx); cause != nil && !(cause == ErrSilence && errors.Is(err, secure.ErrUnread)) {
 		err = cause
 	}
 	if err == nil {

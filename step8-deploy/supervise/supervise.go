@@ -139,7 +139,8 @@ func New(cfg Config) *Supervisor {
 var (
 	errNetwork = app.Hint(errors.New("the network has changed"), "Nothing is to be done: it connects anew.")
 	errClock   = app.Hint(errors.New("the clock has jumped: the machine was suspended"), "Nothing is to be done: it connects anew.")
-	errSilence = app.Hint(errors.New("no answer: the server does not run, has other keys or an older version, or a firewall is on the way"),
+	// ErrSilence ends the ctx of Connect when an address has had its time.
+	ErrSilence = app.Hint(errors.New("no answer: the server does not run, has other keys or an older version, or a firewall is on the way"),
 		"Check that the server runs, that its port is open in all firewalls on the way, and that server_key is its key.")
 )
 

@@ -64,7 +64,7 @@ func clientsCommands() (list []app.Command) {
 					slog.Warn("the server's settings can't be read", "error", err)
 				}
 				if of != nil {
-					fillIn(of)
+					fillIn(of, keyFileFor(ctx, of, adds))
 				}
 				if lists {
 					seen = lastSeen(ctx, of)
@@ -101,8 +101,9 @@ func serverOf(file string) (*config.Server, error) {
 	return s, err
 }
 
-// fillIn gives the flags that were not given the values of the server's settings.
-func fillIn(s *config.Server) {
+// fillIn gives the flags that were not given the values of the server's settings, and key the
+// name of the file with its private key.
+func fillIn(s *config.Server, key string) {
 	given := make(map[string]string)
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = f.Value.String() })
 	set := func(name, value string) {
@@ -111,7 +112,7 @@ func fillIn(s *config.Server) {
 		}
 	}
 	set("registry", s.Clients)
-	set("key", s.Key)
+	set("key", key)
 	set("psk", s.PSK)
 	if !slices.Contains(s.Transports, "udp") {
 		set("transport", "tcp")
@@ -134,26 +135,36 @@ func lastSeen(ctx context.Context, s *config.Server) func(*identity.Client) stri
 	if err != nil {
 		slog.Warn("it is not known when clients were last seen", "error", err)
 	}
-	now := make(map[string]bool)
-	if s.StatusSocket != "" {
-		if report, err := status.Query(ctx, s.StatusSocket); err == nil {
-			for _, p := range report.Peers {
-				now[p.Name] = true
-			}
-		}
-	}
+	change := changeOf(s)
+	now := connected(ctx, s, change)
 	return func(c *identity.Client) string {
-		at, known := noted[c.Key]
-		switch {
-		case now[c.Name]:
-			return "now"
+		seen, known := noted[c.Key]
+		switch peer, is := now[c.Name]; {
+		case is:
+			return "now" + change.by(peer.NextKey)
 		case known:
-			return at.Format(time.RFC3339)
+			return seen.At.Format(time.RFC3339) + change.by(change.isNext(seen.By))
 		case err != nil:
 			return "unknown"
 		}
 		return "never"
 	}
+}
+
+// connected returns who is connected to a server that runs, by name, and whether by the next
+// key of a change.
+func connected(ctx context.Context, s *config.Server, change keyChange) map[string]status.Peer {
+	now := make(map[string]status.Peer)
+	if s.StatusSocket == "" {
+		return now
+	}
+	if report, err := status.Query(ctx, s.StatusSocket); err == nil {
+		for _, p := range report.Peers {
+			p.NextKey = p.NextKey && report.NextKey == change.String()
+			now[p.Name] = p
+		}
+	}
+	return now
 }
 
 // Who has changed the registry waits until the server has it, which takes a second.

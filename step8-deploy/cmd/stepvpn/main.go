@@ -8,7 +8,7 @@ import (
 
 func main() {
 	app.Rephrase(inOurWords)
-	commands := []app.Command{server, client, worker, serverWorker, namesCommand, initServer, initClient, check, statusCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version}
+	commands := []app.Command{server, client, worker, serverWorker, namesCommand, initServer, initClient, rotateKey, check, statusCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version}
 	commands = append(commands, clientsCommands()...)
 	app.Commands("Stepvpn is a VPN that is installed, configured, and runs by itself.", commands...)
 }

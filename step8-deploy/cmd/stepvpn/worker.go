@@ -15,7 +15,6 @@ import (
 	"stepvpn/shared/link"
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step3-tunnel/tunnel"
-	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/push"
@@ -54,6 +53,7 @@ type node struct {
 	count    *tunnel.Counters
 	network  func(link.Link) link.Link    // see liveness.Monitor
 	session  atomic.Pointer[join.Session] // the last one
+	keys     serverKeys                   // by which servers are asked
 
 	supervisor *supervise.Supervisor
 	ctx        context.Context // ends when there is another node in its place
@@ -119,6 +119,7 @@ func watched(watch func() error) {
 // use takes settings.
 func (n *node) use(s *keeper.Settings) {
 	n.Settings, n.cfg = *s, s.Client
+	n.keys = serverKeys{own: s.Identity.ServerKey, learned: s.Learned}
 	n.ctx, n.replace = context.WithCancel(n.stopping)
 	n.supervisor = supervise.New(supervise.Config{
 		Servers: n.cfg.Servers,
@@ -193,8 +194,11 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 		return err
 	}
 	path := pathmtu.New()
-	session, err := join.Client(ctx, cookie.Client(n.network(conn), noise.PublicKey(n.cfg.ServerKey), &n.count.Drops), join.Config{
-		Handshake: n.Identity.Handshake(),
+	by := n.keys.of(server)
+	identity := n.Identity
+	identity.ServerKey = by
+	session, err := join.Client(ctx, cookie.Client(n.network(conn), by, &n.count.Drops), join.Config{
+		Handshake: identity.Handshake(),
 		User:      n.User, Password: n.Password,
 		Instance:  n.Instance,
 		OnControl: path.Control,
@@ -203,9 +207,16 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 		MTU:       pathmtu.Safe,
 	})
 	if err != nil {
+		if ctx.Err() == nil || errors.Is(context.Cause(ctx), supervise.ErrSilence) {
+			n.keys.failed(server)
+		}
 		return verdict(err)
 	}
 	defer session.Close()
+	if n.learn(server, by, session.Settings) {
+		conn.Close() // without a farewell: another session goes on where this one ends
+		return errNewerKey
+	}
 	settings, err := push.Parse(session.Settings)
 	if err != nil {
 		return err

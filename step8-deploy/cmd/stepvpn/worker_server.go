@@ -80,6 +80,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	if err != nil {
 		return err
 	}
+	change := keyChangeOf(given)
 	// To look through 150,000 connections takes most of a second, in which nobody would get in.
 	forgotten := beside.New(0, func(gone map[netip.Addr]struct{}) {
 		if err := host.Forget(slices.Collect(maps.Keys(gone))); err != nil {
@@ -114,15 +115,13 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	defer closePairs(pairs)
 
 	// ...between them there is a hub, which has a session with each client that it lets in.
-	handshake := identity.KeyHandshake(given.Key, given.PSK)
-	other := identity.KeyHandshake(given.Key, nil)
-	if given.PSK == nil {
-		other = identity.KeyHandshake(given.Key, new([noise.KeyLen]byte)) // each client's comes in its place
-	}
+	handshake, other := handshakesOf(given.Key, given.PSK)
+	cookies := cookie.NewServer(handshake.Static.Public(), &count.Drops)
 	clients, err := hub.New(hub.Config{
-		Handshake: handshake, Other: &other, Addrs: cfg.Subnets, Settings: settings, MTU: pathmtu.Safe,
-		Admission:  servedOnly{admitted, cfg.Subnets, seen, host},
-		Check:      cookie.NewServer(handshake.Static.Public(), &count.Drops).Check,
+		Handshake: handshake, Other: &other, Addrs: cfg.Subnets, Settings: change.tell(settings), MTU: pathmtu.Safe,
+		Next:       change.entrance(settings, cookies),
+		Admission:  servedOnly{admitted, cfg.Subnets, seen, host, change},
+		Check:      cookies.Check,
 		Control:    pathmtu.Control(given.MTU, paths.Set),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
 		Count: &count,
@@ -133,7 +132,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	look := func() {
 		for _, c := range clients.Snapshot() {
 			if c.LoggedIn {
-				seen.Note(c.Key, time.Now())
+				seen.Note(c.Key, time.Now(), change.key(c.Next))
 			}
 		}
 	}
@@ -157,6 +156,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	// It tells how it is, and runs.
 	report := func() *status.Report {
 		r := serverReport(cfg, clients, &count, host.Problems)
+		r.NextKey = change.String()
 		r.Registry = fmt.Sprintf("%x", admitted.Registry().Digest())
 		return r
 	}
@@ -171,6 +171,16 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	host.Notify(keeper.Notice{Ready: true, Status: "serving clients"})
 	go hostCheck(host.Problems).tell(ctx, func(status string) { host.Notify(keeper.Notice{Status: status}) })
 	return clients.Run(ctx, pairs...)
+}
+
+// handshakesOf returns how a server with some keys shakes hands with most clients, and how
+// with the others: those with a pre-shared key of their own, or without the one that all have.
+func handshakesOf(key noise.PrivateKey, psk *[noise.KeyLen]byte) (most, others noise.Config) {
+	most, others = identity.KeyHandshake(key, psk), identity.KeyHandshake(key, nil)
+	if psk == nil {
+		others = identity.KeyHandshake(key, new([noise.KeyLen]byte)) // each client's comes in its place
+	}
+	return most, others
 }
 
 // pairsOf makes Links of what the keeper has handed over.
@@ -237,6 +247,7 @@ type servedOnly struct {
 	subnets []netip.Prefix
 	seen    *lastseen.Log
 	host    *keeper.RemoteServer
+	change  keyChange
 }
 
 func (s servedOnly) Lookup(key noise.PublicKey) (hub.Account, bool) {
@@ -250,7 +261,7 @@ func (s servedOnly) Lookup(key noise.PublicKey) (hub.Account, bool) {
 func (s servedOnly) Left(gone []hub.Gone) {
 	for _, g := range gone {
 		if g.In {
-			s.seen.Note(g.Key, time.Now())
+			s.seen.Note(g.Key, time.Now(), s.change.key(g.Next))
 		}
 	}
 	s.Controller.Left(gone)
@@ -286,7 +297,7 @@ func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, 
 	}
 	for _, c := range clients.Snapshot() {
 		r.Peers = append(r.Peers, status.Peer{
-			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake,
+			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake, NextKey: c.Next,
 			Sent:     status.Flow{Packets: c.SentPackets, Bytes: c.SentBytes},
 			Received: status.Flow{Packets: c.ReceivedPackets, Bytes: c.ReceivedBytes},
 		})

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/cookie"
+	"stepvpn/step7-auth/hub"
+	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/rotation"
+)
+
+// A keyChange is a server's change of its key. The zero value is none.
+type keyChange struct {
+	next *noise.PrivateKey
+	psk  *[noise.KeyLen]byte
+}
+
+func keyChangeOf(given *keeper.Handover) keyChange { return keyChange{given.NextKey, given.PSK} }
+
+// tell adds to the settings of those who come by the old key what the next one is.
+func (k keyChange) tell(settings []byte) []byte {
+	if k.next == nil {
+		return settings
+	}
+	return rotation.Append(settings, k.next.Public())
+}
+
+// entrance lets clients come by the next key. nil is none.
+func (k keyChange) entrance(settings []byte, old *cookie.Server) *hub.Key {
+	if k.next == nil {
+		return nil
+	}
+	cookies := old.WithKey(k.next.Public())
+	most, others := handshakesOf(*k.next, k.psk)
+	return &hub.Key{Handshake: most, Other: &others, Settings: settings, Check: cookies.Check, Meant: cookies.Meant}
+}
+
+// key is how it is noted by which key a client came: see lastseen.Seen.
+func (k keyChange) key(next bool) (by noise.PublicKey) {
+	if next && k.next != nil {
+		by = k.next.Public()
+	}
+	return by
+}
+
+// String returns the next public key, "" for none.
+func (k keyChange) String() string {
+	if k.next == nil {
+		return ""
+	}
+	return noise.FormatKey(k.next.Public())
+}

@@ -1,0 +1,87 @@
+package rotation
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"stepvpn/shared/atomicfile"
+	"stepvpn/step4-crypto/noise"
+)
+
+// maxKeys is how many keys are remembered: see After.
+const maxKeys = 2
+
+const maxSize = 256 // bytes of the file
+
+// File returns the name of the file in a client's folder for state. It has a key a line, in
+// base64: that of the settings, and then those that are remembered, the newest first.
+func File(state string) string { return filepath.Join(state, "server-keys") }
+
+// Read returns what is remembered by a client whose settings name a key of its server. What
+// was told under another one does not count.
+func Read(state string, settings noise.PublicKey) (keys []noise.PublicKey, err error) {
+	text, _, err := atomicfile.Read(File(state), maxSize, atomicfile.Ours)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	under, keys, err := parse(string(text))
+	if err != nil || under != settings {
+		return nil, err
+	}
+	return keys, nil
+}
+
+func parse(text string) (under noise.PublicKey, keys []noise.PublicKey, err error) {
+	var list []noise.PublicKey
+	for line := range strings.Lines(text) {
+		key, err := noise.ParseKey[noise.PublicKey](strings.TrimSuffix(line, "\n"))
+		if err != nil || key == (noise.PublicKey{}) || len(list) > maxKeys {
+			return under, nil, fmt.Errorf("line %d is not one of up to %d public keys", len(list)+1, 1+maxKeys)
+		}
+		list = append(list, key)
+	}
+	if len(list) < 2 {
+		return under, nil, errors.New("there is no key that was told")
+	}
+	return list[0], list[1:], nil
+}
+
+// Load is Read for who goes on in any case: what is damaged is set aside.
+func Load(state string, settings noise.PublicKey) []noise.PublicKey {
+	keys, err := Read(state, settings)
+	if err != nil {
+		now, err2 := atomicfile.SetAside(File(state))
+		if err2 != nil {
+			now = "in its place: " + err2.Error()
+		}
+		slog.Warn("the file of the keys that the server has told is damaged and was set aside: the key of the settings counts", "file", File(state), "damage", err, "now", now)
+	}
+	return keys
+}
+
+// Save remembers keys that were told under the key of the settings. No keys are no file.
+func Save(state string, settings noise.PublicKey, keys []noise.PublicKey) error {
+	if len(keys) == 0 {
+		err := os.Remove(File(state))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	var b strings.Builder
+	for _, key := range append([]noise.PublicKey{settings}, keys...) {
+		fmt.Fprintln(&b, noise.FormatKey(key))
+	}
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return err
+	}
+	return atomicfile.Write(File(state), []byte(b.String()), atomicfile.Options{})
+}
