@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,6 +149,12 @@ func TestPathThatLosesOneWay(t *testing.T) {
 			client.WaitLog(t, "now=1340")
 			w.hasMTU(t, 1340)
 			w.carries(t)
+			for family, to := range map[string]string{"-4": "10.8.0.2", "-6": "fd00:8::2"} {
+				route := func() string { return w.Server.Run(t, "ip", family, "route", "show", to) }
+				require.Contains(t, route(), "mtu 1340")
+				w.Server.Run(t, "ip", family, "route", "del", to)
+				netlab.Eventually(t, limit, "somebody removes the route to the client, and it comes back", func() bool { return strings.Contains(route(), "mtu 1340") })
+			}
 			ends(t, client)
 			netlab.Eventually(t, limit, "the server is as before", func() bool { return state(t, w.Server) == before })
 

@@ -30,6 +30,7 @@ import (
 	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/privsep"
+	"stepvpn/step8-deploy/uplink"
 )
 
 // ServerSettings are what the worker of a server needs to know. Descriptors come with
@@ -63,6 +64,7 @@ type Server struct {
 	told  ServerSettings
 	fds   []int // in the order of ServerSettings
 	owner atomicfile.Owner
+	paths *uplink.Paths
 
 	copying sync.Mutex              // of the registry
 	stale   atomic.Pointer[Problem] // what keeps the copy from being as it is
@@ -134,6 +136,7 @@ func (s *Server) open() error {
 		return err
 	}
 	s.told.Device = name
+	s.paths = &uplink.Paths{Device: name, MTU: inner.Size}
 	s.fds = append(s.fds, queues...)
 	return nil
 }
@@ -153,6 +156,9 @@ func (s *Server) Settings() *config.Server { return s.cfg }
 func (s *Server) Device() keep.Device {
 	return keep.Device{Name: s.told.Device, Addrs: s.cfg.Subnets, MTU: s.told.MTU}
 }
+
+// Paths returns what is said of the paths to clients.
+func (s *Server) Paths() *uplink.Paths { return s.paths }
 
 // Close takes sockets and device away.
 func (s *Server) Close() error {

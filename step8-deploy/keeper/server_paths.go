@@ -3,16 +3,9 @@ package keeper
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
-	"stepvpn/step2-tun/packet"
-	"stepvpn/step5-nat/hostnet"
-	"stepvpn/step5-nat/policy"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/privsep"
 )
@@ -20,13 +13,7 @@ import (
 // maxBounds is how many may be set at once.
 const maxBounds = 1024
 
-// bound has the kernel do for each client what a router does whose next link has this MTU:
-//
-//	ip route replace 10.8.0.2/32 dev vpn0 mtu 1340
-//
-// Whoever sends more is told, or it is fragmented, and TCP that begins is told what fits
-// (see package gateway). Most clients have as much room as the device, and no such route.
-// All go with the device. What is set already is set again: it may have been flushed.
+// bound has the kernel send clients packets no longer than their paths carry.
 func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 	var list []pathmtu.Bound
 	if err := parse(&list); err != nil {
@@ -40,62 +27,22 @@ func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 			return r, fmt.Errorf("%v is no client's", b.Client)
 		}
 	}
-	dev, err := net.InterfaceByName(s.told.Device)
-	if err != nil {
-		return r, err
-	}
 	var errs []error
 	for _, b := range list {
-		// A client that says less harms itself alone, but 576 is what every path carries.
-		size := max(b.Size, minMTU)
-		if b.Client.Is6() {
-			size = max(size, packet.MinIPv6MTU)
-		}
-		if size >= s.told.MTU {
-			errs = append(errs, removeRoute(dev.Index, b.Client))
-			continue
-		}
-		route := routeTo(dev.Index, b.Client)
-		route.MTU = size
-		if err := netlink.RouteReplace(route); err != nil {
-			errs = append(errs, fmt.Errorf("a route to %v with an MTU of %d: %w", b.Client, size, err))
-		}
+		errs = append(errs, s.paths.Set(b.Client, b.Size))
 	}
 	return r, errors.Join(errs...)
 }
 
 // unbound takes the routes to clients away.
 func (s *Server) unbound(clients []netip.Addr) error {
-	dev, err := net.InterfaceByName(s.told.Device)
-	if err != nil {
-		return nil // they went with it
-	}
 	var errs []error
 	for _, a := range clients {
-		errs = append(errs, removeRoute(dev.Index, a))
+		errs = append(errs, s.paths.Remove(a))
 	}
 	return errors.Join(errs...)
 }
 
 func (s *Server) isOwn(a netip.Addr) bool {
 	return slices.ContainsFunc(s.cfg.Subnets, func(n netip.Prefix) bool { return n.Addr() == a })
-}
-
-func routeTo(device int, client netip.Addr) *netlink.Route {
-	r := &netlink.Route{
-		Family: int(hostnet.FamilyOf(client)), LinkIndex: device, Protocol: policy.MadeBy,
-		Dst: &net.IPNet{IP: client.AsSlice(), Mask: net.CIDRMask(client.BitLen(), client.BitLen())},
-	}
-	if client.Is4() {
-		r.Scope = netlink.SCOPE_LINK
-	}
-	return r
-}
-
-func removeRoute(device int, client netip.Addr) error {
-	err := netlink.RouteDel(routeTo(device, client))
-	if err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("removing the route to %v: %w", client, err)
-	}
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"stepvpn/shared/netlab"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/pathmtu"
+	"stepvpn/step8-deploy/uplink"
 )
 
 // A client that has less room than the device gets a route that says so, until it has more
@@ -22,8 +23,8 @@ func TestBound(t *testing.T) {
 	ip("addr", "add", "10.8.0.1/24", "dev", "vpn0")
 	ip("addr", "add", "fd00:8::1/64", "dev", "vpn0", "nodad")
 	k := &Server{
-		cfg:  &config.Server{Subnets: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}},
-		told: ServerSettings{Device: "vpn0", MTU: 1420},
+		cfg:   &config.Server{Subnets: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}},
+		paths: &uplink.Paths{Device: "vpn0", MTU: 1420},
 	}
 	four, six := netip.MustParseAddr("10.8.0.2"), netip.MustParseAddr("fd00:8::2")
 	bound := func(list ...pathmtu.Bound) (err error) {

@@ -54,6 +54,9 @@ type Config struct {
 
 	// MaxClients is how many clients share the connections that the kernel can follow.
 	MaxClients int
+
+	// Paths, if there are any, are kept, too.
+	Paths *Paths
 }
 
 // A pace says how often one thing may be mended.
@@ -94,6 +97,7 @@ type Keeper struct {
 	ways     pace
 	settings pace
 	reach    pace
+	paths    pace
 
 	problems sync.Mutex // protects found
 	found    []Problem
@@ -114,6 +118,8 @@ func Enable(c Config) (*Keeper, error) {
 			cure: "'ip monitor route' shows what happens. Name the interfaces to leave by with egress in server.toml."},
 		reach: pace{what: "the firewall's table of what clients reach of this host",
 			cure: "Find out which one ('nft monitor' shows it), and let it leave the table " + string(reach.Name(name)) + " alone."},
+		paths: pace{what: "the routes to clients",
+			cure: "Find out which one ('ip monitor route' shows it), and let it leave the routes of the device " + name + " alone."},
 	}
 	var err error
 	if k.anchor, err = drop(name); err != nil {
@@ -260,7 +266,7 @@ func (k *Keeper) look(now time.Time) {
 		return
 	}
 	var list []Problem
-	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now), k.mendInput(), k.mendReach(now)} {
+	for _, err := range []error{k.mendDevice(now), k.mendGateway(now), k.mendSettings(now), k.mendInput(), k.mendReach(now), k.mendPaths(now)} {
 		list = append(list, problemsOf(err)...)
 	}
 	list = append(list, k.wrong()...)
@@ -393,7 +399,7 @@ func (k *Keeper) mendSettings(now time.Time) error {
 
 // wrong lists what is wrong with the host that nobody can mend but its owner.
 func (k *Keeper) wrong() (list []Problem) {
-	for _, p := range []*pace{&k.device, &k.firewall, &k.ways, &k.settings, &k.reach} {
+	for _, p := range []*pace{&k.device, &k.firewall, &k.ways, &k.settings, &k.reach, &k.paths} {
 		if p.Slow() {
 			list = append(list, Problem{"another program keeps changing " + p.what + ": it is mended more seldom", p.cure})
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
 	"strings"
 	"syscall"
 
@@ -30,7 +31,11 @@ func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 			slog.Warn("changes of this host are noticed later", "error", err)
 		}
 	}
-	go start(unix.NETLINK_ROUTE, aboutHost, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_IFINFO,
+	device := 0
+	if dev, err := net.InterfaceByName(k.config.Device.Name); err == nil {
+		device = dev.Index
+	}
+	go start(unix.NETLINK_ROUTE, func(messages []syscall.NetlinkMessage) bool { return aboutHost(messages, device) }, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_IFINFO,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
 	chain := []byte(gateway.Chain(k.config.Device.Name))
 	_, name, _ := strings.Cut(string(reach.Name(k.config.Device.Name)), " ")
@@ -46,8 +51,9 @@ func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 }
 
 // aboutHost tells whether one of the messages is about something else than a route that
-// is not for everybody. Of those a router has many.
-func aboutHost(messages []syscall.NetlinkMessage) bool {
+// is not for everybody. Of those a router has many. One that a device has lost counts, too:
+// it may have been a client's.
+func aboutHost(messages []syscall.NetlinkMessage, device int) bool {
 	for _, m := range messages {
 		if m.Header.Type != unix.RTM_NEWROUTE && m.Header.Type != unix.RTM_DELROUTE {
 			return true
@@ -55,8 +61,26 @@ func aboutHost(messages []syscall.NetlinkMessage) bool {
 		if len(m.Data) < unix.SizeofRtMsg {
 			continue
 		}
-		if r := nl.DeserializeRtMsg(m.Data); r.Dst_len == 0 && r.Table == unix.RT_TABLE_MAIN {
+		r := nl.DeserializeRtMsg(m.Data)
+		if r.Table != unix.RT_TABLE_MAIN {
+			continue
+		}
+		if r.Dst_len == 0 || m.Header.Type == unix.RTM_DELROUTE && by(m.Data[unix.SizeofRtMsg:], device) {
 			return true
+		}
+	}
+	return false
+}
+
+// by tells whether a route, of which these are the attributes, is by a device.
+func by(attributes []byte, device int) bool {
+	list, err := nl.ParseRouteAttr(attributes)
+	if err != nil {
+		return false
+	}
+	for _, a := range list {
+		if a.Attr.Type == unix.RTA_OIF && len(a.Value) == 4 {
+			return int(nl.NativeEndian().Uint32(a.Value)) == device
 		}
 	}
 	return false

@@ -39,7 +39,7 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 		slog.Warn(warning)
 	}
 	host, err := uplink.Enable(uplink.Config{
-		Device: k.Device(), Egress: cfg.Egress, Sysctls: steady(), Service: serviceOf(cfg), Reach: cfg.Reach, MaxClients: cfg.MaxClients,
+		Device: k.Device(), Egress: cfg.Egress, Sysctls: steady(), Service: serviceOf(cfg), Reach: cfg.Reach, MaxClients: cfg.MaxClients, Paths: k.Paths(),
 	})
 	if err != nil {
 		return err
