@@ -32,7 +32,7 @@ func TestParseState(t *testing.T) {
 		strings.Repeat(" ", maxStateSize) + `{}`: "larger than",
 		one("net/ipv4/ip_forward", "0\n", "1"):   "not a setting that a gateway changes",
 		one("net/ipv4/ip_forward", "", "1"):      "not a setting that a gateway changes",
-		one("net/ipv4/ip_forward", "0", "yes"):   "no value",
+		one("net/ipv4/ip_forward", "0", "yes"):   "not the value",
 		one("kernel/core_pattern", "0", "1"):     "not a setting that a gateway changes",
 		one("net/ipv4/conf/../ip_forward", "0", "1"):                                                     "not a setting that a gateway changes",
 		one("net/ipv4/conf/../forwarding", "0", "1"):                                                     "not a setting that a gateway changes",
