@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How fast is the relay, beside socat in its place, and beside no relay at all?
-# Alice sends zeros to web, by each way in turn. What sends and what receives is
-# the same program each time (also socat), so only the way differs.
+# Alice sends zeros to web, by each way in turn. The sender and the receiver are
+# the same program each time (socat, too), so only the way differs.
 . "$(dirname "$0")/../shared/lab/lab.sh"
 ROUNDS=${ROUNDS-5}
 . ../shared/lab/bench.sh
@@ -13,9 +13,9 @@ receivers=("TCP-LISTEN:7001" "TCP-LISTEN:7001" "TCP:$SERVER4:$PORT") # on web
 senders=("TCP:$WEB4:7001" "TCP:$SERVER4:7002" "TCP:$SERVER4:$PORT")  # on alice
 rates=()
 
-# there FILTER: web has such a socket, ready.
+# there FILTER: succeeds if web has a socket that matches and is ready.
 there() { on web ss -Htna "$1" | grep -qE '^(LISTEN|ESTAB)'; }
-# listening PORT: the server listens there.
+# listening PORT: succeeds if the server listens there.
 listening() { on server ss -Hltn "sport = :$1" | grep -q .; }
 # rate WAY: one transfer, in Mbit/s, from the sender's start to the receiver's end.
 rate() {
@@ -43,8 +43,8 @@ stop relay
 stop socat
 
 
-# ratio WAY OTHER: the median of the ratios of each round: the machine's speed
-# drifts from round to round.
+# ratio WAY OTHER: the median of the rounds' ratios. A ratio is taken within a round
+# because the machine's speed drifts from round to round.
 ratio() {
 	local round ratios=()
 	local -a a b
@@ -65,7 +65,7 @@ say "$((BYTES / 1000000)) MB from alice to web, $ROUNDS rounds, medians:"
 			"$(ratio "$way" 0)" "$(ratio "$way" 1)" "${rates[way]}"
 	done
 } | show
-# A relay that loses bytes is no competitor.
+# The rate of a relay that loses bytes would mean nothing.
 passed_on=$(grep -c "INFO finished .*=$BYTES\b" "$LAB/relay.log")
 [ "$passed_on" = "$ROUNDS" ]
 _finished=1 # a benchmark leaves nothing in out/

@@ -13,7 +13,7 @@ reads() { grep -qaF -e "$2" "$LAB/$1.pcap"; }
 # seen NAME FILTER: succeeds if the capture has such a packet.
 seen() { tcpdump -nn -t -r "$LAB/$1.pcap" "$2" 2>/dev/null | grep -q .; }
 
-# listening HOST: succeeds if somebody listens on the port there.
+# listening HOST: succeeds if a program listens on the port there.
 listening() { on "$1" ss -Hltn "sport = :$PORT" | grep -q .; }
 
 # connected: succeeds if alice has a connection to the relay.
@@ -24,14 +24,14 @@ same() { [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ]; }
 
 act "Before: alice can't reach bob" \
 	"Like many public networks, the cafe keeps its guests apart. Bob waits for a letter, and alice tries to send it." \
-	"both can reach the internet. Does that help them?"
+	"alice and bob can both reach the internet. Does that help them?"
 run cafe bridge link set dev alice0 isolated on
 run cafe bridge link set dev bob0 isolated on
 capture before cafe br0
 start bob-listens bob socat -u "TCP-LISTEN:$PORT" "CREATE:$LAB/bob/letter"
 wait_for 10 "bob listens" listening bob
 run alice socat -u "OPEN:$LAB/alice/letter" "TCP:$BOB4:$PORT,connect-timeout=2" || true
-check "bob listens (so that is not why)" listening bob
+check "bob is listening, so the fault is not his" listening bob
 check_not "alice's letter does not reach him" test -s "$LAB/bob/letter"
 check "alice reaches the server" on alice ping -c 1 -W 5 "$SERVER4"
 check "bob reaches the server" on bob ping -c 1 -W 5 "$SERVER4"
@@ -39,7 +39,7 @@ stop bob-listens
 stop before
 
 act "The relay joins them" \
-	"The server runs the relay. It accepts two connections and pipes bytes between them. Both call the relay, so neither has to be reached." \
+	"The server runs the relay. It accepts two connections and pipes bytes between them. Both alice and bob connect to the relay, so neither has to be reachable." \
 	"what does the relay know about the letter?"
 start relay server bin/relay -hex
 wait_for 10 "the relay listens" logged relay "listening"
@@ -55,7 +55,7 @@ check "the letter came through" same "$LAB/alice/letter" "$LAB/bob/letter"
 stop relay
 
 act "A file of 10 MB" \
-	"Now alice calls first and sends at once, when nobody is there yet. Bob comes later." \
+	"Now alice connects first and sends at once, before anybody is there to receive. Bob connects later." \
 	"is the beginning of the film lost? Whose memory holds it until bob comes?"
 start relay server bin/relay
 wait_for 10 "the relay listens" logged relay "listening"
@@ -69,10 +69,10 @@ run alice sha256sum "$LAB/alice/film"
 run bob sha256sum "$LAB/bob/film"
 check "the film has the same hash" same "$LAB/alice/film" "$LAB/bob/film"
 printf x >>"$LAB/bob/film"
-check_not "(the comparison notices one byte more)" same "$LAB/alice/film" "$LAB/bob/film"
+check_not "(with one byte more, the hash differs)" same "$LAB/alice/film" "$LAB/bob/film"
 
 act "A question and an answer" \
-	"Bob counts the bytes that he gets, and answers with their number. He can only do so once he knows that alice has said everything, and she must still be there to hear it: half of the connection closes, the other half goes on." \
+	"Bob counts the bytes that he receives and answers with the number. He can do so only once he knows that alice has sent everything, and she must still be connected to receive the answer: one half of the connection closes, and the other stays open." \
 	"how does bob learn, through the relay, that there is no more to come?"
 start bob-counts bob socat "TCP:$SERVER4:$PORT" "EXEC:wc -c"
 wait_for 10 "bob waits" logged relay "waiting for a partner from=$BOB4"
@@ -88,11 +88,11 @@ check_not "but not the letter, which was never sent" reads before "$secret"
 check "her second capture has alice's connection to the relay" seen eve "src $ALICE4 and dst $SERVER4 and tcp dst port $PORT"
 check_not "a text that nobody sent is not in it" reads eve "${secret/safe/shed}"
 run cafe grep -a -m 1 'the code of' "$LAB/eve.pcap"
-check "eve reads the letter: a relay is not a secret" reads eve "$secret"
+check "eve reads the letter: the relay does not encrypt" reads eve "$secret"
 keep "$LAB/eve.pcap"
 
-act "The end, and nobody there" \
-	"Alice is connected and waits. Ctrl-C ends the relay. Then it starts again, with a short time to wait, and alice calls once more." \
+act "The end, and no partner" \
+	"Alice is connected and waits when Ctrl-C ends the relay. The relay then starts again, with only a second to wait for a partner, and alice connects once more." \
 	"what does alice get, the first time and the second?"
 start alice-waits alice socat -u "TCP:$SERVER4:$PORT" STDOUT
 wait_for 10 "alice is connected" connected
@@ -103,7 +103,7 @@ start relay server bin/relay -wait 1s
 wait_for 10 "the relay listens" logged relay "listening"
 run alice socat -u "TCP:$SERVER4:$PORT" "CREATE:$LAB/alice/told"
 run alice cat "$LAB/alice/told"
-check "who finds no partner is told so" grep -q "no partner came" "$LAB/alice/told"
+check "alice is told that no partner came" grep -q "no partner came" "$LAB/alice/told"
 stop relay
 
 say "Still wrong: eve reads everything, and so does the relay. And it carries one stream of bytes between two programs that agreed to meet there. A network carries packets, between any two programs. Where do those come from? That is step 2."

@@ -124,7 +124,7 @@ func TestSocatAndCurl(t *testing.T) {
 	})
 }
 
-// Who finds no partner is told so.
+// A client without a partner is told so.
 func TestWait(t *testing.T) {
 	lab := netlab.New(t)
 	startRelay(t, lab, "-wait", "100ms", "-max-pairs", "1")

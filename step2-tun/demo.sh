@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
-# Step 2: a program gets the packets that alice sends into an interface.
+# Step 2: a program reads the packets that alice sends into a network interface.
 . "$(dirname "$0")/../shared/lab/lab.sh"
 
-# state HOST: its addresses, routes and rules. What the kernel gives itself (fe80::) may come late.
+# state HOST: its addresses, routes and rules, without the kernel's own fe80:: addresses,
+# which may appear late.
 state() {
 	on "$1" sh -c 'ip -oneline address show scope global; ip route; ip -6 route; ip rule; ip -6 rule' | grep -v '^fe80::'
 }
 
-# packets [REGEXP]: how many lines of tundump are about packets, or about such packets.
+# packets [REGEXP]: how many packets tundump has printed, or how many whose line matches.
 packets() { grep -E '^[0-9:.]+ (malformed|[^ ]+ > )' "$LAB/tundump.log" | grep -cE -e "${1-}"; }
 
-# printed N [REGEXP]: succeeds if tundump has printed so many of them, or more.
+# printed N [REGEXP]: succeeds if tundump has printed N such packets or more.
 printed() { [ "$(packets "${2-}")" -ge "$1" ]; }
 
 # eve_saw NAME FILTER: succeeds if the capture has such a packet.
 eve_saw() { tcpdump -nn -t -r "$LAB/$1.pcap" "$2" 2>/dev/null | grep -q .; }
 
 # by_tundump, by_tcpdump FILE: time, source and destination of each packet. tcpdump
-# writes a port behind the address, which does not count here.
+# writes a port after the address, which is removed here.
 by_tundump() { sed -nE 's/^([0-9:.]+) ([^ ]+) > ([^ ]+) .*/\1 \2 \3/p' "$LAB/tundump.log"; }
 by_tcpdump() {
 	tcpdump -nn -r "$1" 2>/dev/null |
@@ -27,20 +28,20 @@ by_tcpdump() {
 # agree FILE: tcpdump finds the same packets in it as tundump printed.
 agree() { diff <(by_tundump) <(by_tcpdump "$1"); }
 
-act "Before: an address that is nowhere" \
-	"Alice pings 10.8.0.2, which no host has. Her only way out is the cafe's router." \
+act "Before: an address that no host has" \
+	"Alice pings 10.8.0.2, which is nobody's address. Her only way out is the cafe's router." \
 	"where does the packet go? Who could answer it?"
 capture without cafe br0
 run alice ip route get 10.8.0.2
 run alice ping -c 1 -W 1 10.8.0.2 || true
-check "alice's ping works as such: the server answers" on alice ping -c 1 -W 5 "$SERVER4"
+check "ping itself works: the server answers alice" on alice ping -c 1 -W 5 "$SERVER4"
 check_not "10.8.0.2 does not answer" on alice ping -c 1 -W 1 10.8.0.2
 check_not "alice has no interface vpn0" on alice ip link show vpn0
 stop without
 check "eve, in the cafe, saw the packet to 10.8.0.2 go by" eve_saw without "src $ALICE4 and dst 10.8.0.2"
 
 act "A network interface that ends in a program" \
-	"tundump makes the TUN device vpn0, and gives alice the address 10.8.0.1 on it. It prints each packet that comes out, and answers none." \
+	"tundump makes the TUN device vpn0, and gives alice the address 10.8.0.1 on it. It prints each packet that alice sends into the device, and answers none." \
 	"what does alice's ping say now? What do tundump and eve see?"
 capture with cafe br0
 state alice >"$LAB/before"
@@ -52,15 +53,15 @@ run alice ping -c 2 -i 0.2 -W 0.5 10.8.0.2 || true
 wait_for 10 "tundump prints two packets" printed 2
 show_log tundump
 check "both pings went into the program" printed 2 "10.8.0.1 > 10.8.0.2 +ICMP .* echo request"
-check_not "nobody answered: the program is the network now, and it only watches" on alice ping -c 1 -W 0.5 10.8.0.2
+check_not "nobody answers: the program is the network now, and it only watches" on alice ping -c 1 -W 0.5 10.8.0.2
 wait_for 10 "tundump prints the third packet" printed 3
 run alice ping -c 1 -W 5 "$SERVER4"
 stop with
 check "eve saw the ping to the server" eve_saw with "src $ALICE4 and dst $SERVER4 and icmp"
-check_not "she did not see any to 10.8.0.2" eve_saw with "dst 10.8.0.2"
+check_not "she did not see a packet to 10.8.0.2" eve_saw with "dst 10.8.0.2"
 
-act "Whatever programs send" \
-	"UDP, a web browser's TCP, a ping too long for one packet, and IPv6." \
+act "All kinds of packets" \
+	"Alice's programs send UDP, TCP as a web browser does, a ping too long for one packet, and IPv6." \
 	"which is the first packet of a TCP connection? Into how many pieces does a ping of 3000 bytes go?"
 run alice bash -c 'echo hello >/dev/udp/10.8.0.2/5555'
 run alice curl --silent --show-error --connect-timeout 0.5 http://10.8.0.2/ || true
@@ -76,8 +77,8 @@ check "an IPv6 packet in one piece" printed 1 "fd00:8::1 > fd00:8::2 +ICMPv6 +10
 check "three pieces of one IPv6 packet, each with its extension header" printed 3 "ICMPv6 .* fragment at .* extension headers: fragment$"
 check_not "no packet is malformed" printed 1 "malformed"
 
-act "Does it tell the truth?" \
-	"tundump wrote the packets to a file too. tcpdump knows nothing of our code, and reads the same file." \
+act "Does tundump tell the truth?" \
+	"tundump also wrote the packets to a file. tcpdump, which has nothing to do with our code, reads that file." \
 	"which fields does tcpdump show that tundump leaves out?"
 run alice tcpdump -nn -r "$LAB/vpn0.pcap"
 check "tcpdump finds the same packets, at the same times, between the same addresses" agree "$LAB/vpn0.pcap"
@@ -88,7 +89,7 @@ check_not "(the comparison notices when one byte of the file is changed)" agree 
 keep "$LAB/vpn0.pcap"
 
 act "The end of the program is the end of the device" \
-	"Ctrl-C. Then once more, but killed in a way that it can't notice." \
+	"Ctrl-C ends tundump. Then tundump starts once more, and is killed with SIGKILL, so that it can't clean up." \
 	"who removes the device when the program can't do it any more?"
 check "there is a device" on alice ip link show vpn0
 stop tundump
@@ -103,5 +104,5 @@ state alice >"$LAB/after"
 check_not "the device is gone again" on alice ip link show vpn0
 check "alice's addresses and routes are as they were before" cmp "$LAB/before" "$LAB/after"
 
-say "Still wrong: the packets end here. Somebody at the other end should read them, and answer. So we need two such programs, and a wire between them. That is step 3."
+say "Still wrong: the packets go no further. Another host should receive them, and answer. So we need two such programs, and a connection between them. That is step 3."
 finish

@@ -5,24 +5,24 @@
 SIZE=10000000
 INNER=10.8.0.1 # the server, inside the tunnel
 
-# fetch FILE URL: downloads to $LAB/FILE, and returns.
+# fetch FILE URL: downloads to $LAB/FILE.
 fetch() { on alice curl -sS --max-time 50 -o "$LAB/$1" "$2"; }
 
 # reads NAME TEXT: succeeds if the capture of that name has the text in clear.
 reads() { grep -qaF -e "$2" "$LAB/$1.pcap"; }
 
-# seen NAME [FILTER]: the packets of a capture. found: succeeds if there is one.
+# seen NAME [FILTER]: prints the packets of a capture. found: succeeds if there is one.
 seen() { tcpdump -nn -t -r "$LAB/$1.pcap" "${2-}" 2>/dev/null; }
 found() { [ -n "$(seen "$@")" ]; }
 
 act "Before: there is no such network" \
-	"The address 10.8.0.1 is the server's in a network that does not exist yet. No router on the way knows it." \
+	"10.8.0.1 will be the server's address in a network that does not exist yet. No router on the way knows it." \
 	"what does alice's ping say?"
 run alice ping -c 1 -W 1 $INNER || true
 check_not "without a tunnel 10.8.0.1 does not answer" on alice ping -c 1 -W 1 $INNER
 
 act "The tunnel" \
-	"Each host gets a TUN device. What the kernel puts in, our program sends to the other host in a UDP datagram; what arrives, it hands to the kernel." \
+	"Each host gets a TUN device. Our program sends each packet that the kernel puts into the device to the other host in a UDP datagram, and hands each packet that arrives to the kernel." \
 	"how large can a packet in the tunnel be, if one on the wire has 1500 bytes?"
 start server server bin/server
 start client alice bin/client -server "$SERVER4:$PORT"
@@ -36,8 +36,8 @@ check "IPv4 crosses the tunnel" on alice ping -c 1 -W 5 $INNER
 check "IPv6 crosses the same tunnel, inside IPv4" on alice ping -c 1 -W 5 fd00:8::1
 
 act "What the wire carries" \
-	"A ping is an IP packet. The client puts it into a UDP datagram, which is again in an IP packet. Eve, in the cafe, records what passes; alice records what enters her vpn0." \
-	"which addresses stand on the outside, which inside?"
+	"A ping is an IP packet. The client puts it into a UDP datagram, which travels in another IP packet. Eve, in the cafe, records what passes; alice records what enters her vpn0." \
+	"which addresses does the outer packet have, and which the inner one?"
 capture inside alice vpn0 icmp
 capture outside cafe br0
 on alice ping -c 1 -W 5 $INNER >/dev/null
@@ -45,7 +45,7 @@ stop inside
 stop outside
 seen inside icmp | show
 seen outside ip | show
-check "at vpn0 it is a ping (so the search below can find one)" found inside icmp
+check "at vpn0 there is a ping (so the search below can find one)" found inside icmp
 check_not "on the wire there is no ping" found outside icmp
 check "on the wire there are datagrams to the server's port" found outside "src $ALICE4 and dst $SERVER4 and udp dst port $PORT"
 
@@ -70,18 +70,18 @@ run alice curl -sS -d user=alice -d password=correct-horse "http://$INNER/login"
 stop eve
 keep "$LAB/eve.pcap"
 run cafe grep -aoF 'user=alice&password=correct-horse' "$LAB/eve.pcap"
-check "eve reads the password: a tunnel is not a secret" reads eve "correct-horse"
+check "eve reads the password: this tunnel does not encrypt" reads eve "correct-horse"
 
 act "The server restarts" \
-	"Neither program remembers anything that matters, so either may stop and start again." \
-	"must the client be restarted too?"
+	"Neither program keeps any state that the other depends on, so either may stop and start again." \
+	"must the client be restarted, too?"
 kill9 server
 start server server bin/server
 wait_for 20 "the tunnel works again" on alice ping -c 1 -W 1 $INNER
-check "the tunnel works again, and the client was not touched" on alice ping -c 1 -W 5 $INNER
+check "the tunnel works again, without a restart of the client" on alice ping -c 1 -W 5 $INNER
 
 act "The same over TCP, and over IPv6" \
-	"Some networks let only TCP through. A stream has no packet boundaries, so each packet follows its length." \
+	"Some networks let only TCP through. A stream has no packet boundaries, so each packet is preceded by its length." \
 	"is there more or less room for a packet now than over UDP and IPv4?"
 stop client
 stop server
@@ -97,5 +97,5 @@ stop server
 grep -oE "sent [^;]*; received [^;]*" "$LAB/client.log" | show
 check "the client ended without an error" [ "$STATUS" = 0 ]
 
-say "Still wrong: eve reads everything, and could change it. That is step 4."
+say "Still wrong: eve reads everything, and an attacker on the way could change it. That is step 4."
 finish

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Step 4: eve reads nothing, and mallory changes nothing.
-NEEDS=../step3-tunnel # its programs, to see what is missing
+NEEDS=../step3-tunnel # its programs, to show what they lack
 . "$(dirname "$0")/../shared/lab/lab.sh"
 
 SIZE=10000000
@@ -34,8 +34,8 @@ stop client
 stop server
 
 act "A key" \
-	"Client and server share 32 random bytes. Who has them gets in, so nobody else may read the file." \
-	"what will the server say to a key file that all can read?"
+	"Client and server share a key of 32 random bytes. Anyone who has the key gets in, so nobody else may read the file." \
+	"what will the server say to a key file that everybody can read?"
 run server bin/keygen -out "$LAB/vpn.key"
 run server ls -l "$LAB/vpn.key"
 cp "$LAB/vpn.key" "$LAB/open.key"
@@ -44,8 +44,8 @@ run server bin/server -key "$LAB/open.key" || true
 check_not "a key that others can read is refused" on server bin/server -key "$LAB/open.key"
 
 act "The same login, encrypted" \
-	"Nothing else has changed: same tunnel, same site, same eve." \
-	"what can eve still tell?"
+	"Nothing else has changed: the tunnel, the site and eve are the same." \
+	"what can eve still find out?"
 start server server bin/server -key "$LAB/vpn.key"
 start client alice bin/client -key "$LAB/vpn.key" -server "$SERVER4:$PORT"
 up
@@ -58,12 +58,12 @@ say "Eve sees who talks to whom, when, and how much:"
 tcpdump -nn -t -r "$LAB/eve.pcap" "udp port $PORT" 2>/dev/null | head -n 4 | show
 check "eve's capture has the login's datagrams" [ "$(tcpdump -nn -r "$LAB/eve.pcap" "udp port $PORT" 2>/dev/null | wc -l)" -ge 6 ]
 check_not "eve cannot read the password" reads eve $SECRET
-check_not "eve cannot even read which page it was" reads eve login
+check_not "eve cannot even read which page alice visited" reads eve login
 stop client
 stop server
 
 act "The wrong key" \
-	"A client asks with another key." \
+	"A client with another key asks the server for a session." \
 	"what does the server answer?"
 run alice bin/keygen -out "$LAB/other.key"
 start server server bin/server -key "$LAB/vpn.key"
@@ -76,12 +76,12 @@ start client alice bin/client -key "$LAB/vpn.key" -server "$SERVER4:$PORT"
 up
 stop client
 stop server
-check "(it does answer who has the key)" logged client "tunnel is up"
+check "(it does answer a client that has the key)" logged client "tunnel is up"
 say "The server's counter: $(grep -o 'bad-tag [0-9]*' "$LAB/server.log")"
-check "it counted what it could not decrypt" dropped server bad-tag
+check "it counted the messages that it could not decrypt" dropped server bad-tag
 
 act "Mallory" \
-	"Now the cafe itself is the attacker. It redirects alice's datagrams to mallory, who passes them on, flips a bit in some and sends some twice." \
+	"Now the cafe itself is the attacker. It redirects alice's datagrams to mallory, who passes them on, but flips a bit in some and sends some twice." \
 	"will the download be correct? What will the counters say?"
 run cafe iptables -t nat -A PREROUTING -i br0 -p udp -d "$SERVER4" --dport "$PORT" -j REDIRECT --to-ports 6666
 start mallory cafe bin/mallory -server "$SERVER4:$PORT"
@@ -98,13 +98,13 @@ stop client
 stop server
 stop mallory
 show_log mallory "flipped"
-say "What the two ends dropped for it, among others:"
+say "What the two ends dropped because of that:"
 for end in client server; do
 	grep -o 'bad-tag [0-9]*, replayed [0-9]*' "$LAB/$end.log" | sed "s/^/$end: /" | show
 done
 check "mallory did flip bits and replay" grep -qE "in [1-9][0-9]*, replayed [1-9]" "$LAB/mallory.log"
-check "alice's client dropped what was changed" dropped client bad-tag
-check "alice's client dropped what was sent again" dropped client replayed
+check "alice's client dropped the changed datagrams" dropped client bad-tag
+check "alice's client dropped the repeated datagrams" dropped client replayed
 
-say "Still wrong: only what is meant for the server itself goes into the tunnel. The rest of alice's traffic does not. That is step 5."
+say "Still wrong: only traffic to the server itself goes through the tunnel. The rest of alice's traffic does not. That is step 5."
 finish

@@ -273,7 +273,7 @@ func TestBadInput(t *testing.T) {
 		{"server", "-key " + short, 1, "a key has 32"},
 		{"keygen", "-out " + key, 1, "exists already"},
 		{"client", "-key " + key, 2, `server "" is not HOST:PORT`},
-		{"mallory", "-flip -1", 2, "from 0 on"},
+		{"mallory", "-flip -1", 2, "at least 0"},
 	} {
 		p := lab.Alice.Start(t, netlab.Program(c.program), strings.Fields(c.flags)...)
 		require.Equal(t, c.code, p.Wait(t), "%s %s\n%s", c.program, c.flags, p.Log())

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# How fast does alice reach the web site through the gateway, beside the plain
-# wire? Bob, who sits next to her and has no VPN, measures the wire.
+# How fast does alice reach the web site through the gateway, compared with the plain
+# wire? Bob, who is on the same network and has no VPN, measures the wire.
 NEEDS=../step4-crypto # keygen
 . "$(dirname "$0")/../shared/lab/lab.sh"
 . ../shared/lab/bench.sh

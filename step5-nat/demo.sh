@@ -5,7 +5,7 @@ NEEDS=../step4-crypto # keygen
 
 SIZE=10000000
 
-# host_state HOST: all that the programs may have changed on it.
+# host_state HOST: prints everything that the programs may have changed on it.
 host_state() {
 	on "$1" bash -c '
 		ip -4 rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all; ip -br link | cut -d" " -f1
@@ -13,16 +13,16 @@ host_state() {
 		sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding
 		sysctl -a -r "rp_filter|accept_ra$" 2>/dev/null | grep -v vpn0'
 }
-# remember: notes the state of both. unchanged: succeeds if it is the same now.
+# remember: saves the state of both hosts. unchanged: succeeds if it is still the same.
 remember() { for h in alice server; do host_state $h >"$LAB/$h.state"; done; }
 unchanged() { for h in alice server; do diff "$LAB/$h.state" <(host_state $h) || return; done; }
 
-# whoami4, whoami6: under which address the web site sees alice.
+# whoami4, whoami6: show the address under which the web site sees alice.
 whoami4() { run alice curl -sS --max-time 10 "http://$WEB4/whoami"; }
 whoami6() { run alice curl -sS --max-time 10 "http://[$WEB6]/whoami"; }
 seen_as() { [ "$(on alice curl -sS --max-time 10 "http://$2/whoami")" = "$1" ]; }
 
-# alice_uses_the_internet: some of everything, without a word.
+# alice_uses_the_internet: pings, browses and traces, in silence.
 alice_uses_the_internet() {
 	on alice ping -c 2 -i 0.2 -W 2 "$WEB4"
 	on alice ping -c 2 -i 0.2 -W 2 "$WEB6"
@@ -32,8 +32,8 @@ alice_uses_the_internet() {
 	on alice traceroute -6 -n -q 1 -w 1 -m 6 "$WEB6"
 } >/dev/null 2>&1
 
-# strays NAME: what the capture has from alice that is not for the server's port.
-# Neighbour discovery and multicast group reports are how IPv6 talks on a wire.
+# strays NAME: prints the captured packets from alice that are not for the server's port.
+# Neighbor discovery and multicast group reports are left out: IPv6 needs them on any wire.
 strays() {
 	tcpdump -nn -t -r "$LAB/$1.pcap" "(ip or ip6) and (src $ALICE4 or src $ALICE6 or src net fe80::/10)
 		and not (dst $SERVER4 and udp dst port $PORT)
@@ -68,7 +68,7 @@ strays before | grep -E "HTTP|ICMP" | head -n 4 | show
 check_not "the cafe sees where alice goes (so the search below can find it)" no_strays before
 
 act "The tunnel becomes the way out" \
-	"The server forwards and lends its address (NAT). The client sends everything into the tunnel, but for the tunnel's own datagrams." \
+	"The server forwards alice's packets under its own address (NAT). The client sends everything into the tunnel, except the tunnel's own datagrams." \
 	"which commands does that take on alice's side?"
 connect
 show_log client "ip |rule"
@@ -76,8 +76,8 @@ show_log server "iptables|forward"
 run alice ip rule
 
 act "After: the server is seen" \
-	"The same visits again." \
-	"which address now? Where does traceroute go first?"
+	"Alice makes the same visits again." \
+	"which address does the site see now? What is traceroute's first hop?"
 whoami4
 whoami6
 check "the web site sees the server's IPv4 address" seen_as "$SERVER4" "$WEB4"
@@ -87,19 +87,19 @@ check "the first hop is the server, inside the tunnel" grep -qE '^ *1 +10\.8\.0\
 
 act "What the cafe sees" \
 	"Eve records while alice pings, browses and traces, over IPv4 and IPv6." \
-	"what is left for her to see?"
+	"what can eve still see?"
 capture eve cafe br0
 alice_uses_the_internet
 stop eve
 keep "$LAB/eve.pcap"
 strays eve | show
-check "nothing from alice but datagrams to the server's port" no_strays eve
-check "and of those there are some" [ -n "$(tcpdump -nn -r "$LAB/eve.pcap" "src $ALICE4 and dst $SERVER4 and udp dst port $PORT" 2>/dev/null | head -n 1)" ]
-check "the local network is still there: alice reaches bob" on alice ping -c 1 -W 5 "$BOB4"
+check "eve sees nothing from alice but datagrams to the server's port" no_strays eve
+check "(and she does see some of those)" [ -n "$(tcpdump -nn -r "$LAB/eve.pcap" "src $ALICE4 and dst $SERVER4 and udp dst port $PORT" 2>/dev/null | head -n 1)" ]
+check "the local network still works: alice reaches bob" on alice ping -c 1 -W 5 "$BOB4"
 
 act "A download, and how fast" \
-	"10 MB from the web site, then as much as fits into 5 seconds." \
-	"faster or slower than without a tunnel?"
+	"Alice downloads 10 MB from the web site, then as much as she can in 5 seconds." \
+	"is that faster or slower than without a tunnel?"
 want=$(on alice curl -sS --max-time 20 "http://$WEB4/file.sha256?bytes=$SIZE")
 on alice curl -sS --max-time 50 -o "$LAB/file" "http://$WEB4/file?bytes=$SIZE"
 got=$(sha256sum <"$LAB/file")
@@ -112,7 +112,7 @@ say "iperf3 -c $WEB4 -t 5: $rate Mbit/s"
 check "iperf3 measured a rate" [ "${rate%.*}" -gt 0 ]
 
 act "Ctrl-C" \
-	"Both programs are stopped. Routes, rules, firewall and settings are compared with before." \
+	"Ctrl-C stops both programs. Then routes, rules, firewall and settings are compared with those before." \
 	"what must be put back by hand?"
 check_not "(while the tunnel is up, the hosts are not as before)" unchanged
 stop client
@@ -123,22 +123,22 @@ check "both hosts are as they were" unchanged
 check "alice is seen under her own address again" seen_as "$ALICE4" "$WEB4"
 
 act "kill -9" \
-	"Now they have no chance to clean up." \
-	"who will?"
+	"This time both programs are killed, and have no chance to clean up." \
+	"who will clean up, and when?"
 connect
 kill9 client
 kill9 server
 check_not "something is left behind" unchanged
-say "The next start finds it and puts it right."
+say "The next start finds what is left, and cleans up."
 connect
 check "the tunnel works" seen_as "$SERVER4" "$WEB4"
 stop client
 stop server
 check "both hosts are as they were" unchanged
 
-act "A server without IPv6" \
-	"The tunnel has only IPv4. Alice's own IPv6 still works, and would go past the tunnel." \
-	"leak, hang, or refusal?"
+act "A tunnel without IPv6" \
+	"This tunnel carries only IPv4. Alice's own IPv6 still works, and would bypass the tunnel." \
+	"will IPv6 packets leak, hang, or be refused?"
 connect -addr 10.8.0.2/24
 capture six cafe br0
 run alice curl -sS --max-time 10 "http://[$WEB6]/whoami" || true
@@ -146,9 +146,9 @@ whoami4
 stop six
 check "IPv6 is refused at once" bash -c "! nsenter --net=/run/netns/alice curl -sS --max-time 10 'http://[$WEB6]/' 2>&1 | grep -i 'timed out'"
 check_not "(the site does not answer over IPv6)" on alice curl -sS --max-time 10 "http://[$WEB6]/whoami"
-check "no IPv6 packet left past the tunnel" no_strays six
+check "no IPv6 packet bypassed the tunnel" no_strays six
 stop client
 stop server
 
-say "Still wrong: names. Alice's DNS queries are not looked after yet."
+say "Still wrong: Alice's DNS queries. Her programs still ask the cafe's resolver, outside of the tunnel, so the cafe sees every name that she looks up. That is step 6."
 finish

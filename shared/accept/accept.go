@@ -1,4 +1,4 @@
-// Package accept takes connections from a listener, and lives through what passes.
+// Package accept accepts connections from a listener, and survives temporary errors.
 package accept
 
 import (
@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// The pause after an error doubles from the one to the other.
+// The pause after an error doubles from firstPause up to maxPause.
 const (
 	firstPause = 5 * time.Millisecond
 	maxPause   = time.Second
 )
 
-// tellEvery is how often the log says so.
+// tellEvery is how often an error is logged at most.
 const tellEvery = time.Minute
 
 // Loop calls handle with each connection that next returns, in the same goroutine,
-// until done is closed or the listener is. next is the method Accept of a listener, or
-// AcceptTCP.
+// until done or the listener is closed. next is a listener's method Accept or AcceptTCP.
 //
-// An error of next, such as too many open files, passes when other connections close:
-// until then Loop says so in the log, once a minute, and tries again, less and less often. Only one
-// after which there can be no other connection ends it, and is returned. A nil done is
-// never closed; then Loop may return up to a second after the listener is closed.
+// Some errors of next, such as too many open files, disappear when other connections
+// close: until then, Loop logs the error once a minute, and tries again at growing
+// intervals of up to a second. Loop returns an error only if it is the kind after which
+// no connection can come any more. A nil done is never closed; then Loop may return up to a
+// second after the listener is closed.
 func Loop[C net.Conn](done <-chan struct{}, next func() (C, error), handle func(C)) error {
 	pause := firstPause
 	var told time.Time
@@ -44,10 +44,10 @@ func Loop[C net.Conn](done <-chan struct{}, next func() (C, error), handle func(
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return nil
-		case errors.Is(err, syscall.EINVAL): // it does not listen any more: accept(2)
+		case errors.Is(err, syscall.EINVAL): // the socket no longer listens: accept(2)
 			return err
 		}
-		if now := time.Now(); told.IsZero() || now.Sub(told) >= tellEvery { // who connects must not fill the log
+		if now := time.Now(); told.IsZero() || now.Sub(told) >= tellEvery { // clients must not be able to fill the log
 			slog.Warn("can't accept a connection now", "err", err, "try again in", pause)
 			told = now
 		}

@@ -1,5 +1,5 @@
-// Package app is what every program of the course does around its story: parse
-// flags, log, stop on a signal, and report an error as one line and a hint.
+// Package app does what every program of the course needs besides its own subject: it
+// parses flags, logs, stops on a signal, and reports an error as one line and a hint.
 package app
 
 import (
@@ -20,10 +20,10 @@ const (
 	exitUsage   = 2
 )
 
-// Main parses the flags, runs the program, and exits. The context of run ends
-// at the first SIGINT or SIGTERM, for run to put things back and return; a
-// second signal ends the process at once. about is the sentence that -help
-// starts with. An error of run is printed in one line, with its hint below it.
+// Main parses the flags, runs the program, and exits. The context of run ends at the
+// first SIGINT or SIGTERM, so that run can clean up and return; a second signal ends the
+// process at once. about is the sentence that -help starts with. An error of run is
+// printed in one line, with its hint below it.
 //
 // Call it from main, after the flags are defined.
 func Main(about string, run func(ctx context.Context) error) {
@@ -37,28 +37,28 @@ func runUntilSignal(run func(ctx context.Context) error) error {
 	context.AfterFunc(ctx, stop) // from here on a second signal has its default effect
 	err := run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-		err = nil // it says no more than that somebody has stopped us
+		err = nil // it says only that a signal has stopped the program
 	}
 	return err
 }
 
 // startLog sends slog to standard error, as "15:04:05.000 INFO text key=value", within the
-// bounds that log.go has.
+// bounds that log.go sets.
 func startLog(verbose bool) {
 	slog.SetDefault(slog.New(bound(slog.Default().Handler())))
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 	if os.Getenv("JOURNAL_STREAM") != "" {
-		log.SetFlags(0) // systemd's journal has the time (systemd.exec(5))
+		log.SetFlags(0) // systemd's journal adds the time (systemd.exec(5))
 	}
-	log.SetOutput(printable{os.Stderr}) // and not to the handler above, which would make a circle
+	log.SetOutput(printable{os.Stderr}) // not to the handler above: that would be an endless loop
 	if verbose {
 		slog.SetLogLoggerLevel(slog.LevelDebug)
 	}
 }
 
-// OnHangup calls reload, on a goroutine of its own, whenever the process gets
-// SIGHUP, which tells a server to read its files again. It goes on until the
-// process ends.
+// OnHangup calls reload, in a goroutine of its own, whenever the process receives
+// SIGHUP, which tells a server to read its files again. It does so until the process
+// ends.
 func OnHangup(reload func()) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -69,8 +69,8 @@ func OnHangup(reload func()) {
 	}()
 }
 
-// ReportStats prints what stats returns to standard error whenever the process
-// gets SIGUSR1, and once more when the function that it returns is called.
+// ReportStats prints the text that stats returns to standard error whenever the process
+// receives SIGUSR1, and once more when the function that ReportStats returns is called.
 // Typically: defer app.ReportStats(count.String)().
 func ReportStats(stats func() string) (final func()) {
 	print := func() { fmt.Fprintf(os.Stderr, "%s: %s\n", name(), stats()) }
@@ -94,11 +94,11 @@ func ReportStats(stats func() string) (final func()) {
 	}
 }
 
-// Tell prints an error, and its hint below it. It is for programs that have several to
-// tell, and return ErrTold then.
+// Tell prints an error to standard error, with its hint below it. It is for programs that
+// report several errors and then return ErrTold.
 func Tell(err error) {
 	text := err.Error()
-	if !errors.As(err, new(usageError)) { // that is about this program's own command line
+	if !errors.As(err, new(usageError)) { // a usage error is already in this program's terms
 		text = rephrase(text)
 	}
 	fmt.Fprintf(os.Stderr, "%s: %s\n", name(), Printable(text))
@@ -107,14 +107,15 @@ func Tell(err error) {
 	}
 }
 
-// ErrTold is a failure that the user was told of already, by another process say.
+// ErrTold is a failure that the user has already been told about, for example by another
+// process.
 var ErrTold = errors.New("it was told")
 
 // name is the program's name, for messages.
 func name() string { return filepath.Base(os.Args[0]) }
 
-// report prints err, if any, and returns the exit code for it. help is what to
-// type after a wrong command line, and what for.
+// report prints err, if any, and returns the exit code for it. help is the hint that is
+// printed after a wrong command line.
 func report(err error, help string) int {
 	if err == nil {
 		return 0

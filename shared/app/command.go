@@ -10,21 +10,20 @@ import (
 	"strings"
 )
 
-// A Command is one of the things that a program can do, with flags and a -help of
-// its own.
+// A Command is one of several commands of a program, with its own flags and -help.
 type Command struct {
 	Name  string // what to type: a word, such as "add", or several: "clients add"
 	Args  string // the arguments besides flags, all required, as -help shows them: "NAME"
 	About string // the sentence that -help starts with
 
-	// Setup defines the flags, as a program with one command does in its var
-	// block, and returns what to do once they are parsed. args are as many as
-	// Args has words. Only the Setup of the command that was typed is called.
+	// Setup defines the flags, as a program without commands does in its var block,
+	// and returns the function to run once they are parsed. args has as many elements
+	// as Args has words. Only the Setup of the command that was typed is called.
 	Setup func() (run func(ctx context.Context, args []string) error)
 }
 
-// Commands is Main for a program with several commands. Flags stand behind the
-// command, before or after its arguments.
+// Commands is Main for a program with several commands. Flags come after the command,
+// before or after its arguments.
 func Commands(about string, commands ...Command) {
 	args := os.Args[1:]
 	if len(args) > 0 {
@@ -42,8 +41,8 @@ func Commands(about string, commands ...Command) {
 	os.Exit(c.start(args[len(strings.Fields(c.Name)):], c.Setup()))
 }
 
-// choose returns the command that the arguments begin with. Of several, it is the
-// one with most words.
+// choose returns the command that the arguments begin with. If there are several, it is
+// the one with the most words.
 func choose(commands []Command, args []string) (*Command, error) {
 	var best *Command
 	words, almost := 0, 0
@@ -64,7 +63,7 @@ func choose(commands []Command, args []string) (*Command, error) {
 	case almost == len(args):
 		return nil, Usage("%sa command is missing", prefix(args))
 	case strings.HasPrefix(args[almost], "-"):
-		return nil, Usage("%sa command is missing: flags such as %s stand behind it", prefix(args[:almost]), args[almost])
+		return nil, Usage("%sa command is missing: flags such as %s come after it", prefix(args[:almost]), args[almost])
 	}
 	return nil, Usage("%q is no command", strings.Join(args[:almost+1], " "))
 }
@@ -95,7 +94,8 @@ func (c *Command) usage() string { return strings.TrimSpace(c.Name + " " + c.Arg
 // program returns what to type for the command.
 func (c *Command) program() string { return strings.TrimSpace(name() + " " + c.Name) }
 
-// start parses the flags, which are defined, runs, and returns the exit code.
+// start parses the flags, which have been defined, runs the command, and returns the exit
+// code.
 func (c *Command) start(args []string, run func(context.Context, []string) error) int {
 	verbose := flag.Bool("v", false, "log more: events that are normal but worth seeing while learning")
 	flag.CommandLine.Init(name(), flag.ContinueOnError)

@@ -1,10 +1,10 @@
 package app
 
-// Distance returns how many characters must be put in, taken out or replaced to
-// make one text the other (V. Levenshtein, 1965). It tells a mistyped name from
-// one that is unknown. The time is that of len(a) × len(b): bound both.
+// Distance returns how many bytes must be inserted, removed or replaced to turn one text
+// into the other (V. Levenshtein, 1965). It serves to tell a mistyped name from an unknown
+// one. The time grows with len(a) × len(b): bound both.
 func Distance(a, b string) int {
-	row := make([]int, len(b)+1) // of a table: how far a[:i] is from b[:j]
+	row := make([]int, len(b)+1) // row i of a table: the distance of a[:i] from b[:j]
 	for j := range row {
 		row[j] = j
 	}

@@ -17,7 +17,7 @@ type usageError struct{ err error }
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
-// Hint adds to err a sentence that says what to do about it. It is printed on a
+// Hint adds to err a sentence that says what to do about it. The hint is printed on a
 // line of its own. A nil err stays nil.
 func Hint(err error, format string, args ...any) error {
 	if err == nil {
@@ -43,16 +43,15 @@ func HintOf(err error) string {
 	return ""
 }
 
-// Rephrase has HintOf, and what is told of an error, name things as this program does: the
-// packages that it is made of may be those of another one, which has flags where this one
-// has settings. It is for main, before anything else.
+// Rephrase sets a function that puts errors and hints into this program's own terms before
+// they are printed: some of its packages were written for another program, which has flags
+// where this one has settings. Call it in main, before anything else.
 func Rephrase(in func(text string) string) { rephrase = in }
 
 var rephrase = func(text string) string { return text }
 
-// Printable returns a text that does nothing to a terminal but to be shown there: what
-// somebody else has sent may be part of it. All that can't be seen becomes U+FFFD, but for
-// spaces, tabs and line breaks.
+// Printable returns a text that is safe to show on a terminal, since parts of it may come
+// from a stranger. All invisible characters but spaces, tabs and line breaks become U+FFFD.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || unicode.IsPrint(r) {

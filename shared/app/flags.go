@@ -66,7 +66,7 @@ type addrPortList struct {
 	port  uint16
 }
 
-// maxAddrPorts bounds the list. Who needs more of a kind has made a mistake.
+// maxAddrPorts bounds the list: more addresses of one kind are a mistake.
 const maxAddrPorts = 8
 
 func (l *addrPortList) String() string {
@@ -97,7 +97,7 @@ func (l *addrPortList) Set(s string) error {
 }
 
 // Strings defines a flag that holds any number of words, separated by commas. check
-// returns what is wrong with one.
+// returns an error that says what is wrong with a word, or nil.
 func Strings(name string, check func(string) error, usage string) *[]string {
 	list := &stringList{check: check}
 	flag.Var(list, name, usage)

@@ -9,34 +9,34 @@ import (
 	"time"
 )
 
-// What others make a program log is bounded: no client, and not all of them and strangers
-// together, can fill the disk, or hide what the others do. Such a line is one with an
-// attribute "client", which names who it is, or "peer", an address, which anybody can
-// have many of: those without a name share a bound for each message.
+// The log lines that others cause are bounded, so that no client, nor all clients and
+// strangers together, can fill the disk or hide what others do. A line is bounded if it has
+// an attribute "client", a name, or "peer", an address. Each client has a bound of its own.
+// Anybody can have many addresses, so lines without a client share one bound per message.
 const (
 	logPer     = time.Minute
-	logClient  = 20   // lines in each logPer about one client, or of one message
-	logAll     = 300  // about all of them
-	logVerbose = 6000 // likewise, of the level Debug
+	logClient  = 20   // lines in each logPer about one client, or with one message
+	logAll     = 300  // lines in each logPer about all of them
+	logVerbose = 6000 // the same for the level Debug
 )
 
-// A bounded is a slog.Handler that leaves out lines beyond the bounds, and says how many.
+// A bounded is a slog.Handler that leaves out lines beyond the bounds, and logs how many.
 type bounded struct {
 	slog.Handler
-	client string // of the logger, if it has one
-	peer   bool   // or an address
+	client string // the logger's attribute "client", if any
+	peer   bool   // the logger has an attribute "peer"
 	*lineCounts
 }
 
-// lineCounts are what all handlers share.
+// lineCounts are the counts that all handlers share.
 type lineCounts struct {
 	say func(left int, most string)
 
 	mu    sync.Mutex // guards all below
 	since time.Time
-	all   [2]int         // lines: of the level Debug, and others
-	lines map[string]int // likewise for each client or message, those that were left out too
-	left  int
+	all   [2]int         // lines at the level Debug, and other lines
+	lines map[string]int // lines for each client or message, including those left out
+	left  int            // lines that were left out
 }
 
 // bound returns a Handler that is bounded.
@@ -120,7 +120,7 @@ func (c *lineCounts) take(key string, verbose bool, now time.Time) bool {
 	return false
 }
 
-// renew tells what was left out, and begins to count anew.
+// renew logs how many lines were left out, and starts counting again from zero.
 func (c *lineCounts) renew(now time.Time) {
 	if c.left > 0 {
 		most, n := "", 0
@@ -134,8 +134,8 @@ func (c *lineCounts) renew(now time.Time) {
 	c.since, c.all, c.lines, c.left = now, [2]int{}, make(map[string]int), 0
 }
 
-// A printable writes lines that do nothing to a terminal: slog quotes what an attribute's
-// value has, but not the text. Each Write is one line.
+// A printable writes lines that are safe to show on a terminal: slog quotes the values of
+// attributes, but not the message. Each Write is one line.
 type printable struct{ io.Writer }
 
 func (p printable) Write(line []byte) (int, error) {

@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// An Undo remembers how to put a host back as it was. The zero value is ready. It
-// is not safe for concurrent use.
+// An Undo remembers how to restore a host. The zero value is ready to use. It is not safe
+// for concurrent use.
 //
 //	var undo app.Undo
 //	defer undo.All(&err)
 //	if err := undo.Add(route.Default(...)); err != nil { ... }
 type Undo struct{ steps []func() error }
 
-// Add takes what a function that changes the host returns: the way back, which is
-// remembered, or the error, which is returned.
+// Add takes the results of a function that changes the host: the function that undoes the
+// change, which Add remembers, and the error, which it returns.
 func (u *Undo) Add(step func() error, err error) error {
 	if err != nil {
 		return err
@@ -23,8 +23,8 @@ func (u *Undo) Add(step func() error, err error) error {
 	return nil
 }
 
-// All takes all the ways back, the last one first, also after one has failed. Their
-// errors are added to err.
+// All undoes all changes, the last one first, and continues if one fails. It adds the
+// errors to err.
 func (u *Undo) All(err *error) {
 	errs := []error{*err}
 	for _, step := range slices.Backward(u.steps) {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SyncFolder makes the names in a folder survive a power failure. It is for who
-// renames or removes files; Write does it by itself.
+// SyncFolder makes the names in a folder survive a power failure. It is for callers that
+// rename or remove files; Write does it by itself.
 func SyncFolder(name string) error {
 	dir, err := os.Open(name)
 	if err != nil {
@@ -21,8 +21,8 @@ func SyncFolder(name string) error {
 	return dir.Sync()
 }
 
-// MakeFolder makes a folder of mode 0700, which will survive a power failure, unless
-// there is one. The folder that it is in must exist.
+// MakeFolder makes a folder of mode 0700, unless it exists, and makes sure that the folder
+// survives a power failure. Its parent must exist.
 func MakeFolder(name string) error {
 	err := os.Mkdir(name, 0o700)
 	if errors.Is(err, fs.ErrExist) {
@@ -34,8 +34,8 @@ func MakeFolder(name string) error {
 	return SyncFolder(filepath.Dir(name))
 }
 
-// OpenFolder opens a folder, for Lock say. Whatever trust is, it must be ours alone:
-// nobody but this user and root could have put a file there.
+// OpenFolder opens a folder, for example for Lock. Whatever trust is, the folder must be
+// ours alone, so that nobody but this user and root can have put a file there.
 func OpenFolder(name string, trust Trust) (*os.File, error) {
 	flags := unix.O_DIRECTORY
 	if trust != Follow {

@@ -16,20 +16,20 @@ import (
 	"stepvpn/shared/app"
 )
 
-// A Kind is what a program reads a file as, and so who must not be able to change it, or
-// to read it.
+// A Kind says what a program uses a file for, and so who must not be able to change or
+// read it.
 type Kind struct {
 	Name   string // for errors: "key file"
 	Secret bool   // others may not read it either
-	Cure   string // what to do if somebody could have read or changed it: a sentence
+	Cure   string // a sentence: what to do if somebody could have read or changed it
 }
 
-// Check returns an error unless a file is as safe as its kind asks for: it belongs to
-// root or to the user of this process, others can't change it, nor read it if it is a
-// secret, and nobody else can put another one in its place: all folders on the way to it,
-// and those that symbolic links lead through, belong to the two as well, and others may
-// write there only if the folder is sticky, as /tmp is. info is what was opened by the
-// name. The error has a hint.
+// Check returns an error, with a hint, unless a file is as safe as its kind demands. It
+// must belong to root or to the user of this process. Others must not be able to change it,
+// nor to read it if it is a secret. And nobody else must be able to put another file in its
+// place: all folders on the way to it, including those that symbolic links lead through,
+// must belong to one of the two, and others may write there only if the folder is sticky,
+// as /tmp is. info describes the file that was opened by the name.
 func (k Kind) Check(name string, info fs.FileInfo) error {
 	mode := info.Mode().Perm()
 	owner := OwnerOf(info).UID
@@ -47,8 +47,8 @@ func (k Kind) Check(name string, info fs.FileInfo) error {
 	return k.CheckFolders(name)
 }
 
-// CheckFolders is Check for the folders on the way to a file, which need not be there.
-// Behind a folder that this process may not look into, it can't judge, and says nothing.
+// CheckFolders is Check for the folders on the way to a file, which need not exist. If
+// this process may not look into one of them, it can't check the rest, and returns nil.
 func (k Kind) CheckFolders(name string) error {
 	abs, err := filepath.Abs(name)
 	if err != nil {
@@ -97,8 +97,8 @@ func isLink(name string) bool {
 	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
-// trusted reports whether a user may decide what this process reads: root, who runs it,
-// and who has become root by sudo(8) to run it.
+// trusted reports whether a user may decide what this process reads. That is true of root,
+// of the user who runs it, and of the user who became root by sudo(8) to run it.
 func trusted(uid int) bool {
 	user := os.Geteuid()
 	if uid == 0 || uid == user {
@@ -110,8 +110,8 @@ func trusted(uid int) bool {
 	return uid == unmapped()
 }
 
-// unmapped returns the number that stands for all users that this process's namespace does
-// not have, root of the machine among them, or -1: see user_namespaces(7).
+// unmapped returns the number that stands for all users, root of the machine among them,
+// that do not exist in this process's namespace, or -1: see user_namespaces(7).
 var unmapped = sync.OnceValue(func() int {
 	text, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil || strings.Join(strings.Fields(string(text)), " ") == "0 0 4294967295" {

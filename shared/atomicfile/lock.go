@@ -11,12 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLocked is in the error about a file that another process, or another part of
-// this one, has locked.
+// ErrLocked is in the error for a file that another process, or another part of this one,
+// has locked.
 var ErrLocked = errors.New("is locked by another program")
 
-// Lock locks an open file or folder (flock(2)), and waits at most so long for it: 0
-// tries once. The lock goes when f is closed, or the process ends, however it does.
+// Lock locks an open file or folder (flock(2)). It waits up to the given time for another
+// holder of the lock; with 0 it tries once. The lock is released when f is closed, or when
+// the process ends, for whatever reason.
 func Lock(f *os.File, wait time.Duration) error {
 	const pause = 10 * time.Millisecond
 	for end := time.Now().Add(wait); ; time.Sleep(pause) {
@@ -32,13 +33,13 @@ func Lock(f *os.File, wait time.Duration) error {
 	}
 }
 
-// OpenLock locks a name for whoever edits files beside it, and waits at most so long for
-// others that have it. Close lets the next one.
+// OpenLock takes a lock with a name, for programs that edit files beside it. It waits up
+// to the given time for another holder of the lock. Close releases it.
 //
-// It is for what a lock on the files themselves, or on their folder, can't do: whoever
-// may open a file for reading may lock it, for ever. So there is a file of its own, which
-// nobody else may open, while it is locked. One that others could have made, or may open,
-// is removed.
+// A lock on the files themselves, or on their folder, would not do: any user who may open a
+// file for reading may lock it, for ever. So the lock is a file of its own, which exists
+// only while it is locked, and which nobody else may open. A file of that name that others
+// could have made, or may open, is removed.
 func OpenLock(name string, wait time.Duration) (*Held, error) {
 	const pause = 10 * time.Millisecond
 	for end := time.Now().Add(wait); ; time.Sleep(pause) {
@@ -59,15 +60,16 @@ func OpenLock(name string, wait time.Duration) (*Held, error) {
 	}
 }
 
-// A Held is what OpenLock has locked.
+// A Held is a lock that OpenLock has taken.
 type Held struct{ f *os.File }
 
-// Close removes the file, and so lets the next one: who waits for it finds that it is
-// not at its place any more.
+// Close releases the lock by removing its file: a process that waits for it finds that the
+// file is gone, and makes a new one.
 func (h *Held) Close() error { return errors.Join(os.Remove(h.f.Name()), h.f.Close()) }
 
-// openPrivate opens a file that nobody else may open, and makes it if there is none. A
-// user's own folder has two users, root being one: a file of the other one is locked.
+// openPrivate opens a file that nobody else may open, and makes it if it does not exist.
+// In a user's folder there are two legitimate owners, the user and root: if the file
+// belongs to the other one, the lock is taken.
 func openPrivate(name string) (*os.File, error) {
 	const flags = os.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK
 	f, err := os.OpenFile(name, flags|os.O_CREATE|os.O_EXCL, 0o600)
@@ -76,7 +78,7 @@ func openPrivate(name string) (*os.File, error) {
 	}
 	info, err := os.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, locked(name) // until now
+		return nil, locked(name) // it has just been released
 	}
 	if err != nil {
 		return nil, err
@@ -104,20 +106,21 @@ func openPrivate(name string) (*os.File, error) {
 	return nil, locked(name)
 }
 
-// A Locked is a file that its holder alone reads and replaces. The lock is on the file
-// itself; a new version is locked before it takes the place of the old one. So no
-// other file is needed; and an empty one will do as a lock for something else. Its
-// methods may not be called at the same time.
+// A Locked is a file that only its holder reads and replaces. The lock is on the file
+// itself: a new version is locked before it takes the place of the old one, so no separate
+// lock file is needed. An empty Locked can also serve as a lock for something else. It is
+// not safe for concurrent use.
 type Locked struct {
 	name string
 	f    *os.File
 }
 
-// OpenLocked locks a file, and makes an empty one of mode 0600 if there is none. It
-// does not wait: if another one holds it, the error is ErrLocked. The file must be
-// ours alone; if others may read it, from then on they may not. The folder is not synced.
+// OpenLocked locks a file, and makes an empty one of mode 0600 if there is none. It does
+// not wait: if another process holds the lock, the error is ErrLocked. The file must be
+// ours alone; if others may read it, OpenLocked takes that permission away. The folder is
+// not synced.
 func OpenLocked(name string) (*Locked, error) {
-	const tries = 10 // who had the lock may have replaced the file in between
+	const tries = 10 // the holder before may have replaced the file in between
 	for range tries {
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 		if err != nil {
@@ -147,7 +150,7 @@ func lockOurs(f *os.File) error {
 	if !alone(info, os.Geteuid()) {
 		return fmt.Errorf("%s %w", f.Name(), ErrNotOurs)
 	}
-	// Who may read it may lock it.
+	// A user who may read the file may lock it.
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		if err := f.Chmod(mode &^ 0o077); err != nil {
 			return err
@@ -159,7 +162,8 @@ func lockOurs(f *os.File) error {
 // Name returns the name that the file was opened by.
 func (l *Locked) Name() string { return l.name }
 
-// Read returns the content, as it was when the file was opened or written last.
+// Read returns the content, of at most limit bytes, as it was when the file was opened or
+// last written.
 func (l *Locked) Read(limit int) ([]byte, error) {
 	if _, err := l.f.Seek(0, 0); err != nil {
 		return nil, err
@@ -167,19 +171,19 @@ func (l *Locked) Read(limit int) ([]byte, error) {
 	return readAll(l.f, limit)
 }
 
-// Write replaces the content, as the function Write does, with mode 0600. After an
-// error the old one is in place, or the folder can't be synced.
+// Write replaces the content, as the function Write does, with mode 0600. After an error
+// the old content is in place, unless the error is that the folder can't be synced.
 func (l *Locked) Write(data []byte) error {
 	var o Options
 	f, err := o.place(l.name, data)
 	if err != nil {
 		return err
 	}
-	l.f.Close() // unlocks what is not there any more
+	l.f.Close() // unlocks the old file, which has no name any more
 	l.f = f
 	return o.syncFolder(l.name)
 }
 
-// Close unlocks the file. It stays: whoever removed it could take away the lock of one
-// who has just begun.
+// Close unlocks the file, but does not remove it: that could destroy the lock of a process
+// that has just taken it.
 func (l *Locked) Close() error { return l.f.Close() }

@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrChanged is the error about a file that is not what the caller has seen there.
+// ErrChanged is the error for a file whose content is not what the caller has seen there.
 var ErrChanged = errors.New("another program changed it at this moment; try again")
 
-// Overwrite replaces the content from of a file by to, and nothing else of the file:
-// it stays where it is, with its owner, mode and links. It is for a file whose name
-// can't be given to another one, such as a bind mount. Room is reserved before the
-// first byte changes, so a full disk is noticed in time.
+// Overwrite replaces the content of a file, which must be from, by to. The file itself
+// stays, with its owner, mode and links. It is for a file that can't be replaced by
+// another one, such as a bind mount. Room is reserved before the first byte changes, so a
+// full disk is noticed in time. If the content is not from, the error is ErrChanged.
 //
-// It is not atomic: others may read a mixture meanwhile, and so may all if it is killed.
-// Torn recognizes one; the caller must have kept from somewhere. Of the Options only
-// Trace matters.
+// It is not atomic: readers may see a mixture meanwhile, and if the process is killed, the
+// mixture stays. Torn recognizes such a mixture; to repair it, the caller must have kept
+// from. Of the Options, only Trace is used.
 func Overwrite(name string, from, to []byte, o Options) error {
 	f, err := os.OpenFile(name, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -50,8 +50,8 @@ func Overwrite(name string, from, to []byte, o Options) error {
 	return f.Sync()
 }
 
-// Torn reports whether now is what there is while Overwrite replaces from by to, from
-// the start on: the first part of to, followed by the rest of from.
+// Torn reports whether now is a mixture that an interrupted Overwrite of from by to leaves:
+// the first part of to, followed by the rest of from.
 func Torn(now, from, to []byte) bool {
 	if len(now) != len(from) {
 		return len(now) > len(from) && bytes.HasPrefix(to, now)

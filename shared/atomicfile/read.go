@@ -10,28 +10,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Trust says what may stand behind a name.
+// Trust says which files a function accepts.
 type Trust int
 
 const (
-	Follow   Trust = iota // any file; a symlink of the last name is followed
-	NoFollow              // no symlink
-	Ours                  // likewise, and nobody but this user and root may have written it
+	Follow   Trust = iota // any file; if the last element of the path is a symlink, it is followed
+	NoFollow              // any file but a symlink
+	Ours                  // no symlink, and nobody but this user and root could have written it
 )
 
 var (
-	// ErrNotRegular is in the error about what is no regular file: a folder, a
-	// device, a named pipe.
+	// ErrNotRegular is in the error for anything but a regular file, such as a folder,
+	// a device or a named pipe.
 	ErrNotRegular = errors.New("is not a regular file")
-	// ErrTooLarge is in the error about a file with more bytes than allowed.
+	// ErrTooLarge is in the error for a file with more bytes than allowed.
 	ErrTooLarge = errors.New("is too large")
-	// ErrNotOurs is in the error about what others could have written.
+	// ErrNotOurs is in the error for a file or folder that others could have written.
 	ErrNotOurs = errors.New("is not ours alone")
 )
 
-// Read returns the content of a regular file of at most limit bytes, and what the
-// file was when it was opened. That is known also if the error is ErrNotRegular,
-// ErrTooLarge or ErrNotOurs. It never waits for somebody to write to a pipe.
+// Read returns the content of a regular file of at most limit bytes, and the properties of
+// the file that it opened. It returns these even if the error is ErrNotRegular,
+// ErrTooLarge or ErrNotOurs. It never waits for a writer of a named pipe.
 func Read(name string, limit int, trust Trust) (data []byte, info fs.FileInfo, err error) {
 	flags := os.O_RDONLY | unix.O_NONBLOCK // else opening a named pipe hangs
 	if trust != Follow {
@@ -42,7 +42,7 @@ func Read(name string, limit int, trust Trust) (data []byte, info fs.FileInfo, e
 		return nil, nil, err
 	}
 	defer f.Close()
-	info, err = f.Stat() // of what was opened, whatever the name means by now
+	info, err = f.Stat() // of the opened file: the name may lead to another one by now
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,8 +77,7 @@ type tooLarge struct {
 func (e tooLarge) Error() string        { return fmt.Sprintf("%s has more than %d bytes", e.name, e.limit) }
 func (e tooLarge) Is(target error) bool { return target == ErrTooLarge }
 
-// alone reports whether what info is about can be written by nobody but a user and
-// root.
+// alone reports whether nobody but a user and root can write the file that info describes.
 func alone(info fs.FileInfo, user int) bool {
 	return OwnerOf(info).UID == user && info.Mode().Perm()&0o022 == 0
 }

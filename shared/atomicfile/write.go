@@ -1,22 +1,23 @@
-// Package atomicfile writes files so that a crash or a full disk loses nothing:
-// the field's name is an atomic write. Whoever opens the file finds the old
-// content or the new one, whole, also after a power failure.
+// Package atomicfile writes files so that a crash or a full disk loses nothing, which is
+// called an atomic write. A program that opens the file finds either the old content or the
+// new one, complete, even after a power failure.
 //
-// The way is the usual one. A draft is written beside the file, with its owner and
-// mode, and synced (fsync(2)); it takes the file's name in one move (rename(2)); and
-// the folder is synced, so that the move outlives a power failure, too.
+// The method is the usual one. A draft is written beside the file, with its owner and
+// mode, and synced (fsync(2)); it takes the file's name in one step (rename(2)); and the
+// folder is synced, so that the new name survives a power failure, too.
 //
-//	write.go      Write, and Create for who has a journal of its own
+//	write.go      Write, and Create, for callers that have a journal of their own
 //	read.go       Read, which is bounded and can't be made to hang
-//	lock.go       OpenLock, for who edits files; Lock; and Locked: a file that one
-//	              process has for itself
-//	kind.go       who else could have written or read it, or put it there
-//	folder.go     a folder of the program's own
-//	overwrite.go  Overwrite, for what can't be renamed, such as a bind mount
+//	lock.go       OpenLock, for programs that edit files; Lock; and Locked, a file that
+//	              only one process uses
+//	kind.go       checks who else could have written, read or replaced a file
+//	folder.go     folders of the program's own
+//	aside.go      SetAside, which keeps a damaged file for a person to look at
+//	overwrite.go  Overwrite, for files that can't be renamed, such as a bind mount
 //
 // Errors are those of package os, and name the file, not its draft. Functions may be
-// called from any goroutine; of two that write one file at the same time, the second
-// gets ErrLocked. Sizes are in bytes.
+// called from any goroutine; if two write one file at the same time, the second gets
+// ErrLocked. Sizes are in bytes.
 package atomicfile
 
 import (
@@ -36,12 +37,12 @@ import (
 type Options struct {
 	// Mode are the permissions, whatever the umask says. 0 means 0600.
 	Mode fs.FileMode
-	// Owner is to own the file. nil means the process.
+	// Owner is the owner that the file gets. nil means the user of the process.
 	Owner *Owner
-	// Exclusive refuses, with fs.ErrExist, if there is anything of this name.
+	// Exclusive makes it an error, fs.ErrExist, if anything of this name exists.
 	Exclusive bool
-	// Trace, if there is one, is called before each step, with what a person would
-	// type. A test ends the process there.
+	// Trace, if set, is called before each step, with the command that a person would
+	// type. Tests end the process there.
 	Trace func(format string, args ...any)
 
 	rename func(from, to string) error // for tests: replaces renameNew
@@ -56,14 +57,13 @@ func OwnerOf(info fs.FileInfo) Owner {
 	return Owner{int(stat.Uid), int(stat.Gid)}
 }
 
-// draftSuffix is added to a file's name for its draft. The name is always the same:
-// what a killed process has left, the next Write removes.
+// draftSuffix is added to a file's name for its draft. The name is always the same, so
+// that the next Write removes the draft that a killed process has left.
 const draftSuffix = ".new"
 
-// Write makes data the content of a file, in one move. After an error the file is
-// what it was, unless the error is that of syncing the folder: then it is the new
-// one, and a power failure may undo that. A symlink of this name is replaced, not
-// followed.
+// Write makes data the content of a file, atomically. An error leaves the file unchanged,
+// unless the folder could not be synced: then the file is the new one, but a power failure
+// may undo that. A symlink of this name is replaced, not followed.
 func Write(name string, data []byte, o Options) error {
 	f, err := o.place(name, data)
 	if err != nil {
@@ -71,15 +71,16 @@ func Write(name string, data []byte, o Options) error {
 	}
 	err = errors.Join(f.Close(), o.syncFolder(name))
 	if err != nil && o.Exclusive {
-		os.Remove(name) // nobody has it yet, and it is none that was there before
+		os.Remove(name) // it is new, so nobody uses it yet
 	}
 	return err
 }
 
-// Create writes a new file under its own name, and refuses if there is anything of
-// that name. It removes the file if it fails; but one that is killed leaves a part.
-// So it is for a file that nobody takes for whole, such as one that a journal tells
-// of. Write with Exclusive is for all others. The folder is not synced.
+// Create writes a new file directly under its name. If anything of that name exists, the
+// error is fs.ErrExist. If it fails, it removes the file; but if the process is killed, an
+// incomplete file remains. So it is only for files that are not taken for complete, such as
+// those that a journal lists. For all others, use Write with Exclusive. The folder is not
+// synced.
 func Create(name string, data []byte, o Options) error {
 	o.trace("create %s", name)
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -93,7 +94,8 @@ func Create(name string, data []byte, o Options) error {
 	return err
 }
 
-// place does all of Write but syncing the folder. The file that it returns is locked.
+// place does all that Write does, except for syncing the folder. It returns the file,
+// locked.
 func (o Options) place(name string, data []byte) (*os.File, error) {
 	if _, err := os.Lstat(name); o.Exclusive && err == nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
@@ -104,7 +106,7 @@ func (o Options) place(name string, data []byte) (*os.File, error) {
 		return nil, renamed(err, name)
 	}
 	err = o.fill(f, data)
-	if err == nil && !isAt(f, draft) { // by one who can't lock it
+	if err == nil && !isAt(f, draft) { // a process that ignores the lock has replaced it
 		err = &fs.PathError{Op: "write", Path: name, Err: errors.New("its draft was taken away meanwhile")}
 	}
 	if err == nil {
@@ -120,14 +122,14 @@ func (o Options) place(name string, data []byte) (*os.File, error) {
 	return f, nil
 }
 
-// RemoveDraft removes what a Write has left beside a file when it was killed. The next
-// Write does so, too; this is for a file that may never be written again.
+// RemoveDraft removes the draft that a killed Write has left beside a file. The next Write
+// does so, too; RemoveDraft is for a file that may never be written again.
 func RemoveDraft(name string) error { return Options{}.removeDraft(name + draftSuffix) }
 
-// openDraft makes an empty draft, and locks it: so a draft that is not locked is of a
-// process that has ended.
+// openDraft makes an empty draft and locks it. So an unlocked draft belongs to a process
+// that has ended.
 func (o Options) openDraft(draft string) (*os.File, error) {
-	const tries = 100 // it can take another one only if somebody else writes, too
+	const tries = 100 // more than one is needed only if another process writes, too
 	for range tries {
 		o.trace("create %s", draft)
 		f, err := os.OpenFile(draft, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -147,17 +149,17 @@ func (o Options) openDraft(draft string) (*os.File, error) {
 		} else if err == nil && isAt(f, draft) {
 			return f, nil
 		}
-		f.Close() // somebody has taken it for one that was left
+		f.Close() // another process has taken it for a leftover
 	}
 	return nil, locked(draft)
 }
 
-// removeDraft removes a draft that was left. One that cannot be opened, such as that
-// of another user, or a symlink, is none that this program could be writing.
+// removeDraft removes a leftover draft. If it can't be opened, because it belongs to
+// another user or is a symlink, this program can't be writing it, and it is removed, too.
 func (o Options) removeDraft(draft string) error {
 	f, err := os.OpenFile(draft, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // by now there may be another one, in use
+		return nil // by now there may be a new one, in use
 	}
 	if err == nil {
 		defer f.Close()
@@ -176,8 +178,8 @@ func (o Options) removeDraft(draft string) error {
 	return &fs.PathError{Op: "remove", Path: draft, Err: err}
 }
 
-// lockDraft locks a draft that was left. If others may open it, a lock may be theirs, for
-// ever: then it counts for no longer than a Write may take from there on.
+// lockDraft locks a leftover draft. If other users may open it, a lock may be one of
+// theirs, held for ever: such a lock is respected only for the time that a Write may take.
 func lockDraft(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -192,7 +194,7 @@ func lockDraft(f *os.File) error {
 	return nil
 }
 
-// strangersLock is how long a lock counts that may be a stranger's.
+// strangersLock is how long a lock is respected that may belong to another user.
 const strangersLock = time.Second
 
 // fill writes a new file, and returns once its content will survive a power failure.
@@ -202,7 +204,7 @@ func (o Options) fill(f *os.File, data []byte) error {
 		if err != nil {
 			return err
 		}
-		if OwnerOf(info) != *o.Owner { // who may not give files away may keep them
+		if OwnerOf(info) != *o.Owner { // an ordinary user may not chown, and need not if it is the same
 			o.trace("chown %d:%d %s", o.Owner.UID, o.Owner.GID, f.Name())
 			if err := f.Chown(o.Owner.UID, o.Owner.GID); err != nil {
 				return err
@@ -238,8 +240,8 @@ func (o Options) move(draft, name string) error {
 	}
 	err := rename(draft, name)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		// A filesystem that can't, such as NFS. A link never takes the place of
-		// another file either.
+		// The filesystem does not support this, as NFS does not. A new link does not
+		// replace an existing file either.
 		o.trace("ln -T %s %s", draft, name)
 		if err := os.Link(draft, name); err != nil {
 			return err
@@ -271,8 +273,8 @@ func (o Options) trace(format string, args ...any) {
 	}
 }
 
-// renamed makes an error about a draft one about its file, which is what a person
-// knows of.
+// renamed turns an error about a draft into one about its file, which is the one that a
+// person knows.
 func renamed(err error, name string) error {
 	if p, ok := errors.AsType[*fs.PathError](err); ok && p.Path == name+draftSuffix && p.Op != "remove" {
 		return &fs.PathError{Op: p.Op, Path: name, Err: p.Err}

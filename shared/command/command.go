@@ -1,5 +1,5 @@
-// Package command runs a program of the host, such as nft(8), that answers at once or
-// not at all.
+// Package command runs a program of the host, such as nft(8), that is expected to answer
+// at once.
 package command
 
 import (
@@ -15,10 +15,10 @@ import (
 // limit bounds how long a program may take.
 const limit = 10 * time.Second
 
-// Run runs a program with that input, and returns what it writes to its standard
-// output. The error has the first line of what it says, at most 300 bytes of it, and
-// not the command itself; it is exec.ErrNotFound if the program is not there. A
-// program that takes more than 10 s is killed. Run may be called from any goroutine.
+// Run runs a program with input as its standard input, and returns what it writes to its
+// standard output. The error contains the first line of the program's output, at most 300
+// bytes of it, but not the command; it is exec.ErrNotFound if the program does not exist.
+// A program that takes more than 10 s is killed. Run may be called from any goroutine.
 func Run(input, name string, args ...string) (string, error) {
 	return run(limit, input, name, args...)
 }
@@ -30,8 +30,8 @@ func run(limit time.Duration, input, name string, args ...string) (string, error
 	var out, said bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &said
 	cmd.WaitDelay = time.Second // for children that keep the output open
-	// A Ctrl-C in the terminal is for this program, which then needs the other one to
-	// put the host back.
+	// A Ctrl-C in the terminal is meant for this program only, which needs the other one
+	// to restore the host.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err := cmd.Run()
 	switch {

@@ -3,9 +3,9 @@
 #
 #   measure TITLE UNIT NAME COMMAND [NAME COMMAND]...
 #
-# runs each command in turn, ROUNDS times; it prints a number. The median of each
-# is shown, and its ratio to the first. The machine's speed drifts, so only the
-# ratios of one run mean something.
+# runs each command in turn, ROUNDS times; a command prints a number. The median of each
+# command is shown, and its ratio to the first one's. The machine's speed drifts, so only
+# the ratios of one run are meaningful.
 #
 #   compare HOST NAME ADDRESS [NAME ADDRESS]...
 #

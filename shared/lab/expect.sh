@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the scripts share that test demos from the outside (test.sh, interrupt.sh).
-# They source it. The working folder is the course's then.
+# Functions for the scripts that test demos from the outside: test.sh and interrupt.sh
+# source this file. It changes to the course's folder.
 set -uo pipefail
 lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$lab/../.." && pwd)
@@ -18,7 +18,7 @@ passed=0 failed=0
 pass() { passed=$((passed + 1)) && echo "  passed  $1"; }
 fail() { failed=$((failed + 1)) && echo "  FAILED  $1"; }
 took() { [ "$1" -lt 2 ] || echo " ($1 s)"; }
-# expect TEXT CMD...: passes if CMD succeeds; else shows what it said.
+# expect TEXT CMD...: passes if CMD succeeds; else shows the end of CMD's output.
 expect() {
 	local text=$1 begin=$SECONDS
 	shift
@@ -31,7 +31,7 @@ expect() {
 }
 
 work=$(mktemp -d)
-# What this test itself left running is found by its mark, see below.
+# Processes that this test has left running are found by their mark, see below.
 clean_up() {
 	local pid
 	for pid in $(marked); do kill -KILL "$pid" 2>/dev/null; done
@@ -52,7 +52,7 @@ until_true() {
 }
 
 # Every process of a demo carries a mark in its environment, which its children
-# inherit. So nothing that a demo started can hide, wherever it went.
+# inherit. So no process that a demo has started can hide.
 mark=STEPVPN_TEST=$$.$RANDOM
 marked() { grep -lzsx "$mark" /proc/[0-9]*/environ | grep -o '[0-9]*'; }
 none_left() { [ -z "$(marked)" ]; }
@@ -68,8 +68,8 @@ programs_run() {
 take() { rm -rf "${work:?}/$1" && "$lab/snapshot.sh" take "$work/$1"; }
 unchanged() { take after && "$lab/snapshot.sh" compare "$work/before" "$work/after"; }
 
-# with_mark CMD...: replaces the (sub)shell by CMD, marked, with no terminal. Whoever
-# started the test in the background may have made it ignore SIGINT.
+# with_mark CMD...: replaces the (sub)shell by CMD, marked, with no terminal. It resets
+# SIGINT, which is ignored if the test was started in the background.
 with_mark() { exec env --default-signal=INT,QUIT,TERM "$mark" "$@" </dev/null >"$work/log" 2>&1; }
 demo() { timeout --foreground "$LIMIT" "$root/$1/demo.sh"; }
 
@@ -85,12 +85,12 @@ begin() {
 	launch "$@"
 	until_true 60 programs_run || { fail "'$*' comes to start a program" && cat "$work/log"; }
 }
-# killed PID: kill -9. If it is the leader, bash has it behind it.
+# killed PID: kill -9. It reaps the process if that is the leader.
 killed() {
 	kill -KILL "$1"
 	[ "$1" != "$leader" ] || wait "$1"
 } 2>/dev/null
-# ended CODE: succeeds if it ends, with that exit code, and leaves no process.
+# ended CODE: succeeds if the leader ends with that exit code, and no process is left.
 ended() {
 	if ! until_true 20 none_left; then
 		echo "still there:"

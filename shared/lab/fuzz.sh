@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# fuzz.sh [TIME]: every fuzz target of the workspace for TIME (10s), with the number of
-# its executions. Without the limit, go test takes up to a minute to make one new input
-# smaller, and tries nothing else meanwhile.
+# fuzz.sh [TIME]: runs every fuzz target of the workspace for TIME (10s), and prints the
+# number of executions. -fuzzminimizetime limits how long go test minimizes a new input: by
+# default that takes up to a minute, in which it tries nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 time=${1-10s}

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # interrupt.sh [COUNT [SEED]]: ends demos at COUNT random moments, by Ctrl-C or by
-# SIGTERM. Each time the exit code is 130 or 143, no process is left, and the machine
-# is as it was. The seed repeats the choices; what a moment falls into is up to the
-# machine. The last line and the exit code are as test.sh's.
+# SIGTERM. Each time, the exit code must be 130 or 143, no process may be left, and the
+# machine must be as it was. The same seed repeats the choices, but where a demo is at a
+# given moment depends on the machine. The last line and the exit code are as in test.sh.
 . "$(dirname "$0")/expect.sh"
 count=${1-5}
 seed=${2-$(od -An -N2 -tu2 /dev/urandom)}
 echo "== Ended at $count random moments (seed $((seed)))"
 RANDOM=$seed
 
-# lines FILE: how many it has.
+# lines FILE: prints how many lines it has.
 lines() { wc -l <"$1"; }
 reached() { [ "$(lines "$work/log")" -ge "$1" ] || over; }
 over() { grep -qE '^ +[0-9]+ passed, [0-9]+ failed$|^== The demo failed' "$work/log"; }
 
-# no_groups: no machine of a demo has left a control group. Those of demos that
-# run at the same time have processes.
+# no_groups: succeeds if no machine (systemd-nspawn) of a demo has left a control group. Groups of
+# demos that run at the same time do not count: they have processes.
 no_groups() {
 	local group
 	find /sys/fs/cgroup -name 'stepvpn-*-??????' -type d 2>/dev/null | while read -r group; do
@@ -23,10 +23,10 @@ no_groups() {
 	done
 }
 
-# ends CODE: the run has ended as it is to.
+# ends CODE: succeeds if the run has ended as it should.
 ends() { ended "$1" && until_true 20 no_groups && unchanged; }
 
-# How many lines a demo prints says how far it has come.
+# The number of lines that a demo has printed tells how far it has got.
 for step in "${steps[@]%/}"; do
 	[ -e "$step/out/demo.txt" ] || expect "$step/demo.sh" demo "$step"
 done

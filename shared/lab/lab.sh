@@ -5,17 +5,17 @@
 #
 # which builds the step's programs (and those of the steps in the folders $NEEDS, if
 # set), starts the script again inside private namespaces (see enter), and builds
-# the six hosts (see topology.sh). $AFTER, if set, is a shell command that runs there,
-# but on the machine itself, when all that was inside is gone. From there on the working folder is the step's,
-# $LAB is a folder that vanishes with the run, the addresses are in $SERVER4,
-# $ALICE6 and so on, and there are these functions:
+# the six hosts (see topology.sh). From there on the working folder is the step's, $LAB is
+# a folder that vanishes with the run, and the addresses are in $SERVER4, $ALICE6 and so
+# on. $AFTER, if set, is a shell command that runs in the step's folder on the machine
+# itself, after everything inside has ended. There are these functions:
 #
 #   act TITLE TEXT [QUESTION]   a new act; make walk stops here, asks for a prediction, waits for Enter
 #   say TEXT                    a sentence
 #   show                        shows standard input, as the output of a command
-#   on HOST CMD...              runs it on the host, in silence; output goes to the caller
+#   on HOST CMD...              runs CMD on the host, in silence; output goes to the caller
 #   run HOST CMD...             the same, shown: "alice# CMD" and the output below it
-#   start NAME HOST CMD...      runs it in the background; output goes to $LAB/NAME.log
+#   start NAME HOST CMD...      runs CMD in the background; output goes to $LAB/NAME.log
 #   logged NAME TEXT            succeeds if that log has the text
 #   show_log NAME [REGEXP]      shows the log, or its lines that match
 #   stop NAME                   Ctrl-C (SIGINT), waits for the end; $STATUS is its exit code
@@ -25,9 +25,9 @@
 #   check TEXT CMD...           a promise: passed if CMD succeeds
 #   check_not TEXT CMD...       a promise: passed if CMD fails
 #   capture NAME HOST IF [FILTER...]  tcpdump to $LAB/NAME.pcap, from when it returns until "stop NAME"
-#   queries NAME [HOST]         the packets of a capture to port 53, a line each; only those from the host, if one is named
-#   serve_web [HOST]            the web site (see site), on host web or another; the log is web.log or web-HOST.log
-#   serve_dns HOST              the lab's DNS server (see zone), on the host; it logs each question in dns-HOST.log
+#   queries NAME [HOST]         prints the packets to port 53 in a capture, one per line; only those from HOST, if given
+#   serve_web [HOST]            starts the web site (see site), on host web or another; the log is web.log or web-HOST.log
+#   serve_dns HOST              starts the lab's DNS server (see zone) on the host; it logs each question in dns-HOST.log
 #   keep FILE                   puts a copy of the file into out/ when the demo ends
 #   finish                      the list of checks; exits with 0 if all passed
 #
@@ -36,14 +36,14 @@
 
 set -eEuo pipefail
 _lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# The script may have changed to its own folder before.
+# The script may already have changed to its own folder.
 _step=$(cd "$(dirname "$0")" 2>/dev/null && pwd) || _step=$PWD
 _script=$_step/${0##*/}
 PATH=$PATH:/usr/sbin:/sbin
 LIMIT=60
 
-# Outside: start again inside. A session of its own keeps Ctrl-C away from all that
-# is inside: enter ends it, and no program has to (or can fail because another did).
+# Outside: start again inside. A session of its own keeps Ctrl-C away from all processes
+# inside: enter ends them, so no program sees the signal (or fails because another did).
 if [ "${STEPVPN_INSIDE-}" != "$(readlink /proc/self/ns/net)" ]; then
 	# shellcheck disable=SC2016 # expanded inside
 	exec "$_lab/enter" --before "$(printf '%q ' "$_lab/prepare.sh" "$_step" ${NEEDS-})" --after "${AFTER:+cd $(printf %q "$_step") && $AFTER}" \
@@ -51,7 +51,7 @@ if [ "${STEPVPN_INSIDE-}" != "$(readlink /proc/self/ns/net)" ]; then
 fi
 
 cd "$_step"
-exec {_out}>&1 # a failure is reported there, wherever output goes at that moment
+exec {_out}>&1 # failures are reported here, wherever output goes at that moment
 LAB=/run/lab
 set -a
 eval "$("$_lab/topology.sh" show)"
@@ -69,7 +69,8 @@ else
 	_bold='' _command='' _good='' _bad='' _plain=''
 fi
 
-# _tell COLOUR TEXT: a line on the terminal, and without colour in the transcript.
+# _tell COLOUR TEXT: prints a line on the terminal, and adds it without colour to the
+# transcript.
 _tell() {
 	printf '%s%s%s\n' "$1" "$2" "${1:+$_plain}"
 	printf '%s\n' "$2" >>"$_text"
@@ -80,7 +81,7 @@ _indent() { sed -u 's/^/    /' | tee -a "$_text"; }
 
 show() { _indent; }
 
-# _quote WORD...: the command line as one would type it.
+# _quote WORD...: prints the command line as one would type it.
 _quote() {
 	local word line=
 	for word; do
@@ -143,7 +144,7 @@ _start() {
 	local name=$1 host=$2
 	shift 2
 	_running "$name" && _fail "'$name' already runs"
-	: >"$LAB/$name.log" # now, and not when the background process comes to it
+	: >"$LAB/$name.log" # now, not when the background process starts
 	"${_nsenter[@]//HOST/$host}" env --chdir="$PWD" --default-signal=INT,QUIT "$@" >"$LAB/$name.log" 2>&1 </dev/null &
 	_pid[$name]=$! _host[$name]=$host
 	[[ " ${_names[*]} " == *" $name "* ]] || _names+=("$name")
@@ -152,7 +153,7 @@ _start() {
 _running() { [ -n "${_pid[$1]-}" ] && kill -0 "${_pid[$1]}" 2>/dev/null; }
 _ended() { ! _running "$1"; }
 
-# _reap NAME: waits for its end; $STATUS is its exit code.
+# _reap NAME: waits until the program has ended; $STATUS is its exit code.
 _reap() {
 	wait_for 10 "$1 has ended" _ended "$1"
 	STATUS=0
@@ -177,7 +178,7 @@ stop() {
 kill9() {
 	_echo "${_host[$1]}" "kill -9 $1"
 	kill -KILL "${_pid[$1]}"
-	_reap "$1" 2>/dev/null # bash reports what was killed
+	_reap "$1" 2>/dev/null # bash reports killed jobs
 }
 
 # signal NAME SIG
@@ -229,9 +230,9 @@ _broken() {
 declare -A _capture
 # capture NAME HOST IF [FILTER...]
 #
-# tcpdump stays root (-Z), or could not write into $LAB. -B makes room for 64 MiB
-# that a busy tcpdump gets to later. Not --immediate-mode: with it the room is for
-# 512 packets of any size, and a burst is lost.
+# tcpdump stays root (-Z), or it could not write into $LAB. -B is a buffer of 64 MiB for
+# the packets that a busy tcpdump has not read yet. --immediate-mode would limit the buffer
+# to 512 packets of any size, and a burst would be lost.
 capture() {
 	local name=$1 host=$2 interface=$3
 	shift 3
@@ -241,11 +242,11 @@ capture() {
 	wait_for 10 "tcpdump captures" logged "$name" "listening on"
 }
 
-# _flush NAME: waits until tcpdump has written all that the kernel gave it. On
+# _flush NAME: waits until tcpdump has written all packets that the kernel has received. On
 # SIGUSR1 it prints "2 packets captured, 3 packets received by filter, 0 packets
 # dropped by kernel": here one is still on the way. The kernel hands packets over
-# by the block, at least once a second. If after 3 s there is still a difference, it
-# is of packets that came before the kernel had the filter, and that do not match it.
+# in blocks, at least once a second. If the numbers still differ after 3 s, the rest are
+# packets that came before the kernel had the filter, and that do not match it.
 _flush() {
 	local log=$LAB/$1.log reports target='' unfiltered began=$SECONDS
 	reports=$(grep -c 'dropped by kernel' "$log") || true
@@ -273,7 +274,7 @@ queries() {
 	tcpdump -nn -t -r "$LAB/$1.pcap" "dst port 53 $from" 2>/dev/null
 }
 
-# _from HOST: a filter for tcpdump, for what has an address of the host as its source.
+# _from HOST: prints a filter for tcpdump that matches packets from an address of the host.
 _from() {
 	local v4=${1^^}4 v6=${1^^}6
 	printf '(src %s or src %s)' "${!v4}" "${!v6}"
@@ -296,8 +297,8 @@ serve_dns() {
 # keep FILE
 keep() { _keep+=("$1"); }
 
-# _publish FILE NAME: puts a copy into out/, in one move, readable by everybody
-# and owned by who called sudo, if anyone.
+# _publish FILE NAME: puts a copy into out/, atomically. Everybody may read it, and it
+# belongs to the user who called sudo, if any.
 _publish() {
 	local temp
 	temp=$(mktemp "out/.$2.XXXXXX")
@@ -344,7 +345,7 @@ _fail() {
 	exit 1
 }
 
-# _error: notes the command that set -e ends the script for.
+# _error: notes the command because of which set -e ends the script.
 _error() {
 	local status=$? line=$LINENO
 	[ ${#BASH_LINENO[@]} -lt 2 ] || line=${BASH_LINENO[-2]}
@@ -356,7 +357,7 @@ _leave() {
 	trap - EXIT ERR
 	set +e
 	[ -z "$_finished" ] || exit "$status"
-	[ "$status" != 0 ] || _where="it ended without 'finish'"
+	[ "$status" != 0 ] || _where="it ended without calling 'finish'"
 	[ ! -e "$LAB/.failed" ] || _where=$(<"$LAB/.failed")
 	exec >&"$_out"
 	printf '\n%s== The demo failed: %s%s\n' "$_bad" "$_where" "$_plain"

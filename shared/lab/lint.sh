@@ -11,7 +11,7 @@ if [ -n "$unformatted" ]; then
 	exit 1
 fi
 
-# The version stands in shared/tools/go.mod, apart from the modules of the
+# The version of staticcheck is in shared/tools/go.mod, apart from the modules of the
 # course, so that these do not depend on it.
 mkdir -p .cache
 if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" .cache; fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# prepare.sh FOLDER...: what the demo of the step in the first folder needs of the
-# machine itself: installed programs, the TUN device, and the step's own programs and
-# those of the steps in the other folders, which are relative to the first. All that
+# prepare.sh FOLDER...: prepares what the demo of the step in the first folder needs from
+# the machine itself: installed programs, the TUN device, and the programs of the step and
+# of the steps in the other folders, which are relative to the first. Everything that
 # writes to these folders, or needs the internet, happens here.
 set -euo pipefail
 lab=$(cd "$(dirname "$0")" && pwd)
@@ -11,6 +11,6 @@ cd "$1"
 # Every step from 2 on opens a TUN device.
 ! grep -q stepvpn/step2-tun go.mod || "$lab/setup.sh" tun
 for dir in . "${@:2}"; do
-	# Should this script be ended, then so is what it has started.
+	# If this script is killed, make is ended, too.
 	env -u MAKEFLAGS -u MAKELEVEL setpriv --pdeathsig TERM make --silent --directory="$dir" build
 done

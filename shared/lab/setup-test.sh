@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# setup-test.sh: what the lab says and does where something is missing. Run it by
-# shared/lab/enter: things are hidden by mounts, which only the lab sees.
+# setup-test.sh: tests what the lab says and does if something is missing. Run it with
+# shared/lab/enter: mounts that only the lab sees hide things.
 set -uo pipefail
 lab=$(cd "$(dirname "$0")" && pwd)
-[ -d /run/lab ] || { echo "run it by shared/lab/enter" >&2; exit 1; }
+[ -d /run/lab ] || { echo "run it with shared/lab/enter" >&2; exit 1; }
 cd /run/lab || exit
 failures=0
 
-# says CODE TEXT CMD...: CMD ends with the exit code, and its output has the text.
+# says CODE TEXT CMD...: checks that CMD ends with the exit code, and that its output
+# contains the text.
 says() {
 	local want=$1 text=$2 code=0
 	shift 2
@@ -21,8 +22,8 @@ says() {
 	fi
 }
 
-# A machine without socat: its programs are all the others. For apt-get there is a
-# play, which succeeds when the lists of packages are there.
+# A machine without socat: it has all other programs. apt-get is a fake that succeeds once
+# it has fetched the package lists.
 mkdir play bin
 ln -s /usr/bin/* bin/ && rm bin/socat
 printf '#!/bin/sh\necho 0\n' >play/id # root
@@ -50,7 +51,7 @@ says 1 "no network" setup socat
 printf '#!/bin/sh\ntrue\n' >play/apt-get
 says 1 "'socat' is still missing" setup socat
 
-# An ordinary user, whom sudo asks for a password, and then one whom it does not.
+# An ordinary user whom sudo asks for a password, and then one whom it does not ask.
 printf '#!/bin/sh\necho 1000\n' >play/id
 printf '#!/bin/sh\nexit 1\n' >play/sudo
 chmod +x play/sudo
@@ -70,7 +71,7 @@ if [ -e /dev/net/tun ]; then
 	umount /dev/net/tun && umount /dev/net
 fi
 
-# Namespaces: the limit is that of a user namespace of its own.
+# Namespaces: the limit is set in a user namespace of its own.
 says 1 "limit of network namespaces is 0" unshare --user --map-root-user bash -c \
 	"echo 0 >/proc/sys/user/max_net_namespaces && $lab/enter true"
 [ "$(id -u)" != 0 ] || says 1 "What to do: start" setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$lab/enter" true
@@ -81,5 +82,5 @@ says 137 "" "$lab/enter" sh -c 'kill -9 $$'
 
 # The topology is not for the machine itself, which has no such folder.
 mount -t tmpfs none /run
-says 1 "run it by shared/lab/enter" "$lab/topology.sh" up
+says 1 "run it with shared/lab/enter" "$lab/topology.sh" up
 exit $failures

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# setup.sh [PROGRAM...]: makes sure that the programs exist; without arguments,
-# all that the course uses. What is missing is installed with apt-get, as root
-# or with a sudo that asks for no password; else the command to type is printed
-# and the exit code is 1. "tun" stands for the device /dev/net/tun.
+# setup.sh [PROGRAM...]: makes sure that the programs exist; without arguments, all that
+# the course uses. Missing ones are installed with apt-get, as root or with a sudo that
+# asks for no password; otherwise the command to type is printed and the exit code is 1.
+# "tun" stands for the device /dev/net/tun.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin # an ordinary user's PATH may lack them
 
-# package PROGRAM: the Debian and Ubuntu package that brings it.
+# package PROGRAM: prints the Debian and Ubuntu package that contains it.
 package() {
 	case $1 in
 	ip | tc | ss) echo iproute2 ;;
@@ -29,8 +29,8 @@ package() {
 	esac
 }
 
-# all: what demos, tests and benchmarks use. gcc is for go test -race, nft and argon2
-# are the judges of some tests.
+# all: the programs that demos, tests and benchmarks use. gcc is for go test -race; some
+# tests compare their results with those of nft and argon2.
 all=(ip dnsmasq iptables ip6tables nft conntrack ping tcpdump curl dig traceroute iperf3 socat unshare nsenter setpriv script argon2 gcc)
 
 [ $# -gt 0 ] || set -- "${all[@]}"
@@ -67,8 +67,8 @@ apt() {
 	"${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "$@" >"$log" 2>&1 </dev/null
 }
 echo "setup: installing ${packages[*]} (for ${missing[*]}) ..." >&2
-# The lists may be missing or old: then the first attempt fails, and they are
-# fetched before the second.
+# The package lists may be missing or old: then the first attempt fails, and they are
+# downloaded before the second.
 if ! apt "${install[@]:1}" && ! { apt update && apt "${install[@]:1}"; }; then
 	cat "$log" >&2
 	echo "setup: apt-get failed, see above. The command was: ${install[*]}" >&2

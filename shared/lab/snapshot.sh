@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# snapshot.sh take DIR          writes what a VPN could change of this machine into DIR, a file per kind
-# snapshot.sh compare DIR DIR   shows what differs, and exits with 1 if anything does
-# snapshot.sh around CMD...     runs CMD, and fails as it does, or if it changed anything
-# snapshot.sh prove             changes one thing after the other, and exits with 0 if compare saw each
+# snapshot.sh take DIR          writes the settings of this machine that a VPN could change into DIR, a file per kind
+# snapshot.sh compare DIR DIR   shows the differences, and exits with 1 if there are any
+# snapshot.sh around CMD...     runs CMD, and fails if CMD fails or has changed anything
+# snapshot.sh prove             changes one thing after another, and exits with 0 if compare has seen each change
 #
 # The kinds: links, addresses, routes, rules, firewall, kernel, resolver, names
 # (network namespaces), mounts and folders (who may use them). Counters and
@@ -11,7 +11,7 @@ set -uo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 self=$(readlink -f "$0")
 
-# still CMD...: its output without what changes by itself.
+# still CMD...: prints CMD's output without the parts that change by themselves.
 still() {
 	"$@" | sed -E 's/ ?(valid_lft|preferred_lft|expires) [0-9a-z]+//g; s/\[[0-9]+:[0-9]+\]//; s/ (packets|bytes) [0-9]+//g; /^#/d'
 }
@@ -22,7 +22,7 @@ take() {
 	still ip -oneline address >addresses
 	{ still ip -4 route show table all; still ip -6 route show table all; } | sort >routes
 	{ ip -4 rule; ip -6 rule; } >rules
-	# An ordinary user may not see the firewall of the machine.
+	# An ordinary user may not read the machine's firewall.
 	if iptables-save >/dev/null 2>&1; then
 		{
 			still iptables-save
@@ -63,7 +63,7 @@ around() {
 	exit $rc
 }
 
-# noticed KIND COMMAND: whether compare reports what the command changes.
+# noticed KIND COMMAND: succeeds if compare reports the change that COMMAND makes.
 noticed() {
 	rm -rf one two
 	"$self" take "$PWD/one" && bash -c "$2" && "$self" take "$PWD/two" || return
@@ -71,7 +71,7 @@ noticed() {
 }
 
 prove() {
-	# enter made this folder: no machine is changed here.
+	# Only enter makes this folder, so this does not change the machine itself.
 	cd /run/lab || exit
 	local kind change missed=0
 	while read -r kind change; do

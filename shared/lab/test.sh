@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# test.sh: every demo as a test, and that a demo leaves the machine as it was,
-# however it ends. Its last line is "N passed, N failed"; the exit code says the
-# same. It starts no demo inside another's network, and needs no terminal.
+# test.sh: runs every demo as a test, and checks that a demo leaves the machine as it was,
+# however the demo ends. The last line is "N passed, N failed"; the exit code is 0 if none
+# failed. It starts no demo inside another's network, and needs no terminal.
 . "$(dirname "$0")/expect.sh"
 
 echo "== The snapshot sees a change of each kind"
@@ -9,7 +9,7 @@ expect "links, addresses, routes, rules, firewall, kernel, resolver, names, moun
 	"$lab/enter" "$lab/snapshot.sh" prove
 iptables-save >/dev/null 2>&1 || echo "  (not root: the firewall of this machine cannot be read, so it is not compared)"
 
-echo "== What the lab says where something is missing"
+echo "== What the lab says if something is missing"
 expect "programs, the TUN device, namespaces: what is wrong and what to do" \
 	"$lab/enter" "$lab/setup-test.sh"
 
@@ -32,8 +32,8 @@ kill -TERM "$leader" 2>/dev/null
 expect "SIGTERM ends it with exit code 143, and all its processes" ended 143
 expect "and the machine is as it was" unchanged
 
-# What a program makes of Ctrl-C is nothing to go by: here it exits with a code of
-# its own, as curl does when its server goes first, or does not care.
+# How a program reacts to Ctrl-C must not matter: here one exits with a code of its own, as
+# curl does when its server goes first, and one ignores the signal.
 inside() { [ "$(<"$work/log")" = ready ]; }
 for reaction in 'exit 7' ''; do
 	for signal in INT TERM; do
@@ -41,7 +41,7 @@ for reaction in 'exit 7' ''; do
 		launch "$lab/enter" sh -c "trap '$reaction' INT TERM; echo ready; while :; do sleep 0.1; done"
 		until_true 20 inside
 		kill -$signal -- -"$leader"
-		expect "SIG$signal ends it whatever a program makes of it: '$reaction'" ended $((128 + $(kill -l $signal)))
+		expect "SIG$signal ends it, however a program reacts: '$reaction'" ended $((128 + $(kill -l $signal)))
 	done
 done
 
@@ -50,11 +50,12 @@ killed "$leader"
 expect "kill -9 of make ends all its processes" until_true 20 none_left
 expect "and the machine is as it was" unchanged
 
-# interrupt.sh has checks of its own: "make soak" has 50 moments.
+# interrupt.sh prints its own checks. "make soak" uses 50 moments.
 "$lab/interrupt.sh" 3 || fail "the random moments, see above"
 
 echo "== kill -9 of each process between make and the demo's programs ($first)"
-# child PID: one of its children. Those that sleep keep the hosts' mount namespaces.
+# child PID: prints one of its children, but none of the sleeping processes that keep the
+# hosts' mount namespaces alive.
 child() {
 	marked | while read -r pid; do
 		grep -qsx "PPid:[[:space:]]*$1" "/proc/$pid/status" && ! grep -qsx sleep "/proc/$pid/comm" && echo "$pid" && break
@@ -84,17 +85,17 @@ expect "the second" result $two two
 expect "the machine is as it was" unchanged
 
 echo "== As an ordinary user ($latest)"
-# A copy of the course, of their own. Of root's Go, only what was downloaded and
-# built is visible, and so is a /dev/net/tun that they may open: it is mounted
-# over the machine's, where only this test sees it.
+# The user gets a copy of the course. Of root's Go, they see only the downloaded modules,
+# the toolchain and the build cache. They also get a /dev/net/tun that they may open: it is
+# mounted over the machine's, where only this test sees it.
 as_user() {
 	local home=$work/home uid=12321
 	mkdir -p "$home"/{course,mod,goroot,.cache/go-build}
 	tar -C "$root" --exclude=./.git --exclude=./.cache --exclude='./*/bin' --exclude='./*/out' -cf - . | tar -C "$home/course" -xf - || return
 	chmod 755 "$work"
 	chown -R $uid:$uid "$home"
-	# What root's Go has built of the standard library saves a minute. The files
-	# are root's, by hard links; where that cannot be, the build takes longer.
+	# The standard library that root's Go has already built saves a minute. The files are
+	# hard links to root's; where links are not possible, the build takes longer.
 	cp -al "$(go env GOCACHE)/." "$home/.cache/go-build/" 2>/dev/null
 	find "$home/.cache" -type d -exec chown $uid:$uid {} +
 	# shellcheck disable=SC2016 # expanded there
@@ -115,15 +116,15 @@ if [ "$(id -u)" = 0 ]; then
 	expect "all of the demo, without root" as_user
 	expect "the machine is as it was" unchanged
 else
-	echo "  (this whole run is one)"
+	echo "  (this whole run is by an ordinary user)"
 fi
 
 echo "== make walk, at a terminal ($first)"
-# type TEXT: at the keyboard of the terminal that script(1) plays.
+# type TEXT: types on the keyboard of the terminal that script(1) provides.
 type() { printf '%s' "$1" >&3; }
 prompts() { grep -c '\[Enter\]' "$work/screen"; }
 prompted() { [ "$(prompts)" -gt "$1" ] || [ ! -e "/proc/$leader" ]; }
-# walk: starts it; the keyboard is file descriptor 3.
+# walk: starts make walk; the keyboard is file descriptor 3.
 walk() {
 	rm -f "$work/keys" "$work/screen" && mkfifo "$work/keys" && touch "$work/screen"
 	# In the background bash ignores SIGINT; env undoes that.

@@ -23,12 +23,11 @@
 # The cafe is a switch (br0) with a router behind it. It does no NAT, so web
 # sees alice's own address. MTU 1500 everywhere.
 #
-# A host has an /etc, a /var/lib and a /run of its own. /etc and /var/lib start as
-# the machine's, but for how names are resolved: /etc/hosts, then the resolver of
-# /etc/resolv.conf, which is the cafe's for alice and bob, and web for the others.
-# What is below their folders is still the machine's. /run has what all hosts
-# share, /run/lab and /run/netns, and nothing else: no daemon of the machine can
-# be asked from there.
+# A host has an /etc, a /var/lib and a /run of its own. /etc and /var/lib start as copies
+# of the machine's, except for how names are resolved: by /etc/hosts, then by the resolver
+# in /etc/resolv.conf, which is the cafe's for alice and bob, and web for the others. Their
+# subfolders are still the machine's. /run has only the folders that all hosts share,
+# /run/lab and /run/netns, so no daemon of the machine can be reached from a host.
 #
 #   network namespace  /run/netns/HOST      mount namespace  /run/mntns/HOST
 #
@@ -61,10 +60,10 @@ show() {
 # on HOST: runs the "ip" commands of standard input in the host.
 on() { ip -netns "$1" -batch -; }
 
-# kernel HOST: sets what a new namespace would take from the machine that the
-# lab runs on, so that a host behaves the same everywhere: it does not forward,
-# and checks a packet's source loosely, as Debian and Ubuntu do. An IPv6 address
-# is usable at once, without the second's wait for a duplicate.
+# kernel HOST: sets those settings that a new namespace would inherit from the machine, so
+# that a host behaves the same everywhere: it does not forward, and checks a packet's
+# source loosely, as Debian and Ubuntu do. An IPv6 address is usable at once, without the
+# search for a duplicate, which takes a second.
 kernel() {
 	nsenter --net="/run/netns/$1" bash -c '
 		cd /proc/sys/net
@@ -126,9 +125,9 @@ up() {
 	end web 203.0.113.80/27 203.0.113.65 2001:db8:80::80/64 2001:db8:80::1
 }
 
-# end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: a host with one interface. The change of
-# addrgenmode makes its link-local address and the routes of that now. By itself
-# the kernel does so up to a second later, and who compares routes sees a change.
+# end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: configures a host with one interface. The change of
+# addrgenmode makes the kernel create the link-local address and its routes now. Otherwise
+# it does so up to a second later, and a test that compares routes would see a change.
 end() {
 	on "$1" <<-END
 		addr add $2 dev eth0
@@ -142,10 +141,10 @@ end() {
 	END
 }
 
-# files: makes the mount namespaces. What is mounted in them stays in them. A
-# process that sleeps keeps each, and not a file that it is bound to, as for a
-# network namespace: Linux 6.18 refuses that at random, as it takes the new
-# namespace for an older one (mnt_ns_loop) if another CPU gave it its number.
+# files: makes the mount namespaces. What is mounted in one stays in it. A sleeping process
+# keeps each namespace alive, instead of a file that it is bound to, as with a network
+# namespace: Linux 6.18 refuses that at random, because it takes the new namespace for an
+# older one (mnt_ns_loop) if another CPU has assigned its number.
 files() {
 	local i h fd pid ready=()
 	mkdir -p /run/mntns/run /run/mntns/files
@@ -161,10 +160,10 @@ files() {
 	done
 }
 
-# model FOLDER: puts there what /etc and /var/lib have on each host. A link stands
-# for each folder of the machine. Files are copied, for a link to /run is not what
-# AppArmor lets a program read; those that an ordinary user may not read are left
-# out, as they are no use to them. A VPN of the machine's own is left alone.
+# model FOLDER: puts into FOLDER what each host gets in /etc and /var/lib. Folders of the
+# machine become links. Files are copied, because AppArmor would not let programs read
+# them through a link to /run; those that the user may not read are left out. The folders
+# of a stepvpn that is installed on the machine are left out, too.
 model() {
 	local dir
 	umask 022
@@ -182,11 +181,11 @@ model() {
 	echo 'hosts: files dns' >>nsswitch.conf
 }
 
-# own HOST: gives the host its own folders, in a mount namespace that is already
-# its own, prints its process id, and sleeps.
+# own HOST: gives the host its own folders, inside its mount namespace, prints the process
+# id, and sleeps.
 own() {
 	umask 022
-	local run=/run/mntns/run # in the place of /run when it is complete
+	local run=/run/mntns/run # moved to /run when it is complete
 	mount -t tmpfs -o mode=755,size=64m lab $run
 	mkdir -p $run/lab $run/netns $run/machine/etc $run/machine/var/lib
 	mount --rbind /run/lab $run/lab
@@ -219,19 +218,19 @@ down() {
 }
 
 eval "$(show)"
-# forget HOST: ends the process that keeps the mount namespace.
+# forget HOST: ends the process that keeps the mount namespace alive.
 forget() {
 	local pid
 	pid=$(readlink "/run/mntns/$1")
 	pid=${pid//[^0-9]/}
-	kill -KILL "$pid" 2>/dev/null || true # it may be dead
+	kill -KILL "$pid" 2>/dev/null || true # it may be dead already
 	rm "/run/mntns/$1"
 }
 
 case ${1-} in
 up)
 	# enter made this folder, on a /run of its own.
-	[ -d /run/lab ] || { echo "topology.sh: run it by shared/lab/enter, not on the machine itself" >&2; exit 1; }
+	[ -d /run/lab ] || { echo "topology.sh: run it with shared/lab/enter, not on the machine itself" >&2; exit 1; }
 	up
 	;;
 own) own "$2" ;;

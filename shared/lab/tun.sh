@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tun.sh: exits with 0 if TUN devices can be made, else says what to do.
+# tun.sh: exits with 0 if TUN devices can be made; otherwise it says what to do.
 
 dev=/dev/net/tun
 fail() {
@@ -13,9 +13,9 @@ if [ ! -e $dev ]; then
 		fail "$dev is missing in this container" "start it with --device=/dev/net/tun"
 	fi
 	fail "$dev is missing" \
-		"sudo modprobe tun; if that does not bring it: sudo mkdir -p /dev/net && sudo mknod -m 666 $dev c 10 200"
+		"sudo modprobe tun; if it is still missing: sudo mkdir -p /dev/net && sudo mknod -m 666 $dev c 10 200"
 fi
-# Opening it says more than its mode does: a container may forbid the device.
+# Its mode alone does not tell whether it can be opened: a container may forbid the device.
 if ! why=$( (exec 3<>$dev) 2>&1); then
 	case $why in
 	*ermission*) [ "$(id -u)" = 0 ] || fail "you may not open $dev" "sudo chmod 666 $dev, or run as root: sudo make demo" ;;

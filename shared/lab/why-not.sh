@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# why-not.sh REASON: namespaces could not be made, REASON being what unshare
-# said. Tells which of the known causes it is and what to do, and exits with 1.
+# why-not.sh REASON: explains why namespaces could not be made. REASON is what unshare
+# said. It prints which of the known causes it is and what to do, and exits with 1.
 
 knob() { cat "/proc/sys/${1//.//}" 2>/dev/null; }
 
-# in_container: a container's processes are not the host's to limit, so the
-# remedy lies with whoever started it.
+# in_container: succeeds inside a container. There, only the person who starts the
+# container can lift the restriction.
 in_container() {
 	[ -e /.dockerenv ] || [ -e /run/.containerenv ] || grep -qs '^container=' <(tr '\0' '\n' </proc/1/environ 2>/dev/null)
 }

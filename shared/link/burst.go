@@ -5,11 +5,11 @@ import "net/netip"
 // A Burst is a run of whole packets in one reusable buffer. It is not safe for
 // concurrent use: each direction of a tunnel owns one.
 type Burst struct {
-	// Addr is where the burst came from, or is to go. It stays zero on links
-	// that have only one other end.
+	// Addr is the address that the burst came from or must go to. It stays zero on
+	// links that have only one other end.
 	Addr netip.AddrPort
 
-	Hints Hints // what the fast ends of step 8 tell one another; a layer in between hands it on
+	Hints Hints // messages between the fast ends of step 8; a layer in between passes them on
 
 	packets [][]byte
 	buf     []byte
@@ -26,7 +26,7 @@ func NewBurst() *Burst {
 	}
 }
 
-// Reset empties the burst and forgets all that it says of its packets.
+// Reset empties the burst and clears everything that it says about its packets.
 func (b *Burst) Reset() {
 	b.Addr, b.Hints = netip.AddrPort{}, Hints{}
 	b.packets = b.packets[:0]
@@ -34,12 +34,12 @@ func (b *Burst) Reset() {
 	b.make = nil
 }
 
-// Free returns the unused rest of the buffer, for an end to receive into.
-// Alloc then claims what arrived.
+// Free returns the unused part of the buffer, for an end to receive into. Alloc then
+// claims the bytes that were received.
 func (b *Burst) Free() []byte { return b.buf[b.used:] }
 
-// Alloc appends a packet of n bytes from the start of Free and returns it to be
-// filled in, or nil when the burst is full.
+// Alloc appends a packet that consists of the first n bytes of Free, and returns it, to be
+// filled in. It returns nil if the burst is full.
 func (b *Burst) Alloc(n int) []byte {
 	if len(b.packets) == cap(b.packets) || n > len(b.buf)-b.used {
 		return nil
@@ -53,8 +53,8 @@ func (b *Burst) Alloc(n int) []byte {
 // Len returns the number of packets.
 func (b *Burst) Len() int { return len(b.packets) }
 
-// At returns packet i. Ask for packets in order: each may stand in the place of the
-// one before, and is valid until a later one is asked for, or until Reset.
+// At returns packet i. Ask for packets in order: each may be stored in the same memory as
+// the one before, so it is valid only until the next one is asked for, or until Reset.
 func (b *Burst) At(i int) []byte {
 	if b.packets[i] == nil && b.make != nil {
 		b.packets[i] = b.make(i)
@@ -62,9 +62,9 @@ func (b *Burst) At(i int) []byte {
 	return b.packets[i]
 }
 
-// Set replaces packet i, by a part of itself or by another one of the burst. A
-// layer that takes off its header, or that drops a packet, does so in place:
-// Set the ones that stay, then Truncate. It has asked for packet i before.
+// Set replaces packet i by a part of itself or by another packet of the burst. A layer
+// that removes its header, or that drops a packet, does so in place: it calls Set for the
+// packets that remain, then Truncate. It must have called At(i) before.
 func (b *Burst) Set(i int, p []byte) { b.packets[i] = p }
 
 // Truncate keeps the first n packets.

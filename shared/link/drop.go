@@ -7,21 +7,22 @@ import (
 	"sync/atomic"
 )
 
-// A Reason says why a packet was dropped: a packet that goes missing in the tunnel is
-// counted under exactly one. Each layer has its own, made by NewReason.
+// A Reason says why a packet was dropped: each packet that is lost in the tunnel is counted
+// under exactly one reason. Each layer has its own reasons, made by NewReason.
 type Reason uint8
 
-// maxReasons bounds how many a program has.
+// maxReasons bounds how many reasons a program has.
 const maxReasons = 48
 
-// These are set while a program's packages are initialized, and never after.
+// These variables are set while a program's packages are initialized, and never later.
 var (
 	reasonNames [maxReasons]string
 	reasons     Reason // how many there are
 )
 
-// NewReason makes a reason of a layer; logs and counters show its name. It is for
-// variables of packages alone: it panics if there are too many, or two of one name.
+// NewReason makes a reason of a layer; logs and counters show its name. Use it only to
+// initialize package variables. It panics if there are too many reasons, or if the name is
+// taken.
 func NewReason(name string) Reason {
 	if reasons == maxReasons || slices.Contains(reasonNames[:reasons], name) {
 		panic("link: one reason too many: " + name)
@@ -31,14 +32,14 @@ func NewReason(name string) Reason {
 	return reasons - 1
 }
 
-// Reasons returns the names of all that this program has.
+// Reasons returns the names of all reasons that this program has.
 func Reasons() []string { return slices.Clone(reasonNames[:reasons]) }
 
 // Reasons of every end of a tunnel.
 var (
-	Malformed   = NewReason("malformed")   // not a whole IPv4 or IPv6 packet of the length that it claims
-	NoPeer      = NewReason("no-peer")     // there is nobody to send to yet, or the connection is down
-	Unreachable = NewReason("unreachable") // the network refused it: no route, nobody listens on the port
+	Malformed   = NewReason("malformed")   // not a whole IPv4 or IPv6 packet of the length that it states
+	NoPeer      = NewReason("no-peer")     // there is no peer to send to yet, or the connection is down
+	Unreachable = NewReason("unreachable") // the network refused it: no route, or no program listens on the port
 	QueueFull   = NewReason("queue-full")  // the sending queue of the host was full
 	TooBig      = NewReason("too-big")     // longer than the link can carry
 )
@@ -58,8 +59,8 @@ func (d *Drops) Add(r Reason) { d.n[r].Add(1) }
 // Count returns how many packets were dropped for r.
 func (d *Drops) Count(r Reason) uint64 { return d.n[r].Load() }
 
-// Counts returns how many packets were dropped, for each reason's name. Reasons that
-// did not occur are there, with 0.
+// Counts returns how many packets were dropped for each reason, by name. It includes
+// reasons that did not occur, with 0.
 func (d *Drops) Counts() map[string]uint64 {
 	counts := make(map[string]uint64)
 	for r := range reasons {
@@ -68,8 +69,8 @@ func (d *Drops) Counts() map[string]uint64 {
 	return counts
 }
 
-// String lists the reasons that occurred, such as "bad-tag 3, replayed 1", or
-// says "none".
+// String lists the reasons that occurred, such as "bad-tag 3, replayed 1", or returns
+// "none".
 func (d *Drops) String() string {
 	var parts []string
 	for r := range reasons {

@@ -2,16 +2,17 @@ package link
 
 import "net/netip"
 
-// A PeerKeeper is a Link with connections of its own, more of which are asked for than
-// it can keep. Who has a session with a peer tells it whose to keep.
+// A PeerKeeper is a Link with connections of its own, of which it can keep only some. The
+// layer that has sessions with peers tells it which connections to keep.
 type PeerKeeper interface {
-	// PeerMoved says that a peer who has proven who it is was at the address before,
-	// and is now at another. Each may be zero: it has come, or it has gone. It does
-	// not block, and may be called at any time.
+	// PeerMoved says that a peer that has proved its identity was at one address
+	// before and is at another now. before is zero for a new peer, and now is zero for
+	// one that has gone. It does not block, and may be called at any time.
 	PeerMoved(before, now netip.AddrPort)
 }
 
-// PeerMoved tells a Link so, if it is a PeerKeeper. It is for who wraps one.
+// PeerMoved calls the method of a Link, if it is a PeerKeeper. It is for layers that wrap
+// a Link.
 func PeerMoved(l Link, before, now netip.AddrPort) {
 	if k, ok := l.(PeerKeeper); ok {
 		k.PeerMoved(before, now)

@@ -3,8 +3,8 @@
 // session wrapped around a socket; a tunnel moves bursts from one to another.
 package link
 
-// MaxPacket is the size in bytes of the longest packet that any end can carry:
-// the largest IPv4 packet (RFC 791, section 3.1).
+// MaxPacket is the size in bytes of the longest packet that an end can carry: the
+// largest IPv4 packet (RFC 791, section 3.1).
 const MaxPacket = 65535
 
 // MaxBurst is the most packets that one Burst holds.
@@ -13,10 +13,9 @@ const MaxBurst = 64
 // A Link is one end of a tunnel. One goroutine may read while another writes,
 // and Close may be called at any time and more than once.
 //
-// A Link deals with a passing fault (a full queue, an unreachable host) by
-// dropping the packet and counting why. An error from ReadBurst or WriteBurst
-// is final; after Close both return an error for which errors.Is(err,
-// net.ErrClosed) holds.
+// A Link handles a temporary fault (a full queue, an unreachable host) by dropping the
+// packet and counting the reason. An error from ReadBurst or WriteBurst is final; after
+// Close, both return an error for which errors.Is(err, net.ErrClosed) holds.
 type Link interface {
 	// ReadBurst replaces the content of b by at least one packet, and blocks
 	// until there is one.

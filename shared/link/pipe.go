@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// Pipe returns two Links that are joined in memory: what is written to one is
-// read from the other. Each direction holds up to depth bursts, then WriteBurst
-// blocks. It is the socket of tests that need no network.
+// Pipe returns two Links that are joined in memory: packets written to one are read from
+// the other. Each direction holds up to depth bursts; then WriteBurst blocks. It takes the
+// place of a socket in tests that need no network.
 func Pipe(depth int) (Link, Link) {
 	ab, ba := make(chan [][]byte, depth), make(chan [][]byte, depth)
 	done := make(chan struct{})

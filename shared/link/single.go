@@ -7,9 +7,8 @@ import (
 	"os"
 )
 
-// Single makes a Link of an end that carries one packet per Read and per Write,
-// as a TUN device does. Read must return a whole packet, and neither may keep
-// the slice.
+// Single makes a Link of an end that carries one packet per Read and per Write, as a TUN
+// device does. Read must return a whole packet, and neither method may keep the slice.
 func Single(rw io.ReadWriteCloser) Link { return single{rw} }
 
 type single struct{ rw io.ReadWriteCloser }
@@ -35,8 +34,8 @@ func (s single) WriteBurst(b *Burst) error {
 
 func (s single) Close() error { return s.rw.Close() }
 
-// closed maps the ways in which files and pipes say "closed" to the one of the
-// contract.
+// closed maps the errors by which files and pipes say "closed" to the one that the
+// contract of Link demands.
 func closed(err error) error {
 	if errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
 		return net.ErrClosed

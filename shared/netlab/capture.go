@@ -20,22 +20,22 @@ type Capture struct {
 	tcpdump *Process
 }
 
-// Capture records the packets of an interface that match filter, in tcpdump's
-// language; "" is all of them. It has begun when Capture returns.
+// Capture records the packets of an interface that match filter, which is in tcpdump's
+// language; "" matches all. The capture has begun when Capture returns.
 func (h *Host) Capture(t testing.TB, iface, filter string) *Capture {
 	t.Helper()
 	c := &Capture{File: filepath.Join(t.TempDir(), h.Name+"-"+iface+".pcap"), host: h, t: t}
-	// tcpdump stays root (-Z), or could not write the file. -B makes room for
-	// 64 MiB that a busy tcpdump gets to later. Not --immediate-mode: with it the
-	// room is for 512 packets of any size, and a burst is lost.
+	// tcpdump stays root (-Z), or it could not write the file. -B is a buffer of
+	// 64 MiB for the packets that a busy tcpdump has not read yet. --immediate-mode
+	// would limit the buffer to 512 packets of any size, and a burst would be lost.
 	c.tcpdump = h.Start(t, "tcpdump", "-Z", "root", "-U", "-B", "65536", "-n", "-i", iface, "-w", c.File, filter)
 	c.tcpdump.WaitLog(t, "listening on")
 	return c
 }
 
-// Stop ends the capture, and returns tcpdump's line for each packet that passed
-// the interface before, without the time. It takes up to a second: the kernel
-// hands packets over by the block. If any was lost, the test fails.
+// Stop ends the capture, and returns tcpdump's line, without the time, for each packet
+// that passed the interface before. It takes up to a second, because the kernel hands
+// packets over in blocks. If any packet was lost, the test fails.
 func (c *Capture) Stop() []string {
 	c.t.Helper()
 	c.flush()
@@ -44,7 +44,7 @@ func (c *Capture) Stop() []string {
 	return c.Read()
 }
 
-// Read returns the lines of what was captured, with more options for tcpdump,
+// Read returns tcpdump's lines for the captured packets, with more options for tcpdump,
 // such as "-v", "-A", or a filter. Call it after Stop.
 func (c *Capture) Read(options ...string) []string {
 	c.t.Helper()
@@ -59,14 +59,14 @@ func (c *Capture) Read(options ...string) []string {
 	return lines
 }
 
-// report is what tcpdump prints on SIGUSR1.
+// report matches what tcpdump prints on SIGUSR1.
 var report = regexp.MustCompile(`(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel`)
 
-// flush waits until tcpdump has written all that the kernel had given it when flush
-// was called: then as many packets were captured as were received. The two may
-// differ for ever, for the kernel also counts packets that came in the moment before
-// it had the filter, and that do not match it. A difference that has been the same
-// for three times as long as the kernel keeps a packet back is of that kind.
+// flush waits until tcpdump has written all packets that the kernel had received when
+// flush was called: then the number captured equals the number received. The two may
+// differ for ever, because the kernel also counts packets that came just before it had
+// the filter, and that do not match it. If the difference is still the same after three
+// times as long as the kernel holds packets back, it consists of such packets.
 func (c *Capture) flush() {
 	c.t.Helper()
 	seen := len(report.FindAllString(c.tcpdump.Log(), -1))

@@ -10,8 +10,8 @@ import (
 	"stepvpn/shared/lab/zone"
 )
 
-// A DNS is a DNS server that knows the names of the lab, as package zone
-// describes it.
+// A DNS is a DNS server that knows the names of the lab, as package zone describes it. It
+// is safe for concurrent use.
 type DNS struct {
 	mu        sync.Mutex
 	questions []string                    // guarded by mu
@@ -26,10 +26,9 @@ func (d *DNS) Questions() []string {
 	return slices.Clone(d.questions)
 }
 
-// Answer makes the server answer with what f returns, as it is; nil is silence.
-// f is called by several goroutines; zone.Answer is what it was before. Each
-// question waits until its own call has returned, and so does the end of the
-// server.
+// Answer makes the server answer with what f returns, unchanged; if f returns nil, there
+// is no answer. Without a call of Answer, f is zone.Answer. f must be safe for concurrent
+// use. The server does not end before all calls of f have returned.
 func (d *DNS) Answer(f func(q zone.Query) *dns.Msg) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

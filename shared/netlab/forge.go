@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An ICMP is an error message: its type and its code (RFC 792, RFC 4443), and for
-// "fragmentation needed" and "packet too big" the MTU that it claims.
+// An ICMP is an ICMP error message: its type and code (RFC 792, RFC 4443), and for
+// "fragmentation needed" and "packet too big" the MTU that it claims, in bytes.
 type ICMP struct {
 	Type, Code byte
 	MTU        uint32
@@ -20,8 +20,8 @@ type ICMP struct {
 
 func (m ICMP) String() string { return fmt.Sprintf("ICMP %d/%d", m.Type, m.Code) }
 
-// ICMPErrors returns all error messages that a host with addresses like addr may be
-// sent. The MTU that they claim is the smallest that a host believes.
+// ICMPErrors returns all error messages that can be sent to a host with an address of
+// addr's family. The MTU that they claim is the smallest that a host accepts.
 func ICMPErrors(addr netip.Addr) (list []ICMP) {
 	add := func(typ byte, codes byte, mtu uint32) {
 		for code := range codes {
@@ -42,9 +42,8 @@ func ICMPErrors(addr netip.Addr) (list []ICMP) {
 	return list
 }
 
-// Forge sends the message to a client, as if a UDP datagram of the client's had met
-// with that fate on its way to the server. It returns when the client's host has taken
-// the message in.
+// Forge sends the message to a client, as if a UDP datagram from the client to the server
+// had caused it. It returns when the client's host has received the message.
 func (h *Host) Forge(t testing.TB, m ICMP, client *Host, from, server netip.AddrPort) {
 	t.Helper()
 	before := client.icmpIn(t)
@@ -61,7 +60,7 @@ func (m ICMP) send(from, to netip.AddrPort) error {
 	payload := make([]byte, 4, 100)
 	payload[0], payload[1] = m.Type, m.Code
 	payload = binary.BigEndian.AppendUint32(payload, m.MTU)
-	const length = 8 + 32 // of the datagram
+	const length = 8 + 32 // of the datagram, in bytes
 	family, protocol := unix.AF_INET6, unix.IPPROTO_ICMPV6
 	var dst unix.Sockaddr = &unix.SockaddrInet6{Addr: from.Addr().As16()}
 	if from.Addr().Is4() {
@@ -88,7 +87,7 @@ func (m ICMP) send(from, to netip.AddrPort) error {
 	return unix.Sendto(fd, payload, 0, dst)
 }
 
-// checksum is that of RFC 1071.
+// checksum returns the internet checksum of b (RFC 1071), which must have an even length.
 func checksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {
@@ -100,7 +99,7 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// icmpIn returns how many ICMP messages, of both kinds, have come to the host.
+// icmpIn returns how many ICMP and ICMPv6 messages the host has received.
 func (h *Host) icmpIn(t testing.TB) (n int) {
 	t.Helper()
 	found := 0

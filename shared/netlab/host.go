@@ -22,16 +22,15 @@ const runLimit = time.Minute
 // goroutines.
 type Host struct {
 	Name   string
-	V4, V6 netip.Addr // its own, on the side of the other hosts
-	t      testing.TB // of the lab
+	V4, V6 netip.Addr // the host's addresses in the lab's network
+	t      testing.TB // the test that the lab belongs to
 }
 
-// Do runs f in the host: sockets that f opens belong to the host for good, also
-// after Do, and f sees the host's own /etc, /var/lib and /run. That goes for the
-// goroutine that runs f only. Beware of what opens sockets and files in another
-// one, such as http.Client, or net.Dial with a name or several addresses; use
-// Run with curl, or dial an address. f may fail the test or panic, as it may in
-// the goroutine that called Do.
+// Do runs f in the host: sockets that f opens belong to the host for good, even after Do,
+// and f sees the host's own /etc, /var/lib and /run. That is true only of the goroutine
+// that runs f. Beware of functions that open sockets and files in another goroutine, such
+// as those of http.Client, or net.Dial with a name or several addresses; use Run with curl,
+// or dial an address. f may fail the test or panic, just as in the goroutine that calls Do.
 func (h *Host) Do(f func()) {
 	h.t.Helper()
 	var err error
@@ -40,8 +39,8 @@ func (h *Host) Do(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// A namespace belongs to a thread. This one ends with the goroutine that
-		// is locked to it, so no other one ever runs in the host by mistake.
+		// A namespace belongs to a thread. This thread ends with the goroutine that is
+		// locked to it, so no other goroutine ever runs in the host by mistake.
 		runtime.LockOSThread()
 		if err = h.enter(); err != nil {
 			return
@@ -65,14 +64,14 @@ func (h *Host) Do(f func()) {
 	}
 }
 
-// The main thread can't end before the process does, so Do must not get it: it
-// stays with the main goroutine.
+// The main thread can't end before the process does, so a goroutine of Do must not run on
+// it: the main goroutine keeps it.
 func init() { runtime.LockOSThread() }
 
 // enter moves the calling thread into the host.
 func (h *Host) enter() error {
-	// The thread's working folder is its own from here on, or it could not change
-	// its mount namespace. It is then at the root of that.
+	// A thread can change its mount namespace only if it has a working folder of its
+	// own. Setns then moves it to the root folder of the namespace.
 	folder, err := os.Getwd()
 	if err != nil {
 		return err
@@ -85,7 +84,7 @@ func (h *Host) enter() error {
 		kind int
 	}{
 		{"/run/netns/" + h.Name, unix.CLONE_NEWNET},
-		{"/run/mntns/" + h.Name, unix.CLONE_NEWNS}, // last: it has no /run/mntns
+		{"/run/mntns/" + h.Name, unix.CLONE_NEWNS}, // last: there is no /run/mntns inside
 	} {
 		fd, err := unix.Open(namespace.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -131,11 +130,10 @@ func (h *Host) Try(name string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// start starts cmd on the host: a process belongs to the namespaces of the
-// thread that starts it. What cmd.Wait returned comes from ended, when the
-// process has ended and its output is complete. Until then the thread lives:
-// the end of it is the death of a parent, which a process may have asked a
-// signal for.
+// start starts cmd on the host: a process belongs to the namespaces of the thread that
+// starts it. When the process has ended and its output is complete, ended delivers the
+// result of cmd.Wait. Until then the thread must live: to the kernel, the end of the thread
+// is the death of the parent, for which a process may have requested a signal.
 func (h *Host) start(cmd *exec.Cmd) (ended <-chan error, err error) {
 	started, end := make(chan error), make(chan error, 1)
 	go func() {

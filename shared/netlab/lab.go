@@ -19,14 +19,15 @@ import (
 // A Lab is the six hosts. It ends with its test.
 type Lab struct {
 	Alice, Bob, Cafe, Internet, Server, Web *Host
-	Port                                    uint16 // where the demos' servers listen
+	Port                                    uint16 // the port that the demos' servers listen on
 }
 
-// inUse holds while a Lab exists: the names of the namespaces are fixed.
+// inUse is true while a Lab exists. There can be only one, as the names of the namespaces
+// are fixed.
 var inUse atomic.Bool
 
-// New builds the lab and has t remove it: every process in it is ended, and the
-// namespaces are deleted. There can be one at a time, so tests that use it do
+// New builds the lab. At the end of the test, every process in it is killed, and the
+// namespaces are deleted. There can be only one lab at a time, so tests that use it must
 // not run in parallel.
 func New(t testing.TB) *Lab {
 	t.Helper()
@@ -98,8 +99,8 @@ func (l *Lab) hosts() []*Host {
 	return []*Host{l.Alice, l.Bob, l.Cafe, l.Internet, l.Server, l.Web}
 }
 
-// endProcesses kills every process in the hosts, also those that a test's
-// programs started.
+// endProcesses kills every process in the hosts, including those that a test's programs
+// have started.
 func (l *Lab) endProcesses(t testing.TB) {
 	if l.Web == nil {
 		return // it was never built
@@ -109,7 +110,7 @@ func (l *Lab) endProcesses(t testing.TB) {
 		for _, h := range l.hosts() {
 			out, err := exec.Command("ip", "netns", "pids", h.Name).Output()
 			if err != nil {
-				continue // the namespace is gone, and so are they
+				continue // the namespace is gone, and so are its processes
 			}
 			for _, field := range strings.Fields(string(out)) {
 				if pid, err := strconv.Atoi(field); err == nil && pid != os.Getpid() {
@@ -122,8 +123,8 @@ func (l *Lab) endProcesses(t testing.TB) {
 	})
 }
 
-// Eventually waits until done returns true. If that takes longer than limit,
-// the test fails, saying that it waited for what.
+// Eventually waits until done returns true. If that takes longer than limit, the test
+// fails with what, which names the condition.
 func Eventually(t testing.TB, limit time.Duration, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); !done(); time.Sleep(5 * time.Millisecond) {

@@ -6,10 +6,10 @@
 //
 //	func TestMain(m *testing.M) { netlab.Main(m, "./cmd/client", "./cmd/server") }
 //
-// which builds the programs and runs the tests inside namespaces of their own:
-// nothing of the machine changes, no root is needed, and whatever a test leaves
-// running ends with it. With STEPVPN_SKIP_NETNS=1 in the environment, tests
-// that call New are skipped.
+// which builds the programs and runs the tests inside namespaces of their own: nothing on
+// the machine changes, root is not needed, and any process that a test leaves running ends
+// with the namespaces. With STEPVPN_SKIP_NETNS=1 in the environment, tests that call New
+// are skipped.
 package netlab
 
 import (
@@ -29,25 +29,25 @@ import (
 )
 
 const (
-	// skipVar asks to skip the tests that need namespaces.
+	// skipVar is the variable that skips the tests that need namespaces.
 	skipVar = "STEPVPN_SKIP_NETNS"
-	// insideVar tells the test binary that it runs inside, and in which
-	// folder the programs are.
+	// insideVar is the variable that tells the test binary that it runs inside the
+	// namespaces, and in which folder the programs are.
 	insideVar = "STEPVPN_NETLAB_PROGRAMS"
 )
 
-// programs is the folder of the programs that Main built; "" outside.
+// programs is the folder of the programs that Main built; "" outside of the namespaces.
 var programs string
 
-// Main runs the tests of a package inside namespaces and exits. The packages to
-// build are paths relative to the test's folder; Program tells where each one
+// Main runs the tests of a package inside namespaces and exits. packages are the paths of
+// the programs to build, relative to the test's folder; Program returns where each program
 // is. They are built with -race if the test is.
 func Main(m *testing.M, packages ...string) { MainInShards(m, 1, packages...) }
 
-// MainInShards is Main for tests that take long because they wait: n test
-// processes, each in namespaces of its own, share them out and run at the same
-// time. Their output comes one after another. Tests that somebody has chosen (with
-// -run, say), profiles and the like get one process, as with Main.
+// MainInShards is Main for tests that take long because they wait: n test processes, each
+// in namespaces of its own, share the tests and run at the same time. Their outputs are
+// printed one after another. If the user has selected tests (with -run, for example), or
+// asks for profiles and the like, there is one process, as with Main.
 func MainInShards(m *testing.M, n int, packages ...string) {
 	flag.Parse()
 	if dir, ok := os.LookupEnv(insideVar); ok {
@@ -80,8 +80,8 @@ func runInside(n int, packages []string) (code int, err error) {
 		return 0, err
 	}
 	enter := filepath.Join(lab, "enter")
-	// Whoever starts a process in "enter" must not end before it does. That
-	// goes for the thread, not only for the process.
+	// "enter" is killed when its parent ends. To the kernel, the parent is the thread that
+	// started it, so this goroutine must keep its thread.
 	runtime.LockOSThread()
 	if out, err := exec.Command(enter, "true").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("these tests need network namespaces (%s=1 skips them), and there are none:\n%s",
@@ -108,7 +108,7 @@ func runInside(n int, packages []string) (code int, err error) {
 		return 0, err
 	}
 	cmds := make([]*exec.Cmd, len(shards))
-	later := make([]bytes.Buffer, len(shards)) // the output, but for the first one's
+	later := make([]bytes.Buffer, len(shards)) // the outputs of all but the first one
 	for i, args := range shards {
 		cmd := exec.Command(enter, append([]string{os.Args[0]}, args...)...)
 		cmd.Env = append(os.Environ(), insideVar+"="+dir)
@@ -118,7 +118,8 @@ func runInside(n int, packages []string) (code int, err error) {
 		}
 		cmds[i] = cmd
 	}
-	// Live on after Ctrl-C until the inside has ended, to remove the programs.
+	// After Ctrl-C, this process must live until the processes inside have ended, to
+	// remove the programs.
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
 	for _, cmd := range cmds {
@@ -129,7 +130,7 @@ func runInside(n int, packages []string) (code int, err error) {
 	go func() {
 		<-stop
 		for _, cmd := range cmds {
-			cmd.Process.Signal(syscall.SIGTERM) // ends all that is inside
+			cmd.Process.Signal(syscall.SIGTERM) // ends all processes inside
 		}
 	}()
 	for i, cmd := range cmds {
@@ -140,7 +141,7 @@ func runInside(n int, packages []string) (code int, err error) {
 	return code, err
 }
 
-// exitCode returns what a shell would make of how a command ended.
+// exitCode returns the exit code that a shell would report for a command.
 func exitCode(err error) (int, error) {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
@@ -151,8 +152,8 @@ func exitCode(err error) (int, error) {
 	return 0, err
 }
 
-// shares returns the flags of each test process: the same ones, and if there are
-// several, each one's share of the tests.
+// shares returns the flags for each test process: those of this process, and, if there
+// are several, that process's share of the tests.
 func shares(n int) ([][]string, error) {
 	flags, whole := testFlags(), true
 	flag.Visit(func(f *flag.Flag) {
@@ -182,8 +183,8 @@ func shares(n int) ([][]string, error) {
 	return shards, nil
 }
 
-// testFlags returns the flags for the test binary inside. Without a test log
-// "go test" does not cache the result; it must not, as it does not know of the
+// testFlags returns the flags for the test binary inside the namespaces. They leave out
+// the test log, so that "go test" does not cache the result: it does not know about the
 // programs that are part of the test.
 func testFlags() []string {
 	var args []string

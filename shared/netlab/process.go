@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// waitLimit bounds the wait for a line of a log and for the end of a process.
-// It is long, because a busy machine is no reason to fail.
+// waitLimit bounds the wait for a line of a log and for the end of a process. It is long,
+// so that tests do not fail on a busy machine.
 const waitLimit = 20 * time.Second
 
-// A Process is a program that runs on a host in the background. It ends with
-// its test at the latest. Its methods may be called from several goroutines.
+// A Process is a program that runs on a host in the background. It ends when its test
+// ends, if not before. Its methods are safe for concurrent use.
 type Process struct {
 	line  string // as one would type it
 	cmd   *exec.Cmd
@@ -55,8 +55,8 @@ func (h *Host) Start(t testing.TB, name string, args ...string) *Process {
 // error so far.
 func (p *Process) Log() string { return p.log.String() }
 
-// WaitLog waits until the log has the text. It fails the test when the program
-// ends without, or after 20 seconds.
+// WaitLog waits until the log contains the text. It fails the test if the program ends
+// without logging it, or after 20 seconds.
 func (p *Process) WaitLog(t testing.TB, text string) {
 	t.Helper()
 	Eventually(t, waitLimit, p.line+" logs "+text, func() bool {
@@ -74,16 +74,17 @@ func (p *Process) WaitLog(t testing.TB, text string) {
 // Pid returns the process's id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Signal sends a signal, such as syscall.SIGUSR1. One that has ended gets none.
+// Signal sends a signal, such as syscall.SIGUSR1. If the process has ended, it does
+// nothing.
 func (p *Process) Signal(s os.Signal) { p.cmd.Process.Signal(s) }
 
-// Interrupt is what Ctrl-C does: it sends SIGINT.
+// Interrupt sends SIGINT, as Ctrl-C does.
 func (p *Process) Interrupt() { p.Signal(syscall.SIGINT) }
 
 // Kill ends the process at once, by SIGKILL.
 func (p *Process) Kill() { p.Signal(syscall.SIGKILL) }
 
-// Ended tells whether the process has ended and its log is complete.
+// Ended reports whether the process has ended and its log is complete.
 func (p *Process) Ended() bool {
 	select {
 	case <-p.ended:
@@ -93,8 +94,8 @@ func (p *Process) Ended() bool {
 	}
 }
 
-// Wait waits for the end of the process and returns its exit code: 128 and the
-// signal's number if a signal ended it. After 20 seconds it fails the test.
+// Wait waits for the end of the process and returns its exit code: 128 plus the signal's
+// number if a signal ended it. After 20 seconds it fails the test.
 func (p *Process) Wait(t testing.TB) int {
 	t.Helper()
 	select {
@@ -105,7 +106,7 @@ func (p *Process) Wait(t testing.TB) int {
 	return p.exitCode()
 }
 
-// exitCode is for a process that has ended.
+// exitCode returns the exit code of a process that has ended.
 func (p *Process) exitCode() int {
 	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
 		return 128 + int(status.Signal())
@@ -113,7 +114,7 @@ func (p *Process) exitCode() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// maxOutput bounds what is kept of a program's output, in bytes.
+// maxOutput is how much of a program's output is kept, in bytes.
 const maxOutput = 8 << 20
 
 // output collects what a program writes. It is safe for concurrent use.
@@ -122,7 +123,7 @@ type output struct {
 	text strings.Builder // guarded by mu
 }
 
-// Write keeps p, or says once that there is more than it keeps.
+// Write keeps p, or notes once that the rest of the output was not kept.
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"stepvpn/shared/lab/site"
 )
 
-// A Site is the lab's web site, as package site describes it.
+// A Site is the lab's web site, as package site describes it. Its methods are safe for
+// concurrent use.
 type Site struct {
 	mu     sync.Mutex
 	visits []string // guarded by mu
@@ -23,7 +24,7 @@ func (s *Site) Visits() []string {
 	return slices.Clone(s.visits)
 }
 
-// Visited tells whether the last visit was from the address.
+// Visited reports whether the last visit was from the address.
 func (s *Site) Visited(address string) bool {
 	visits := s.Visits()
 	return len(visits) > 0 && strings.HasPrefix(visits[len(visits)-1], address+" ")

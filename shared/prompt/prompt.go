@@ -1,5 +1,4 @@
-// Package prompt asks whoever runs a program for a secret, such as a password.
-// Linux only.
+// Package prompt asks the user of a program for a secret, such as a password. Linux only.
 package prompt
 
 import (
@@ -17,16 +16,16 @@ import (
 // maxLine bounds the line that is read, in bytes.
 const maxLine = 4096
 
-// Secret asks for a secret that exists. On a terminal the question is printed to
-// standard error, and what is typed is not shown; whatever ends it, other than
-// SIGKILL, the terminal is as before. Without a terminal, one line is read from
-// standard input.
+// Secret asks for an existing secret. On a terminal, it prints the question to standard
+// error and does not show what is typed; afterwards it restores the terminal, also if a
+// signal other than SIGKILL ends the program. Without a terminal, it reads one line from
+// standard input. The line may have up to 4096 bytes.
 func Secret(ctx context.Context, question string) (string, error) {
 	return ask(ctx, question+": ")
 }
 
-// NewSecret asks for a secret that is being chosen. On a terminal it asks twice,
-// for what nobody sees is easily mistyped.
+// NewSecret asks for a secret that is being chosen. On a terminal it asks twice, because
+// text that is not shown is easily mistyped.
 func NewSecret(ctx context.Context, question string) (string, error) {
 	first, err := ask(ctx, question+": ")
 	if err != nil || !isTerminal() {
@@ -47,7 +46,7 @@ func isTerminal() bool {
 	return err == nil
 }
 
-// ask reads one line, and does not show it if it is typed.
+// ask reads one line, which is not shown while it is typed.
 func ask(ctx context.Context, question string) (string, error) {
 	before, err := unix.IoctlGetTermios(stdin, unix.TCGETS)
 	if err != nil { // no terminal
@@ -57,7 +56,7 @@ func ask(ctx context.Context, question string) (string, error) {
 	hidden.Lflag &^= unix.ECHO
 	hidden.Lflag |= unix.ICANON | unix.ISIG
 	hidden.Iflag |= unix.ICRNL
-	// TCSETSF also drops what was typed before it was hidden.
+	// TCSETSF also discards what was typed before the echo was off.
 	if err := unix.IoctlSetTermios(stdin, unix.TCSETSF, &hidden); err != nil {
 		return "", fmt.Errorf("hide what is typed: %w", err)
 	}
@@ -69,7 +68,7 @@ func ask(ctx context.Context, question string) (string, error) {
 	return readLine(ctx)
 }
 
-// readLine reads one line from standard input, and nothing behind it.
+// readLine reads one line from standard input, and nothing after it.
 func readLine(ctx context.Context) (string, error) {
 	var line []byte
 	for b := make([]byte, 1); len(line) <= maxLine; {

@@ -1,6 +1,6 @@
-// Package soak is the one place where tests learn which tier runs them: "make
-// test", which takes minutes, or "make soak", which takes as long as it takes. A
-// test that guards something is in both; it only does more in the second.
+// Package soak tells tests which tier they run in: "make test", which takes minutes, or
+// "make soak", which may take as long as it needs. A test that guards a promise runs in
+// both tiers; it only does more in the second.
 package soak
 
 import (
@@ -11,7 +11,7 @@ import (
 // Var is the environment variable that "make soak" sets to 1.
 const Var = "STEPVPN_SOAK"
 
-// On tells whether this is "make soak".
+// On reports whether this is "make soak".
 func On() bool { return os.Getenv(Var) == "1" }
 
 // Pick returns quick in "make test" and all in "make soak", and notes in the

@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	goodbyeTime = time.Second // how long a connection may take to read why it must go
-	maxGoodbyes = 16          // at once; any more are closed without a word
+	goodbyeTime = time.Second // how long a connection may take to read why it is closed
+	maxGoodbyes = 16          // at once; further connections are closed without a message
 )
 
-// goodbye tells a connection in one line why it is closed, and closes it. It
-// does so in the background, and takes over conn.
+// goodbye tells the client in one line why its connection is closed, and closes it. It
+// does so in the background; the caller must not use conn any more.
 func (r *Relay) goodbye(ctx context.Context, conn *net.TCPConn, format string, args ...any) {
 	if r.goodbyes.Add(1) > maxGoodbyes {
 		r.goodbyes.Add(-1)
@@ -29,8 +29,8 @@ func (r *Relay) goodbye(ctx context.Context, conn *net.TCPConn, format string, a
 		conn.SetDeadline(time.Now().Add(goodbyeTime))
 		fmt.Fprintf(conn, "relay: "+format+"\n", args...)
 		conn.CloseWrite()
-		// Close with bytes unread sends a reset, which can overtake the line. So
-		// read until the other end closes too.
+		// Closing a socket with unread bytes sends a reset, which can overtake the
+		// line. So read until the other end closes, too.
 		io.Copy(io.Discard, conn)
 	})
 }

@@ -19,27 +19,27 @@ type pair struct {
 type direction struct {
 	name     string // "A->B" or "B->A"
 	src, dst *net.TCPConn
-	total    int64 // bytes so far; belongs to the goroutine that pumps
+	total    int64 // bytes so far; only the goroutine that pumps uses it
 }
 
 func newPair(id int, a, b *net.TCPConn) *pair {
 	return &pair{id, direction{"A->B", a, b, 0}, direction{"B->A", b, a, 0}}
 }
 
-// pipe moves bytes both ways. It ends well when both ends have finished
-// sending. It ends badly when one of them breaks, or when ctx ends: then both
-// are reset, so that nobody takes half of a file for the whole.
+// pipe moves bytes both ways. It succeeds when both ends have finished sending. It
+// fails when one of them breaks, or when ctx ends: then both connections are reset,
+// so that no receiver takes half of a file for the whole.
 func (r *Relay) pipe(ctx context.Context, p *pair) {
 	a, b := p.ab.src, p.ba.src
 	slog.Info("joined", "pair", p.id, "A", a.RemoteAddr(), "B", b.RemoteAddr())
 
 	var once sync.Once
 	var failure error
-	end := func(err error) { // whoever comes first decides how the pair ends
+	end := func(err error) { // the first call decides how the pair ends
 		once.Do(func() {
 			failure = err
 			if err != nil {
-				a.SetLinger(0) // makes Close send a reset, and drop what is on its way
+				a.SetLinger(0) // makes Close send a reset and discard unsent bytes
 				b.SetLinger(0)
 			}
 			a.Close()
@@ -71,7 +71,7 @@ func (r *Relay) pipe(ctx context.Context, p *pair) {
 	}
 }
 
-// oneWay pumps until the source has finished sending, and passes that on too.
+// oneWay pumps until the source has finished sending, and passes on that end as well.
 func (r *Relay) oneWay(id int, d *direction) error {
 	err := pump(d.dst, d.src, func(chunk []byte) {
 		d.total += int64(len(chunk))

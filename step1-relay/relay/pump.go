@@ -2,14 +2,14 @@ package relay
 
 import "io"
 
-// ChunkSize is the most bytes that one read takes, and all the memory that a
-// direction has. There is no queue: while a slow reader's chunk can't be
-// written, no other one is read, the kernel's buffers fill up, and TCP makes
-// the sender wait.
+// ChunkSize is the most bytes that one read takes, and the size of the only buffer
+// that a direction has. There is no queue: while a chunk can't be written to a slow
+// reader, the next one is not read, the kernel's buffers fill up, and TCP makes the
+// sender wait.
 const ChunkSize = 32 * 1024
 
-// pump moves bytes from src to dst until src has no more; that is not an error.
-// It shows each chunk before it passes it on.
+// pump moves bytes from src to dst until src has no more; the end of src is not an
+// error. It calls show with each chunk before it passes the chunk on.
 func pump(dst io.Writer, src io.Reader, show func(chunk []byte)) error {
 	buf := make([]byte, ChunkSize)
 	for {

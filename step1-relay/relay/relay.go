@@ -1,7 +1,7 @@
 // Package relay joins TCP connections two by two: whatever one end of a pair
-// sends comes out at the other end. That is the idea the whole VPN is made of.
-// Later the ends are other things than two sockets, but bytes still go in here
-// and come out there.
+// sends comes out at the other end. The whole VPN is built on that idea. In later
+// steps the ends are not two sockets, but bytes still go in at one end and come out
+// at the other.
 //
 // Introduced in step 1.
 package relay
@@ -30,7 +30,7 @@ type Relay struct {
 	Hex      bool          // dump the bytes of each chunk below its line
 
 	pairs    atomic.Int64   // how many pairs are joined now
-	goodbyes atomic.Int64   // how many connections are being told why they must go
+	goodbyes atomic.Int64   // how many connections are being told why they are closed
 	running  sync.WaitGroup // every goroutine that Serve started
 }
 
@@ -55,7 +55,7 @@ func (r *Relay) Serve(ctx context.Context, l *net.TCPListener) error {
 	})
 	r.running.Go(func() { <-ctx.Done(); l.Close() })
 
-	var a *net.TCPConn // waits for a partner; nil when nobody does
+	var a *net.TCPConn // waits for a partner; nil if no connection does
 	for id := 0; ; {
 		if a == nil {
 			if a = r.first(ctx, arrivals); a == nil {
@@ -65,7 +65,7 @@ func (r *Relay) Serve(ctx context.Context, l *net.TCPListener) error {
 		b, err := r.partner(ctx, a, arrivals)
 		if err != nil {
 			r.dismiss(ctx, a, err)
-			a = b // who came in the moment that a left now waits in its place
+			a = b // a connection that came at the moment when a left now waits in its place
 			continue
 		}
 		id++
@@ -97,8 +97,8 @@ func (r *Relay) first(ctx context.Context, arrivals <-chan *net.TCPConn) *net.TC
 }
 
 // partner returns the connection to join with a. Its error says why a can't be
-// joined: it left, or waited too long (os.ErrDeadlineExceeded), or ctx ended.
-// With an error too, b may be there: somebody came when a had just left.
+// joined: a left, or waited too long (os.ErrDeadlineExceeded), or ctx ended. b may
+// be non-nil even then: it came when a had just left.
 func (r *Relay) partner(ctx context.Context, a *net.TCPConn, arrivals <-chan *net.TCPConn) (b *net.TCPConn, err error) {
 	slog.Info("waiting for a partner", "from", a.RemoteAddr())
 	left := make(chan error, 1)
@@ -107,7 +107,7 @@ func (r *Relay) partner(ctx context.Context, a *net.TCPConn, arrivals <-chan *ne
 
 	select {
 	case b = <-arrivals:
-		a.SetReadDeadline(time.Unix(0, 0)) // long over: this ends watch
+		a.SetReadDeadline(time.Unix(0, 0)) // in the past: this ends watch
 		err = <-left
 		a.SetReadDeadline(time.Time{})
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -123,7 +123,7 @@ func (r *Relay) partner(ctx context.Context, a *net.TCPConn, arrivals <-chan *ne
 	}
 }
 
-// dismiss sends a away, who has no partner because of err.
+// dismiss closes a, which err has kept from getting a partner, and says why.
 func (r *Relay) dismiss(ctx context.Context, a *net.TCPConn, err error) {
 	switch from := a.RemoteAddr(); {
 	case ctx.Err() != nil:

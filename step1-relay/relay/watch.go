@@ -6,10 +6,10 @@ import (
 	"syscall"
 )
 
-// watch blocks until sign sees the end of conn and returns what it says. It
-// takes no byte out of the connection: what arrives meanwhile stays in the
-// kernel's buffer, which is bounded, for whoever reads later. The read
-// deadline and Close end it too, with an error that says so.
+// watch blocks until sign reports that conn has ended, and returns sign's error. It
+// takes no byte out of the connection: what arrives meanwhile stays in the kernel's
+// buffer, which is bounded, until the connection has a partner. The read deadline and
+// Close end watch, too, with the error that a Read would return.
 func watch(conn *net.TCPConn, sign func(fd int) error) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -28,7 +28,7 @@ func watch(conn *net.TCPConn, sign func(fd int) error) error {
 	return end
 }
 
-// check is watch without waiting: it looks once, and nil means that conn lives.
+// check is watch without waiting: it looks once, and returns nil if conn still lives.
 func check(conn *net.TCPConn, sign func(fd int) error) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -41,12 +41,13 @@ func check(conn *net.TCPConn, sign func(fd int) error) error {
 	return end
 }
 
-// leftWhileWaiting tells whether a connection that nobody has read from has
-// left: it was reset, or it was closed and never sent anything (io.EOF).
+// leftWhileWaiting returns an error if the client of a connection that nothing has
+// been read from has left: it reset the connection, or closed it without having sent
+// anything (io.EOF).
 //
-// TCP says "I have finished sending" and "I am gone" with the same FIN. Who sent
-// bytes before it may still wait for an answer, and in any case those bytes are
-// for the partner. So that one stays.
+// TCP says "I have finished sending" and "I am gone" with the same FIN. A client that
+// sent bytes before its FIN may still wait for an answer, and in any case those bytes
+// are for its partner. So such a connection stays.
 func leftWhileWaiting(fd int) error {
 	var b [1]byte
 	n, _, err := syscall.Recvfrom(fd, b[:], syscall.MSG_PEEK) // look, don't take

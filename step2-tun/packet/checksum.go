@@ -8,7 +8,7 @@ import "encoding/binary"
 // the header is intact.
 //
 // The sum may be taken over words of any width, and folded at the end (RFC
-// 1071, section 2, C): so this adds four bytes at a time.
+// 1071, section 2, C), so this adds four bytes at a time. b may be up to 16 GB long.
 func Checksum(b []byte) uint16 {
 	var sum uint64 // overflows after 16 GB
 	for ; len(b) >= 4; b = b[4:] {
@@ -22,7 +22,7 @@ func Checksum(b []byte) uint16 {
 		sum += uint64(b[0]) << 8
 	}
 	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff // what is carried out comes in at the other end
+		sum = sum>>16 + sum&0xffff // the carry is added at the other end
 	}
 	return ^uint16(sum)
 }

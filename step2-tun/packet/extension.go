@@ -7,8 +7,8 @@ import "encoding/binary"
 const maxExtensions = 16
 
 // readExtensions follows the chain of IPv6 extension headers (RFC 8200, section
-// 4): each begins with the number of what follows it. It stops, with the number
-// in Protocol, at
+// 4): each begins with the number of the header that follows it. It stops, with the
+// number in Protocol, at
 //
 //   - a protocol that is not an extension header, such as TCP;
 //   - ESP, because what follows is encrypted (RFC 4303);
@@ -16,7 +16,7 @@ const maxExtensions = 16
 //   - the fragment header of a later piece: what follows is from the middle of
 //     the payload, not a header (section 4.5).
 //
-// It returns the bytes behind the last header that it read.
+// It returns the bytes after the last header that it read.
 func (k *Packet) readExtensions(next Protocol, b []byte) ([]byte, error) {
 	for {
 		k.Protocol = next

@@ -2,8 +2,8 @@ package packet
 
 import "encoding/binary"
 
-// An ICMP is what the header of an ICMP message says (RFC 792), or of an ICMPv6
-// message (RFC 4443): the two differ in their numbers only.
+// An ICMP holds what the header of an ICMP message (RFC 792) or of an ICMPv6 message
+// (RFC 4443) says: the two differ only in their numbers.
 //
 //	+---------------+---------------+-------------------------------+
 //	|     Type      |     Code      |           Checksum            |  0
@@ -15,13 +15,13 @@ type ICMP struct {
 	Name       string // of the type, or of type and code; "" if it is not listed here
 	Echo       bool   // a ping or its answer, which have ID and Seq
 	ID, Seq    uint16
-	MTU        int // "packet too big": bytes that would have fitted; else 0
+	MTU        int // in "packet too big": how many bytes would have fitted; else 0
 }
 
-// icmpHeaderLen is what every message has.
+// icmpHeaderLen is the length in bytes of the header that every message has.
 const icmpHeaderLen = 4
 
-// icmpNames has the types that one meets
+// icmpNames has the types that occur in practice
 // (https://www.iana.org/assignments/icmp-parameters).
 var icmpNames = map[uint8]string{
 	0:  "echo reply",
@@ -70,7 +70,7 @@ func readICMP(b []byte) (*ICMP, error) {
 	return m, nil
 }
 
-// readEcho reads what a ping and its answer have, in both versions.
+// readEcho reads the fields of a ping and of its answer, in both versions.
 func (m *ICMP) readEcho(b []byte) error {
 	if len(b) < 8 {
 		return errShortICMPMessage

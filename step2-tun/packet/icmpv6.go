@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// icmpv6Names has the types that one meets
+// icmpv6Names has the types that occur in practice
 // (https://www.iana.org/assignments/icmpv6-parameters).
 var icmpv6Names = map[uint8]string{
 	1:   "destination unreachable",
@@ -49,7 +49,7 @@ func readICMPv6(b []byte) (*ICMP, error) {
 			return m, errShortICMPMessage
 		}
 		mtu := binary.BigEndian.Uint32(b[4:])
-		m.MTU = int(min(mtu, math.MaxInt32)) // whoever sent more did not mean it
+		m.MTU = int(min(mtu, math.MaxInt32)) // an int has 32 bits on some machines
 	case 128, 129:
 		return m, m.readEcho(b)
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 // An IPv4 is a view of one whole IPv4 packet (RFC 791, section 3.1). It copies
-// nothing. Make it with AsIPv4: its checks are what the methods rely on.
+// nothing. Make it with AsIPv4: the methods rely on the checks that it makes.
 //
 //	 0                   1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1  byte
@@ -21,7 +21,7 @@ import (
 //	+---------------------------------------------------------------+
 //	|                      Destination address                      |  16
 //	+---------------------------------------------------------------+
-//	|            Options, up to the length that IHL says            |  20
+//	|           Options, up to the length that IHL gives            |  20
 //	+---------------------------------------------------------------+
 type IPv4 struct{ p []byte }
 
@@ -63,7 +63,7 @@ func (h IPv4) TTL() int { return int(h.p[8]) }
 // Protocol says what the payload is.
 func (h IPv4) Protocol() Protocol { return Protocol(h.p[9]) }
 
-// ChecksumOK reports whether the header is as it was sent.
+// ChecksumOK reports whether the header matches its checksum.
 func (h IPv4) ChecksumOK() bool { return Checksum(h.p[:h.HeaderLen()]) == 0 }
 
 // Src returns the address of the sender.

@@ -6,7 +6,7 @@ import (
 )
 
 // An IPv6 is a view of one whole IPv6 packet (RFC 8200, section 3). It copies
-// nothing. Make it with AsIPv6: its checks are what the methods rely on.
+// nothing. Make it with AsIPv6: the methods rely on the checks that it makes.
 //
 //	 0                   1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1  byte
@@ -55,7 +55,7 @@ func (h IPv6) Dst() netip.Addr { return netip.AddrFrom16([16]byte(h.p[24:40])) }
 func (h IPv6) Payload() []byte { return h.p[IPv6HeaderLen:] }
 
 // readIPv6 fills in what the header says, follows the extension headers, and
-// returns what lies behind them.
+// returns what follows them.
 func (k *Packet) readIPv6(h IPv6) ([]byte, error) {
 	k.Src, k.Dst = h.Src(), h.Dst()
 	k.TTL = h.HopLimit()

@@ -6,7 +6,7 @@ type Malformed string
 // Error returns the reason.
 func (m Malformed) Error() string { return "malformed: " + string(m) }
 
-// Why Check refuses a packet.
+// The reasons why Check refuses a packet.
 const (
 	errEmpty        Malformed = "empty"
 	errVersion      Malformed = "IP version is neither 4 nor 6"
@@ -16,11 +16,11 @@ const (
 	errLength       Malformed = "length field differs from the number of bytes"
 )
 
-// What else Parse finds wrong.
+// The other faults that Parse finds.
 const (
 	errOption           Malformed = "IPv4 option has an impossible length"
 	errFragmentEnd      Malformed = "fragment ends beyond 65535 bytes"
-	errFragmentLength   Malformed = "fragment is not the last, but no multiple of 8 bytes"
+	errFragmentLength   Malformed = "fragment is not the last, but its length is no multiple of 8 bytes"
 	errExtensionLength  Malformed = "IPv6 extension header goes beyond the packet"
 	errExtensionOrder   Malformed = "IPv6 hop-by-hop header is not the first"
 	errExtensionCount   Malformed = "more than 16 IPv6 extension headers"

@@ -31,8 +31,8 @@ func (o Option) String() string {
 }
 
 // readOptions lists the options in b, which is at most 40 bytes long. All but
-// the padding begin with their type and their length, which counts these two
-// bytes as well.
+// the padding begin with their type and their length, which includes these two
+// bytes.
 func readOptions(b []byte) ([]Option, error) {
 	var list []Option
 	for len(b) > 0 {

@@ -1,12 +1,12 @@
 // Package packet reads IP packets: it checks that bytes are one whole packet,
-// and tells what is in it. It does its own parsing, straight from the RFCs,
-// because that is what step 2 teaches.
+// and says what is in it. It does its own parsing, straight from the RFCs,
+// because parsing is what step 2 teaches.
 //
 // Introduced in step 2.
 //
 // Every byte comes from outside and is hostile until it is checked. A field is
-// read only after the length was compared with what is there, and every loop is
-// bounded, so no input can make this package panic or hang. Nothing is kept
+// read only after the length has been checked against the bytes present, and every
+// loop is bounded, so no input can make this package panic or hang. Nothing is kept
 // between calls: all functions are safe for concurrent use.
 //
 // To read it from top to bottom: this file, then ipv4.go and ipv6.go, then
@@ -15,8 +15,8 @@ package packet
 
 import "net/netip"
 
-// Sizes in bytes of the headers, without options. What wraps a packet into
-// another one counts with these.
+// Sizes in bytes of the headers, without options. Code that wraps one packet in
+// another calculates with these.
 const (
 	IPv4HeaderLen = 20 // RFC 791, section 3.1
 	IPv6HeaderLen = 40 // RFC 8200, section 3
@@ -24,8 +24,8 @@ const (
 	TCPHeaderLen  = 20 // RFC 9293, section 3.1
 )
 
-// MinIPv6MTU is what every link of IPv6 carries in one piece, in bytes (RFC 8200,
-// section 5).
+// MinIPv6MTU is the size in bytes of a packet that every IPv6 link carries in one
+// piece (RFC 8200, section 5).
 const MinIPv6MTU = 1280
 
 // Check returns nil if p is exactly one whole packet. That means: IPv4 with a
@@ -33,9 +33,9 @@ const MinIPv6MTU = 1280
 // length of len(p), or IPv6 with a payload length of len(p)-40. Any other p gets
 // a Malformed error.
 //
-// It is what a tunnel asks of every packet, so it is cheap and allocates
-// nothing. It looks at neither the header checksum nor the options nor the
-// payload: the host that receives the packet does that (RFC 1122, section
+// A tunnel calls it for every packet, so it is cheap and allocates nothing. It
+// checks neither the header checksum nor the options nor the payload: the host
+// that receives the packet does that (RFC 1122, section
 // 3.2.1), and may know a protocol that we do not. IPv6 jumbograms (RFC 2675,
 // payloads above 65,535 bytes) are not supported: their payload length says 0,
 // so they are refused.
@@ -60,7 +60,7 @@ type Packet struct {
 	Version  int        // 4 or 6; 0 if Check refuses the packet
 	Src, Dst netip.Addr // sender and receiver
 	TTL      int        // hops left; IPv6 calls it the hop limit
-	Protocol Protocol   // of the payload, behind the extension headers
+	Protocol Protocol   // of the payload, after the extension headers
 	Fragment Fragment   // set if the packet is a piece of a larger one
 
 	// IPv4 only.
@@ -78,14 +78,14 @@ type Packet struct {
 	ICMP *ICMP // ICMP and ICMPv6
 }
 
-// Parse reads the headers of p. If something in them cannot be, it returns a
-// Malformed error that says what, and a Packet with the fields that were read
-// until then. It keeps no reference to p.
+// Parse reads the headers of p. If something in them is impossible, it returns a
+// Malformed error that says what, and a Packet with the fields read so far. It
+// keeps no reference to p.
 //
-// A wrong IPv4 header checksum is not an error, it sets BadChecksum. The
-// checksums of TCP, UDP and ICMP are not looked at: a host leaves them to its
-// network card when it can, so a packet caught on its way out may rightly have
-// none yet.
+// A wrong IPv4 header checksum is not an error: it sets BadChecksum. The
+// checksums of TCP, UDP and ICMP are not checked: a host leaves them to its
+// network card when it can, so a packet captured on its way out may have no
+// checksum yet, and rightly so.
 func Parse(p []byte) (Packet, error) {
 	k := Packet{Len: len(p)}
 	if err := Check(p); err != nil {

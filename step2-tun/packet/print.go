@@ -6,14 +6,14 @@ import (
 )
 
 // Describe says in one line what p is. A malformed packet is described as far
-// as it could be read, with the reason behind it. The line consists of numbers
-// and of words of this package: bytes of the packet cannot get into it.
+// as it could be read, followed by the reason. The line consists of numbers and of
+// this package's own words: no text of the packet can get into it.
 func Describe(p []byte) string {
 	k, err := Parse(p)
 	switch {
 	case err == nil:
 		return k.String()
-	case k.Version == 0: // not an IP packet: the first bytes are all there is to tell
+	case k.Version == 0: // not an IP packet: there is nothing to show but its first bytes
 		return fmt.Sprintf("%v (%d bytes: % x)", err, len(p), p[:min(len(p), 16)])
 	default:
 		return fmt.Sprintf("%v, %v", k, err)

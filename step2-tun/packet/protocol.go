@@ -2,7 +2,7 @@ package packet
 
 import "strconv"
 
-// A Protocol is a number of IANA's list of IP protocols
+// A Protocol is a number from IANA's list of IP protocols
 // (https://www.iana.org/assignments/protocol-numbers). IPv6 takes the numbers
 // of its extension headers from the same list.
 type Protocol uint8

@@ -99,7 +99,7 @@ var broken = []sample{
 
 	// Fragments: beyond the largest packet ("ping of death"), a hole, too short for a header.
 	{v4Fragment(ProtoICMP, Fragment{ID: 9, Offset: 65528}, zeros(8)), from4 + "ICMP      28 bytes  ttl 64   fragment at 65528 of packet 9, the last, malformed: fragment ends beyond 65535 bytes"},
-	{v4Fragment(ProtoUDP, Fragment{ID: 9, Offset: 8, More: true}, zeros(7)), from4 + "UDP       27 bytes  ttl 64   fragment at 8 of packet 9, more follow, malformed: fragment is not the last, but no multiple of 8 bytes"},
+	{v4Fragment(ProtoUDP, Fragment{ID: 9, Offset: 8, More: true}, zeros(7)), from4 + "UDP       27 bytes  ttl 64   fragment at 8 of packet 9, more follow, malformed: fragment is not the last, but its length is no multiple of 8 bytes"},
 	{v4Fragment(ProtoTCP, Fragment{ID: 9, More: true}, zeros(8)), from4 + "TCP       28 bytes  ttl 64   fragment at 0 of packet 9, more follow, malformed: shorter than the 20 bytes of a TCP header"},
 	{v6(FragmentHeader, fragmentHeader(ProtoUDP, Fragment{ID: 9, Offset: 65528}), zeros(8)), from6 + "fragment    56 bytes  ttl 64   fragment at 65528 of packet 9, the last, extension headers: fragment, malformed: fragment ends beyond 65535 bytes"},
 

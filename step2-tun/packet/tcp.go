@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// A TCP is what a TCP header says (RFC 9293, section 3.1), as far as a line of
-// output has room for it.
+// A TCP holds the fields of a TCP header (RFC 9293, section 3.1) that a line of
+// output has room for.
 //
 //	+-------------------------------+-------------------------------+
 //	|          Source port          |       Destination port        |  0
@@ -20,7 +20,7 @@ import (
 //	+-------+-------+---------------+-------------------------------+
 //	|           Checksum            |        Urgent pointer         |  16
 //	+-------------------------------+-------------------------------+
-//	|         Options, up to the length that the offset says        |  20
+//	|        Options, up to the length that the offset gives        |  20
 //	+---------------------------------------------------------------+
 type TCP struct {
 	SrcPort, DstPort uint16
@@ -29,7 +29,7 @@ type TCP struct {
 
 // readTCP reads the header that b begins with. whole says that b is the whole
 // payload of the packet. A first fragment that ends within the fixed header is
-// refused as well: only an attack on filters sends it (RFC 1858, section 3).
+// refused, too: only an attack on filters sends one (RFC 1858, section 3).
 func readTCP(b []byte, whole bool) (*TCP, error) {
 	if len(b) < TCPHeaderLen {
 		return nil, errShortTCP

@@ -1,12 +1,12 @@
 package packet
 
-// readTransport reads the header that the payload begins with, if it begins
-// with one, and it is one that we know.
+// readTransport reads the header that the payload begins with, if there is one
+// and its protocol is one that we know.
 func (k *Packet) readTransport(payload []byte) (err error) {
 	if k.Fragment.Offset > 0 {
 		return nil // from the middle of a payload
 	}
-	// The first piece of a larger packet ends early: then a length that goes
+	// The first fragment ends before the payload does: there, a length that goes
 	// beyond it is not a fault.
 	whole := !k.Fragment.More
 	switch {

@@ -2,7 +2,7 @@ package packet
 
 import "encoding/binary"
 
-// A UDP is what a UDP header says (RFC 768).
+// A UDP holds the fields of a UDP header (RFC 768).
 //
 //	+-------------------------------+-------------------------------+
 //	|          Source port          |       Destination port        |  0

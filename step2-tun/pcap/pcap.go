@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// What the file header says.
+// The values in the file header.
 const (
 	magic       = 0xa1b2c3d4 // times are in microseconds
 	major       = 2
 	minor       = 4
-	maxLen      = 65535 // bytes kept of a packet: all of any packet
+	maxLen      = 65535 // the most bytes kept of a packet: enough for any IP packet
 	linkTypeRaw = 101   // no Ethernet header: packets start with the IP header
 
 	recordHeaderLen = 16
@@ -32,7 +32,7 @@ type Writer struct {
 	buf  []byte // of one record
 }
 
-// Create starts a file, in place of one that may be there.
+// Create starts a file; an existing one of that name is replaced.
 func Create(name string) (*Writer, error) {
 	file, err := os.Create(name)
 	if err != nil {
@@ -55,10 +55,10 @@ func Create(name string) (*Writer, error) {
 	return w, nil
 }
 
-// Write appends a packet that was seen at time t. It is in the file when Write
-// returns, so that others can read along. Of a packet of more than 65535 bytes
-// the rest is left out, as tcpdump does it. After an error the file ends with
-// the last packet that was written whole.
+// Write appends a packet that was seen at time t. The packet is in the file when
+// Write returns, so that another program can read along. A packet of more than 65535
+// bytes is cut off there, as tcpdump does. After an error, the file ends with the
+// last packet that was written whole.
 func (w *Writer) Write(t time.Time, packet []byte) error {
 	kept := packet[:min(len(packet), maxLen)]
 	r := binary.LittleEndian.AppendUint32(w.buf, uint32(t.Unix()))
@@ -71,7 +71,8 @@ func (w *Writer) Write(t time.Time, packet []byte) error {
 // append writes b at the end of the file, whole or not at all.
 func (w *Writer) append(b []byte) error {
 	if _, err := w.file.Write(b); err != nil {
-		// Take back what was written of it. A pipe cannot; err is what to report.
+		// Take back the part that was written. With a pipe that fails, but err is
+		// the error to report.
 		w.file.Truncate(w.size)
 		w.file.Seek(w.size, io.SeekStart)
 		return err

@@ -25,8 +25,8 @@ const addrGenNone = 1
 //
 // The second keeps the device quiet. Without it, the kernel makes up a link-local
 // IPv6 address (fe80::...) and asks three times for a router, from an address that
-// nobody gave the device. What is left is a host that forwards IPv6: it reports
-// twice that it is in the group of routers (ff02::2).
+// nobody gave the device. One case remains: a host that forwards IPv6 still reports
+// twice that it has joined the group of routers (ff02::2).
 func configure(name string, c Config) error {
 	dev, err := netlink.LinkByName(name)
 	if err != nil {
@@ -36,12 +36,12 @@ func configure(name string, c Config) error {
 		return fmt.Errorf("setting the MTU to %d: %w", c.MTU, err)
 	}
 	if err := netlink.LinkSetIP6AddrGenMode(dev, addrGenNone); err != nil {
-		// A kernel without IPv6 says so here. An IPv6 address below fails then.
+		// On a kernel without IPv6 this fails, and so does an IPv6 address below.
 		slog.Debug("no IPv6 on the device", "device", name, "error", err)
 	}
 	for _, a := range c.Addrs {
-		// Nobody else can have the address, so the search for a duplicate
-		// (DAD, RFC 4862, section 5.4) would only hold it back for a second.
+		// No other host can have the address, so the search for a duplicate
+		// (DAD, RFC 4862, section 5.4) would only delay it by a second.
 		addr := &netlink.Addr{
 			IPNet: &net.IPNet{
 				IP:   a.Addr().AsSlice(),
@@ -59,8 +59,8 @@ func configure(name string, c Config) error {
 	return nil
 }
 
-// explainAddr words the kernel's refusal of an address. Without IPv6 it has an
-// odd one: "permission denied".
+// explainAddr explains the kernel's refusal of an address. If IPv6 is off, the
+// kernel gives a misleading reason: "permission denied".
 func explainAddr(a netip.Prefix, err error) error {
 	err = fmt.Errorf("adding the address %v: %w", a, err)
 	off := errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)

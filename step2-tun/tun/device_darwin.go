@@ -16,13 +16,13 @@ import (
 	"stepvpn/shared/link"
 )
 
-// This is the device of macOS, utun. It is written after the manual pages of
-// ifconfig(8) and route(8). The project builds it, but has run it nowhere: Linux
-// is the platform of the course.
+// This is the TUN device of macOS, utun. The code follows the manual pages of
+// ifconfig(8) and route(8). The project builds it, but has never run it: Linux is
+// the platform of the course.
 //
-// Two things differ. There is no persistent utun. And water gives no access to
-// the descriptor, so close-on-exec cannot be set: a program that is started while
-// the device is open inherits it.
+// Two things differ from Linux. There is no persistent utun. And water gives no
+// access to the file descriptor, so close-on-exec cannot be set: a program that is
+// started while the device is open inherits it.
 
 // open makes the device of a checked Config, and closes it when it cannot be
 // configured.
@@ -41,7 +41,7 @@ func open(attach Attacher, c Config) (*Device, error) {
 	return &Device{Link: end, name: name, mtu: c.MTU}, nil
 }
 
-// attach is our Attacher: water does it.
+// attach is our Attacher; it uses the package water.
 func attach(c Config) (link.Link, string, error) {
 	if c.Persist {
 		return nil, "", errors.New("macOS has no persistent TUN device")
@@ -55,14 +55,14 @@ func attach(c Config) (link.Link, string, error) {
 	}
 	if err != nil {
 		return nil, "", app.Hint(fmt.Errorf("making a TUN device: %w", err),
-			"macOS wants a name such as utun7, or none: -dev ''")
+			"macOS accepts a name such as utun7, or an empty one: -dev ''")
 	}
 	return link.Single(&port{file: iface, name: iface.Name(), drops: c.Drops}), iface.Name(), nil
 }
 
 // configuration lists the commands that configure the device. A utun is a
-// point-to-point link: it wants an address of the other end, for which our own
-// stands in, and a route to the addresses behind it.
+// point-to-point link: it needs an address for the other end, where we use our own,
+// and a route to the addresses behind it.
 func configuration(name string, c Config) [][]string {
 	list := [][]string{{"ifconfig", name, "mtu", strconv.Itoa(c.MTU), "up"}}
 	for _, a := range c.Addrs {

@@ -16,8 +16,8 @@ import (
 	"stepvpn/shared/link"
 )
 
-// open makes the device of a checked Config, and takes it back when it cannot
-// be configured.
+// open makes the device of a checked Config, and removes it again if it cannot be
+// configured.
 func open(attach Attacher, c Config) (*Device, error) {
 	existed := exists(c.Name)
 	if existed && !c.Persist {
@@ -39,8 +39,8 @@ func open(attach Attacher, c Config) (*Device, error) {
 	return &Device{Link: end, name: name, mtu: c.MTU}, nil
 }
 
-// Check returns the error that Open would end with because of its Config, or of what there
-// is on this host: a device of that name, or no driver for one. It changes nothing.
+// Check returns the error that Open would return because of the Config, or because of
+// this host: a device of that name exists, or there is no TUN driver. It changes nothing.
 func Check(c Config) error {
 	if c.MTU == 0 {
 		c.MTU = DefaultMTU
@@ -57,21 +57,21 @@ func Check(c Config) error {
 	return nil
 }
 
-// attach is our Attacher: water does it.
+// attach is our Attacher; it uses the package water.
 func attach(c Config) (link.Link, string, error) {
 	want := water.Config{DeviceType: water.TUN}
 	want.Name = c.Name
 	want.Persist = c.Persist
 
 	// water opens the descriptor without close-on-exec. A program that another
-	// goroutine starts before we set it would inherit the device, and keep it
-	// in being when we end. ForkLock holds up such a start.
+	// goroutine starts before we set it would inherit the device, and keep it alive
+	// after we have ended. ForkLock delays such a start.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	iface, err := water.New(want)
 	if err != nil {
-		// water leaves the descriptor open then, out of our reach. Most programs
-		// end here anyway.
+		// In this case water leaves the descriptor open, and we can't reach it to
+		// close it. Most programs exit here anyway.
 		return nil, "", err
 	}
 	file := iface.ReadWriteCloser.(*os.File)
@@ -99,7 +99,7 @@ func explain(name string, err error) error {
 			"Run it as root (sudo), or in the lab: make demo")
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return app.Hint(fmt.Errorf("no TUN driver behind /dev/net/tun: %w", err),
-			"Load it: sudo modprobe tun. For a container: docker run --device /dev/net/tun --cap-add NET_ADMIN")
+			"Load it: sudo modprobe tun. In a container: docker run --device /dev/net/tun --cap-add NET_ADMIN")
 	}
 	return fmt.Errorf("making a TUN device: %w", err)
 }
@@ -125,9 +125,9 @@ func remove(name string) {
 	}
 }
 
-// deleted reports whether the interface behind the descriptor is gone. The error
-// of a read does not tell for sure: it is EBADFD, or "not pollable" when Go's
-// poller notices first. The driver knows.
+// deleted reports whether the interface behind the descriptor is gone. The error of
+// a read is no reliable sign: it is EBADFD, or "not pollable" if Go's poller notices
+// first. So this asks the driver.
 func deleted(file io.ReadWriteCloser) bool {
 	raw, err := file.(*os.File).SyscallConn()
 	if err != nil {

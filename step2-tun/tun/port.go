@@ -11,7 +11,7 @@ import (
 )
 
 // A port is the program's side of the device: one packet per Read and Write. It
-// tells the faults that pass from those that are final.
+// distinguishes faults that pass from those that are final.
 type port struct {
 	file  io.ReadWriteCloser
 	name  string
@@ -35,8 +35,8 @@ func (p *port) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Close takes the program's side away, and with it a device that is not
-// persistent. A Read that waits returns.
+// Close closes the program's side, which removes a device that is not persistent.
+// A waiting Read returns.
 func (p *port) Close() error {
 	err := p.file.Close()
 	if errors.Is(err, os.ErrClosed) {
@@ -45,8 +45,9 @@ func (p *port) Close() error {
 	return err
 }
 
-// Passing says whether err, of a write, is about one packet that the host did not
-// take, and counts it. Other errors mean that the device is of no more use.
+// Passing reports whether err, which a write returned, is about a single packet that
+// the host did not accept, and counts that packet in drops, which may be nil. Any
+// other error means that the device can no longer be used.
 func Passing(err error, drops *link.Drops) bool {
 	var reason link.Reason
 	switch {
@@ -65,7 +66,7 @@ func Passing(err error, drops *link.Drops) bool {
 	return true
 }
 
-// final words the error that ends the device.
+// final returns the error to report when the device can no longer be used.
 func (p *port) final(err error) error {
 	if deleted(p.file) {
 		return fmt.Errorf("device %s was deleted by somebody else", p.name)

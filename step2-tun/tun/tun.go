@@ -1,7 +1,7 @@
 // Package tun opens a TUN device: a network interface of the host whose other
-// end is this program. What the host sends into the interface, the program
-// reads, packet by packet; what the program writes, the host receives as if it
-// had come from a network.
+// end is this program. The program reads, packet by packet, what the host sends
+// into the interface; and the host receives what the program writes as if it had
+// come from a network.
 //
 // Introduced in step 2.
 //
@@ -30,15 +30,15 @@ const (
 // maxAddrs bounds the addresses of a device. More are a mistake.
 const maxAddrs = 16
 
-// A Config says what device to make. The zero value is one with a name that the
-// kernel chooses, no address, and an MTU of DefaultMTU.
+// A Config says what device to make. The zero value stands for a device with a name
+// that the kernel chooses, no address, and an MTU of DefaultMTU.
 type Config struct {
 	// Name of the interface, at most 15 bytes. Empty lets the kernel choose. On
 	// macOS it must be "utun" and a number.
 	Name string
 
 	// Addrs are the host's addresses on the device, up to 16. The prefix length
-	// says which addresses the host finds behind it: with 10.8.0.1/24 the host
+	// says which addresses the host reaches through it: with 10.8.0.1/24 the host
 	// is 10.8.0.1, and 10.8.0.2 to 10.8.0.254 are routed into the device.
 	Addrs []netip.Prefix
 
@@ -46,20 +46,20 @@ type Config struct {
 	// stands for DefaultMTU.
 	MTU int
 
-	// Persist keeps the device, with its addresses, when the program ends, and
-	// takes over one that was kept before, or made by "ip tuntap add". Without
-	// it the device ends with the process, however that ends, and a name that
-	// exists is refused. Linux only.
+	// Persist keeps the device, with its addresses, when the program ends, and takes
+	// over an existing one that was kept before or made by "ip tuntap add". Without
+	// it, the device vanishes when the process ends, for whatever reason, and a name
+	// that is already taken is refused. Linux only.
 	Persist bool
 
-	// Drops counts the packets that the host did not take. It may be nil.
+	// Drops counts the packets that the host did not accept. It may be nil.
 	Drops *link.Drops
 }
 
-// A Device is a TUN device that is up. As a link.Link it carries one packet a
-// burst. What the host does not take is dropped and counted: Malformed if it is
-// not an IP packet (EINVAL), Unreachable if the device is down (EIO), QueueFull
-// if the host is short of memory (ENOMEM, ENOBUFS).
+// A Device is a TUN device that is up. As a link.Link, it carries one packet per
+// burst. A packet that the host does not accept is dropped and counted: as Malformed
+// if it is not an IP packet (EINVAL), as Unreachable if the device is down (EIO), as
+// QueueFull if the host is short of memory (ENOMEM, ENOBUFS).
 type Device struct {
 	link.Link
 	name string
@@ -70,19 +70,20 @@ type Device struct {
 func (d *Device) Name() string { return d.name }
 
 // MTU returns the length in bytes of the longest packet that the host sends
-// into the device. It is what Open set: somebody may have changed it since.
+// into the device. It is the value that Open set: another program may have changed
+// the device's MTU since.
 func (d *Device) MTU() int { return d.mtu }
 
 // Open makes a device, configures it and brings it up. It needs root, or on
 // Linux the capability CAP_NET_ADMIN. When it fails, no device is left behind.
 func Open(c Config) (*Device, error) { return OpenBy(attach, c) }
 
-// An Attacher makes the interface of a Config, which has been checked, or takes
-// over the persistent one of that name. It returns the program's end of it, and
-// its name. It does not configure it.
+// An Attacher makes the interface that a checked Config describes, or takes over the
+// persistent one of that name. It returns the program's end of the interface, and the
+// interface's name. It does not configure the interface.
 type Attacher func(c Config) (end link.Link, name string, err error)
 
-// OpenBy is Open with another Attacher than ours, which carries one packet a system
+// OpenBy is Open with another Attacher than ours. Ours carries one packet per system
 // call.
 func OpenBy(a Attacher, c Config) (*Device, error) {
 	if c.MTU == 0 {
@@ -94,8 +95,8 @@ func OpenBy(a Attacher, c Config) (*Device, error) {
 	return open(a, c)
 }
 
-// check refuses what the kernel would refuse with a bare "invalid argument", or
-// would accept although nobody can want it.
+// check refuses settings that the kernel would refuse with a bare "invalid argument",
+// or would accept although they make no sense.
 func (c *Config) check() error {
 	if err := checkName(c.Name); err != nil {
 		return err
@@ -120,17 +121,17 @@ func (c *Config) check() error {
 }
 
 // checkName refuses a name that no interface can have. The length matters most:
-// water cuts a long name without a word.
+// water silently cuts off a long name.
 func checkName(name string) error {
 	const maxLen = 15 // IFNAMSIZ in linux/if.h is 16, with the final 0
 	if len(name) > maxLen {
 		return app.Hint(app.Usage("device name %q is too long", name),
 			"Choose one of at most %d bytes.", maxLen)
 	}
-	// The kernel would take a "%d" for "the first number that is free".
+	// The kernel would replace "%d" by the first number that is free.
 	if name == "." || name == ".." || strings.ContainsAny(name, "/:%") || strings.ContainsFunc(name, notPrintable) {
 		return app.Hint(app.Usage("device name %q is not allowed", name),
-			"Choose one of letters and digits, such as vpn0.")
+			"Use only letters and digits, as in vpn0.")
 	}
 	return nil
 }

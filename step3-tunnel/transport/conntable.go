@@ -6,16 +6,16 @@ import (
 	"slices"
 )
 
-// DefaultMaxConns is how many TCP connections of strangers a server holds, if Options
-// do not say more.
+// DefaultMaxConns is how many TCP connections of strangers a server holds, unless
+// Options ask for more.
 const DefaultMaxConns = 64
 
-// A connTable says which connections a TCP server keeps. A peer with whom somebody
-// above has a session is in, and its connection stays; how many those can be is for
-// the layer above to say. All others are strangers, whatever they send: they have a
-// number of places, and no more. One too many takes the place of another stranger, the
-// oldest one of the source that has most. So who has just come has time to prove who
-// it is, unless a whole botnet comes with it.
+// A connTable says which connections a TCP server keeps. A peer that has a session
+// with a layer above is in, and its connection stays; the layer above bounds how many
+// such peers there are. All other peers are strangers, whatever they send, and have a
+// fixed number of places. If there are none left, a new stranger takes the place of
+// another one: the oldest connection of the source that has most. So a newcomer has
+// time to prove who it is, unless a whole botnet comes with it.
 //
 // It is not safe for concurrent use.
 type connTable struct {
@@ -44,10 +44,10 @@ func (t *connTable) find(peer netip.AddrPort) (c *serverConn, size int) {
 	return t.conns[peer], strangersOutbox
 }
 
-// add takes a connection in. It returns the one that is to be closed for it, or nil.
+// add adds a connection. It returns the connection to close in exchange, or nil.
 func (t *connTable) add(c *serverConn) (out *serverConn) {
-	// A peer has one connection. Its earlier one has broken, or leads to another address
-	// of this host.
+	// A peer has one connection. An earlier one has broken, or was made to another
+	// address of this host.
 	before := t.conns[c.peer]
 	if before != nil {
 		t.remove(before)
@@ -56,13 +56,13 @@ func (t *connTable) add(c *serverConn) (out *serverConn) {
 	if t.in[c.peer] == 0 {
 		out = t.addStranger(c)
 	}
-	if before != nil { // c has got its place, and nobody else has to go
+	if before != nil { // c takes its place, and no other connection has to go
 		out = before
 	}
 	return out
 }
 
-// remove takes a connection out, if it is there.
+// remove removes a connection, if it is there.
 func (t *connTable) remove(c *serverConn) {
 	if t.conns[c.peer] == c {
 		delete(t.conns, c.peer)
@@ -70,8 +70,8 @@ func (t *connTable) remove(c *serverConn) {
 	t.removeStranger(c)
 }
 
-// move notes that a session has another address now. It returns the connection that is
-// to be closed for the one that it has left, or nil.
+// move notes that a session has another address now. The connection that it has left
+// becomes a stranger's; move returns the connection to close in exchange, or nil.
 func (t *connTable) move(before, now netip.AddrPort) (out *serverConn) {
 	if now.IsValid() {
 		if t.in[now]++; t.conns[now] != nil {
@@ -98,7 +98,7 @@ func (t *connTable) addStranger(c *serverConn) (out *serverConn) {
 	t.strangers[from] = append(t.strangers[from], c)
 	t.count++
 	switch {
-	case len(t.strangers[from]) > t.places/2: // no source has them all
+	case len(t.strangers[from]) > t.places/2: // no source may have all places
 		out = t.strangers[from][0]
 	case t.count > t.places:
 		out = t.oldest()
@@ -135,8 +135,8 @@ func (t *connTable) oldest() (first *serverConn) {
 	return first
 }
 
-// sourceOf returns what one host can have of addresses: with IPv6, that is a /64
-// network (RFC 4291, section 2.5.4).
+// sourceOf returns the range of addresses that a single host can use: with IPv6, that
+// is a /64 network (RFC 4291, section 2.5.4).
 func sourceOf(peer netip.AddrPort) netip.Prefix {
 	bits := 32
 	if peer.Addr().Is6() {
@@ -153,7 +153,7 @@ func (s *tcpServer) PeerMoved(before, now netip.AddrPort) {
 	giveUp(s.table.move(before, now))
 }
 
-// giveUp closes a connection, if there is one, that has to make room.
+// giveUp closes a connection that has to make room; c may be nil.
 func giveUp(c *serverConn) {
 	if c != nil {
 		slog.Debug("too many connections, closing one", "peer", c.peer)

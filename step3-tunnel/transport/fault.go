@@ -9,11 +9,13 @@ import (
 	"stepvpn/shared/link"
 )
 
-// Passing says whether a socket goes on after err, and counts a packet then.
+// Passing reports whether a socket can still be used after err; if so, it counts one
+// packet in drops.
 //
-// It does after any error, but if it is closed. Some are about a packet that this host
-// did not take. Others come of an ICMP message (RFC 1122, section 4.1.3.3), which
-// anybody can forge who guesses two port numbers; so no list of errors would be safe.
+// A socket can be used after every error except that it is closed. Some errors are
+// about a packet that this host did not accept. Others are caused by an ICMP message
+// (RFC 1122, section 4.1.3.3), which anybody who guesses two port numbers can forge;
+// so no list of fatal errors would be safe.
 func Passing(err error, drops *link.Drops) bool {
 	switch {
 	case errors.Is(err, net.ErrClosed), errors.Is(err, syscall.EBADF), errors.Is(err, syscall.ENOTSOCK):
@@ -33,10 +35,11 @@ const (
 	faultPause   = time.Millisecond
 )
 
-// Rest is what a ReadBurst does after a passing fault, the nth one in a row. Some
-// come at once, such as the answers to a burst of packets; from then on it waits a
-// little. So a socket that does nothing but fail takes no processor for itself, and
-// one that has packets, too, loses none: they wait in its queue.
+// Rest pauses after a passing fault of ReadBurst, the nth one in a row. The first 16
+// cause no pause, for many can arrive at once, such as the errors that a burst of
+// packets causes; each further one causes a pause of 1 ms. So a socket that only fails
+// does not use up a processor, and one that also has packets loses none: they wait in
+// its queue.
 func Rest(n int) {
 	if n > faultsAtOnce {
 		time.Sleep(faultPause)

@@ -9,9 +9,9 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// Follow gives a server's end one peer: whoever it heard from last. Anyone who
-// sends one IP packet becomes the peer, and gets all that was meant for the one
-// before. Nothing less than proof of who sent a packet can make this safe.
+// Follow gives a server's end one peer: the last sender. Anyone who sends one IP
+// packet becomes the peer, and receives everything that was meant for the peer before.
+// Only proof of who sent a packet could make this safe.
 func Follow(conn Conn) Conn { return &follower{Conn: conn} }
 
 type follower struct {

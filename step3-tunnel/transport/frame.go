@@ -8,12 +8,12 @@ import (
 	"stepvpn/shared/link"
 )
 
-// lengthSize is the size in bytes of the length in front of each packet of a
+// lengthSize is the size in bytes of the length field in front of each packet of a
 // TCP stream.
 const lengthSize = 2
 
 // readFrame reads one packet from r into buf, which must hold link.MaxPacket
-// bytes, and returns its length. A stream that ends inside a packet gives
+// bytes, and returns its length. If the stream ends inside a packet, the error is
 // io.ErrUnexpectedEOF.
 func readFrame(r *bufio.Reader, buf []byte) (int, error) {
 	length, err := r.Peek(lengthSize)

@@ -16,7 +16,7 @@ import (
 // carries (RFC 7323), padded.
 const tcpTimestamps = 12
 
-// ethernetMTU is assumed where the kernel knows of no route yet.
+// ethernetMTU, in bytes, is assumed where the kernel knows of no route yet.
 const ethernetMTU = 1500
 
 // An MTU is the size in bytes of the largest packet that fits, with the sum
@@ -26,12 +26,13 @@ type MTU struct {
 	sum  string
 }
 
-// Less returns what is left when each packet grows by n bytes of what.
+// Less returns the MTU that is left if n more bytes are added to each packet; what
+// names them in the sum.
 func (m MTU) Less(n int, what string) MTU {
 	return MTU{m.Size - n, fmt.Sprintf("%s - %d (%s)", m.sum, n, what)}
 }
 
-// Or returns n as it is set by hand, or m if n is 0.
+// Or returns n, marked as set by hand, or m if n is 0.
 func (m MTU) Or(n int) MTU {
 	if n == 0 {
 		return m
@@ -44,15 +45,15 @@ func (m MTU) String() string { return fmt.Sprintf("%d = %s", m.Size, m.sum) }
 
 func (m MTU) lessUDP() MTU { return m.Less(packet.UDPHeaderLen, "UDP") }
 
-// lessTCP leaves each packet a segment of its own. TCP would also carry larger
-// ones, in two segments.
+// lessTCP subtracts the headers, so that each packet fits in a segment of its own.
+// TCP would also carry larger packets, in two segments.
 func (m MTU) lessTCP() MTU {
 	return m.Less(packet.TCPHeaderLen+tcpTimestamps, "TCP").Less(lengthSize, "length")
 }
 
 // pathMTU starts the sum with the outer path to the server and its IP header. The
 // path is that of the sockets that o makes: while another tunnel of the same client
-// is up, that of others may lead into it.
+// is up, the path of an ordinary socket may lead into that tunnel.
 func pathMTU(server netip.AddrPort, o Options) MTU {
 	size, ok := routeMTU(func(to netip.AddrPort) (net.Conn, error) { return o.dial(context.Background(), UDP, to) }, server)
 	why := fmt.Sprintf("path to %v", server.Addr())
@@ -66,8 +67,8 @@ func pathMTU(server netip.AddrPort, o Options) MTU {
 	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
 }
 
-// listenMTU starts the sum for a server, which does not know yet where clients
-// come from: with the path to a far-away address, and an IPv6 header unless the
+// listenMTU starts the sum for a server, which does not know yet where its clients
+// are: with the path to a far-away address, and with an IPv6 header unless the
 // address that it listens on rules that out.
 func listenMTU(local netip.AddrPort) MTU {
 	// Addresses for documentation (RFC 5737, RFC 3849): they lie behind the
@@ -95,9 +96,9 @@ func listenMTU(local netip.AddrPort) MTU {
 	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
 }
 
-// routeMTU asks the kernel for the MTU of the path to an address: what the
-// interface has, or less if a router has said so (RFC 1191, RFC 8201). It
-// connects a UDP socket, which sends nothing.
+// routeMTU asks the kernel for the MTU of the path to an address: the interface's
+// MTU, or less if a router has said so (RFC 1191, RFC 8201). It does so by connecting
+// a UDP socket, which sends no packet.
 func routeMTU(dial func(netip.AddrPort) (net.Conn, error), to netip.AddrPort) (int, bool) {
 	conn, err := dial(to)
 	if err != nil {

@@ -7,19 +7,20 @@ import (
 )
 
 const (
-	// outboxSize is how many bytes wait for one connection at most. With less, a
-	// download by TCP through the tunnel is slower: it loses packets more often.
+	// outboxSize is how many bytes may wait for one connection. If it were smaller,
+	// a TCP download through the tunnel would lose packets more often and be slower.
 	outboxSize = 1 << 20
-	// strangersOutbox is the same for a stranger (see connTable), who gets little.
+	// strangersOutbox is the same for a stranger (see connTable), which is sent little.
 	strangersOutbox = 128 << 10
-	// outboxClose is how long what waits may take when the server closes.
+	// outboxClose is how long it may take to send the waiting bytes when the server
+	// closes.
 	outboxClose = 200 * time.Millisecond
 )
 
-// An outbox holds what a server is about to send on one connection. A goroutine
-// of its own sends it: a peer that takes nothing, such as a phone that has lost
-// its network, must not hold up the others. So whoever has something for it never
-// waits; what finds no room is dropped, as at a network card.
+// An outbox holds what a server is about to send on one connection. A goroutine of
+// its own sends it: a peer that does not receive, such as a phone that has lost its
+// network, must not hold up the others. So put never waits: a packet for which there
+// is no room is dropped, as at a network card.
 type outbox struct {
 	conn net.Conn
 	wake chan struct{} // there is something to send; holds one, closed by end
@@ -33,7 +34,7 @@ func newOutbox(c net.Conn) *outbox {
 	return &outbox{conn: c, wake: make(chan struct{}, 1)}
 }
 
-// put takes a packet, if no more than size bytes wait then. If not, it reports false.
+// put adds a packet and returns true, unless more than size bytes would then wait.
 func (o *outbox) put(p []byte, size int) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -49,7 +50,8 @@ func (o *outbox) put(p []byte, size int) bool {
 	return true
 }
 
-// end takes no more packets. send ends when the last ones are sent, or soon.
+// end stops accepting packets. send ends when the waiting ones are sent, or after
+// outboxClose.
 func (o *outbox) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -60,8 +62,8 @@ func (o *outbox) end() {
 	}
 }
 
-// send sends what is put into the outbox until that ends, or until the peer has
-// taken nothing for tcpWriteTimeout. Then it closes the connection.
+// send sends what is put into the outbox until the outbox ends, or until the peer has
+// received nothing for tcpWriteTimeout. Then it closes the connection.
 func (o *outbox) send() {
 	defer o.conn.Close()
 	var sending []byte // the two buffers change places

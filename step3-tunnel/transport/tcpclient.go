@@ -11,16 +11,17 @@ import (
 	"stepvpn/shared/link"
 )
 
-// How long tcpClient waits between attempts to connect: at first, and at most.
+// How long tcpClient waits between attempts to connect, at first and at most, and how
+// long an attempt may take.
 const (
 	tcpRetryFirst = 500 * time.Millisecond
 	tcpRetryMost  = 5 * time.Second
 	tcpDialLimit  = 5 * time.Second
 )
 
-// tcpClient keeps one TCP connection to the server. ReadBurst makes it, and
-// makes it anew when it breaks; what is written meanwhile is dropped, as on a
-// cable that is unplugged.
+// tcpClient keeps one TCP connection to the server. ReadBurst makes the connection,
+// and makes a new one when it breaks; packets written in between are dropped, as on an
+// unplugged cable.
 type tcpClient struct {
 	server netip.AddrPort
 	dial   func(ctx context.Context) (net.Conn, error)
@@ -104,9 +105,9 @@ func (c *tcpClient) current() *tcpConn {
 	return c.conn
 }
 
-// connect returns the connection, after making one if there is none. It waits
-// longer and longer between attempts, until a connection has brought a packet.
-// It fails only when the client has been closed.
+// connect returns the connection, after making one if there is none. It waits longer
+// and longer between attempts; a packet received over a connection resets the wait. It
+// fails only when the client has been closed.
 func (c *tcpClient) connect() (*tcpConn, error) {
 	if conn := c.current(); conn != nil {
 		return conn, nil

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// A peer that takes nothing for this long is gone.
+	// A peer that has received nothing for this long counts as gone.
 	tcpWriteTimeout = 10 * time.Second
 	// streamBuffer is the size in bytes of a connection's buffer in each direction.
 	streamBuffer = 64 << 10
 )
 
-// tcpKeepAlive finds out within some 15 s that an idle peer has gone without a
-// word.
+// tcpKeepAlive detects within about 15 s that an idle peer has vanished without
+// closing the connection.
 var tcpKeepAlive = net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interval: 3 * time.Second, Count: 3}
 
 // tcpConn is one TCP connection that carries packets. One goroutine may read
@@ -31,7 +31,7 @@ type tcpConn struct {
 
 func newTCPConn(c net.Conn) *tcpConn {
 	if tcp, ok := c.(*net.TCPConn); ok {
-		tcp.SetKeepAliveConfig(tcpKeepAlive) // without it, a peer that has gone is noticed later
+		tcp.SetKeepAliveConfig(tcpKeepAlive) // best effort: without it, a vanished peer is noticed later
 	}
 	peer, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 	return &tcpConn{c, unmap(peer), bufio.NewReaderSize(c, streamBuffer), nil}
@@ -39,8 +39,8 @@ func newTCPConn(c net.Conn) *tcpConn {
 
 func (c *tcpConn) read(buf []byte) (int, error) { return readFrame(c.r, buf) }
 
-// write sends the whole burst, or closes the connection: after half a packet
-// nothing that follows would make sense.
+// write sends the whole burst, or closes the connection: the receiver could make no
+// sense of what follows half a packet.
 func (c *tcpConn) write(b *link.Burst) error {
 	if c.w == nil {
 		c.w = bufio.NewWriterSize(c, streamBuffer)

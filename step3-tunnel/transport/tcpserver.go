@@ -11,8 +11,8 @@ import (
 )
 
 // tcpServer is a listening socket and its connections. Each connection has a
-// goroutine that reads a packet and hands it to ReadBurst before it reads the
-// next, so a flood on one of them is slowed down by TCP itself.
+// goroutine that reads a packet and hands it to ReadBurst before it reads the next, so
+// TCP itself slows down a flood on one connection.
 type tcpServer struct {
 	listener net.Listener
 	mtu      MTU
@@ -30,7 +30,7 @@ type tcpServer struct {
 type serverConn struct {
 	*tcpConn
 	out *outbox
-	age uint64 // the table's
+	age uint64 // set by the table: larger for a later connection
 }
 
 // received is a packet on its way from a connection's goroutine to ReadBurst.
@@ -70,7 +70,7 @@ func (s *tcpServer) ReadBurst(b *link.Burst) error {
 	}
 }
 
-// WriteBurst puts the packets into the outbox of a connection. It waits for nobody.
+// WriteBurst puts the packets into the outbox of a connection. It never waits.
 func (s *tcpServer) WriteBurst(b *link.Burst) error {
 	conn, size := s.conn(b.Addr)
 	select {
@@ -117,7 +117,7 @@ func (s *tcpServer) accept() {
 	}
 }
 
-// add takes the connection in and starts to read from it.
+// add adds the connection to the table and starts to read from it.
 func (s *tcpServer) add(conn *tcpConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +137,7 @@ func (s *tcpServer) add(conn *tcpConn) {
 func (s *tcpServer) serve(c *serverConn) {
 	err := s.receive(c)
 	slog.Debug("connection ended", "peer", c.peer, "error", err)
-	c.out.end() // and that closes it
+	c.out.end() // which closes the connection
 	s.mu.Lock()
 	s.table.remove(c)
 	s.mu.Unlock()

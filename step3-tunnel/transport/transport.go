@@ -2,12 +2,12 @@
 // TCP stream. Introduced in step 3.
 //
 // Over UDP a packet is a datagram: RFC 768 keeps its boundaries, and what the
-// network loses stays lost, as on any other link. Over TCP each packet follows
-// its length, two bytes, big-endian: a stream has no boundaries of its own.
+// network loses stays lost, as on any other link. Over TCP, each packet is preceded by
+// its length, two bytes, big-endian: a stream has no packet boundaries of its own.
 //
-// Dial makes the client's end, Listen the server's. Both are Links, so whatever
-// sits on top (a tunnel, later a session) sees bursts of packets and does not
-// know which of the two is below.
+// Dial makes the client's end, Listen the server's. Both are Links, so the layer on
+// top (a tunnel, later a session) sees bursts of packets and does not know whether UDP
+// or TCP is below.
 package transport
 
 import (
@@ -27,29 +27,29 @@ import (
 // ReadBurst sets the burst's Addr to the sender. On a server's end WriteBurst
 // sends to the burst's Addr; a client's end has only one place to send to.
 //
-// An end over UDP is its socket, and so a syscall.Conn, too.
+// An end over UDP also implements syscall.Conn, which gives access to its socket.
 type Conn interface {
 	link.Link
 	// Addr returns the server's address: where a client's end sends to, or
 	// where a server's end listens.
 	Addr() netip.AddrPort
-	// MTU returns what the network leaves room for in one packet.
+	// MTU returns the size of the largest packet that the end carries in one piece.
 	MTU() MTU
 }
 
-// Options are what Dial and Listen take beside the address.
+// Options are what Dial and Listen need besides the address.
 type Options struct {
 	// Drops counts the packets that could not be carried. Required.
 	Drops *link.Drops
-	// MaxConns is how many TCP connections a server holds, beside those of the peers
-	// that it was told to keep (see link.PeerKeeper); less than DefaultMaxConns means
-	// that. No address gets more than half of them.
+	// MaxConns is how many TCP connections a server holds, besides those of the peers
+	// that it was told to keep (see link.PeerKeeper). A smaller number than
+	// DefaultMaxConns stands for DefaultMaxConns. No address gets more than half of them.
 	MaxConns int
 	// Control, if set, is called with each socket before it is bound or
 	// connected, as net.Dialer's Control is.
 	Control func(network, address string, c syscall.RawConn) error
-	// Dial, if set, makes the sockets of a client's end in the place of net.Dialer's
-	// DialContext. Their buffers stay as they are.
+	// Dial, if set, makes the sockets of a client's end instead of net.Dialer's
+	// DialContext. The sizes of their buffers are left unchanged.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -69,8 +69,9 @@ const (
 )
 
 // Dial makes the client's end. addr is the server, "host:port" with an IPv4 or
-// IPv6 address or a name. No server needs to be there yet: over UDP nothing is
-// sent, and over TCP the end connects when it can, and again when it must.
+// IPv6 address or a name. The server need not be running yet: over UDP nothing is
+// sent, and over TCP the end connects when it can, and again whenever the connection
+// is lost.
 func Dial(network, addr string, o Options) (Conn, error) {
 	server, err := resolve(addr)
 	if err != nil {
@@ -96,7 +97,7 @@ func Listen(network, addr string, o Options) (Conn, error) {
 }
 
 // Bind makes the socket of a server's end: a *net.UDPConn or a *net.TCPListener. control
-// is that of Options.
+// is the same as Options.Control.
 func Bind(network, addr string, control func(network, address string, c syscall.RawConn) error) (socket syscall.Conn, err error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, app.Usage("listen address %q is not HOST:PORT, such as :5555 or 203.0.113.10:5555", addr)
@@ -121,12 +122,13 @@ func Bind(network, addr string, control func(network, address string, c syscall.
 	case errors.Is(err, syscall.EADDRINUSE):
 		err = app.Hint(err, "another program uses %s port %s: stop it, or choose another port with -listen", network, addr)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		err = app.Hint(err, "this host does not have that address: 'ip address' lists those that it has")
+		err = app.Hint(err, "this host does not have that address: 'ip address' lists the addresses that it has")
 	}
 	return nil, err
 }
 
-// Serve makes the server's end of a socket of Bind, which is its own from then on.
+// Serve makes a server's end of a socket that Bind has returned. The end owns the
+// socket from then on.
 func Serve(socket syscall.Conn, o Options) Conn {
 	if conn, ok := socket.(*net.UDPConn); ok {
 		return serveUDP(conn, o)
@@ -134,7 +136,8 @@ func Serve(socket syscall.Conn, o Options) Conn {
 	return serveTCP(socket.(*net.TCPListener), o)
 }
 
-// ServerMTU returns what the network leaves room for in one packet of a socket of Bind.
+// ServerMTU returns the size of the largest packet that fits in one piece through a
+// socket that Bind has returned.
 func ServerMTU(socket syscall.Conn) MTU {
 	if conn, ok := socket.(*net.UDPConn); ok {
 		return listenMTU(localAddr(conn.LocalAddr())).lessUDP()
@@ -142,8 +145,8 @@ func ServerMTU(socket syscall.Conn) MTU {
 	return listenMTU(localAddr(socket.(*net.TCPListener).Addr())).lessTCP()
 }
 
-// resolve turns "host:port" into one address, the first that the resolver
-// names: it sorts them by what this host can reach (RFC 6724).
+// resolve turns "host:port" into one address, the first that the resolver returns: the
+// resolver sorts them by how well this host can reach them (RFC 6724).
 func resolve(addr string) (netip.AddrPort, error) {
 	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" || port == "0" {
 		return netip.AddrPort{}, app.Usage("server %q is not HOST:PORT, such as 203.0.113.10:5555 or [2001:db8:5::10]:5555", addr)

@@ -8,9 +8,9 @@ import (
 	"stepvpn/shared/link"
 )
 
-// socketBuffer is the size in bytes that is asked for the kernel's queues, so
-// that a burst of packets finds room while the program is busy. The kernel
-// grants no more than net.core.rmem_max and wmem_max.
+// socketBuffer is the size in bytes that we request for the kernel's queues, so that
+// there is room for a burst of packets while the program is busy. The kernel grants at
+// most net.core.rmem_max and wmem_max.
 const socketBuffer = 1 << 20
 
 // udpClient is a UDP socket connected to the server: the kernel then discards
@@ -47,7 +47,7 @@ func (c *udpClient) ReadBurst(b *link.Burst) error {
 			b.Addr = c.server
 			return nil
 		}
-		// What an ICMP message says of an earlier packet shows up here...
+		// An error that an ICMP message reports about an earlier packet shows up here...
 		if !Passing(err, c.drops) {
 			return err
 		}
@@ -59,7 +59,7 @@ func (c *udpClient) WriteBurst(b *link.Burst) error {
 	for i := range b.Len() {
 		_, err := c.Write(b.At(i))
 		if err != nil {
-			// ...or here, and then this packet is still to be sent.
+			// ...or here, and then this packet has not been sent yet.
 			if _, again := c.Write(b.At(i)); again != nil {
 				err = again
 			}
@@ -71,7 +71,7 @@ func (c *udpClient) WriteBurst(b *link.Burst) error {
 	return nil
 }
 
-// udpServer is one UDP socket for whoever sends to it.
+// udpServer is one UDP socket that accepts datagrams from anyone.
 type udpServer struct {
 	*net.UDPConn
 	mtu   MTU
@@ -115,7 +115,7 @@ func (s *udpServer) WriteBurst(b *link.Burst) error {
 }
 
 func enlargeBuffers(c *net.UDPConn) {
-	// Best effort: a smaller buffer only drops sooner.
+	// Best effort: a smaller buffer only drops packets sooner.
 	c.SetReadBuffer(socketBuffer)
 	c.SetWriteBuffer(socketBuffer)
 }

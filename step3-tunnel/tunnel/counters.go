@@ -7,7 +7,7 @@ import (
 	"stepvpn/shared/link"
 )
 
-// Counters say what went through a tunnel. The zero value is ready, and they
+// Counters count what went through a tunnel. The zero value is ready to use, and they
 // are safe for concurrent use.
 type Counters struct {
 	Sent     Flow // from the device to the other side
@@ -44,7 +44,7 @@ func (f *Flow) add(b *link.Burst) {
 	f.Add(b.Len(), bytes)
 }
 
-// Add counts packets that have so many bytes together.
+// Add counts a number of packets and the sum of their lengths in bytes.
 func (f *Flow) Add(packets, bytes int) {
 	f.packets.Add(uint64(packets))
 	f.bytes.Add(uint64(bytes))

@@ -1,8 +1,8 @@
-// Package tunnel moves packets between a TUN device and whatever carries them
+// Package tunnel moves packets between a TUN device and the link that carries them
 // to the other host. Introduced in step 3.
 //
 // It is the relay of step 1 once more: two ends, and for each direction one
-// goroutine that reads here and writes there.
+// goroutine that reads from one end and writes to the other.
 package tunnel
 
 import (
@@ -13,7 +13,7 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// Run moves packets between dev and conn until ctx ends, which is no error, or
+// Run moves packets between dev and conn until ctx ends, which is not an error, or
 // until one of the two fails. It has closed both when it returns.
 func Run(ctx context.Context, dev, conn link.Link, count *Counters) error {
 	closeBoth := func() {
@@ -49,8 +49,8 @@ func send(dev, conn link.Link, count *Counters) error {
 	}
 }
 
-// receive moves what comes from the other side into the device. It believes
-// nothing: only whole IP packets pass.
+// receive moves what comes from the other side into the device. It trusts nothing
+// that it receives: only whole IP packets pass.
 func receive(conn, dev link.Link, count *Counters) error {
 	b := link.NewBurst()
 	for {

@@ -25,12 +25,12 @@ const maxFile = 128
 
 var kind = atomicfile.Kind{Name: "key file", Secret: true, Cure: "Otherwise make a new key."}
 
-// white may be around a key: spaces, line ends, and the byte order mark that some
-// editors begin a file with.
+// white lists the characters that may surround a key: spaces, line ends, and the byte
+// order mark that some editors put at the beginning of a file.
 const white = " \t\r\n\ufeff"
 
 // Create writes a new random key to a new file of mode 0600. It never overwrites
-// a file: a key that is gone can't be had back. If it fails, it leaves no file.
+// a file: a lost key can't be recovered. If it fails, it leaves no file.
 func Create(name string) error {
 	var key [Size]byte
 	rand.Read(key[:]) // never fails: it ends the process instead
@@ -51,8 +51,8 @@ func Create(name string) error {
 }
 
 // Read returns the key in the file. It refuses a file that others may read, change or
-// replace (see atomicfile.Kind), and one that does not hold exactly one key. A symbolic link is
-// followed: what counts is who may read the file that is opened.
+// replace (see atomicfile.Kind), and one that does not hold exactly one key. A symbolic
+// link is followed: the permissions that count are those of the file that it leads to.
 func Read(name string) (key [Size]byte, err error) {
 	text, info, err := atomicfile.Read(name, maxFile, atomicfile.Follow)
 	switch {

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// TagLen is what sealing adds, in bytes.
+// TagLen is the length in bytes of the tag that sealing adds.
 const TagLen = 16
 
 // reservedCounter is never used for a message (section 5.1).
@@ -17,9 +17,9 @@ const reservedCounter = math.MaxUint64
 var errOpen = errors.New("noise: the message does not authenticate")
 
 // A Cipher encrypts and authenticates messages under one key: ENCRYPT and
-// DECRYPT of section 4.2. The caller gives the counter n, because datagrams get
-// lost and overtake each other, so the receiver can't just count along (section
-// 11.4). It is safe for concurrent use.
+// DECRYPT of section 4.2. The caller passes the counter n, because datagrams get
+// lost and overtake each other, so the receiver can't simply keep count itself
+// (section 11.4). It is safe for concurrent use.
 type Cipher struct {
 	aead      cipher.AEAD
 	byteOrder binary.ByteOrder
@@ -33,12 +33,12 @@ func newCipher(s Suite, key *[KeyLen]byte) *Cipher {
 	return &Cipher{aead, s.byteOrder}
 }
 
-// Seal appends plaintext, encrypted, and its tag to dst. It authenticates ad as
-// well. A counter must never be used twice: that would reveal the plaintexts
-// and let others forge messages. 2^64-1 is reserved, and Seal panics at it.
+// Seal encrypts plaintext and appends it and its tag to dst. The tag also authenticates
+// ad. A counter must never be used twice: that would reveal the plaintexts and let
+// others forge messages. 2^64-1 is reserved: Seal panics if it is the counter.
 //
-// To encrypt in place, let dst end where plaintext begins; else the two must
-// not overlap. Without need for a larger dst it does not allocate.
+// To encrypt in place, let dst end where plaintext begins; otherwise the two must not
+// overlap. If dst has enough capacity, Seal does not allocate.
 func (c *Cipher) Seal(dst []byte, counter uint64, ad, plaintext []byte) []byte {
 	if counter == reservedCounter {
 		panic("noise: Seal with the reserved counter 2^64-1")
@@ -49,12 +49,12 @@ func (c *Cipher) Seal(dst []byte, counter uint64, ad, plaintext []byte) []byte {
 }
 
 // Open checks that ciphertext and ad are what was sealed under this key and
-// counter, and appends the plaintext to dst. Anything else is an error, and
-// nothing of it is shown; the bytes after dst, so also a ciphertext that was to
-// be opened in place, may be overwritten.
+// counter, and appends the plaintext to dst. If they are not, it returns an error
+// and no plaintext. The bytes after dst may be overwritten even then, and with them a
+// ciphertext that was to be opened in place.
 //
-// To decrypt in place, let dst end where ciphertext begins; else the two must
-// not overlap. Without need for a larger dst it does not allocate.
+// To decrypt in place, let dst end where ciphertext begins; otherwise the two must not
+// overlap. If dst has enough capacity, Open does not allocate.
 func (c *Cipher) Open(dst []byte, counter uint64, ad, ciphertext []byte) ([]byte, error) {
 	if counter == reservedCounter {
 		return nil, errOpen
@@ -68,9 +68,9 @@ func (c *Cipher) Open(dst []byte, counter uint64, ad, ciphertext []byte) ([]byte
 	return plaintext, nil
 }
 
-// nonces holds scratch space. A nonce on the stack would be moved to the heap,
-// for the compiler can't see what is done with it behind an interface such as
-// cipher.AEAD: one allocation per packet.
+// nonces holds scratch space. A nonce on the stack would be moved to the heap, which
+// costs one allocation per packet: the compiler can't see what an interface such as
+// cipher.AEAD does with it.
 var nonces = sync.Pool{New: func() any { return new([12]byte) }}
 
 // nonce returns 4 zero bytes and the counter (sections 12.3 and 12.4), in space

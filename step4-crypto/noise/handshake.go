@@ -4,8 +4,8 @@
 // those of that specification.
 //
 // Read pattern.go first (what is exchanged, as data), then handshake.go and
-// message.go (how a message is made and read), then what they use: symmetric.go,
-// cipher.go, suite.go and key.go.
+// message.go (how a message is made and read), then the files that these use:
+// symmetric.go, cipher.go, suite.go and key.go.
 //
 // Introduced in step 4.
 package noise
@@ -17,14 +17,14 @@ import (
 	"slices"
 )
 
-// A Config says which handshake to do, and with which keys. A key must be given
-// just where the pattern uses it.
+// A Config says which handshake to do, and with which keys. A key must be given if
+// the pattern uses it, and must be left out if not.
 type Config struct {
 	Suite     Suite
 	Pattern   Pattern
 	Initiator bool // the side that sends the first message
 
-	Prologue   []byte        // what both sides must have the same, such as a protocol version (section 6)
+	Prologue   []byte        // data that must be the same on both sides, such as a protocol version (section 6)
 	Static     *PrivateKey   // for a pattern in which this side has a static key
 	PeerStatic *PublicKey    // for a pattern in which this side knows the other's beforehand
 	PSK        *[KeyLen]byte // for a pattern with a pre-shared key
@@ -46,8 +46,8 @@ type Handshake struct {
 	generate func() PrivateKey // GENERATE_KEYPAIR; tests of published vectors replace it
 }
 
-// New begins a handshake. It is an error when a key is missing, or given though
-// the pattern does not use it.
+// New begins a handshake. It returns an error if a key is missing, or if one is given
+// that the pattern does not use.
 func New(cfg Config) (*Handshake, error) {
 	p := cfg.Pattern
 	if len(p.messages) == 0 || cfg.Suite.newHash == nil {
@@ -91,14 +91,14 @@ func New(cfg Config) (*Handshake, error) {
 	return h, nil
 }
 
-// Clone returns a handshake at the same point that goes its own way from there.
-// New computes the public key of Config.Static; who answers many handshakes
-// saves that by making one and cloning it. Do not clone after a message was
-// written: two handshakes with the same ephemeral key would share secrets.
+// Clone returns an independent copy of the handshake in its present state. New computes
+// the public key of Config.Static; a program that answers many handshakes saves that
+// by making one and cloning it. Do not clone a handshake that has written a message:
+// two handshakes with the same ephemeral key would share secrets.
 func (h *Handshake) Clone() *Handshake {
 	c := *h // the keys do not change, so they may be shared...
 	if h.psk != nil {
-		psk := *h.psk // ...but this one is erased by Split
+		psk := *h.psk // ...but Split erases this one
 		c.psk = &psk
 	}
 	return &c
@@ -107,8 +107,8 @@ func (h *Handshake) Clone() *Handshake {
 // UsesPSK reports whether the pattern has a pre-shared key.
 func (h *Handshake) UsesPSK() bool { return h.pattern.usesPSK() }
 
-// SetPSK replaces the pre-shared key, in a pattern that has one and has still to mix it in:
-// a responder of IKpsk2 chooses it when it knows who asks.
+// SetPSK replaces the pre-shared key, in a pattern that uses one and before it has been
+// mixed in: a responder of IKpsk2 chooses the key when it knows who the initiator is.
 func (h *Handshake) SetPSK(key *[KeyLen]byte) {
 	psk := *key
 	h.psk = &psk
@@ -139,9 +139,9 @@ func (h *Handshake) PeerStatic() (PublicKey, bool) {
 // Split returns the ciphers for the messages that follow, once the handshake is
 // Done. It may be called once: it drops the secrets.
 //
-// That erases what is in arrays of this package. Copies inside crypto/ecdh, the
-// ciphers and HMAC, on old stacks, and in the swap space are out of reach of a
-// Go program. They go when the garbage collector reuses the memory.
+// That erases the secrets in this package's own arrays. A Go program can't erase the
+// copies inside crypto/ecdh, the ciphers and HMAC, on old stacks, and in the swap
+// space. Those in memory remain until the garbage collector reuses it.
 func (h *Handshake) Split() (send, receive *Cipher, err error) {
 	if !h.Done() || h.split {
 		return nil, nil, errors.New("noise: Split comes once, after the last message")

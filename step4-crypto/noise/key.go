@@ -16,7 +16,7 @@ const KeyLen = 32
 // A PrivateKey is an X25519 private key (RFC 7748). Any 32 random bytes are one.
 type PrivateKey [KeyLen]byte
 
-// A PublicKey is an X25519 public key: what the other side may know.
+// A PublicKey is an X25519 public key, which is no secret.
 type PublicKey [KeyLen]byte
 
 // GenerateKey returns a fresh private key.
@@ -40,7 +40,7 @@ func FormatKey[K ~[KeyLen]byte](k K) string { return base64.StdEncoding.EncodeTo
 // secret.
 func ParseKey[K ~[KeyLen]byte](s string) (k K, err error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil || strings.ContainsAny(s, "\r\n") { // which the decoder leaves out
+	if err != nil || strings.ContainsAny(s, "\r\n") { // the decoder ignores line ends
 		return k, ErrBase64
 	}
 	if len(b) != KeyLen {
@@ -49,10 +49,11 @@ func ParseKey[K ~[KeyLen]byte](s string) (k K, err error) {
 	return K(b), nil
 }
 
-// ErrBase64 is about a text that is not base64.
+// ErrBase64 is ParseKey's error for a text that is not base64.
 var ErrBase64 = errors.New("not a key in base64")
 
-// A KeyLenError is about a text with another number of bytes than a key has.
+// A KeyLenError is ParseKey's error for a text of the wrong length. Its value is the
+// number of bytes that the text encodes.
 type KeyLenError int
 
 func (n KeyLenError) Error() string { return fmt.Sprintf("%d bytes, a key has %d", int(n), KeyLen) }

@@ -9,9 +9,9 @@ import (
 const MaxMessage = 65535
 
 // WriteMessage appends the next handshake message, with payload in it, to dst,
-// which must not overlap payload. After an error the handshake is as before.
+// which must not overlap payload. An error leaves the handshake unchanged.
 //
-// In the patterns of this package every payload is encrypted. That of the
+// In the patterns of this package every payload is encrypted. The payload of the
 // first message has no forward secrecy yet, and can be replayed (section 7.7).
 func (h *Handshake) WriteMessage(dst, payload []byte) ([]byte, error) {
 	if err := h.turn(h.initiator); err != nil {
@@ -20,7 +20,7 @@ func (h *Handshake) WriteMessage(dst, payload []byte) ([]byte, error) {
 	if len(payload) > MaxMessage {
 		return nil, errTooLong
 	}
-	try := *h // work on a copy: an error then changes nothing
+	try := *h // work on a copy, so that an error changes nothing
 	start := len(dst)
 	for _, t := range h.pattern.messages[h.next] {
 		switch t {
@@ -47,9 +47,8 @@ func (h *Handshake) WriteMessage(dst, payload []byte) ([]byte, error) {
 }
 
 // ReadMessage checks the next handshake message of the other side and appends
-// its payload to dst, which must not overlap message. After an error the
-// handshake is as before, so that a forged message does not end it: the genuine
-// one can still come.
+// its payload to dst, which must not overlap message. An error leaves the handshake
+// unchanged, so that a forged message does not end it: the genuine one can still come.
 func (h *Handshake) ReadMessage(dst, message []byte) ([]byte, error) {
 	if err := h.turn(!h.initiator); err != nil {
 		return nil, err
@@ -57,7 +56,7 @@ func (h *Handshake) ReadMessage(dst, message []byte) ([]byte, error) {
 	if len(message) > MaxMessage {
 		return nil, errTooLong
 	}
-	try := *h // work on a copy: an error then changes nothing
+	try := *h // work on a copy, so that an error changes nothing
 	for _, t := range h.pattern.messages[h.next] {
 		switch t {
 		case "e":
@@ -102,8 +101,8 @@ var (
 	errTooShort = errors.New("noise: the handshake message is too short")
 )
 
-// turn returns an error unless the next message is sent by the initiator, if
-// that is asked for, or else by the responder.
+// turn returns an error unless it is the turn of one side to send: of the initiator,
+// or of the responder if initiator is false.
 func (h *Handshake) turn(initiator bool) error {
 	switch {
 	case h.Done():
@@ -114,9 +113,9 @@ func (h *Handshake) turn(initiator bool) error {
 	return nil
 }
 
-// mixEphemeral takes in an ephemeral public key. With a pre-shared key it makes
-// a new cipher key too: "psk" may come before any Diffie-Hellman result, and the
-// same key with the same counter must not occur in two handshakes (section 9.2).
+// mixEphemeral mixes in an ephemeral public key. With a pre-shared key it also makes
+// a new cipher key: "psk" may come before any Diffie-Hellman result, and the same key
+// must not occur with the same counter in two handshakes (section 9.2).
 func (h *Handshake) mixEphemeral(public []byte) {
 	h.symmetric.mixHash(public)
 	if h.psk != nil {
@@ -124,8 +123,8 @@ func (h *Handshake) mixEphemeral(public []byte) {
 	}
 }
 
-// mixSecret takes in what a token other than "e" and "s" names. A public key of
-// low order, which would make the result known to all, is an error (RFC 7748,
+// mixSecret mixes in the secret that a token other than "e" and "s" names. A public
+// key of low order is an error, because everybody would know the result (RFC 7748,
 // section 6.1).
 func (h *Handshake) mixSecret(t token) error {
 	if t == "psk" {

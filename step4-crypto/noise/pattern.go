@@ -9,17 +9,17 @@ import "slices"
 type token string
 
 // A Pattern lists what each message of a handshake carries and which keys it
-// mixes in (section 7). It is data, as the specification writes it; Handshake
+// mixes in (section 7). It is data, in the specification's own notation; Handshake
 // interprets it.
 type Pattern struct {
 	name string
-	// The public keys that the other side knows beforehand ("pre-messages").
+	// The public keys of each side that the other one knows beforehand ("pre-messages").
 	preInitiator, preResponder []token
-	// The messages, the initiator's first, then in turn.
+	// The messages: the initiator's first, then in alternation.
 	messages [][]token
 }
 
-// NNpsk0 has no static keys: who has the pre-shared key gets in. The ephemeral
+// NNpsk0 has no static keys: anyone who has the pre-shared key gets in. The ephemeral
 // keys give every connection forward secrecy (sections 7.5 and 9.4).
 var NNpsk0 = Pattern{
 	name: "NNpsk0",
@@ -29,8 +29,8 @@ var NNpsk0 = Pattern{
 	},
 }
 
-// IK tells who is who: the initiator knows the responder's static key and sends
-// its own, encrypted, in the first message (section 7.5).
+// IK proves to each side who the other one is: the initiator knows the responder's
+// static key and sends its own, encrypted, in the first message (section 7.5).
 var IK = Pattern{
 	name:         "IK",
 	preResponder: []token{"s"}, // <- s

@@ -13,8 +13,8 @@ import (
 )
 
 // A Suite is the cipher and the hash of a handshake (section 4). The
-// Diffie-Hellman function is X25519 in both suites, and both hashes are of 32
-// bytes, so a hash output is a key without being cut.
+// Diffie-Hellman function is X25519 in both suites, and both hashes are 32 bytes
+// long, so that a hash output can serve as a key without being truncated.
 type Suite struct {
 	name      string // as in the protocol name (section 8)
 	newAEAD   func(key []byte) (cipher.AEAD, error)
@@ -22,8 +22,8 @@ type Suite struct {
 	newHash   func() hash.Hash
 }
 
-// AESGCMSHA256 is AES-256-GCM (NIST SP 800-38D) with SHA-256. It is the fast one
-// where the processor has AES instructions (sections 12.4 and 12.5).
+// AESGCMSHA256 is AES-256-GCM (NIST SP 800-38D) with SHA-256. It is the faster suite
+// on processors with AES instructions (sections 12.4 and 12.5).
 var AESGCMSHA256 = Suite{"25519_AESGCM_SHA256", newAESGCM, binary.BigEndian, sha256.New}
 
 // ChaChaPolyBLAKE2s is ChaCha20-Poly1305 (RFC 8439) with BLAKE2s (RFC 7693),
@@ -41,7 +41,7 @@ func newAESGCM(key []byte) (cipher.AEAD, error) {
 func newBLAKE2s() hash.Hash {
 	h, err := blake2s.New256(nil)
 	if err != nil {
-		panic(err) // only a key can be wrong, and there is none
+		panic(err) // only a wrong key causes an error, and there is none
 	}
 	return h
 }

@@ -1,7 +1,7 @@
 package noise
 
 // A cipherState is the CipherState of section 5.1: a key, or none yet, and the
-// counter of messages under it. During a handshake both sides count along.
+// counter of messages under it. During a handshake each side keeps count by itself.
 type cipherState struct {
 	k *Cipher // nil until the first key is mixed in
 	n uint64
@@ -9,7 +9,7 @@ type cipherState struct {
 
 func (c *cipherState) hasKey() bool { return c.k != nil }
 
-// encryptWithAd appends to dst plaintext, encrypted if there is a key.
+// encryptWithAd appends plaintext to dst, encrypted if there is a key.
 func (c *cipherState) encryptWithAd(dst, ad, plaintext []byte) []byte {
 	if !c.hasKey() {
 		return append(dst, plaintext...)
@@ -19,7 +19,7 @@ func (c *cipherState) encryptWithAd(dst, ad, plaintext []byte) []byte {
 	return dst
 }
 
-// decryptWithAd is the inverse of encryptWithAd. After an error n stands.
+// decryptWithAd is the inverse of encryptWithAd. An error leaves n unchanged.
 func (c *cipherState) decryptWithAd(dst, ad, ciphertext []byte) ([]byte, error) {
 	if !c.hasKey() {
 		return append(dst, ciphertext...), nil
@@ -60,7 +60,8 @@ func (s *symmetricState) mixKey(secret []byte) {
 	s.initializeKey(&k)
 }
 
-// mixKeyAndHash does so with a pre-shared key, and mixes a part into h too.
+// mixKeyAndHash does the same with a pre-shared key, and also mixes a part of the
+// result into h.
 func (s *symmetricState) mixKeyAndHash(psk []byte) {
 	var temp, k [KeyLen]byte
 	s.suite.hkdf(s.ck, psk, &s.ck, &temp, &k)
@@ -68,13 +69,13 @@ func (s *symmetricState) mixKeyAndHash(psk []byte) {
 	s.initializeKey(&k)
 }
 
-// mixHash takes data, which is not secret, into h.
+// mixHash mixes data, which is not secret, into h.
 func (s *symmetricState) mixHash(data []byte) {
 	s.h = s.hash(s.h[:], data)
 }
 
-// encryptAndHash appends plaintext to the message dst. h is authenticated with
-// it, and so is all that went before.
+// encryptAndHash encrypts plaintext, if there is a key, and appends it to the message
+// dst. The tag also authenticates h, and so everything that went before.
 func (s *symmetricState) encryptAndHash(dst, plaintext []byte) []byte {
 	start := len(dst)
 	dst = s.cipher.encryptWithAd(dst, s.h[:], plaintext)
@@ -92,7 +93,7 @@ func (s *symmetricState) decryptAndHash(dst, ciphertext []byte) ([]byte, error) 
 	return dst, nil
 }
 
-// split returns the ciphers for what the initiator and what the responder send.
+// split returns the ciphers for the messages of the initiator and of the responder.
 func (s *symmetricState) split() (initiator, responder *Cipher) {
 	var k1, k2 [KeyLen]byte
 	s.suite.hkdf(s.ck, nil, &k1, &k2)

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// An acceptor answers for a server that has one peer at a time: whoever was the last
-// to prove that it has the key. It does no input or output and reads no clock.
+// An acceptor answers for a server that has one peer at a time: the last one to have
+// proved that it has the key. It does no input or output and reads no clock.
 //
-// Only an initiation whose time is later than that of the one before it makes a session.
-// Who has recorded an older one can do nothing with it. At most it is answered, no
-// more often than answersPerSecond, by the word that it is too old, which only its
-// maker can read: his clock may have gone back.
+// An initiation makes a session only if its time is later than that of the initiation
+// before. So an attacker who has recorded an older one can do nothing with it. The only
+// answer to an older one, at most answersPerSecond times a second, is that it is too
+// old. Only the client that made it can read this answer: its clock may have gone back.
 //
-// After a restart of the server an old initiation is news to it, and is answered. That
-// leads nowhere: its keys are not used before a packet arrives under them, only its maker
-// can seal one, and the genuine client's next initiation is later. The same holds when a
-// time is forgotten, which it is when the session that it made has long ended: else
-// somebody who has the key, and names the last time there is, would lock out all others
-// for good.
+// A server that has restarted does not know the times before, so it answers an old
+// initiation. That does no harm: the new keys are not used until a packet arrives under
+// them, only the client that made the initiation can seal one, and the genuine client's
+// next initiation is later. The same holds when a time is forgotten, long after the
+// session that it made has ended. If it were never forgotten, somebody who has the key
+// could lock out all others for good by naming the last possible time.
 //
 // It is not safe for concurrent use.
 type acceptor struct {
@@ -27,13 +27,13 @@ type acceptor struct {
 
 	newest  uint64    // the time of the newest initiation that was answered
 	at      time.Time // when it came
-	second  time.Time // begin of the second that answers counts
-	answers int       // that an initiation is too old
-	told    time.Time // when the log told of one who is refused last
+	second  time.Time // start of the second that answers counts for
+	answers int       // how many initiations have been told that they are too old
+	told    time.Time // when a refused client was last logged
 }
 
-// answer returns the response to an initiation, or nil. Its keys become the next
-// ones, in place of any that are waiting there.
+// answer returns the response to an initiation, or nil. The new keys take the slot
+// "next", in place of any that are waiting there.
 func (a *acceptor) answer(m []byte, now time.Time) []byte {
 	q, ok := a.responder.Read(m)
 	if !ok {
@@ -72,8 +72,8 @@ func (a *acceptor) answer(m []byte, now time.Time) []byte {
 	return response
 }
 
-// allow reports whether one more initiation may be told in this second that it is
-// too old. Each costs two X25519 operations.
+// allow reports whether one more answer "too old" may be sent in this second. Each
+// costs two X25519 operations.
 func (a *acceptor) allow(now time.Time) bool {
 	if now.Sub(a.second) >= time.Second {
 		a.second, a.answers = now, 0

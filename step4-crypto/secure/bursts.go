@@ -7,20 +7,19 @@ import (
 	"stepvpn/shared/link"
 )
 
-// How bursts of packets become messages, and messages packets again. A peer's lock
-// is taken once for all packets of a burst, not for each.
+// This file turns bursts of packets into messages, and messages into packets again. A
+// peer's lock is taken once for all packets of a burst, not for each.
 
-// Keys are those to seal packets under at one moment. The zero value is none.
+// Keys are the keys to seal packets under at one moment. The zero value has no keys.
 type Keys struct {
 	keypair *keypair
 	mtu     int
 }
 
-// Seal appends to out a data message with an IP packet in it, padded. It reports
-// false and why if it does not: link.TooBig if there is no room in out (any
-// more), NoSession if there are no keys or they are worn out, and
-// link.Malformed if p is no packet, for then it might be mistaken for a message
-// of ours. It allocates nothing.
+// Seal appends to out a data message that contains the IP packet p, padded. If it can't,
+// it returns false and the reason: link.TooBig if there is no room (left) in out,
+// NoSession if there are no keys or they are worn out, and link.Malformed if p is not a
+// packet, because it might be mistaken for a control message. It allocates nothing.
 func (k Keys) Seal(out *link.Burst, p []byte) (why link.Reason, ok bool) {
 	if k.keypair == nil {
 		return NoSession, false
@@ -40,8 +39,8 @@ func (k Keys) Seal(out *link.Burst, p []byte) (why link.Reason, ok bool) {
 	return 0, true
 }
 
-// seal returns a message of its own, with plaintext in it, padded; nil if the keys
-// are worn out.
+// seal returns a new message that contains plaintext, padded, or nil if there are no
+// keys or they are worn out.
 func (k Keys) seal(plaintext []byte) []byte {
 	if k.keypair == nil {
 		return nil
@@ -53,16 +52,16 @@ func (k Keys) seal(plaintext []byte) []byte {
 	return m
 }
 
-// An Opened is what one message was.
+// An Opened says what one message was.
 type Opened struct {
 	Kind Kind
-	// Peer is whose message it is; nil for None and Initiation.
+	// Peer is the peer that sent the message; nil for None and Initiation.
 	Peer *Peer
-	// Content is the IP packet, or what the control message says, or for
-	// Initiation all of the message, which may have something behind it.
+	// Content is the IP packet, or the content of the control message, or, for
+	// Initiation, the whole message, with anything that follows the initiation in it.
 	Content []byte
 	Control byte // the kind of control message
-	// Reply is to be sent to where the message came from, if it is not nil.
+	// Reply, unless nil, must be sent to the address that the message came from.
 	Reply []byte
 }
 
@@ -78,7 +77,7 @@ type Opener struct {
 	heard   heard
 }
 
-// heard is what a peer has said in a run of messages under the keys in use.
+// heard sums up what a peer has sent in a run of messages under the keys in use.
 type heard struct {
 	any    bool
 	packet bool   // there was a packet
@@ -86,14 +85,14 @@ type heard struct {
 	from   netip.AddrPort
 }
 
-// NewOpener returns an Opener for the keypairs of a table. It counts in drops what
-// it drops.
+// NewOpener returns an Opener for the keypairs of a table. It counts the messages that
+// it drops in drops.
 func NewOpener(t *Table, drops *link.Drops) *Opener {
 	return &Opener{table: t, drops: drops, opened: make([]Opened, 0, link.MaxBurst)}
 }
 
-// Open tells of each message of a burst what it was. Packets are decrypted in
-// place. The result is valid until the next call.
+// Open returns what each message of a burst was. Packets are decrypted in place. The
+// result is valid until the next call.
 func (o *Opener) Open(b *link.Burst, now time.Time) []Opened {
 	o.opened = o.opened[:0]
 	for i := range b.Len() {
@@ -103,7 +102,7 @@ func (o *Opener) Open(b *link.Burst, now time.Time) []Opened {
 	return o.opened
 }
 
-// open takes one message.
+// open opens one message.
 func (o *Opener) open(m []byte, from netip.AddrPort, now time.Time) Opened {
 	switch messageType(m) {
 	case typeData:
@@ -152,7 +151,7 @@ func (o *Opener) openData(d data, from netip.AddrPort, now time.Time) Opened {
 	}
 	h := &o.heard
 	h.any, h.packet, h.newest, h.from = true, h.packet || in.Kind == Packet, max(h.newest, d.counter), from
-	// What changes the peer's keys does so before the next message is opened.
+	// A message that changes the peer's keys does so before the next one is opened.
 	switch {
 	case in.Kind == Closed:
 		o.endRun(now)
@@ -165,7 +164,7 @@ func (o *Opener) openData(d data, from netip.AddrPort, now time.Time) Opened {
 	return in
 }
 
-// endRun gives back the keypair's lock and tells its peer what it has said.
+// endRun releases the keypair's lock and passes on to its peer what was heard.
 func (o *Opener) endRun(now time.Time) (reply []byte) {
 	s, h := o.keypair, o.heard
 	if s == nil {

@@ -12,22 +12,22 @@ import (
 	"stepvpn/shared/link"
 )
 
-// closeWait bounds the time that Close spends on telling the other side.
+// closeWait bounds how long Close tries to tell the other side.
 const closeWait = 200 * time.Millisecond
 
-// A Conn is the encrypted Link: what is written to it is sealed and goes to the
-// Link below, and what arrives there is opened.
+// A Conn is the encrypted Link: packets written to it are sealed and go to the Link
+// below, and messages that arrive there are opened.
 //
-// Two goroutines of the caller move packets, one a direction, as with any Link.
-// A third one, the Conn's own, sends what the peer has to say by itself:
-// handshakes and keepalives. The reading one never writes: if it did, both ends could
-// wait in a write, and nobody would read.
+// Two goroutines of the caller move packets, one for each direction, as with any Link.
+// A third one, the Conn's own, sends the messages that no packet causes: handshakes and
+// keepalives. The reading one never writes: if it did, both ends could wait in a write,
+// and neither would read.
 type Conn struct {
 	cfg      *Config
 	lower    link.Link
 	peer     *Peer
-	acceptor *acceptor // of a server, else nil
-	opener   *Opener   // of the reading goroutine
+	acceptor *acceptor // nil in a client
+	opener   *Opener   // used only by the reading goroutine
 	drops    *link.Drops
 
 	ctx   context.Context // ends when the Conn does; its cause says why
@@ -47,12 +47,12 @@ type reply struct {
 	to      netip.AddrPort
 }
 
-// Client connects to the server at the other end of lower, and returns when
-// packets can pass in both directions. It fails when ctx ends or when cfg.Tries
-// tries got no answer. Once connected the Conn does not fail for lack of an
-// answer: it tries to get the session back until it is closed.
+// Client connects to the server at the other end of lower, and returns when packets
+// can pass in both directions. It fails when ctx ends, when cfg.Tries initiations have
+// got no answer, or when the server refuses. Once connected, the Conn does not fail for
+// lack of an answer: it tries to get the session back until it is closed.
 //
-// The Conn owns lower, and closes it; so does a Client that fails.
+// The Conn owns lower and closes it; if Client fails, it has closed lower.
 func Client(ctx context.Context, lower link.Link, cfg Config) (*Conn, error) {
 	c, err := start(lower, cfg, true)
 	if err != nil {
@@ -81,7 +81,7 @@ func Client(ctx context.Context, lower link.Link, cfg Config) (*Conn, error) {
 // packets written before a client has come are dropped. There is one client at a
 // time; another one that has the key takes its place.
 //
-// The Conn owns lower, and closes it; so does a Server that fails.
+// The Conn owns lower and closes it; if Server fails, it has closed lower.
 func Server(lower link.Link, cfg Config) (*Conn, error) {
 	return start(lower, cfg, false)
 }
@@ -123,8 +123,8 @@ func (o owner) Wake(at time.Time) { o.timer.Reset(time.Until(at)) }
 
 func (o owner) Moved(before, now netip.AddrPort) { link.PeerMoved(o.lower, before, now) }
 
-// ReadBurst returns packets that the other side has sealed. No more of them is checked
-// than the version and the length: it may be hostile, too.
+// ReadBurst returns packets that the other side has sealed. Only their version and
+// length have been checked: the other side may be hostile, too.
 func (c *Conn) ReadBurst(b *link.Burst) error {
 	for {
 		if err := c.read(b); err != nil || b.Len() > 0 {
@@ -133,8 +133,8 @@ func (c *Conn) ReadBurst(b *link.Burst) error {
 	}
 }
 
-// ReadUntil reads until done reports true, and drops the packets that come:
-// nobody can take them yet.
+// ReadUntil reads until done returns true, and drops the packets that come: there is
+// no place for them yet.
 func (c *Conn) ReadUntil(done func() bool) error {
 	b := link.NewBurst()
 	for !done() {
@@ -171,7 +171,7 @@ func (c *Conn) read(b *link.Burst) error {
 	return nil
 }
 
-// asked takes an initiation, and returns the answer, if it gets one.
+// asked handles an initiation, and returns the answer, or nil.
 func (c *Conn) asked(initiation []byte, now time.Time) []byte {
 	if c.acceptor == nil {
 		c.drops.Add(BadMessage)
@@ -180,7 +180,7 @@ func (c *Conn) asked(initiation []byte, now time.Time) []byte {
 	return c.acceptor.answer(initiation, now)
 }
 
-// control hands a control message to who wants it.
+// control passes a control message to Config.OnControl.
 func (c *Conn) control(kind byte, content []byte) {
 	if c.cfg.OnControl == nil {
 		c.drops.Add(link.Malformed)
@@ -191,8 +191,8 @@ func (c *Conn) control(kind byte, content []byte) {
 	}
 }
 
-// reply has a message sent. When too many wait already it is dropped: the
-// network might have done so too.
+// reply queues a message to be sent. If too many are waiting, it is dropped, which
+// could happen in the network just as well.
 func (c *Conn) reply(message []byte, to netip.AddrPort) {
 	select {
 	case c.replies <- reply{message, to}:
@@ -238,7 +238,7 @@ func (c *Conn) flush(to netip.AddrPort, hints link.Hints) error {
 	return c.failed(err)
 }
 
-// send sends one message of the peer.
+// send sends one message that the peer has made.
 func (c *Conn) send(message []byte, to netip.AddrPort, hints link.Hints) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -247,7 +247,7 @@ func (c *Conn) send(message []byte, to netip.AddrPort, hints link.Hints) error {
 	return c.flush(to, hints)
 }
 
-// run sends what the peer has to say, until the Conn ends.
+// run sends handshakes, keepalives and replies, until the Conn ends.
 func (c *Conn) run() {
 	defer close(c.stopped)
 	defer c.timer.Stop()
@@ -272,20 +272,20 @@ func (c *Conn) run() {
 	}
 }
 
-// sayGoodbye tells the other side that the session ends. When it gets lost, the
-// other side finds out by the silence.
+// sayGoodbye tells the other side that the session ends. If the message gets lost, the
+// other side notices the silence.
 func (c *Conn) sayGoodbye() {
 	if m, to := c.peer.Close(Rejected{}, time.Now()); m != nil {
 		c.send(m, to, link.Hints{})
 	}
 }
 
-// Fail ends the session as Close does, for a reason: reading and writing return err
-// from now on, unless the Conn has ended already.
+// Fail ends the session as Close does, but with a reason: reading and writing return
+// err from now on, unless the Conn has already ended.
 func (c *Conn) Fail(err error) { c.end(err) }
 
-// Close tells the other side that the session ends, if that does not take long,
-// and closes the Link below.
+// Close tells the other side that the session ends, gives up on that after 0.2 s, and
+// closes the Link below. It may be called more than once.
 func (c *Conn) Close() error { return c.close() }
 
 func (c *Conn) shutDown() error {
@@ -317,11 +317,12 @@ func (c *Conn) dropAll(b *link.Burst, why link.Reason) {
 // Status returns the present state of the session.
 func (c *Conn) Status() Status { return c.peer.Status() }
 
-// SetMTU says how long a packet the path carries now; see Config.MTU.
+// SetMTU sets the length in bytes of the longest packet that the path now carries; see
+// Config.MTU.
 func (c *Conn) SetMTU(mtu int) { c.peer.SetMTU(mtu) }
 
-// Control sends a control message of a kind from FirstKind on. Like any other
-// packet it may get lost.
+// Control sends a control message. kind is FirstKind or higher. Like any other packet,
+// the message may get lost.
 func (c *Conn) Control(kind byte, content []byte) error {
 	m, to := c.peer.Control(kind, content, time.Now())
 	return c.say(m, to, link.Hints{})

@@ -6,21 +6,22 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// What a data message has inside. The first byte tells what it is:
+// This file reads and writes the content of data messages. The first byte says what the
+// content is:
 //
 //	packet     an IP packet: its first four bits are the version, 4 or 6
 //	control    0 | kind | length u16, little-endian | content
 //	keepalive  nothing: the other side is there
 //
-// Zeros may follow a packet or a control message, so that the length of a message tells
-// less about what is in it: both know their own length.
+// Zeros may follow a packet or a control message, so that the length of the data message
+// reveals less about its content: both kinds state their own length.
 
 // A Kind is what a message turned out to be.
 type Kind uint8
 
 // The kinds that Opener.Open returns.
 const (
-	None       Kind = iota // dropped and counted, or dealt with
+	None       Kind = iota // dropped and counted, or fully handled
 	Keepalive              // the other side is there
 	Packet                 // an IP packet
 	Control                // a control message of another package
@@ -34,8 +35,8 @@ const controlHeader = 4
 // before it is sealed.
 const ControlOverhead = controlHeader
 
-// contentOf tells what plaintext is, and returns the packet, or what a control
-// message of some kind says. None stands for neither.
+// contentOf says what plaintext is, and returns the packet, or the kind and content of a
+// control message. None means that plaintext is neither.
 func contentOf(plaintext []byte) (k Kind, control byte, content []byte) {
 	switch {
 	case len(plaintext) == 0:
@@ -63,8 +64,9 @@ func contentOf(plaintext []byte) (k Kind, control byte, content []byte) {
 	return Closed, control, content
 }
 
-// packetLen returns the length in bytes that an IP packet says it has (RFC 791,
-// section 3.1; RFC 8200, section 3). It reports false if p is none, or shorter.
+// packetLen returns the length in bytes that the header of an IP packet states (RFC 791,
+// section 3.1; RFC 8200, section 3). It returns false if p is not a packet, or is
+// shorter than that.
 func packetLen(p []byte) (n int, ok bool) {
 	switch {
 	case len(p) >= packet.IPv4HeaderLen && p[0]>>4 == 4:
@@ -77,15 +79,15 @@ func packetLen(p []byte) (n int, ok bool) {
 	return 0, false
 }
 
-// appendControl appends a control message to dst. Content is shorter than 64 KB.
+// appendControl appends a control message to dst. content must be shorter than 64 KiB.
 func appendControl(dst []byte, kind byte, content []byte) []byte {
 	dst = append(dst, 0, kind)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(content)))
 	return append(dst, content...)
 }
 
-// padded returns how long n bytes get with their padding: a multiple of 16, as
-// long as that does not exceed mtu.
+// padded returns the length of n bytes with their padding: the next multiple of 16, but
+// no more than mtu, and no less than n.
 func padded(n, mtu int) int {
 	const unit = 16
 	return max(n, min((n+unit-1)/unit*unit, mtu))

@@ -1,7 +1,7 @@
 package secure
 
-// A control message is what one side has to say to the other in the session
-// itself. This package has one kind:
+// A control message is a message from one side to the other about the session itself.
+// This package has one kind:
 //
 //	close  end | reason
 //
@@ -12,20 +12,20 @@ const kindClose = 1
 // FirstKind is the first kind of control message that others may use.
 const FirstKind = 2
 
-// MaxReason is the most bytes that a reason has.
+// MaxReason is the greatest length of a reason, in bytes.
 const MaxReason = 200
 
-// A Rejected error is the word of the other side that it does not talk to this
-// one, or no longer.
+// A Rejected error says that the other side refuses a session with this one, or ends
+// the session.
 type Rejected struct {
 	Reason string // a sentence of the other side: one line of printable ASCII
-	Final  bool   // asking again is of no use until somebody has changed something
+	Final  bool   // asking again is useless until somebody has changed something
 }
 
 func (r *Rejected) Error() string { return r.Reason }
 
-// Append appends the encoding of r to dst: 1 if it is final, else 0, and the reason,
-// made fit to be shown.
+// Append appends the encoding of r to dst: 1 if it is final, else 0, and the reason as
+// Sentence returns it.
 func (r Rejected) Append(dst []byte) []byte {
 	end := byte(0)
 	if r.Final {
@@ -34,8 +34,8 @@ func (r Rejected) Append(dst []byte) []byte {
 	return append(append(dst, end), Sentence(r.Reason)...)
 }
 
-// ParseRejected is the inverse of Append. It reports false for a reason that can't
-// be shown to people.
+// ParseRejected is the inverse of Append. It returns false for a reason that does not
+// pass PlainText.
 func ParseRejected(m []byte) (r Rejected, ok bool) {
 	if len(m) < 1 || m[0] > 1 || !PlainText(string(m[1:])) {
 		return r, false
@@ -43,7 +43,7 @@ func ParseRejected(m []byte) (r Rejected, ok bool) {
 	return Rejected{Reason: string(m[1:]), Final: m[0] == 1}, true
 }
 
-// parseClose returns the reason of a close message. It is empty if there is none.
+// parseClose returns the reason of a close message, or an empty one if there is none.
 func parseClose(content []byte) (r Rejected, ok bool) {
 	if len(content) == 0 {
 		return r, true
@@ -51,9 +51,9 @@ func parseClose(content []byte) (r Rejected, ok bool) {
 	return ParseRejected(content)
 }
 
-// PlainText reports whether s can be shown to people though a stranger wrote it:
-// 1 to MaxReason bytes of printable ASCII. So it has no line breaks, and nothing
-// that a terminal obeys.
+// PlainText reports whether s can safely be shown even if a stranger wrote it: it has 1
+// to MaxReason bytes of printable ASCII, so no line breaks, and nothing that controls a
+// terminal.
 func PlainText(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {

@@ -9,9 +9,9 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// An initiator is the client's side of handshakes. It does one at a time: it
-// sends an initiation and waits for the response, and when none comes it sends
-// another, with fresh keys, again and again until the peer calls done.
+// An initiator is the client's side of handshakes. It does one at a time: it sends an
+// initiation and waits for the response. If none comes, it sends another one, with
+// fresh keys, and so on until the peer calls done.
 //
 // It is not safe for concurrent use.
 type initiator struct {
@@ -21,14 +21,14 @@ type initiator struct {
 	tries     int              // initiations sent since begin
 	retry     time.Time        // when to send the next one
 	handshake *noise.Handshake // of the last initiation, nil once it is answered
-	reserved  *keypair         // what it asks for
+	reserved  *keypair         // the keypair that the last initiation asks for
 	time      uint64           // in the last initiation
 
-	refused error // final
-	unread  bool  // there was an answer under other keys
+	refused error // the final refusal, if there was one
+	unread  bool  // an answer came that could not be decrypted
 }
 
-// begin makes the first initiation due at a time.
+// begin begins a handshake, whose first initiation is due at the given time.
 func (i *initiator) begin(at time.Time) {
 	i.active, i.tries, i.retry = true, 0, at
 }
@@ -38,7 +38,7 @@ func (i *initiator) done() {
 	i.active, i.handshake = false, nil
 }
 
-// initiate returns the next initiation, which asks for new keys.
+// initiate returns the next initiation, which asks for keys with reserved's index.
 func (i *initiator) initiate(reserved *keypair, now time.Time) ([]byte, error) {
 	payload := i.cfg.NewPayload()
 	if len(payload) > MaxPayload {
@@ -57,9 +57,9 @@ func (i *initiator) initiate(reserved *keypair, now time.Time) ([]byte, error) {
 	return m, nil
 }
 
-// backOff returns how long to wait for the response to the next initiation. It
-// varies, so that clients which lost their server at the same time do not all
-// come back at the same time.
+// backOff returns how long to wait for the response to the next initiation. The time
+// varies, so that clients that lost their server at the same moment do not all come
+// back at the same moment.
 func (i *initiator) backOff() time.Duration {
 	wait := maxRetry
 	if i.tries < 4 {
@@ -92,7 +92,7 @@ func (i *initiator) finish(reserved *keypair, m response, now time.Time) (s *key
 		i.begin(now)
 		return nil, false
 	case a.kind == behind:
-		i.time = max(i.time, a.time) // the next one names a later time than that
+		i.time = max(i.time, a.time) // the next initiation will name a later time
 		return nil, false
 	default:
 		err = i.cfg.OnPayload(a.payload)
@@ -118,5 +118,5 @@ func (i *initiator) gaveUp() error {
 		return ErrUnread
 	}
 	err := fmt.Errorf("no answer from the server after %d tries: it has another key, the address or the port is wrong, it is not running, it is an older version, or a firewall on the way blocks UDP", i.tries)
-	return app.Hint(err, "Look at the server's log and counters. If 'bad-tag' counts up there, the keys differ or one of the two programs is older; if nothing does, nothing arrives.")
+	return app.Hint(err, "Look at the server's log and counters. If 'bad-tag' increases there, the keys differ or one of the two programs is older; if no counter increases, nothing arrives.")
 }

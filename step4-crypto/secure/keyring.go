@@ -1,7 +1,7 @@
 package secure
 
-// A keyring holds the keys that one side shares with the other at one moment. It
-// does not change: a change makes another one. So a reader needs no lock.
+// A keyring holds the keys that one side shares with the other at one moment. It is
+// never modified, only replaced, so a reader needs no lock.
 //
 //	handshake ──> next ──(a packet arrives under it)──> current ──> previous ──(30 s)──> gone
 type keyring struct {
@@ -16,7 +16,7 @@ func (k *keyring) all() [3]*keypair { return [...]*keypair{k.current, k.previous
 // has reports whether s is one of the three.
 func (k *keyring) has(s *keypair) bool { return s == k.current || s == k.previous || s == k.next }
 
-// without returns a keyring with the slots emptied for which drop reports true.
+// without returns a keyring in which the slots are empty for which drop returns true.
 func (k *keyring) without(drop func(*keypair) bool) *keyring {
 	keep := func(s *keypair) *keypair {
 		if s == nil || drop(s) {

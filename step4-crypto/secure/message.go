@@ -13,10 +13,10 @@ import (
 //	response    2 0 0 0 | sender u32 | receiver u32 | noise message
 //	data        4 0 0 0 | receiver u32 | counter u64 | ciphertext | tag, 16 bytes
 //
-// Each side names a keypair by an index of its own choice. "sender" is the index
-// of the side that sends the message, "receiver" that of the side that gets it.
-// So a message says which keys it is for, wherever it comes from. The header of
-// a data message is authenticated together with its content. (Type 3 is step 7's.)
+// Each side names a keypair by an index of its own choice. "sender" is the index of the
+// side that sends the message, "receiver" that of the side that receives it. So a
+// message says which keys it is for, whatever address it comes from. The header of a
+// data message is authenticated together with its content. (Step 7 adds type 3.)
 const (
 	typeInitiation = 1
 	typeResponse   = 2
@@ -27,18 +27,18 @@ const (
 	dataHeader       = 16
 )
 
-// Overhead is how many bytes longer a packet gets when it is sealed, beside its
+// Overhead is how many bytes longer a packet gets when it is sealed, besides its
 // padding, which stays within the MTU.
 const Overhead = dataHeader + noise.TagLen
 
-// MaxPayload is how many bytes a handshake message carries for other packages,
-// at most. With the headers it still fits into 1280 bytes, which every IPv6 link
-// carries (RFC 8200, section 5).
+// MaxPayload is the most bytes that a handshake message carries for other packages.
+// With the headers, they still fit into 1280 bytes, which every IPv6 link carries (RFC
+// 8200, section 5).
 const MaxPayload = 1024
 
 // The shortest noise message has an ephemeral key and the tag of an empty
-// payload. The longest also has a static key with its tag, and a full payload
-// behind what this package puts in front of it.
+// payload. The longest also has a static key with its tag, and a full payload after the
+// time that this package puts in front of it.
 const (
 	minNoise = noise.KeyLen + noise.TagLen
 	maxNoise = minNoise + noise.KeyLen + noise.TagLen + timeLen + MaxPayload

@@ -2,16 +2,16 @@ package secure
 
 import "stepvpn/step4-crypto/noise"
 
-// Second reading: what a server makes of clients that have not been updated yet.
+// Second reading: how a server treats clients that have not been updated yet.
 //
-// They can't be served, for their messages are others. But their initiations look
-// the same from outside, so the server can tell them from strangers, and say in
-// their own words what is to be done.
+// It can't serve them, because their messages are different. But their initiations have
+// the same form, so the server can tell these clients from strangers, and tell them in
+// their version of the protocol that they must be updated.
 
-// olderPrologue was that of the version before.
+// olderPrologue was the prologue of the previous version.
 const olderPrologue = "stepvpn secure 2"
 
-// readOlder returns a Request if i is an initiation of the version before.
+// readOlder returns a Request if i is an initiation of the previous version, else nil.
 func (r *Responder) readOlder(i initiation) *Request {
 	h := r.cfg.older.Clone()
 	if _, err := h.ReadMessage(nil, i.noise); err != nil {
@@ -20,19 +20,19 @@ func (r *Responder) readOlder(i initiation) *Request {
 	return &Request{handshake: h, sender: i.sender, older: true}
 }
 
-// Older reports whether a client of an older version asks. The only answer that it
-// can read is RefuseOlder.
+// Older reports whether the request is from a client of an older version. The only answer
+// that such a client can read is that of RefuseOlder.
 func (q *Request) Older() bool { return q.older }
 
-// RefuseOlder is Refuse for a client of an older version, which says no more than
-// that it is to be updated. Step 7's and 8's show it; those before have no such
-// answer, and give up by themselves.
+// RefuseOlder is Refuse for a client of an older version: it says only that the client
+// must be updated. The clients of steps 7 and 8 show that; those of earlier steps know no
+// such answer, and give up by themselves.
 func (q *Request) RefuseOlder() (response []byte) {
-	const version, final = 1, 3 // of what steps 7 and 8 then answered
+	const version, final = 1, 3 // as in the answers of steps 7 and 8 at that time
 	return q.deny(append([]byte{version, final}, Update...))
 }
 
-// Update is what an older client is told.
+// Update is the sentence that an older client is told.
 const Update = "the server speaks a newer version of this protocol: update this program"
 
 func older(cfg noise.Config) (*noise.Handshake, error) {

@@ -5,16 +5,17 @@ import (
 	"errors"
 )
 
-// What a handshake carries, encrypted. The payloads are other packages'; in front
-// of them is what this one has to say:
+// This file reads and writes what a handshake carries, encrypted. The payloads belong to
+// other packages; this one puts its own fields in front of them:
 //
 //	initiation  time u64 | payload
 //	response    0 | payload           new keys are agreed on
-//	            1 | time u64          the clock of who asks is behind this time
-//	            2 | end | reason      who asks is refused
+//	            1 | time u64          the client's clock is behind this time
+//	            2 | end | reason      the client is refused
 //
-// The time is that of the client's clock, in nanoseconds since 1970. It increases
-// from one initiation of a client to the next, so an older one is a copy.
+// The time is that of the client's clock, in nanoseconds since 1970. It increases from
+// one initiation of a client to the next, so an initiation with an earlier time is a
+// copy. Numbers are little-endian.
 const (
 	accepted = iota
 	behind
@@ -25,7 +26,7 @@ const timeLen = 8
 
 func appendTime(dst []byte, time uint64) []byte { return binary.LittleEndian.AppendUint64(dst, time) }
 
-// parseRequest takes what an initiation carries apart.
+// parseRequest splits what an initiation carries into its parts.
 func parseRequest(m []byte) (time uint64, payload []byte, ok bool) {
 	if len(m) < timeLen {
 		return 0, nil, false

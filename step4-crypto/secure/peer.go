@@ -8,27 +8,27 @@ import (
 	"time"
 )
 
-// An Owner is who has a Peer. It is called with the Peer's lock held, so it must
-// not call the Peer, and it must not block.
+// An Owner is the object that a Peer belongs to. Its methods are called with the Peer's
+// lock held, so they must not call the Peer, and they must not block.
 type Owner interface {
-	// Wake asks for a call of Tick at a time. A later call replaces an earlier one.
+	// Wake asks for a call of Tick at the given time. Each call replaces the one before.
 	Wake(at time.Time)
-	// Moved says where the peer was and is now. The zero address stands for nowhere:
-	// there is no session.
+	// Moved gives the peer's address before and now. The zero address means that there
+	// was or is no session.
 	Moved(before, now netip.AddrPort)
 }
 
-// A Peer is what one side knows of the other: the keys shared with it, its address,
-// and what is to be done when. It does no input or output and reads no
-// clock. What arrives comes to it by an Opener, packets to send get their keys from
-// Sending, and Tick does what is due; what these return is to be sent.
+// A Peer is what one side knows about the other: the keys that they share, the other
+// side's address, and what has to be done when. It does no input or output and reads no
+// clock. An Opener passes on what arrives, Sending returns the keys for packets to send,
+// and Tick does what is due; the caller sends the messages that they return.
 //
-// New keys come into use by one rule on both sides: they wait in the slot "next"
-// until the first packet under them arrives. Only then this side seals under
-// them, for only then the other side is known to have them too. The old keys
-// still open what is on the way. So a rekey loses no packet, whatever the network
-// does to the handshake. The client, who gets the new keys last, sends the first
-// packet under them, a keepalive; the server answers with another.
+// New keys come into use by one rule on both sides: they wait in the slot "next" until
+// the first packet under them arrives. Only then does this side seal under them, because
+// only then is the other side known to have them, too. The old keys still open packets
+// that are on the way. So a rekey loses no packet, whatever the network does to the
+// handshake. The client, which gets the new keys last, sends the first packet under
+// them, a keepalive; the server answers with another.
 //
 // It is safe for concurrent use. Its lock is taken once for a burst in each
 // direction, and IP packets are sealed and opened without it.
@@ -37,9 +37,9 @@ type Peer struct {
 	client bool
 	table  *Table
 	owner  Owner
-	log    *slog.Logger // where to say what happens
+	log    *slog.Logger
 
-	keys atomic.Pointer[keyring] // replaced with mu held, read without
+	keys atomic.Pointer[keyring] // mu must be held to replace it, but not to read it
 	mtu  atomic.Int64            // packets are not padded beyond it
 
 	mu        sync.Mutex // guards all below
@@ -47,28 +47,28 @@ type Peer struct {
 	addr      netip.AddrPort
 	newest    uint64    // the highest counter that arrived under the current keys, plus 1
 	connected time.Time // when the current keys came into use; stays when they end
-	lastHeard time.Time // when something authentic arrived last
-	moved     time.Time // when the log told a change of addr last
+	lastHeard time.Time // when an authentic message last arrived
+	moved     time.Time // when a change of addr was last logged
 	lost      bool      // the server is thought to be gone
 	rejected  *Rejected // the server has said that this is the end
 
-	// Zero where there is nothing to be done.
-	wakeAt     time.Time // when tick has been asked for
+	// A zero time means that there is nothing to do.
+	wakeAt     time.Time // the time that Wake was last asked for
 	retire     time.Time // when to drop the previous keys
 	worn       time.Time // when the current keys had been used for enough packets
-	sent       time.Time // when anything was sent last
-	unanswered time.Time // when a packet was sent, and nothing received since
-	owed       time.Time // when a packet was received, and nothing sent since
+	sent       time.Time // when anything was last sent
+	unanswered time.Time // when the first packet was sent since anything was received
+	owed       time.Time // when the first packet was received since anything was sent
 }
 
-// NewPeer returns a Peer for one client of a server, without keys yet. Request.Accept
-// gives it some. Its keypairs stand in table.
+// NewPeer returns a Peer for one client of a server, without keys yet; Request.Accept
+// gives it keys. Its keypairs are kept in table.
 func (r *Responder) NewPeer(table *Table, owner Owner, log *slog.Logger) *Peer {
 	return newPeer(r.cfg, table, owner, log, false)
 }
 
-// newClient returns a Peer that is the server, for a client. It asks for keys on its
-// first Tick, which it calls for at once.
+// newClient returns a client's Peer, which stands for the server. It asks for keys on
+// its first Tick, which it requests at once.
 func newClient(cfg *Config, table *Table, owner Owner, now time.Time) *Peer {
 	p := newPeer(cfg, table, owner, slog.Default(), true)
 	p.initiator.cfg = cfg
@@ -84,14 +84,14 @@ func newPeer(cfg *Config, table *Table, owner Owner, log *slog.Logger, client bo
 	return p
 }
 
-// Owner returns who has the Peer.
+// Owner returns the Owner of the Peer.
 func (p *Peer) Owner() Owner { return p.owner }
 
-// SetMTU says how long a packet the path carries, in bytes. Padding does not exceed
-// it, for what is too long would be cut up or lost.
+// SetMTU sets the length in bytes of the longest packet that the path carries. Padding
+// does not exceed it, because a longer packet would be fragmented or lost.
 func (p *Peer) SetMTU(mtu int) { p.mtu.Store(int64(mtu)) }
 
-// hear takes what has been opened with the keys s. It returns the reply.
+// hear notes what has been opened with the keys s. It returns the reply, or nil.
 func (p *Peer) hear(s *keypair, h heard, now time.Time) (reply []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,7 +109,7 @@ func (p *Peer) hear(s *keypair, h heard, now time.Time) (reply []byte) {
 	if s != p.keys.Load().current {
 		return reply
 	}
-	// A packet that was overtaken says where the other side was, not where it is.
+	// A packet that was overtaken shows where the other side was, not where it is.
 	if h.newest >= p.newest {
 		p.newest = h.newest + 1
 		p.moveTo(h.from, now)
@@ -118,7 +118,7 @@ func (p *Peer) hear(s *keypair, h heard, now time.Time) (reply []byte) {
 	return reply
 }
 
-// confirm takes the next keys into use.
+// confirm puts the next keys into use.
 func (p *Peer) confirm(from netip.AddrPort, now time.Time) {
 	old := p.keys.Load()
 	if old.current == nil || p.lost {
@@ -147,7 +147,7 @@ func (p *Peer) moveTo(addr netip.AddrPort, now time.Time) {
 	p.setAddr(addr)
 }
 
-// setAddr sets addr, to zero if there is no session any more.
+// setAddr sets addr; the zero address means that there is no session any more.
 func (p *Peer) setAddr(addr netip.AddrPort) {
 	before := p.addr
 	p.addr = addr
@@ -156,8 +156,8 @@ func (p *Peer) setAddr(addr netip.AddrPort) {
 	}
 }
 
-// closed ends the session, because the other side does, by a close message under
-// the keys s. It reports false if those have been replaced: then it ends nothing.
+// closed ends the session, because the other side has sent a close message under the
+// keys s. It does nothing and returns false if these are not the current keys.
 func (p *Peer) closed(s *keypair, content []byte, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,15 +178,15 @@ func (p *Peer) closed(s *keypair, content []byte, now time.Time) bool {
 	return true
 }
 
-// forget drops all keys, and what belongs to them.
+// forget drops all keys, the address, and the times that belong to them.
 func (p *Peer) forget() {
 	p.setKeys(&keyring{})
 	p.setAddr(netip.AddrPort{})
 	p.unanswered, p.owed, p.worn, p.retire = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 }
 
-// Sending returns the keys to seal packets under now, and the address to send them
-// to. Both are zero if there are none. The packets count as sent.
+// Sending returns the keys to seal packets under now, and the address to send the
+// packets to. Both are zero if there is no session. The packets count as sent.
 func (p *Peer) Sending(now time.Time) (Keys, netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -203,8 +203,8 @@ func (p *Peer) Sending(now time.Time) (Keys, netip.AddrPort) {
 	return Keys{s, int(p.mtu.Load())}, p.addr
 }
 
-// Control returns a control message of a kind from FirstKind on, and where to
-// send it; nil if there is no session.
+// Control returns a control message and the address to send it to, or nil if there is
+// no session. kind is FirstKind or higher.
 func (p *Peer) Control(kind byte, content []byte, now time.Time) (message []byte, to netip.AddrPort) {
 	keys, to := p.Sending(now)
 	return keys.seal(appendControl(nil, kind, content)), to
@@ -220,8 +220,8 @@ func (p *Peer) Close(why Rejected, now time.Time) (message []byte, to netip.Addr
 	keys, to := p.Sending(now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// The server has made the next keys. It may use them already, and then it takes a
-	// close under those before for a late one.
+	// The server has the next keys and may already use them. It would then ignore a
+	// close message under the keys before as one that is late.
 	if next := p.keys.Load().next; p.client && next != nil {
 		keys.keypair = next
 	}
@@ -229,8 +229,7 @@ func (p *Peer) Close(why Rejected, now time.Time) (message []byte, to netip.Addr
 	return keys.seal(appendControl(nil, kindClose, content)), to
 }
 
-// wear notes that the current keys have been used for a number of packets by one
-// side.
+// wear notes that one side has used the current keys for a number of packets.
 func (p *Peer) wear(packets uint64, now time.Time) {
 	if p.client && packets >= p.cfg.limits.rekeyPackets && p.worn.IsZero() {
 		p.worn = now
@@ -238,8 +237,8 @@ func (p *Peer) wear(packets uint64, now time.Time) {
 	}
 }
 
-// finish takes the response to the initiation that asked for reserved. It returns
-// the first packet under the new keys.
+// finish handles the response to the initiation that asked for reserved. It returns the
+// first message under the new keys, or nil.
 func (p *Peer) finish(reserved *keypair, m response, now time.Time) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -260,7 +259,8 @@ func (p *Peer) setNext(reserved, s *keypair) {
 	p.schedule(p.nextWake())
 }
 
-// setKeys replaces the keyring. Those that go are found no more.
+// setKeys replaces the keyring. Keypairs that are no longer in it are removed from the
+// table.
 func (p *Peer) setKeys(keys *keyring) {
 	old := p.keys.Swap(keys)
 	for _, s := range old.all() {
@@ -276,12 +276,13 @@ func (p *Peer) keepalive(s *keypair, now time.Time) []byte {
 	return Keys{keypair: s}.seal(nil)
 }
 
-// A Status is how the session with a peer stands. Peer and Since are zero if there is none.
+// A Status is the state of the session with a peer. Peer, Since and Heard are zero if
+// there is no session.
 type Status struct {
 	Peer  netip.AddrPort // the other side's address
 	Since time.Time      // when the present keys came into use
-	Heard time.Time      // when something authentic came last
-	Lost  bool           // a client that had a session asks for another, and gets no answer
+	Heard time.Time      // when an authentic message last arrived
+	Lost  bool           // a client has lost its session, and gets no answer when it asks for another
 }
 
 // Status returns the present state of the session.
@@ -294,7 +295,7 @@ func (p *Peer) Status() Status {
 	return Status{Peer: p.addr, Since: p.connected, Heard: p.lastHeard, Lost: p.lost}
 }
 
-// Alive reports whether there are keys, or the promise of some.
+// Alive reports whether there are keys in use, or new ones waiting to be used.
 func (p *Peer) Alive() bool {
 	keys := p.keys.Load()
 	return keys.current != nil || keys.next != nil

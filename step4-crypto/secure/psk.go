@@ -6,11 +6,11 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// Second reading: a server that has clients with a pre-shared key of their own, and
-// others with none, reads initiations of two patterns.
+// Second reading: some clients of a server have a pre-shared key of their own and others
+// have none, so the server reads initiations of two patterns.
 
-// readOther returns the handshake of an initiation that is of Config.Other, and what is
-// inside.
+// readOther returns the handshake of an initiation of the pattern Config.Other, and what
+// the initiation carries.
 func (r *Responder) readOther(i initiation) (h *noise.Handshake, inside []byte, ok bool) {
 	if r.cfg.other == nil {
 		return nil, nil, false
@@ -23,13 +23,13 @@ func (r *Responder) readOther(i initiation) (h *noise.Handshake, inside []byte, 
 // UsesPSK reports whether a pre-shared key will be mixed in.
 func (q *Request) UsesPSK() bool { return q.handshake.UsesPSK() }
 
-// SetPSK replaces the pre-shared key by that of who asks. In a pattern that mixes it into
-// the response (IKpsk2) it may be called until that is made.
+// SetPSK replaces the pre-shared key by that of the client that asks. In a pattern that
+// mixes it into the response (IKpsk2), it may be called until the response is made.
 func (q *Request) SetPSK(key *[noise.KeyLen]byte) { q.handshake.SetPSK(key) }
 
-// ErrUnread is in the error of a Client whose server has answered, but not under the same
-// key. Somebody on the way can also have made that answer, so it ends nothing: it is just
-// said when there was no other one.
+// ErrUnread is in the error of a Client that got an answer, but could not decrypt it. An
+// attacker on the way may also have made that answer, so it does not end the attempt: it
+// is reported only if no other answer came.
 var ErrUnread = errors.New("the server has answered, but the answer can't be read: the pre-shared key is not the one that the server has for this client")
 
 // unread reports whether there was such an answer.

@@ -6,9 +6,9 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// A Responder is the server's side of handshakes. It reads initiations, and only
-// those that authenticate become a Request, so nobody without a key learns that
-// it is there. It is safe for concurrent use.
+// A Responder is the server's side of handshakes. It reads initiations, and only those
+// that authenticate become a Request, so nobody without a key learns that the server is
+// there. It is safe for concurrent use.
 type Responder struct{ cfg *Config }
 
 // NewResponder checks a Config. Of its fields it uses Handshake, Other, Drops and MTU.
@@ -20,9 +20,9 @@ func NewResponder(cfg Config) (*Responder, error) {
 	return &Responder{complete}, nil
 }
 
-// A Request is an initiation that has authenticated: somebody asks for a
-// session. Who, and whether it is a copy, is for others to judge. It is answered
-// once at most. It is not safe for concurrent use.
+// A Request is an initiation that has authenticated: a client asks for a session. The
+// caller decides whether this client may have one, and whether the initiation is a copy.
+// A Request is answered at most once. It is not safe for concurrent use.
 type Request struct {
 	handshake *noise.Handshake
 	sender    uint32 // the index that the other side gave the keys
@@ -31,8 +31,8 @@ type Request struct {
 	older     bool
 }
 
-// Read authenticates an initiation. If it is none, or does not authenticate, it is
-// counted and dropped: Read reports false.
+// Read authenticates an initiation. If m is not an initiation, or does not authenticate,
+// Read counts it as dropped and returns false.
 func (r *Responder) Read(m []byte) (*Request, bool) {
 	i, ok := parseInitiation(m)
 	if !ok {
@@ -58,25 +58,25 @@ func (r *Responder) Read(m []byte) (*Request, bool) {
 	return q, true
 }
 
-// PeerStatic returns the static key of who asks, which it has proven to have. In
-// a pattern without static keys it is zero.
+// PeerStatic returns the static key of the client that asks; the client has proved that
+// it has the private key. In a pattern without static keys it is zero.
 func (q *Request) PeerStatic() noise.PublicKey {
 	key, _ := q.handshake.PeerStatic()
 	return key
 }
 
-// Time is what the clock of who asks says, in nanoseconds since 1970. It is later
-// in each initiation of a client, so an earlier one is a copy; or the client has
-// started anew, and its clock has gone back: Behind tells it so.
+// Time returns the time on the client's clock, in nanoseconds since 1970. It is later in
+// each initiation of a client. An earlier one means that the initiation is a copy, or
+// that the client has restarted and its clock has gone back: Behind tells it so.
 func (q *Request) Time() uint64 { return q.time }
 
 // Payload returns what the initiation carried. It may be a copy of an earlier
 // one: the sender has not proven yet that it is there now.
 func (q *Request) Payload() []byte { return q.payload }
 
-// Accept gives p the keys that come of the request, and returns the response to
-// send. p takes them into use when the first packet under them arrives. It fails
-// if the payload is too long, or the other side's ephemeral key of low order.
+// Accept gives p the keys that the handshake produces, and returns the response to send.
+// p starts to use them when the first packet under them arrives. Accept fails if the
+// payload is longer than MaxPayload, or if the other side's ephemeral key is of low order.
 func (q *Request) Accept(p *Peer, payload []byte, now time.Time) (response []byte, err error) {
 	if len(payload) > MaxPayload {
 		return nil, errPayload(payload)
@@ -98,13 +98,14 @@ func (q *Request) Accept(p *Peer, payload []byte, now time.Time) (response []byt
 	return response, nil
 }
 
-// Refuse returns a response that says why there is no session, and Behind one that
-// tells who asks that its clock is behind a time. Nobody else can read them. They
-// are nil if the other side's ephemeral key was of low order.
+// Refuse returns a response that says why there is no session. Nobody but the client can
+// read it. It is nil if the client's ephemeral key is of low order.
 func (q *Request) Refuse(why Rejected) (response []byte) {
 	return q.deny(why.Append([]byte{refused}))
 }
 
+// Behind is Refuse with a response that tells the client that its clock is behind a time,
+// which is in nanoseconds since 1970.
 func (q *Request) Behind(time uint64) (response []byte) {
 	return q.deny(appendTime([]byte{behind}, time))
 }

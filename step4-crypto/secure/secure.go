@@ -1,15 +1,15 @@
 // Package secure carries packets through an encrypted session: a Link around a
 // Link. Introduced in step 4.
 //
-// Two sides agree on keys by a Noise handshake (package noise), the client asks
-// and the server answers. Then every packet is sealed: encrypted, authenticated
-// and numbered. The design is WireGuard's (J. Donenfeld, "WireGuard: Next
-// Generation Kernel Network Tunnel", NDSS 2017), where it fits.
+// Two sides agree on keys by a Noise handshake (package noise): the client asks and the
+// server answers. Then every packet is sealed: encrypted, authenticated and numbered.
+// Where it fits, the design is WireGuard's (J. Donenfeld, "WireGuard: Next Generation
+// Kernel Network Tunnel", NDSS 2017).
 //
 // Read it in this order. Each file is one idea:
 //
-//	message.go    what is sent: three kinds of messages, byte by byte
-//	content.go    what is inside of them: packets, and what the two sides say
+//	message.go    the three kinds of messages, byte by byte
+//	content.go    the content of data messages: packets, and control messages
 //	window.go     which packets have been seen before
 //	keypair.go    one pair of keys: seal and open packets
 //	table.go      which keypair a message is for
@@ -19,44 +19,45 @@
 //	responder.go  the server's side
 //	acceptor.go   which initiations a server of one client answers
 //	peer.go       the other side: its keys and its address
-//	timers.go     what is done without being asked: rekeying, keepalives, expiry
-//	control.go    how one side tells the other that this is the end
+//	timers.go     what a peer does by itself: rekeying, keepalives, expiry
+//	control.go    how one side tells the other that the session ends
 //	bursts.go     seal and open the packets of a burst
 //	conn.go       the Link: one peer, and a socket
 //
-// Second reading: older.go, for clients that have not been updated yet, psk.go, for some
-// that have a pre-shared key of their own, and probe.go, for messages whose length matters.
-// drops.go names why messages are dropped.
+// Second reading: older.go, for clients that have not been updated yet; psk.go, for
+// clients that have a pre-shared key of their own; and probe.go, for messages whose length
+// matters. drops.go lists the reasons why messages are dropped.
 //
-// Everything but conn.go and probe.go is free of input, output and clocks: messages and the
-// time come in as arguments.
+// All files but conn.go and probe.go are free of input, output and clocks: messages and
+// the time are passed as arguments.
 //
-// These are the limits. What both sides must have the same is marked with *.
+// These are the limits. Those that must be the same on both sides are marked with *.
 //
 //	rekeyAfterTime        120 s   the client asks for new keys when they are this old
 //	rekeyAfterPackets     2^28    or when one side has sent this many packets under them
 //	rejectAfterTime       180 s   keys this old neither seal nor open any more
 //	rejectAfterPackets *  2^29    counters from here on neither seal nor open
-//	keepPrevious          30 s    packets under the old keys are still let in for so long
-//	replyWithin           3 s     who received packets and had none to send sends a keepalive
-//	silenceLimit          6 s     a client that sent packets and heard nothing for so long
+//	keepPrevious          30 s    packets under the old keys are still accepted for this long
+//	replyWithin           3 s     a side that received packets and sent none for this long
+//	                              sends a keepalive
+//	silenceLimit          6 s     a client that sent packets and heard nothing for this long
 //	                              asks for new keys: the server may have restarted
-//	DefaultKeepalive      25 s    a client that sent nothing for so long sends a keepalive
-//	firstRetry, maxRetry  0.5 s   wait for an answer to a handshake; doubled each time, up
-//	                      to 5 s  to this, and varied by up to 20 %
-//	DefaultTries          6       a first connection is given up after this many
-//	lostTries             4       after this many a client says that the server is lost
+//	DefaultKeepalive      25 s    a client that sent nothing for this long sends a keepalive
+//	firstRetry, maxRetry  0.5 s   the wait for the answer to an initiation; it doubles each
+//	                      to 5 s  time, up to the maximum, and varies by up to 20 %
+//	DefaultTries          6       a first connection is given up after this many initiations
+//	lostTries             4       after this many a client reports that the server is lost
 //	MaxPayload *          1024    bytes that a handshake message carries for other packages
-//	answersPerSecond      100     no more initiations are answered by the word that they are too old
-//	forgetAfter           10 min  the time of an initiation is remembered for so long
+//	answersPerSecond      100     initiations that are answered with "too old" in a second
+//	forgetAfter           10 min  the time of an initiation is remembered for this long
 //	windowSize            8192    a packet that is overtaken by this many is dropped
-//	closeWait             0.2 s   a Close that can't send its message gives up
-//	MaxReason *           200     bytes of a sentence that one side tells the other
-//	logMoveAfter          10 s    the log tells a change of the peer's address no more often
-//	logOlderAfter         60 s    nor that an older version of the client asks
+//	closeWait             0.2 s   a Close that can't send its message gives up after this long
+//	MaxReason *           200     bytes of a reason that one side gives the other
+//	logMoveAfter          10 s    a change of the peer's address is logged no more often,
+//	logOlderAfter         60 s    and neither is an older client, or a refused one
 //
-// 2^28 packets of 1,500 bytes are 2^34.5 AES blocks. That is where RFC 8446,
-// section 5.5, ends the use of an AES-GCM key too.
+// 2^28 packets of 1,500 bytes are 2^34.5 AES blocks. RFC 8446, section 5.5, sets the same
+// limit for an AES-GCM key.
 package secure
 
 import (
@@ -96,9 +97,9 @@ const (
 	forgetAfter      = 10 * time.Minute
 )
 
-// prologue binds the handshake to this protocol: a side that speaks another
-// version of it gets other keys, so its messages do not authenticate. Increase
-// the number whenever a message changes.
+// prologue binds the handshake to this version of the protocol: a side that speaks
+// another version derives other keys, so its messages do not authenticate. Increase the
+// number whenever a message changes.
 const prologue = "stepvpn secure 3"
 
 // A Config is what Client and Server need to know.
@@ -107,8 +108,8 @@ type Config struct {
 	// and Prologue are set by this package. The first message of the pattern
 	// must begin with the ephemeral key, as that of NNpsk0 and of IK does.
 	Handshake noise.Config
-	// Other, if set, is another handshake with the same static key by which clients of
-	// a Responder may come, with a pre-shared key or without: see psk.go.
+	// Other, if set, is a second handshake with the same static key that clients of a
+	// Responder may use instead, with or without a pre-shared key: see psk.go.
 	Other *noise.Config
 
 	// Payload goes to the other side, encrypted, in our message of every
@@ -116,14 +117,14 @@ type Config struct {
 	Payload []byte
 	// NewPayload, if set, makes the payload anew for every handshake.
 	NewPayload func() []byte
-	// OnPayload, if set, gets the payload of the other side in every handshake.
-	// An error refuses the other side: a client gets no answer, and a server's
-	// answer ends the Conn. It must not call the Conn. On a server a payload can
-	// be a replay, so it must change nothing that matters.
+	// OnPayload, if set, gets the other side's payload in every handshake. If it
+	// returns an error, the other side is refused: a server sends the client no answer,
+	// and a client ends its Conn. It must not call the Conn. On a server a payload can
+	// be a replay, so OnPayload must not change anything that matters.
 	OnPayload func(payload []byte) error
 	// OnControl, if set, gets the control messages that the other side sends in
-	// the session. It is called by who reads from the Conn, and must not block or
-	// keep the content. An error ends the Conn.
+	// the session. It is called by the goroutine that reads from the Conn, and must not
+	// block or keep the content. An error ends the Conn.
 	OnControl func(kind byte, content []byte) error
 
 	// Drops counts the packets and messages that are dropped. Required.
@@ -142,13 +143,13 @@ type Config struct {
 	// nothing is padded.
 	MTU int
 
-	handshake *noise.Handshake // that has not begun, to be cloned
+	handshake *noise.Handshake // has not begun, and is cloned for each handshake
 	other     *noise.Handshake // likewise
-	older     *noise.Handshake // a server's, of the version before
+	older     *noise.Handshake // likewise, for clients of the previous version
 	limits    limits
 }
 
-// limits are those that tests make smaller.
+// limits are the limits that tests make smaller.
 type limits struct {
 	rekeyTime     time.Duration
 	rekeyPackets  uint64
@@ -158,7 +159,7 @@ type limits struct {
 
 var defaultLimits = limits{rekeyAfterTime, rekeyAfterPackets, rejectAfterPackets, rand.Float64}
 
-// complete checks a Config for one of the roles and fills in what was left out.
+// complete checks a Config for one of the two roles and fills in the defaults.
 func (cfg Config) complete(initiator bool) (*Config, error) {
 	if cfg.Drops == nil {
 		return nil, errors.New("secure: Config.Drops is missing")

@@ -7,21 +7,21 @@ import (
 )
 
 // A Table is the index table: it finds the keypair that a message names, with one
-// read of memory and no lock. The low bits of an index are its place in the table, the
-// high bits are random: when a place is used again, its index is most probably another
-// one.
+// memory access and no lock. The low bits of an index are its place in the table, and
+// the high bits are random: when a place is reused, its index is most probably a
+// different one.
 //
 // All peers that share a socket share a table. It is safe for concurrent use.
 type Table struct {
 	slots []atomic.Pointer[keypair]
 }
 
-// slotsPerPeer leaves at least half of the table free: a peer has up to three
-// keypairs, and one that is being agreed on; so has another machine that is about
-// to take its place.
+// slotsPerPeer leaves at least half of the table free: a peer has up to three keypairs
+// and one that is being agreed on, and so has another machine that is about to take its
+// place.
 const slotsPerPeer = 2 * 8
 
-// NewTable returns a Table for some peers. It takes 128 to 256 bytes for each.
+// NewTable returns a Table for a number of peers. It takes 128 to 256 bytes per peer.
 func NewTable(peers int) *Table {
 	return &Table{make([]atomic.Pointer[keypair], 1<<bits.Len(uint(slotsPerPeer*peers-1)))}
 }
@@ -30,8 +30,8 @@ func (t *Table) slot(index uint32) *atomic.Pointer[keypair] {
 	return &t.slots[index&uint32(len(t.slots)-1)]
 }
 
-// reserve gives a keypair of p that is being agreed on its index, which is never 0.
-// It has no keys yet: replace puts the one that has in its place.
+// reserve returns a keypair of p with an index, which is never 0. It has no keys yet:
+// replace puts the keypair with the keys in its place.
 func (t *Table) reserve(p *Peer) *keypair {
 	s := &keypair{peer: p}
 	for {
@@ -42,10 +42,10 @@ func (t *Table) reserve(p *Peer) *keypair {
 	}
 }
 
-// replace puts s in the place of reserved, whose index it has.
+// replace puts s in the place of reserved, which has the same index.
 func (t *Table) replace(reserved, s *keypair) { t.slot(reserved.local).Store(s) }
 
-// remove takes a keypair out of the table; nil is none.
+// remove removes a keypair from the table; s may be nil.
 func (t *Table) remove(s *keypair) {
 	if s != nil {
 		t.slot(s.local).CompareAndSwap(s, nil)
@@ -60,8 +60,8 @@ func (t *Table) find(index uint32) *keypair {
 	return nil
 }
 
-// Len returns how many keypairs there are. It looks at all of the table: tests ask
-// it whether any was left behind.
+// Len returns how many keypairs there are. It scans the whole table; tests use it to see
+// whether any keypair was left behind.
 func (t *Table) Len() (n int) {
 	for i := range t.slots {
 		if t.slots[i].Load() != nil {

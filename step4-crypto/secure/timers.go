@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// What a peer does without being asked: the client's handshakes, keepalives, and
-// dropping old keys. Each has a method that says when it is due next, and Tick
+// This file does what a peer does by itself: the client's handshakes, keepalives, and
+// dropping old keys. Each of them has a method that says when it is due next, and Tick
 // does what is due.
 
-// Tick does what is due. It returns a message to send, if there is one. The
-// error is why a client's first connection has failed, or how the server has put
-// an end to it; it is final.
+// Tick does what is due. It returns a message to send, if there is one. The error says
+// why a client's first connection has failed, or that the server has ended the session;
+// it is final.
 //
-// More may be due when it returns: it asks for its next call by itself.
+// More may be due when Tick returns: it calls Owner.Wake to get its next call.
 func (p *Peer) Tick(now time.Time) (message []byte, to netip.AddrPort, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -37,10 +37,10 @@ func (p *Peer) Tick(now time.Time) (message []byte, to netip.AddrPort, err error
 	return message, p.addr, nil
 }
 
-// schedule asks for a call of Tick at a time, unless an earlier one is coming
-// anyway. An early call does no harm, so a reason that has gone (an answer
-// arrived) takes nothing back. That keeps the timer out of the data path: it is
-// set once in some seconds, not with every packet.
+// schedule asks for a call of Tick at the given time, unless an earlier one is already
+// scheduled. An early call does no harm, so nothing is cancelled if its reason
+// disappears, for example because an answer has arrived. That keeps the timer out of the
+// data path: it is set once every few seconds, not with every packet.
 func (p *Peer) schedule(at time.Time) {
 	if at.IsZero() || !p.wakeAt.IsZero() && !at.Before(p.wakeAt) {
 		return
@@ -49,14 +49,14 @@ func (p *Peer) schedule(at time.Time) {
 	p.owner.Wake(at)
 }
 
-// nextWake returns when something is due next.
+// nextWake returns when Tick is next needed.
 func (p *Peer) nextWake() time.Time {
 	return earliest(p.expiryAt(), p.keepaliveAt(), p.handshakeAt())
 }
 
-// keepaliveAt returns when a keepalive is due: who has received packets and has
-// none to send tells the other side that it is there, and a client keeps the
-// NATs on the way awake.
+// keepaliveAt returns when a keepalive is due: a side that has received packets and has
+// none to send shows the other side that it is there, and a client keeps its entries in
+// the NATs on the way alive.
 func (p *Peer) keepaliveAt() (at time.Time) {
 	if p.keys.Load().current == nil {
 		return at
@@ -68,9 +68,9 @@ func (p *Peer) keepaliveAt() (at time.Time) {
 	return at
 }
 
-// handshakeAt returns when the client is to send an initiation: the next one of
-// a handshake that is going on, or one for new keys, because the current ones
-// are old or worn, or the server is silent.
+// handshakeAt returns when the client must send an initiation: the next one of a
+// handshake in progress, or one for new keys, because the current ones are old or worn
+// out, or because the server is silent.
 func (p *Peer) handshakeAt() (at time.Time) {
 	current := p.keys.Load().current
 	switch {
@@ -84,7 +84,7 @@ func (p *Peer) handshakeAt() (at time.Time) {
 	return earliest(p.worn, after(current.created, p.cfg.limits.rekeyTime), after(p.unanswered, silenceLimit))
 }
 
-// handshake returns an initiation, or why there is to be none.
+// handshake returns an initiation, or the error that ends the session.
 func (p *Peer) handshake(now time.Time) (message []byte, err error) {
 	if !p.initiator.active {
 		p.initiator.begin(now)
@@ -97,15 +97,15 @@ func (p *Peer) handshake(now time.Time) (message []byte, err error) {
 			return nil, err
 		}
 	} else if p.initiator.tries == lostTries {
-		p.log.Info("no answer from the server, trying on")
+		p.log.Info("no answer from the server, still trying")
 		p.lost = true
 	}
 	p.sent = now
-	p.table.remove(p.initiator.reserved) // unless it is in use by now
+	p.table.remove(p.initiator.reserved) // which does nothing if it is in use by now
 	return p.initiator.initiate(p.table.reserve(p), now)
 }
 
-// expiryAt returns when keys are to be dropped.
+// expiryAt returns when keys must be dropped.
 func (p *Peer) expiryAt() time.Time {
 	at := p.retire
 	for _, s := range p.keys.Load().all() {
@@ -130,12 +130,12 @@ func (p *Peer) expire(now time.Time) {
 		p.log.Info("the session has ended: no new keys came in time", "peer", p.addr)
 		p.setAddr(netip.AddrPort{})
 		if p.client && !p.initiator.active {
-			p.initiator.begin(now) // the host has slept
+			p.initiator.begin(now) // the host was suspended
 		}
 	}
 }
 
-// due reports whether a time has come. The zero time never comes.
+// due reports whether a time has come. The zero time is never due.
 func due(at, now time.Time) bool { return !at.IsZero() && !at.After(now) }
 
 // after returns t + d, or zero if t is zero.
@@ -146,7 +146,7 @@ func after(t time.Time, d time.Duration) time.Time {
 	return t.Add(d)
 }
 
-// earliest returns the first of some times that are not zero.
+// earliest returns the earliest of the times that are not zero, or zero.
 func earliest(times ...time.Time) (first time.Time) {
 	for _, t := range times {
 		if first.IsZero() || !t.IsZero() && t.Before(first) {

@@ -1,7 +1,7 @@
 package secure
 
-// windowSize is how many counters are remembered, the newest and those before it. On a
-// fast link with several queues, packets overtake each other by hundreds.
+// windowSize is how many counters are remembered: the newest one and those before it. On
+// a fast link with several queues, a packet can be overtaken by hundreds of others.
 const windowSize = 8192
 
 const (
@@ -14,15 +14,15 @@ const (
 // shifting all bits. The zero value has seen nothing. It is not safe for
 // concurrent use.
 //
-// Ask fresh before a packet is opened, and call mark after its tag was good:
-// else a forged packet could move the window.
+// Call fresh before a packet is opened, and mark only after its tag has been verified:
+// otherwise a forged packet could move the window.
 type window struct {
 	next uint64 // the newest counter seen, plus 1
 	ring [windowWords]uint64
 }
 
-// fresh reports whether counter has not been seen, and is not too old to tell.
-// counter is below 2^64-1.
+// fresh reports whether counter has not been seen before. It returns false if counter is
+// too old to tell. counter must be below 2^64-1.
 func (w *window) fresh(counter uint64) bool {
 	switch {
 	case counter >= w.next:

@@ -14,7 +14,7 @@ import (
 // that two tunnels on one host have chains of their own.
 const prefix = "STEPVPN-"
 
-// A firewall is what iptables does for one family of one tunnel.
+// A firewall is the set of iptables chains for one address family of one tunnel.
 type firewall struct {
 	family  hostnet.Family
 	device  string
@@ -27,14 +27,14 @@ type firewall struct {
 // only drops.
 func (w *firewall) serves() bool { return len(w.subnets) > 0 && len(w.egress) > 0 }
 
-// Chain is the name of a device's chain in each table: at most 23 bytes, of the 28
-// that iptables allows.
+// Chain returns the name of a device's chain in each table. It has at most 23 of the 28
+// bytes that iptables allows.
 func Chain(device string) string { return prefix + device }
 
 // A chain is one of ours. The first rule of a built-in chain jumps to it.
 type chain struct {
 	hook
-	rules []string // as they are typed, after "-A STEPVPN-vpn0"
+	rules []string // as one would type them after "-A STEPVPN-vpn0"
 }
 
 func (c *chain) add(rule string, args ...any) { c.rules = append(c.rules, fmt.Sprintf(rule, args...)) }
@@ -42,11 +42,11 @@ func (c *chain) add(rule string, args ...any) { c.rules = append(c.rules, fmt.Sp
 // A hook is a built-in chain that jumps to one of ours.
 type hook struct {
 	table, from string
-	match       string // what the jump is limited to
+	match       string // limits the jump to packets that match
 }
 
-// hooks returns the four places where a device's packets are looked at, in the
-// order in which a packet passes them.
+// hooks returns the four places where a device's packets are inspected, in the order
+// in which a packet passes them.
 func hooks(device string) [4]hook {
 	return [4]hook{
 		{"raw", "PREROUTING", "-i " + device},
@@ -61,12 +61,12 @@ func (h hook) jump(name string) []string {
 	return append(strings.Fields(h.match), "-j", name)
 }
 
-// chains says what is to be there.
+// chains returns the chains that the firewall must have.
 func (w *firewall) chains() []chain {
 	h := hooks(w.device)
 	source, mss, pass, nat := chain{hook: h[0]}, chain{hook: h[1]}, chain{hook: h[2]}, chain{hook: h[3]}
 
-	// A client uses an address of the tunnel, or it is not heard.
+	// Packets from a client are dropped unless their source is an address of the tunnel.
 	for _, s := range w.subnets {
 		source.add("-s %v -j RETURN", s)
 	}
@@ -78,13 +78,14 @@ func (w *firewall) chains() []chain {
 		return []chain{source, pass}
 	}
 
-	// A TCP segment must fit into the tunnel. Each end says in its first packet
-	// what it takes (RFC 9293, section 3.7.1), so that is corrected both ways.
+	// A TCP segment must fit into the tunnel. Each end announces in its first packet
+	// the longest segment that it accepts (RFC 9293, section 3.7.1), so this number is
+	// lowered in both directions.
 	mss.add("-i %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu", w.device)
 	mss.add("-o %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu", w.device)
 
-	// Out only by an egress interface, and in only what was asked for. Out there they
-	// have this host's address.
+	// A client's packets may leave only by an egress interface, where they get this
+	// host's address, and only answers to them may come in.
 	for _, out := range w.egress {
 		pass.add("-i %s -o %s -j ACCEPT", w.device, out)
 		for _, s := range w.subnets {

@@ -12,8 +12,8 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// startForwarding turns forwarding on for the families that are served. If it
-// fails, the settings are as they were.
+// startForwarding turns forwarding on for the families that are served. If it fails,
+// it restores the settings.
 func startForwarding(c Config, firewalls []*firewall) (err error) {
 	s, err := openState()
 	if err != nil {
@@ -47,7 +47,7 @@ func startForwarding(c Config, firewalls []*firewall) (err error) {
 	return nil
 }
 
-// needs reports whether this gateway would change the setting, too.
+// needs reports whether this gateway needs the setting changed, too.
 func (c *Config) needs(key string, firewalls []*firewall) bool {
 	_, also := c.Sysctls[key]
 	return also || slices.ContainsFunc(firewalls, func(w *firewall) bool {
@@ -59,7 +59,7 @@ func (c *Config) needs(key string, firewalls []*firewall) bool {
 	})
 }
 
-// stopForwarding puts the settings back, unless another gateway needs them.
+// stopForwarding restores the settings, unless another gateway needs them.
 func stopForwarding(device string) (err error) {
 	s, err := openState()
 	if err != nil {
@@ -69,13 +69,13 @@ func stopForwarding(device string) (err error) {
 	return s.leave(device)
 }
 
-// forwardIPv6 is more than one setting. A router does not take its routes from
-// router advertisements (RFC 4861, section 6.2.8), so a kernel that starts to
-// forward forgets what it has learned from them, maybe the way out.
-// accept_ra=2 keeps it listening, and is set first.
+// forwardIPv6 turns on IPv6 forwarding, which takes more than one setting. A router does
+// not take its routes from router advertisements (RFC 4861, section 6.2.8), so a kernel
+// that starts to forward forgets the routes that it has learned from them, perhaps
+// including its default route. accept_ra=2 keeps it listening, and is set first.
 func forwardIPv6(s *state, egress []string) error {
 	if now, err := readSetting(forward6); err != nil || now == "1" && !s.changed(forward6) {
-		return err // it forwards already, and listens as its owner wants
+		return err // it already forwards, and its owner has chosen whether it listens
 	}
 	names, err := learners()
 	if err != nil {
@@ -95,7 +95,7 @@ func forwardIPv6(s *state, egress []string) error {
 	return s.set(forward6, "1")
 }
 
-// learners returns the interfaces that have a route from an advertisement.
+// learners returns the interfaces that have a route from a router advertisement.
 func learners() ([]string, error) {
 	routes, err := hostnet.Routes(hostnet.V6, unix.RT_TABLE_MAIN)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package gateway makes this host the way out for the clients of the tunnel: it
-// forwards their packets, and lends them its own address. Introduced in step 5.
+// Package gateway makes this host the clients' way to the internet: it forwards their
+// packets, under its own address (NAT). Introduced in step 5.
 //
 // For clients of 10.8.0.0/24 on the device vpn0 and a host that reaches the
 // internet by eth0, a person would type
@@ -10,21 +10,21 @@
 //	iptables           -A FORWARD -o vpn0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 //	iptables -t mangle -A FORWARD -o vpn0 -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 //
-// and the same with ip6tables and net.ipv6.conf.all.forwarding. That is what
-// Enable does, with some more rules for safety: nobody starts a connection to a
-// client from outside, a client reaches nothing but the egress interface and
-// this host, and it cannot send under an address that is not of the tunnel. The
-// rules stand in chains of our own (firewall.go), which come first and are
-// removed whole. The log repeats each command at debug level.
+// and the same with ip6tables and net.ipv6.conf.all.forwarding. Enable does just that,
+// with some more rules for safety: nobody outside can open a connection to a client, a
+// client can reach only this host and hosts beyond the egress interface, and it cannot
+// send from an address outside of the tunnel's subnets. The rules are in chains of our own
+// (firewall.go), which come first and are removed as a whole. At debug level, the log has
+// each command.
 //
 // # What is not covered
 //
-// Another firewall on the host still has its say: what a rule of nftables or
-// firewalld drops stays dropped, whatever iptables accepts. iptables-nft keeps
-// the tables that it had to make, empty. Whoever starts to rely on forwarding
-// while the gateway runs must turn it on for themselves, or it is turned off
-// with the gateway. Where a host's own default route is another tunnel by policy
-// routing (see package route), that tunnel's device must be named as the egress.
+// Another firewall on the host still applies: a packet that a rule of nftables or
+// firewalld drops stays dropped, whatever iptables accepts. iptables-nft leaves behind the
+// tables that it had to make, empty. Another program that comes to rely on forwarding while
+// the gateway runs loses it when the gateway stops, and must turn it on itself. Where
+// policy routing (see package route) sends a host's own traffic into another tunnel, that
+// tunnel's device must be named as the egress.
 package gateway
 
 import (
@@ -37,7 +37,7 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// A Config says whose packets go where.
+// A Config says which clients are served, and by which interface their packets leave.
 type Config struct {
 	// Device is the name of the tunnel's device, such as "vpn0". It must exist.
 	Device string
@@ -46,26 +46,26 @@ type Config struct {
 	// the same subnets: 10.8.0.0/24 for 10.8.0.1/24.
 	Addrs []netip.Prefix
 
-	// Egress is the interface by which clients leave, such as "eth0". Empty stands for
-	// those of the host's default routes, for each family of addresses on its own. A
-	// family without one is not forwarded, and a warning says so; it is an error if
-	// that leaves none.
+	// Egress is the interface by which clients' packets leave, such as "eth0". If it is
+	// empty, they leave by the interfaces of the host's default routes, separately for
+	// IPv4 and IPv6. A family without a default route is not forwarded, and a warning
+	// says so; if neither family has one, that is an error.
 	Egress string
 
-	// Sysctls are more settings of the kernel that are to hold meanwhile, by their
-	// paths below /proc/sys. They are set first, and put back with the others; one
-	// that this kernel does not have is left out. See settable for those that can be.
+	// Sysctls are further kernel settings for the time that the gateway runs, by their
+	// paths below /proc/sys. They are set first, and restored with the others. One that
+	// this kernel does not have is skipped. settable lists those that are allowed.
 	Sysctls map[string]string
 }
 
-// Enable starts to forward. The function that it returns puts the host back as it was; it
-// may be called more than once. If Enable fails, nothing is left behind.
+// Enable starts to forward. The function that it returns restores the host; it may be
+// called more than once. If Enable fails, nothing is left behind.
 //
-// When this program is killed, chains and settings stay. Without the device they have no
-// effect on other traffic, except that the host still forwards. The next Enable on this
-// host, whatever its Config, takes over what it needs of them, so that connections go on,
-// and puts the rest back. Several programs may each Enable their own device: settings go
-// back when the last one ends.
+// If this program is killed, its chains and settings remain. Without the device they have
+// no effect on other traffic, except that the host still forwards. The next Enable on this
+// host, whatever its Config, takes over those that it needs, so that connections survive,
+// and undoes the rest. Several programs may each Enable their own device: the settings are
+// restored when the last one ends.
 func Enable(c Config) (undo func() error, err error) {
 	egress, err := c.ways()
 	if err != nil {
@@ -74,7 +74,8 @@ func Enable(c Config) (undo func() error, err error) {
 	return EnableBy(c, egress)
 }
 
-// EnableBy is Enable where clients of each family leave by several interfaces, or none.
+// EnableBy is Enable for a caller that chooses, for each address family, the interfaces by
+// which clients' packets leave. There may be several, or none.
 func EnableBy(c Config, egress map[hostnet.Family][]string) (undo func() error, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -84,7 +85,7 @@ func EnableBy(c Config, egress map[hostnet.Family][]string) (undo func() error, 
 		return nil, err
 	}
 
-	// The firewall comes first and goes last: nothing is forwarded past it.
+	// The firewall is built first and removed last, so that nothing is forwarded past it.
 	var steps []func() error
 	undo = sync.OnceValue(func() (err error) {
 		slog.Info("gateway: putting the host back as it was")

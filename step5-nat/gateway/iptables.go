@@ -15,7 +15,7 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// open finds the program and tries whether the kernel has the tables.
+// open finds the program iptables and checks that the kernel has the tables.
 func (w *firewall) open() error {
 	const patience = 10 // seconds to wait for another program's iptables
 	protocol := iptables.ProtocolIPv4
@@ -39,10 +39,11 @@ func (w *firewall) open() error {
 	return nil
 }
 
-// build makes the chains, each complete before anything jumps to it. What a killed
-// gateway has left is replaced rule by rule: when the last rule goes that needs to
-// know connections, the kernel forgets to translate those that there are. Their next
-// packet would be for this host, which knows nothing of it and ends the connection.
+// build makes the chains, each of them complete before any rule jumps to it. The chains
+// that a killed gateway has left are replaced rule by rule: if the last rule that needs
+// connection tracking went away, the kernel would stop translating the existing
+// connections. Their next packets would then seem to be for this host, which would reset
+// connections that it does not know.
 func (w *firewall) build() error {
 	chains := w.chains()
 	for _, c := range chains {
@@ -54,10 +55,10 @@ func (w *firewall) build() error {
 		return err
 	}
 	if w.serves() {
-		slog.Info(fmt.Sprintf("%s: %s leaves by %s, with its address (chains %s)",
+		slog.Info(fmt.Sprintf("%s: %s leaves by %s, under its address (chains %s)",
 			w.command(), strings.Trim(fmt.Sprint(w.subnets), "[]"), strings.Join(w.egress, " or "), Chain(w.device)))
 	} else if len(w.subnets) > 0 {
-		slog.Warn(fmt.Sprintf("this host has no %v default route: over %[1]v clients get no further than here", w.family))
+		slog.Warn(fmt.Sprintf("this host has no %v default route: over %[1]v, clients reach only this host", w.family))
 	}
 	return nil
 }
@@ -65,7 +66,7 @@ func (w *firewall) build() error {
 // fill makes one chain and the jump to it.
 func (w *firewall) fill(c chain) error {
 	name := Chain(w.device)
-	old := 0 // rules that a killed gateway has left
+	old := 0 // how many rules a killed gateway has left
 	there, err := w.tool.ChainExists(c.table, name)
 	switch {
 	case err != nil:
@@ -102,8 +103,8 @@ func (w *firewall) fill(c chain) error {
 	return w.tool.Insert(c.table, c.from, 1, jump...)
 }
 
-// remove takes our chains out of all tables. It goes on after an error, to leave
-// as little as possible.
+// remove removes our chains from all tables. It continues after an error, to leave as
+// little as possible behind.
 func (w *firewall) remove() error {
 	var errs []error
 	for _, h := range hooks(w.device) {
@@ -116,8 +117,8 @@ func (w *firewall) remove() error {
 	return errors.Join(errs...)
 }
 
-// sweep removes what else killed gateways left: the chains of our own device that are
-// not needed any more, and those of devices that are gone.
+// sweep removes the other chains that killed gateways have left: those of our own device
+// that are no longer needed, and those of devices that no longer exist.
 func (w *firewall) sweep(needed []chain) error {
 	var errs []error
 	for i, h := range hooks(w.device) {
@@ -137,7 +138,7 @@ func (w *firewall) sweep(needed []chain) error {
 	return errors.Join(errs...)
 }
 
-// drop removes a chain, and first the jumps to it.
+// drop removes the jumps to a chain, and then the chain.
 func (w *firewall) drop(h hook, name string) error {
 	if err := w.detach(h, name); err != nil {
 		return err
@@ -164,7 +165,7 @@ func (w *firewall) detach(h hook, name string) error {
 	return fmt.Errorf("%s: more than %d jumps to chain %s", w.command(), most, name)
 }
 
-// command is the name of the program.
+// command returns the name of the program.
 func (w *firewall) command() string {
 	if w.family == hostnet.V6 {
 		return "ip6tables"
@@ -191,7 +192,7 @@ func (w *firewall) explain(err error) error {
 	return one
 }
 
-// orWithout is the other way out: IPv6 may be left out of the tunnel.
+// orWithout returns the end of a hint: for IPv6, that it can be left out of the tunnel.
 func (w *firewall) orWithout() string {
 	if w.family == hostnet.V6 {
 		return ", or leave IPv6 out of the tunnel with -addr."

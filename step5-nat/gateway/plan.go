@@ -23,14 +23,15 @@ func (c *Config) plan(egress map[hostnet.Family][]string) (firewalls []*firewall
 			firewalls = append(firewalls, w)
 		case w.serves():
 			return nil, err
-		default: // it would only have been there to drop
-			slog.Warn(fmt.Sprintf("%v from the tunnel goes unchecked: %v", f, err))
+		default: // this firewall would only have dropped packets
+			slog.Warn(fmt.Sprintf("%v packets from the tunnel are not checked: %v", f, err))
 		}
 	}
 	return firewalls, nil
 }
 
-// ways finds the interfaces by which clients leave. It is an error if there are none.
+// ways finds the interfaces by which clients' packets leave. It returns an error if there
+// are none.
 func (c *Config) ways() (egress map[hostnet.Family][]string, err error) {
 	egress = make(map[hostnet.Family][]string)
 	for _, f := range hostnet.Families {
@@ -83,7 +84,7 @@ func (c *Config) check() error {
 // "eth+" is every name that starts with "eth", so a "+" there is refused.
 func known(name string) error {
 	if strings.HasSuffix(name, "+") {
-		return fmt.Errorf("interface name %q ends in +, which iptables takes for a pattern", name)
+		return fmt.Errorf("interface name %q ends in +, which is a pattern to iptables", name)
 	}
 	if _, err := net.InterfaceByName(name); err != nil {
 		return fmt.Errorf("there is no interface %q on this host", name)

@@ -9,12 +9,12 @@ import (
 	"slices"
 )
 
-// A state remembers which settings of the host were changed, so that a later
-// run can put them back if this one is killed. It is written to a file before
-// each change (see statefile.go).
+// A state records which settings of the host were changed, so that a later run can
+// restore them if this one is killed. It is written to a file before each change (see
+// statefile.go).
 //
-// The gateways of a host share one state: the first one finds the original
-// values, and the last one to leave restores them. openState locks it.
+// The gateways of a host share one state: the first one finds the original values, and
+// the last one to leave restores them. openState locks the state.
 type state struct {
 	Owners  []owner  `json:"owners"`
 	Changes []change `json:"changes"` // oldest first
@@ -22,15 +22,15 @@ type state struct {
 	file statefile
 }
 
-// An owner is a running gateway, known by its device: that exists for as long
-// as the program runs. The index tells it from a later one of the same name.
+// An owner is a running gateway. It is identified by its device, which exists for as long
+// as the program runs. The index distinguishes the device from a later one of that name.
 type owner struct {
 	Device string `json:"device"`
 	Index  int    `json:"index"`
 }
 
-// A change is a setting that was found with one value and set to another. Along
-// has the settings that the kernel changes with it, as they were found.
+// A change is a setting that was found with one value and set to another. Along holds the
+// values of those settings that the kernel changes along with it, as they were found.
 type change struct {
 	Key   string            `json:"key"`
 	Found string            `json:"found"`
@@ -44,9 +44,9 @@ func (o owner) alive() bool {
 	return err == nil && itf.Name == o.Device
 }
 
-// join makes the device's gateway an owner. What dead ones have changed is taken
-// over as it is where needed says so, for connections go on meanwhile. The rest is
-// put back first, if nobody else is there.
+// join makes the device's gateway an owner. If all owners are dead, it restores the
+// settings that they changed, except those that are needed: these stay as they are, so
+// that connections are not interrupted.
 func (s *state) join(device string, needed func(key string) bool) error {
 	itf, err := net.InterfaceByName(device)
 	if err != nil {
@@ -65,7 +65,8 @@ func (s *state) join(device string, needed func(key string) bool) error {
 	return s.save()
 }
 
-// leave ends that. If nobody else is there, the settings are put back.
+// leave removes the device's gateway from the owners. If none is left, it restores the
+// settings.
 func (s *state) leave(device string) error {
 	s.Owners = slices.DeleteFunc(s.Owners, func(o owner) bool { return o.Device == device || !o.alive() })
 	var err error
@@ -80,7 +81,7 @@ func (s *state) changed(key string) bool {
 	return slices.ContainsFunc(s.Changes, func(c change) bool { return c.Key == key })
 }
 
-// set changes a setting, unless it has the value already.
+// set changes a setting, unless it already has the value.
 func (s *state) set(key, value string) error {
 	found, err := readSetting(key)
 	switch {
@@ -97,7 +98,7 @@ func (s *state) set(key, value string) error {
 			c.Along[other] = was
 		}
 	}
-	if !s.changed(key) { // else somebody has changed it back; what was found first is what counts
+	if !s.changed(key) { // else another program has changed it back; the value found first counts
 		s.Changes = append(s.Changes, c)
 	}
 	if err := s.save(); err != nil {
@@ -107,8 +108,8 @@ func (s *state) set(key, value string) error {
 	return writeSetting(key, value)
 }
 
-// putBack restores the settings that nobody needs any more, the last change first,
-// and forgets them. What cannot be restored stays for the next time.
+// putBack restores the settings that are no longer needed, the last change first, and
+// removes them from the state. Those that cannot be restored stay in it for the next time.
 func (s *state) putBack(needed func(key string) bool) error {
 	var left []change
 	var errs []error
@@ -125,8 +126,8 @@ func (s *state) putBack(needed func(key string) bool) error {
 	return errors.Join(errs...)
 }
 
-// putBack restores one setting, if its value is still the one that was set, and
-// then those along with it.
+// putBack restores one setting, if its value is still the one that was set, and then
+// those that the kernel changed along with it.
 func (c change) putBack() error {
 	now, err := readSetting(c.Key)
 	switch {
@@ -135,7 +136,7 @@ func (c change) putBack() error {
 	case now == "": // the interface is gone
 		return nil
 	case now != c.Set && now != c.Found:
-		slog.Warn(fmt.Sprintf("%s is %s, not the %s that was set: left alone", dotted(c.Key), now, c.Set))
+		slog.Warn(fmt.Sprintf("%s is %s, not the %s that was set: it is left alone", dotted(c.Key), now, c.Set))
 		return nil
 	}
 	if err := restore(c.Key, c.Found); err != nil {
@@ -149,7 +150,7 @@ func (c change) putBack() error {
 	return nil
 }
 
-// restore writes the value, unless it is there already or the setting is gone.
+// restore writes the value, unless the setting already has it or no longer exists.
 func restore(key, value string) error {
 	now, err := readSetting(key)
 	if err != nil || now == "" || now == value {

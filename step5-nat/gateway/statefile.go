@@ -18,11 +18,11 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// stateDir is where the state is kept. /run is emptied at boot, and a boot
-// restores the settings too.
+// stateDir is the folder that the state is kept in. A boot empties /run, and also
+// restores the settings.
 const stateDir = "/run/stepvpn"
 
-// Limits of a state file. Beyond them it is not one of ours.
+// Limits of a state file. A file that exceeds them is not ours.
 const (
 	maxStateSize = 1 << 20 // bytes
 	maxOwners    = 64
@@ -37,7 +37,7 @@ type statefile struct {
 
 // openState locks and reads the state of this network namespace.
 func openState() (*state, error) {
-	// thread-self, for a thread may be in another namespace than its process.
+	// thread-self, because a thread may be in a different namespace than its process.
 	info, err := os.Stat("/proc/thread-self/ns/net")
 	if err != nil {
 		return nil, err
@@ -59,14 +59,14 @@ func openState() (*state, error) {
 	return s, nil
 }
 
-// setAside renames a file that is none of ours, or damaged: clients are worth more than
-// a setting that nobody puts back.
+// setAside renames a file that is damaged or not ours: it is more important to serve
+// clients than to restore a setting.
 func (f *statefile) setAside(damage error) error {
 	aside := f.path + ".damaged"
 	if err := os.Rename(f.path, aside); err != nil {
 		return fmt.Errorf("%w; and it can't be set aside: %w", damage, err)
 	}
-	slog.Warn("the file that says how the host was is set aside: it is not put back as it was",
+	slog.Warn("the file with the host's original settings is damaged: it is set aside, and they are not restored",
 		"file", f.path, "damage", damage, "now", aside, "cure", "See whether 'sysctl "+dotted(forward4)+" "+dotted(forward6)+"' is as it should be when the server is off.")
 	return nil
 }
@@ -74,11 +74,11 @@ func (f *statefile) setAside(damage error) error {
 // close unlocks the state.
 func (s *state) close() error { return s.file.lock.Close() }
 
-// lockWait is how long a program waits for another one that has the state.
+// lockWait is how long a program waits for another one that has locked the state.
 const lockWait = 10 * time.Second
 
-// lock makes the directory, if need be, and waits until no other program has it
-// locked. The lock goes when the file is closed, or the program ends.
+// lock makes the folder, if necessary, and waits until no other program has locked the
+// state. The lock is released when the file is closed, or when the program ends.
 func lock(name string) (*atomicfile.Held, error) {
 	if err := atomicfile.MakeFolder(name); err != nil {
 		return nil, fmt.Errorf("a place for the state: %w", err)
@@ -94,7 +94,7 @@ func lock(name string) (*atomicfile.Held, error) {
 	return atomicfile.OpenLock(filepath.Join(name, "gateway.lock"), lockWait)
 }
 
-// load reads a state. No file is an empty one.
+// load reads a state. If there is no file, the state is empty.
 func load(name string) (*state, error) {
 	data, _, err := atomicfile.Read(name, maxStateSize, atomicfile.Ours)
 	switch { // the caller names the file
@@ -110,7 +110,7 @@ func load(name string) (*state, error) {
 	return parseState(data)
 }
 
-// save writes the state, or removes it if nothing is in it.
+// save writes the state to its file, or removes the file if the state is empty.
 func (s *state) save() error {
 	if len(s.Owners)+len(s.Changes) == 0 {
 		err := os.Remove(s.file.path)
@@ -124,23 +124,24 @@ func (s *state) save() error {
 		return err
 	}
 	if _, err := parseState(data); err != nil {
-		return err // there is too much of it
+		return err // it is too large
 	}
 	return atomicfile.Write(s.file.path, data, atomicfile.Options{})
 }
 
-// settable lists all settings that a state may restore, "*" being an interface.
+// settable lists all settings that a state may restore. "*" is a part of a name, such as
+// an interface.
 var settable = []string{
 	forward4, forward6, redirects4,
 	"net/ipv4/conf/*/forwarding", "net/ipv6/conf/*/forwarding", "net/ipv6/conf/*/accept_ra",
 	"net/netfilter/nf_conntrack_*",
 }
 
-// number is what they all hold.
+// number matches the values of all these settings.
 var number = regexp.MustCompile(`^-?[0-9]{1,9}$`)
 
-// parseState reads a state, and refuses any that would change anything but the
-// settings that gateways change.
+// parseState reads a state, and refuses one that contains anything but the settings that
+// gateways change.
 func parseState(data []byte) (*state, error) {
 	if len(data) > maxStateSize {
 		return nil, fmt.Errorf("it is larger than %d bytes", maxStateSize)
@@ -154,7 +155,7 @@ func parseState(data []byte) (*state, error) {
 	}
 	for _, c := range s.Changes {
 		if !number.MatchString(c.Set) {
-			return nil, fmt.Errorf("%q is no value of a setting", c.Set)
+			return nil, fmt.Errorf("%q is not the value of a setting", c.Set)
 		}
 		if err := checkSetting(c.Key, c.Found); err != nil {
 			return nil, err
@@ -175,7 +176,7 @@ func checkSetting(key, value string) error {
 		return ok && path.Clean(key) == key // no ".." in place of an interface
 	})
 	if !listed || !number.MatchString(value) {
-		return fmt.Errorf("%q = %q is nothing that a gateway sets", key, value)
+		return fmt.Errorf("%q = %q is not a setting that a gateway changes", key, value)
 	}
 	return nil
 }

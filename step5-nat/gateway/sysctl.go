@@ -24,14 +24,14 @@ const (
 	redirects4 = "net/ipv4/conf/all/accept_redirects"
 )
 
-// acceptRA says whether an interface listens to router advertisements: 0 no, 1
-// yes unless the host forwards, 2 yes.
+// acceptRA returns the setting for whether an interface listens to router advertisements:
+// 0 is no, 1 is yes unless the host forwards, 2 is yes.
 func acceptRA(name string) string { return "net/ipv6/conf/" + name + "/accept_ra" }
 
-// changedAlong returns the settings that the kernel overwrites when key is
-// written: for every interface whether it forwards, and for IPv4 also whether to
-// believe redirects (inet_forward_change in the kernel's net/ipv4/devinet.c,
-// addrconf_forward_change in net/ipv6/addrconf.c).
+// changedAlong returns the settings that the kernel overwrites when key is written:
+// whether each interface forwards, and for IPv4 also whether redirects are accepted
+// (inet_forward_change in the kernel's net/ipv4/devinet.c, addrconf_forward_change in
+// net/ipv6/addrconf.c).
 func changedAlong(key string) []string {
 	switch key {
 	case forward4:
@@ -51,8 +51,8 @@ func glob(pattern string) []string {
 	return paths
 }
 
-// readSetting returns the value of key, or "" if the kernel has no such setting,
-// as when an interface is gone.
+// readSetting returns the value of key, or "" if the kernel has no such setting, for
+// example because an interface is gone.
 func readSetting(key string) (string, error) {
 	value, err := os.ReadFile(procSys + key)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,11 +73,11 @@ func writeSetting(key, value string) error {
 	return err
 }
 
-// dotted is the name of key as sysctl(8) takes it.
+// dotted returns the name of key as sysctl(8) expects it.
 func dotted(key string) string {
-	// An interface name may contain dots, which sysctl wants as slashes.
+	// An interface name may contain dots, which sysctl expects as slashes.
 	return strings.NewReplacer("/", ".", ".", "/").Replace(key)
 }
 
-// typed is the command that sets key.
+// typed returns the command that sets key.
 func typed(key, value string) string { return fmt.Sprintf("sysctl -w %s=%s", dotted(key), value) }

@@ -1,10 +1,10 @@
-// Package hostnet answers what both ends of the tunnel ask about the host
-// before they change anything: may this program do it, which way out does the
-// host have, and is the tunnel's subnet free?
+// Package hostnet answers the questions that both ends of the tunnel have about the
+// host before they change anything: may this program change it, which default routes
+// does it have, and is the tunnel's subnet free?
 //
 // Introduced in step 5.
 //
-// It only looks. All functions may be called from any goroutine, and see the
+// It changes nothing. All functions may be called from any goroutine, and see the
 // network namespace of the thread that they run on.
 package hostnet
 
@@ -19,8 +19,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-// A Family is an address family, as the kernel numbers them. A host has each of
-// its routes, rules and firewalls twice, once for each.
+// A Family is an address family, with the kernel's number for it. Each has its own
+// routes, rules and firewall.
 type Family int
 
 const (
@@ -28,7 +28,7 @@ const (
 	V6 Family = unix.AF_INET6
 )
 
-// Families lists both.
+// Families lists both address families.
 var Families = []Family{V4, V6}
 
 // String returns "IPv4" or "IPv6".
@@ -47,8 +47,8 @@ func FamilyOf(a netip.Addr) Family {
 	return V6
 }
 
-// Subnets returns the subnets of the family that the addresses stand in:
-// 10.8.0.0/24 for 10.8.0.1/24.
+// Subnets returns the subnets of those addresses that belong to the family: 10.8.0.0/24
+// for 10.8.0.1/24.
 func (f Family) Subnets(addrs []netip.Prefix) []netip.Prefix {
 	var subnets []netip.Prefix
 	for _, a := range addrs {
@@ -59,15 +59,15 @@ func (f Family) Subnets(addrs []netip.Prefix) []netip.Prefix {
 	return subnets
 }
 
-// Off reports whether the kernel runs without the family, as it does for IPv6
+// Off reports whether the kernel runs without the family: without IPv6, for example,
 // after a boot with ipv6.disable=1.
 func (f Family) Off() bool {
 	_, err := os.Stat("/proc/net/if_inet6")
 	return f == V6 && errors.Is(err, os.ErrNotExist)
 }
 
-// MayChange returns an error unless this program may change the host's network:
-// it takes root, or the capability CAP_NET_ADMIN.
+// MayChange returns an error, with a hint, unless this program may change the host's
+// network, which requires root or the capability CAP_NET_ADMIN.
 func MayChange() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData // capabilities 0 to 31, and 32 to 63
@@ -80,7 +80,7 @@ func MayChange() error {
 	return nil
 }
 
-// NeedsRoot adds the hint that belongs to every such error.
+// NeedsRoot adds to err the hint to run the program as root.
 func NeedsRoot(err error) error {
 	return app.Hint(err, "Run it as root, for example with sudo.")
 }

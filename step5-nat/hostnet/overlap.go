@@ -22,8 +22,8 @@ func Disjoint(addrs []netip.Prefix) error {
 }
 
 // Free returns an error if one of the tunnel's subnets overlaps another, or the
-// network of an interface other than the tunnel's own device: the host could
-// not tell any more who is behind which interface.
+// network of an interface other than the tunnel's own device: the host could no
+// longer tell which hosts are behind which interface.
 func Free(addrs []netip.Prefix, device string) error {
 	if err := Disjoint(addrs); err != nil {
 		return err
@@ -52,9 +52,9 @@ func Free(addrs []netip.Prefix, device string) error {
 	return nil
 }
 
-// networks returns the addresses of an interface, each with the prefix that it
-// is in. The link-local ones of IPv6 are left out: all interfaces share them
-// (RFC 4291, section 2.5.6).
+// networks returns the addresses of an interface, each with the length of its prefix.
+// IPv6 link-local addresses are left out: all interfaces share their prefix (RFC 4291,
+// section 2.5.6).
 func networks(itf net.Interface) ([]netip.Prefix, error) {
 	addrs, err := itf.Addrs()
 	if err != nil {

@@ -15,9 +15,9 @@ func Routes(f Family, table int) ([]netlink.Route, error) {
 	return list(f, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
 }
 
-// DefaultRoutes returns the names of the interfaces that the host's default routes of
-// the family leave by: "ip -4 route show default". That of the lowest metric comes first,
-// and of a multipath route each path counts. The device except does not.
+// DefaultRoutes returns the names of the interfaces of the host's default routes of the
+// family, as in "ip -4 route show default", lowest metric first. Each path of a multipath
+// route counts. The interface except is left out.
 func DefaultRoutes(f Family, except string) (names []string, err error) {
 	routes, err := list(f, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
 	if err != nil {
@@ -29,7 +29,7 @@ func DefaultRoutes(f Family, except string) (names []string, err error) {
 			continue // such as "unreachable default"
 		}
 		for _, path := range append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: r.LinkIndex}) {
-			link, err := netlink.LinkByIndex(path.LinkIndex) // there is none of a multipath route itself
+			link, err := netlink.LinkByIndex(path.LinkIndex) // a multipath route itself has no interface
 			if err == nil && link.Attrs().Name != except && !slices.Contains(names, link.Attrs().Name) {
 				names = append(names, link.Attrs().Name)
 			}
@@ -38,8 +38,8 @@ func DefaultRoutes(f Family, except string) (names []string, err error) {
 	return names, nil
 }
 
-// list reads routes from the kernel. A filter without a destination that is
-// asked to filter by it takes default routes.
+// list reads routes from the kernel. To filter by destination with no destination in
+// the filter selects default routes.
 func list(f Family, filter *netlink.Route, by uint64) ([]netlink.Route, error) {
 	if f.Off() {
 		return nil, nil
@@ -51,8 +51,8 @@ func list(f Family, filter *netlink.Route, by uint64) ([]netlink.Route, error) {
 	return routes, nil
 }
 
-// Complete asks the kernel for a list. When somebody changes it meanwhile, the kernel
-// says so, and is asked again.
+// Complete asks the kernel for a list. If the list changes while the kernel reads it, the
+// kernel reports that, and Complete asks again, at most 10 times.
 func Complete[T any](ask func() ([]T, error)) (list []T, err error) {
 	const tries = 10
 	for range tries {

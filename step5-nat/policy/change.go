@@ -1,10 +1,10 @@
 // Package policy makes routes and policy rules (ip-rule(8)), and takes them back.
 // Introduced in step 5.
 //
-// A Change is one command that a person could type, with its opposite. CarryOut
-// does a list of them, and undoes what it did when one fails. The kernel keeps a
-// number with each route and rule for who made it; ours is MadeBy, so that a later
-// run finds what a killed one left.
+// A Change is one command that a person could type, with its opposite. CarryOut carries
+// out a list of them, and undoes those that it has done if one fails. With each route and
+// rule the kernel stores a number for the program that made it; ours is MadeBy, so that a
+// later run finds those that a killed one left.
 //
 // All functions may be called from any goroutine, and act in the network
 // namespace of the thread that they run on.
@@ -22,18 +22,19 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// A Change is one command, what carries it out, and what takes it back.
+// A Change is one command, with the functions that carry it out and undo it.
 type Change struct {
 	Command string // as one would type it
 
-	// Do of a rule or a route returns unix.EEXIST if it is there already: there
-	// are never two.
+	// Do, for a rule or a route, returns unix.EEXIST if it exists already: there are
+	// never two of it.
 	Do, Undo func() error
 }
 
-// CarryOut does the changes in order, and first tells log each as it would be typed:
-// slog.Info, say. The function that it returns takes them back, the last one first; it
-// may be called more than once. If a change fails, those before it are undone.
+// CarryOut does the changes in order. Before each, it calls log, such as slog.Info, with
+// the command as one would type it. The function that it returns undoes the changes, the
+// last one first; it may be called more than once. If a change fails, CarryOut undoes
+// those before it.
 func CarryOut(list []Change, log func(command string, args ...any)) (undo func() error, err error) {
 	var done []Change
 	undo = sync.OnceValue(func() error { return takeBack(done) })
@@ -47,8 +48,8 @@ func CarryOut(list []Change, log func(command string, args ...any)) (undo func()
 	return undo, nil
 }
 
-// takeBack undoes the changes, the last one first. It goes on after an error, to
-// leave as little as possible.
+// takeBack undoes the changes, the last one first. It continues after an error, to leave
+// as little as possible behind.
 func takeBack(done []Change) error {
 	var errs []error
 	for _, ch := range slices.Backward(done) {
@@ -59,7 +60,7 @@ func takeBack(done []Change) error {
 	return errors.Join(errs...)
 }
 
-// failed names the command in its error.
+// failed adds the command to its error, and a hint if there is one.
 func (ch Change) failed(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
@@ -73,8 +74,8 @@ func (ch Change) failed(err error) error {
 	return fmt.Errorf("%s: %w", ch.Command, err)
 }
 
-// gone reports whether err says that the thing to remove was not there: the
-// device took its route along, or a person was faster.
+// gone reports whether err says that the route or rule to remove does not exist any more:
+// it vanished with the device, or a person has removed it.
 func gone(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV)
 }

@@ -12,25 +12,25 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// MadeBy is written into the "protocol" of each route and rule, where the kernel
-// keeps a number for who made it (rtnetlink(7)).
+// MadeBy is the "protocol" of each of our routes and rules: the number that the kernel
+// stores for the program that made it (rtnetlink(7)).
 const MadeBy = 87
 
-// A Rule is a policy rule, and how it is typed after its priority.
+// A Rule is a policy rule, and the text that one would type for it after the priority.
 type Rule struct {
 	netlink.Rule
 	text string
 }
 
-// NewRule returns a rule that finds its way in a table. text says the same as one
-// would type it; callers set the fields of what it matches.
+// NewRule returns a rule that looks up the route in a table. text is the rule as one would
+// type it after the priority; callers set the fields that say which packets it matches.
 func NewRule(f hostnet.Family, priority, table int, text string) Rule {
 	r := Rule{*netlink.NewRule(), text}
 	r.Family, r.Priority, r.Table, r.Protocol = int(f), priority, table, MadeBy
 	return r
 }
 
-// NewRefusal returns a rule without a way. kind is RTN_UNREACHABLE (the sender
+// NewRefusal returns a rule that refuses packets. kind is RTN_UNREACHABLE (the sender
 // gets "no route to host") or RTN_PROHIBIT ("permission denied").
 func NewRefusal(f hostnet.Family, priority int, kind uint8, text string) Rule {
 	r := NewRule(f, priority, 0, text)
@@ -38,12 +38,12 @@ func NewRefusal(f hostnet.Family, priority int, kind uint8, text string) Rule {
 	return r
 }
 
-// To limits the rule to packets for some addresses.
+// To limits the rule to packets for the addresses in p.
 func (r *Rule) To(p netip.Prefix) {
 	r.Dst = &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// Host is the prefix of one address.
+// Host returns the prefix that contains only the address a.
 func Host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // Port limits the rule to packets of an IP protocol, such as IPPROTO_UDP, to one
@@ -53,7 +53,7 @@ func (r *Rule) Port(protocol int, port uint16) {
 	r.Dport = netlink.NewRulePortRange(port, port)
 }
 
-// Add makes the rule.
+// Add returns the Change that makes the rule.
 func (r Rule) Add() Change {
 	return Change{
 		Command: fmt.Sprintf("%s rule add priority %d %s", IP(hostnet.Family(r.Family)), r.Priority, r.text),
@@ -62,8 +62,8 @@ func (r Rule) Add() Change {
 	}
 }
 
-// Rules returns our rules of the family, and somebody else's for which clashes
-// reports true, if there is one.
+// Rules returns those rules of the family for which clashes returns true: ours, and the
+// first one of another program, or nil.
 func Rules(f hostnet.Family, clashes func(netlink.Rule) bool) (ours []netlink.Rule, foreign *netlink.Rule, err error) {
 	rules, err := hostnet.Complete(func() ([]netlink.Rule, error) { return netlink.RuleList(int(f)) })
 	if err != nil {
@@ -81,7 +81,7 @@ func Rules(f hostnet.Family, clashes func(netlink.Rule) bool) (ours []netlink.Ru
 	return ours, foreign, nil
 }
 
-// Remove removes rules that a killed program left.
+// Remove removes rules that a killed program left. Rules that no longer exist are no error.
 func Remove(rules []netlink.Rule) error {
 	for _, r := range rules {
 		if err := netlink.RuleDel(&r); err != nil && !gone(err) {
@@ -91,7 +91,7 @@ func Remove(rules []netlink.Rule) error {
 	return nil
 }
 
-// Everything is the destination of a default route.
+// Everything returns the destination of a default route.
 func Everything(f hostnet.Family) netip.Prefix {
 	if f == hostnet.V4 {
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
@@ -99,7 +99,7 @@ func Everything(f hostnet.Family) netip.Prefix {
 	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
-// AddRoute makes a route into a device, in a table.
+// AddRoute returns the Change that makes a route into a device, in a table.
 func AddRoute(to netip.Prefix, device string, table int) Change {
 	f := hostnet.FamilyOf(to.Addr())
 	route := func(act func(*netlink.Route) error) func() error {
@@ -131,7 +131,8 @@ func AddRoute(to netip.Prefix, device string, table int) Change {
 	}
 }
 
-// RemoveRoute removes a route that a killed program left.
+// RemoveRoute removes a route that a killed program left. It is no error if the route no
+// longer exists.
 func RemoveRoute(r netlink.Route) error {
 	if err := netlink.RouteDel(&r); err != nil && !gone(err) {
 		return err
@@ -139,7 +140,7 @@ func RemoveRoute(r netlink.Route) error {
 	return nil
 }
 
-// IP is the ip(8) command for the family.
+// IP returns the ip(8) command for the family.
 func IP(f hostnet.Family) string {
 	if f == hostnet.V6 {
 		return "ip -6"
@@ -147,7 +148,7 @@ func IP(f hostnet.Family) string {
 	return "ip -4"
 }
 
-// scope is that of a route without a gateway. IPv6 routes have no scope.
+// scope returns the scope of a route without a gateway. IPv6 routes have no scope.
 func scope(f hostnet.Family) netlink.Scope {
 	if f == hostnet.V4 {
 		return netlink.SCOPE_LINK

@@ -14,7 +14,7 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// check refuses what would fail half-way.
+// check refuses a Config that would fail half-way.
 func (c *Config) check() error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
@@ -42,7 +42,8 @@ func linkOf(device string) (netlink.Link, error) {
 	return link, nil
 }
 
-// CheckWay looks for the way to the server, which must not be the tunnel.
+// CheckWay returns an error if there is no route to the server, or if it leads into the
+// tunnel.
 func CheckWay(device string, server netip.Addr) error {
 	tunnel, err := linkOf(device)
 	if err != nil {
@@ -59,16 +60,16 @@ func CheckWay(device string, server netip.Addr) error {
 	for _, r := range way {
 		if r.LinkIndex == tunnel.Attrs().Index {
 			return app.Hint(fmt.Errorf("the way to the server %v leads into the tunnel %s itself", server, device),
-				"The server's own address belongs into -server, not one inside the tunnel.")
+				"Set -server to the server's own address, not one inside the tunnel.")
 		}
 	}
 	return nil
 }
 
-// removeStale removes what a killed client left, and refuses to go on if our
-// table, mark or priorities are somebody else's. A client that runs has a route
-// in the table: it lives and dies with the client's device. device is our own; it
-// may have outlived a client.
+// removeStale removes the routes and rules that a killed client left. It returns an error
+// if another program uses our table, mark or priorities, or if another client is running:
+// a running client has a route in the table, which vanishes with the client's device.
+// device is our own, which may have outlived an earlier client.
 func removeStale(device string) error {
 	var stale []netlink.Rule
 	for _, f := range hostnet.Families {
@@ -88,7 +89,7 @@ func removeStale(device string) error {
 				policy.IP(f), PriorityFirst, PriorityTunnel, FwMark, Table)
 		}
 		for _, r := range ours {
-			if r.Priority <= PriorityTunnel { // those behind are of other packages
+			if r.Priority <= PriorityTunnel { // other packages have made the later ones
 				stale = append(stale, r)
 			}
 		}
@@ -96,13 +97,13 @@ func removeStale(device string) error {
 	return policy.Remove(stale)
 }
 
-// clashes reports whether a rule has anything that is meant for ours alone.
+// clashes reports whether a rule has a priority, mark or table that is reserved for ours.
 func clashes(r netlink.Rule) bool {
 	return r.Priority >= PriorityFirst && r.Priority <= PriorityTunnel || r.Mark == FwMark || r.Table == Table
 }
 
-// checkTable returns an error if the table has a route. One that we made
-// through our own device, which outlived the client, is removed.
+// checkTable returns an error if the table has a route. It first removes a route of an
+// earlier client through our own device, if the device has outlived that client.
 func checkTable(f hostnet.Family, device string) error {
 	routes, err := hostnet.Routes(f, Table)
 	if err != nil {

@@ -9,10 +9,10 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// Mark marks a socket as the tunnel's own, which Default does not send into the
-// tunnel. It is meant as the Control of a transport (as in net.Dialer), called
-// before the socket is connected. It needs root or CAP_NET_ADMIN, and is safe
-// for concurrent use.
+// Mark marks a socket as the tunnel's own, so that Default does not route its packets
+// into the tunnel. It is meant as the Control of a transport (as in net.Dialer), called
+// before the socket is connected. It needs root or CAP_NET_ADMIN, and is safe for
+// concurrent use.
 func Mark(_, _ string, socket syscall.RawConn) error {
 	var err error
 	control := func(fd uintptr) {

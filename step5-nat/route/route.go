@@ -2,60 +2,61 @@
 // sends. Introduced in step 5.
 //
 // The host's own routes stay as they are. A second routing table gets a default
-// route into the tunnel, and policy rules (ip-rule(8)) say who looks into which
-// table. What a person would type, and the log repeats:
+// route into the tunnel, and policy rules (ip-rule(8)) decide which packets are routed
+// by which table. A person would type these commands, and the log repeats them:
 //
 //	ip -4 route add default dev vpn0 table 22505
 //	ip -4 rule add priority 22504 lookup main suppress_prefixlength 0
 //	ip -4 rule add priority 22505 not fwmark 22505 lookup 22505
 //
-// and the same three with -6. The kernel asks the rules in order of priority:
+// and the same three with -6. The kernel tries the rules in order of priority:
 //
-//	0      the host's own addresses and broadcasts, as ever
-//	22504  the main table, but not its default route: what is on the local
-//	       network, or has a route of its own, goes there directly
-//	22505  everything else goes into the tunnel, unless it carries the mark
-//	32766  the main table with its default route: for what carries the mark
+//	0      the host's own addresses and broadcasts, as always
+//	22504  the main table, but not its default route: packets to the local network,
+//	       or to a network with a route of its own, go there directly
+//	22505  all other packets go into the tunnel, unless they carry the mark
+//	32766  the main table with its default route, for packets that carry the mark
 //
-// Only the tunnel's own socket carries the mark (see Mark). It must not go
-// through the tunnel: its packets are the tunnel.
+// Only packets of the tunnel's own socket carry the mark (see Mark). They must not be
+// routed into the tunnel, because they are what the tunnel consists of: each would be put
+// into another one, without end.
 //
-// A family of addresses that the tunnel does not carry is refused at once, so
-// that programs turn to the other one and nothing leaves in the clear:
+// Packets of an address family that the tunnel does not carry are refused at once, so
+// that programs use the other family and nothing leaves unencrypted:
 //
 //	ip -6 rule add priority 22505 not fwmark 22505 unreachable
 //
-// A host that checks where packets come from (rp_filter=1, RFC 3704 section
-// 2.2) asks the rules also about the server's answers. They carry no mark, so
-// they would seem to belong into the tunnel, and be dropped. The same goes for a
-// loose check (rp_filter=2) where the tunnel carries no IPv4: there would seem to
-// be no way back at all. Such a host gets one more rule:
+// A host with a strict reverse-path check (rp_filter=1, RFC 3704 section 2.2) accepts a
+// packet only from the interface by which it would route an answer. The server's packets
+// carry no mark, so an answer to them would be routed into the tunnel, and they would be
+// dropped. A loose check (rp_filter=2) drops them, too, if the tunnel carries no IPv4:
+// then there seems to be no route for an answer at all. Such a host gets one more rule:
 //
 //	ip -4 rule add priority 22503 to 203.0.113.10 ipproto udp dport 5555 lookup main
 //
-// The alternatives are a looser rp_filter, or a firewall rule that gives the
-// answers the mark. The rule changes neither settings nor firewall. It takes
-// Linux 5.4, where the check began to look at ports the right way round.
+// The alternatives are a looser rp_filter, or a firewall rule that gives the server's
+// packets the mark. A policy rule changes neither settings nor firewall. It requires Linux
+// 5.4, the first version whose check does not confuse the two ports.
 //
 // # What is not covered
 //
-// There is no kill switch: when the tunnel's device goes, the host uses its own
-// way out again. Rules that another program removes are not put back;
-// systemd-networkd does that when it restarts, unless it is told otherwise
+// There is no kill switch: when the tunnel's device is gone, the host uses its own
+// default route again. If another program removes the rules, they are not restored.
+// systemd-networkd removes them when it restarts, unless it is told not to
 // (ManageForeignRoutingPolicyRules=no).
 //
-// A program that ties its socket to an interface (SO_BINDTODEVICE) or sets the
-// mark itself gets around the tunnel; DHCP clients do, and should. A connection
-// that was open before keeps its old source address; the server drops that.
-// Who connects to this host from beyond the local network gets no answer: it
-// would go into the tunnel. Multicast and 255.255.255.255 follow the default
-// route into the tunnel if the sender names no interface; the local network's
-// own broadcast address stays local.
+// A program that binds its socket to an interface (SO_BINDTODEVICE) or sets the mark
+// itself bypasses the tunnel; DHCP clients do so, and should. A connection that was open
+// before keeps its old source address, and the server drops its packets. A host beyond
+// the local network that connects to this one gets no answer: the answer goes into the
+// tunnel. Multicast and packets to 255.255.255.255 follow the default route into the
+// tunnel if the sender names no interface; the local network's own broadcast address
+// stays local.
 //
-// The local network is believed. Its DHCP server may hand out routes (option
-// 121), and those go outside of the tunnel like any other route of the main table
-// (CVE-2024-3661). Its hosts can send to the tunnel's address; a strict
-// rp_filter keeps out those who do so under a forged source (CVE-2019-14899).
+// The local network is trusted. Its DHCP server may hand out routes (option 121), and
+// packets that follow them bypass the tunnel, as with any other route of the main table
+// (CVE-2024-3661). Its hosts can send packets to the tunnel's address; a strict rp_filter
+// drops those with a forged source address (CVE-2019-14899).
 package route
 
 import (
@@ -67,47 +68,48 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// One number for all, 22505 or 0x57e9, which no other program is known to use.
+// The same number, 22505 or 0x57e9, serves as mark, table and priority. No other program
+// is known to use it.
 const (
 	FwMark = 22505 // the mark (SO_MARK) of the socket to the server
 	Table  = 22505 // the routing table that leads into the tunnel
 )
 
-// Priorities of the rules. Lower is asked first; the main table's is 32766. All
-// from PriorityFirst to PriorityTunnel are ours: a package that adds rules before
-// these has room for them, and Recover removes them too. Rules that are to stay have
-// a higher priority, and policy.MadeBy as their protocol.
+// Priorities of the rules. The kernel tries lower ones first; the main table's rule has
+// 32766. All from PriorityFirst to PriorityTunnel are ours: other packages may add rules
+// before the ones below, and Recover removes those, too. A rule that must survive Recover
+// needs a higher number, and policy.MadeBy as its protocol.
 const (
 	PriorityFirst   = 22500
-	priorityAnswers = 22503 // the server's answers, where rp_filter is strict
+	priorityAnswers = 22503 // the server, for the reverse-path check
 	PriorityLocal   = 22504 // the local network
 	PriorityTunnel  = 22505 // everything that is not marked
 )
 
-// A Config says what to send where. Device, Addrs and Server are required.
+// A Config describes the tunnel. Device, Addrs and Server are required.
 type Config struct {
 	// Device is the TUN device: its name, such as "vpn0". It must be up.
 	Device string
 
-	// Addrs are the device's addresses. A family with an address there goes
-	// through the tunnel; the other one is refused.
+	// Addrs are the device's addresses. Packets of a family with an address here go
+	// through the tunnel; packets of the other one are refused.
 	Addrs []netip.Prefix
 
-	// Network and Server say where the tunnel's own packets go: "udp" or "tcp",
-	// and the server's address. Without a Network the caller sees to it himself
-	// that the answers get in.
+	// Network and Server say where the tunnel's own packets go: "udp" or "tcp", and
+	// the server's address. Without a Network, the caller must make sure that the
+	// server's packets pass the reverse-path check.
 	Network string
 	Server  netip.AddrPort
 }
 
-// Default sends everything through the tunnel. The function that it returns
-// takes that back; it may be called more than once. If Default fails, the host
-// is as it was.
+// Default routes everything that this host sends through the tunnel. The function that
+// it returns undoes that; it may be called more than once. If Default fails, the host is
+// as it was before.
 //
-// When this program is killed the device goes, and the route with it: the host
-// is back on its own default route. The rules stay without effect, except that
-// a refused family stays refused. The next Default removes them, whatever its
-// Config; until then, "ip -6 rule del priority 22505" does.
+// If this program is killed, the device vanishes, and the route with it: the host uses its
+// own default route again. The rules remain but have no effect, except that a refused
+// family stays refused. The next Default removes them, whatever its Config; until then,
+// "ip -6 rule del priority 22505" ends the refusal of IPv6.
 func Default(c Config) (undo func() error, err error) {
 	c.Server = netip.AddrPortFrom(c.Server.Addr().Unmap(), c.Server.Port())
 	if err := c.check(); err != nil {
@@ -129,9 +131,9 @@ func Default(c Config) (undo func() error, err error) {
 	}), nil
 }
 
-// Prepare makes ready for routes and rules that send what this host sends into the
-// device: it removes what a killed client left, and refuses what would leave the host
-// cut off. Default begins with it.
+// Prepare prepares for routes and rules that send this host's traffic into the device: it
+// removes those that a killed client left, and returns an error if there is no route to
+// the server outside of the tunnel. Default begins with it.
 func Prepare(device string, server netip.Addr) error {
 	if err := CheckWay(device, server); err != nil {
 		return err
@@ -139,8 +141,8 @@ func Prepare(device string, server netip.Addr) error {
 	return removeStale(device)
 }
 
-// Recover removes what a killed client left: rules without effect, and those that
-// refuse. It is an error if a client runs that uses the device, or another one.
+// Recover removes the rules that a killed client left: those without effect, and those
+// that refuse a family. It returns an error if a client is running, whatever its device.
 func Recover() error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
@@ -148,8 +150,8 @@ func Recover() error {
 	return removeStale("")
 }
 
-// changes lists what Default carries out, in order. The local network comes before the
-// tunnel, so that it is reachable all the time.
+// changes lists the changes that Default carries out, in order. The local network's rule
+// comes before the tunnel's, so that the network stays reachable all the time.
 func (c *Config) changes() []policy.Change {
 	var list []policy.Change
 	for _, f := range hostnet.Families {

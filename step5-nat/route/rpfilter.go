@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// strictReversePath reports whether some interface drops a packet unless its
-// source would be answered through that same interface. The kernel goes by the
-// higher of two settings, the interface's and that of "all": 0 is off, 1 strict,
-// 2 loose (Documentation/networking/ip-sysctl.rst). "default" counts as well:
-// interfaces that come later start with it.
+// strictReversePath reports whether any interface drops packets unless an answer to them
+// would be routed through the same interface. The kernel uses the higher of two settings,
+// the interface's and that of "all": 0 is off, 1 strict, 2 loose
+// (Documentation/networking/ip-sysctl.rst). "default" counts, too: interfaces that are
+// made later start with it.
 func strictReversePath() bool {
 	const conf = "/proc/sys/net/ipv4/conf/"
 	read := func(path string) string {

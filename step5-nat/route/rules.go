@@ -10,16 +10,16 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// Local returns a rule that finds the local network: the main table without its
-// default route, whose prefix length is 0.
+// Local returns a rule that finds the local network: it looks up the main table, but
+// ignores its default route, the one whose prefix length is 0.
 func Local(f hostnet.Family, priority int) policy.Rule {
 	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, "lookup main suppress_prefixlength 0")
 	r.SuppressPrefixlen = 0
 	return r
 }
 
-// Tunnel returns a rule that has what is not marked look into the tunnel's table, or
-// refuses it, if the tunnel does not carry that family.
+// Tunnel returns a rule that routes packets without the mark by the tunnel's table, or
+// refuses them if the tunnel does not carry the family.
 func Tunnel(f hostnet.Family, carried bool) policy.Rule {
 	r := policy.NewRule(f, PriorityTunnel, Table, fmt.Sprintf("not fwmark %d lookup %d", FwMark, Table))
 	if !carried {
@@ -29,8 +29,8 @@ func Tunnel(f hostnet.Family, carried bool) policy.Rule {
 	return r
 }
 
-// answers returns a rule that lets the host find the way to the server without the
-// mark, for the check of the answers' source address. network is "udp" or "tcp".
+// answers returns a rule by which the host finds the route to the server without the mark,
+// so that the server's packets pass the reverse-path check. network is "udp" or "tcp".
 func answers(network string, server netip.AddrPort) policy.Rule {
 	r := policy.NewRule(hostnet.FamilyOf(server.Addr()), priorityAnswers, unix.RT_TABLE_MAIN,
 		fmt.Sprintf("to %v ipproto %s dport %d lookup main", server.Addr(), network, server.Port()))

@@ -1,4 +1,4 @@
-// Dns is the DNS server that the demos ask. It prints a line per question.
+// Dns is the DNS server that the demos use. It prints a line per question.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Package site is the web site of the lab, in demos and tests alike: it logs
-// who came, tells visitors their address, takes a password that eve may read,
-// and serves files whose content is known.
+// Package site is the web site of the lab, in demos and tests alike: it logs its visitors,
+// tells them their address, accepts a password, which eve may be able to read, and serves
+// files whose content is known.
 package site
 
 import (
@@ -27,7 +27,7 @@ const maxForm = 4 << 10
 //	GET  /whoami               the visitor's address
 //	GET  /file?bytes=N         N bytes that look random and are always the same
 //	GET  /file.sha256?bytes=N  the SHA-256 of those, in hex
-//	POST /login                takes a form with a user and a password
+//	POST /login                accepts a form with a user and a password
 func New(visit func(address, request string)) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /whoami", whoami)
@@ -53,8 +53,8 @@ func Hash(n int64) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// content is an endless stream, of which a file is the start. It does not
-// compress, so that no layer can make the work easier.
+// content returns an endless stream; a file is the beginning of it. It can't be compressed,
+// so no layer can make the transfer easier.
 func content() io.Reader { return rand.NewChaCha8([32]byte{}) }
 
 func whoami(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, visitor(r)) }
@@ -67,7 +67,7 @@ func file(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
-	io.CopyN(w, content(), n) // an error is the visitor leaving
+	io.CopyN(w, content(), n) // an error means that the visitor has left
 }
 
 func hash(w http.ResponseWriter, r *http.Request) {

@@ -16,10 +16,10 @@ type Server struct {
 	serving  sync.WaitGroup
 }
 
-// Start serves on an address such as ":53", which is port 53 of all IPv4 and
-// IPv6 addresses. Each query makes one call of answer, which returns the
-// response, or nil for silence; it must be safe for concurrent use. A query has
-// one question; miekg/dns turns down all others.
+// Start serves on an address such as ":53", which is port 53 of all IPv4 and IPv6
+// addresses. It calls answer for each query. answer returns the response, or nil for no
+// response; it must be safe for concurrent use. A query has exactly one question;
+// miekg/dns rejects all others.
 func Start(address string, answer func(Query) *dns.Msg) (*Server, error) {
 	conn, listener, err := listen(address)
 	if err != nil {
@@ -29,7 +29,7 @@ func Start(address string, answer func(Query) *dns.Msg) (*Server, error) {
 		return func(w dns.ResponseWriter, m *dns.Msg) {
 			host, _, _ := net.SplitHostPort(w.RemoteAddr().String()) // net wrote it
 			if r := answer(Query{From: host, Network: network, Msg: m}); r != nil {
-				w.WriteMsg(r) // an error is the client leaving
+				w.WriteMsg(r) // an error means that the client has left
 			}
 		}
 	}
@@ -46,8 +46,8 @@ func Start(address string, answer func(Query) *dns.Msg) (*Server, error) {
 	return s, nil
 }
 
-// listen opens both sockets. A port that the kernel chooses for one (":0") may be taken
-// for the other: then it chooses another one.
+// listen opens both sockets. If the kernel chooses the port (":0"), the one that it chooses
+// for UDP may be taken for TCP: then listen tries again with another port.
 func listen(address string) (net.PacketConn, net.Listener, error) {
 	for tries := 10; ; tries-- {
 		conn, err := net.ListenPacket("udp", address)
@@ -65,10 +65,10 @@ func listen(address string) (net.PacketConn, net.Listener, error) {
 	}
 }
 
-// Addr returns the address that it serves on.
+// Addr returns the address that the server listens on.
 func (s *Server) Addr() net.Addr { return s.udp.PacketConn.LocalAddr() }
 
-// Close ends the server, when the calls of answer have returned.
+// Close ends the server. It waits until all calls of answer have returned.
 func (s *Server) Close() error {
 	err := errors.Join(s.udp.Shutdown(), s.tcp.Shutdown())
 	s.serving.Wait()

@@ -1,9 +1,9 @@
-// Package zone is the DNS server of the lab, in demos and tests alike: it knows
-// the names of lab.zone, and tells who asked for what. It plays the resolver that
-// a network hands out (the cafe's) and the one that everybody knows (web's).
+// Package zone is the DNS server of the lab, in demos and tests alike: it knows the names
+// of lab.zone, and reports who asked for which name. It plays both the resolver that a
+// network assigns (the cafe's) and a well-known public one (web's).
 //
-// It answers at once and from memory. It does not cache, does not ask others,
-// and knows nothing of DNSSEC.
+// It answers at once and from memory. It does not cache, does not ask other servers, and
+// does not support DNSSEC.
 package zone
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// MaxUDP is the size in bytes of the longest answer that goes over UDP: one that
-// fits into a packet everywhere (DNS Flag Day 2020).
+// MaxUDP is the size in bytes of the longest answer over UDP: one that fits into a packet
+// on every network (DNS Flag Day 2020).
 const MaxUDP = 1232
 
 //go:embed lab.zone
@@ -27,10 +27,10 @@ type key struct {
 	kind uint16
 }
 
-// The zone is read once, and not changed afterwards.
+// The zone is read once, and never changed.
 var (
 	records = make(map[key][]dns.RR)
-	names   = make(map[string]bool) // also those that only have names below them
+	names   = make(map[string]bool) // including names without records, above others
 	soa     *dns.SOA
 )
 
@@ -58,13 +58,13 @@ type Query struct {
 	*dns.Msg
 }
 
-// Question is the question as text, such as "web.example. A".
+// Question returns the question as text, such as "web.example. A".
 func (q Query) Question() string {
 	return q.Msg.Question[0].Name + " " + dns.Type(q.Msg.Question[0].Qtype).String()
 }
 
-// Answer returns what the zone says to the query, with as many records as fit
-// into the answer: if not all do, it is marked as truncated.
+// Answer returns the zone's answer to the query, with as many records as fit. If not all
+// fit, the answer is marked as truncated.
 func Answer(q Query) *dns.Msg {
 	r := new(dns.Msg).SetReply(q.Msg)
 	r.RecursionAvailable = true // so that dig does not warn
@@ -96,8 +96,8 @@ func Answer(q Query) *dns.Msg {
 	return r
 }
 
-// lookup fills in the records of the question's name. It follows aliases (RFC
-// 1034, section 4.3.2), each once.
+// lookup adds the records for the question to the answer. It follows aliases (RFC 1034,
+// section 4.3.2), each of them once.
 func lookup(r *dns.Msg, question dns.Question) {
 	name := dns.CanonicalName(question.Name)
 	for {
@@ -110,7 +110,7 @@ func lookup(r *dns.Msg, question dns.Question) {
 			break
 		}
 		if slices.Contains(r.Answer, alias[0]) {
-			return // they have no end: the aliases are the answer
+			return // the aliases form a loop: they are the answer
 		}
 		r.Answer = append(r.Answer, alias[0])
 		name = dns.CanonicalName(alias[0].(*dns.CNAME).Target)
@@ -118,7 +118,7 @@ func lookup(r *dns.Msg, question dns.Question) {
 	if !names[name] {
 		r.Rcode = dns.RcodeNameError
 	}
-	// How long "there is none" holds is the smaller of two (RFC 2308, section 5).
+	// A negative answer is valid for the smaller of two times (RFC 2308, section 5).
 	none := dns.Copy(soa)
 	none.Header().Ttl = min(soa.Hdr.Ttl, soa.Minttl)
 	r.Ns = append(r.Ns, none)

@@ -1,6 +1,6 @@
-// Package linktest is networks for tests, in memory: a Network of many ends, and a
-// Bad link, which loses packets, doubles them, delays them and changes their
-// order, in a way that a seed repeats.
+// Package linktest provides networks in memory, for tests: a Network of many ends, and a
+// Bad link, which loses packets, duplicates them, delays them and changes their order. The
+// same seed repeats the same faults.
 package linktest
 
 import (
@@ -13,17 +13,17 @@ import (
 	"stepvpn/shared/link"
 )
 
-// Faults says how bad a link is. Each rate is a probability, from 0 to 1, and is
-// drawn for each packet anew.
+// Faults says how bad a link is. Each rate is a probability, from 0 to 1, that applies to
+// each packet separately.
 type Faults struct {
 	Seed uint64
 
-	Drop    float64 // it is lost
-	Double  float64 // it comes twice
+	Drop    float64 // the packet is lost
+	Double  float64 // it arrives twice
 	Reorder float64 // it changes places with the next one
 
-	Delay    float64       // it comes later...
-	MaxDelay time.Duration // ...by up to this
+	Delay    float64       // it arrives late...
+	MaxDelay time.Duration // ...by at most this much
 }
 
 // Counts says what a Bad link has done so far.
@@ -31,14 +31,14 @@ type Counts struct {
 	Written, Dropped, Doubled, Reordered, Delayed int
 }
 
-// maxDelayed bounds the packets that are under way. More of them are not delayed.
+// maxDelayed bounds the packets that are on the way. Further ones are not delayed.
 const maxDelayed = 4096
 
 // holdAtMost is how long a packet waits for the next one, to change places.
 const holdAtMost = 50 * time.Millisecond
 
-// Bad is a Link that passes on badly what is written to it. What is read comes
-// as it is: to make both directions bad, wrap both ends.
+// Bad is a Link with faults in one direction: they affect the packets that are written to
+// it, not those that are read. To make both directions bad, wrap both ends.
 //
 // The same writes with the same seed meet the same faults. In a testing/synctest
 // bubble the delays take no time.
@@ -78,7 +78,7 @@ func (l *Bad) Counts() Counts {
 	return l.counts
 }
 
-// WriteBurst writes what the faults leave over to the Link below.
+// WriteBurst writes the packets that the faults spare to the Link below.
 func (l *Bad) WriteBurst(b *link.Burst) error {
 	for i := range b.Len() {
 		p := &packet{bytes.Clone(b.At(i)), b.Addr}
@@ -91,7 +91,7 @@ func (l *Bad) WriteBurst(b *link.Burst) error {
 	return nil
 }
 
-// fate decides about a packet, and returns what is to be sent now.
+// fate decides what happens to a packet, and returns the packets to send now.
 func (l *Bad) fate(p *packet) (now []*packet) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,7 +124,7 @@ func (l *Bad) fate(p *packet) (now []*packet) {
 
 func (l *Bad) happens(rate float64) bool { return l.random.Float64() < rate }
 
-// delay sends p later. The caller holds mu, in hold too.
+// delay sends p later. The caller must hold mu, as with hold.
 func (l *Bad) delay(p *packet) {
 	l.counts.Delayed++
 	l.underWay++

@@ -9,12 +9,11 @@ import (
 	"stepvpn/shared/link"
 )
 
-// queueLen is how many packets wait at one end of a Network. What comes when it
-// is full is lost.
+// queueLen is how many packets may wait at one end of a Network. Further ones are lost.
 const queueLen = 4096
 
-// A Network joins one server and any number of clients in memory. Other than
-// with link.Pipe each end has an address, and closing one leaves the others open.
+// A Network connects one server and any number of clients in memory. Unlike with
+// link.Pipe, each end has an address, and closing one end leaves the others open.
 type Network struct {
 	tap atomic.Pointer[Tap]
 
@@ -22,15 +21,15 @@ type Network struct {
 	ends map[netip.AddrPort]*End
 }
 
-// A Tap sees each packet on its way, and says whether it arrives. It must not keep
-// or change the packet, and is called by many goroutines.
+// A Tap sees each packet on its way, and returns whether it arrives. It must not keep or
+// change the packet, and must be safe for concurrent use.
 type Tap func(from, to netip.AddrPort, p []byte) bool
 
-// Tap sets the tap. nil takes it away.
+// Tap sets the tap; nil removes it.
 func (n *Network) Tap(t Tap) { n.tap.Store(&t) }
 
-// An End is one end of a Network. Packets on their way wait in a queue, and
-// those that find no room there are lost, as with UDP.
+// An End is one end of a Network. Packets on their way wait in a queue; if it is full,
+// they are lost, as with UDP.
 type End struct {
 	network *Network
 	to      netip.AddrPort // where a client's end sends to; zero for a server's
@@ -47,8 +46,8 @@ type datagram struct {
 	bytes []byte
 }
 
-// Attach makes an end with an address, which must be free. A client's end sends
-// to an address; that of a server sends to where a burst says, and to is zero.
+// Attach makes an end with an address, which must be free. A client's end sends to the
+// address to. For a server's end, to is zero: it sends to the address of each burst.
 func (n *Network) Attach(addr, to netip.AddrPort) *End {
 	e := &End{network: n, to: to, in: make(chan datagram, queueLen), closed: make(chan struct{})}
 	e.close = sync.OnceFunc(func() {

@@ -56,7 +56,7 @@ func listen(addr string) (*net.TCPListener, error) {
 	case errors.Is(err, syscall.EADDRINUSE):
 		err = app.Hint(err, "Another program listens there: see which with 'ss -ltnp', or choose another port with -listen.")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		err = app.Hint(err, "This host does not have that address: 'ip address' lists those it has. -listen :5555 takes all of them.")
+		err = app.Hint(err, "This host does not have that address: 'ip address' lists the addresses it has. '-listen :5555' listens on all of them.")
 	}
 	return listener, err
 }

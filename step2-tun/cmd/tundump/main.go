@@ -1,6 +1,6 @@
 // Tundump makes a TUN device and prints a line for every packet that the host
-// sends into it. It answers nothing: a device is where packets come out of the
-// kernel, and what becomes of them is up to the program.
+// sends into it. It answers none of them: the device only hands packets from the
+// kernel to the program, and what becomes of them is up to the program.
 package main
 
 import (
@@ -25,7 +25,7 @@ var (
 	addrs   = app.Prefixes("addr", "10.8.0.1/24,fd00:8::1/64", "`addresses` of this host on the device, with prefix lengths")
 	mtu     = flag.Int("mtu", tun.DefaultMTU, "longest packet in `bytes`, 68 to 65535; with an IPv6 address at least 1280")
 	persist = flag.Bool("persist", false, "keep the device at exit, and take over one that was kept")
-	file    = flag.String("pcap", "", "write the packets to this `file` too, for Wireshark and tcpdump; replaces it")
+	file    = flag.String("pcap", "", "also write the packets to this `file`, for Wireshark and tcpdump; an existing file is replaced")
 )
 
 func main() {
@@ -38,7 +38,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer dev.Close()
-	// Ctrl-C ends the context, that closes the device, and that ends the dump.
+	// Ctrl-C ends the context, which closes the device, which ends the dump.
 	defer context.AfterFunc(ctx, func() { dev.Close() })()
 
 	var capture *pcap.Writer

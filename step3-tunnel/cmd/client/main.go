@@ -22,7 +22,7 @@ var (
 )
 
 func main() {
-	app.Main("Client joins this host to the server's by a tunnel. Nothing is encrypted.", run)
+	app.Main("Client connects this host to the server by a tunnel. Nothing is encrypted.", run)
 }
 
 func run(ctx context.Context) error {

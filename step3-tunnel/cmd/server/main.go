@@ -1,4 +1,4 @@
-// Server is the other end of the tunnel: it takes packets from one client, and
+// Server is the other end of the tunnel: it receives packets from one client, and
 // sends packets back to it.
 package main
 
@@ -28,7 +28,7 @@ func main() {
 func run(ctx context.Context) error {
 	var count tunnel.Counters
 
-	// One end is a socket. The peer is whoever was heard last...
+	// One end is a socket. Its peer is the last sender...
 	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops})
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ var (
 )
 
 func main() {
-	app.Main("Client joins this host to the server's by a tunnel that nobody on the way can read or change.", run)
+	app.Main("Client connects this host to the server by a tunnel that nobody on the way can read or change.", run)
 }
 
 func run(ctx context.Context) error {

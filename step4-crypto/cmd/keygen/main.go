@@ -18,11 +18,11 @@ func main() {
 
 func run(context.Context) error {
 	if *out == "" {
-		return app.Usage("-out is empty: it takes the name of a new file")
+		return app.Usage("-out is empty: give the name of a new file")
 	}
 	if err := keyfile.Create(*out); err != nil {
 		return err
 	}
-	fmt.Printf("%s: a new key. Copy it to the other side by a safe way, such as scp.\n", *out)
+	fmt.Printf("%s: a new key. Copy it to the other side in a safe way, such as scp.\n", *out)
 	return nil
 }

@@ -23,13 +23,13 @@ func TestKeygen(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{nil, 0, "vpn.key: a new key. Copy it to the other side by a safe way, such as scp.\n", ""},
+		{nil, 0, "vpn.key: a new key. Copy it to the other side in a safe way, such as scp.\n", ""},
 		{nil, 1, "", "keygen: vpn.key exists already, and is left as it is\n" +
 			"  Choose another name with -out, or remove the file if nobody uses its key any more.\n"},
-		{[]string{"-out", "other.key"}, 0, "other.key: a new key. Copy it to the other side by a safe way, such as scp.\n", ""},
+		{[]string{"-out", "other.key"}, 0, "other.key: a new key. Copy it to the other side in a safe way, such as scp.\n", ""},
 		{[]string{"-out", "no/folder.key"}, 1, "", "keygen: open no/folder.key: no such file or directory\n" +
 			"  Choose a file in a folder that exists and that you may write to.\n"},
-		{[]string{"-out", ""}, 2, "", "keygen: -out is empty: it takes the name of a new file\n" +
+		{[]string{"-out", ""}, 2, "", "keygen: -out is empty: give the name of a new file\n" +
 			"  'keygen -help' lists the flags.\n"},
 		{[]string{"third.key"}, 2, "", "keygen: unexpected argument \"third.key\": every setting is a flag\n" +
 			"  'keygen -help' lists the flags.\n"},

@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	listen = flag.String("listen", ":6666", "take the client's datagrams on `[HOST]:PORT`")
+	listen = flag.String("listen", ":6666", "receive the client's datagrams on `[HOST]:PORT`")
 	server = flag.String("server", "", "pass them on to `HOST:PORT`")
 	flip   = flag.Int("flip", 50, "flip a random bit in one of `N` datagrams (0: never)")
 	replay = flag.Int("replay", 20, "send one of `N` datagrams again, after a few others (0: never)")
@@ -34,7 +34,7 @@ var passed, flipped, replayed atomic.Uint64
 
 func run(ctx context.Context) error {
 	if *flip < 0 || *replay < 0 {
-		return app.Usage("-flip and -replay take a number from 0 on")
+		return app.Usage("-flip and -replay must be at least 0")
 	}
 	defer app.ReportStats(func() string {
 		return fmt.Sprintf("passed on %d datagrams, flipped a bit in %d, replayed %d", passed.Load(), flipped.Load(), replayed.Load())
@@ -51,7 +51,7 @@ func run(ctx context.Context) error {
 	defer far.Close()
 	defer context.AfterFunc(ctx, func() { near.Close(); far.Close() })()
 
-	// The victim is whoever sent last: one client is enough for a demo.
+	// The victim is the last client that sent: one client is enough for a demo.
 	var victim atomic.Pointer[netip.AddrPort]
 	client, site := near.(*net.UDPConn), far.(*net.UDPConn)
 	var both sync.WaitGroup
@@ -76,14 +76,14 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// tamper passes on what read gives until ctx ends.
+// tamper passes on the datagrams that read returns, until ctx ends.
 func tamper(ctx context.Context, read, write func([]byte) (int, error)) {
 	buf := make([]byte, link.MaxPacket)
 	var old []byte // the next one to replay
 	for ctx.Err() == nil {
 		n, err := read(buf)
 		if err != nil || n == 0 {
-			continue // nobody listens there, for now
+			continue // no program listens there at the moment
 		}
 		if old != nil && rand.IntN(4) == 0 {
 			write(old)

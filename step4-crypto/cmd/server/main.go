@@ -1,4 +1,4 @@
-// Server is the other end of the encrypted tunnel: it takes packets from one
+// Server is the other end of the encrypted tunnel: it receives packets from one
 // client that has the key, and sends packets back to it.
 package main
 
@@ -26,7 +26,7 @@ var (
 )
 
 func main() {
-	app.Main("Server is the other end of the client's tunnel. Whoever has the key can be the client.", run)
+	app.Main("Server is the other end of the client's tunnel. Anyone who has the key can be the client.", run)
 }
 
 func run(ctx context.Context) error {
@@ -44,7 +44,7 @@ func run(ctx context.Context) error {
 	}
 	defer conn.Close()
 
-	// ...wrapped in an encrypted session. The peer is whoever proved last to have the key...
+	// ...wrapped in an encrypted session. The peer is the last one to have proved that it has the key...
 	inner := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	session, err := secure.Server(conn, secure.Config{
 		Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.NNpsk0, PSK: &key},

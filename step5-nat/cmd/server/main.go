@@ -1,4 +1,4 @@
-// Server takes packets from one client that has the key, and lets them out to the
+// Server receives packets from one client that has the key, and forwards them to the
 // internet under its own address.
 package main
 
@@ -29,7 +29,7 @@ var (
 )
 
 func main() {
-	app.Main("Server lets a client out to the internet. Whoever has the key can be the client.", run)
+	app.Main("Server lets a client out to the internet. Anyone who has the key can be the client.", run)
 }
 
 func run(ctx context.Context) error {
@@ -47,7 +47,7 @@ func run(ctx context.Context) error {
 	}
 	defer conn.Close()
 
-	// ...wrapped in an encrypted session. The peer is whoever proved last to have the key...
+	// ...wrapped in an encrypted session. The peer is the last one to have proved that it has the key...
 	inner := conn.MTU().Less(secure.Overhead, "encryption").Or(*mtu)
 	session, err := secure.Server(conn, secure.Config{
 		Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.NNpsk0, PSK: &key},
