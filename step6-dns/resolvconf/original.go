@@ -3,7 +3,13 @@ package resolvconf
 import (
 	"os"
 	"path/filepath"
+
+	"stepvpn/shared/atomicfile"
+	"stepvpn/step6-dns/resolvconf/owner"
 )
+
+// Aside returns where the original of a file is meanwhile.
+func Aside(path string) string { return path + aside }
 
 // Original returns the bytes of the file as it would be without Use: what stands in it,
 // or stood there before Use, or stands now in what it is a symlink to, where a DHCP
@@ -11,7 +17,7 @@ import (
 // State matter. It only looks, and locks nothing.
 func Original(c Config) ([]byte, error) {
 	c.setDefaults()
-	name, err := key(c.Path)
+	name, err := owner.Key(c.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +51,7 @@ func (s snapshot) behind(path string) ([]byte, error) {
 
 // read returns the bytes of a file. No file has none.
 func read(path string) ([]byte, error) {
-	s, err := lookInside(path, 0)
+	s, err := lookInside(path, atomicfile.Follow)
 	if os.IsNotExist(err) {
 		return nil, nil
 	}
