@@ -51,9 +51,6 @@ func load(name, path string) (*journal, error) {
 
 // parseJournal reads a journal, and refuses any that Use would not have written.
 func parseJournal(data []byte) (*journal, error) {
-	if len(data) > maxJournal {
-		return nil, fmt.Errorf("it is larger than %d bytes", maxJournal)
-	}
 	// Of a later version, only the number need make sense.
 	var v struct{ Version int }
 	if err := json.Unmarshal(data, &v); err != nil {

@@ -116,7 +116,8 @@ func (s snapshot) create(path, label string) error {
 		if err := os.Symlink(s.Target, path); err != nil {
 			return err
 		}
-		return s.chown(path)
+		step("chown -h %d:%d %s", s.UID, s.GID, path)
+		return os.Lchown(path, s.UID, s.GID)
 	}
 	err := atomicfile.Create(path, s.Data, atomicfile.Options{
 		Mode: s.Mode, Owner: &atomicfile.Owner{UID: s.UID, GID: s.GID}, Trace: step,
@@ -125,15 +126,6 @@ func (s snapshot) create(path, label string) error {
 		copyLabel(label, path)
 	}
 	return err
-}
-
-// chown gives a symlink to its owner, if that is somebody else.
-func (s snapshot) chown(path string) error {
-	if s.UID == os.Geteuid() && s.GID == os.Getegid() {
-		return nil
-	}
-	step("chown -h %d:%d %s", s.UID, s.GID, path)
-	return os.Lchown(path, s.UID, s.GID)
 }
 
 // copyLabel copies the SELinux label, if there is one.
