@@ -68,9 +68,6 @@ func parseJournal(data []byte) (*journal, error) {
 	if !isDevice(j.Device) || j.Index <= 0 {
 		return nil, fmt.Errorf("device %.80q with index %d cannot be", j.Device, j.Index)
 	}
-	if j.File == nil && j.Told.Nobody() {
-		return nil, errors.New("nothing was done")
-	}
 	if j.File != nil {
 		if err := j.File.check(); err != nil {
 			return nil, err

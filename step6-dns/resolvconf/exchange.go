@@ -2,7 +2,9 @@ package resolvconf
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -68,3 +70,7 @@ func syncDir(name string) error {
 	step("sync %s", name)
 	return atomicfile.SyncFolder(name)
 }
+
+// step is called before each single change. The log can show them all; tests
+// end the process at each.
+func step(format string, args ...any) { slog.Debug(fmt.Sprintf(format, args...)) }

@@ -25,6 +25,14 @@ type journal struct {
 	File       *fileChange `json:"file,omitempty"` // nil if it was left as it was
 }
 
+// A state is the directory of journals, with ours locked.
+type state struct {
+	path    string // of the file that the journal is about
+	dir     string // Config.State
+	journal string // path of the journal
+	lock    *atomicfile.Locked
+}
+
 // save writes the journal in one move, and returns when it is on the disk.
 func (s *state) save(j *journal) error {
 	data, err := json.Marshal(j)
@@ -70,7 +78,3 @@ func (s *state) remove() error {
 	}
 	return err
 }
-
-// step is called before each single change. The log can show them all; tests
-// end the process at each.
-func step(format string, args ...any) { slog.Debug(fmt.Sprintf(format, args...)) }

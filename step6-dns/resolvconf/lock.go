@@ -11,14 +11,6 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// A state is the directory of journals, with ours locked.
-type state struct {
-	path    string // of the file that the journal is about
-	dir     string // Config.State
-	journal string // path of the journal
-	lock    *atomicfile.Locked
-}
-
 // openState makes the directory if need be, and locks the journal. Without
 // create it returns nil if there is no directory.
 func openState(c Config, create bool) (*state, error) {

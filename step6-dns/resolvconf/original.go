@@ -8,9 +8,6 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// Aside returns where the original of a file is meanwhile.
-func Aside(path string) string { return path + aside }
-
 // Original returns the bytes of the file as it would be without Use: what stands in it,
 // or stood there before Use, or stands now in what it is a symlink to, where a DHCP
 // client may have written something new. No file has none. Of the Config only Path and
@@ -57,3 +54,6 @@ func read(path string) ([]byte, error) {
 	}
 	return s.Data, err
 }
+
+// Aside returns where the original of a file is meanwhile.
+func Aside(path string) string { return path + aside }

@@ -155,10 +155,24 @@ func (j *journal) takeOver(c Config) error {
 func (s *state) putBack(j *journal) error {
 	err := j.Told.Revert(j.Path)
 	if j.File != nil {
-		err = errors.Join(err, s.putBackFile(j))
+		err = errors.Join(err, s.putBackFile(j.File))
 	}
 	if err != nil {
 		return app.Hint(fmt.Errorf("%s is not as it was: %w", j.Path, err), "When that is mended: %s -recover", program())
 	}
 	return s.remove()
+}
+
+// putBackFile restores the file. If another program has changed it since, that stays, and
+// the original is kept for a person to look at.
+func (s *state) putBackFile(f *fileChange) error {
+	left, err := f.putBack(s.path)
+	switch {
+	case err != nil:
+		return err
+	case left:
+		return s.keep(f.Found)
+	}
+	slog.Info(s.path + ": as it was")
+	return nil
 }

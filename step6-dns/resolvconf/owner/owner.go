@@ -12,7 +12,8 @@
 //	a bind mount            overwritten, as it can't be replaced
 //	nobody                  replaced
 //
-// To add another owner is a file with its Use and Revert, a case in Find, and a field in Told.
+// To add another owner, write a file that tells it and takes that back, and add a case to
+// Find and a field to Told.
 package owner
 
 import (
@@ -42,7 +43,7 @@ const (
 	Leave                // it stays as it is
 )
 
-// An Owner is whoever has the file in hand, and what to do about it.
+// An Owner is the program that has the file in hand, and what to do about it.
 type Owner struct {
 	Name string // for a sentence, such as "openresolv's"; "" for nobody
 	Way  Way
@@ -102,9 +103,6 @@ func Find(device, path string, text []byte) (o Owner, err error) {
 	}
 	return o, nil
 }
-
-// Nobody reports whether no program is told.
-func (t Told) Nobody() bool { return !t.Resolved && !t.Openresolv }
 
 // Use tells them of the tunnel. What it leaves when it fails, Revert takes back.
 func (t Told) Use(tunnel Tunnel) error {
