@@ -1,136 +1,80 @@
 package resolvconf
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
-	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"stepvpn/shared/app"
 	"stepvpn/shared/atomicfile"
+	"stepvpn/step6-dns/resolvconf/owner"
 )
 
 // version is the journal's. One of another version is refused: nobody should
 // guess how to put a host back.
 const version = 1
 
-// Limits of a journal. Beyond them it is not one of ours.
-const (
-	maxJournal = 4 * maxFile // bytes; the contents stand there in base64
-	maxTarget  = unix.PathMax - 1
-)
-
 // A journal is what was found and what was done, for a later run to put back.
 type journal struct {
-	Version int    `json:"version"`
-	Path    string `json:"path"`
-	Boot    string `json:"boot"`   // random, new with each boot
-	Device  string `json:"device"` // and its index: a later one of the same name has another
-	Index   int    `json:"index"`
-
-	Resolved   bool        `json:"resolved,omitempty"`   // it was told about the device
-	Openresolv bool        `json:"openresolv,omitempty"` // likewise
-	File       *fileChange `json:"file,omitempty"`       // nil if it was left as it was
+	Version    int         `json:"version"`
+	Path       string      `json:"path"`
+	owner.Told             // its fields stand among these
+	File       *fileChange `json:"file,omitempty"` // nil if it was left as it was
 }
 
-// Damaged is the error about a file of the state, a journal or its lock, that is none of
-// ours, or not any more.
-type Damaged struct {
-	File string // its path; "" if there is none, though there should be
-	Err  error
+// A state is the directory of journals, with ours locked.
+type state struct {
+	path    string // of the file that the journal is about
+	dir     string // Config.State
+	journal string // path of the journal
+	lock    *atomicfile.Locked
 }
 
-func (d *Damaged) Error() string { return d.Err.Error() }
-func (d *Damaged) Unwrap() error { return d.Err }
-
-// load reads a journal about path. No file is none.
-func load(name, path string) (*journal, error) {
-	data, _, err := atomicfile.Read(name, maxJournal, atomicfile.Ours)
-	switch { // the caller names the file
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case errors.Is(err, atomicfile.ErrTooLarge):
-		return nil, fmt.Errorf("it is larger than %d bytes", maxJournal)
-	case errors.Is(err, atomicfile.ErrNotRegular), errors.Is(err, atomicfile.ErrNotOurs):
-		return nil, errors.New("it is not ours alone")
-	case err != nil:
-		return nil, err
-	}
-	j, err := parseJournal(data)
-	if err == nil && j.Path != path {
-		return nil, fmt.Errorf("it is about %q, not %s", j.Path, path)
-	}
-	return j, err
-}
-
-// parseJournal reads a journal, and refuses any that Use would not have written.
-func parseJournal(data []byte) (*journal, error) {
-	if len(data) > maxJournal {
-		return nil, fmt.Errorf("it is larger than %d bytes", maxJournal)
-	}
-	// Of a later version, only the number need make sense.
-	var v struct{ Version int }
-	if err := json.Unmarshal(data, &v); err != nil {
-		return nil, fmt.Errorf("it is damaged: %w", err)
-	}
-	if v.Version != version {
-		return nil, fmt.Errorf("it is of version %d, this program knows %d", v.Version, version)
-	}
-	j := new(journal)
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(j); err != nil {
-		return nil, fmt.Errorf("it is damaged: %w", err)
-	}
-	if !words.MatchString(j.Device) || len(j.Device) > maxDevice || j.Index <= 0 {
-		return nil, fmt.Errorf("device %.80q with index %d cannot be", j.Device, j.Index)
-	}
-	if j.File == nil && !j.Resolved && !j.Openresolv {
-		return nil, errors.New("nothing was done")
-	}
-	if j.File != nil {
-		if err := j.File.check(); err != nil {
-			return nil, err
-		}
-	}
-	return j, nil
-}
-
-// check returns an error unless Use may have found and written that.
-func (f *fileChange) check() error {
-	found := f.Found
-	if f.Stub != (len(f.Written) == 0) || f.Stub && f.InPlace || len(f.Written) > maxFile || len(found.Data) > maxFile {
-		return errors.New("the file's content cannot be")
-	}
-	if found.UID < 0 || found.GID < 0 || found.Mode&^fs.ModePerm != 0 {
-		return errors.New("the file's owner or mode cannot be")
-	}
-	switch found.Kind {
-	case isFile:
-		if found.Target == "" {
-			return nil
-		}
-	case isAbsent:
-		if found.Target == "" && len(found.Data) == 0 && !f.InPlace {
-			return nil
-		}
-	case isSymlink:
-		if found.Target != "" && len(found.Target) <= maxTarget && !strings.Contains(found.Target, "\x00") && len(found.Data) == 0 && !f.InPlace {
-			return nil
-		}
-	}
-	return fmt.Errorf("a file of kind %.80q with these properties cannot be", found.Kind)
-}
-
-// bootID is random, and new with each boot.
-func bootID() string {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+// save writes the journal in one move, and returns when it is on the disk.
+func (s *state) save(j *journal) error {
+	data, err := json.Marshal(j)
 	if err != nil {
-		return ""
+		return err
 	}
-	return strings.TrimSpace(string(id))
+	if _, err := parseJournal(data); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if err := atomicfile.Write(s.journal, data, atomicfile.Options{Trace: step}); err != nil {
+		os.Remove(s.journal)
+		return fmt.Errorf("writing the journal, without which nothing is changed: %w", err)
+	}
+	return nil
+}
+
+// recover puts back what the journal has, if there is one.
+func (s *state) recover() (found bool, err error) {
+	// A draft is left if a client was killed before its journal was whole, and so before
+	// anything changed.
+	atomicfile.RemoveDraft(s.journal)
+	j, err := load(s.journal, s.path)
+	if err != nil {
+		return false, app.Hint(fmt.Errorf("journal %s: %w", s.journal, &Damaged{s.journal, err}),
+			"Nothing was changed. See whether %s is as it should be, and remove the journal.", s.path)
+	}
+	if j == nil {
+		return false, nil
+	}
+	slog.Info("a client was killed: putting name resolution back as it was", "journal", s.journal)
+	return true, s.putBack(j)
+}
+
+// remove forgets the journal.
+func (s *state) remove() error {
+	step("rm %s", s.journal)
+	err := os.Remove(s.journal)
+	if err == nil {
+		err = syncDir(s.dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // somebody was faster
+	}
+	return err
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"stepvpn/step6-dns/resolvconf/owner"
 )
 
 // another is what some other program writes.
@@ -245,11 +247,11 @@ func TestBadJournals(t *testing.T) {
 // Whatever is accepted is written the same way again, and about one file.
 func FuzzJournal(f *testing.F) {
 	for _, j := range []*journal{
-		{Version: 1, Path: "/etc/resolv.conf", Device: "vpn0", Index: 7, Resolved: true},
-		{Version: 1, Path: "/x", Device: "vpn0", Index: 7, File: &fileChange{Found: snapshot{Kind: isAbsent}, Written: []byte("x")}},
-		{Version: 1, Path: "/x", Device: "vpn0", Index: 7, File: &fileChange{Found: snapshot{Kind: isAbsent}, Stub: true}},
-		{Version: 1, Path: "/x", Device: "vpn0", Index: 7, File: &fileChange{Found: snapshot{Kind: isSymlink, Target: "y"}, Written: []byte("x")}},
-		{Version: 1, Path: "/x", Device: "vpn0", Index: 7, File: &fileChange{InPlace: true, Found: snapshot{Kind: isFile, Data: []byte("z"), Mode: 0o644}, Written: []byte("x")}},
+		{Version: 1, Path: "/etc/resolv.conf", Told: owner.Told{Device: "vpn0", Index: 7, Resolved: true}},
+		{Version: 1, Path: "/x", Told: owner.Told{Device: "vpn0", Index: 7}, File: &fileChange{Found: snapshot{Kind: isAbsent}, Written: []byte("x")}},
+		{Version: 1, Path: "/x", Told: owner.Told{Device: "vpn0", Index: 7}, File: &fileChange{Found: snapshot{Kind: isAbsent}, Stub: true}},
+		{Version: 1, Path: "/x", Told: owner.Told{Device: "vpn0", Index: 7}, File: &fileChange{Found: snapshot{Kind: isSymlink, Target: "y"}, Written: []byte("x")}},
+		{Version: 1, Path: "/x", Told: owner.Told{Device: "vpn0", Index: 7}, File: &fileChange{InPlace: true, Found: snapshot{Kind: isFile, Data: []byte("z"), Mode: 0o644}, Written: []byte("x")}},
 	} {
 		data, err := json.Marshal(j)
 		require.NoError(f, err)

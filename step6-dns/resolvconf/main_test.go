@@ -2,6 +2,7 @@ package resolvconf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
+	"stepvpn/step6-dns/resolvconf/owner"
 )
 
 // childVar makes the test binary a client without a tunnel. Its value is a job
@@ -191,6 +193,16 @@ func (h *host) read(t *testing.T) string {
 	data, err := os.ReadFile(h.path)
 	require.NoError(t, err)
 	return string(data)
+}
+
+// whose says who has the file in hand.
+func (h *host) whose(t *testing.T) string {
+	t.Helper()
+	found, err := look(h.path)
+	require.NoError(t, err)
+	who, err := owner.Find("lo", h.path, found.Data)
+	require.NoError(t, err)
+	return cmp.Or(who.Name, found.String())
 }
 
 // use calls Use. What it returns calls undo.

@@ -3,6 +3,9 @@ package resolvconf
 import (
 	"os"
 	"path/filepath"
+
+	"stepvpn/shared/atomicfile"
+	"stepvpn/step6-dns/resolvconf/owner"
 )
 
 // Original returns the bytes of the file as it would be without Use: what stands in it,
@@ -11,7 +14,7 @@ import (
 // State matter. It only looks, and locks nothing.
 func Original(c Config) ([]byte, error) {
 	c.setDefaults()
-	name, err := key(c.Path)
+	name, err := owner.Key(c.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -45,9 +48,12 @@ func (s snapshot) behind(path string) ([]byte, error) {
 
 // read returns the bytes of a file. No file has none.
 func read(path string) ([]byte, error) {
-	s, err := lookInside(path, 0)
+	s, err := lookInside(path, atomicfile.Follow)
 	if os.IsNotExist(err) {
 		return nil, nil
 	}
 	return s.Data, err
 }
+
+// Aside returns where the original of a file is meanwhile.
+func Aside(path string) string { return path + aside }

@@ -3,39 +3,18 @@
 //
 // Introduced in step 6.
 //
-// Programs read /etc/resolv.conf (resolv.conf(5)) to know whom to ask, and many
-// programs want to write it. So the first question is whose it is (see Manager):
+// Programs read /etc/resolv.conf (resolv.conf(5)) to know which resolvers to ask. A file
+// of ours takes its place, or the place of a symlink; the file that a symlink leads to stays
+// untouched. The original is set aside as resolv.conf.before-stepvpn in the same
+// directory, by an exchange of the two names (renameat2(2)). To put it back is one
+// rename(2), which needs no room on the disk and brings back owner, mode, links and labels.
 //
-//	a plain file, absent    our file takes its place
-//	a symlink               likewise; what the symlink leads to stays untouched
-//	a bind mount            written in place, as it can't be replaced; also a
-//	                        file whose directory can't be written to
-//	systemd-resolved, stub  the file stays: it sends programs to systemd-resolved,
-//	                        which is told to send all names into the tunnel
-//	systemd-resolved,       likewise, but a symlink to the stub takes its place:
-//	its list of resolvers   that list is of all links, and who reads it asks the
-//	                        first, which may be the cafe's
-//	resolvconf (Debian's)   a symlink: its own command would leave the cafe's
-//	                        resolvers in the list, as second choice
-//	openresolv              its command, which can do that (-x)
+// A journal in Config.State says what was found and what is to be done. It is on the disk
+// before anything changes. If this program is killed at any moment, or the power goes, a
+// later run puts things back by it.
 //
-// Wherever systemd-resolved runs it is told, whosoever the file is: programs
-// reach it by other ways too (nss-resolve, its bus). What a person would type:
-//
-//	resolvectl dns vpn0 10.8.0.1
-//	resolvectl domain vpn0 '~.'
-//	resolvectl default-route vpn0 yes
-//	resolvectl dnsovertls vpn0 no
-//
-// "~." claims all names for this link. DNS over TLS goes off for it: the tunnel
-// encrypts. These settings vanish with the link.
-//
-// The original file is set aside, by renameat2(2)'s exchange, as
-// resolv.conf.before-stepvpn in the same directory: to put it back is one
-// rename(2), which needs no room on the disk and brings back owner, mode, links
-// and labels. A journal in Config.State has all that was found and is on the
-// disk before anything changes. It is what a later run goes by if this one is
-// killed, at any moment, or if the power goes.
+// Some other program may have the file in hand, such as systemd-resolved. Folder owner says
+// what is done then.
 //
 // # What is not covered
 //
@@ -52,13 +31,15 @@
 package resolvconf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"strings"
 	"sync"
+
+	"stepvpn/shared/app"
+	"stepvpn/step6-dns/resolvconf/owner"
 )
 
 const (
@@ -93,7 +74,7 @@ type Config struct {
 // takes that back; it may be called more than once, from any goroutine. If Use
 // fails, the host is as it was.
 //
-// What a client left that was killed is put back first, and so it is by Recover.
+// If a client was killed, Use first puts back what that one left; Recover does only that.
 // While one client uses the file, Use and Recover refuse.
 func Use(c Config) (undo func() error, err error) {
 	c.setDefaults()
@@ -104,7 +85,7 @@ func Use(c Config) (undo func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := prepare(c, s)
+	j, err := s.prepare(c)
 	if err != nil {
 		s.close()
 		return nil, err
@@ -132,15 +113,66 @@ func Recover(c Config) (found bool, err error) {
 	return s.recover()
 }
 
-// program is what to type, for messages and the file's header.
-func program() string {
-	name := os.Args[0][strings.LastIndexByte(os.Args[0], '/')+1:]
-	if !words.MatchString(name) {
-		return "client"
+// prepare puts back what is left from before, looks at what there is, and
+// writes down what is to be changed. It changes nothing else itself.
+func (s *state) prepare(c Config) (*journal, error) {
+	if _, err := s.recover(); err != nil {
+		return nil, err
 	}
-	return name
+	found, err := look(c.Path)
+	if err != nil {
+		return nil, err
+	}
+	if found.Kind == isOther {
+		return nil, fmt.Errorf("%s is %v", c.Path, found)
+	}
+	who, err := owner.Find(c.Device, c.Path, found.Data)
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{Version: version, Path: c.Path, Told: who.Told}
+	if who.Way != owner.Leave {
+		if j.File, err = plan(c, found, who.Way); err != nil {
+			return nil, err
+		}
+	}
+	slog.Info(fmt.Sprintf("%s is %s", c.Path, cmp.Or(who.Name, found.String())))
+	return j, s.save(j)
 }
 
-// step is called before each single change. The log can show them all; tests
-// end the process at each.
-func step(format string, args ...any) { slog.Debug(fmt.Sprintf(format, args...)) }
+// takeOver does what the journal says.
+func (j *journal) takeOver(c Config) error {
+	if j.File != nil {
+		if err := j.File.takeOver(c.Path); err != nil {
+			return fmt.Errorf("taking over %s: %w", c.Path, err)
+		}
+	}
+	return j.Told.Use(owner.Tunnel{DNS: c.DNS, Search: c.Search, Lines: c.lines()})
+}
+
+// putBack undoes that, as far as it was done, and forgets the journal. If it
+// fails the journal stays, for the next time.
+func (s *state) putBack(j *journal) error {
+	err := j.Told.Revert(j.Path)
+	if j.File != nil {
+		err = errors.Join(err, s.putBackFile(j.File))
+	}
+	if err != nil {
+		return app.Hint(fmt.Errorf("%s is not as it was: %w", j.Path, err), "When that is mended: %s -recover", program())
+	}
+	return s.remove()
+}
+
+// putBackFile restores the file. If another program has changed it since, that stays, and
+// the original is kept for a person to look at.
+func (s *state) putBackFile(f *fileChange) error {
+	left, err := f.putBack(s.path)
+	switch {
+	case err != nil:
+		return err
+	case left:
+		return s.keep(f.Found)
+	}
+	slog.Info(s.path + ": as it was")
+	return nil
+}

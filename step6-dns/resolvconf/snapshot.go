@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"stepvpn/shared/atomicfile"
 )
 
@@ -38,6 +40,19 @@ func (s snapshot) same(other snapshot) bool {
 	return s.Kind == other.Kind && s.Kind != isOther && bytes.Equal(s.Data, other.Data) && s.Target == other.Target
 }
 
+// String returns words for a sentence, such as "a plain file".
+func (s snapshot) String() string {
+	switch s.Kind {
+	case isAbsent:
+		return "absent"
+	case isFile:
+		return "a plain file"
+	case isSymlink:
+		return fmt.Sprintf("a symlink to %q", s.Target)
+	}
+	return s.what
+}
+
 // look takes a snapshot.
 func look(path string) (snapshot, error) {
 	info, err := os.Lstat(path)
@@ -51,7 +66,7 @@ func look(path string) (snapshot, error) {
 	case fs.ModeSymlink:
 		target, err := os.Readlink(path)
 		s := snapshot{Kind: isSymlink, Target: target}
-		s.owner(info)
+		s.setOwner(info)
 		return s, err
 	case 0:
 		return lookInside(path, atomicfile.NoFollow)
@@ -71,16 +86,16 @@ func lookInside(path string, trust atomicfile.Trust) (snapshot, error) {
 		return snapshot{}, err
 	}
 	s := snapshot{Kind: isFile, Data: data, Mode: info.Mode().Perm()}
-	s.owner(info)
+	s.setOwner(info)
 	return s, nil
 }
 
-func (s *snapshot) owner(info fs.FileInfo) {
+func (s *snapshot) setOwner(info fs.FileInfo) {
 	owner := atomicfile.OwnerOf(info)
 	s.UID, s.GID = owner.UID, owner.GID
 }
 
-// name says what a thing is that is no file.
+// name says what it is, if it is not a file.
 func name(mode fs.FileMode) string {
 	switch mode.Type() {
 	case fs.ModeDir:
@@ -91,4 +106,33 @@ func name(mode fs.FileMode) string {
 		return "a socket"
 	}
 	return "a device"
+}
+
+// create makes what the snapshot has at a path where nothing is. A file gets the
+// label of the one that it stands in for.
+func (s snapshot) create(path, label string) error {
+	step("create %s", path)
+	if s.Kind == isSymlink {
+		if err := os.Symlink(s.Target, path); err != nil {
+			return err
+		}
+		step("chown -h %d:%d %s", s.UID, s.GID, path)
+		return os.Lchown(path, s.UID, s.GID)
+	}
+	err := atomicfile.Create(path, s.Data, atomicfile.Options{
+		Mode: s.Mode, Owner: &atomicfile.Owner{UID: s.UID, GID: s.GID}, Trace: step,
+	})
+	if err == nil {
+		copyLabel(label, path)
+	}
+	return err
+}
+
+// copyLabel copies the SELinux label, if there is one.
+func copyLabel(from, to string) {
+	label := make([]byte, 4096)
+	if n, err := unix.Lgetxattr(from, "security.selinux", label); err == nil {
+		step("chcon --reference=%s %s", from, to)
+		unix.Lsetxattr(to, "security.selinux", label[:n], 0)
+	}
 }

@@ -2,12 +2,55 @@ package pool
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"stepvpn/step4-crypto/noise"
 )
+
+// ErrInUse says that another client still has the fixed address of a client. This
+// happens only when the address was fixed while that client was there. Its text
+// can be told to the client; the error that wraps it is for the log.
+var ErrInUse = errors.New("your fixed address is still in use by another client, try again later")
+
+// SetFixed says which clients have fixed addresses, in place of those said
+// before. A client has at most one of each family, and gets a leased one where it
+// has none. A fixed address need not wait for a grace time.
+//
+// It returns the clients whose leases in use do not agree with it any more. They
+// should be disconnected and their leases released; they will get others. Until
+// then the owner of a fixed address is refused with ErrInUse.
+//
+// After an error nothing has changed.
+func (p *Pool) SetFixed(fixed map[noise.PublicKey][]netip.Addr) (moved []noise.PublicKey, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	split, err := p.split(fixed)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range p.families {
+		moved = append(moved, f.setFixed(split[i])...)
+	}
+	p.store.changed()
+	slices.SortFunc(moved, compareKeys)
+	return slices.Compact(moved), nil
+}
+
+// canHaveFixed returns an error if a client can't have its fixed address yet.
+func (f *family) canHaveFixed(id noise.PublicKey, addr netip.Addr, now time.Time) error {
+	l := f.byAddr[addr]
+	switch {
+	case l == nil && len(f.byAddr) >= f.most && !f.canReuse(now):
+		return f.full()
+	case l != nil && l.inUse && l.owner != id:
+		return fmt.Errorf("%w: %v", ErrInUse, addr)
+	}
+	return nil
+}
 
 // mayHave reports whether fixed addresses allow a client to have addr: it is its
 // own fixed one, or neither has a fixed partner.

@@ -18,6 +18,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+var epoch = time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+
 // key returns the public key of client n, from 0.
 func key(n int) (id noise.PublicKey) {
 	binary.BigEndian.PutUint64(id[:], uint64(n+1))

@@ -1,33 +1,3 @@
-// Package pool leases the tunnel's addresses to clients: one IPv4 and one IPv6
-// address each, as far as the tunnel has the family. Introduced in step 7.
-//
-// A client is known by its public key. It gets the same addresses whenever it
-// comes back, also after the server was restarted, as long as nobody else needed
-// them. Addresses that nobody had yet go first. When there are none left, the one
-// whose client left longest ago is given to another, but not before the grace
-// time has passed: packets for the one before may still be on their way, and it
-// may be about to come back. When all are in use or in their grace time, a new
-// client is refused.
-//
-// Some clients have fixed addresses. Nobody else ever gets these.
-//
-// Read it in this order. Each file is one idea:
-//
-//	subnet.go     which addresses of a subnet a client can have
-//	family.go     who has which address of one subnet, and who may get which
-//	released.go   whose turn it is to lose an address
-//	fixed.go      addresses that are kept for one client
-//	pool.go       the pool: the families together
-//	restore.go    what a new run of the server takes over
-//	save.go       when the leases are written
-//	state.go      how they are written
-//	statefile.go  the file, and the lock on it
-//
-// What is not covered: it hands out single addresses, no prefixes; it does not
-// ask the network whether an address is in use (RFC 2131, section 2.2), since
-// nobody is in the tunnel but clients of this server; and the interface
-// identifiers that RFC 2526 reserves at the end of IPv6 subnets are leased like
-// others.
 package pool
 
 import (
@@ -35,29 +5,16 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
 	"stepvpn/step4-crypto/noise"
 )
 
-// DefaultGrace is a grace time for most uses.
-const DefaultGrace = 5 * time.Minute
-
 // maxLeases is how many addresses of one subnet are leased or remembered at
 // most: as many as a /16 has. It bounds the memory (about 300 bytes each) and
 // the state file, also where the subnet is larger.
 const maxLeases = 1 << 16
-
-// ErrFull says that no address may be leased to a new client now. Its text can be
-// told to the client; the error that wraps it is for the log.
-var ErrFull = errors.New("the server has no free address, try again later")
-
-// ErrInUse says that another client still has the fixed address of a client. This
-// happens only when the address was fixed while that client was there. Its text
-// can be told to the client; the error that wraps it is for the log.
-var ErrInUse = errors.New("your fixed address is still in use by another client, try again later")
 
 // A Config is what a Pool needs to know.
 type Config struct {
@@ -80,8 +37,7 @@ type Config struct {
 // and none of them waits for the disk, except Open and Close. A lease costs
 // O(log n) time.
 type Pool struct {
-	grace   time.Duration
-	store   *store // nil if nothing is kept
+	store   *store // writes the leases to the disk; nil if nothing is kept
 	closing func() error
 
 	mu       sync.Mutex // guards all below
@@ -100,7 +56,7 @@ type Pool struct {
 // is read. But a file that others may write to or that another server uses is
 // an error.
 func Open(cfg Config) (*Pool, error) {
-	p := &Pool{grace: cfg.Grace}
+	p := &Pool{}
 	if cfg.Grace < 0 {
 		return nil, fmt.Errorf("a grace time of %v is negative", cfg.Grace)
 	}
@@ -135,6 +91,17 @@ func newFamilies(addrs []netip.Prefix, grace time.Duration) (families []*family,
 		families = append(families, newFamily(s, grace))
 	}
 	return families, nil
+}
+
+func newFamily(s subnet, grace time.Duration) *family {
+	return &family{
+		subnet:  s,
+		grace:   grace,
+		most:    maxLeases,
+		byAddr:  make(map[netip.Addr]*lease),
+		byOwner: make(map[noise.PublicKey]*lease),
+		fresh:   s.first,
+	}
 }
 
 // Lease gives a client its addresses, one of each family and in the order of
@@ -199,30 +166,6 @@ func (p *Pool) Forget(id noise.PublicKey, now time.Time) {
 	}
 }
 
-// SetFixed says which clients have fixed addresses, in place of those said
-// before. A client has at most one of each family, and gets a leased one where it
-// has none. A fixed address need not wait for a grace time.
-//
-// It returns the clients whose leases in use do not agree with it any more. They
-// should be disconnected and their leases released; they will get others. Until
-// then the owner of a fixed address is refused with ErrInUse.
-//
-// After an error nothing has changed.
-func (p *Pool) SetFixed(fixed map[noise.PublicKey][]netip.Addr) (moved []noise.PublicKey, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	split, err := p.split(fixed)
-	if err != nil {
-		return nil, err
-	}
-	for i, f := range p.families {
-		moved = append(moved, f.setFixed(split[i])...)
-	}
-	p.store.changed()
-	slices.SortFunc(moved, compareKeys)
-	return slices.Compact(moved), nil
-}
-
 // Close releases all leases and saves them. It may be called more than once.
 func (p *Pool) Close() error { return p.closing() }
 
@@ -234,4 +177,12 @@ func (p *Pool) shutDown() error {
 	}
 	p.mu.Unlock()
 	return p.store.close()
+}
+
+func (f *family) releaseAll(now time.Time) {
+	for _, l := range f.byAddr {
+		if l.inUse {
+			f.stop(l, now)
+		}
+	}
 }

@@ -52,3 +52,25 @@ func (p *Pool) snapshot() state {
 	}
 	return s
 }
+
+// adopt enters a released lease from the state file.
+func (f *family) adopt(r record, at time.Time) {
+	l := &lease{addr: r.addr, owner: r.owner, since: at, place: -1}
+	f.byAddr[l.addr] = l
+	if l.owner != nobody {
+		f.byOwner[l.owner] = l
+	}
+	f.queue(l)
+}
+
+// appendRecords appends what is to be saved of the family.
+func (f *family) appendRecords(records []record, now time.Time) []record {
+	for _, l := range f.byAddr {
+		r := record{l.addr, l.owner, l.since}
+		if l.inUse {
+			r.released = now
+		}
+		records = append(records, r)
+	}
+	return records
+}

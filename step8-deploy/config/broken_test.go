@@ -121,8 +121,8 @@ func TestBrokenLines(t *testing.T) {
 		// Unknown keys.
 		{"server", `lisen = [":1"]`, `F:5: unknown key "lisen"; did you mean listen?`},
 		{"server", `Max-Clients = 1`, `F:5: unknown key "Max-Clients"; did you mean max_clients?`},
-		{"server", `kill_switch = true`, `F:5: unknown key "kill_switch": it does not belong into the file of a server`},
-		{"client", `clients_file = "x"`, `F:5: unknown key "clients_file": it does not belong into the file of a client`},
+		{"server", `kill_switch = true`, `F:5: unknown key "kill_switch": it does not belong in the file of a server`},
+		{"client", `clients_file = "x"`, `F:5: unknown key "clients_file": it does not belong in the file of a client`},
 		{"client", `[server]`, `F:5: key server should be a table, not a value`},
 		{"client", `[peer]`, `F:5: there are no tables here, such as "peer"`},
 		{"client", `peer.name = 1`, `F:5: there are no tables here, such as "peer.name"`},

@@ -9,6 +9,24 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
+// checkKind checks the key kind, and forgets all values if it is wrong.
+func (d *document) checkKind(want string) {
+	const allowed = `kind = "server" or kind = "client"`
+	value, given := d.values["kind"]
+	kind, isText := value.(string)
+	switch {
+	case !given:
+		d.add(0, "the key kind is missing", allowed)
+	case !isText || kind != KindServer && kind != KindClient:
+		d.addTo("kind", -1, "kind is neither of the two", allowed)
+	case want != "" && kind != want:
+		d.addTo("kind", -1, fmt.Sprintf("this is the file of a %s, and a %s was to be started", kind, want), "")
+	default:
+		return
+	}
+	d.values = nil
+}
+
 // check notes what is wrong between the keys of a server.
 func (s *Server) check(d *document) {
 	for i, a := range s.Subnets {

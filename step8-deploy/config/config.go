@@ -33,8 +33,6 @@
 package config
 
 import (
-	"fmt"
-	"log/slog"
 	"net/netip"
 	"time"
 
@@ -119,14 +117,6 @@ type Endpoint struct {
 	Port uint16
 }
 
-// String returns "HOST:PORT", with brackets where they are needed.
-func (e Endpoint) String() string {
-	if a, err := netip.ParseAddr(e.Host); err == nil {
-		return netip.AddrPortFrom(a, e.Port).String()
-	}
-	return fmt.Sprintf("%s:%d", e.Host, e.Port)
-}
-
 // KeySize is the length of a key in bytes.
 const KeySize = 32
 
@@ -134,14 +124,5 @@ const KeySize = 32
 type Key [KeySize]byte
 
 // A Secret is a private or a pre-shared key that stood in the file itself. The
-// zero value is none. Printing and logging do not show it.
+// zero value is none. Printing and logging do not show it (see hide.go).
 type Secret [KeySize]byte
-
-// Given tells whether there is a secret.
-func (s Secret) Given() bool { return s != Secret{} }
-
-// Format implements fmt.Formatter.
-func (s Secret) Format(f fmt.State, _ rune) { f.Write([]byte("(secret)")) }
-
-// LogValue implements slog.LogValuer.
-func (s Secret) LogValue() slog.Value { return slog.StringValue("(secret)") }

@@ -5,14 +5,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
-
-	"stepvpn/shared/app"
 )
 
 // A document is a file after its TOML was parsed: the value of each key, and
@@ -50,34 +47,6 @@ func parse(file string, text []byte) *document {
 	}
 	d.locate(text)
 	return d
-}
-
-var definedTwice = regexp.MustCompile(`^key (\S+) is already defined$`)
-
-// plain says in plain words what the TOML library says, and what is allowed.
-func (d *document) plain(line int, what string) (plain, allowed string) {
-	twice := definedTwice.FindStringSubmatch(what)
-	if twice == nil {
-		return what, "a line of the form: key = value"
-	}
-	for i, text := range d.lines[:max(0, min(line-1, len(d.lines)))] {
-		if name, _, _ := strings.Cut(text, "="); strings.Trim(name, " \t\"'") == twice[1] {
-			return fmt.Sprintf("%s is set twice, here and in line %d", twice[1], i+1), "each key once"
-		}
-	}
-	return twice[1] + " is set twice", "each key once"
-}
-
-// mark is the byte order mark with which some editors begin a file.
-const mark = "\ufeff"
-
-// unmarked returns a text as if it had none. A text in UTF-16, which has a mark of its own,
-// is an error.
-func unmarked(file string, text []byte) ([]byte, error) {
-	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
-		return nil, app.Hint(fmt.Errorf("%s is text in UTF-16", file), "Save it as UTF-8, which editors of Windows offer as 'encoding'.")
-	}
-	return bytes.TrimPrefix(text, []byte(mark)), nil
 }
 
 // locate fills in the places. The text is valid TOML.
@@ -124,7 +93,7 @@ const maxText = 160
 
 // add notes a problem on a line.
 func (d *document) add(line int, what, allowed string) {
-	p := Problem{File: d.file, Line: line, What: keyShaped.ReplaceAllString(what, "(hidden)"), Allowed: allowed}
+	p := Problem{File: d.file, Line: line, What: hide(what), Allowed: allowed}
 	if line > 0 && line <= len(d.lines) && !d.secret(line) {
 		p.Text = strings.TrimSpace(d.lines[line-1])
 		if len(p.Text) > maxText {
@@ -142,20 +111,6 @@ func (d *document) addTo(key string, element int, what, allowed string) {
 		line = at.elements[element]
 	}
 	d.add(line, what, allowed)
-}
-
-// keyShaped matches what could be 32 bytes in base64 or hexadecimal, or most of it.
-var keyShaped = regexp.MustCompile(`[A-Za-z0-9+/=_-]{40}`)
-
-// secret tells whether a line may hold a secret. A file that is no valid TOML
-// may mean anything, so it is by the looks of the line.
-func (d *document) secret(line int) bool {
-	name, _, _ := strings.Cut(d.lines[line-1], "=")
-	name = strings.Trim(name, " \t\"'")
-	if name == "server_key" {
-		return false // a public one
-	}
-	return slices.Contains(secretKeys, name) || keyShaped.MatchString(d.lines[line-1])
 }
 
 // failed returns the problems as an error, sorted by line, or nil.

@@ -1,16 +1,23 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
-
-	"stepvpn/shared/app"
-	"stepvpn/shared/atomicfile"
+	"slices"
 )
 
-// maxFile bounds the size of a file, in bytes.
-const maxFile = 64 << 10
+// A setting is one key of a file. C is Server or Client.
+type setting[C any] struct {
+	key      string
+	required bool
+	allowed  string // what the value may be, for people
+	def      any    // what it is if the file does not say, as the TOML library makes it; nil leaves the zero value
+	set      setter[C]
+}
+
+// A setter puts a value into a C. An error says what is wrong with the value,
+// such as "is text, not true or false", and may be an elementError.
+type setter[C any] func(c *C, value any) error
 
 // LoadServer reads the settings of a server. What is wrong with the file's
 // content is an error of type Problems.
@@ -66,48 +73,10 @@ func load(file, kind string) (*document, fs.FileInfo, error) {
 	return d, info, nil
 }
 
-// checkKind checks the key kind, and forgets all values if it is wrong.
-func (d *document) checkKind(want string) {
-	const allowed = `kind = "server" or kind = "client"`
-	value, given := d.values["kind"]
-	kind, isText := value.(string)
-	switch {
-	case !given:
-		d.add(0, "the key kind is missing", allowed)
-	case !isText || kind != KindServer && kind != KindClient:
-		d.addTo("kind", -1, "kind is neither of the two", allowed)
-	case want != "" && kind != want:
-		d.addTo("kind", -1, fmt.Sprintf("this is the file of a %s, and a %s was to be started", kind, want), "")
-	default:
-		return
-	}
-	d.values = nil
-}
-
-// settingsFile is what the files are, secrets in them aside (see Client.check).
-var settingsFile = atomicfile.Kind{Name: "the file of settings", Cure: "Who writes it decides what this host does."}
-
-// read returns the content of a file, and what it was.
-func read(file string) ([]byte, fs.FileInfo, error) {
-	text, info, err := atomicfile.Read(file, maxFile, atomicfile.Follow)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil, app.Hint(fmt.Errorf("there is no file %s", file), "'stepvpn init server' or 'stepvpn init client' writes one.")
-	case errors.Is(err, fs.ErrPermission):
-		return nil, nil, app.Hint(err, "The file belongs to another user. Run this as that user, or as root.")
-	case errors.Is(err, atomicfile.ErrTooLarge):
-		return nil, nil, fmt.Errorf("%s is longer than %d bytes, which no settings need", file, maxFile)
-	case err != nil:
-		return nil, nil, err
-	}
-	text, err = unmarked(file, text)
-	return text, info, err
-}
-
 // server makes the settings of a document.
 func server(d *document) (*Server, error) {
 	s := new(Server)
-	fill(d, s, serverSchema(), KindServer, keysOf(clientSchema()))
+	fill(d, s, serverSchema(), KindServer)
 	s.check(d)
 	if err := d.failed(); err != nil {
 		return nil, err
@@ -119,11 +88,45 @@ func server(d *document) (*Server, error) {
 // client makes the settings of a document, which is a file of that mode.
 func client(d *document, mode fs.FileMode) (*Client, error) {
 	c := new(Client)
-	fill(d, c, clientSchema(), KindClient, keysOf(serverSchema()))
+	fill(d, c, clientSchema(), KindClient)
 	c.check(d, mode)
 	if err := d.failed(); err != nil {
 		return nil, err
 	}
 	resolve(d.file, &c.Key, &c.PSKFile, &c.Login, &c.State, &c.StatusSocket)
 	return c, nil
+}
+
+// fill puts the values of a document into c, and notes what is wrong with them.
+func fill[C any](d *document, c *C, schema []setting[C], kind string) {
+	keys := keysOf(schema)
+	for name := range d.values {
+		if name != "kind" && !slices.Contains(keys, name) {
+			d.addTo(name, -1, unknown(name, kind), "")
+		}
+	}
+	for _, s := range schema {
+		value, given := d.values[s.key]
+		switch {
+		case given:
+			if err := s.set(c, value); err != nil {
+				d.addTo(s.key, elementOf(err), s.key+" "+err.Error(), s.allowed)
+			}
+		case s.required:
+			d.add(0, fmt.Sprintf("the key %s is missing", s.key), s.allowed)
+		case s.def != nil:
+			if err := s.set(c, s.def); err != nil {
+				panic(fmt.Sprintf("config: default of %s: %v", s.key, err))
+			}
+		}
+	}
+}
+
+// keysOf lists the keys of a schema.
+func keysOf[C any](schema []setting[C]) []string {
+	var keys []string
+	for _, s := range schema {
+		keys = append(keys, s.key)
+	}
+	return keys
 }

@@ -79,6 +79,17 @@ func readOpening(s string) (reach.Opening, error) {
 	return o, nil
 }
 
+// readReach sets a list that is there, be it empty, to one that is not nil.
+func readReach(set setter[Server]) setter[Server] {
+	return func(s *Server, v any) error {
+		err := set(s, v)
+		if s.Reach == nil {
+			s.Reach = []reach.Opening{}
+		}
+		return err
+	}
+}
+
 // readSubnet reads the server's address in a subnet, such as 10.8.0.1/24. There
 // must be room for a client beside it.
 func readSubnet(s string) (netip.Prefix, error) {
@@ -158,4 +169,12 @@ func readEndpoint(s string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("is %s, which does not begin with a name or an address", quote(s))
 	}
 	return Endpoint{name, uint16(port)}, nil
+}
+
+// String returns "HOST:PORT", with brackets where they are needed.
+func (e Endpoint) String() string {
+	if a, err := netip.ParseAddr(e.Host); err == nil {
+		return netip.AddrPortFrom(a, e.Port).String()
+	}
+	return fmt.Sprintf("%s:%d", e.Host, e.Port)
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -111,6 +112,23 @@ func unlessEmpty[C any](set setter[C]) setter[C] {
 	}
 }
 
+// An elementError is about one element of a list.
+type elementError struct {
+	element int
+	err     error
+}
+
+func (e elementError) Error() string { return e.err.Error() }
+func (e elementError) Unwrap() error { return e.err }
+
+// elementOf returns which element an error is about, or -1.
+func elementOf(err error) int {
+	if e, ok := errors.AsType[elementError](err); ok {
+		return e.element
+	}
+	return -1
+}
+
 // list sets a list of at least low and at most high texts, no two of which are
 // read as the same.
 func list[C any, T comparable](field func(*C) *[]T, low, high int, read func(string) (T, error)) setter[C] {
@@ -158,6 +176,32 @@ func oneOrMore[C any, T comparable](field func(*C) *[]T, high int, read func(str
 		err := text(func(t *T) *T { return t }, read)(&one, v)
 		*field(c) = []T{one}
 		return err
+	}
+}
+
+// routes sets a Routes. With pushed it may leave the choice to the server.
+func routes[C any](field func(*C) *Routes, pushed bool) setter[C] {
+	words := []string{"everything"}
+	if pushed {
+		words = append(words, "pushed")
+	}
+	word := text(func(r *string) *string { return r }, choice(words...))
+	nets := list(func(r *Routes) *[]netip.Prefix { return &r.Prefixes }, 1, 256, readRoute)
+	return func(c *C, v any) error {
+		var r Routes
+		if _, isList := v.([]any); isList {
+			if err := nets(&r, v); err != nil {
+				return err
+			}
+		} else {
+			var w string
+			if err := word(&w, v); err != nil {
+				return err
+			}
+			r.Everything, r.Pushed = w == "everything", w == "pushed"
+		}
+		*field(c) = r
+		return nil
 	}
 }
 

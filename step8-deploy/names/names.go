@@ -20,6 +20,7 @@ import (
 	"stepvpn/shared/atomicfile"
 	"stepvpn/shared/command"
 	"stepvpn/step6-dns/resolvconf"
+	"stepvpn/step6-dns/resolvconf/owner"
 )
 
 // A Keeper keeps them. Its methods may be called from any goroutine.
@@ -99,7 +100,7 @@ func changedBy(c resolvconf.Config) string {
 		return notThere(path, err)
 	}
 	list := servers(text)
-	stub := all(list, resolvconf.IsStub)
+	stub := all(list, owner.IsStub)
 	if !stub && !all(list, tunnels(c)) {
 		return writer(text)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"stepvpn/shared/atomicfile"
 	"stepvpn/step6-dns/resolvconf"
+	"stepvpn/step6-dns/resolvconf/owner"
 )
 
 // resolvedList names the resolvers of all links; systemd-resolved keeps it.
@@ -24,7 +25,7 @@ func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 	}
 	list := servers(file)
 	if slices.ContainsFunc(list, netip.Addr.IsLoopback) {
-		if !slices.ContainsFunc(list, resolvconf.IsStub) {
+		if !slices.ContainsFunc(list, owner.IsStub) {
 			list = append(list, upstreams("")...)
 		}
 		more, _, _ := atomicfile.Read(resolvedList, maxFile, atomicfile.Follow) // where it can't be read, there are none

@@ -2,49 +2,15 @@ package resolvconf
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/atomicfile"
 )
-
-// create makes what the snapshot has at a path where nothing is. A file gets the
-// label of the one that it stands in for.
-func (s snapshot) create(path, label string) error {
-	step("create %s", path)
-	if s.Kind == isSymlink {
-		if err := os.Symlink(s.Target, path); err != nil {
-			return err
-		}
-		return s.chown(path)
-	}
-	err := atomicfile.Create(path, s.Data, atomicfile.Options{
-		Mode: s.Mode, Owner: &atomicfile.Owner{UID: s.UID, GID: s.GID}, Trace: step,
-	})
-	if err == nil {
-		copyLabel(label, path)
-	}
-	return err
-}
-
-// chown gives a symlink to its owner, if that is somebody else.
-func (s snapshot) chown(path string) error {
-	if s.UID == os.Geteuid() && s.GID == os.Getegid() {
-		return nil
-	}
-	step("chown -h %d:%d %s", s.UID, s.GID, path)
-	return os.Lchown(path, s.UID, s.GID)
-}
-
-// copyLabel copies the SELinux label, if there is one.
-func copyLabel(from, to string) {
-	label := make([]byte, 4096)
-	if n, err := unix.Lgetxattr(from, "security.selinux", label); err == nil {
-		step("chcon --reference=%s %s", from, to)
-		unix.Lsetxattr(to, "security.selinux", label[:n], 0)
-	}
-}
 
 // renameat2 is the system call; a test plays a filesystem that lacks it.
 var renameat2 = unix.Renameat2
@@ -70,9 +36,41 @@ func exchange(from, to string, absent bool) error {
 	return nil
 }
 
+// setAsideAgain makes the original anew where it was set aside, from the journal, if it is
+// not there any more: the filesystem can't exchange files, or somebody has removed it.
+func (f *fileChange) setAsideAgain(path string) error {
+	now, err := look(path + aside)
+	if err != nil || now.same(f.Found) || f.isOriginal(now) {
+		return err
+	}
+	if err := remove(path + aside); err != nil {
+		return err
+	}
+	return f.Found.create(path+aside, path)
+}
+
+// isOriginal reports whether what was set aside is the file that was found, perhaps with what
+// a program that had it open has gone on to write.
+func (f *fileChange) isOriginal(aside snapshot) bool {
+	return !f.InPlace && f.Found.Kind == isFile && aside.Kind == isFile
+}
+
+// remove removes a file, if there is one.
+func remove(path string) error {
+	step("rm -f %s", path)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // syncDir makes sure that what was done to names in the directory is on the
 // disk.
 func syncDir(name string) error {
 	step("sync %s", name)
 	return atomicfile.SyncFolder(name)
 }
+
+// step is called before each single change. The log can show them all; tests
+// end the process at each.
+func step(format string, args ...any) { slog.Debug(fmt.Sprintf(format, args...)) }

@@ -1,7 +1,7 @@
 package config
 
-// Keep gives c those settings of old that a running client can't change, and returns
-// the keys of those that had been others.
+// Keep puts back those settings that a running client can't change to what they were in
+// old, and returns the keys of those that differed.
 func (c *Client) Keep(old *Client) (changed []string) {
 	keep(&changed, "device", &c.Device, old.Device)
 	keep(&changed, "offloads", &c.Offloads, old.Offloads)
