@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# lint.sh: gofmt, go vet and staticcheck in every module of the workspace; go vet
+# lint.sh: gofmt, go vet and staticcheck in every module of the workspace, and what the
+# READMEs say of the source; go vet
 # for a machine with 32 bits, too, and in "make soak" for two more. The first time
 # that costs a minute each, for the standard library is compiled for it; then a second.
 set -euo pipefail
@@ -28,3 +29,6 @@ for arch in "$(go env GOARCH)" "${others[@]}"; do
 done
 echo "== staticcheck"
 "$staticcheck" "${packages[@]}"
+
+echo "== READMEs: lines, differences, usages"
+go run stepvpn/shared/readme -check -no-demo README.md step*-*/README.md
