@@ -174,11 +174,12 @@ check "both clients have come back by themselves" eval 'seen_as "$SERVER4" alice
 type_at alice stepvpn status
 
 act "What the cafe saw" \
-	"Since the tunnel was up for the first time alice has visited a page and asked the cafe's resolver several times a second, whatever happened. This is what her programs got, and how often:" \
+	"Since the tunnel was up for the first time alice has visited a page and asked the cafe's resolver several times a second, whatever happened." \
 	"which packets does eve have that were not for the VPN server?"
 stop restless
 stop eve
 keep "$LAB/eve.pcap"
+say "This is what her programs got, and how often:"
 sed 's/ after [0-9]* ms//' "$LAB/restless.log" | grep -v '^$' | sort | uniq -c | sort -rn | head -n 8 | show
 say "Packets from alice that eve has: $(tcpdump -nn -r "$LAB/eve.pcap" 2>/dev/null | wc -l). Not for the VPN server: $(strays eve | wc -l)."
 strays eve | head -n 5 | show

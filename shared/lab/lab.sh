@@ -29,7 +29,7 @@
 #   serve_web [HOST]            starts the web site (see site), on host web or another; the log is web.log or web-HOST.log
 #   serve_dns HOST              starts the lab's DNS server (see zone) on the host; it logs each question in dns-HOST.log
 #   keep FILE                   puts a copy of the file into out/ when the demo ends
-#   finish                      the list of checks; exits with 0 if all passed
+#   finish                      how many checks have passed, and which have not; exits with 0 if all have
 #
 # A command that fails ends the demo with exit code 1, unless it stands in a
 # condition. A command of "run" and "on" may take $LIMIT seconds.
@@ -58,9 +58,9 @@ eval "$("$_lab/topology.sh" show)"
 set +a
 "$_lab/topology.sh" up
 
-declare -A _pid _host
-_names=() _checks=() _keep=()
-_failures=0 _finished='' _where=''
+declare -A _pid _host _job
+_names=() _failed=() _keep=()
+_passes=0 _finished='' _where=''
 _text=$LAB/.transcript
 
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
@@ -139,14 +139,15 @@ start() {
 }
 
 # _start: as start, in silence. Bash ignores SIGINT in what it starts in the
-# background; env undoes that.
+# background; env undoes that. What ends it is shown with %PROGRAM, which is how bash
+# names a job to a person who has typed the same.
 _start() {
 	local name=$1 host=$2
 	shift 2
 	_running "$name" && _fail "'$name' already runs"
 	: >"$LAB/$name.log" # now, not when the background process starts
 	"${_nsenter[@]//HOST/$host}" env --chdir="$PWD" --default-signal=INT,QUIT "$@" >"$LAB/$name.log" 2>&1 </dev/null &
-	_pid[$name]=$! _host[$name]=$host
+	_pid[$name]=$! _host[$name]=$host _job[$name]=%$1
 	[[ " ${_names[*]} " == *" $name "* ]] || _names+=("$name")
 }
 
@@ -168,7 +169,7 @@ stop() {
 	if [ -n "${_capture[$1]-}" ]; then
 		_flush "$1"
 	else
-		_echo "${_host[$1]}" "kill -INT $1    (Ctrl-C)"
+		_echo "${_host[$1]}" "kill -INT ${_job[$1]}    (Ctrl-C)"
 	fi
 	kill -INT "${_pid[$1]}" 2>/dev/null || true # it may have ended by itself
 	_reap "$1"
@@ -176,14 +177,14 @@ stop() {
 
 # kill9 NAME
 kill9() {
-	_echo "${_host[$1]}" "kill -9 $1"
+	_echo "${_host[$1]}" "kill -9 ${_job[$1]}"
 	kill -KILL "${_pid[$1]}"
 	_reap "$1" 2>/dev/null # bash reports killed jobs
 }
 
 # signal NAME SIG
 signal() {
-	_echo "${_host[$1]}" "kill -$2 $1"
+	_echo "${_host[$1]}" "kill -$2 ${_job[$1]}"
 	kill "-$2" "${_pid[$1]}"
 }
 
@@ -215,13 +216,12 @@ check_not() { if _try "${@:2}"; then _broken "$1" '!' "${@:2}"; else _passed "$1
 _try() { "$@" >"$LAB/.check" 2>&1; }
 
 _passed() {
-	_checks+=("passed  $1")
+	_passes=$((_passes + 1))
 	_tell "$_good" "   [passed] $1"
 }
 
 _broken() {
-	_checks+=("FAILED  $1")
-	_failures=$((_failures + 1))
+	_failed+=("$1")
 	_tell "$_bad" "   [FAILED] $1"
 	_tell '' "   the check was: $(_quote "${@:2}"); its output:"
 	tail -n 10 "$LAB/.check" | _indent
@@ -314,17 +314,11 @@ finish() {
 	local line file
 	_tell '' ''
 	_tell "$_bold" "== Checks"
-	for line in "${_checks[@]}"; do
-		case $line in
-		passed*) _tell "$_good" "   $line" ;;
-		*) _tell "$_bad" "   $line" ;;
-		esac
-	done
-	if [ ${#_checks[@]} = 0 ]; then
+	for line in "${_failed[@]}"; do _tell "$_bad" "   [FAILED] $line"; done
+	if [ $((_passes + ${#_failed[@]})) = 0 ]; then
 		_fail "there was no check: this demo proves nothing"
 	fi
-	_tell '' ''
-	_tell '' "   $((${#_checks[@]} - _failures)) passed, $_failures failed"
+	_tell '' "   $_passes passed, ${#_failed[@]} failed"
 	mkdir -p out
 	_own out
 	find out -name '.*.??????' -mmin +5 -delete # a killed run may have left them
@@ -334,7 +328,7 @@ finish() {
 	done
 	_publish "$_text" demo.txt
 	_finished=1
-	exit $((_failures > 0))
+	exit $((${#_failed[@]} > 0))
 }
 
 # _fail TEXT: ends the demo. It may be called in a condition or a subshell, so

@@ -2,6 +2,7 @@
 # lint.sh: gofmt, go vet and staticcheck in every module of the workspace; go vet
 # for a machine with 32 bits, too, and in "make soak" for two more. The first time
 # that costs a minute each, for the standard library is compiled for it; then a second.
+# Last come the numbers and differences that the READMEs show of the source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -28,3 +29,6 @@ for arch in "$(go env GOARCH)" "${others[@]}"; do
 done
 echo "== staticcheck"
 "$staticcheck" "${packages[@]}"
+
+echo "== READMEs: lines, differences, usages"
+go run stepvpn/shared/readme -check -no-demo README.md step*-*/README.md

@@ -179,6 +179,8 @@ model() {
 	printf '127.0.0.1 localhost\n::1 localhost\n' >hosts
 	printf '%s: files\n' passwd group shadow networks protocols services >nsswitch.conf
 	echo 'hosts: files dns' >>nsswitch.conf
+	# Without it 'ip rule' says "ipproto-17" of UDP. Debian's is in the package netbase.
+	[ -e protocols ] || printf '%s\n' 'icmp 1 ICMP' 'tcp 6 TCP' 'udp 17 UDP' 'ipv6-icmp 58 IPv6-ICMP' >protocols
 }
 
 # own HOST: gives the host its own folders, inside its mount namespace, prints the process

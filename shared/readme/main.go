@@ -1,4 +1,4 @@
-// Readme keeps the output that a README shows true. A block
+// Readme keeps true what a README shows of programs and files. A block
 //
 //	<!-- output: COMMAND -->
 //	```text
@@ -6,9 +6,23 @@
 //	```
 //	<!-- end -->
 //
-// is filled with the output of COMMAND, run by bash in the README's folder. With
-// -check nothing is written: it is an error when a block no longer has the shape
-// of what the command prints. Numbers, times and hashes may differ.
+// is filled with the output of COMMAND, run by bash in the README's folder. A block
+//
+//	<!-- reading: core of 700 lines -->
+//	| Core | Lines | Notice |
+//	|---|--:|---|
+//	| relay/pump.go | | the loop |
+//
+//	| Second reading | Lines | What it is there for |
+//	|---|--:|---|
+//	| relay/goodbye.go | | too many callers |
+//	<!-- end -->
+//
+// gets the lines of each file, and the sums. Each Go file below the README's folder,
+// but for tests, has to be in one of the two tables; see reading for the limits.
+//
+// With -check nothing is written: it is an error when a block is not what would be
+// written. In the transcript of a demo, numbers, times and hashes may differ.
 package main
 
 import (
@@ -33,14 +47,15 @@ const (
 
 func main() {
 	check := flag.Bool("check", false, "compare, write nothing")
+	noDemo := flag.Bool("no-demo", false, "leave out the transcripts of demos, which are there after 'make demo'")
 	flag.Parse()
 	if flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "Usage: readme [-check] README.md ...")
+		fmt.Fprintln(os.Stderr, "Usage: readme [-check] [-no-demo] README.md ...")
 		os.Exit(2)
 	}
 	failed := false
 	for _, file := range flag.Args() {
-		if err := refresh(file, *check); err != nil {
+		if err := refresh(file, *check, *noDemo); err != nil {
 			fmt.Fprintf(os.Stderr, "readme: %v\n", err)
 			failed = true
 		}
@@ -51,7 +66,7 @@ func main() {
 }
 
 // refresh fills the blocks of one file, or only compares them.
-func refresh(file string, check bool) error {
+func refresh(file string, check, noDemo bool) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -61,29 +76,45 @@ func refresh(file string, check bool) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	var out strings.Builder
-	var stale []error
+	var problems []error
+	problem := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf(file+": "+format, args...))
+	}
+	tables := 0
 	for _, b := range blocks {
-		if b.command == "" {
+		switch {
+		case b.reading != nil:
+			tables++
+			now, wrong := b.reading.count(filepath.Dir(file))
+			for _, err := range wrong {
+				problem("%w", err)
+			}
+			if check && now.render() != b.text {
+				problem("%s; run: %s", now.difference(*b.reading), b.remedy(file))
+			}
+			out.WriteString(now.render())
+		case b.command == "" || b.command == transcript && noDemo:
 			out.WriteString(b.text)
-			continue
+		default:
+			output, err := run(filepath.Dir(file), b.command)
+			if err != nil {
+				return fmt.Errorf("%s: '%s': %w", file, b.command, err)
+			}
+			if line := b.difference(output); check && line != "" {
+				problem("the output of '%s' is stale, at %q; run: %s", b.command, line, b.remedy(file))
+			}
+			out.WriteString(b.render(output))
 		}
-		output, err := run(filepath.Dir(file), b.command)
-		if err != nil {
-			return fmt.Errorf("%s: '%s': %w", file, b.command, err)
-		}
-		compare := func(s string) string { return s }
-		if b.command == transcript {
-			compare = withoutPrograms
-		}
-		if line := difference(compare(b.content), compare(output)); check && line != "" {
-			stale = append(stale, fmt.Errorf("%s: the output of '%s' is stale, at %q; run 'make demo' and then 'make readme' there", file, b.command, line))
-		}
-		out.WriteString(b.render(output))
 	}
-	if check || out.String() == string(text) {
-		return errors.Join(stale...)
+	if _, err := os.Stat(filepath.Join(filepath.Dir(file), "go.mod")); err == nil && tables != 1 {
+		problem("a step has one table of what to read, and there are %d: write '<!-- reading: core of 700 lines -->', the tables, and '<!-- end -->'", tables)
 	}
-	return os.WriteFile(file, []byte(out.String()), 0o644)
+	if !check && out.String() != string(text) {
+		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // run returns what the command prints to standard output.
@@ -105,12 +136,14 @@ func run(dir, command string) (string, error) {
 	return strings.Trim(string(out), "\n") + "\n", nil
 }
 
-// A block is a piece of a README: text as it is, or the output of a command.
+// A block is a piece of a README: text as it is, the output of a command, or the tables
+// of what to read.
 type block struct {
-	text    string // the whole of it, if there is no command
+	text    string // the whole of it
 	command string
 	fence   string // such as "```text"
 	content string
+	reading *reading
 }
 
 func (b block) render(output string) string {
@@ -125,30 +158,43 @@ func parse(text string) ([]block, error) {
 	var plain strings.Builder
 	lines := strings.SplitAfter(text, "\n")
 	for i := 0; i < len(lines); i++ {
-		m := opening.FindStringSubmatch(strings.TrimSuffix(lines[i], "\n"))
-		if m == nil {
+		line := strings.TrimSuffix(lines[i], "\n")
+		output, table := opening.FindStringSubmatch(line), readingOpening.FindStringSubmatch(line)
+		if output == nil && table == nil {
 			plain.WriteString(lines[i])
 			continue
 		}
 		blocks = append(blocks, block{text: plain.String()})
 		plain.Reset()
-		b := block{command: m[1]}
 		end := i + 1
 		for end < len(lines) && strings.TrimSpace(lines[end]) != "<!-- end -->" {
 			end++
 		}
-		if end == len(lines) || end < i+3 || !strings.HasPrefix(lines[i+1], "```") || lines[end-1] != "```\n" {
-			return nil, fmt.Errorf("line %d: after '%s' comes a block between ``` and ```, then <!-- end -->", i+1, strings.TrimSpace(lines[i]))
+		if end == len(lines) {
+			return nil, fmt.Errorf("line %d: the block that begins with '%s' has no <!-- end -->", i+1, line)
 		}
-		b.fence = strings.TrimSuffix(lines[i+1], "\n")
-		b.content = strings.Join(lines[i+2:end-1], "")
+		b := block{text: strings.Join(lines[i:end+1], "")}
+		if table != nil {
+			r, err := newReading(table[1], strings.Join(lines[i+1:end], ""))
+			if err != nil {
+				return nil, fmt.Errorf("the block at line %d: %w", i+1, err)
+			}
+			b.reading = &r
+		} else {
+			if end < i+3 || !strings.HasPrefix(lines[i+1], "```") || lines[end-1] != "```\n" {
+				return nil, fmt.Errorf("line %d: after '%s' comes a block between ``` and ```, then <!-- end -->", i+1, line)
+			}
+			b.command = output[1]
+			b.fence = strings.TrimSuffix(lines[i+1], "\n")
+			b.content = strings.Join(lines[i+2:end-1], "")
+		}
 		blocks = append(blocks, b)
 		i = end
 	}
 	return append(blocks, block{text: plain.String()}), nil
 }
 
-// What may differ between two runs: hex of some length, 0x1f, MAC addresses, IPv6
+// What may differ between two runs of a demo: hex of some length, 0x1f, MAC addresses, IPv6
 // addresses that are made of them, numbers; and how many blanks align them.
 var (
 	varying = regexp.MustCompile(`\b[0-9a-f]{8,}\b|\b0x[0-9a-f]+\b|\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b|\bfe80::[0-9a-f:]+|[0-9]+([.:,][0-9]+)*`)
@@ -175,15 +221,32 @@ func withoutPrograms(text string) string {
 	return kept.String()
 }
 
-// difference returns the first line of got that does not have the shape of the
-// line in its place in shown, or "" if all have.
-func difference(shown, got string) string {
+// remedy is the command that refreshes a block of file.
+func (b block) remedy(file string) string {
+	if b.command == transcript {
+		return "make -C " + filepath.Dir(file) + " demo readme"
+	}
+	return "go run stepvpn/shared/readme -no-demo " + file
+}
+
+// difference returns the first line of output that is not as shown, or "" if all are.
+// Of a demo's transcript only the shape has to be the same.
+func (b block) difference(output string) string {
+	if b.command == transcript {
+		return difference(withoutPrograms(b.content), withoutPrograms(output), mask)
+	}
+	return difference(b.content, output, func(line string) string { return line })
+}
+
+// difference returns the first line of got that is another one than the line in its place
+// in shown, after both went through of; or "" if there is none.
+func difference(shown, got string, of func(string) string) string {
 	a, b := strings.Split(strings.TrimSpace(shown), "\n"), strings.Split(strings.TrimSpace(got), "\n")
 	for i := range max(len(a), len(b)) {
 		switch {
 		case i >= len(b):
 			return a[i] // no longer printed
-		case i >= len(a) || mask(a[i]) != mask(b[i]):
+		case i >= len(a) || of(a[i]) != of(b[i]):
 			return b[i]
 		}
 	}

@@ -20,19 +20,34 @@ func write(t *testing.T, readme, output string) string {
 
 func TestRefreshFillsABlockAndNothingElse(t *testing.T) {
 	file := write(t, sample, "12 packets\n")
-	require.NoError(t, refresh(file, false))
+	require.NoError(t, refresh(file, false, false))
 	got, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, "# Title\n\n<!-- output: cat out.txt -->\n```text\n12 packets\n```\n<!-- end -->\nrest\n", string(got))
-	require.NoError(t, refresh(file, true))
+	require.NoError(t, refresh(file, true, false))
 }
 
 func TestCheckSaysWhatIsStaleAndWritesNothing(t *testing.T) {
 	file := write(t, sample, "new\n")
-	require.ErrorContains(t, refresh(file, true), `'cat out.txt' is stale, at "new"`)
+	require.ErrorContains(t, refresh(file, true, false), `'cat out.txt' is stale, at "new"`)
 	got, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, sample, string(got))
+}
+
+func TestOnlyADemosNumbersMayDiffer(t *testing.T) {
+	code := write(t, "<!-- output: cat out.txt -->\n```text\n      guard.go  90 lines\n```\n<!-- end -->\n", "      guard.go 108 lines\n")
+	require.ErrorContains(t, refresh(code, true, true), `stale, at "guard.go 108 lines"; run: go run stepvpn/shared/readme -no-demo `+code)
+
+	demo := write(t, "<!-- output: cat out/demo.txt -->\n```text\nsent 12 packets\n```\n<!-- end -->\n", "")
+	require.NoError(t, refresh(demo, true, true), "without a demo nobody looks")
+	require.ErrorContains(t, refresh(demo, true, false), "demo.txt")
+	out := filepath.Join(filepath.Dir(demo), "out")
+	require.NoError(t, os.Mkdir(out, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(out, "demo.txt"), []byte("sent 345 packets\n"), 0o644))
+	require.NoError(t, refresh(demo, true, false))
+	require.NoError(t, os.WriteFile(filepath.Join(out, "demo.txt"), []byte("lost 345 packets\n"), 0o644))
+	require.ErrorContains(t, refresh(demo, true, false), `at "lost 345 packets"; run: make -C `)
 }
 
 func TestDifference(t *testing.T) {
@@ -49,7 +64,7 @@ func TestDifference(t *testing.T) {
 		{"one", "one\ntwo", "two"},
 		{"beef", "face", "face"}, // short words are words
 	} {
-		require.Equal(t, c.want, difference(c.shown, c.got), "%q and %q", c.shown, c.got)
+		require.Equal(t, c.want, difference(c.shown, c.got, mask), "%q and %q", c.shown, c.got)
 	}
 }
 
@@ -60,9 +75,9 @@ func TestBadBlocksAndCommands(t *testing.T) {
 		"<!-- output: true -->\ntext\ntext\n<!-- end -->\n",
 		"<!-- output: true -->\n```\n<!-- end -->\n",
 	} {
-		require.ErrorContains(t, refresh(write(t, readme, ""), true), "line 1:", "%q", readme)
+		require.ErrorContains(t, refresh(write(t, readme, ""), true, false), "line 1:", "%q", readme)
 	}
-	require.Error(t, refresh(write(t, "<!-- output: exit 3 -->\n```\nx\n```\n<!-- end -->\n", ""), true))
+	require.Error(t, refresh(write(t, "<!-- output: exit 3 -->\n```\nx\n```\n<!-- end -->\n", ""), true, false))
 }
 
 func TestWhatProgramsPrintInADemoMayDiffer(t *testing.T) {

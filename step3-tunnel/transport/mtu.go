@@ -1,13 +1,7 @@
 package transport
 
 import (
-	"context"
 	"fmt"
-	"net"
-	"net/netip"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"stepvpn/step2-tun/packet"
 )
@@ -15,9 +9,6 @@ import (
 // tcpTimestamps is the size in bytes of the option that practically every TCP segment
 // carries (RFC 7323), padded.
 const tcpTimestamps = 12
-
-// ethernetMTU, in bytes, is assumed where the kernel knows of no route yet.
-const ethernetMTU = 1500
 
 // An MTU is the size in bytes of the largest packet that fits, with the sum
 // that led to it.
@@ -49,71 +40,4 @@ func (m MTU) lessUDP() MTU { return m.Less(packet.UDPHeaderLen, "UDP") }
 // TCP would also carry larger packets, in two segments.
 func (m MTU) lessTCP() MTU {
 	return m.Less(packet.TCPHeaderLen+tcpTimestamps, "TCP").Less(lengthSize, "length")
-}
-
-// pathMTU starts the sum with the outer path to the server and its IP header. The
-// path is that of the sockets that o makes: while another tunnel of the same client
-// is up, the path of an ordinary socket may lead into that tunnel.
-func pathMTU(server netip.AddrPort, o Options) MTU {
-	size, ok := routeMTU(func(to netip.AddrPort) (net.Conn, error) { return o.dial(context.Background(), UDP, to) }, server)
-	why := fmt.Sprintf("path to %v", server.Addr())
-	if !ok {
-		size, why = ethernetMTU, "Ethernet, as there is no route yet"
-	}
-	header, name := packet.IPv4HeaderLen, "IPv4"
-	if server.Addr().Is6() {
-		header, name = packet.IPv6HeaderLen, "IPv6"
-	}
-	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
-}
-
-// listenMTU starts the sum for a server, which does not know yet where its clients
-// are: with the path to a far-away address, and with an IPv6 header unless the
-// address that it listens on rules that out.
-func listenMTU(local netip.AddrPort) MTU {
-	// Addresses for documentation (RFC 5737, RFC 3849): they lie behind the
-	// default route.
-	far4, far6 := netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParseAddrPort("[2001:db8::1]:9")
-	var d net.Dialer
-	if !local.Addr().IsUnspecified() {
-		d.LocalAddr = &net.UDPAddr{IP: local.Addr().AsSlice()}
-	}
-	from := func(to netip.AddrPort) (net.Conn, error) { return d.Dial(UDP, to.String()) }
-	size, ok := ethernetMTU, false
-	header, name := packet.IPv6HeaderLen, "IPv6"
-	if local.Addr().Is4() {
-		header, name = packet.IPv4HeaderLen, "IPv4"
-	} else {
-		size, ok = routeMTU(from, far6)
-	}
-	if !ok {
-		size, ok = routeMTU(from, far4)
-	}
-	why := "path to the internet"
-	if !ok {
-		size, why = ethernetMTU, "Ethernet, as there is no default route"
-	}
-	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
-}
-
-// routeMTU asks the kernel for the MTU of the path to an address: the interface's
-// MTU, or less if a router has said so (RFC 1191, RFC 8201). It does so by connecting
-// a UDP socket, which sends no packet.
-func routeMTU(dial func(netip.AddrPort) (net.Conn, error), to netip.AddrPort) (int, bool) {
-	conn, err := dial(to)
-	if err != nil {
-		return 0, false
-	}
-	defer conn.Close()
-	raw, err := conn.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return 0, false
-	}
-	level, option := unix.IPPROTO_IP, unix.IP_MTU
-	if to.Addr().Is6() {
-		level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU
-	}
-	size := 0
-	raw.Control(func(fd uintptr) { size, err = unix.GetsockoptInt(int(fd), level, option) })
-	return size, err == nil && size > 0
 }

@@ -11,7 +11,6 @@
 package noise
 
 import (
-	"crypto/ecdh"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,22 +27,6 @@ type Config struct {
 	Static     *PrivateKey   // for a pattern in which this side has a static key
 	PeerStatic *PublicKey    // for a pattern in which this side knows the other's beforehand
 	PSK        *[KeyLen]byte // for a pattern with a pre-shared key
-}
-
-// A Handshake is the HandshakeState of section 5.3. It is not safe for
-// concurrent use.
-type Handshake struct {
-	symmetric symmetricState
-	pattern   Pattern
-	initiator bool
-	next      int // index of the next message in pattern.messages
-	split     bool
-
-	s, e   *ecdh.PrivateKey // this side's static and ephemeral keys
-	rs, re *ecdh.PublicKey  // the other side's ("remote")
-	psk    *[KeyLen]byte
-
-	generate func() PrivateKey // GENERATE_KEYPAIR; tests of published vectors replace it
 }
 
 // New begins a handshake. It returns an error if a key is missing, or if one is given

@@ -1,12 +1,29 @@
 package noise
 
 import (
+	"crypto/ecdh"
 	"errors"
 	"fmt"
 )
 
 // MaxMessage is the most bytes that a handshake message may have (section 3).
 const MaxMessage = 65535
+
+// A Handshake is the HandshakeState of section 5.3. It is not safe for
+// concurrent use.
+type Handshake struct {
+	symmetric symmetricState
+	pattern   Pattern
+	initiator bool
+	next      int // index of the next message in pattern.messages
+	split     bool
+
+	s, e   *ecdh.PrivateKey // this side's static and ephemeral keys
+	rs, re *ecdh.PublicKey  // the other side's ("remote")
+	psk    *[KeyLen]byte
+
+	generate func() PrivateKey // GENERATE_KEYPAIR; tests of published vectors replace it
+}
 
 // WriteMessage appends the next handshake message, with payload in it, to dst,
 // which must not overlap payload. An error leaves the handshake unchanged.

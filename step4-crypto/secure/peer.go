@@ -118,22 +118,6 @@ func (p *Peer) hear(s *keypair, h heard, now time.Time) (reply []byte) {
 	return reply
 }
 
-// confirm puts the next keys into use.
-func (p *Peer) confirm(from netip.AddrPort, now time.Time) {
-	old := p.keys.Load()
-	if old.current == nil || p.lost {
-		p.log.Info("connected", "peer", from)
-	} else {
-		p.log.Debug("new keys are in use")
-	}
-	p.setKeys(&keyring{previous: old.current, current: old.next})
-	p.retire = now.Add(keepPrevious)
-	p.newest, p.worn = 0, time.Time{}
-	p.connected, p.lost = now, false
-	p.initiator.done()
-	p.schedule(p.nextWake())
-}
-
 // moveTo notes the address that the other side sends from.
 func (p *Peer) moveTo(addr netip.AddrPort, now time.Time) {
 	if p.addr == addr {
@@ -249,25 +233,6 @@ func (p *Peer) finish(reserved *keypair, m response, now time.Time) []byte {
 	}
 	p.setNext(reserved, s)
 	return p.keepalive(s, now)
-}
-
-// setNext puts s, which has the index of reserved, in the slot next.
-func (p *Peer) setNext(reserved, s *keypair) {
-	p.table.replace(reserved, s)
-	old := p.keys.Load()
-	p.setKeys(&keyring{previous: old.previous, current: old.current, next: s})
-	p.schedule(p.nextWake())
-}
-
-// setKeys replaces the keyring. Keypairs that are no longer in it are removed from the
-// table.
-func (p *Peer) setKeys(keys *keyring) {
-	old := p.keys.Swap(keys)
-	for _, s := range old.all() {
-		if !keys.has(s) {
-			p.table.remove(s)
-		}
-	}
 }
 
 // keepalive returns an empty packet under the keys s, or nil if they are worn out.

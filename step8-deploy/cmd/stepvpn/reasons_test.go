@@ -12,7 +12,7 @@ import (
 
 // OPERATING.md lists each reason for which this program drops packets, and no other.
 func TestReasonsAreListed(t *testing.T) {
-	page, err := os.ReadFile("../../../OPERATING.md")
+	page, err := os.ReadFile("../../OPERATING.md")
 	require.NoError(t, err)
 	var listed []string
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllSubmatch(page, -1) {
