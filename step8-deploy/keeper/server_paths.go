@@ -17,27 +17,28 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// maxBounds is how many may be set at once.
+// maxBounds is the largest number of bounds in one request.
 const maxBounds = 1024
 
-// bound has the kernel do for each client what a router does whose next link has this MTU:
+// bound makes the kernel treat each client like a router's next link with this MTU:
 //
 //	ip route replace 10.8.0.2/32 dev vpn0 mtu 1340
 //
-// Whoever sends more is told, or it is fragmented, and TCP that begins is told what fits
-// (see package gateway). Most clients have as much room as the device, and no such route.
-// All go with the device. What is set already is set again: it may have been flushed.
+// A longer packet is fragmented, or its sender is told the MTU; new TCP connections learn it
+// when they begin (see package gateway). Most clients' paths carry as much as the device, and
+// have no such route. All these routes go with the device. A route that is set already is
+// set again, as it may have been flushed.
 func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 	var list []pathmtu.Bound
 	if err := parse(&list); err != nil {
 		return r, err
 	}
 	if len(list) > maxBounds {
-		return r, fmt.Errorf("%d paths at once", len(list))
+		return r, fmt.Errorf("%d paths at once are too many", len(list))
 	}
 	for _, b := range list {
 		if !s.isClients(b.Client) || s.isOwn(b.Client) {
-			return r, fmt.Errorf("%v is no client's", b.Client)
+			return r, fmt.Errorf("%v is not the address of a client", b.Client)
 		}
 	}
 	dev, err := net.InterfaceByName(s.told.Device)
@@ -46,7 +47,7 @@ func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 	}
 	var errs []error
 	for _, b := range list {
-		// A client that says less harms itself alone, but 576 is what every path carries.
+		// A client that claims less harms only itself; but every path carries 576 bytes.
 		size := max(b.Size, minMTU)
 		if b.Client.Is6() {
 			size = max(size, packet.MinIPv6MTU)
@@ -64,11 +65,11 @@ func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 	return r, errors.Join(errs...)
 }
 
-// unbound takes the routes to clients away.
+// unbound removes the routes to clients.
 func (s *Server) unbound(clients []netip.Addr) error {
 	dev, err := net.InterfaceByName(s.told.Device)
 	if err != nil {
-		return nil // they went with it
+		return nil // the routes went with the device
 	}
 	var errs []error
 	for _, a := range clients {

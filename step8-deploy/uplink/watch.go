@@ -15,19 +15,19 @@ import (
 	"stepvpn/step8-deploy/watch"
 )
 
-// watch tells when something has changed that may concern the gateway, until ctx ends. It
-// may be the Keeper itself that has changed it.
+// watch sends when something has changed that may concern the gateway, until ctx ends. The
+// Keeper itself may have changed it.
 func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 	changed := make(chan struct{}, 1)
 	tell := func() {
 		select {
 		case changed <- struct{}{}:
-		default: // one waits already
+		default: // one is waiting already
 		}
 	}
 	start := func(protocol int, relevant func([]syscall.NetlinkMessage) bool, groups ...uint) {
 		if err := watch.Netlink(ctx, protocol, relevant, tell, groups...); err != nil {
-			slog.Warn("changes of this host are noticed later", "error", err)
+			slog.Warn("changes to this host are noticed only every 10 s", "error", err)
 		}
 	}
 	go start(unix.NETLINK_ROUTE, aboutHost, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_IFINFO,
@@ -45,8 +45,8 @@ func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 	return changed
 }
 
-// aboutHost tells whether one of the messages is about something else than a route that
-// is not for everybody. Of those a router has many.
+// aboutHost reports whether one of the messages is about anything other than a route that
+// is not a default route. A router's routes change too often to look at the host each time.
 func aboutHost(messages []syscall.NetlinkMessage) bool {
 	for _, m := range messages {
 		if m.Header.Type != unix.RTM_NEWROUTE && m.Header.Type != unix.RTM_DELROUTE {
