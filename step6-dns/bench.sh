@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# How many names a second does alice look up through the tunnel, beside dnsmasq,
-# which answers on the server at another port and forwards to the same resolver?
-# All answers come from the cache, after the first.
+# How many names per second can alice look up through the tunnel? The yardstick is
+# dnsmasq, which runs on the server at another port and forwards to the same resolver.
+# After the first lookup, all answers come from the cache.
 NEEDS=../step4-crypto # keygen
 "$(dirname "$0")/../shared/lab/setup.sh" dnsperf dnsmasq
 . "$(dirname "$0")/../shared/lab/lab.sh"
 . ../shared/lab/bench.sh
 
-# lookups PORT: queries a second that were answered.
+# lookups PORT: prints how many queries per second were answered.
 lookups() {
 	on alice dnsperf -s 10.8.0.1 -p "$1" -d "$LAB/queries" -l "$SECONDS_EACH" -c 8 -Q 100000 2>/dev/null |
 		awk '/Queries per second/ { print $4 }'

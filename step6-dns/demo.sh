@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Step 6: names are asked inside the tunnel, and nowhere else.
+# Step 6: DNS queries go through the tunnel, and nowhere else.
 NEEDS="../step4-crypto ../step5-nat" # keygen; a tunnel that leaks names
 . "$(dirname "$0")/../shared/lab/lab.sh"
 
-# What alice's programs read to know whom they ask for names.
+# The file that tells alice's programs which resolver to ask.
 file=/etc/resolv.conf
 
-# connect [FOLDER]: starts both ends, of this step or from another one's folder.
-# The server of this step has two resolvers to ask.
+# connect [FOLDER]: starts the server and alice's client, of this step or of the step
+# in FOLDER. This step's server is given two resolvers to ask.
 connect() {
 	local bin=${1:+$1/}bin resolvers=()
 	[ $# -gt 0 ] || resolvers=(-dns "$WEB4,$INTERNET4" -search example)
@@ -17,13 +17,13 @@ connect() {
 	wait_for 20 "alice reaches the web site" on alice ping -c 1 -W 1 "$WEB4"
 }
 
-# visit OPTION: alice opens a page by its name, and sees as whom she came.
+# visit OPTION: alice opens a page by its name; it says which address she came from.
 # came_as ADDRESS OPTION: succeeds if it is this address.
 visit() { run alice curl -sS --max-time 10 "$1" http://web.example/whoami; }
 came_as() { [ "$(on alice curl -sS --max-time 10 "$2" http://web.example/whoami)" = "$1" ]; }
 
-# ask ARG...: dig asks a resolver, and prints what came or why nothing did.
-# says TEXT ARG...: succeeds if the text is in all that it prints.
+# ask ARG...: runs dig, which prints the answer, or why there is none.
+# says TEXT ARG...: succeeds if TEXT is somewhere in dig's output.
 ask() { run alice dig +short +tries=1 "$@" || true; }
 says() { { on alice dig +tries=1 "${@:2}" 2>&1 || true; } | grep -F -e "$1"; }
 
@@ -36,11 +36,12 @@ refused() {
 	done
 }
 
-# asked NAME: how many questions of alice are in the resolver's log.
+# asked NAME: how many of alice's questions are in the resolver's log.
 asked() { grep -c "from=\($ALICE4\|$ALICE6\) " "$LAB/$1.log" || true; }
 no_queries() { [ -z "$(queries "$1" alice)" ]; }
 
-# state: all of alice that the client may change. unchanged: it is as at first.
+# state: everything on alice that the client may change. unchanged: succeeds if that
+# is as it was at the start.
 state() { on alice bash -c "cat $file; stat -c '%A %U %G %F' $file; ls -A /etc; ip -4 rule; ip -6 rule; nft list ruleset"; }
 unchanged() { diff "$LAB/state" <(state); }
 
@@ -50,17 +51,17 @@ serve_web
 for host in cafe web internet; do serve_dns $host; done
 
 act "Before: a tunnel, and the cafe still reads names" \
-	"Names are for people, packets need addresses. So before alice's browser opens web.example it asks a resolver for its address; which one, $file says. When alice joined the cafe's network, the cafe wrote itself in there. The tunnel is step 5's." \
-	"all that alice sends leaves by the tunnel. Does the cafe learn where she goes?"
+	"People use names, packets need addresses. So before alice's browser opens web.example, it asks a resolver for the address. $file says which resolver; when alice joined the cafe's network, the cafe put its own there. The tunnel is step 5's." \
+	"alice's traffic to the internet goes through the tunnel. Does the cafe learn which sites she visits?"
 run alice cat $file
 connect ../step5-nat
 capture before cafe br0
 visit -4
-say "dig only asks for a name. After the @ is whom; else the file says that. Over TCP:"
+say "dig only looks up a name. It asks the resolver after the @; without one, it asks the resolver in the file. This query goes over TCP:"
 ask @"$CAFE6" +tcp www.example
 stop before
 show_log dns-cafe from=
-say "That was the cafe's resolver. Whoever else listens in the cafe saw these packets:"
+say "That was the log of the cafe's resolver. Anyone else who listens in the cafe saw these packets:"
 queries before alice | grep -F '? ' | show
 check "the page came through the tunnel" came_as "$SERVER4" -4
 check_not "the cafe sees the queries, over UDP and TCP (so the search below can find some)" no_queries before
@@ -69,8 +70,8 @@ check_not "a program may ask any resolver" refused
 stop client
 stop server
 
-act "Names go into the tunnel, too" \
-	"Now the server has a resolver, and says so when the client connects. The client forbids all others (a resolver is what listens on port 53), and writes the server's into the file." \
+act "Names go through the tunnel, too" \
+	"Now the server runs a resolver, and tells the client its address when the client connects. The client writes that address into the file, and blocks queries (packets to port 53) to any other resolver." \
 	"what does the file say now?"
 connect
 show_log client "dport 53|resolv.conf"
@@ -79,73 +80,73 @@ check "the file names the two addresses of the tunnel's resolver, and no other" 
 	[ "$(on alice grep ^nameserver $file)" = $'nameserver 10.8.0.1\nnameserver fd00:8::1' ]
 
 act "What the cafe sees now" \
-	"Alice visits the page again, over IPv4 and IPv6, and asks for more names in other ways. The last two are programs that do not care what the file says: one asks the cafe's resolver, one a resolver far away." \
+	"Alice visits the page again, over IPv4 and IPv6, and looks up more names in other ways. The last two queries ignore the file: one goes to the cafe's resolver, one to a resolver far away." \
 	"which of these can eve read in the cafe?"
 before=$(asked dns-cafe)
 capture eve cafe br0
 visit -4
 visit -6
 ask +tcp example MX
-say "Without its domain: the server told alice to try .example (the line 'search')."
+say "A name without its domain: the server told alice to try adding .example (the line 'search' in the file)."
 run alice getent hosts web
-say "An answer of 5,600 bytes, too long for one packet: dig asks again over TCP."
+say "The next answer has 5,600 bytes, too many for one packet, so dig asks again over TCP."
 run alice dig +noall +stats big.example TXT
-say "Past the file:"
+say "Queries that ignore the file:"
 ask @"$CAFE4" mail.example
 ask @"$WEB4" mail.example
-check "all that asked the tunnel's resolver got an answer" on alice bash -c "
+check "the tunnel's resolver answered every query" on alice bash -c "
 	set -e
 	curl -fsS --max-time 10 -4 http://web.example/whoami
 	curl -fsS --max-time 10 -6 http://web.example/whoami
 	getent hosts web
 	dig +tcp +short example MX | grep mail.example
 	dig big.example TXT | grep 'ANSWER: 60'"
-check "all others were refused at once, over UDP and TCP, IPv4 and IPv6" refused
+check "queries to other resolvers are refused at once, over UDP and TCP, IPv4 and IPv6" refused
 stop eve
 keep "$LAB/eve.pcap"
-say "Packets from alice to port 53 that eve has: $(queries eve alice | wc -l)"
-check "no query passed the cafe" no_queries eve
-check "(eve was there: she has the tunnel's packets)" [ -n "$(tcpdump -nn -r "$LAB/eve.pcap" -c 1 "src $ALICE4 and udp dst port $PORT" 2>/dev/null)" ]
+say "Packets from alice to port 53 that eve captured: $(queries eve alice | wc -l)"
+check "no query crossed the cafe in the clear" no_queries eve
+check "(eve did listen: she captured the tunnel's packets)" [ -n "$(tcpdump -nn -r "$LAB/eve.pcap" -c 1 "src $ALICE4 and udp dst port $PORT" 2>/dev/null)" ]
 check "the cafe's resolver was not asked" [ "$(asked dns-cafe)" = "$before" ]
-check "the server asked the known resolver for her" logged dns-web "from=$SERVER4"
+check "the server asked web's resolver on her behalf" logged dns-web "from=$SERVER4"
 
 act "The server's resolvers fail" \
-	"The server asks web's resolver, and if that does not answer, internet's. Now one ends, then the other." \
+	"The server asks the resolver on web, and if that does not answer, the one on internet. Now the first is stopped, then the second." \
 	"alice asks for a name that nobody has asked for yet. What happens in each case?"
 stop dns-web
 ask vpn.example
 check "internet's resolver took over" grep -iq "from=$SERVER4 .*vpn.example" "$LAB/dns-internet.log"
 stop dns-internet
 run alice dig +noedns +noall +comments mail.example
-check "alice is told that it failed (SERVFAIL), and does not wait in vain" says "status: SERVFAIL" mail.example
+check "alice gets an error (SERVFAIL) at once, not a timeout" says "status: SERVFAIL" mail.example
 ask vpn.example
-check "what the server remembers still works" says "$SERVER4" vpn.example
+check "a name in the server's cache is still answered" says "$SERVER4" vpn.example
 
 act "Ctrl-C" \
-	"The client ends." \
-	"whom does alice ask from now on?"
-check_not "(while the tunnel is up, alice is not as before)" unchanged
+	"The client is stopped." \
+	"which resolver does alice ask from now on?"
+check_not "(while the tunnel is up, alice's host is changed)" unchanged
 stop client
-check "it ended without an error" [ "$STATUS" = 0 ]
+check "the client ended without an error" [ "$STATUS" = 0 ]
 run alice cat $file
-check "the file is the old one byte for byte, and so is all else" unchanged
-check "alice asks the cafe again" came_as "$ALICE4" -4
+check "the file is byte for byte the old one, and all else is as before, too" unchanged
+check "alice asks the cafe's resolver again" came_as "$ALICE4" -4
 stop server
 
 act "kill -9" \
 	"The same again, but now the client has no chance to put anything back." \
-	"alice's file names a resolver that is gone. Will her next query go to the cafe, in the clear?"
+	"alice's file names a resolver that she can't reach any more. Will her next query go to the cafe, in the clear?"
 connect
 kill9 client
 run alice cat $file
 ask web.example
 check "no query leaves the host" refused
-say "Before the client changed anything it wrote down what it found. The next start reads that; so does -recover, which does nothing else."
+say "Before the client changed anything, it wrote down what was there. The next start puts that back; -recover does the same, and nothing else."
 run alice bin/client -recover
 run alice cat $file
-check "the file is the old one byte for byte, and so is all else" unchanged
+check "the file is byte for byte the old one, and all else is as before, too" unchanged
 check "names work" came_as "$ALICE4" -4
 stop server
 
-say "Still wrong: everybody has the same key, and the server has one client at a time."
+say "Still wrong: everybody has the same key, and the server can serve only one client at a time."
 finish

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# How fast do alice and bob reach the web site: on the plain wire, through step 6's
-# server, and through this one, alone and both at once? What a thousand clients cost
-# is in the Go benchmarks of package hub, which make bench runs before this.
+# How fast do alice and bob download from the web site: on the plain wire, through step
+# 6's server, and through this step's, one alone and both at once? The Go benchmarks of
+# package hub, which make bench runs first, measure what a thousand clients cost.
 NEEDS="../step4-crypto ../step6-dns" # keygen; a server with one client
 . "$(dirname "$0")/../shared/lab/lab.sh"
 . ../shared/lab/bench.sh
 
-# rate HOST...: what all of them get together from the web site, in Mbit/s.
+# rate HOST...: prints what they download from the web site together, in Mbit/s.
 rate() {
 	local host pids=()
 	for host; do
@@ -17,7 +17,8 @@ rate() {
 	for host; do awk '/receiver/ { print $(NF - 2) }' "$LAB/rate.$host"; done | awk '{ sum += $1 } END { print int(sum) }'
 }
 
-# up NAME HOST CMD...: starts it, without a word, and waits for the host to be up.
+# up NAME HOST CMD...: starts it in silence, and waits until it says that it is up.
+# down NAME: ends it.
 up() {
 	_start "$@"
 	wait_for 20 "$1 is up" logged "$1" "is up"
@@ -27,7 +28,7 @@ down() {
 	_reap "$1"
 }
 
-# six, seven HOST...: rate, with a server and clients on these hosts.
+# six: alice's rate through step 6. seven HOST...: these hosts' rate through step 7.
 six() {
 	up server server ../step6-dns/bin/server -key "$LAB/vpn.key" -dns "$WEB4"
 	up alice alice ../step6-dns/bin/client -key "$LAB/vpn.key" -server "$SERVER4:$PORT"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Step 7: the server knows who is who, and many are there at once.
+# Step 7: the server knows its clients apart, and serves many at once.
 NEEDS="../step4-crypto ../step6-dns" # keygen; a tunnel with one key for all
 . "$(dirname "$0")/../shared/lab/lab.sh"
 
@@ -8,7 +8,8 @@ FILES=(-registry "$LAB/authorized_clients" -key "$LAB/server.key")
 clients() { run server bin/clients "$1" -registry "$LAB/authorized_clients" "${@:2}"; }
 add() { clients add -key "$LAB/server.key" -server "$SERVER4:$PORT" -out "$LAB/$1.conf" "$1"; }
 
-# serve FLAG...: starts the server. join NAME HOST: a client comes in.
+# serve FLAG...: starts the server. join NAME HOST: starts a client, and waits until
+# it is in.
 serve() {
 	start server server bin/server "${FILES[@]}" -dns "$WEB4" "$@"
 	wait_for 20 "the server is up" logged server "server is up"
@@ -18,20 +19,21 @@ join() {
 	wait_for 20 "$1 is in" logged "$1" "tunnel is up"
 }
 
-# inner HOST: its IPv4 address in the tunnel. at HOST ADDRESS: succeeds if it is this.
+# inner HOST: its IPv4 address in the tunnel. at HOST ADDRESS: succeeds if it is this one.
 inner() { on "$1" ip -4 -br address show dev vpn0 | grep -o '10\.8\.0\.[0-9]*'; }
 at() { [ "$(inner "$1")" = "$2" ]; }
-# through_tunnel HOST, in_the_clear HOST: as whom the web site sees it.
+# seen_as HOST ADDRESS: succeeds if the web site sees the host at this address.
+# through_tunnel HOST: succeeds if the web site sees the server's address.
 seen_as() { [ "$(on "$1" curl -sS --max-time 5 "http://$WEB4/whoami")" = "$2" ]; }
 through_tunnel() { seen_as "$1" "$SERVER4"; }
 ping_once() { on "$1" ping -c 1 -W 1 "${@:2}"; }
 
-# says TEXT HOST CMD...: succeeds if the text is in what the command prints.
+# says TEXT HOST CMD...: succeeds if the command prints the text.
 says() { { on "${@:2}" 2>&1 || true; } | grep -F -e "$1"; }
 
-# dropped REASON: how many packets the server has dropped for it.
+# dropped REASON: how many packets the server has dropped for this reason.
 dropped() { grep -o " $1 [0-9]*" "$LAB/server.log" | tail -n 1 | grep -o '[0-9]*'; }
-# count: has the server write its counters.
+# count: makes the server write its counters to the log.
 count() {
 	local before
 	before=$(grep -c '^server: ' "$LAB/server.log") || true
@@ -40,10 +42,10 @@ count() {
 }
 _more_counters() { [ "$(grep -c '^server: ' "$LAB/server.log")" -gt "$1" ]; }
 
-# no_connections: the server's kernel knows none of bob's.
+# no_connections: succeeds if the server's kernel knows no connection of bob's.
 no_connections() { [ -z "$(on server conntrack -L -f ipv4 -s 10.8.0.3 2>/dev/null)" ]; }
 
-# no_lease: nobody has bob's address.
+# no_lease: succeeds if nobody has bob's address.
 no_lease() { ! on server grep -q "^10.8.0.3 [^-]" /var/lib/stepvpn/leases; }
 
 # packets NAME [FILTER]: what a capture holds.
@@ -59,7 +61,7 @@ serve_web
 serve_dns web
 
 act "Before: one key for all" \
-	"Alice and bob have the same key: step 6 knows no other way. Its server can't tell them apart." \
+	"Alice and bob have the same key: step 6 allows nothing else. Its server can't tell them apart." \
 	"alice is connected. What happens to her when bob connects, too?"
 ../step4-crypto/bin/keygen -out "$LAB/vpn.key" >/dev/null
 start server server ../step6-dns/bin/server -key "$LAB/vpn.key" -dns "$WEB4"
@@ -70,10 +72,10 @@ start bob bob ../step6-dns/bin/client -key "$LAB/vpn.key" -server "$SERVER4:$POR
 wait_for 20 "bob reaches the web site" through_tunnel bob
 show_log server "connected|changed"
 run alice ping -c 2 -i 0.2 -W 1 "$WEB4" || true
-check "the server has taken bob for alice" logged server "address has changed peer=$BOB4"
+check "the server has mistaken bob for alice" logged server "address has changed peer=$BOB4"
 stop alice # or she would push bob out in turn
 wait_for 20 "bob reaches the web site" through_tunnel bob
-say "And bob may call himself what he likes. An address that nobody has given him:"
+say "And bob may use any source address. This is one that nobody has given him:"
 run bob ip address add 10.8.0.77/32 dev vpn0
 run bob ping -c 1 -W 2 -I 10.8.0.77 "$WEB4"
 check "the server takes any source address (so the check below matters)" ping_once bob -I 10.8.0.77 "$WEB4"
@@ -81,34 +83,34 @@ stop bob
 stop server
 
 act "A key for each" \
-	"A server has a key pair, and so has each client. The server knows the public keys of all clients, and each client that of the server. The client's file is all that bob needs; it goes to him by a safe way." \
+	"The server has a key pair, and so has each client. The server knows the public keys of all clients, and each client knows the server's. The client file is all that bob needs; it must reach him over a safe channel." \
 	"what does the server have to keep secret? What does it lose if somebody reads its registry?"
 run server bin/clients init "${FILES[@]}"
 add alice
 add bob
 run server cat "$LAB/authorized_clients"
 run bob sed 's/\(private-key  *....\).*/\1.../' "$LAB/bob.conf"
-check "only its owner can read a client's file" [ "$(stat -c %a "$LAB/bob.conf")" = 600 ]
+check "only the owner of a client file can read it" [ "$(stat -c %a "$LAB/bob.conf")" = 600 ]
 
 act "Alice and bob at once" \
-	"Both connect. Neither said which address it wants: the server hands them out." \
-	"which addresses do they get? Can they reach each other by them?"
+	"Both connect. Neither asks for a particular address: the server hands them out." \
+	"which addresses do they get? Can they reach each other at these addresses?"
 serve
 join alice alice
 join bob bob
 show_log server "client is there|connected|is in|alice|bob"
 run alice ip -br address show dev vpn0
 run bob ip -br address show dev vpn0
-check "alice and bob have an address each" eval 'at alice 10.8.0.2 && at bob 10.8.0.3'
-check "the web site sees the server for both, at the same time" eval 'through_tunnel alice && through_tunnel bob'
+check "alice and bob each have an address" eval 'at alice 10.8.0.2 && at bob 10.8.0.3'
+check "the web site sees the server's address for both, at the same time" eval 'through_tunnel alice && through_tunnel bob'
 run alice ping -c 1 -W 1 10.8.0.3 || true
 count
 show_log server "^server: "
 check_not "alice does not reach bob inside the tunnel" ping_once alice 10.8.0.3
-check "the server has dropped and counted it" [ "$(dropped to-client)" -ge 1 ]
+check "the server has dropped and counted alice's packet" [ "$(dropped to-client)" -ge 1 ]
 
 act "Mallory has no key" \
-	"Mallory sits in the cafe, too, and knows where the server is. First she has all that the program needs but the server's public key; then she has found that as well, and made a key of her own." \
+	"Mallory sits in the cafe, too, and knows the server's address. First she has all that the program needs, except the server's public key; then she has found that key as well, and made a key pair of her own." \
 	"what does the server answer in each case?"
 mallory_makes blind
 capture blind server eth0 "host 192.0.2.2 and udp port $PORT"
@@ -121,17 +123,17 @@ stop seeing
 keep "$LAB/blind.pcap"
 say "What arrived at the server without its public key, and what it sent:"
 packets blind | show
-say "And with it:"
+say "And with the server's public key:"
 packets seeing | show
-check "without the server's key: her packets arrive" [ "$(packets blind "dst $SERVER4" | wc -l)" -ge 2 ]
-check "and nothing comes back" [ -z "$(packets blind "src $SERVER4")" ]
-check "with it: an answer (so the capture can see one)" [ -n "$(packets seeing "src $SERVER4")" ]
-check "which is a sentence" says "the server does not know this key" cafe bin/client -profile "$LAB/seeing.conf"
+check "without the server's public key: her packets arrive" [ "$(packets blind "dst $SERVER4" | wc -l)" -ge 2 ]
+check "and the server sends nothing back" [ -z "$(packets blind "src $SERVER4")" ]
+check "with it: the server answers (so the capture can see an answer)" [ -n "$(packets seeing "src $SERVER4")" ]
+check "and the answer says what is wrong" says "the server does not know this key" cafe bin/client -profile "$LAB/seeing.conf"
 count
-check "the server has counted both" eval '[ "$(dropped bad-mac)" -ge 2 ] && [ "$(dropped refused)" -ge 2 ]'
+check "the server has counted both kinds of attempt" eval '[ "$(dropped bad-mac)" -ge 2 ] && [ "$(dropped refused)" -ge 2 ]'
 
 act "Alice takes bob's address" \
-	"She is in, and gives herself bob's address, too. That is how she could send in his name, and his answers would betray her." \
+	"Alice is in, and also gives herself bob's address. With it she could send packets in his name." \
 	"how far does her packet get?"
 capture left alice vpn0 icmp
 capture came server vpn0 icmp
@@ -147,20 +149,20 @@ packets came "icmp[0] == 8" | show
 count
 show_log server "^server: .*spoofed"
 check "the packets left alice with bob's address" [ "$(packets left "src 10.8.0.3" | wc -l)" -ge 2 ]
-check "none came out at the server" [ -z "$(packets came "src 10.8.0.3")" ]
-check "(one with her own did)" [ -n "$(packets came "src 10.8.0.2")" ]
+check "none of them came out of the server's tunnel" [ -z "$(packets came "src 10.8.0.3")" ]
+check "(a packet with her own address did)" [ -n "$(packets came "src 10.8.0.2")" ]
 check "the server has counted them" [ "$(dropped spoofed)" -ge 2 ]
 run alice ip address del 10.8.0.3/32 dev vpn0
 
 act "The server is restarted" \
-	"Bob has a connection to the web site open, over which he gets back what he says. Then the server stops, and starts again." \
+	"Bob has an open TCP connection to the web site, which echoes what he sends. Then the server stops, and starts again." \
 	"which addresses do alice and bob have afterwards? What becomes of bob's connection?"
 start echo web socat TCP-LISTEN:7,fork EXEC:cat
 mkfifo "$LAB/bob-says"
 exec {says}<>"$LAB/bob-says" # so that a write never waits for a reader
 start chat bob socat "OPEN:$LAB/bob-says,rdwr!!STDOUT" "TCP:$WEB4:7,retry=100,interval=0.1"
 echo before >&"$says"
-wait_for 20 "bob hears what he said" logged chat before
+wait_for 20 "bob hears his echo" logged chat before
 stop server
 serve
 for who in alice bob; do wait_for 30 "$who is connected again" logged $who "INFO connected"; done
@@ -168,13 +170,13 @@ show_log bob "closed|INFO connected"
 run alice ip -br address show dev vpn0
 run bob ip -br address show dev vpn0
 check "alice and bob have the same addresses as before" eval 'at alice 10.8.0.2 && at bob 10.8.0.3'
-check "the web site sees the server for both" eval 'through_tunnel alice && through_tunnel bob'
+check "the web site sees the server's address for both" eval 'through_tunnel alice && through_tunnel bob'
 echo after >&"$says"
-check "bob's connection goes on" wait_for 20 "bob hears what he said" logged chat after
+check "bob's connection still works" wait_for 20 "bob hears his echo" logged chat after
 
 act "A password, too" \
-	"Who gets hold of bob's file is bob. So bob gets a password, which is in no file." \
-	"mallory has a copy of bob's file now, and guesses. How many passwords can she try in an hour?"
+	"To the server, anybody who has bob's file is bob. So bob also gets a password, which is in no file of his." \
+	"mallory now has a copy of bob's file, and guesses his password. How many can she try in an hour?"
 stop chat
 stop bob
 echo "correct horse battery staple" >"$LAB/right"
@@ -184,19 +186,19 @@ wait_for 10 "the server has noticed" logged server "registry read again"
 run server grep bob "$LAB/authorized_clients"
 run bob bash -c "echo 'user bob' >>$LAB/bob.conf"
 run bob bash -c "exec bin/client -profile $LAB/bob.conf <$LAB/wrong" || true
-say "After a wrong one the server looks at no other for a second, then for two, four, and so on."
+say "After a wrong password, the server checks no other one for a second; after the next, for two seconds, then four, and so on."
 run bob sleep 1
 start bob bob bash -c "exec bin/client -profile $LAB/bob.conf <$LAB/right"
 wait_for 20 "bob is in" logged bob "tunnel is up"
 check "a wrong password is refused" logged server "wrong user name or password"
-check "the right one lets him in, at his old address" eval 'at bob 10.8.0.3 && through_tunnel bob'
+check "the right password lets him in, at his old address" eval 'at bob 10.8.0.3 && through_tunnel bob'
 
 act "Bob is revoked" \
-	"He has his connection open again. Now his line in the registry becomes a comment." \
-	"how long does his connection last? What will his next one go through?"
+	"Bob has opened such a connection again. Now his line in the registry becomes a comment." \
+	"how long does his connection last? Which way will his next one take?"
 start chat2 bob socat "OPEN:$LAB/bob-says,rdwr!!STDOUT" "TCP:$WEB4:7,retry=100,interval=0.1"
 echo hello >&"$says"
-wait_for 20 "bob hears what he said" logged chat2 hello
+wait_for 20 "bob hears his echo" logged chat2 hello
 run server conntrack -L -f ipv4 -s 10.8.0.3
 check_not "the server's kernel knows his connection, and he has an address" eval 'no_connections || no_lease'
 clients revoke bob
@@ -209,15 +211,15 @@ wait_for 10 "his address is free" no_lease
 run server cat /var/lib/stepvpn/leases
 check "bob was told why" logged bob "the access of this client was revoked"
 check "the server's kernel has forgotten his connection" no_connections
-check "nobody has his address: it waits to be given to another" no_lease
-check "he does not come back" says "the server does not know this key" bob bash -c "exec bin/client -profile $LAB/bob.conf <$LAB/right"
+check "his address is free for another client" no_lease
+check "he can't connect again" says "the server does not know this key" bob bash -c "exec bin/client -profile $LAB/bob.conf <$LAB/right"
 check "alice has noticed nothing" through_tunnel alice
 run bob curl -sS --max-time 5 "http://$WEB4/whoami"
-check "but bob's host talks to the web site as before there was a VPN" seen_as bob "$BOB4"
+check "but bob's host now talks to the web site in the clear, as before the VPN" seen_as bob "$BOB4"
 
 act "The pool is full" \
-	"A server with a very small network: 10.8.0.1/30 has room for itself and one client." \
-	"carol is let in by the registry. What is she told?"
+	"The server gets a very small network: 10.8.0.1/30 has room for the server and one client." \
+	"carol is in the registry, too. What is she told?"
 stop alice
 stop server
 add carol
@@ -225,10 +227,10 @@ serve -addr 10.8.0.1/30
 join alice alice
 run bob bin/client -profile "$LAB/carol.conf" || true
 show_log server carol
-check "carol is told that there is no address" says "the server has no free address" bob bin/client -profile "$LAB/carol.conf"
-check "and the operator how they are used" logged server "of 10.8.0.0/30, 1 addresses are in use"
+check "carol is told that no address is free" says "the server has no free address" bob bin/client -profile "$LAB/carol.conf"
+check "and the server's log says how the addresses are used" logged server "of 10.8.0.0/30, 1 address"
 stop alice
 stop server
 
-say "Still wrong: bob, cut off, went on in the clear without a word. There is no kill switch."
+say "Still wrong: when bob was cut off, his host went on in the clear, without a warning. There is no kill switch."
 finish

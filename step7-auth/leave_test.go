@@ -84,7 +84,7 @@ func TestCutOff(t *testing.T) {
 			}
 			require.Equal(t, tt.after, refused(t, w.Bob, b))
 			w.surfs(t, w.Alice)
-			require.NotContains(t, s.Log(), "left something behind")
+			require.NotContains(t, s.Log(), "could not clean up after a client")
 			interrupt(t, pa, s)
 		})
 	}
@@ -227,15 +227,15 @@ func TestBadInput(t *testing.T) {
 		code    int
 		want    string // after "PROGRAM: "; DIR is the folder
 	}{
-		{"no client file", "client", "-profile DIR/none", 1, "there is no client file DIR/none\n  Who runs the server makes it: clients add -out DIR/none ... NAME\n"},
+		{"no client file", "client", "-profile DIR/none", 1, "there is no client file DIR/none\n  The server's owner makes it: clients add -out DIR/none ... NAME\n"},
 		{"client file for all to read", "client", "-profile DIR/open.conf", 1, "client file DIR/open.conf may be read or changed by others than its owner (mode 0644)\n  If nobody"},
 		{"no server key", "server", "-key DIR/none", 1, "there is no key file DIR/none\n  'clients init -key DIR/none' makes it, on the server.\n"},
 		{"no registry", "server", "-registry DIR/none", 1, "there is no registry DIR/none\n  'clients init -registry DIR/none' makes it, with a key for the server; so does adding the first client.\n"},
-		{"registry for all to write", "server", "-registry DIR/writable", 1, "registry DIR/writable may be written by others than its owner (mode 0622)\n  Who writes it"},
+		{"registry for all to write", "server", "-registry DIR/writable", 1, "registry DIR/writable may be written by others than its owner (mode 0622)\n  Whoever can write it"},
 		{"broken registry", "server", "-registry DIR/broken", 1, "DIR/broken:1: "},
 		{"fixed address elsewhere", "server", "", 1, "client alice (line 4 of the registry): the fixed address 10.99.0.1 is in no subnet"},
 		{"leases where others write", "server", "-registry DIR/empty -leases DIR/shared/leases", 1, "DIR/shared is not ours alone\n  Others may write there"},
-		{"too short an idle time", "server", "-registry DIR/empty -idle 10s", 2, "an idle time of 10s is too short: clients say that they are there every 25s, so use at least 1m0s\n"},
+		{"too short an idle time", "server", "-registry DIR/empty -idle 10s", 2, "an idle time of 10s is too short: clients show that they are alive every 25s, so use at least 1m0s\n"},
 		{"nobody may come", "server", "-registry DIR/empty -max-clients -1", 2, "-1 clients: a server has room for 1 to 65536\n"},
 		{"two networks of a family", "server", "-registry DIR/empty -addr 10.8.0.1/24,10.9.0.1/24", 1, "10.8.0.1/24 and 10.9.0.1/24 are of the same family: "},
 		{"no such transport", "server", "-registry DIR/empty -transport quic", 2, ""},

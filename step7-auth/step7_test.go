@@ -208,7 +208,7 @@ func TestFixedAddress(t *testing.T) {
 	w.edit(t, "10.8.0.77,", "10.8.0.78,")
 	require.Equal(t, 1, pa.Wait(t))
 	require.Contains(t, pa.Log(), "the address of this client has changed")
-	require.Contains(t, pa.Log(), "the server hands out other addresses, [10.8.0.78/24 fd00:8::77/64] instead of [10.8.0.77/24 fd00:8::77/64], now: connect again\n")
+	require.Contains(t, pa.Log(), "the server now hands out other addresses ([10.8.0.78/24 fd00:8::77/64] instead of [10.8.0.77/24 fd00:8::77/64]): connect again\n")
 	pa = client(t, w.Alice, a)
 	require.Equal(t, "10.8.0.78 fd00:8::77", inner(t, w.Alice))
 	w.surfs(t, w.Alice, w.Bob)
@@ -275,7 +275,7 @@ func TestSameKeyOnTwoMachines(t *testing.T) {
 	require.Contains(t, first.Log(), "client: receiving from the other side: the server has ended the session: another machine with the same key has taken the place of this one\n")
 	require.Equal(t, "10.8.0.2 fd00:8::2", inner(t, w.Bob))
 	w.surfs(t, w.Bob)
-	require.Contains(t, s.Log(), "another machine, or the same one started anew, takes the place of a client")
+	require.Contains(t, s.Log(), "another machine, or the same one after a restart, takes the place of a client")
 	interrupt(t, second, s)
 }
 

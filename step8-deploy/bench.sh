@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Measures the VPN beside the plain wire, wireguard-go, OpenVPN, tinc, and the steps
-# before, in the lab. All that it prints is of one run, alternating, for a
-# machine's speed drifts. ./bench.sh -help lists the options. ./bench.sh soak runs
-# the VPN at full rate for a minute, and looks at what grows and what is lost.
+# Measures the VPN against the plain wire, wireguard-go, OpenVPN, tinc, and the earlier
+# steps, in the lab. All numbers that it prints come from one run, which alternates
+# between them, because a machine's speed drifts. ./bench.sh -help lists the options.
+# ./bench.sh soak runs the VPN at full rate for a minute, and checks whether memory grows
+# and what is lost.
 NEEDS="../step3-tunnel ../step4-crypto ../step7-auth"
 cd "$(dirname "$0")" || exit
 if [ -z "${STEPVPN_INSIDE-}" ]; then
-	# Those that can't be had are left out.
+	# Programs that can't be installed are left out.
 	../shared/lab/setup.sh openvpn tincd openssl || true
 	if [ ! -e ../.cache/wireguard-go/wireguard ]; then
 		GOBIN="$(cd .. && pwd)/.cache/wireguard-go" GOWORK=off \

@@ -79,7 +79,7 @@ func TestCheckServer(t *testing.T) {
 		{"a port that is taken", listens("s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',5555))"), "another program uses udp port"},
 		{"an address that is not there", set("listen", []string{"192.0.2.99:5555"}, []string{":5555"}), "this host does not have that address"},
 		{"somebody on the port of names", listens("s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',53))"), "another program has it"},
-		{"a state that is no folder", set("state", w.path("server.key"), w.dir), "the folder that the setting state names"},
+		{"a state that is no folder", set("state", w.path("server.key"), w.dir), "the folder of the setting state"},
 		{"a status socket that is none", set("status_socket", w.path("server.key"), w.path("server.sock")), "status socket"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestCheckServer(t *testing.T) {
 	w.set(t, "server.toml", "egress", "nowhere0")
 	out, is := w.checks(w.Server, "server.toml")
 	require.True(t, is, out)
-	require.Contains(t, out, "warning: there is no interface nowhere0, by which clients are to leave")
+	require.Contains(t, out, "warning: there is no interface nowhere0, through which clients' packets are to leave")
 	w.set(t, "server.toml", "egress", "")
 	require.Equal(t, before, state(t, w.Server), "it changes nothing")
 

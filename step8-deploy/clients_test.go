@@ -197,9 +197,9 @@ func TestClientsOwnPSK(t *testing.T) {
 			}
 
 			for what, c := range map[string]struct{ psk, client, server string }{
-				"none":        {"", "has to have a pre-shared key, and asks without one", "a client is refused client=alice"},
-				"another's":   {pskOf("carol.toml"), "the pre-shared key is not the one that the server has for this client", "its pre-shared key is another than the server's"},
-				"that of all": {serverKey[:44], "the pre-shared key is not the one that the server has for this client", "its pre-shared key is another than the server's"},
+				"none":        {"", "must have a pre-shared key, but asks without one", "a client is refused client=alice"},
+				"another's":   {pskOf("carol.toml"), "the pre-shared key is not the one that the server has for this client", "its pre-shared key is not the one that the server has"},
+				"that of all": {serverKey[:44], "the pre-shared key is not the one that the server has for this client", "its pre-shared key is not the one that the server has"},
 			} {
 				w.set(t, "alice.toml", "psk", c.psk)
 				from := len(server.Log())

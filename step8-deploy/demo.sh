@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Step 8: a VPN that is installed, configured, and runs by itself.
+# Step 8: a VPN that is installed and configured, and runs by itself.
 AFTER="./machine.sh sweep" # after a Ctrl-C, too
 . "$(dirname "$0")/../shared/lab/lab.sh"
 # shellcheck source-path=SCRIPTDIR source=hosts.sh
 . ./hosts.sh
 
 ROAMED4=198.51.100.77  # alice's address in another corner of the cafe
-SIZE=15000000          # of a download, in bytes; it takes 10 s at least, on a busy machine a kill takes some
+SIZE=15000000          # of a download, in bytes; it takes at least 10 s, as a kill can take seconds on a busy machine
 
-# state HOST: all that the daemons may change there. unchanged HOST: it is as at first.
+# state HOST: everything that the daemons may change there. unchanged HOST: succeeds if
+# that is as it was at the start.
 state() {
 	at "$1" bash -c '
 		cat /etc/resolv.conf; stat -c "%A %U %F" /etc/resolv.conf
@@ -18,9 +19,9 @@ state() {
 }
 unchanged() { diff "$LAB/$1.state" <(state "$1"); }
 
-# strays NAME: what alice's network card sent into the cafe that is not for the VPN
-# server. How a host finds its neighbours (ARP, IPv6 neighbour discovery, multicast
-# group reports) stays on the wire, and is left out.
+# strays NAME: the packets that alice's network card sent into the cafe and that are not
+# for the VPN server. It leaves out those by which a host finds its neighbours (ARP, IPv6
+# neighbour discovery, multicast group reports), which never leave the local network.
 strays() {
 	tcpdump -nn -t -r "$LAB/$1.pcap" "not arp and not (dst $SERVER4 and udp dst port $PORT)
 		and not (icmp6 and (ip6[40] >= 133 and ip6[40] <= 136 or ip6[40] = 143))
@@ -28,14 +29,14 @@ strays() {
 }
 no_strays() { [ -z "$(strays "$1")" ]; }
 
-# seen_as ADDRESS HOST: the web site sees the host come from there, over IPv4.
+# seen_as ADDRESS HOST: succeeds if the web site sees the host at this address, over IPv4.
 seen_as() { [ "$(at "$2" curl -4sS --max-time 5 http://web.example/whoami)" = "$1" ]; }
 reached() { at "$1" ping -c 1 -W 1 "$WEB4"; }
 asked() { grep -ic "from=\($2\) " "$LAB/dns-$1.log" || true; }
 visits() { grep -c "from=\($ALICE4\|$ROAMED4\|$ALICE6\) " "$LAB/web.log" || true; }
 
-# restless: what alice does all the time: a page over IPv4 and IPv6, and a query to
-# the cafe's resolver, past her own. Its log has the answers.
+# restless: from now on alice keeps opening a page over IPv4 and IPv6, and asking the
+# cafe's resolver instead of her own. Its log has the answers.
 # shellcheck disable=SC2016 # expanded there
 restless() {
 	start restless alice bash -c 'trap exit INT; while sleep 0.2; do
@@ -43,15 +44,17 @@ restless() {
 		dig +short +tries=1 +time=1 "@$CAFE4" web.example; done'
 }
 
-# download NAME: alice begins one. complete NAME: all of it is there, and right.
+# download NAME: alice begins one. complete NAME: succeeds if all of it is there, and
+# correct.
 download() {
 	start "$1" alice curl -sS --limit-rate 1500k --output "$LAB/$1" "http://$WEB4/file?bytes=$SIZE"
 	wait_for 20 "$1 has begun" [ -s "$LAB/$1" ]
 }
 complete() { [ "$(sha256sum <"$LAB/$1")" = "$SUM  -" ]; }
 
-# pings: alice and bob send one every 0.2 s. silence HOST: the longest time without an
-# answer, in seconds. shorter HOST SECS: it was shorter.
+# pings: alice and bob send a ping every 0.2 s. silence HOST: the longest time without an
+# answer, in seconds. shorter HOST SECS: succeeds if that was shorter.
+# back: waits until both reach the web site.
 pings() { for host in alice bob; do _start ping-$host $host ping -D -n -i 0.2 "$WEB4"; done; }
 silence() {
 	sed -n 's/^\[\([0-9.]*\)\] .* bytes from .*/\1/p' "$LAB/ping-$1.log" |
@@ -73,15 +76,15 @@ SUM=$(on web curl -sS "http://$WEB4/file.sha256?bytes=$SIZE")
 mac=$(on alice ip -br link show eth0 | awk '{ print $3 }')
 
 act "Three machines" \
-	"A server and two clients, alice and bob, both in the cafe. The program and its units are put on them, and nothing else yet." \
-	"who sees what alice does?"
+	"There is a server, and two clients, alice and bob, both in the cafe. So far, only the program and its systemd units are installed on them." \
+	"who can see what alice does?"
 machines
 if [ -n "$SYSTEMD" ]; then
-	say "Each has been booted with a systemd of its own, and 'make install DESTDIR=...' has put there:"
+	say "Each machine has been booted with a systemd of its own. 'make install DESTDIR=...' has installed these files on it:"
 	sed -n 's/^write .*root//p' "$LAB/install.log" | sort -u | show
 	type_at alice systemctl list-unit-files --no-legend 'stepvpn-*'
 else
-	say "No machine can be booted here, so plain processes take their place, and this script that of systemd:"
+	say "No machines can be booted here. So plain processes take their place, and this script does what systemd would do:"
 	show <<<"$WHY_NOT"
 fi
 for host in "${hosts[@]}"; do state "$host" >"$LAB/$host.state"; done
@@ -90,11 +93,11 @@ type_at alice curl -4sS http://web.example/whoami
 at alice ping -6 -c 1 "$WEB6" >/dev/null
 stop before
 strays before | head -n 4 | show
-check_not "the cafe sees her traffic (so the search below can find some)" no_strays before
-check "and her queries" grep -q '? web.example' <(queries before)
+check_not "the cafe sees alice's traffic (so the search below can find some)" no_strays before
+check "and her DNS queries" grep -q '? web.example' <(queries before)
 
 act "Installed" \
-	"On the server: settings, a key, and two who may come in. Each of these gets one file. Then the services run, now and after each boot." \
+	"The server gets settings, a key, and two registered clients. Each client gets one file. Then the services are enabled: they run now, and after each boot." \
 	"how many settings does alice have to write?"
 type_at server stepvpn init server
 type_at server sed -i "s/^# dns_upstreams = .*/dns_upstreams = [\"$WEB4\"]/" /etc/stepvpn/server.toml
@@ -114,10 +117,10 @@ restless
 type_at alice curl -4sS http://web.example/whoami
 type_at bob curl -4sS http://web.example/whoami
 type_at server stepvpn status
-check "the site sees the server, not alice and bob" eval 'seen_as "$SERVER4" alice && seen_as "$SERVER4" bob'
+check "the web site sees the server's address, not alice's and bob's" eval 'seen_as "$SERVER4" alice && seen_as "$SERVER4" bob'
 
 act "The server's daemon is killed" \
-	"Alice downloads a file. In the middle of it the server gets a SIGKILL: all sessions and their keys are gone." \
+	"Alice downloads a file. In the middle of it, the server's daemon is killed (SIGKILL): all sessions and their keys are lost." \
 	"what becomes of the download?"
 pings
 download file1
@@ -127,14 +130,14 @@ restarted server server
 back
 wait_for 10 "pings are answered again" eval 'shorter alice 60 && shorter bob 60'
 for host in alice bob; do stop ping-$host; done
-say "Without an answer: alice for $(silence alice) s, bob for $(silence bob) s."
+say "The longest time without an answer: $(silence alice) s for alice, $(silence bob) s for bob."
 check "both clients were back within 10 s" eval 'shorter alice 10 && shorter bob 10'
 wait_for 60 "the download is complete" complete file1
 check "the download went on, and is complete" complete file1
 
 act "Alice's daemon is killed, and can't start" \
-	"The same on alice, and somebody has made a mistake in her settings: each new start fails. Her tunnel's device is gone, with the routes into it. Her programs go on talking." \
-	"where do their packets go until the mistake is mended?"
+	"The same happens on alice. Besides, somebody has made a mistake in her settings, so each new start fails. The tunnel's device is gone, and so are the routes into it. Her programs go on sending." \
+	"where do their packets go until the mistake is corrected?"
 download file2
 type_at alice sed -i 's/^server_key/sever_key/' /etc/stepvpn/client.toml
 sigkill alice client
@@ -143,14 +146,14 @@ type_at alice curl -4sS --max-time 1 "http://$WEB4/whoami" || true
 type_at alice curl -4sS --max-time 1 --interface eth0 "http://$WEB4/whoami" || true
 type_at alice dig +short +tries=1 +time=1 "@$CAFE4" web.example || true
 type_at alice ip -4 rule show priority 22511
-check_not "alice is not on the internet: what closes it is neither the daemon nor its settings" at alice curl -4sS --max-time 1 "http://$WEB4/whoami"
+check_not "alice can't reach the internet: the kill switch needs neither the daemon nor its settings" at alice curl -4sS --max-time 1 "http://$WEB4/whoami"
 type_at alice sed -i 's/^sever_key/server_key/' /etc/stepvpn/client.toml
 restarted alice client
 wait_for 60 "the download is complete" complete file2
 check "the download went on, and is complete" complete file2
 
 act "Alice moves" \
-	"Another corner of the cafe, another address." \
+	"Alice goes to another corner of the cafe, where she gets another address." \
 	"does the server have to be told?"
 download file3
 move $ROAMED4
@@ -159,7 +162,7 @@ wait_for 60 "the download is complete" complete file3
 type_at server stepvpn status
 check "the download went on, and is complete" complete file3
 check "the server knows the new address" grep -qF "$ROAMED4:" <(at server stepvpn status -json)
-say "And back."
+say "Alice moves back."
 move "$ALICE4"
 wait_for 30 "alice is back" reached alice
 
@@ -169,34 +172,34 @@ act "The server is rebooted" \
 began=$SECONDS
 reboot server server
 back
-say "Both are back after $((SECONDS - began)) s, the boot included."
+say "Both clients are back after $((SECONDS - began)) s, including the server's boot."
 check "both clients have come back by themselves" eval 'seen_as "$SERVER4" alice && seen_as "$SERVER4" bob'
 type_at alice stepvpn status
 
 act "What the cafe saw" \
-	"Since the tunnel was up for the first time alice has visited a page and asked the cafe's resolver several times a second, whatever happened." \
-	"which packets does eve have that were not for the VPN server?"
+	"Ever since the tunnel first came up, alice's programs have opened a page and asked the cafe's resolver, several times per second, whatever happened." \
+	"which of alice's packets did eve capture that were not for the VPN server?"
 stop restless
 stop eve
 keep "$LAB/eve.pcap"
 say "This is what her programs got, and how often:"
 sed 's/ after [0-9]* ms//' "$LAB/restless.log" | grep -v '^$' | sort | uniq -c | sort -rn | head -n 8 | show
-say "Packets from alice that eve has: $(tcpdump -nn -r "$LAB/eve.pcap" 2>/dev/null | wc -l). Not for the VPN server: $(strays eve | wc -l)."
+say "Packets from alice that eve captured: $(tcpdump -nn -r "$LAB/eve.pcap" 2>/dev/null | wc -l). Of these, not for the VPN server: $(strays eve | wc -l)."
 strays eve | head -n 5 | show
-check "nothing left alice outside of the tunnel, at no time" no_strays eve
-check "(eve was there: she has the tunnel's packets)" [ -n "$(tcpdump -nn -r "$LAB/eve.pcap" -c 1 "udp dst port $PORT" 2>/dev/null)" ]
-check "the web site never saw her" [ "$(visits)" = "$visits" ]
-check "the cafe's resolver was not asked by her" [ "$(asked cafe "$ALICE4\|$ROAMED4\|$ALICE6")" = "$queries" ]
-check "bob asked it for the server's name, and nothing else" [ -z "$(grep "from=\($BOB4\|$BOB6\) " "$LAB/dns-cafe.log" | grep -vi 'question="\?vpn\.example\.')" ]
+check "nothing ever left alice outside of the tunnel" no_strays eve
+check "(eve did listen: she captured the tunnel's packets)" [ -n "$(tcpdump -nn -r "$LAB/eve.pcap" -c 1 "udp dst port $PORT" 2>/dev/null)" ]
+check "the web site never saw alice's own address" [ "$(visits)" = "$visits" ]
+check "the cafe's resolver got no query from alice" [ "$(asked cafe "$ALICE4\|$ROAMED4\|$ALICE6")" = "$queries" ]
+check "bob asked it only for the server's name" [ -z "$(grep "from=\($BOB4\|$BOB6\) " "$LAB/dns-cafe.log" | grep -vi 'question="\?vpn\.example\.')" ]
 
 act "Stopped" \
-	"A stop is the only thing that gives a host back." \
-	"as whom does the site see alice now?"
-check_not "(alice is not as before)" unchanged alice
+	"Only stopping the service opens the kill switch and puts the host back as it was." \
+	"which address does the web site see when alice comes now?"
+check_not "(while the service runs, alice's host is changed)" unchanged alice
 for host in alice bob; do disable $host client; done
 disable server server
 type_at alice curl -4sS http://web.example/whoami
-check "alice is in the clear again: she said so" seen_as "$ALICE4" alice
+check "alice is in the clear again, because she asked for it" seen_as "$ALICE4" alice
 for host in "${hosts[@]}"; do
 	check "$host is as before: names, routes, rules, firewall, forwarding" unchanged "$host"
 done

@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# Server, alice and bob for demo.sh, which sources this file: machines with a
-# systemd of their own (see machine.sh), or, where none can be booted, the lab's
-# hosts with plain processes. Either way there are these functions:
+# The hosts server, alice and bob, for demo.sh, which sources this file: machines with a
+# systemd of their own (see machine.sh), or, where none can be booted, the lab's hosts with
+# plain processes. Either way, there are these functions:
 #
 #   machines                 boots the machines; $SYSTEMD is 1, or "" with the reason in $WHY_NOT
 #   machines_off             shuts them down
-#   at HOST CMD...           runs it there, in silence
-#   type_at HOST CMD...      the same, shown
+#   at HOST CMD...           runs the command on the host, in silence
+#   type_at HOST CMD...      the same, and shows it
 #   put HOST FILE            writes standard input to a new file there, mode 600
-#   enable HOST ROLE         has the service run now and after each boot; returns when it is up
-#   disable HOST ROLE        stops it, for good
-#   sigkill HOST ROLE        kill -9 of the service; who starts it again is the other line's business
-#   restarted HOST ROLE      waits until it runs again: systemd starts it, else this function
-#   reboot HOST ROLE         reboots the machine, or ends and starts the service
+#   enable HOST ROLE         starts the service, now and at each boot; returns when it is up
+#   disable HOST ROLE        stops the service, and starts it no more at boot
+#   sigkill HOST ROLE        kills the service with SIGKILL; restarted waits for the new start
+#   restarted HOST ROLE      waits until the service runs again; without systemd, starts it
+#   reboot HOST ROLE         reboots the machine; without systemd, stops and starts the service
 
 SYSTEMD='' WHY_NOT=''
 hosts=(server alice bob)
@@ -27,13 +27,13 @@ machines() {
 	_each ./machine.sh boot
 	for host in "${hosts[@]}"; do
 		make --silent install DESTDIR="$(./machine.sh root "$host")" >>"$LAB/install.log"
-		./machine.sh exec "$host" systemd-tmpfiles --create stepvpn.conf # it is running already
+		./machine.sh exec "$host" systemd-tmpfiles --create stepvpn.conf # it has booted already
 	done
 }
 
 machines_off() { [ -z "$SYSTEMD" ] || _each ./machine.sh off; }
 
-# _each CMD...: runs it with each host behind it, all at the same time.
+# _each CMD...: runs the command for each host, whose name it appends, all at the same time.
 _each() {
 	local host pid pids=()
 	for host in "${hosts[@]}"; do
@@ -61,7 +61,7 @@ type_at() {
 # shellcheck disable=SC2016 # expanded there
 put() { at "$1" bash -c 'umask 077; mkdir -p "${0%/*}"; cat >"$0"' "$2"; }
 
-# What says in a log that a service is ready.
+# The text in a log that says that a service is ready.
 declare -A _ready=([server]="server is up" [client]="client is up")
 
 _launch() {
@@ -95,7 +95,7 @@ sigkill() {
 	fi
 }
 
-declare -A _process # the service's, as far as is known
+declare -A _process # the last known main process of each host's service
 _main() { at "$1" systemctl show --property=MainPID --value "stepvpn-$2"; }
 _anew() { [ "$(_main "$@")" != "${_process[$1]}" ] && at "$1" systemctl is-active "stepvpn-$2"; }
 

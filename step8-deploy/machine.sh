@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# A machine for the demo: systemd, booted by systemd-nspawn inside shared/lab/enter,
-# as the host of the lab that it is named for. It has that host's network, the
-# programs of the real machine's /usr (read-only), and an /etc, /var and
-# /usr/local of its own, which stay when it is rebooted.
+# A machine for the demo: systemd-nspawn, inside shared/lab/enter, boots a systemd on the
+# host of the lab that the machine is named for. It has that host's network, the real
+# machine's /usr (read-only), and an /etc, /var and /usr/local of its own, which survive a
+# reboot.
 #
-#   machine.sh check            exits with 0 if machines can be booted here, else says why not
+#   machine.sh check            exits with 0 if machines can be booted here; otherwise says why not
 #   machine.sh root NAME        prints the folder that is the machine's /, to install into (DESTDIR)
 #   machine.sh boot NAME        boots it, and returns when all its services have been started
 #   machine.sh exec NAME CMD... runs a command in it
 #   machine.sh reboot NAME      reboots it, and returns when it is up again
-#   machine.sh kill NAME        as when its plug is pulled
+#   machine.sh kill NAME        ends it at once, as if its plug had been pulled
 #   machine.sh off NAME         shuts it down
-#   machine.sh sweep            removes what killed machines have left of the real machine's control groups
+#   machine.sh sweep            removes control groups that killed machines have left on the real machine
 #
-# Only root can boot one: an ordinary user's nspawn may not make device files, and
-# has no control groups. It takes about a second.
+# Only root can boot a machine: an ordinary user's nspawn may not make device files, and
+# has no control groups. A boot takes about a second.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -29,10 +29,10 @@ fail() {
 }
 
 dir=/run/lab/machines
-limit=60 # seconds that a boot or a shutdown may take; it is a busy machine that takes more than 2
+limit=60 # seconds that a boot or a shutdown may take; usually it takes less than 2
 
 check() {
-	# In an ordinary user's "enter", number 0 is not the real machine's root.
+	# In an ordinary user's "enter", user 0 is not the real machine's root.
 	if [ "$(id -u)" != 0 ] || ! grep -qE '^ *0 +0 +4294967295$' /proc/self/uid_map; then
 		fail "only root can boot a machine" "sudo make demo"
 	fi
@@ -41,7 +41,7 @@ check() {
 		command -v "$program" >/dev/null || fail "'$program' is missing" "sudo apt-get install systemd-container util-linux"
 	done
 	[ -x /usr/lib/systemd/systemd ] || fail "this machine has no systemd in /usr/lib/systemd" "sudo apt-get install systemd"
-	[ -L /bin ] || fail "/bin is not a link to /usr/bin here, so /usr alone makes no machine" "sudo apt-get install usrmerge"
+	[ -L /bin ] || fail "/bin is not a link to /usr/bin here, so /usr alone is not enough for a machine" "sudo apt-get install usrmerge"
 	[ -w /sys/fs/cgroup ] || fail "control groups are missing or read-only here, as in most containers" \
 		"run it on a real or a virtual machine; Docker needs --privileged --cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup"
 	[ -e /dev/net/tun ] || fail "/dev/net/tun is missing" "sudo modprobe tun"
@@ -53,22 +53,22 @@ root() {
 	[ -e "/run/mntns/$1" ] || fail "the lab has no host $1"
 	if [ ! -d "$r" ]; then
 		mkdir -p "$r"/{usr,etc,var,proc,sys,dev,run,tmp,root} "$dir/$1/usr-local"
-		# Inside, the real machine's /usr hides this link, and /usr/local is mounted
-		# over that; from the outside, the link leads to the same place.
+		# Inside, the real machine's /usr hides this link, and usr-local is mounted on
+		# its /usr/local; from the outside, the link leads to the same place.
 		ln -s ../../usr-local "$r/usr/local"
 		chmod 700 "$r/root"
 		for link in bin sbin lib lib32 lib64 libx32; do
 			[ ! -L /$link ] || cp -P /$link "$r/"
 		done
 		echo "$1" >"$r/etc/hostname"
-		# Programs such as iptables are links into it.
+		# Programs such as iptables are links into this folder.
 		[ ! -d /etc/alternatives ] || cp -a /etc/alternatives "$r/etc/"
-		# Nothing is to ask for a password or a language at the first boot.
+		# With these, the first boot asks for no password and no language.
 		printf 'root:x:0:0:root:/root:/bin/bash\n' >"$r/etc/passwd"
 		printf 'root:x:0:\n' >"$r/etc/group"
 		printf 'LANG=C.UTF-8\n' >"$r/etc/locale.conf"
 		: >"$r/etc/machine-id"
-		# Names are looked up as on the lab's host.
+		# The machine looks up names as the lab's host does.
 		for file in hosts resolv.conf nsswitch.conf; do
 			nsenter --mount="/run/mntns/$1" cat "/etc/$file" >"$r/etc/$file"
 		done
@@ -76,7 +76,8 @@ root() {
 	echo "$r"
 }
 
-# leader NAME: prints the process that is number 1 inside: power - nspawn - leader.
+# leader NAME: prints the process that is number 1 inside. Its parent is nspawn, whose
+# parent is "machine.sh power".
 leader() {
 	local power nspawn
 	power=$(cat "$dir/$1/pid" 2>/dev/null) || return 1
@@ -99,7 +100,7 @@ wait_until() {
 		sleep 0.1
 	done
 }
-# is_up NAME [NOT]: the services have been started, by another leader than NOT.
+# is_up NAME [NOT]: succeeds if the services have been started, by a leader other than NOT.
 is_up() {
 	local now state
 	now=$(leader "$1") && [ "$now" != "${2-}" ] || return
@@ -118,13 +119,12 @@ boot() {
 	wait_until "$1 is up" is_up "$1"
 }
 
-# power NAME ROOT: runs the machine until it is switched off. nspawn ends with 133
-# when the machine wants to be started again.
+# power NAME ROOT: runs the machine until it is switched off. nspawn ends with exit code
+# 133 when the machine reboots.
 #
-# API_VFS_WRITABLE: /proc/sys/net is that of the lab's host, so it may be written.
-# CAP_NET_ADMIN: nspawn takes it away unless it has made the network itself.
-# --keep-unit, --register=no: the lab has no systemd that would keep a list of
-# machines.
+# API_VFS_WRITABLE: /proc/sys/net belongs to the lab's host, so the machine may write it.
+# CAP_NET_ADMIN: nspawn drops it unless it has made the network itself.
+# --keep-unit, --register=no: the lab has no systemd that would register machines.
 power() {
 	local status=133
 	alone own_cgroup "$1"
@@ -138,8 +138,8 @@ power() {
 	done
 }
 
-# cgroups: prints the control groups of this process that a systemd uses: version
-# 2's, and where there are both versions, also the one named systemd.
+# cgroups: prints those control groups of this process that a systemd uses: that of
+# version 2, and, on a machine with both versions, also the one named systemd.
 cgroups() {
 	local id name path
 	while IFS=: read -r id name path; do
@@ -152,8 +152,8 @@ cgroups() {
 	done </proc/self/cgroup
 }
 
-# alone CMD...: runs it while no other run's machine gets its control groups, nor
-# loses them.
+# alone CMD...: runs it under a lock, so that meanwhile no other run makes or removes
+# control groups for its machines.
 alone() {
 	{
 		flock 9
@@ -161,19 +161,19 @@ alone() {
 	} 9</sys/fs/cgroup
 }
 
-# own_cgroup NAME: moves this process into control groups of its own. nspawn's are
-# below; else those of two machines would be the same ones, and the end of a
-# service in one of them the end of its namesake in the other.
+# own_cgroup NAME: moves this process into control groups of its own, below which nspawn
+# makes the machine's. Otherwise two machines would share theirs, and ending a service in
+# one of them would end the service of the same name in the other.
 own_cgroup() {
 	local group name
-	name=$(mktemp --dry-run "stepvpn-$1-XXXXXX") # no other run has that
+	name=$(mktemp --dry-run "stepvpn-$1-XXXXXX") # a name that no other run has
 	for group in $(cgroups); do
 		mkdir "$group/$name"
 		echo $$ >"$group/$name/cgroup.procs"
 	done
 }
 
-# sweep: removes the control groups of machines that are off, also those that a
+# sweep: removes the control groups of machines that are off, including those that a
 # killed run has left.
 sweep() { alone sweep_alone; }
 sweep_alone() {
@@ -186,7 +186,8 @@ sweep_alone() {
 	done
 }
 
-# populated NAME: there are processes in the control groups. Version 2 knows.
+# populated NAME: succeeds if there are processes in the control groups. Only those of
+# version 2 say so.
 populated() {
 	local group
 	for group in $(cgroups); do

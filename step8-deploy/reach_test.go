@@ -187,7 +187,7 @@ func TestServerReach(t *testing.T) {
 	w.Server.Run(t, "nft", "delete", "table", "inet", "stepvpn_reach_vpn0")
 	require.Equal(t, sorted(forAll, ofHost, closed), reached(), "the detector sees it all")
 	server.Signal(syscall.SIGCONT)
-	server.WaitLog(t, "what clients reach of this host had been removed")
+	server.WaitLog(t, "what clients can reach on this host had been removed")
 	require.Equal(t, sorted(forAll), reached())
 
 	// What is opened is open, and no more. The server may ask clients.

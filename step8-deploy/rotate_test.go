@@ -211,7 +211,7 @@ func TestRotateKeyTakenBack(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		if what == "damage" {
 			out, _ := w.checks(w.Alice, "alice.toml")
-			require.Contains(t, out, "keys that the server has told is damaged")
+			require.Contains(t, out, "keys that the server has announced is damaged")
 		}
 		client = w.start(t)
 		w.seenAs(t, w.Server.V4.String())

@@ -11,10 +11,10 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// Table is ours.
+// Table is the name of our table in the firewall.
 const Table nft.Table = "inet stepvpn_guard"
 
-// firewall makes our table, in the place of one that a killed client left.
+// firewall makes our table, which replaces one that a killed client left.
 func firewall(device string, resolvers []netip.Addr) policy.Change {
 	return policy.Change{
 		Command: "nft add table " + string(Table),
@@ -23,8 +23,8 @@ func firewall(device string, resolvers []netip.Addr) policy.Change {
 	}
 }
 
-// Ruleset is Table as one would type it. What leaves is looked at after the
-// kernel has chosen the way.
+// Ruleset returns the text of Table, as a person would type it. Its chains see a packet
+// after the kernel has chosen its route.
 func Ruleset(device string, resolvers []netip.Addr) string {
 	var pass strings.Builder
 	for _, a := range resolvers {

@@ -9,9 +9,9 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// OfKernel limits a rule to what the kernel itself asks, for the way back of a packet
-// that has come, say: it asks as root. (In a user namespace that has no root, which is the
-// lab of an ordinary user, the rule is for everybody.)
+// OfKernel limits a rule to user 0: in this user's name the kernel does its own lookups,
+// such as that of the way back for an incoming packet. (In a user namespace without a
+// user 0, such as an ordinary user's lab, the rule stays without this limit.)
 func OfKernel(r *policy.Rule) {
 	numbers, err := os.ReadFile("/proc/self/uid_map") // user_namespaces(7)
 	if err != nil {

@@ -18,34 +18,36 @@ import (
 	"stepvpn/step5-nat/route"
 )
 
-// A Socket lets a socket of the tunnel's own talk to a server or a nameserver outside of
-// the tunnel, and past the rules of this package. The zero value is ready.
+// A Socket lets one of the tunnel's own sockets talk to a server or a nameserver outside
+// of the tunnel, exempt from the rules of this package. The zero value is ready to use.
 //
-// The mark is enough to get out. But a host that checks where packets come from
-// (rp_filter, 1 or 2; IPv4 only) asks the rules whether an answer could be answered,
-// without the mark: it would find the tunnel, or that queries are refused, and drop
-// the answer. So the answers get a rule that comes before all others. It must not let
-// anybody else out, and so it names all that the kernel compares:
+// The mark is enough for packets to get out. But a host that checks the source of
+// incoming packets (rp_filter 1 or 2; IPv4 only) looks up which way a packet back to
+// that source would go, without the mark. It would find the tunnel, or a rule that
+// refuses queries, and drop the server's answer. So answers need a rule that comes before
+// all others. It must not let any other traffic out, so it names everything that the
+// kernel can compare:
 //
 //	ip -4 rule add priority 22499 to 203.0.113.10 ipproto udp sport 34567 dport 53 uidrange 0-0 lookup main
 //
-// 34567 is the port that the socket is bound to, and nobody else meanwhile: over TCP
-// with that server, over UDP with the same address of this host. With another of its
-// addresses a program could have that port, too; but the rule is for root, for whom
-// the kernel asks. Nor is it a hole when the client was killed and the port is free.
+// 34567 is the port that the socket is bound to. Meanwhile no other program can use it
+// with that server (TCP) or with the same address of this host (UDP). A program could
+// bind it to another of the host's addresses; but the rule is only for user 0, in whose
+// name the kernel does the lookup. So the rule is no hole either when the client was
+// killed and the port is free.
 //
-// Its methods may be called from several goroutines.
+// Its methods are safe for concurrent use.
 type Socket struct {
-	// CarryOut makes the rule; nil does so at once, and tells the log.
+	// CarryOut adds the rule. If it is nil, Control adds the rule itself, and logs that.
 	CarryOut func(policy.Rule) (undo func() error, err error)
 
 	mu   sync.Mutex
-	undo func() error // removes the rule of the last socket, if that has one; guarded by mu
+	undo func() error // removes the rule of the last socket, if there is one; guarded by mu
 }
 
-// Control is meant as the Control of a transport, or of net.Dialer: it marks a socket
-// before it is connected to address (see route.Mark), binds it to a port, and makes
-// the rule, in the place of that of the socket before.
+// Control is meant as the Control of a transport or a net.Dialer. Before a socket is
+// connected to address, it marks the socket (see route.Mark), binds it to a port, and
+// adds the rule, which replaces the previous socket's.
 func (s *Socket) Control(network, address string, c syscall.RawConn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,14 +62,14 @@ func (s *Socket) Control(network, address string, c syscall.RawConn) error {
 		return err
 	}
 	if !to.Addr().Is4() {
-		return nil // the check is of IPv4 alone
+		return nil // IPv6 has no such check
 	}
 	var port uint16
 	if failed := c.Control(func(fd uintptr) { port, err = bind(int(fd)) }); failed != nil || err != nil {
 		return errors.Join(failed, err)
 	}
 	rule := answers(strings.TrimSuffix(network, "4"), port, to)
-	rule.Add().Undo() // of a client that was killed, and had this port by chance
+	rule.Add().Undo() // left by a killed client that had the same port by chance
 	carryOut := s.CarryOut
 	if carryOut == nil {
 		carryOut = func(r policy.Rule) (func() error, error) { return policy.CarryOut([]policy.Change{r.Add()}, slog.Info) }
@@ -93,16 +95,15 @@ func (s *Socket) close() error {
 	return err
 }
 
-// Ports are taken from these, at random. When one is in use by chance, another one is
-// tried.
+// Ports are chosen from this range at random. If one is in use, another is tried.
 const (
 	firstPort = 20000
 	ports     = 40000
 	portTries = 20
 )
 
-// bind binds an IPv4 socket to a port that nobody uses. A port that the kernel
-// chooses would change when the socket is connected anew.
+// bind binds an IPv4 socket to an unused port. A port that the kernel chooses would
+// change when the socket is connected again.
 func bind(fd int) (port uint16, err error) {
 	for range portTries {
 		port = uint16(firstPort + rand.N(ports))
@@ -116,8 +117,8 @@ func bind(fd int) (port uint16, err error) {
 	return port, nil
 }
 
-// answers returns the rule. Without the mark, and without the user of a socket, the
-// kernel asks for the way back of a packet that has come.
+// answers returns the rule for answers. The lookup that it is for, of the way back for
+// an incoming packet, has no mark and is made as user 0, not as a socket's user.
 func answers(network string, from uint16, to netip.AddrPort) policy.Rule {
 	r := policy.NewRule(hostnet.V4, priorityAnswers, unix.RT_TABLE_MAIN,
 		fmt.Sprintf("to %v ipproto %s sport %d dport %d uidrange 0-0 lookup main", to.Addr(), network, from, to.Port()))
@@ -128,7 +129,7 @@ func answers(network string, from uint16, to netip.AddrPort) policy.Rule {
 	return r
 }
 
-// recoverSockets removes the rules of sockets that a killed client had.
+// recoverSockets removes the rules that a killed client left for its sockets.
 func recoverSockets() error {
 	ours, _, err := policy.Rules(hostnet.V4, func(r netlink.Rule) bool { return r.Priority == priorityAnswers })
 	if err != nil {

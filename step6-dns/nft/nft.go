@@ -1,8 +1,8 @@
-// Package nft keeps tables of our own in the kernel's firewall, by the program nft(8).
+// Package nft keeps tables of our own in the kernel's firewall, with the program nft(8).
 // Introduced in step 6.
 //
-// All functions may be called from any goroutine, and act in the network namespace of
-// the thread that they run on.
+// All functions are safe for concurrent use, and act in the network namespace of the
+// thread that they run on.
 package nft
 
 import (
@@ -15,25 +15,26 @@ import (
 	"stepvpn/shared/command"
 )
 
-// A Table is one of our own, by its family and name: "inet stepvpn_guard". The methods
-// are about all that is in it.
+// A Table is the family and name of a table of our own, such as "inet stepvpn_guard".
+// Its methods set, list and remove the table as a whole.
 type Table string
 
-// Set makes the table what ruleset says, in the place of one that is there: all at
-// once, so that nothing gets through meanwhile.
+// Set makes the table what ruleset says, and replaces one that is there. It does so in
+// one transaction, so that no packet gets through in between.
 func (t Table) Set(ruleset string) error {
 	_, err := run(t.sweep() + ruleset)
 	return err
 }
 
-// List returns what is in the table, as nft shows it, without what counters have
-// counted. It is an error if there is no such table.
+// List returns the table as nft prints it, without the values of its counters. It
+// returns an error if there is no such table.
 func (t Table) List() (string, error) { return run("list table " + string(t)) }
 
-// Remove removes the table, whether it is there or not.
+// Remove removes the table. It is no error if there is none.
 func (t Table) Remove() error { return t.Set("") }
 
-// Recover removes the table if there is one. It is no error if there can be none.
+// Recover removes the table if there is one. It is no error if this host can have none,
+// because nft is not installed or the kernel lacks it.
 func (t Table) Recover() error {
 	_, err := t.List()
 	if err == nil {
@@ -41,19 +42,19 @@ func (t Table) Recover() error {
 	}
 	for _, none := range []string{"No such file", "not supported", "not installed"} {
 		if strings.Contains(err.Error(), none) {
-			return nil // it is not there, or there cannot be one: no nft, or a kernel without
+			return nil
 		}
 	}
 	return err
 }
 
-// sweep removes the table, there or not.
+// sweep returns commands that remove the table, whether it is there or not.
 func (t Table) sweep() string { return fmt.Sprintf("add table %s\ndelete table %[1]s\n", t) }
 
-// run has the program carry out all of the text, or nothing, and returns what it says.
+// run has nft carry out all of the text, or none of it, and returns nft's output.
 func run(text string) (string, error) { return Run(text, "-s", "-f", "-") }
 
-// Run runs the program with some input, and returns what it says.
+// Run runs nft with this standard input and these arguments, and returns its output.
 func Run(input string, args ...string) (string, error) {
 	out, err := command.Run(input, "nft", args...)
 	if errors.Is(err, exec.ErrNotFound) {

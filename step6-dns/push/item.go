@@ -5,26 +5,26 @@ import (
 	"fmt"
 )
 
-// An Item is one of the encoded settings. Its value has up to 255 bytes.
+// An Item is one setting in encoded form. Its value has at most 255 bytes.
 type Item struct {
 	Type  byte
 	Value []byte
 }
 
-// Append adds the item to encoded settings, and returns them.
+// Append appends the encoded item to b, and returns the extended slice.
 func (i Item) Append(b []byte) []byte {
 	b = append(b, i.Type, byte(len(i.Value)))
 	return append(b, i.Value...)
 }
 
-// Items takes encoded settings apart, and refuses any that are not whole. The values
-// are parts of b.
+// Items splits encoded settings into their items, whose values are slices of b. It
+// returns an error if the settings are cut off, or of another version.
 func Items(b []byte) (items []Item, err error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
 	if b[0] != version {
-		return nil, fmt.Errorf("settings of version %d, and this program knows version %d: update it", b[0], version)
+		return nil, fmt.Errorf("the settings have version %d, but this program knows only version %d: update it", b[0], version)
 	}
 	for b = b[1:]; len(b) > 0; {
 		if len(b) < 2 || len(b)-2 < int(b[1]) {

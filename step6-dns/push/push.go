@@ -1,6 +1,6 @@
-// Package push is what a server hands to its clients when they connect: the
-// settings of the tunnel. They travel in the encrypted payload of the handshake,
-// so they come from the server and nobody else. Introduced in step 6.
+// Package push encodes the tunnel's settings that a server hands to its clients when
+// they connect. They travel in the encrypted payload of the handshake, so nobody but
+// the server can have sent them. Introduced in step 6.
 //
 // The encoding is a version, and then items:
 //
@@ -9,13 +9,13 @@
 //	type 1  DNS     4 or 16 bytes, an address of a resolver
 //	type 2  search  1 to 253 bytes, a search domain in ASCII
 //
-// An item may occur more than once, and the order counts. An item of a type that
+// An item may occur more than once, and the order matters. An item of a type that
 // the client does not know is skipped: that is how a newer server adds settings
-// without a new version. The version changes only if an old client would go wrong
-// by skipping. An empty payload has no settings; that is what servers send which
-// have none to give, those of steps 4 and 5 among them.
+// without a new version. The version changes only if an old client would do something
+// wrong by skipping. A server without settings, such as one of steps 4 and 5, sends an
+// empty payload.
 //
-// The client believes the server, but not that the bytes are well made: they end
+// The client trusts the server, but still checks every value, because the values end
 // up in files that other programs parse.
 package push
 
@@ -25,7 +25,7 @@ import (
 	"strings"
 )
 
-// Limits of one Settings. glibc looks at three resolvers and, before version
+// Limits on Settings. glibc looks at three resolvers and, before version
 // 2.26, at six search domains (resolv.conf(5)).
 const (
 	MaxDNS    = 3
@@ -41,14 +41,14 @@ const (
 	typeSearch = 2
 )
 
-// Settings are what a server hands out. The zero value has none.
+// Settings are the settings that a server hands out. The zero value has none.
 type Settings struct {
 	DNS    []netip.Addr // resolvers to ask through the tunnel; the first is preferred
 	Search []string     // domains to try for a name without dots, such as "corp.example"
 }
 
-// Marshal encodes the settings. It takes at most 1 + MaxDNS×18 + MaxSearch×255
-// bytes. It is an error if Parse would refuse them.
+// Marshal encodes the settings, in at most 1 + MaxDNS×18 + MaxSearch×255 bytes. It
+// returns an error if Parse would refuse them.
 func (s Settings) Marshal() ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (s Settings) Marshal() ([]byte, error) {
 	return b, nil
 }
 
-// Parse decodes settings, and refuses any that are not whole or not plausible.
+// Parse decodes settings, and returns an error if they are cut off or not plausible.
 func Parse(b []byte) (Settings, error) {
 	items, err := Items(b)
 	if err != nil {
@@ -97,7 +97,7 @@ func (s Settings) check() error {
 		return fmt.Errorf("%d search domains, at most %d are possible", len(s.Search), MaxSearch)
 	}
 	for _, a := range s.DNS {
-		// A loopback address would be the client itself, and the others nobody.
+		// A loopback address is the client itself; at the others there is no resolver.
 		if !a.IsValid() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.Is4In6() || a.Zone() != "" || a.IsLinkLocalUnicast() {
 			return fmt.Errorf("%v cannot be a resolver's address", a)
 		}
@@ -110,9 +110,9 @@ func (s Settings) check() error {
 	return nil
 }
 
-// CheckDomain returns an error unless d is a domain name as hosts have: labels of
+// CheckDomain returns an error unless d is a domain name as hosts have it: labels of
 // letters, digits, hyphens and underscores, joined by dots (RFC 1123, section
-// 2.1). So it is safe to write into a file or a command line.
+// 2.1). Such a name is safe to write into a file or a command line.
 func CheckDomain(d string) error {
 	if len(d) > maxDomain {
 		return fmt.Errorf("a domain of %d bytes, at most %d are possible", len(d), maxDomain)

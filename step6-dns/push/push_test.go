@@ -47,7 +47,7 @@ func TestOthersVersions(t *testing.T) {
 	require.Equal(t, Settings{DNS: []netip.Addr{v4}}, s)
 
 	_, err = Parse([]byte{2, 1, 4, 10, 8, 0, 1})
-	require.EqualError(t, err, "settings of version 2, and this program knows version 1: update it")
+	require.EqualError(t, err, "the settings have version 2, but this program knows only version 1: update it")
 }
 
 func TestRefused(t *testing.T) {

@@ -1,10 +1,10 @@
-// Package admission decides who is let in, and with which addresses: it answers a
-// hub's questions out of the registry (package identity), the pool of addresses
-// (package pool), and by checking passwords. Introduced in step 7.
+// Package admission decides which clients are let in, and with which addresses. It answers
+// a hub's questions from the registry (package identity) and the pool of addresses
+// (package pool), and checks passwords. Introduced in step 7.
 //
-// It also follows the registry: who is revoked or expires while connected is cut
-// off at once, and so is a client whose fixed address has changed. Who needs another
-// password than before has to log in anew.
+// It also follows the registry: a client that is revoked or expires while connected is
+// cut off at once, and so is one whose fixed address has changed. A client whose password
+// has changed has to log in again.
 package admission
 
 import (
@@ -24,19 +24,19 @@ import (
 	"stepvpn/step7-auth/pool"
 )
 
-// A Config says where things are.
+// A Config says where the registry and the pool are.
 type Config struct {
 	Registry string      // file with the clients
-	Copy     string      // where that is read instead, or ""
-	Pool     pool.Config // their addresses
+	Copy     string      // a copy of that file, which is read instead; "" for none
+	Pool     pool.Config // the clients' addresses
 
-	// Forget is told the addresses of clients that have left. Its error is
+	// Forget is called with the addresses of clients that have left. Its error is
 	// logged. It may be nil.
 	Forget func([]netip.Addr) error
 }
 
 // A Controller lets clients in or turns them away: it is a hub.Admission. Its methods
-// may be called by several goroutines.
+// are safe for concurrent use.
 type Controller struct {
 	registry  *identity.Watcher
 	addresses *pool.Pool
@@ -44,7 +44,7 @@ type Controller struct {
 	forget    func([]netip.Addr) error
 }
 
-// Open reads the registry and the state of the pool. Call Close at the end.
+// Open reads the registry and the state of the pool. Call Close when done.
 func Open(c Config) (*Controller, error) {
 	registry, err := identity.WatchCopy(c.Registry, cmp.Or(c.Copy, c.Registry))
 	if err != nil {
@@ -61,8 +61,8 @@ func Open(c Config) (*Controller, error) {
 	return d, nil
 }
 
-// Check returns the error that a start would end with, because of the clients in a
-// registry: one has a fixed address that it can't have in these subnets.
+// Check returns an error if a client of the registry has a fixed address that is not
+// possible in these subnets. With that, the server would not start.
 func Check(r *identity.Registry, subnets []netip.Prefix) error {
 	addresses, err := pool.Open(pool.Config{Addrs: subnets})
 	if err != nil {
@@ -72,7 +72,8 @@ func Check(r *identity.Registry, subnets []netip.Prefix) error {
 	return errors.Join(err, addresses.Close())
 }
 
-// setFixed has the clients of a registry have their fixed addresses.
+// setFixed gives the clients of a registry their fixed addresses. It returns the clients
+// whose addresses have changed by that.
 func (d *Controller) setFixed(r *identity.Registry) (moved []noise.PublicKey, err error) {
 	moved, err = d.addresses.SetFixed(fixed(r))
 	if e, ok := errors.AsType[*pool.FixedError](err); ok {
@@ -86,14 +87,14 @@ func (d *Controller) setFixed(r *identity.Registry) (moved []noise.PublicKey, er
 // Registry returns the registry that is in force.
 func (d *Controller) Registry() *identity.Registry { return d.registry.Registry() }
 
-// Close gives back all addresses, and saves who had which.
+// Close gives back all addresses, and saves which client had which.
 func (d *Controller) Close() error { return d.addresses.Close() }
 
 // Reload reads the registry again, now. It does not wait.
 func (d *Controller) Reload() { d.registry.Reload() }
 
-// What a client is told that can't stay. Who has moved may come back at once, and
-// with the new password so may who needs one.
+// What a client is told that can't stay. One whose address has changed may come back at
+// once, and so may one whose password has changed, with the new password.
 var (
 	revoked = secure.Rejected{Reason: "the access of this client was revoked", Final: true}
 	expired = secure.Rejected{Reason: "the access of this client has expired", Final: true}
@@ -123,19 +124,19 @@ func (d *Controller) Run(ctx context.Context, cut func(key noise.PublicKey, why 
 		}
 		for _, c := range change.Updated {
 			if before, ok := change.Old.ByKey(c.Key); ok && newPassword(before, c) {
-				slog.Info("another password", "client", c.Name)
+				slog.Info("password changed", "client", c.Name)
 				cut(c.Key, relogin)
 			}
 		}
 	})
 }
 
-// newPassword tells whether a client has to give a password that it had not to give before.
+// newPassword reports whether a client has to give a password that it has not given before.
 func newPassword(before, now *identity.Client) bool {
 	return now.NeedsPassword() && (!before.NeedsPassword() || before.Password.String() != now.Password.String())
 }
 
-// fixed lists who has fixed addresses.
+// fixed returns the fixed addresses of all clients that have any.
 func fixed(r *identity.Registry) map[noise.PublicKey][]netip.Addr {
 	list := make(map[noise.PublicKey][]netip.Addr)
 	for c := range r.All() {
@@ -146,7 +147,7 @@ func fixed(r *identity.Registry) map[noise.PublicKey][]netip.Addr {
 	return list
 }
 
-// Lookup tells whose key it is.
+// Lookup returns the account of the client that has this key.
 func (d *Controller) Lookup(key noise.PublicKey) (hub.Account, bool) {
 	c, ok := d.registry.Registry().ByKey(key)
 	if !ok {
@@ -155,8 +156,8 @@ func (d *Controller) Lookup(key noise.PublicKey) (hub.Account, bool) {
 	return hub.Account{Name: c.Name, Expires: c.Expires, NeedsPassword: c.NeedsPassword(), OwnPSK: c.OwnPSK}, true
 }
 
-// Lease gives a client its addresses. Its error wraps a *secure.Rejected, if it is
-// one that the client can be told.
+// Lease gives a client its addresses. Its error wraps a *secure.Rejected if the client
+// is to be told about it.
 func (d *Controller) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
 	addrs, err := d.addresses.Lease(key, now)
 	for _, known := range []error{pool.ErrFull, pool.ErrInUse} {
@@ -167,7 +168,7 @@ func (d *Controller) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, 
 	return addrs, err
 }
 
-// A detailed error is for the log. The client is told what it wraps.
+// A detailed error is for the log. The client is told only the error that it wraps.
 type detailed struct {
 	error
 	told *secure.Rejected
@@ -175,7 +176,7 @@ type detailed struct {
 
 func (d detailed) Unwrap() error { return d.told }
 
-// Left takes the addresses of clients that have left.
+// Left takes back the addresses of clients that have left.
 func (d *Controller) Left(gone []hub.Gone) {
 	var addrs []netip.Addr
 	for _, g := range gone {
@@ -186,7 +187,7 @@ func (d *Controller) Left(gone []hub.Gone) {
 		return
 	}
 	if err := d.forget(addrs); err != nil {
-		slog.Warn("a client has left something behind", "client", gone[0].Name, "error", err)
+		slog.Warn("could not clean up after a client", "client", gone[0].Name, "error", err)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
-// An addition is what the flags of add say.
+// An addition holds the values of add's flags.
 type addition struct {
 	registry  *string
 	server    *string
@@ -30,20 +30,20 @@ type addition struct {
 	out       *string
 	format    func(name string, p *identity.Profile) (string, error)
 	fits      func(*identity.Draft) error
-	ownPSK    func(noise.PublicKey) (*[noise.KeyLen]byte, error) // nil: it is not asked for
+	ownPSK    func(noise.PublicKey) (*[noise.KeyLen]byte, error) // nil: the client gets none
 }
 
 func (d Defaults) add() func(context.Context, []string) error {
 	a := addition{
 		registry:  d.registry(),
-		server:    flag.String("server", "", "where clients find the server: `HOST:PORT`"),
-		key:       flag.String("key", d.Key, "`file` with the server's private key, for the public one that the client needs"),
-		serverKey: flag.String("server-key", "", "the server's public `key` itself, where its private one is not at hand"),
+		server:    flag.String("server", "", "the server's `HOST:PORT`, as clients reach it"),
+		key:       flag.String("key", d.Key, "`file` with the server's private key; the client gets the public one"),
+		serverKey: flag.String("server-key", "", "the server's public `key` itself, if the private key is not on this machine"),
 		publicKey: flag.String("public-key", "", "the client's public `key`, if it has made one and keeps the private key to itself"),
 		psk:       flag.String("psk", "", "`file` with the pre-shared key, if the server asks for one"),
-		addrs:     flag.String("addr", "", "fixed `addresses` in the tunnel, with commas between"),
-		expires:   flag.String("expires", "", "the `date` from which on the client is refused: 2026-12-31, 2026-12-31T18:00:00Z, or from now on, as in 720h"),
-		password:  flag.Bool("password", false, "ask for a password that the client must give too"),
+		addrs:     flag.String("addr", "", "fixed `addresses` in the tunnel, separated by commas"),
+		expires:   flag.String("expires", "", "refuse the client from this `date` on: 2026-12-31, 2026-12-31T18:00:00Z, or after a time such as 720h"),
+		password:  flag.Bool("password", false, "ask for a password, which the client must then give as well"),
 		out:       flag.String("out", "", "write the client's file to this new `file`, instead of printing it"),
 	}
 	a.format, a.fits = profileFile, d.check
@@ -92,7 +92,7 @@ func (a *addition) run(ctx context.Context, name string) error {
 	return a.save(client, profile)
 }
 
-// check returns an error if it is clear by now that save will fail: nobody likes
+// check returns an error if it is already clear that save will fail, so that nobody has
 // to choose a password in vain.
 func (a *addition) check(client *identity.Client) error {
 	if *a.out != "" {
@@ -132,20 +132,20 @@ func (a *addition) save(client *identity.Client, profile *identity.Profile) erro
 		return err
 	}
 	if *a.out != "" {
-		fmt.Printf("%s: the client file of %s. Copy it there by a safe way, such as scp.\n", *a.out, client.Name)
+		fmt.Printf("%s: the client file of %s. Copy it to the client over a safe channel, such as scp.\n", *a.out, client.Name)
 	}
 	return nil
 }
 
-// profileFile is the client's file of step 7.
+// profileFile returns the text of a client file as in step 7.
 func profileFile(name string, p *identity.Profile) (string, error) {
-	return fmt.Sprintf("# Client file of %s. Whoever has it can come in: keep it secret.\n%s", name, p.Text()), nil
+	return fmt.Sprintf("# Client file of %s. Anybody who has it can come in: keep it secret.\n%s", name, p.Text()), nil
 }
 
 // profile returns what the client's file says about the server.
 func (a *addition) profile() (*identity.Profile, error) {
 	if *a.server == "" {
-		return nil, app.Usage("-server is missing: where do clients find the server?")
+		return nil, app.Usage("-server is missing: at which HOST:PORT do clients reach the server?")
 	}
 	if err := identity.CheckServer(*a.server); err != nil {
 		return nil, app.Usage("-server %w", err)
@@ -192,13 +192,13 @@ func (a *addition) client(name string) (*identity.Client, error) {
 			return nil, app.Usage("-expires: %w", err)
 		}
 		if c.Expired(now) {
-			return nil, app.Usage("-expires: %s is over", *a.expires)
+			return nil, app.Usage("-expires: %s is in the past", *a.expires)
 		}
 	}
 	return c, nil
 }
 
-// expiry reads a moment, or a time from now on.
+// expiry reads a moment, or a duration from now on.
 func expiry(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil {
 		return now.Add(d).Truncate(time.Second), nil
@@ -206,8 +206,8 @@ func expiry(s string, now time.Time) (time.Time, error) {
 	return identity.ParseExpiry(s)
 }
 
-// clientKey returns the client's public key. If it makes the private one, that
-// is in the profile.
+// clientKey returns the client's public key. If it makes the key pair itself, it puts the
+// private key into the profile.
 func (a *addition) clientKey(p *identity.Profile) (noise.PublicKey, error) {
 	if *a.publicKey == "" {
 		p.PrivateKey = noise.GenerateKey()
@@ -226,9 +226,9 @@ func (a *addition) clientKey(p *identity.Profile) (noise.PublicKey, error) {
 	return key, nil
 }
 
-// usable tells whether a secret can be agreed on with the owner of a public key.
-// With a few, everybody can guess it (RFC 7748, section 6.1), and every
-// handshake fails.
+// usable reports whether a secret can be agreed on with the owner of a public key. With
+// a few keys the secret would always be zero (RFC 7748, section 6.1), and every handshake
+// would fail.
 func usable(key noise.PublicKey) bool {
 	public, err := ecdh.X25519().NewPublicKey(key[:])
 	if err != nil {

@@ -58,10 +58,10 @@ func row(c *identity.Client, now time.Time) []string {
 
 func (d Defaults) passwd() func(context.Context, []string) error {
 	registry := d.registry()
-	remove := flag.Bool("delete", false, "have the client give no password any more")
+	remove := flag.Bool("delete", false, "no longer ask the client for a password")
 	return func(ctx context.Context, args []string) error {
 		name := args[0]
-		// Before the question: nobody likes to choose a password in vain.
+		// Check this before the question, so that nobody chooses a password in vain.
 		r, err := identity.Load(*registry)
 		if err != nil {
 			return err
@@ -70,7 +70,7 @@ func (d Defaults) passwd() func(context.Context, []string) error {
 			return err
 		}
 		var hash *identity.PasswordHash
-		done := fmt.Sprintf("%s: comes in without a password. Its client file does not need %s any more.\n", name, d.login(name))
+		done := fmt.Sprintf("%s: comes in without a password now. Its client file no longer needs %s.\n", name, d.login(name))
 		if !*remove {
 			if hash, err = newPassword(ctx, name); err != nil {
 				return err
@@ -89,7 +89,7 @@ func (d Defaults) revoke() func(context.Context, []string) error {
 	registry := d.registry()
 	return func(_ context.Context, args []string) error {
 		name := args[0]
-		done := fmt.Sprintf("%s: revoked. A server that runs cuts it off now.\n", name)
+		done := fmt.Sprintf("%s: revoked. A running server cuts it off now.\n", name)
 		err := identity.Edit(*registry, func(d *identity.Draft) error {
 			if _, ok := d.ByName(name); !ok {
 				if when, ok := d.Revoked(name); ok {

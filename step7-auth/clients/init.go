@@ -20,12 +20,12 @@ func (d Defaults) init() func(context.Context, []string) error {
 	return func(context.Context, []string) error { return newServer(*key, *registry) }
 }
 
-// newServer makes both files, or none, and says what comes next.
+// newServer makes both files, or neither, and prints what to do next.
 func newServer(key, registry string) (err error) {
 	for _, name := range []string{key, registry} {
 		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 			return app.Hint(fmt.Errorf("%s exists already, and nothing is changed", name),
-				"To begin anew, move %s and %s away first. With another key the server is a stranger to all its clients.", key, registry)
+				"To start over, move %s and %s away first. With another key, the server is a stranger to all its clients.", key, registry)
 		}
 	}
 	if err := keyfile.Create(key); err != nil {
@@ -49,7 +49,7 @@ func newServer(key, registry string) (err error) {
 		return err
 	}
 	_, err = fmt.Printf("%s: the server's private key. It stays on this machine.\n"+
-		"%s: the registry. Nobody may come in yet: 'clients add' is next.\n"+
+		"%s: the registry. No client may come in yet: add one with 'clients add'.\n"+
 		"The server's public key, which clients know it by: %s\n",
 		key, registry, noise.FormatKey(private.Public()))
 	return err

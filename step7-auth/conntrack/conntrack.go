@@ -1,5 +1,5 @@
-// Package conntrack makes the kernel forget connections. Introduced in step 7, where
-// another client may get an address after the one that had it.
+// Package conntrack makes the kernel forget connections. Introduced in step 7, where an
+// address of one client may later be given to another.
 package conntrack
 
 import (
@@ -13,9 +13,9 @@ import (
 )
 
 // Forget makes the kernel forget the connections of clients that have gone, as
-// "conntrack -D -s 10.8.0.7" does. Otherwise whoever gets such an address next
-// gets the answers to these, too. It looks through all connections of this host,
-// so give it several addresses at once.
+// "conntrack -D -s 10.8.0.7" does. Otherwise the next client with such an address would
+// also get the answers on these connections. Forget looks through all connections of this
+// host, so pass it several addresses at once.
 func Forget(clients []netip.Addr) error {
 	for _, f := range hostnet.Families {
 		if !slices.ContainsFunc(clients, func(a netip.Addr) bool { return hostnet.FamilyOf(a) == f }) {
@@ -29,7 +29,7 @@ func Forget(clients []netip.Addr) error {
 	return nil
 }
 
-// from matches the connections that one of the addresses began.
+// from matches the connections that one of the addresses opened.
 type from []netip.Addr
 
 func (f from) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {

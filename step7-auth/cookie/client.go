@@ -12,12 +12,12 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-// Client returns a Link around the one to a server, for a secure.Client to use.
-// To the initiations that are written to it, it adds their codes. The cookies
-// that arrive it keeps. All other messages pass untouched.
+// Client returns a Link around lower, the Link to a server, for a secure.Client to use.
+// It adds the codes to the initiations that are written to it, and keeps the cookies that
+// arrive. All other messages pass unchanged.
 //
-// It needs no clock or goroutine of its own, and sends nothing by itself: after a
-// cookie, the client's next try has a mac2. Cookies that do not fit the last
+// It needs no timer or goroutine of its own, and sends nothing by itself: once it has a
+// cookie, the client's next try has a mac2. Cookies that do not belong to the last
 // initiation are dropped and counted.
 func Client(lower link.Link, server noise.PublicKey, drops *link.Drops) link.Link {
 	return &client{
@@ -35,11 +35,11 @@ type client struct {
 
 	mu      sync.Mutex // guards all below
 	mac1    *hasher
-	asked   bool      // an initiation was sent, and no cookie came for it yet
-	index   uint32    // what it called us
+	asked   bool      // an initiation was sent, and no cookie has come for it yet
+	index   uint32    // our index in it
 	code    mac       // its mac1
 	cookie  mac       // the last one
-	arrived time.Time // when it came; zero if there is none
+	arrived time.Time // when that cookie came; zero if there is none
 }
 
 func (c *client) WriteBurst(b *link.Burst) error {
@@ -65,9 +65,8 @@ func (c *client) WriteBurst(b *link.Burst) error {
 	return c.lower.WriteBurst(b)
 }
 
-// sign returns a copy of an initiation, in the same burst, with its codes. It
-// returns nil when the burst has no room for it, as may be when it has 64 other
-// messages.
+// sign returns a copy of an initiation, in the same burst, with its codes. It returns
+// nil if the burst has no room for the copy, as when it holds 64 messages already.
 func (c *client) sign(b *link.Burst, initiation []byte) []byte {
 	m := b.Alloc(len(initiation) + Overhead)
 	if m == nil {
@@ -114,8 +113,8 @@ func (c *client) ReadBurst(b *link.Burst) error {
 	}
 }
 
-// keep takes a cookie out of a reply. Each initiation gets one at most, so a copy
-// of a reply changes nothing.
+// keep takes the cookie out of a reply. It accepts at most one for each initiation, so a
+// replayed reply changes nothing.
 func (c *client) keep(m []byte) {
 	if len(m) != replyLen {
 		c.drops.Add(secure.BadMessage)

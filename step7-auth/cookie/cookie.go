@@ -2,26 +2,25 @@
 // does (J. Donenfeld, "WireGuard: Next Generation Kernel Network Tunnel", NDSS
 // 2017, sections 5.3, 5.4.4 and 5.4.7). Introduced in step 7.
 //
-// An initiation makes the server do public-key work, before it knows who sent it.
-// So the client puts two message authentication codes behind it, which cost the
-// server a hash each:
+// An initiation makes the server do public-key work before it knows who sent it. So the
+// client appends two message authentication codes (MACs), each of which costs the server
+// only a hash to check:
 //
-//	mac1  proves that the sender knows the server's public key. Without it the
-//	      server is silent, at any time.
-//	mac2  proves that the sender gets what is sent to its address. The server asks
-//	      for it only under load: then it answers an initiation without it by a
-//	      cookie, which is a code of the sender's address. The next initiation has
-//	      a mac2 keyed by it. So the addresses are genuine, and each of them can be
-//	      given its share of the server's time.
+//	mac1  proves that the sender knows the server's public key. The server never
+//	      answers an initiation without it.
+//	mac2  proves that the sender receives what is sent to its address. The server
+//	      asks for it only under load: then it answers an initiation without mac2
+//	      with a cookie, which is a MAC of the sender's address. The client's next
+//	      initiation has a mac2 with the cookie as its key. So the server knows that
+//	      addresses are genuine, and can give each a share of its time.
 //
-// The server remembers nothing of those who it sends cookies to. The cookie is
-// encrypted for who can see the initiation and knows the server's public key. A
-// cookie reply is shorter than any initiation, so nobody gets to send more by it
-// than he sends himself.
+// The server keeps no state about senders that it sends cookies to. The cookie is
+// encrypted, so that only somebody who can see the initiation and knows the server's
+// public key can read it. A cookie reply is shorter than any initiation, so it can't be
+// used to amplify an attack on a third party.
 //
-// The messages are those of secure (step 4), which knows nothing of this package.
-// Client is a Link below it, and the server calls Check before it reads an
-// initiation:
+// The messages are those of package secure (step 4), which knows nothing of this package.
+// Client is a Link below it, and the server calls Check before it reads an initiation:
 //
 //	initiation    1 0 0 0 | sender u32 | noise message | mac1, 16 bytes | mac2, 16 bytes
 //	cookie reply  3 0 0 0 | receiver u32 | nonce, 24 bytes | encrypted cookie, 16 bytes | tag, 16 bytes
@@ -31,9 +30,9 @@
 // Read mac.go first, then client.go, server.go and limiter.go. Second reading: keys.go, for a
 // server that is changing its key.
 //
-// What is not covered: somebody who sees the initiations on their way can answer
-// with a cookie of his own, and so keep a client out while the server is under
-// load. But he could as well drop them.
+// What is not covered: an attacker who sees the initiations on their way can answer with
+// a false cookie, and so keep a client out while the server is under load. But such an
+// attacker could often just as well drop them.
 package cookie
 
 import (
@@ -46,8 +45,8 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-// Overhead is how many bytes longer an initiation gets. The longest one still fits
-// into 1280 bytes, which every IPv6 link carries (RFC 8200, section 5).
+// Overhead is what the two codes add to an initiation, in bytes. The longest initiation
+// still fits into 1280 bytes, which every IPv6 link carries (RFC 8200, section 5).
 const Overhead = 2 * macLen
 
 const (
@@ -57,21 +56,21 @@ const (
 	macLen    = blake2s.Size128
 	headerLen = 8 // type, reserved bytes, index
 
-	// With the codes.
+	// In bytes, with the codes.
 	minInitiation = secure.MinInitiation + Overhead
 	maxInitiation = secure.MaxInitiation + Overhead
 
 	replyLen = headerLen + chacha20poly1305.NonceSizeX + macLen + chacha20poly1305.Overhead
 )
 
-// lifetime is how long a client uses a cookie, and how long the server makes
-// cookies of one secret. It accepts those of the secret before, too.
+// lifetime is how long a client uses a cookie, and how long the server makes cookies with
+// one secret. The server also accepts cookies made with the previous secret.
 const lifetime = 120 * time.Second
 
-// isType reports whether m is a message of a type. The length is not checked.
+// isType reports whether m is a message of type t. It checks only that there is a header.
 func isType(m []byte, t byte) bool {
 	return len(m) >= headerLen && m[0] == t && m[1] == 0 && m[2] == 0 && m[3] == 0
 }
 
-// index returns what an initiation calls its sender, and a reply its receiver.
+// index returns the sender's index in an initiation, and the receiver's in a reply.
 func index(m []byte) uint32 { return binary.LittleEndian.Uint32(m[4:]) }

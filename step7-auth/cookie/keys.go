@@ -2,15 +2,15 @@ package cookie
 
 import "stepvpn/step4-crypto/noise"
 
-// Second reading: a server that is changing its key has two of them for a while.
+// Second reading: a server that is changing its key has two keys for a while.
 
-// WithKey returns a Server for another key of the same server. What a source may ask for, and
-// the secret that cookies are made of, the two have together.
+// WithKey returns a Server for another key of the same server. Both share the limits on
+// sources, and the secret that cookies are made with.
 func (s *Server) WithKey(public noise.PublicKey) *Server {
 	return &Server{drops: s.drops, cipher: cipherOf(public), mac1: mac1Of(public), shared: s.shared}
 }
 
-// Meant reports whether the mac1 of m is one for this key. It counts nothing.
+// Meant reports whether the mac1 of m was made for this key. It counts nothing.
 func (s *Server) Meant(m []byte) bool {
 	if !isType(m, typeInitiation) || len(m) < minInitiation || len(m) > maxInitiation {
 		return false

@@ -7,35 +7,36 @@ import (
 	"stepvpn/step7-auth/source"
 )
 
-// refill is how long it takes a source to have its whole burst again. Then it is like
-// one that was never seen.
+// refill is how long it takes until a source has its whole burst again. From then on, it
+// is like a source that was never seen.
 const refill = 250 * time.Millisecond
 
-// So many may ask at once, and then one each refill / burst.
+// Bursts: how often a source may ask at once. After that, it may ask once per refill / burst.
 const (
-	perEndpoint = 5  // an address and port: 20 a second
+	perEndpoint = 5  // an address and port: 20 per second
 	perHost     = 10 // an IPv4 address or an IPv6 /64
 	perCustomer = 15 // an IPv6 /56
-	perSite     = 20 // an IPv4 /24 or an IPv6 /48: 80 a second
+	perSite     = 20 // an IPv4 /24 or an IPv6 /48: 80 per second
 )
 
-// maxSources bounds the memory. When so many sources have asked within refill, others
+// maxSources bounds the memory. When this many sources have asked within refill, others
 // have to wait for the next turn.
 const maxSources = 8192
 
-// A Limiter gives each source its share, and so each network around it: a token
-// bucket for each. It remembers the sources of two turns of at least refill each. Who has
-// not asked in the last whole turn has its whole burst again, so to forget it changes
-// nothing. What a network is refused leaves no trace of the addresses in it.
+// A Limiter gives each source, and each network around it, a share: a token bucket for
+// each. It remembers the sources of two turns, each of which lasts at least refill. A
+// source that has not asked in the last whole turn has its whole burst again, so
+// forgetting it changes nothing. When a network is refused, nothing is stored about the
+// addresses in it.
 //
-// The zero value is ready. It is not safe for concurrent use.
+// The zero value is ready to use. It is not safe for concurrent use.
 type Limiter struct {
 	young, old map[bucket]time.Duration // when a bucket is full again, since start
 	start      time.Time
 	turned     time.Time
 }
 
-// A bucket names what has one: a network, or with a port an endpoint.
+// A bucket is the key of a token bucket: a network, or, with a port, an endpoint.
 type bucket struct {
 	addr [16]byte
 	bits uint8 // the network's
@@ -48,7 +49,7 @@ func (l *Limiter) Allow(from netip.AddrPort, now time.Time) bool {
 	return l.allow(from, source.Networks(room[:0], from.Addr()), now)
 }
 
-// AllowEndpoint is Allow for one that the networks around it do not count for.
+// AllowEndpoint is Allow for a source that the limits of its networks do not hold for.
 func (l *Limiter) AllowEndpoint(from netip.AddrPort, now time.Time) bool {
 	return l.allow(from, nil, now)
 }
@@ -70,7 +71,7 @@ func (l *Limiter) allow(from netip.AddrPort, networks []netip.Prefix, now time.T
 		return full[n-1]-since <= refill && len(l.young)+added <= maxSources
 	}
 	for _, p := range networks {
-		if p.Bits() == 128 { // one host has as many of these as it likes
+		if p.Bits() == 128 { // no limit: a host can have as many of these as it likes
 			continue
 		}
 		if !take(bucket{p.Addr().As16(), uint8(p.Bits()), 0}, burstOf(p)) {
@@ -96,7 +97,7 @@ func burstOf(p netip.Prefix) int {
 	return perHost
 }
 
-// turn forgets the sources that have not asked for a whole turn.
+// turn forgets the sources that have not asked in a whole turn.
 func (l *Limiter) turn(now time.Time) {
 	if l.young == nil {
 		l.young, l.old = make(map[bucket]time.Duration), make(map[bucket]time.Duration)

@@ -11,14 +11,14 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// A mac is a message authentication code of 16 bytes: keyed BLAKE2s (RFC 7693,
-// section 2.9), where WireGuard uses it too. A cookie is one.
+// A mac is a message authentication code of 16 bytes: keyed BLAKE2s (RFC 7693, section
+// 2.9), as in WireGuard. A cookie is one, too.
 type mac [macLen]byte
 
 // A hasher makes codes under one key. It is not safe for concurrent use.
 type hasher struct {
 	hash hash.Hash
-	last mac // here, so that a code costs no allocation
+	last mac // a field, so that computing a code allocates nothing
 }
 
 func newHasher(key []byte) *hasher {
@@ -40,14 +40,14 @@ func (h *hasher) sum(message []byte) mac {
 // equals compares in constant time.
 func (m mac) equals(other []byte) bool { return hmac.Equal(m[:], other) }
 
-// mac1Of returns what makes the mac1 of initiations for a server.
+// mac1Of returns the hasher for the mac1 of initiations to a server.
 func mac1Of(server noise.PublicKey) *hasher {
 	key := blake2s.Sum256(append([]byte("mac1----"), server[:]...))
 	return newHasher(key[:])
 }
 
-// cipherOf returns the cipher for cookies of a server. The nonces are random;
-// those of XChaCha20-Poly1305 are long enough for that.
+// cipherOf returns the cipher for a server's cookies. The nonces are random;
+// XChaCha20-Poly1305's, of 24 bytes, are long enough for that.
 func cipherOf(server noise.PublicKey) cipher.AEAD {
 	key := blake2s.Sum256(append([]byte("cookie--"), server[:]...))
 	aead, err := chacha20poly1305.NewX(key[:])
@@ -57,7 +57,7 @@ func cipherOf(server noise.PublicKey) cipher.AEAD {
 	return aead
 }
 
-// A message with two codes at its end. Each is over all that stands before it.
+// A message m has two codes at its end. Each of them covers all bytes before it.
 func mac1At(m []byte) (covered, code []byte) {
 	return m[:len(m)-2*macLen], m[len(m)-2*macLen : len(m)-macLen]
 }

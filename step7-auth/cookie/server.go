@@ -16,8 +16,8 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-// A Server judges initiations before any public-key work is done for them. Its
-// memory is bounded, about 1 MB. It is safe for concurrent use; calls take turns.
+// A Server checks initiations before any public-key work is done for them. Its memory is
+// bounded to about 1 MB. It is safe for concurrent use; calls take turns.
 type Server struct {
 	drops  *link.Drops
 	cipher cipher.AEAD
@@ -25,11 +25,11 @@ type Server struct {
 	*shared
 }
 
-// shared is what does not depend on the server's key.
+// shared is the part of a Server that does not depend on the server's key.
 type shared struct {
 	mu      sync.Mutex // guards all below
-	secret  [2]*hasher // make cookies: the one in use, and the one before
-	since   time.Time  // when the first came into use
+	secret  [2]*hasher // make cookies: the secret in use, and the one before it
+	since   time.Time  // when the one in use came into use
 	limiter Limiter
 }
 
@@ -44,14 +44,14 @@ func NewServer(public noise.PublicKey, drops *link.Drops) *Server {
 	}
 }
 
-// Check judges m, a message of type 1 that came from an address. It returns the
-// initiation, which is the part of m without the codes, if it may be worked on.
-// Else it returns the reply to send to that address, or nothing.
+// Check checks m, a message of type 1 that came from an address. If the initiation may be
+// worked on, Check returns it, which is the part of m without the codes. Otherwise it
+// returns the reply to send to that address, or nothing.
 //
-// underLoad says that there are more initiations than can be worked on. Then they
-// need a mac2, and one source gets 20 a second through, and 5 at once, and the networks
-// around it a few times as many (see Limiter). present says that at the address there is
-// somebody already, who is not held to the limits of those networks.
+// underLoad says that more initiations arrive than the server can work on. Then an
+// initiation needs a mac2, and one source gets 20 per second through (5 at once), and the
+// networks around it a few times as many (see Limiter). present says that a connected
+// client is at that address: the limits of those networks do not hold for it.
 func (s *Server) Check(m []byte, from netip.AddrPort, underLoad, present bool, now time.Time) (initiation, reply []byte) {
 	if !isType(m, typeInitiation) || len(m) < minInitiation || len(m) > maxInitiation {
 		s.drops.Add(secure.BadMessage)
@@ -80,7 +80,7 @@ func (s *Server) Check(m []byte, from netip.AddrPort, underLoad, present bool, n
 	return initiation, nil
 }
 
-// allow reports whether a source may have one more of its initiations worked on.
+// allow reports whether one more initiation of a source may be worked on.
 func (s *Server) allow(from netip.AddrPort, present bool, now time.Time) bool {
 	if present {
 		return s.limiter.AllowEndpoint(from, now)
@@ -96,7 +96,7 @@ func (s *Server) changeSecret(now time.Time) {
 	}
 	s.secret[1] = s.secret[0]
 	if age >= 2*lifetime {
-		s.secret[1] = nil // its time is over, too
+		s.secret[1] = nil // it has expired, too
 	}
 	var key [blake2s.Size]byte
 	rand.Read(key[:]) // never fails: it ends the process instead
@@ -107,7 +107,7 @@ func (s *Server) changeSecret(now time.Time) {
 func (s *Server) hasCookie(m []byte, from netip.AddrPort) bool {
 	covered, code := mac2At(m)
 	if (mac{}).equals(code) {
-		return false // the usual case of a flood, for less work
+		return false // the usual case in a flood: this saves work
 	}
 	for _, secret := range s.secret {
 		if secret == nil {
@@ -124,7 +124,7 @@ func (s *Server) hasCookie(m []byte, from netip.AddrPort) bool {
 // cookieFor returns the cookie of an address.
 func cookieFor(secret *hasher, from netip.AddrPort) mac {
 	var source [18]byte
-	addr := from.Addr().As16() // the same for an IPv4 address, in whichever form
+	addr := from.Addr().As16() // the same for both forms of an IPv4 address
 	copy(source[:], addr[:])
 	binary.BigEndian.PutUint16(source[16:], from.Port())
 	return secret.sum(source[:])
@@ -134,7 +134,7 @@ func cookieFor(secret *hasher, from netip.AddrPort) mac {
 func (s *Server) reply(m []byte, from netip.AddrPort) []byte {
 	r := make([]byte, headerLen+chacha20poly1305.NonceSizeX, replyLen)
 	r[0] = typeReply
-	copy(r[4:headerLen], m[4:headerLen]) // our receiver is who sent m
+	copy(r[4:headerLen], m[4:headerLen]) // the receiver is m's sender
 	nonce := r[headerLen:]
 	rand.Read(nonce)
 	cookie := cookieFor(s.secret[0], from)

@@ -7,8 +7,8 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// addresses returns where a packet comes from and goes to. It reports false if p
-// is not one whole IP packet.
+// addresses returns a packet's source and destination. It reports false if p is not
+// exactly one whole IP packet.
 func addresses(p []byte) (src, dst netip.Addr, ok bool) {
 	if len(p) == 0 {
 		return src, dst, false
@@ -27,7 +27,7 @@ func addresses(p []byte) (src, dst netip.Addr, ok bool) {
 	return h.Src(), h.Dst(), true
 }
 
-// inside reports whether addr is in the tunnel's network.
+// inside reports whether addr is in one of the tunnel's networks.
 func (h *Hub) inside(addr netip.Addr) bool {
 	for _, p := range h.cfg.Addrs {
 		if p.Contains(addr) {
@@ -37,7 +37,7 @@ func (h *Hub) inside(addr netip.Addr) bool {
 	return false
 }
 
-// own reports whether addr is the server's own.
+// own reports whether addr is one of the server's own addresses in the tunnel.
 func (h *Hub) own(addr netip.Addr) bool {
 	for _, p := range h.cfg.Addrs {
 		if p.Addr() == addr {
@@ -48,7 +48,7 @@ func (h *Hub) own(addr netip.Addr) bool {
 }
 
 // toMany reports whether a packet to addr is for more than one host. The last
-// address of an IPv4 network is for all in it (RFC 919, section 7).
+// address of an IPv4 network is its broadcast address (RFC 919, section 7).
 func (h *Hub) toMany(addr netip.Addr) bool {
 	if addr.IsMulticast() || addr == broadcast {
 		return true

@@ -9,7 +9,7 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// accept gives a client new keys and returns the answer that tells it so.
+// accept gives a client new keys, and returns the answer with its half of the handshake.
 func (h *Hub) accept(request *secure.Request, c *client, a Account, next bool, now time.Time) []byte {
 	c.renew(h, a)
 	c.next.Store(next)
@@ -38,8 +38,8 @@ func (h *Hub) accept(request *secure.Request, c *client, a Account, next bool, n
 	return answer
 }
 
-// sayBehind returns the answer that tells a client that its clock is behind a
-// time, if that is one. Who sends a copy can't read it.
+// sayBehind returns the answer that tells a client that its clock is behind this time,
+// or nil if time is 0. Somebody who replays an initiation can't read that answer.
 func (h *Hub) sayBehind(request *secure.Request, time uint64) []byte {
 	if time == 0 {
 		return nil
@@ -47,14 +47,13 @@ func (h *Hub) sayBehind(request *secure.Request, time uint64) []byte {
 	return request.Behind(time)
 }
 
-// refuse returns an answer that tells the client why it is not let in.
+// refuse returns the answer that tells a client why it is not let in.
 func (h *Hub) refuse(request *secure.Request, from netip.AddrPort, name string, why secure.Rejected) []byte {
 	h.logRefusal(name, from, why.Reason)
 	return request.Refuse(why)
 }
 
-// refuseOlder is refuse for a client that speaks an older version of the protocol,
-// whoever it is.
+// refuseOlder is refuse for any client that speaks an older version of the protocol.
 func (h *Hub) refuseOlder(request *secure.Request, from netip.AddrPort, name string) []byte {
 	h.logRefusal(name, from, "it speaks an older version of the protocol: update it")
 	return request.RefuseOlder()

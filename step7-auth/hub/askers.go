@@ -11,27 +11,28 @@ import (
 
 // Second reading: many who have the same key.
 //
-// A client's file may have been stolen. Who has it can ask to come in without end, from
-// many addresses, each time as another program, and come as far as to the question for
-// the password. The owner has the same key. What tells him apart is where he asks from,
-// and that the program that he runs has been in before. So an identity has a few pending
-// clients; a network that asks for many of them takes them from itself; and so it is
-// with how often it may ask.
+// A client's file may be stolen. A thief can ask to come in without end, from many
+// addresses, each time as another program, and get as far as the question for the
+// password. The owner has the same key. The owner differs from the thief only in the
+// address, and in that the owner's program has been in before. So an identity has only a
+// few pending clients. A network that asks for many of them displaces its own, and how
+// often each network may ask is limited, too.
 //
-// Who has the file and is at the owner's own address can't be told from him, unless the
-// owner's program has been in before. Both of them get their turn, by chance.
+// A thief at the owner's own address can't be told from the owner, unless the owner's
+// program has been in before. Which of them gets a turn is then a matter of chance.
 
-// maxPending is how many pending clients an identity may have.
+// maxPending is the largest number of pending clients of one identity.
 const maxPending = 8
 
-// spareFor returns how many pending clients there may be, beyond one for each identity.
+// spareFor returns how many pending clients all identities together may have beyond the
+// first of each.
 func spareFor(maxClients int) int { return maxClients/2 + 2*maxPending }
 
-// An askers is what is known of those who ask with one key.
+// An askers holds what is known of the programs that ask with one key.
 type askers struct {
-	asking  cookie.Limiter // those that are not known yet
-	settled [4]uint64      // instances that have been in, the last ones
-	turn    int            // the place in settled of the next one
+	asking  cookie.Limiter // limits programs that have not been in yet
+	settled [4]uint64      // the last instances that have been in
+	turn    int            // where in settled the next one goes
 }
 
 // remember notes an instance that is in.
@@ -42,13 +43,13 @@ func (a *askers) remember(instance uint64) {
 	}
 }
 
-// allows reports whether an instance that there is no client of may ask now.
+// allows reports whether an instance that has no client yet may ask now.
 func (a *askers) allows(instance uint64, from netip.AddrPort, now time.Time) bool {
 	return slices.Contains(a.settled[:], instance) || a.asking.Allow(from, now)
 }
 
-// tooMany returns the pending client that has to go for one more, or nil. The caller
-// holds mu.
+// tooMany returns the pending client that has to go to make room for one more, or nil if
+// there is room. The caller holds mu.
 func (m *members) tooMany(is *member) *client {
 	if n := len(is.pending); n < maxPending && (n == 0 || m.spare > 0) {
 		return nil
@@ -58,20 +59,21 @@ func (m *members) tooMany(is *member) *client {
 	if len(list) == 0 {
 		return is.pending[0]
 	}
-	// Most of them have not even proved that they are where they ask from? One of those.
+	// If most of them have sent nothing since, and so may be replays, choose one of those.
 	silent := slices.DeleteFunc(slices.Clone(list), func(c *client) bool { return c.state.Load() != pending })
 	if 2*len(silent) > len(list) {
 		list = silent
 	}
-	// Of the largest site, there of the largest customer, and so on to the endpoint.
+	// Choose from the site with the most of them, there from the customer with the most,
+	// and so on down to the endpoint.
 	for depth := range source.MaxNetworks + 1 {
 		list = largest(list, depth)
 	}
 	return list[0]
 }
 
-// largest returns those of the clients, at least one, that are in the network, of a depth
-// counted from the widest, that most of them are in.
+// largest returns the clients in the network that has the most of them, at least one. depth
+// selects the size of the networks: 0 is the widest.
 func largest(list []*client, depth int) (most []*client) {
 	groups := make(map[any][]*client)
 	for _, c := range list {

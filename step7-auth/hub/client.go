@@ -16,47 +16,47 @@ import (
 // The states of a client, in the order in which it goes through them.
 const (
 	pending   int32 = iota // let in, but no packet has come: it may be a replay
-	loggingIn              // it is there, and has to give its password to take its place
+	loggingIn              // it is there, and must give its password before packets pass
 	open                   // packets pass
 	gone
 )
 
-// A client is one machine that has proven who it is. Another machine with the
-// same identity is another client.
+// A client is one run of a client program that has proved its identity. Another machine
+// with the same identity is another client.
 type client struct {
 	hub      *Hub
 	key      noise.PublicKey
 	instance uint64
 	name     string
 	login    bool // it needs a password
-	psk      bool // and a pre-shared key
+	psk      bool // it needs a pre-shared key
 	answers  int  // see answered
 	prefixes []netip.Prefix
 	addrs    []netip.Addr
 	peer     *secure.Peer
-	from     netip.AddrPort        // where it asked first; proven as soon as it is there
+	from     netip.AddrPort        // where it first asked from; proven once it is no longer pending
 	via      atomic.Pointer[queue] // where its last message came in
 	log      *slog.Logger
 
 	newest asked // its newest initiation; guarded by members.mu
 
 	state   atomic.Int32
-	next    atomic.Bool  // it has come by Config.Next, in its newest handshake
-	expires atomic.Int64 // as of Hub.clockOf; 0: never
-	since   atomic.Int64 // when it was let in, or when it was first there and had to log in; as expires
-	wakeAt  atomic.Int64 // when the peer wants to be called; 0: not at all
+	next    atomic.Bool  // its newest handshake used the key of Config.Next
+	expires atomic.Int64 // as Hub.clockOf returns it; 0: never
+	since   atomic.Int64 // when it was let in, or when it came and had to log in; as expires
+	wakeAt  atomic.Int64 // when the peer's Tick is due; 0: never
 
-	attempts logins // what it has tried
-	probed   probes // what it was sent
+	attempts logins // its attempts to log in
+	probed   probes // limits the probes that it is sent
 
-	// The two directions are counted by different goroutines. The space keeps them
-	// from slowing each other down.
+	// Different goroutines count the two directions. The space keeps the counters in
+	// different cache lines.
 	received tunnel.Flow
 	_        [64]byte
 	sent     tunnel.Flow
 }
 
-// newClient returns a client that is let in, without keys yet.
+// newClient returns a pending client, which has no keys yet.
 func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, leased []netip.Prefix, k *handshake, time uint64, now time.Time) *client {
 	c := &client{
 		hub:      h,
@@ -80,18 +80,19 @@ func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, le
 	return c
 }
 
-// Wake is for the peer: see secure.Owner.
+// Wake is called by the peer: see secure.Owner.
 func (c *client) Wake(at time.Time) { c.wakeAt.Store(c.hub.clockOf(at)) }
 
-// Moved is for the peer. It tells the sockets whose connection to keep; only the one
-// that has it listens.
+// Moved is called by the peer. It tells all sockets which client's connection to keep;
+// only the socket that has that connection acts on it.
 func (c *client) Moved(before, now netip.AddrPort) {
 	for _, k := range c.hub.keepers {
 		k.PeerMoved(before, now)
 	}
 }
 
-// tell sends a message of the peer, if it is not nil, by the way of its last one.
+// tell sends a message of the peer, if it is not nil, through the queue that the client's
+// last message came by.
 func (c *client) tell(m []byte, to netip.AddrPort) { c.via.Load().tell(m, to) }
 
 // Control sends a control message to the client.
@@ -99,11 +100,11 @@ func (c *client) Control(kind byte, content []byte) {
 	c.tell(c.peer.Control(kind, content, time.Now()))
 }
 
-// SetMTU says how long a packet the path to the client carries. If the client has lied,
-// it gets packets with up to 15 bytes of padding too many.
+// SetMTU says how long a packet the path to the client carries, in bytes. If the client
+// has lied about that, its own packets get up to 15 bytes of padding too many.
 func (c *client) SetMTU(mtu int) { c.peer.SetMTU(mtu) }
 
-// renew takes over what the registry says now.
+// renew takes over what the registry now says about the client.
 func (c *client) renew(h *Hub, a Account) {
 	if a.Expires.IsZero() {
 		c.expires.Store(0)
@@ -112,12 +113,12 @@ func (c *client) renew(h *Hub, a Account) {
 	}
 }
 
-// expired reports whether the account may not be used any more.
+// expired reports whether the account has expired.
 func (a *Account) expired(now time.Time) bool { return !a.Expires.IsZero() && !now.Before(a.Expires) }
 
-// allows reports whether a packet of the client may come from addr: its allowed IPs
-// are the addresses that it has been given.
+// allows reports whether a packet of the client may have addr as its source: its allowed
+// IPs are the addresses that it was given.
 func (c *client) allows(addr netip.Addr) bool { return slices.Contains(c.addrs, addr) }
 
-// clockOf returns a time as nanoseconds since the hub was made, and not 0.
+// clockOf returns a time in nanoseconds since the hub was made, and never 0.
 func (h *Hub) clockOf(t time.Time) int64 { return max(1, int64(t.Sub(h.start))) }

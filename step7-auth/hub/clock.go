@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// clock does what is due for the clients, until ctx ends. It looks at all of them
-// twice a second: 10,000 take some milliseconds, and nothing has to be kept in
-// order.
+// clock does what is due for the clients, until ctx ends. It looks at all of them twice
+// per second: 10,000 clients take a few milliseconds, and no list has to be kept sorted.
 func (h *Hub) clock(ctx context.Context) {
 	ticker := time.NewTicker(clockInterval)
 	defer ticker.Stop()
@@ -22,7 +21,7 @@ func (h *Hub) clock(ctx context.Context) {
 				h.tick(c, now)
 			}
 			h.shares.look(all, now)
-			clear(all) // keeps nobody in memory
+			clear(all) // so that it keeps no client in memory
 			h.members.forget(now)
 		}
 	}
@@ -32,13 +31,13 @@ func (h *Hub) clock(ctx context.Context) {
 func (h *Hub) tick(c *client, now time.Time) {
 	if at := c.wakeAt.Load(); at != 0 && at <= h.clockOf(now) {
 		c.wakeAt.Store(0)
-		m, to, _ := c.peer.Tick(now) // only a client's peer fails
+		m, to, _ := c.peer.Tick(now) // it fails only on the client's side
 		c.tell(m, to)
 	}
 	state, age := c.state.Load(), time.Duration(h.clockOf(now)-c.since.Load())
 	if state == pending {
 		if age >= pendingFor {
-			h.leave(c, "a client that was let in has not come", now)
+			h.leave(c, "a client that was let in has sent nothing", now)
 		}
 		return
 	}

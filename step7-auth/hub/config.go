@@ -12,38 +12,39 @@ import (
 // The limits.
 const (
 	DefaultMaxClients = 250   // a /24 network has room for 253
-	maxMaxClients     = 65536 // the table of this many takes 8 MB
+	maxMaxClients     = 65536 // the table for this many takes 8 MB
 	minIdle           = 60 * time.Second
 
-	handshakesPerSecond = 500  // on average; some 15 % of one processor
+	handshakesPerSecond = 500  // on average; they take about 15 % of one processor
 	handshakesAtOnce    = 1000 // as after a restart, when all clients come back
-	queueLength         = 1024 // initiations that wait, each of up to maxInitiation bytes
+	queueLength         = 1024 // waiting initiations, each of at most maxInitiation bytes
 	maxInitiation       = 256
-	queueWait           = 300 * time.Millisecond // after that its sender will soon ask anew
-	loadQueue           = queueLength / 8        // with more that wait, the server is under load...
-	loadFor             = time.Second            // ...and for so long after that
+	queueWait           = 300 * time.Millisecond // an older initiation is dropped: its sender will soon ask again
+	loadQueue           = queueLength / 8        // if more than this many wait, the server is under load...
+	loadFor             = time.Second            // ...and for this long afterwards
 
-	loginWorkers = 2                // passwords checked at the same time
-	loginQueue   = 64               // that wait
+	loginWorkers = 2                // logins that are checked at the same time
+	loginQueue   = 64               // logins that wait
 	loginWithin  = 60 * time.Second // a client that has not logged in by then is cut off
 	maxLogins    = 3                // wrong passwords in one session
 
-	// pendingFor is how long a client that was let in may take for its first
-	// packet. It has proven by then that it is there now.
+	// pendingFor is how long a client that was let in may take until its first packet,
+	// which proves that its initiation was no replay.
 	pendingFor = 10 * time.Second
-	// maxAhead is how far a client's clock may be ahead of the server's, to be believed.
+	// maxAhead is how far a client's clock may be ahead of the server's. A time beyond
+	// that is not believed.
 	maxAhead = 24 * time.Hour
 	// forgetAfter is how long an identity's newest initiation is remembered.
 	forgetAfter = 10 * time.Minute
-	// helloInterval is how long a client waits after a handshake before the
-	// next. So one client can't use up the server's handshakes.
+	// helloInterval is how long a client must wait after a handshake before the next, so
+	// that one client can't use up the server's handshakes.
 	helloInterval = 50 * time.Millisecond
 
 	clockInterval  = 500 * time.Millisecond
-	farewellWithin = time.Second // for ending what is going on, and telling all clients that the server stops
+	farewellWithin = time.Second // to end the goroutines, and to tell all clients that the server is stopping
 )
 
-// An Account is what the server's registry says of an identity.
+// An Account is what the server's registry says about an identity.
 type Account struct {
 	Name          string
 	Expires       time.Time // zero: never
@@ -58,32 +59,32 @@ type Gone struct {
 	Key   noise.PublicKey
 	Name  string
 	Addrs []netip.Addr
-	In    bool // its packets passed until now, or it has only asked
+	In    bool // its packets passed; false if it has only asked
 	Next  bool // as in Status
 }
 
-// An Admission decides who may come in, and with which addresses. Its methods may be
-// called at any time while the hub runs, and Lookup by several goroutines at once.
+// An Admission decides which clients may come in, and with which addresses. The hub may
+// call its methods at any time while it runs, and Lookup from several goroutines at once.
 type Admission interface {
-	// Lookup tells whose key it is. It must be fast.
+	// Lookup returns the account that a key belongs to. It must be fast.
 	Lookup(key noise.PublicKey) (Account, bool)
-	// Lease gives an identity its addresses, the same ones as long as it holds
-	// them. It is called by one goroutine at a time. The client is told an error
-	// that is a *secure.Rejected, and of others that there is no address.
+	// Lease gives an identity its addresses, the same ones for as long as it holds
+	// them. It is called by one goroutine at a time. The client is told the error if that
+	// is a *secure.Rejected, and otherwise only that there is no address.
 	Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error)
-	// Left is told who has left: the addresses can be given to others. It may take
-	// a while, and is called twice a second at most. It is never called for an
-	// identity that is there (again), and not at the same time as Lease. It is not
-	// called for those who are there when Run ends.
+	// Left is called with the clients that have left, whose addresses can now be given
+	// to others. It may take a while, and is called at most twice per second. It is never
+	// called for an identity that is connected (again), nor at the same time as Lease. It
+	// is not called for the clients that are connected when Run ends.
 	Left([]Gone)
-	// Login checks a password. It may be slow. The client is told its error; one
-	// that is a *secure.Rejected says whether it is final.
+	// Login checks a password. It may be slow. The client is told the error; if it is a
+	// *secure.Rejected, it also says whether the client may try again.
 	Login(ctx context.Context, key noise.PublicKey, from Source, user, password string) error
 }
 
-// A Source is which program gives a password, by the number that it has chosen, and the
-// address where it was when it asked to come in. It has proved that it gets what is
-// sent there.
+// A Source says where a password comes from: the program's instance number (see
+// protocol.Hello), and the address from which it asked to come in. The program has proved
+// that it receives what is sent to that address.
 type Source struct {
 	Instance uint64
 	Addr     netip.Addr
@@ -94,49 +95,52 @@ type Config struct {
 	// Handshake names the suite and a pattern in which the client sends its
 	// static key, IK or IKpsk2, and holds the server's keys.
 	Handshake noise.Config
-	// Other, if set, is the other one of the two, for clients whose Account says so.
+	// Other, if set, has the other one of these patterns, for clients whose Account asks
+	// for it.
 	Other *noise.Config
-	// Next, if set, is another key of the server, by which clients may come as well.
+	// Next, if set, is another key of the server, which clients may use as well.
 	Next *Key
 	// Addrs are the addresses of the server itself in the tunnel, with the
 	// length of the tunnel's network.
 	Addrs []netip.Prefix
-	// Settings go to each client with its addresses, as they are. At most
+	// Settings are sent to each client, unchanged, with its addresses. They have at most
 	// protocol.MaxSettings bytes.
 	Settings []byte
-	// MTU is how long a packet, in bytes, the path to a client is taken to carry, until
-	// Session.SetMTU says it: see secure.Config.
+	// MTU is the length, in bytes, of the longest packet that the path to a client is assumed
+	// to carry until Session.SetMTU is called: see secure.Config.
 	MTU int
 
 	Admission Admission
 	// Check, if set, looks at each initiation before any public-key operation is
-	// done for it. It returns the initiation without what was added to it, or nil,
-	// and a message to send back, or nil. It must count what it drops. underLoad
-	// says that initiations come faster than they can be answered, and present that a
-	// client is there at that address.
+	// done for it. It returns the initiation without what was added to it, or nil, and a
+	// message to send back, or nil. It must count what it drops. underLoad says that
+	// initiations come faster than they can be answered; present says that a connected
+	// client is at that address.
 	Check func(message []byte, from netip.AddrPort, underLoad, present bool, now time.Time) (initiation, reply []byte)
 	// Control, if set, gets the control messages of kinds from protocol.FirstKind
-	// on, of clients that have done all that it takes to be let in. It is called while
-	// packets wait, and must not keep the content. It reports false if there is no such
-	// message: then it is counted as malformed.
+	// on, of clients whose packets may pass. It is called while packets wait, so it must
+	// be fast, and it must not keep the content. It returns false if there is no such
+	// message, which is then counted as malformed.
 	Control func(from Session, kind byte, content []byte) bool
 
 	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients
 	ClientToClient bool          // let packets pass from one client to another
-	Idle           time.Duration // cut off who was silent for so long; 0: when its keys end, after 180 s
+	Idle           time.Duration // cut off a client that was silent for this long; 0: when its keys expire, after 180 s
 
 	Count *tunnel.Counters // required
 }
 
-// A Session is that of a client, as Config.Control sees it.
+// A Session is a client's session, as Config.Control sees it. Its methods are safe for
+// concurrent use.
 type Session interface {
 	// Control sends a control message to the client.
 	Control(kind byte, content []byte)
 	// SetMTU says how long a packet the path to the client carries, in bytes.
 	SetMTU(mtu int)
-	// Probe is Control for a message whose length matters: see secure.Conn.Probe. One too
-	// many is dropped.
+	// Probe is Control for a message whose length matters: see secure.Conn.Probe. Probes
+	// beyond 128 at once and 16 per second are dropped.
 	Probe(kind byte, content []byte)
-	// Addrs are the addresses that the client has been given. They are not to be changed.
+	// Addrs returns the addresses that the client was given. The caller must not change
+	// them.
 	Addrs() []netip.Addr
 }

@@ -11,25 +11,24 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// Initiations are answered one after another, by one goroutine, and
-// handshakesPerSecond on average. Those that come meanwhile wait in the handshake
-// queue, which has a fixed size; when it is full they are dropped, and honest clients
-// ask again. Clients that are there, and those that were lately, have queues of their own
-// (shares.go). One that has waited for long is dropped too: its sender is about to ask
-// anew, and would not take the answer to the old one. So a flood takes a bounded
-// part of one processor, no memory, and nothing from the clients that are
-// connected.
+// One goroutine answers initiations one after another, handshakesPerSecond on average.
+// Others wait meanwhile in the handshake queue, which has a fixed size; when it is full,
+// initiations are dropped, and honest clients ask again. Clients that are connected, and
+// those that recently were, have queues of their own (shares.go). An initiation that has
+// waited for too long is dropped, too: its sender is about to ask again, and would not
+// accept the answer to the old one. So a flood takes a bounded part of one processor, no
+// further memory, and nothing from the clients that are connected.
 //
-// An initiation can be a replay. Its time says so if a newer one of the same
-// identity has come. Then it gets no answer, or one that tells its maker that his
-// clock is behind (see members.hear). If not, as after a restart of the server, it is
-// answered; but who has it can do nothing with the answer, and the client that is
-// there stays until a packet under the new keys has come.
+// An initiation can be a replay. Its timestamp shows that if a newer one of the same
+// identity has come. Then it gets no answer, or one that tells the client that made it
+// that its clock is behind (see members.hear). If no newer one has come, as after a
+// restart of the server, the replay is answered; but the attacker can do nothing with the
+// answer, and the connected client stays until a packet under the new keys has come.
 
 // A handshake is an initiation that waits.
 type handshake struct {
 	via     *queue
-	next    bool // it comes by Config.Next
+	next    bool // it is for the key of Config.Next
 	from    netip.AddrPort
 	at      time.Time
 	len     int
@@ -75,7 +74,8 @@ func (h *Hub) underLoad(now time.Time) bool {
 	return at != 0 && clock-at < int64(loadFor)
 }
 
-// answerHandshakes does so, and tells Admission who has left, until ctx ends.
+// answerHandshakes answers the queued initiations, and tells Admission which clients have
+// left, until ctx ends.
 func (h *Hub) answerHandshakes(ctx context.Context) {
 	refill := time.NewTicker(clockInterval)
 	defer refill.Stop()
@@ -90,7 +90,7 @@ func (h *Hub) answerHandshakes(ctx context.Context) {
 		k.via.tell(h.admit(k, now), k.from)
 	}
 	for {
-		// Those that are nil wait for the refill.
+		// Queues that are nil here wait for the refill.
 		present, recent, others := h.shares.waiting(h.handshakes, budget)
 		select {
 		case <-ctx.Done():
@@ -99,7 +99,7 @@ func (h *Hub) answerHandshakes(ctx context.Context) {
 			left = h.left
 			budget = min(handshakesAtOnce, budget+int(handshakesPerSecond*clockInterval/time.Second))
 		case <-left:
-			left = nil // no more until the refill: it may take a while
+			left = nil // not again until the refill, as this may take a while
 			if gone := h.members.takeLeft(); len(gone) > 0 {
 				h.cfg.Admission.Left(gone)
 			}
@@ -147,7 +147,7 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 	}
 	c := h.members.find(key, hello.Instance)
 	if c != nil && account.NeedsPassword && !c.login {
-		h.end(c, changed, now) // and let in anew, it has to log in
+		h.end(c, changed, now) // let in again, it has to log in
 		return nil
 	}
 	if c == nil {

@@ -18,33 +18,33 @@
 //	hub.go        how it runs
 //	client.go     one client, from its first initiation to its end
 //	member.go     what is known of one identity
-//	members.go    who is there: identity → client, address → client
+//	members.go    which clients are there: identity → client, address → client
 //	receive.go    from the socket to the device
 //	addresses.go  what an address is to the hub
 //	send.go       from the device to the socket
-//	handshakes.go the handshake queue, and who is let in
-//	answer.go     what who asks is told
+//	handshakes.go the handshake queue, and which clients are let in
+//	answer.go     the answers to initiations
 //	login.go      passwords, outside of the packets' way
-//	clock.go      what is done without being asked
+//	clock.go      what is done regularly, without a packet as its cause
 //	leave.go      how a client goes: cut off, replaced, idle
 //	status.go     what an operator sees
 //
-// Second reading: shared.go, for a hub with several sockets; shares.go, for who comes
-// first when many ask; askers.go, for many who have the same key; psk.go, for pre-shared
-// keys of one client each; keys.go, for a server that is changing its key; probe.go, for
-// messages whose length matters. drops.go names why packets are dropped.
+// Second reading: shared.go, for a hub with several sockets; shares.go, for the order of
+// service when many ask; askers.go, for many programs with the same key; psk.go, for
+// clients with a pre-shared key of their own; keys.go, for a server that is changing its
+// key; probe.go, for messages whose length matters. drops.go names the reasons why packets
+// are dropped.
 //
-// Nothing that is sent to a client waits for it: a socket drops what it can't take. A
-// socket with connections (package transport's over TCP) is told where the clients
-// are, so that it keeps theirs.
+// Sending to a client never waits for that client: a socket drops what it can't take. A
+// socket with connections (package transport's over TCP) is told where the clients are, so
+// that it keeps their connections.
 //
-// The cost of a packet does not depend on the number of clients, and a packet
-// allocates nothing. Public-key operations are done by one goroutine, at a
-// bounded rate, and passwords are checked by two; what finds their queues full is
-// dropped. There is no goroutine per client.
+// The cost of a packet does not depend on the number of clients, and a packet allocates
+// nothing. One goroutine does the public-key operations, at a bounded rate, and two check
+// passwords; requests that find a queue full are dropped. There is no goroutine per client.
 //
-// What is not covered: a client gets one machine at a time, and no more than the
-// addresses leased to it (no networks behind a client).
+// What is not covered: an identity can have only one machine connected at a time, and
+// only the addresses leased to it (no networks behind a client).
 package hub
 
 import (
@@ -80,11 +80,11 @@ type Hub struct {
 	members    members
 	handshakes chan handshake // the handshake queue...
 	shares     shares         // ...and the shares of those who are there, and of others
-	loadAt     atomic.Int64   // when it was long last; see clockOf
+	loadAt     atomic.Int64   // when the queue was last long; see clockOf
 	logins     chan login
-	left       chan struct{} // there is something in members.left; holds one
+	left       chan struct{} // has an element if members.left is not empty; holds one
 
-	keepers []link.PeerKeeper // sockets; set before anybody comes
+	keepers []link.PeerKeeper // sockets; set before any client comes
 }
 
 // New checks a Config and returns a Hub without clients.
@@ -99,7 +99,7 @@ func New(cfg Config) (*Hub, error) {
 		return nil, app.Usage("%d clients: a server has room for 1 to %d", cfg.MaxClients, maxMaxClients)
 	}
 	if cfg.Idle != 0 && cfg.Idle < minIdle {
-		return nil, app.Usage("an idle time of %v is too short: clients say that they are there every %v, so use at least %v",
+		return nil, app.Usage("an idle time of %v is too short: clients show that they are alive every %v, so use at least %v",
 			cfg.Idle, secure.DefaultKeepalive, minIdle)
 	}
 	first, next, err := newEntrances(cfg)
@@ -124,9 +124,9 @@ func New(cfg Config) (*Hub, error) {
 	return h, nil
 }
 
-// Run serves clients until stop ends, which is no error, or until a socket or a
-// device fails. It has told the clients and closed all queues when it returns.
-// It may be called once.
+// Run serves clients until stop ends, which is no error, or until a socket or a device
+// fails. Before it returns, it tells the clients that the server is stopping, and closes
+// all queues. It may be called only once.
 func (h *Hub) Run(stop context.Context, queues ...Queue) error {
 	ctx, fail := context.WithCancelCause(stop)
 	defer fail(nil)
@@ -148,7 +148,7 @@ func (h *Hub) Run(stop context.Context, queues ...Queue) error {
 	}
 
 	<-ctx.Done()
-	// A helper too may be stuck in a socket that takes nothing.
+	// A helper, too, may be stuck in a socket that accepts nothing.
 	farewell := time.AfterFunc(farewellWithin, func() { closeAll(queues) })
 	helpers.Wait()
 	h.sayGoodbye()

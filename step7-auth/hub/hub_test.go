@@ -160,12 +160,12 @@ func TestClientToClient(t *testing.T) {
 // What is wrong with a configuration is said before anything is done.
 func TestConfigErrors(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"hub: Config needs Count and Admission":                                                            func(c *Config) { c.Admission = nil },
-		"70000 clients: a server has room for 1 to 65536":                                                  func(c *Config) { c.MaxClients = 70000 },
-		"-1 clients: a server has room for 1 to 65536":                                                     func(c *Config) { c.MaxClients = -1 },
-		"noise: pattern IK needs Config.Static on this side":                                               func(c *Config) { c.Handshake.Static = nil },
-		"the settings for the clients take 2000 bytes, and there is room for 949":                          func(c *Config) { c.Settings = make([]byte, 2000) },
-		"an idle time of 5s is too short: clients say that they are there every 25s, so use at least 1m0s": func(c *Config) { c.Idle = 5 * time.Second },
+		"hub: Config needs Count and Admission":                                                             func(c *Config) { c.Admission = nil },
+		"70000 clients: a server has room for 1 to 65536":                                                   func(c *Config) { c.MaxClients = 70000 },
+		"-1 clients: a server has room for 1 to 65536":                                                      func(c *Config) { c.MaxClients = -1 },
+		"noise: pattern IK needs Config.Static on this side":                                                func(c *Config) { c.Handshake.Static = nil },
+		"the settings for the clients take 2000 bytes, but there is room for only 949":                      func(c *Config) { c.Settings = make([]byte, 2000) },
+		"an idle time of 5s is too short: clients show that they are alive every 25s, so use at least 1m0s": func(c *Config) { c.Idle = 5 * time.Second },
 	} {
 		cfg := config(newRegistry())
 		change(&cfg)

@@ -10,13 +10,13 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// Second reading: a server that is changing its key has two of them for a while. Which one
-// a client comes by is clear before anything is decrypted, by the code that proves that it
-// knows that key (see package cookie), so no public-key operation is done in vain. All else
-// the clients of both have together.
+// Second reading: a server that is changing its key has two keys for a while. Which of
+// them a client uses is known before anything is decrypted, from the code by which it
+// proves that it knows that key (see package cookie). So no public-key operation is done
+// in vain. Everything else is shared by the clients of both keys.
 
-// A Key is what differs for the clients that come by another key of the server. The fields
-// are those of a Config, but for Meant.
+// A Key holds what differs for clients that use another key of the server. Except for
+// Meant, the fields are those of a Config.
 type Key struct {
 	Handshake noise.Config
 	Other     *noise.Config
@@ -26,7 +26,7 @@ type Key struct {
 	Meant func(message []byte) bool
 }
 
-// An entrance is a key at work.
+// An entrance is a key in use.
 type entrance struct {
 	Key
 	responder *secure.Responder
@@ -34,13 +34,13 @@ type entrance struct {
 
 func newEntrance(k Key, cfg Config) (*entrance, error) {
 	if len(k.Settings) > protocol.MaxSettings {
-		return nil, fmt.Errorf("the settings for the clients take %d bytes, and there is room for %d", len(k.Settings), protocol.MaxSettings)
+		return nil, fmt.Errorf("the settings for the clients take %d bytes, but there is room for only %d", len(k.Settings), protocol.MaxSettings)
 	}
 	responder, err := secure.NewResponder(secure.Config{Handshake: k.Handshake, Other: k.Other, Drops: &cfg.Count.Drops, MTU: cfg.MTU})
 	return &entrance{k, responder}, err
 }
 
-// newEntrances makes those of a Config. next is nil if there is one.
+// newEntrances makes the entrances of a Config. next is nil if there is only one.
 func newEntrances(cfg Config) (first, next *entrance, err error) {
 	first, err = newEntrance(Key{cfg.Handshake, cfg.Other, cfg.Settings, cfg.Check, nil}, cfg)
 	if err == nil && cfg.Next != nil {
@@ -49,7 +49,8 @@ func newEntrances(cfg Config) (first, next *entrance, err error) {
 	return first, next, err
 }
 
-// byNext reports whether an initiation comes by the next key. One that fits no key does not.
+// byNext reports whether an initiation is for the next key. It is false if the initiation
+// is for neither key.
 func (h *Hub) byNext(m []byte) bool { return h.next != nil && h.next.Meant(m) }
 
 func (h *Hub) entrance(next bool) *entrance {

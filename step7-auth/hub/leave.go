@@ -8,22 +8,23 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-// Why a client is refused or has to go, as it is told.
+// What a client is told if it is refused or cut off.
 var (
 	unknown       = secure.Rejected{Reason: "the server does not know this key: it was never added, or it was revoked", Final: true}
 	expired       = secure.Rejected{Reason: "the access of this client has expired", Final: true}
 	full          = secure.Rejected{Reason: "the server is full: it has as many clients as it may have"}
 	noAddress     = secure.Rejected{Reason: "the server has no free address"}
 	replaced      = secure.Rejected{Reason: "another machine with the same key has taken the place of this one", Final: true}
-	crowded       = secure.Rejected{Reason: "too many ask to come in with this key: try again"}
+	crowded       = secure.Rejected{Reason: "too many programs ask to come in with this key: try again"}
 	tooManyLogins = secure.Rejected{Reason: "too many wrong passwords", Final: true}
 	changed       = secure.Rejected{Reason: "this client needs a password now"}
 	noLogin       = secure.Rejected{Reason: "no login in time", Final: true}
-	idle          = secure.Rejected{Reason: "nothing was heard of this client for too long"}
-	stops         = secure.Rejected{Reason: "the server stops"}
+	idle          = secure.Rejected{Reason: "the server has not heard from this client for too long"}
+	stops         = secure.Rejected{Reason: "the server is stopping"}
 )
 
-// reasonOf returns what err tells the client, or else what it is to be told.
+// reasonOf returns what the client is told about err: err itself if it is a
+// *secure.Rejected, or else otherwise.
 func reasonOf(err error, otherwise secure.Rejected) secure.Rejected {
 	if why, ok := errors.AsType[*secure.Rejected](err); ok {
 		return *why
@@ -31,7 +32,7 @@ func reasonOf(err error, otherwise secure.Rejected) secure.Rejected {
 	return otherwise
 }
 
-// arrive takes a client for present if a packet has come under its keys.
+// arrive notes that a pending client is really there: a packet has come under its keys.
 func (h *Hub) arrive(c *client, now time.Time) {
 	if c.peer.Status().Since.IsZero() {
 		return
@@ -46,9 +47,9 @@ func (h *Hub) arrive(c *client, now time.Time) {
 	h.recheck(c, now)
 }
 
-// recheck asks the registry once more whether a client may stay that has just come: it
-// may have changed after the initiation, or the question for the password, and before
-// Cut could find the client.
+// recheck asks the registry once more whether a client that has just come may stay. The
+// registry may have changed since the initiation or the password check, and before Cut
+// could find the client.
 func (h *Hub) recheck(c *client, now time.Time) {
 	switch a, known := h.cfg.Admission.Lookup(c.key); {
 	case !known:
@@ -62,12 +63,12 @@ func (h *Hub) recheck(c *client, now time.Time) {
 	}
 }
 
-// settle lets the packets of a client pass. If another machine was there with the
-// same identity, that has to go. It reports false if c has gone.
+// settle lets the packets of a client pass. Another machine with the same identity that
+// was there before has to go. It reports false if c has gone.
 func (h *Hub) settle(c *client, now time.Time) bool {
 	before, ok := h.members.settle(c)
 	if before != nil {
-		c.log.Warn("another machine, or the same one started anew, takes the place of a client",
+		c.log.Warn("another machine, or the same one after a restart, takes the place of a client",
 			"peer", c.peer.Status().Peer, "before", before.peer.Status().Peer)
 		before.tell(before.peer.Close(replaced, now))
 	}
@@ -75,8 +76,8 @@ func (h *Hub) settle(c *client, now time.Time) bool {
 }
 
 // Cut ends the session of an identity at once, if there is one: its keys are
-// dropped, it is told why, and Admission.Left is called. To keep it out, let Lookup
-// refuse it before.
+// dropped, it is told why, and Admission.Left is called. To keep it out, make Lookup
+// refuse it first.
 func (h *Hub) Cut(key noise.PublicKey, why secure.Rejected) {
 	why.Reason = secure.Sentence(why.Reason)
 	for _, c := range h.members.of(key) {
@@ -84,7 +85,7 @@ func (h *Hub) Cut(key noise.PublicKey, why secure.Rejected) {
 	}
 }
 
-// end takes a client away and tells it why.
+// end cuts a client off and tells it why.
 func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 	if !h.members.remove(c) {
 		return
@@ -94,25 +95,25 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 	h.someLeft()
 }
 
-// leave takes a client away that has no keys any more, or has never sent a packet.
+// leave removes a client that has no keys any more, or has never sent a packet.
 func (h *Hub) leave(c *client, how string, now time.Time) {
 	if !h.members.remove(c) {
 		return
 	}
 	c.log.Debug(how)
-	c.peer.Close(secure.Rejected{}, now) // keys that nothing has come under, maybe of this moment
+	c.peer.Close(secure.Rejected{}, now) // it may have new keys that nothing has come under yet
 	h.someLeft()
 }
 
-// someLeft lets who answers handshakes know that members.left is not empty.
+// someLeft tells answerHandshakes that members.left is not empty.
 func (h *Hub) someLeft() {
 	select {
 	case h.left <- struct{}{}:
-	default: // he knows
+	default: // it has been told already
 	}
 }
 
-// sayGoodbye tells all clients that the server stops.
+// sayGoodbye tells all clients that the server is stopping.
 func (h *Hub) sayGoodbye() {
 	now := time.Now()
 	for _, c := range h.members.all(nil) {

@@ -10,7 +10,7 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// A login waits for its check.
+// A login is a client's login that waits for its check.
 type login struct {
 	client *client
 	protocol.Login
@@ -19,20 +19,21 @@ type login struct {
 // logins are the attempts of one client.
 type logins struct {
 	mu       sync.Mutex // guards all below
-	checking bool       // one waits or is being checked
+	checking bool       // one of them waits or is being checked
 	wrong    int
 	result   *protocol.Result // of the last one
 }
 
-// login takes a login message. The check of the password is left to other
-// goroutines: it is meant to be slow.
+// login handles a login message. Other goroutines check the password, which is slow by
+// design.
 func (h *Hub) login(c *client, l protocol.Login) {
 	if r := h.attempt(c, l); r != nil {
 		h.tellResult(c, *r)
 	}
 }
 
-// attempt returns the result of a login, or nil if it is to be found out first.
+// attempt returns the result of a login if it is known. Otherwise it queues the login for
+// a check, unless one is under way or the queue is full, and returns nil.
 func (h *Hub) attempt(c *client, l protocol.Login) *protocol.Result {
 	a := &c.attempts
 	a.mu.Lock()
@@ -48,7 +49,7 @@ func (h *Hub) attempt(c *client, l protocol.Login) *protocol.Result {
 	select {
 	case h.logins <- login{c, l}:
 		a.checking = true
-	default: // the client will say it again
+	default: // the client will send it again
 		h.drops.Add(cookie.UnderLoad)
 	}
 	return nil
@@ -83,14 +84,14 @@ func (h *Hub) checkLogin(ctx context.Context, l login) {
 		c.log.Warn("a login has failed", "user", l.User, "error", err)
 	}
 	result, wrong := c.attempts.finish(l.Attempt, err)
-	h.tellResult(c, result) // if it is still there
+	h.tellResult(c, result) // this does nothing if the client has gone
 	if wrong >= maxLogins {
 		h.end(c, tooManyLogins, time.Now())
 	}
 }
 
-// finish notes the result of an attempt, and returns it with the number of those
-// that were wrong so far.
+// finish notes the result of an attempt, and returns it, with the number of wrong attempts
+// so far.
 func (a *logins) finish(attempt byte, err error) (result protocol.Result, wrong int) {
 	result.Attempt = attempt
 	if err != nil {

@@ -11,39 +11,40 @@ import (
 	"stepvpn/step7-auth/cookie"
 )
 
-// A member is an identity that has asked in the last forgetAfter. There are no
-// more of them than the registry has entries.
+// A member is an identity that has asked within the last forgetAfter. There are never
+// more members than the registry has entries.
 type member struct {
 	heard    time.Time // when its last initiation came
-	newest   asked     // the newest of those that it has come in with
-	replaced [4]uint64 // instances that had to go, the last ones
-	next     int       // the place in replaced of the next one
+	newest   asked     // the newest initiation of a client of it that has come in
+	replaced [4]uint64 // the last instances that were replaced by another machine
+	next     int       // where in replaced the next one goes
 
-	current *client   // it is there
-	pending []*client // let in, each has still to send a packet or to log in; the oldest first
+	current *client   // its packets pass
+	pending []*client // they are let in, but have yet to send a packet or to log in; oldest first
 
 	askers // second reading
 }
 
 // An asked is an initiation that came.
 type asked struct {
-	time uint64 // in it
+	time uint64 // the timestamp in it
 	at   time.Time
 }
 
 // has reports whether there is any client of the identity.
 func (m *member) has() bool { return m.current != nil || len(m.pending) > 0 }
 
-// hear notes an initiation, with the time that it names. It reports false, and why, if
-// that is a copy of an earlier one, or comes too soon after it.
+// hear notes an initiation with the timestamp said. It reports false, and why, if the
+// initiation is a copy of an earlier one, or comes too soon after it.
 //
-// What seems to be a copy can also come from a machine whose clock has gone back, and
-// that has started anew or begun another session. Then behind is the time that it has
-// to exceed. The newest one itself is no such: it is a copy.
+// What seems to be a copy may also come from a machine whose clock has gone back, and
+// that was restarted or began another session. Then behind is the time that its clock has
+// to exceed. A timestamp equal to the newest one is always a copy.
 //
-// A client that is known is judged by its own initiations alone, and others by those of
-// clients that have come in, with a password if one is needed. So whatever somebody says
-// who has nothing but the key, the client gets its next keys, and others get in.
+// An initiation of a known client is compared only with that client's own; one of another
+// program, with those of clients that have come in, with a password if one is needed. So
+// somebody who has only the key can neither keep a client from its next keys, nor keep
+// others out, whatever timestamps he sends.
 func (m *members) hear(key noise.PublicKey, instance, said uint64, from netip.AddrPort, now time.Time) (behind uint64, why link.Reason, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -76,8 +77,8 @@ func (m *members) hear(key noise.PublicKey, instance, said uint64, from netip.Ad
 	return 0, 0, true
 }
 
-// advance takes over the newest initiation of a client that has come in. A time far
-// ahead of the server's clock is not remembered: nobody could exceed it.
+// advance takes over the newest initiation of a client that has come in. A time far ahead
+// of the server's clock is not remembered, as no correct clock could exceed it.
 func (m *member) advance(a asked) {
 	if a.absurd() {
 		return
@@ -88,11 +89,11 @@ func (m *member) advance(a asked) {
 	m.newest = a
 }
 
-// absurd reports whether the time was far ahead when it came.
+// absurd reports whether the timestamp was far ahead of the server's clock on arrival.
 func (a asked) absurd() bool { return a.time > uint64(a.at.Add(maxAhead).UnixNano()) }
 
-// object returns what speaks against a client whose identity may come in, or nil.
-// There is room for limit clients.
+// object returns the reason not to let in a client whose identity may come in, or nil.
+// limit is the largest number of clients.
 func (m *members) object(key noise.PublicKey, instance uint64, limit int) *secure.Rejected {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -106,7 +107,7 @@ func (m *members) object(key noise.PublicKey, instance uint64, limit int) *secur
 	return nil
 }
 
-// find returns the client of an identity that is this very machine, or nil.
+// find returns the client of an identity with this instance number, or nil.
 func (m *members) find(key noise.PublicKey, instance uint64) *client {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

@@ -9,14 +9,14 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// members is who is there. It is safe for concurrent use.
+// members holds the clients that are there. It is safe for concurrent use.
 type members struct {
 	mu     sync.RWMutex // guards all below
 	byAddr map[netip.Addr]*client
 	byKey  map[noise.PublicKey]*member
 	size   int                      // members that have a client of any kind
-	left   map[noise.PublicKey]Gone // who has left, and Admission does not know yet
-	spare  int                      // pending clients that there may be, beyond one for each identity
+	left   map[noise.PublicKey]Gone // clients that have left, which Admission does not know yet
+	spare  int                      // how many more pending clients there may be, beyond one for each identity
 }
 
 func (m *members) init(maxClients int) {
@@ -33,8 +33,8 @@ func (m *members) at(addr netip.Addr) *client {
 	return m.byAddr[addr]
 }
 
-// expect makes c a pending client of its identity. If those are too many, it returns one
-// that has gone for it, or nil.
+// expect makes c a pending client of its identity. If that has too many, expect removes
+// one and returns it; otherwise it returns nil.
 func (m *members) expect(c *client) (before *client) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -54,8 +54,8 @@ func (m *members) expect(c *client) (before *client) {
 	return before
 }
 
-// drop takes c off the pending clients of its identity. It reports false if it is none.
-// The caller holds mu.
+// drop takes c off the list of its identity's pending clients. It reports false if c is
+// not on it. The caller holds mu.
 func (m *members) drop(is *member, c *client) bool {
 	i := slices.Index(is.pending, c)
 	if i < 0 {
@@ -68,9 +68,9 @@ func (m *members) drop(is *member, c *client) bool {
 	return true
 }
 
-// arrive notes that a packet of a client has come that has still to log in. Until
-// then the one that was there before stays: the key alone does not push it out.
-// It reports false if c is not expected.
+// arrive notes that a packet has come from a client that still has to log in. Until it
+// has, the client that was there before stays: the key alone is not enough to replace it.
+// It reports false if c is not pending.
 func (m *members) arrive(c *client) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,14 +80,13 @@ func (m *members) arrive(c *client) bool {
 	}
 	c.state.Store(loggingIn)
 	if is.current == nil {
-		m.route(c) // so that what comes for it is counted as such
+		m.route(c) // so that packets for it are counted as "not logged in"
 	}
 	return true
 }
 
-// settle makes a pending client of an identity, which has done all that it has
-// to, the current one. It returns the one that was it before, or nil, and false
-// if c is not pending.
+// settle makes a pending client the current client of its identity. It returns the
+// previous one, or nil, and reports false if c is not pending.
 func (m *members) settle(c *client) (before *client, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,8 +105,8 @@ func (m *members) settle(c *client) (before *client, ok bool) {
 	return before, true
 }
 
-// displace takes a client away that was there, in favour of another one of its
-// identity. It does not get in again. The caller holds mu.
+// displace removes a client in favour of another one of its identity. The same instance
+// does not get in again. The caller holds mu.
 func (m *members) displace(is *member, c *client) {
 	c.state.Store(gone)
 	is.replaced[is.next] = c.instance
@@ -115,7 +114,7 @@ func (m *members) displace(is *member, c *client) {
 	m.unroute(c)
 }
 
-// remove takes c away. It reports false if c is not there any more.
+// remove removes c. It reports false if c is not there any more.
 func (m *members) remove(c *client) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -139,14 +138,14 @@ func (m *members) remove(c *client) bool {
 	return true
 }
 
-// route gives c its addresses. The caller holds mu.
+// route enters c in byAddr, under its addresses. The caller holds mu.
 func (m *members) route(c *client) {
 	for _, a := range c.addrs {
 		m.byAddr[a] = c
 	}
 }
 
-// unroute gives up the addresses of c. The caller holds mu.
+// unroute removes c from byAddr. The caller holds mu.
 func (m *members) unroute(c *client) {
 	for _, a := range c.addrs {
 		if m.byAddr[a] == c {
@@ -155,7 +154,7 @@ func (m *members) unroute(c *client) {
 	}
 }
 
-// takeLeft returns who has left and has not come back since.
+// takeLeft returns the clients that have left and have not come back since.
 func (m *members) takeLeft() (left []Gone) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -179,7 +178,7 @@ func (m *members) all(dst []*client) []*client {
 }
 
 // forget drops the members that have neither a client nor an initiation to remember. It
-// looks for them without keeping packets from finding their clients.
+// searches under a read lock, so that packets can find their clients meanwhile.
 func (m *members) forget(now time.Time) {
 	old := func(is *member) bool { return !is.has() && now.Sub(is.heard) >= forgetAfter }
 	var keys []noise.PublicKey
@@ -196,7 +195,7 @@ func (m *members) forget(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, key := range keys {
-		if old(m.byKey[key]) { // nobody else drops members
+		if old(m.byKey[key]) { // it is still there: no other goroutine drops members
 			delete(m.byKey, key)
 		}
 	}

@@ -8,18 +8,17 @@ import (
 	"stepvpn/shared/link"
 )
 
-// Second reading: what step 8 needs to find out how long a packet the path to a client
-// carries.
+// Second reading: what step 8 needs to find the MTU of the path to a client.
 
-// How many probes a client is sent: each takes some calls of the kernel. A search has some
-// 60, within seconds.
+// Limits on the probes that a client is sent, as each takes a few system calls. One search
+// takes about 60 probes, within seconds.
 const (
 	probesAtOnce    = 128
 	probesPerSecond = 16 // on average
 )
 
-// Probe sends the client a message that is not padded, and that no router may fragment, if
-// the socket can ask for that.
+// Probe sends the client a message that is not padded. If the socket can ask for that, no
+// router may fragment it.
 func (c *client) Probe(kind byte, content []byte) {
 	now := time.Now()
 	if !c.probed.take(c.hub.clockOf(now)) {
@@ -33,13 +32,13 @@ func (c *client) Probe(kind byte, content []byte) {
 // Addrs returns the client's addresses.
 func (c *client) Addrs() []netip.Addr { return c.addrs }
 
-// probes bounds how many there are (the generic cell rate algorithm of ITU-T I.371): it is
-// the time, as of Hub.clockOf, by which as many as there were would have been sent at the
-// average rate.
+// probes limits the rate of probes, by the generic cell rate algorithm of ITU-T I.371. It
+// holds the time, as Hub.clockOf returns it, by which all probes so far would have been
+// sent at the average rate.
 type probes struct{ until atomic.Int64 }
 
-// take reports whether there may be one more. Of two that ask at the same time, one may
-// not count.
+// take reports whether one more probe may be sent. If two goroutines call it at the same
+// time, it may count just one of the two probes.
 func (p *probes) take(now int64) bool {
 	const each = int64(time.Second / probesPerSecond)
 	until := max(p.until.Load(), now)

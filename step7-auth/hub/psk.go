@@ -3,19 +3,19 @@ package hub
 import "stepvpn/step4-crypto/secure"
 
 // Second reading: clients with a pre-shared key of their own. In IKpsk2 the server knows
-// who asks before that key is mixed in, so it can choose it.
+// which client asks before that key is mixed in, so it can choose the client's key.
 
 var (
-	needsPSK = secure.Rejected{Reason: "this client has to have a pre-shared key, and asks without one", Final: true}
-	noPSK    = secure.Rejected{Reason: "it has a pre-shared key, and should have none"} // it can't read that
+	needsPSK = secure.Rejected{Reason: "this client must have a pre-shared key, but asks without one", Final: true}
+	noPSK    = secure.Rejected{Reason: "it has a pre-shared key, but should have none"} // for the log: the client can't read this answer
 	lostPSK  = secure.Rejected{Reason: "the server does not have the pre-shared key of this client"}
 )
 
-// needsPSK reports whether a client has to have a pre-shared key.
+// needsPSK reports whether a client must have a pre-shared key.
 func (h *Hub) needsPSK(a Account) bool { return a.OwnPSK || h.cfg.Handshake.PSK != nil }
 
-// choosePSK has a request go on with the pre-shared key of its client, or returns why it
-// can't.
+// choosePSK makes a request go on with the pre-shared key of its client, or returns why
+// that is not possible.
 func (h *Hub) choosePSK(r *secure.Request, a Account) *secure.Rejected {
 	switch {
 	case a.OwnPSK && a.PSK == nil:
@@ -30,14 +30,15 @@ func (h *Hub) choosePSK(r *secure.Request, a Account) *secure.Rejected {
 	return nil
 }
 
-// unreadAnswers is how many answers a client asks for, and does not come, until the log says
-// what may be wrong with it. They can also have been lost, or its messages be replays.
+// unreadAnswers is how many answers a client may get without coming in, before the log
+// says what may be wrong. The answers may also have been lost, or the client's messages
+// may be replays.
 const unreadAnswers = 3
 
-// answered counts the answers to a client that has not come yet. It is called by who answers
-// handshakes.
+// answered counts the answers to a client that is still pending. Only the goroutine that
+// answers handshakes calls it.
 func (c *client) answered() {
 	if c.answers++; c.answers == unreadAnswers && c.psk {
-		c.log.Info("a client asks on, though it was answered: its pre-shared key is another than the server's, or the answers are lost", "peer", c.from)
+		c.log.Info("a client keeps asking, although it was answered: its pre-shared key is not the one that the server has, or the answers get lost", "peer", c.from)
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// A queue is a Queue at work. Several goroutines write to the socket.
+// A queue is a Queue in use. Several goroutines write to its socket.
 type queue struct {
 	Queue
-	opener *secure.Opener // of the goroutine that reads from the socket
+	opener *secure.Opener // owned by the goroutine that reads from the socket
 	mu     sync.Mutex     // guards Socket.WriteBurst, and one
 	one    *link.Burst    // for a message that travels alone
 }
@@ -30,7 +30,8 @@ func (q *queue) write(b *link.Burst) error {
 	return q.Socket.WriteBurst(b)
 }
 
-// tell sends one message, if there is one. A failure shows in the pumps.
+// tell sends one message, if m is not nil. It ignores errors: receive and send meet them,
+// too, and report them.
 func (q *queue) tell(m []byte, to netip.AddrPort) { q.tellSo(m, to, link.Hints{}) }
 
 // tellSo is tell with hints for the socket.
@@ -46,7 +47,7 @@ func (q *queue) tellSo(m []byte, to netip.AddrPort, hints link.Hints) {
 	q.Socket.WriteBurst(q.one)
 }
 
-// receive moves what comes from the clients into the device. It believes nothing.
+// receive moves packets from the clients to the device, and checks everything about them.
 func (h *Hub) receive(q *queue) error {
 	b, across := link.NewBurst(), h.newSealer(q)
 	for {
@@ -65,11 +66,11 @@ func (h *Hub) receive(q *queue) error {
 	}
 }
 
-// openBurst leaves in b the packets for the device.
+// openBurst opens the messages in b, and leaves in b the packets for the device.
 //
-// What comes through the tunnel itself is dropped. Who is reached through the
-// tunnel would be sent what is sealed for him, sealed once more, and so on without
-// end.
+// Messages from an address inside the tunnel are dropped. Otherwise the server would send
+// that client's packets to an address that is itself reached through the tunnel: it would
+// seal each packet again and again, without end.
 func (h *Hub) openBurst(q *queue, b *link.Burst, across *sealer, now time.Time) error {
 	if h.inside(b.Addr.Addr()) {
 		for range b.Len() {
@@ -116,7 +117,7 @@ func (h *Hub) openBurst(q *queue, b *link.Burst, across *sealer, now time.Time) 
 	return across.flush()
 }
 
-// hear takes what an authentic message of a client means, other than its packet.
+// hear handles what an authentic message of a client means, apart from its packet.
 func (h *Hub) hear(c *client, q *queue, from netip.AddrPort, in secure.Opened, now time.Time) {
 	if c.via.Load() != q {
 		c.via.Store(q)
@@ -124,7 +125,7 @@ func (h *Hub) hear(c *client, q *queue, from netip.AddrPort, in secure.Opened, n
 	if c.state.Load() == pending {
 		h.arrive(c, now)
 	}
-	q.tell(in.Reply, from) // after that it counts on being there
+	q.tell(in.Reply, from) // only now: after a reply, the client relies on being in
 	switch in.Kind {
 	case secure.Closed:
 		h.leave(c, "a client has left", now)
@@ -135,7 +136,7 @@ func (h *Hub) hear(c *client, q *queue, from netip.AddrPort, in secure.Opened, n
 	}
 }
 
-// control takes a control message of a client. It reports false if it is none.
+// control handles a control message of a client. It reports false if it is malformed.
 func (h *Hub) control(c *client, kind byte, content []byte) bool {
 	if kind == protocol.KindLogin {
 		l, err := protocol.ParseLogin(content)
@@ -148,15 +149,15 @@ func (h *Hub) control(c *client, kind byte, content []byte) bool {
 	if kind < protocol.FirstKind || h.cfg.Control == nil {
 		return false
 	}
-	if c.state.Load() != open { // who has stolen a key has no say in its owner's matters
+	if c.state.Load() != open { // a thief who has only the key must not control the owner's session
 		h.drops.Add(NotLoggedIn)
 		return true
 	}
 	return h.cfg.Control(c, kind, content)
 }
 
-// destination returns the other client that a client's packet goes to; nil is the
-// device. If it may not go on, it says why.
+// destination returns the other client that a client's packet is for, or nil if it goes to
+// the device. If the packet must be dropped, it reports false, and why.
 func (h *Hub) destination(c *client, p []byte) (to *client, why link.Reason, ok bool) {
 	src, dst, ok := addresses(p)
 	switch {

@@ -9,7 +9,7 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-// send moves what is for the clients: from the device to the socket.
+// send moves packets for the clients from the device to the socket.
 func (h *Hub) send(q *queue) error {
 	b, out := link.NewBurst(), h.newSealer(q)
 	for {
@@ -22,11 +22,11 @@ func (h *Hub) send(q *queue) error {
 	}
 }
 
-// sealBurst sends each packet of b to the client that has its destination. The last
-// ones wait in out if more are coming.
+// sealBurst sends each packet of b to the client that has its destination address. If more
+// packets are coming, the last ones wait in out.
 func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 	var last netip.Addr
-	var c *client // who has last
+	var c *client // the client that has the address last
 	if err := out.begin(b.Hints); err != nil {
 		return err
 	}
@@ -58,18 +58,18 @@ func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 	return out.flush()
 }
 
-// A sealer collects packets for one client after another, and sends those of one
-// client together. It belongs to one goroutine.
+// A sealer collects packets for one client after another, and sends consecutive packets
+// for the same client together. It belongs to one goroutine.
 type sealer struct {
 	h     *Hub
 	queue *queue
 	out   *link.Burst
 
-	// Of the packets in out, and those dropped on the way there.
+	// These are about the packets in out.
 	to    *client
 	keys  secure.Keys
 	addr  netip.AddrPort
-	bytes int // of the packets, before they were sealed
+	bytes int // the packets' length before they were sealed
 
 	hints link.Hints // of the packets
 }
@@ -78,7 +78,7 @@ func (h *Hub) newSealer(q *queue) *sealer { return &sealer{h: h, queue: q, out: 
 
 // begin sets the hints for the packets that are added from now on.
 func (s *sealer) begin(h link.Hints) error {
-	h.More = false // it is about what comes from the device
+	h.More = false // this hint is only about reading from the device
 	if h == s.hints {
 		return nil
 	}
@@ -87,7 +87,7 @@ func (s *sealer) begin(h link.Hints) error {
 	return err
 }
 
-// add seals a packet for c, or counts why that can't be.
+// add seals a packet for c, or counts why it drops the packet.
 func (s *sealer) add(c *client, p []byte, now time.Time) error {
 	if c.state.Load() != open {
 		s.h.drops.Add(NotLoggedIn)
@@ -115,7 +115,7 @@ func (s *sealer) add(c *client, p []byte, now time.Time) error {
 	return nil
 }
 
-// flush sends what is sealed.
+// flush sends the sealed packets.
 func (s *sealer) flush() (err error) {
 	if n := s.out.Len(); n > 0 {
 		s.to.sent.Add(n, s.bytes)

@@ -8,36 +8,37 @@ import (
 
 // Second reading: the shares of the handshake queue.
 //
-// Whose initiation it is shows only when it has been read, which is the work that a
-// flood asks for. Where it comes from shows before; and under load that is proven
-// (package cookie). So beside the queue for all there are one for the endpoints of
-// clients that are there, who need their next keys, and one for hosts where a client has
-// been lately, who come back. Each has its turn as long as something waits in it, and the
-// last of the work that may be done is kept for the first. A flood of strangers fills
-// the queue for all, and no other.
+// The server knows which client sent an initiation only after it has decrypted it, which
+// is just the work that a flood is meant to cause. It knows the source address before
+// that; and under load, that address is proven (package cookie). So besides the queue for
+// all, there is one for the endpoints of connected clients, which need their next keys,
+// and one for hosts that recently had a client, which may come back. The queues take
+// turns as long as something waits in them, and part of the handshakes that may be
+// answered is reserved for each of these two. A flood of strangers fills only the queue
+// for all.
 
 const (
 	shareLength = queueLength / 4
 
-	// Of the handshakes that may be answered, so many are kept: for those who are there,
-	// and for them and those who were lately.
+	// Of the handshakes that may be answered, this many are reserved: for connected
+	// clients, and for both these and clients that recently were connected.
 	keptForPresent = 50
 	keptForRecent  = 100
 
-	lookAround = 2 * time.Second  // how often it is noted where clients are
-	lately     = 30 * time.Minute // and up to twice as long
+	lookAround = 2 * time.Second  // how often the clients' endpoints are noted
+	lately     = 30 * time.Minute // how long a host counts as recent, at least; at most twice as long
 	maxRecent  = 16384            // hosts noted in one such time
 )
 
-// shares are the queues beside the one for all, and who has a share. It is safe for
-// concurrent use.
+// shares holds the queues besides the one for all, and the endpoints and hosts that they
+// are for. It is safe for concurrent use.
 type shares struct {
 	present, recent chan handshake
 
 	mu        sync.Mutex                  // guards all below
-	endpoints map[netip.AddrPort]struct{} // of clients that are there
-	hosts     map[netip.Prefix]struct{}   // where clients were since begun
-	before    map[netip.Prefix]struct{}   // and in the time before
+	endpoints map[netip.AddrPort]struct{} // the endpoints of connected clients
+	hosts     map[netip.Prefix]struct{}   // hosts that have had a client since begun
+	before    map[netip.Prefix]struct{}   // hosts that had one in the period before
 	begun     time.Time
 	looked    time.Time
 }
@@ -47,8 +48,8 @@ func (s *shares) init() {
 	s.hosts = make(map[netip.Prefix]struct{})
 }
 
-// of returns the queue for an initiation from an endpoint, nil for that for all, and
-// whether a client is there.
+// of returns the queue for an initiation from an endpoint, or nil for the queue for all,
+// and whether a connected client is at that endpoint.
 func (s *shares) of(from netip.AddrPort) (queue chan handshake, present bool) {
 	host := hostOf(from)
 	s.mu.Lock()
@@ -66,14 +67,14 @@ func (s *shares) of(from netip.AddrPort) (queue chan handshake, present bool) {
 	return nil, false
 }
 
-// long reports whether one of the queues is.
+// long reports whether one of the queues is long enough for the server to be under load.
 func (s *shares) long() bool {
 	const long = shareLength / (queueLength / loadQueue)
 	return len(s.present) > long || len(s.recent) > long
 }
 
-// waiting returns those of the queues, with the one for all, that may be answered when
-// so many handshakes may be.
+// waiting returns the queues that may be answered if budget handshakes may be answered in
+// total, and nil for the others. all is the queue for all.
 func (s *shares) waiting(all chan handshake, budget int) (present, recent, others chan handshake) {
 	if budget > 0 {
 		present = s.present
@@ -87,9 +88,9 @@ func (s *shares) waiting(all chan handshake, budget int) (present, recent, other
 	return present, recent, others
 }
 
-// look notes where the clients are that are there.
+// look notes the endpoints of the connected clients, once per lookAround.
 func (s *shares) look(clients []*client, now time.Time) {
-	if now.Sub(s.looked) < lookAround { // only the clock comes here
+	if now.Sub(s.looked) < lookAround { // not under mu: only the clock calls this
 		return
 	}
 	s.looked = now
@@ -116,7 +117,7 @@ func (s *shares) look(clients []*client, now time.Time) {
 	}
 }
 
-// hostOf returns what is taken for one host: an IPv4 address or an IPv6 /64.
+// hostOf returns the network that counts as one host: an IPv4 address or an IPv6 /64.
 func hostOf(at netip.AddrPort) netip.Prefix {
 	bits := 64
 	addr := at.Addr().Unmap().WithZone("")

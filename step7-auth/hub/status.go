@@ -11,7 +11,7 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// A Status is what an operator sees of one client.
+// A Status is what an operator sees about one client.
 type Status struct {
 	Name      string
 	Key       noise.PublicKey
@@ -19,15 +19,15 @@ type Status struct {
 	Endpoint  netip.AddrPort // where it was heard last
 	Handshake time.Time      // when its current keys came into use
 	Heard     time.Time      // when it was heard last
-	LoggedIn  bool           // packets pass
-	Next      bool           // it has come by Config.Next
+	LoggedIn  bool           // its packets pass
+	Next      bool           // it uses the key of Config.Next
 
-	// What came from the client and what went to it, IP packets and their bytes.
+	// Counts of IP packets, and of their bytes: received from the client, and sent to it.
 	ReceivedPackets, ReceivedBytes uint64
 	SentPackets, SentBytes         uint64
 }
 
-// String gives the client in one line.
+// String describes the client in one line.
 func (s Status) String() string {
 	state := ""
 	if !s.LoggedIn {
@@ -41,7 +41,7 @@ func (s Status) String() string {
 // maxListed bounds what String prints.
 const maxListed = 100
 
-// String says how many clients there are, and lists them, one a line.
+// String says how many clients there are, and lists the first 100, one per line.
 func (h *Hub) String() string {
 	list := h.Snapshot()
 	var b strings.Builder
@@ -56,8 +56,8 @@ func (h *Hub) String() string {
 	return b.String()
 }
 
-// ClientAt tells whose an address in the tunnel is, by the first address that its client
-// has. One that is nobody's stands for itself.
+// ClientAt returns the first address of the client that has addr in the tunnel, or addr
+// itself if no client has it. So all addresses of one client give the same result.
 func (h *Hub) ClientAt(addr netip.Addr) netip.Addr {
 	if c := h.members.at(addr); c != nil {
 		return c.addrs[0]
@@ -65,7 +65,7 @@ func (h *Hub) ClientAt(addr netip.Addr) netip.Addr {
 	return addr
 }
 
-// Snapshot returns who is there, in the order of their names.
+// Snapshot returns the clients that are there, sorted by name.
 func (h *Hub) Snapshot() []Status {
 	var list []Status
 	for _, c := range h.members.all(nil) {

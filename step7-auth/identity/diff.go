@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// A Change is what a running server has to act upon. A client is the one with the
-// same key: another name with the same key is the same client, and the same name
-// with another key is not.
+// A Change is what a running server has to act upon. A client is identified by its key:
+// another name with the same key is the same client, and the same name with another key
+// is another one.
 type Change struct {
 	Old, New *Registry
 
 	Added   []*Client // of New: they may come in now
 	Revoked []*Client // of Old: no longer there
-	Expired []*Client // of New: their time is over, and was not before
-	Updated []*Client // of New: name, addresses, time or password are others
+	Expired []*Client // of New: they have expired, and had not before
+	Updated []*Client // of New: their name, addresses, expiry or password has changed
 }
 
-// Empty tells whether there is nothing to do.
+// Empty reports whether there is nothing to do.
 func (c *Change) Empty() bool {
 	return len(c.Added)+len(c.Revoked)+len(c.Expired)+len(c.Updated) == 0
 }
 
-// Diff compares a registry as it was at one time with one at a later time. They
-// may be the same: time alone makes clients expire.
+// Diff compares a registry at one time with a registry at a later time. They may be the
+// same registry: clients expire by the passing of time alone.
 func Diff(old *Registry, then time.Time, new *Registry, now time.Time) *Change {
 	change := &Change{Old: old, New: new}
 	if old == new {
@@ -53,7 +53,7 @@ func Diff(old *Registry, then time.Time, new *Registry, now time.Time) *Change {
 	return change
 }
 
-// same tells whether two lines say the same of a client.
+// same reports whether two lines say the same about a client.
 func same(a, b *Client) bool {
 	return a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs) && a.Expires.Equal(b.Expires) && a.OwnPSK == b.OwnPSK &&
 		a.NeedsPassword() == b.NeedsPassword() && (!a.NeedsPassword() || a.Password.String() == b.Password.String())

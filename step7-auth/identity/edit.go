@@ -12,14 +12,13 @@ import (
 	"stepvpn/shared/app"
 )
 
-// Edit changes the registry in a file. change gets the text as a Draft; what it
-// makes of it replaces the file in one move, if change returns nil and anything
-// is different. Otherwise the file stays as it is. Other calls of Edit, by this
-// program or another, wait meanwhile. A program that is killed leaves the old
-// text or the new one.
+// Edit changes the registry in a file. change gets the text as a Draft. If change returns
+// nil and has changed the draft, the draft replaces the file atomically; otherwise the
+// file stays as it is. Meanwhile other calls of Edit, by this program or another, wait. A
+// program that is killed leaves either the old text or the new one.
 //
-// The file keeps its mode and owner. A new one gets mode 0600, for it may hold
-// hashes of passwords. A symbolic link stays one.
+// The file keeps its mode and owner. A new file gets mode 0600, as it may hold password
+// hashes. A symbolic link stays one.
 func Edit(path string, change func(*Draft) error) error {
 	path, err := target(path)
 	if err != nil {
@@ -66,8 +65,8 @@ func target(path string) (string, error) {
 	return real, err
 }
 
-// A Draft is the text of a registry that is being changed. Whatever is not
-// changed stays as it is, byte for byte.
+// A Draft is the text of a registry that is being edited. What an edit does not concern
+// stays as it is, byte for byte. A Draft is not safe for concurrent use.
 type Draft struct {
 	*Registry // what the text says
 	file      string
@@ -75,7 +74,7 @@ type Draft struct {
 	text      string
 }
 
-// set makes text the draft, if it is a registry.
+// set makes text the draft, if it parses as a registry.
 func (d *Draft) set(text string) error {
 	r, err := Parse(d.file, text)
 	if err != nil {
@@ -85,8 +84,8 @@ func (d *Draft) set(text string) error {
 	return nil
 }
 
-// Find returns the client of this name. The error names one that is called
-// almost so.
+// Find returns the client of this name. If there is none, the error's hint suggests a
+// similar name.
 func (d *Draft) Find(name string) (*Client, error) {
 	if d.absent {
 		return nil, NoRegistry(d.file)
@@ -94,7 +93,7 @@ func (d *Draft) Find(name string) (*Client, error) {
 	return d.Registry.Find(name)
 }
 
-// NewText is that of a registry without clients.
+// NewText is the text of a registry without clients.
 const NewText = `# Who may come in. One line a client: NAME PUBLIC-KEY [OPTION...]
 # Options: addr=ADDRESS[,ADDRESS...] expires=DATE password=HASH
 # 'clients add' adds a line; edit them as you like, a # begins a comment.
@@ -149,9 +148,9 @@ func (d *Draft) Add(c *Client) error {
 // with the time (RFC 3339), a colon, and the line.
 const revoked = "# revoked "
 
-// Revoke turns a client's line into a comment, which tells when that was, whose
-// key it is, and how to get it back: remove the beginning of the comment. Only
-// the hash of a password is not kept.
+// Revoke turns a client's line into a comment, which says when this was done and whose
+// key it is. To undo it, remove the beginning of the comment. Only the hash of a password
+// is not kept.
 func (d *Draft) Revoke(name string, now time.Time) error {
 	if err := d.SetPassword(name, nil); err != nil {
 		return err
@@ -161,8 +160,8 @@ func (d *Draft) Revoke(name string, now time.Time) error {
 	})
 }
 
-// Revoked tells whether there is a comment of Revoke on a client of this name,
-// and the time in the last one.
+// Revoked reports whether Revoke has left a comment for a client of this name, and
+// returns the time in the last one.
 func (d *Draft) Revoked(name string) (when string, ok bool) {
 	for line := range strings.Lines(d.text) {
 		if rest, is := strings.CutPrefix(line, revoked); is {

@@ -108,7 +108,7 @@ func TestEditRefuses(t *testing.T) {
 		{add("alice KEY(x)"), "there is a client alice already (FILE:2)"},
 		{add("x KEY(alice)"), "the public key is that of alice already (FILE:2): each client needs a key of its own"},
 		{add("x KEY(x) addr=10.8.0.9,fd00::7"), "the address fd00::7 is that of alice already (FILE:2)"},
-		{func(d *Draft) error { return d.Add(&Client{Name: "a b"}) }, `"a b" is no name: up to 63 letters (a-z, A-Z), digits and . _ @ - make one, and the first is no . or -`},
+		{func(d *Draft) error { return d.Add(&Client{Name: "a b"}) }, `"a b" is not a valid name: use up to 63 letters (a-z, A-Z), digits and . _ @ -, not starting with . or -`},
 		{revoke("alcie"), `there is no client "alcie"`},
 		{revoke("Alice"), `there is no client "Alice"`},
 		{revoke("zoe"), `there is no client "zoe"`},
@@ -131,7 +131,7 @@ func TestEditRefuses(t *testing.T) {
 	require.EqualError(t, Edit(path, revoke("alice")), "there is no registry "+path)
 	require.NoFileExists(t, path)
 	write(t, path, "alice KEY(alice)\n???\n")
-	require.ErrorContains(t, Edit(path, revoke("alice")), path+`:2: "???" is no name`)
+	require.ErrorContains(t, Edit(path, revoke("alice")), path+`:2: "???" is not a valid name`)
 	missing := filepath.Join(t.TempDir(), "no", "folder")
 	require.EqualError(t, Edit(missing, add("x KEY(x)")), "open "+filepath.Dir(missing)+": no such file or directory")
 }

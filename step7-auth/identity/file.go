@@ -14,11 +14,11 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// Load reads the registry in a file. It refuses a file that is not a regular
-// one, or that others may change or replace (see atomicfile.Kind). A symbolic link is followed.
+// Load reads the registry in a file. It refuses a file that is not a regular file, or
+// that others may change or replace (see atomicfile.Kind). It follows symbolic links.
 func Load(path string) (*Registry, error) { return load(path, path) }
 
-// load reads the registry of a path from where it is, or where a copy is.
+// load reads the registry of path from at, which is path or a copy of it.
 func load(path, at string) (*Registry, error) {
 	text, _, err := readRegistry(path, at)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -30,7 +30,7 @@ func load(path, at string) (*Registry, error) {
 	return Parse(path, text)
 }
 
-// NoRegistry says that there is none.
+// NoRegistry returns the error that there is no registry at path, with a hint.
 func NoRegistry(path string) error {
 	return app.Hint(fmt.Errorf("there is no registry %s", path),
 		"'clients init -registry %s' makes it, with a key for the server; so does adding the first client.", path)
@@ -44,15 +44,15 @@ func readRegistry(path, at string) (string, fs.FileInfo, error) {
 		return "", nil, err
 	}
 	if at != path {
-		return text, info, nil // whoever has made the copy has looked
+		return text, info, nil // whoever made the copy has checked the file
 	}
 	return text, info, Kind.Check(path, info)
 }
 
-// Kind says who must not be able to change a registry.
-var Kind = atomicfile.Kind{Name: "registry", Cure: "Who writes it decides who comes in."}
+// Kind says which users may be able to change a registry.
+var Kind = atomicfile.Kind{Name: "registry", Cure: "Whoever can write it decides who gets in."}
 
-// read reads a regular file of at most so many bytes.
+// read reads a regular file of at most limit bytes.
 func read(path string, limit int) (string, fs.FileInfo, error) {
 	text, info, err := atomicfile.Read(path, limit, atomicfile.Follow)
 	if errors.Is(err, fs.ErrPermission) {
@@ -61,8 +61,8 @@ func read(path string, limit int) (string, fs.FileInfo, error) {
 	return string(text), info, err
 }
 
-// replace puts a new text into a file in one move. old is the file as it was: its mode
-// and owner are kept. nil means that there is none yet.
+// replace replaces a file by one with a new text, atomically. old is the file as it was,
+// whose mode and owner are kept; nil means that there is no file yet.
 func replace(path, text string, old fs.FileInfo) error {
 	var o atomicfile.Options
 	if old != nil {
@@ -71,7 +71,7 @@ func replace(path, text string, old fs.FileInfo) error {
 	}
 	err := atomicfile.Write(path, []byte(text), o)
 	if errors.Is(err, fs.ErrPermission) {
-		return app.Hint(err, "The file is replaced as a whole, by one of the same owner. Run this as its owner, who must be allowed to write to its folder, or as root.")
+		return app.Hint(err, "The file is replaced as a whole, by one with the same owner. Run this as its owner, who must be allowed to write to its folder, or as root.")
 	}
 	return err
 }
@@ -85,13 +85,13 @@ func create(path, text string) error {
 // lockWait is how long a program waits for others that edit the file.
 const lockWait = 30 * time.Second
 
-// lock waits until no other program edits a file, and returns what to close to let the
-// next one. If the program ends, that is closed too.
+// lock waits until no other program edits a file. Closing what it returns lets the next
+// program go on; so does the end of this one.
 func lock(path string) (io.Closer, error) {
 	held, err := atomicfile.OpenLock(path+".lock", lockWait)
 	switch {
 	case errors.Is(err, atomicfile.ErrLocked):
-		return nil, app.Hint(fmt.Errorf("another program edits %s, and did so for %v", path, lockWait),
+		return nil, app.Hint(fmt.Errorf("another program has been editing %s for %v", path, lockWait),
 			"'fuser %s.lock' shows which. If there is none, remove that file.", path)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, app.Hint(&fs.PathError{Op: "open", Path: filepath.Dir(path), Err: unix.ENOENT}, writable)

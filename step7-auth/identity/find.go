@@ -7,8 +7,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-// Find returns the client of this name, as ByName does. If there is none, the
-// error has the most similar name as its hint.
+// Find returns the client of this name, as ByName does. If there is none, the error's
+// hint suggests the most similar name.
 func (r *Registry) Find(name string) (*Client, error) {
 	if c, ok := r.ByName(name); ok {
 		return c, nil
@@ -18,14 +18,14 @@ func (r *Registry) Find(name string) (*Client, error) {
 	}
 	err := fmt.Errorf("there is no client %q", name)
 	if nearest := r.nearest(name); nearest != "" {
-		return nil, app.Hint(err, "Do you mean %s?", nearest)
+		return nil, app.Hint(err, "Did you mean %s?", nearest)
 	}
-	return nil, app.Hint(err, "'clients list' shows all.")
+	return nil, app.Hint(err, "'clients list' shows all clients.")
 }
 
-// nearest returns the name that is most similar to one that is not there, or "".
+// nearest returns the name of a client that is most similar to this one, or "".
 func (r *Registry) nearest(name string) (nearest string) {
-	typos := 3 // so many make another name
+	typos := 3 // names that differ this much are not similar
 	for _, c := range r.clients {
 		if n := app.Distance(strings.ToLower(name), strings.ToLower(c.Name)); n < typos {
 			nearest, typos = c.Name, n

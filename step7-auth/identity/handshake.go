@@ -11,8 +11,8 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// LoadServerKey reads the private key of the server. Who has no file is told another
-// thing than where both sides have the same key: nobody copies this one.
+// LoadServerKey reads the private key of the server. If there is no file, its hint differs
+// from keyfile's, where both sides have the same key: this key is not to be copied.
 func LoadServerKey(file string) (noise.PrivateKey, error) {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return noise.PrivateKey{}, app.Hint(fmt.Errorf("there is no key file %s", file), "'clients init -key %s' makes it, on the server.", file)
@@ -21,8 +21,8 @@ func LoadServerKey(file string) (noise.PrivateKey, error) {
 	return noise.PrivateKey(key), err
 }
 
-// ServerHandshake returns how a server shakes hands that has its own key in a file,
-// and in another file a pre-shared key that all clients have too; "" is none.
+// ServerHandshake returns the handshake of a server. keyFile has the server's private
+// key; pskFile has a pre-shared key that all clients have, too, or is "" for none.
 func ServerHandshake(keyFile, pskFile string) (noise.Config, error) {
 	key, err := LoadServerKey(keyFile)
 	if err != nil {
@@ -39,12 +39,12 @@ func ServerHandshake(keyFile, pskFile string) (noise.Config, error) {
 	return KeyHandshake(key, psk), nil
 }
 
-// KeyHandshake is ServerHandshake for who has the keys. psk may be nil.
+// KeyHandshake is ServerHandshake for a caller that has the keys. psk may be nil.
 func KeyHandshake(key noise.PrivateKey, psk *[noise.KeyLen]byte) noise.Config {
 	return handshake(&key, nil, psk)
 }
 
-// Handshake returns how the client of this profile shakes hands with its server.
+// Handshake returns the handshake of this profile's client with its server.
 func (p *Profile) Handshake() noise.Config {
 	return handshake(&p.PrivateKey, &p.ServerKey, p.PresharedKey)
 }

@@ -2,7 +2,7 @@
 //
 // A client is known by its public key (X25519, package noise). The server keeps
 // a registry of its clients: a text file in the manner of OpenSSH's
-// authorized_keys, one line a client.
+// authorized_keys, one line per client.
 //
 //	# NAME  PUBLIC-KEY  [OPTION...]
 //	alice   hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=
@@ -11,18 +11,18 @@
 // The options, in any order, each at most once:
 //
 //	addr=ADDRESS[,ADDRESS...]  fixed addresses in the tunnel, up to 8
-//	expires=DATE               such as 2026-12-31: from 0:00 UTC of that day on the client is
-//	                           refused. Or a moment, such as 2026-12-31T18:00:00+01:00
+//	expires=DATE               the client is refused from 0:00 UTC of that day on, such as
+//	                           2026-12-31, or from a moment, such as 2026-12-31T18:00:00+01:00
 //	psk=own                    the client has a pre-shared key of its own: step 8
-//	password=HASH              the client must give a password too, of this hash
+//	password=HASH              the client must also give a password, which has this hash
 //
 // HASH is a PHC string, as 'clients passwd' and 'argon2 SALT -id -e' make it
-// (phc.go). The limits of it all are in parse.go.
+// (phc.go). The limits on all this are in parse.go.
 //
-// Blank lines, and comments from a # at the start of a word on, are for people
-// and stay as they are when a program edits the file. Whoever may write the file
-// decides who comes in, so one that others may write or
-// replace is refused.
+// A comment begins with a # at the start of a word. Comments and blank lines are for
+// people, and stay as they are when a program edits the file. Anybody who can write the
+// file decides who comes in, so a file that users other than its owner (or root) can
+// write or replace is refused.
 //
 // Read it in this order. Each file is one idea:
 //
@@ -32,11 +32,11 @@
 //	find.go       a client by its name, and a hint if there is none
 //	file.go       files: read with care, replaced in one move, one editor at a time
 //	edit.go       change a client's line, and nothing else
-//	diff.go       what differs between two registries, and who has expired
+//	diff.go       what differs between two registries, and which clients have expired
 //	watch.go      a running server follows the file
 //	phc.go        a password's hash, as text
 //	password.go   check a password, at bounded cost
-//	throttle.go   the more guesses were wrong, the longer the wait
+//	throttle.go   the more wrong guesses, the longer the wait
 //	profile.go    the client's file: all that a client program needs
 //
 // Not covered: how a password travels (only inside an established session, and
@@ -54,23 +54,23 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// A Client is one line of a registry. It is not to be changed.
+// A Client is one line of a registry. It must not be changed.
 type Client struct {
 	Name     string          // unique; 1 to 63 letters, digits and . _ @ -
 	Key      noise.PublicKey // unique; proves who it is
-	Addrs    []netip.Addr    // its fixed addresses; each is one client's only
+	Addrs    []netip.Addr    // its fixed addresses; no two clients share one
 	Expires  time.Time       // zero: never
 	Password *PasswordHash   // nil: it needs none
 	OwnPSK   bool            // it has a pre-shared key of its own, which is not kept here
 	Line     int             // in the file, from 1; 0 if it was not read from one
 }
 
-// Expired tells whether the client's time is over.
+// Expired reports whether the client's access has expired.
 func (c *Client) Expired(now time.Time) bool {
 	return !c.Expires.IsZero() && !now.Before(c.Expires)
 }
 
-// NeedsPassword tells whether the client must give a password too.
+// NeedsPassword reports whether the client must also give a password.
 func (c *Client) NeedsPassword() bool { return c.Password != nil }
 
 // String returns the client's name, for logs.
@@ -94,7 +94,7 @@ func (c *Client) text() string {
 	return strings.Join(words, " ")
 }
 
-// FormatAddrs returns addresses as the option addr has them, with commas.
+// FormatAddrs returns addresses as in the option addr, separated by commas.
 func FormatAddrs(addrs []netip.Addr) string {
 	var texts []string
 	for _, a := range addrs {
@@ -103,8 +103,8 @@ func FormatAddrs(addrs []netip.Addr) string {
 	return strings.Join(texts, ",")
 }
 
-// A Registry is all clients, as they were at one moment. It does not change, so
-// all of its methods may be called by several goroutines.
+// A Registry holds all clients, as they were at one moment. It does not change, so all
+// of its methods are safe for concurrent use.
 type Registry struct {
 	clients []*Client // in the order of the file
 	byKey   map[noise.PublicKey]*Client
@@ -121,7 +121,7 @@ func newRegistry() *Registry {
 	}
 }
 
-// Digest tells one text of a registry from another (SHA-256).
+// Digest returns the SHA-256 of the registry's text, to tell one version from another.
 func (r *Registry) Digest() [32]byte { return r.digest }
 
 // Len returns the number of clients.

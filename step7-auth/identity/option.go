@@ -20,30 +20,30 @@ func (c *Client) setOption(name, value string) (err error) {
 		c.Password, err = ParsePasswordHash(value)
 	case "psk":
 		if c.OwnPSK = value == "own"; !c.OwnPSK {
-			err = errors.New("psk= has another value than own: the key itself has no place here")
+			err = errors.New("psk= must be psk=own: the key itself does not belong here")
 		}
 	default:
-		err = fmt.Errorf("%s is no option: addr=, expires=, psk= and password= are", quote(name))
+		err = fmt.Errorf("%s is not an option: those are addr=, expires=, psk= and password=", quote(name))
 	}
 	return err
 }
 
-// ParseAddrs reads the value of the option addr: addresses with commas between.
+// ParseAddrs reads the value of the option addr: addresses separated by commas.
 func ParseAddrs(s string) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	for part := range strings.SplitSeq(s, ",") {
 		a, err := netip.ParseAddr(part)
 		if err != nil {
-			return nil, fmt.Errorf("%s is no address, such as 10.8.0.7 or fd00:8::7", quote(part))
+			return nil, fmt.Errorf("%s is not an address, such as 10.8.0.7 or fd00:8::7", quote(part))
 		}
 		if a.Zone() != "" || a.Is4In6() || !a.IsGlobalUnicast() {
-			return nil, fmt.Errorf("%s is no address that a client can have in the tunnel", quote(part))
+			return nil, fmt.Errorf("%s is not an address that a client can have in the tunnel", quote(part))
 		}
 		if slices.Contains(addrs, a) {
-			return nil, fmt.Errorf("the address %v is there twice", a)
+			return nil, fmt.Errorf("the address %v is given twice", a)
 		}
 		if addrs = append(addrs, a); len(addrs) > maxAddrs {
-			return nil, fmt.Errorf("more than %d addresses", maxAddrs)
+			return nil, fmt.Errorf("more than %d addresses for one client", maxAddrs)
 		}
 	}
 	return addrs, nil
@@ -53,10 +53,10 @@ func ParseAddrs(s string) ([]netip.Addr, error) {
 // day, which stands for its first moment in UTC.
 func ParseExpiry(s string) (time.Time, error) {
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		// Not so long ago, for the zero time would mean never.
+		// Reject years long past: the zero time would mean "never".
 		if t, err := time.Parse(layout, s); err == nil && t.Year() >= 2000 {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s is no time, such as 2026-12-31 or 2026-12-31T18:00:00Z", quote(s))
+	return time.Time{}, fmt.Errorf("%s is not a time, such as 2026-12-31 or 2026-12-31T18:00:00Z", quote(s))
 }

@@ -8,7 +8,7 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// Limits of a registry. A file beyond them is no registry.
+// Limits on a registry. A file that exceeds them is refused.
 const (
 	MaxFile    = 16 << 20 // bytes
 	maxLine    = 1024     // bytes of a line that is no comment
@@ -17,7 +17,7 @@ const (
 	maxAddrs   = 8  // of one client
 )
 
-// Parse reads the text of a registry. file is its name, for errors: they say
+// Parse reads the text of a registry. file is its name, for errors, which say
 // FILE:LINE, what is wrong, and what is allowed.
 func Parse(file, text string) (*Registry, error) {
 	if len(text) > MaxFile {
@@ -40,13 +40,13 @@ func Parse(file, text string) (*Registry, error) {
 	return r, nil
 }
 
-// add adds a client, unless it has something that another one has.
+// add adds a client, unless another one has the same name, key or address.
 func (r *Registry) add(c *Client) error {
 	if len(r.clients) == maxClients {
 		return fmt.Errorf("more than %d clients", maxClients)
 	}
 	if other, ok := r.byName[c.Name]; ok {
-		return fmt.Errorf("the name %s is in line %d already", c.Name, other.Line)
+		return fmt.Errorf("the name %s is already in line %d", c.Name, other.Line)
 	}
 	if other, ok := r.byKey[c.Key]; ok {
 		return fmt.Errorf("%s has the public key of %s in line %d: each client needs a key of its own", c.Name, other.Name, other.Line)
@@ -64,7 +64,7 @@ func (r *Registry) add(c *Client) error {
 	return nil
 }
 
-// parseLine reads a line. One without a client gives nil.
+// parseLine reads a line. It returns nil for a line without a client.
 func parseLine(line string) (*Client, error) {
 	words := content(line)
 	if len(words) == 0 {
@@ -88,7 +88,7 @@ func parseLine(line string) (*Client, error) {
 	for _, w := range words[2:] {
 		name, value, _ := strings.Cut(w.text, "=")
 		if seen[name] {
-			return nil, fmt.Errorf("the option %s is there twice", name)
+			return nil, fmt.Errorf("the option %s is given twice", name)
 		}
 		if err := c.setOption(name, value); err != nil {
 			return nil, err
@@ -124,18 +124,19 @@ func content(line string) []word {
 	}
 }
 
-// blank separates words. A carriage return does, for editors that end lines with one,
-// and so does a byte order mark (U+FEFF), with which they begin a file.
+// blank are the characters that separate words. They include the carriage return, as some
+// editors end lines with one, and the byte order mark (U+FEFF), as some begin a file with it.
 const blank = " \t\r\ufeff"
 
-// CheckName returns an error unless a client may have the name.
+// CheckName returns an error unless a client may have this name: 1 to 63 ASCII letters,
+// digits and . _ @ -, not starting with . or -.
 func CheckName(name string) error {
 	good := len(name) > 0 && len(name) <= maxName && name[0] != '-' && name[0] != '.'
 	for _, b := range []byte(name) {
 		good = good && (b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || strings.IndexByte("._@-", b) >= 0)
 	}
 	if !good {
-		return fmt.Errorf("%s is no name: up to %d letters (a-z, A-Z), digits and . _ @ - make one, and the first is no . or -", quote(name), maxName)
+		return fmt.Errorf("%s is not a valid name: use up to %d letters (a-z, A-Z), digits and . _ @ -, not starting with . or -", quote(name), maxName)
 	}
 	return nil
 }
@@ -144,12 +145,12 @@ func CheckName(name string) error {
 func ParseKey(s string) (noise.PublicKey, error) {
 	key, err := noise.ParseKey[noise.PublicKey](s)
 	if err != nil {
-		return key, fmt.Errorf("%s is no public key: one has 44 characters of base64", quote(s))
+		return key, fmt.Errorf("%s is not a public key, which has 44 characters of base64", quote(s))
 	}
 	return key, nil
 }
 
-// quote returns what is wrong in a file in quotes, and not too much of it.
+// quote returns a text from a file in quotes, cut off after 50 bytes.
 func quote(s string) string {
 	const enough = 50
 	if len(s) > enough {

@@ -66,12 +66,12 @@ func TestExpired(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	const (
-		option   = " is no option: addr=, expires=, psk= and password= are"
-		badName  = " is no name: up to 63 letters (a-z, A-Z), digits and . _ @ - make one, and the first is no . or -"
-		badTime  = " is no time, such as 2026-12-31 or 2026-12-31T18:00:00Z"
-		badAddr  = " is no address, such as 10.8.0.7 or fd00:8::7"
-		notInVPN = " is no address that a client can have in the tunnel"
-		badKey   = " is no public key: one has 44 characters of base64"
+		option   = " is not an option: those are addr=, expires=, psk= and password="
+		badName  = " is not a valid name: use up to 63 letters (a-z, A-Z), digits and . _ @ -, not starting with . or -"
+		badTime  = " is not a time, such as 2026-12-31 or 2026-12-31T18:00:00Z"
+		badAddr  = " is not an address, such as 10.8.0.7 or fd00:8::7"
+		notInVPN = " is not an address that a client can have in the tunnel"
+		badKey   = " is not a public key, which has 44 characters of base64"
 	)
 	for _, tt := range []struct{ line, want string }{
 		{"alice", "alice has no public key: a line is NAME PUBLIC-KEY [OPTION...]"},
@@ -91,9 +91,9 @@ func TestParseRefuses(t *testing.T) {
 		{"alice KEY(a) adr=10.8.0.7", `"adr"` + option},
 		{"alice KEY(a) Addr=10.8.0.7", `"Addr"` + option},
 		{"alice KEY(a) bob", `"bob"` + option},
-		{"alice KEY(a) psk=KEY(b)", "psk= has another value than own: the key itself has no place here"},
+		{"alice KEY(a) psk=KEY(b)", "psk= must be psk=own: the key itself does not belong here"},
 		{"alice KEY(a) =", `""` + option},
-		{"alice KEY(a) addr=10.8.0.7 addr=10.8.0.8", "the option addr is there twice"},
+		{"alice KEY(a) addr=10.8.0.7 addr=10.8.0.8", "the option addr is given twice"},
 		{"alice KEY(a) addr", `""` + badAddr},
 		{"alice KEY(a) addr=", `""` + badAddr},
 		{"alice KEY(a) addr=10.8.0.7,", `""` + badAddr},
@@ -107,17 +107,17 @@ func TestParseRefuses(t *testing.T) {
 		{"alice KEY(a) addr=127.0.0.1", `"127.0.0.1"` + notInVPN},
 		{"alice KEY(a) addr=224.0.0.1", `"224.0.0.1"` + notInVPN},
 		{"alice KEY(a) addr=255.255.255.255", `"255.255.255.255"` + notInVPN},
-		{"alice KEY(a) addr=10.8.0.7,10.8.0.7", "the address 10.8.0.7 is there twice"},
-		{"alice KEY(a) addr=fd00::7,fd00:0::7", "the address fd00::7 is there twice"},
-		{"alice KEY(a) addr=10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6,10.0.0.7,10.0.0.8,10.0.0.9", "more than 8 addresses"},
+		{"alice KEY(a) addr=10.8.0.7,10.8.0.7", "the address 10.8.0.7 is given twice"},
+		{"alice KEY(a) addr=fd00::7,fd00:0::7", "the address fd00::7 is given twice"},
+		{"alice KEY(a) addr=10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6,10.0.0.7,10.0.0.8,10.0.0.9", "more than 8 addresses for one client"},
 		{"alice KEY(a) expires=", `""` + badTime},
 		{"alice KEY(a) expires=tomorrow", `"tomorrow"` + badTime},
 		{"alice KEY(a) expires=2026-02-30", `"2026-02-30"` + badTime},
 		{"alice KEY(a) expires=0001-01-01", `"0001-01-01"` + badTime},
 		{"alice KEY(a) expires=2026-12-31T18:00:00", `"2026-12-31T18:00:00"` + badTime},
-		{"alice KEY(a) password=secret", "the password is no hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use 'clients passwd'"},
+		{"alice KEY(a) password=secret", "the password is not a hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use 'clients passwd'"},
 		{"alice KEY(a) " + strings.Repeat("x", 1024), "the line has more than 1024 bytes"},
-		{"zoe KEY(a)", "the name zoe is in line 2 already"},
+		{"zoe KEY(a)", "the name zoe is already in line 2"},
 		{"alice KEY(zoe)", "alice has the public key of zoe in line 2: each client needs a key of its own"},
 		{"alice KEY(a) addr=10.8.0.9", "alice has the address 10.8.0.9 of zoe in line 2"},
 		{"alice KEY(a) addr=10.8.0.7,fd00:0::9", "alice has the address fd00::9 of zoe in line 2"},

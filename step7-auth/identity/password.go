@@ -12,8 +12,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// MaxPassword is the length of the longest password, in bytes: no login has room
-// for a longer one (package protocol).
+// MaxPassword is the length of the longest password, in bytes: a login message has no
+// room for a longer one (package protocol).
 const MaxPassword = 255
 
 // HashPassword returns a hash of a password, with a salt of its own. It takes
@@ -32,7 +32,7 @@ func hashPassword(password string, c cost) *PasswordHash {
 	return h
 }
 
-// derive returns the key that h would have if it was a hash of the password.
+// derive returns the key that h would have if it were a hash of this password.
 func (h *PasswordHash) derive(password string) []byte {
 	return argon2.IDKey([]byte(password), h.salt, h.cost.passes, h.cost.memory, h.cost.lanes, uint32(len(h.key)))
 }
@@ -44,10 +44,10 @@ func checkPassword(password string) error {
 	return nil
 }
 
-// Limits of a Passwords.
+// Limits on a Passwords.
 const (
-	maxChecks  = 1  // at a time: it takes 64 MiB and 4 processors for 0.1 s
-	maxWaiting = 64 // wait for that
+	maxChecks  = 1  // at a time: a check takes 64 MiB, and 4 processors for 0.1 s
+	maxWaiting = 64 // more that wait for their check
 )
 
 // Errors of Check. They are sentences for the client.
@@ -56,8 +56,9 @@ var (
 	ErrBusy          = errors.New("the server has too many passwords to check: try again in a moment")
 )
 
-// A ThrottledError says that a password was not looked at, because the identity
-// gave wrong ones before, from about there.
+// A ThrottledError says that a password was not checked, because too many wrong ones
+// came before it, for the same identity or from the same network. Wait says how long to
+// wait before the next attempt.
 type ThrottledError struct{ Wait time.Duration }
 
 func (e *ThrottledError) Error() string {
@@ -65,14 +66,15 @@ func (e *ThrottledError) Error() string {
 	return fmt.Sprintf("too many wrong passwords: try again in %v", wait)
 }
 
-// Passwords checks passwords, at a bounded cost of memory and time: one at a
-// time, 64 more wait. Who gives a wrong one has to wait before the next, 1 s
-// first, then twice as long each time, up to 5 min; and all together can give 60
-// wrong ones at once, then one a second. Who gives the right one from elsewhere does not
-// wait for those: see throttle. It is safe for concurrent use.
+// Passwords checks passwords, at a bounded cost of memory and time: one at a time, while
+// up to 64 more wait. After a wrong password, its sender has to wait before the next: 1 s
+// at first, then twice as long each time, up to 5 min. All senders together can give 60
+// wrong ones at once, then one per second. An owner who gives the right password from
+// elsewhere does not have to wait because of others' guesses: see throttle. Passwords is
+// safe for concurrent use.
 type Passwords struct {
-	waiting chan struct{} // has an element for each that waits or is checked
-	checks  chan struct{} // has an element for each that is checked
+	waiting chan struct{} // has an element for each password that waits or is checked
+	checks  chan struct{} // has an element for each password that is checked
 	unknown *PasswordHash // of a password that nobody knows
 	derive  func(*PasswordHash, string) []byte
 
@@ -80,7 +82,7 @@ type Passwords struct {
 	throttle throttle // guarded by mu
 }
 
-// NewPasswords returns a Passwords that has seen no wrong one so far.
+// NewPasswords returns a Passwords that has seen no wrong password so far.
 func NewPasswords() *Passwords {
 	unknown := &PasswordHash{cost: defaultCost, salt: make([]byte, defaultSalt), key: make([]byte, defaultKey)}
 	rand.Read(unknown.salt)
@@ -94,9 +96,9 @@ func NewPasswords() *Passwords {
 }
 
 // Check returns nil if the password is that of the client and user is its name.
-// The client is the one that has proved to have its key, or nil if no key was
-// asked for and nobody has the user name. Wrong passwords count against the
-// client, and without one against the user name, at the place that they come from.
+// c is the client that has proved to have its key, or nil if no key was asked for and
+// no client has the user name. Wrong passwords count against c, or against the user name
+// if c is nil, together with the place that they come from.
 //
 // The error is ErrWrongPassword, ErrBusy, a ThrottledError, or that of ctx. An
 // unknown user, a wrong name, and a client that has no password get the same
@@ -106,7 +108,7 @@ func NewPasswords() *Passwords {
 // Check returns after the wait in the queue and about 0.1 s. ctx ends the wait.
 func (p *Passwords) Check(ctx context.Context, c *Client, from Source, user, password string) error {
 	if checkPassword(password) != nil {
-		return ErrWrongPassword // whoever sent it knows its length
+		return ErrWrongPassword // at once: the length is no secret from its sender
 	}
 	id := identityOf(c, user)
 	if err := p.throttled(id, from); err != nil {

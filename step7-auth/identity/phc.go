@@ -10,10 +10,10 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// A PasswordHash is what is kept of a password: enough to recognize it, and of
-// no use to guess it but by trying. It does not change.
+// A PasswordHash is what the registry stores of a password: enough to check a password,
+// while trying passwords one by one is the only way to find it. It does not change.
 //
-// Its text is a PHC string, as other programs write it too:
+// Its text is a PHC string, as other programs write it, too:
 //
 //	$argon2id$v=19$m=65536,t=3,p=4$SALT$KEY
 //
@@ -25,7 +25,7 @@ type PasswordHash struct {
 	key  []byte
 }
 
-// A cost is what one attempt to guess a password takes.
+// A cost is the work that one attempt to guess a password takes.
 type cost struct {
 	memory uint32 // KiB
 	passes uint32
@@ -35,8 +35,8 @@ type cost struct {
 // defaultCost is the second recommended option of RFC 9106, section 4.
 var defaultCost = cost{memory: 64 << 10, passes: 3, lanes: 4}
 
-// Limits of a hash. Whoever could write a worse one into the registry would
-// otherwise take down the server with it.
+// Limits on a hash. Without them, a mistake in the registry could take down the server:
+// it would use too much memory or time for each password.
 const (
 	maxMemory        = 256 << 10 // KiB
 	maxPasses        = 10
@@ -49,16 +49,17 @@ const (
 	minMemoryOfLane  = 8      // KiB: RFC 9106, section 3.1
 )
 
-// ParsePasswordHash reads a PHC string.
+// ParsePasswordHash reads a PHC string. It returns an error if the string is malformed
+// or its cost is beyond the limits.
 func ParsePasswordHash(s string) (*PasswordHash, error) {
 	h, ok := parsePHC(s)
 	if !ok {
-		return nil, errors.New("the password is no hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use 'clients passwd'")
+		return nil, errors.New("the password is not a hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use 'clients passwd'")
 	}
 	c := h.cost
 	if c.lanes < 1 || c.lanes > maxLanes || c.passes < 1 || c.passes > maxPasses ||
 		c.memory < minMemoryOfLane*uint32(c.lanes) || c.memory > maxMemory {
-		return nil, fmt.Errorf("a password hash with m=%d,t=%d,p=%d: allowed are m from 8 p to %d, t to %d, and p to %d",
+		return nil, fmt.Errorf("a password hash with m=%d,t=%d,p=%d: allowed are m from 8·p to %d, t up to %d, and p up to %d",
 			c.memory, c.passes, c.lanes, maxMemory, maxPasses, maxLanes)
 	}
 	if n := len(h.salt); n < minSalt || n > maxSalt {
@@ -70,7 +71,7 @@ func ParsePasswordHash(s string) (*PasswordHash, error) {
 	return h, nil
 }
 
-// parsePHC takes a PHC string apart. Each hash has one spelling only: the text
+// parsePHC takes a PHC string apart. It accepts just one spelling of each hash: the text
 // that String returns.
 func parsePHC(s string) (*PasswordHash, bool) {
 	if len(s) > maxHashText {

@@ -70,11 +70,11 @@ func TestHashPassword(t *testing.T) {
 }
 
 func TestParsePasswordHashRefuses(t *testing.T) {
-	const none = "the password is no hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use 'clients passwd'"
+	const none = "the password is not a hash such as $argon2id$v=19$m=65536,t=3,p=4$SALT$KEY: use 'clients passwd'"
 	const salt, key = "c29tZXNhbHQ", "nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"
 	b64 := func(n int) string { return base64.RawStdEncoding.EncodeToString(make([]byte, n)) }
 	limits := func(m, t, p string) string {
-		return "a password hash with m=" + m + ",t=" + t + ",p=" + p + ": allowed are m from 8 p to 262144, t to 10, and p to 16"
+		return "a password hash with m=" + m + ",t=" + t + ",p=" + p + ": allowed are m from 8·p to 262144, t up to 10, and p up to 16"
 	}
 	for _, tt := range []struct{ hash, want string }{
 		{"", none},

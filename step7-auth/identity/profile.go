@@ -15,8 +15,8 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// A Profile is all that a client program needs to know. Its text is lines of a
-// word and a value, in any order, with comments as in a registry:
+// A Profile is all that a client program needs to know. Each line of its text is a word
+// and a value; lines may be in any order, with comments as in a registry:
 //
 //	server         vpn.example.org:5555
 //	server-key     hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=
@@ -25,10 +25,10 @@ import (
 //	user           alice                                         # optional
 type Profile struct {
 	Server       string              // "HOST:PORT"
-	ServerKey    noise.PublicKey     // the server proves to have it
+	ServerKey    noise.PublicKey     // the server proves that it has the private half
 	PrivateKey   noise.PrivateKey    // the client's own
 	PresharedKey *[noise.KeyLen]byte // nil: none
-	User         string              // whose password the server asks for; "": it asks for none
+	User         string              // the user whose password the server asks for; "" if it asks for none
 }
 
 // maxProfile is the size of the largest client file, in bytes.
@@ -68,10 +68,10 @@ func ParseProfile(file, text string) (*Profile, error) {
 func (p *Profile) set(words []word, seen map[string]bool) (err error) {
 	name := words[0].text
 	if !slices.Contains([]string{"server", "server-key", "private-key", "preshared-key", "user"}, name) {
-		return fmt.Errorf("%s is nothing that a client file sets: %s (* is optional)", quote(name), profileWords)
+		return fmt.Errorf("%s is not a setting of a client file: those are %s (* is optional)", quote(name), profileWords)
 	}
 	if seen[name] {
-		return fmt.Errorf("%s is there twice", name)
+		return fmt.Errorf("%s is given twice", name)
 	}
 	if len(words) != 2 {
 		return fmt.Errorf("%s has %d values, not 1", name, len(words)-1)
@@ -89,8 +89,8 @@ func (p *Profile) set(words []word, seen map[string]bool) (err error) {
 		return CheckName(value)
 	}
 	key, err := noise.ParseKey[[noise.KeyLen]byte](value)
-	if err != nil { // and it stays a secret
-		return fmt.Errorf("%s is no key: one has 44 characters of base64", name)
+	if err != nil { // which quotes the value: keep that out of the message
+		return fmt.Errorf("%s is not a key, which has 44 characters of base64", name)
 	}
 	if name == "preshared-key" {
 		p.PresharedKey = &key
@@ -132,12 +132,12 @@ func (p *Profile) Text() string {
 	return b.String()
 }
 
-// LoadProfile reads a client file. It refuses one that others than its owner may
+// LoadProfile reads a client file. It refuses a file that users other than its owner may
 // read or change.
 func LoadProfile(path string) (*Profile, error) {
 	text, info, err := read(path, maxProfile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, app.Hint(fmt.Errorf("there is no client file %s", path), "Who runs the server makes it: clients add -out %s ... NAME", path)
+		return nil, app.Hint(fmt.Errorf("there is no client file %s", path), "The server's owner makes it: clients add -out %s ... NAME", path)
 	}
 	if err != nil {
 		return nil, err
@@ -149,8 +149,8 @@ func LoadProfile(path string) (*Profile, error) {
 	return ParseProfile(path, text)
 }
 
-// CreateProfile writes text, that of a client file, to a new file of mode 0600.
-// It never overwrites one, and if it fails, it leaves none.
+// CreateProfile writes text, that of a client file, to a new file of mode 0600. It never
+// overwrites a file, and leaves none if it fails.
 func CreateProfile(path, text string) error {
 	err := create(path, text)
 	if errors.Is(err, fs.ErrExist) {

@@ -7,46 +7,46 @@ import (
 	"stepvpn/step7-auth/source"
 )
 
-// Limits of a throttle.
+// Limits on a throttle.
 const (
 	firstDelay = time.Second     // after one wrong password; doubled with each in a row
 	maxDelay   = 5 * time.Minute // up to this
-	forgetTime = time.Hour       // after so long, wrong passwords are forgotten
+	forgetTime = time.Hour       // wrong passwords are forgotten after this time
 
-	// Of an identity from one network, which has many addresses: so many wrong passwords
-	// at once, and then one each.
+	// For one identity, a network with many addresses may give this many wrong passwords
+	// at once, and then one in each such time.
 	maxNetwork    = 20
 	networkRefill = 15 * time.Second
 
-	// Of all identities together, from where no right one came before: so many wrong
-	// passwords at once, and then one a second.
+	// For all identities together, places that no right password came from before may
+	// give this many wrong ones at once, and then one per second.
 	maxFailures   = 60
 	failureRefill = time.Second
 
-	// So many places are remembered, of each kind. To push one of them out, somebody must
-	// have given wrong passwords at many others since, and right ones to push out one that
-	// those have come from.
+	// This many places of each kind are remembered. To push one out, somebody must give
+	// wrong passwords from as many other places; for a place of right passwords, right ones.
 	maxRemembered = 4096
 )
 
-// A Source is where a password comes from: which program gives it, by the random number
-// that it has chosen, and at which address. The zero value is no source.
+// A Source says where a password comes from: the program, by the random number that it has
+// chosen, and its address. The zero value stands for no source.
 type Source struct {
 	Instance uint64
 	Addr     netip.Addr
 }
 
-// A throttle limits how often passwords can be guessed. What counts is an identity
-// together with a place: who guesses somewhere else does not keep the owner waiting. The
-// program that has given the right password before is a place of its own, whatever its
-// address; and where the right one came from, the guesses in total do not count.
+// A throttle limits how often passwords can be guessed. It counts per identity and place,
+// so that somebody who guesses from elsewhere does not keep the owner waiting. A program
+// that has given the right password before is a place of its own, whatever its address;
+// and the limit on all guesses together does not hold for places that a right password
+// came from.
 //
-// Its zero value is ready. It is not safe for concurrent use.
+// The zero value is ready to use. It is not safe for concurrent use.
 type throttle struct {
 	failures map[place]failures  // at single places; at most maxRemembered
-	networks map[place]time.Time // when all of maxNetwork are there again; at most maxRemembered
-	right    map[place]time.Time // where the right one has come from last; at most maxRemembered
-	full     time.Time           // when all of maxFailures are there again
+	networks map[place]time.Time // when the whole of maxNetwork is available again; at most maxRemembered
+	right    map[place]time.Time // where right passwords came from, and when last; at most maxRemembered
+	full     time.Time           // when the whole of maxFailures is available again
 }
 
 // A place is where the passwords of an identity come from: an instance, an address or
@@ -62,10 +62,10 @@ type attempt struct {
 	single   place
 	networks []place
 	program  place
-	trusted  bool // the total does not count
+	trusted  bool // the limit on all guesses together does not hold
 }
 
-// attempt returns that of a password of an identity that comes from a source.
+// attempt returns the attempt for a password for this identity from this source.
 func (t *throttle) attempt(id string, from Source) attempt {
 	a := attempt{program: place{id: id, instance: from.Instance}}
 	if _, known := t.right[a.program]; known && from.Instance != 0 {
@@ -78,7 +78,7 @@ func (t *throttle) attempt(id string, from Source) attempt {
 		a.single = place{id: id, network: p}
 	}
 	if len(a.networks) > 0 {
-		a.networks = a.networks[1:] // the first was none
+		a.networks = a.networks[1:] // the first is the zero place
 		_, a.trusted = t.right[a.single]
 	}
 	return a
@@ -98,7 +98,7 @@ func (f failures) delay() time.Duration {
 	return min(firstDelay<<min(f.count-1, 16), maxDelay)
 }
 
-// wait returns how long the place has to wait, and how long everybody has.
+// wait returns how long this place has to wait, and how long all places have to.
 func (t *throttle) wait(a attempt, now time.Time) (own, total time.Duration) {
 	f := t.failures[a.single]
 	own = f.last.Add(f.delay()).Sub(now)
@@ -131,7 +131,7 @@ func (t *throttle) fail(a attempt, now time.Time) {
 	}
 }
 
-// succeed takes back the last fail, and all at the same place before it.
+// succeed takes back the last fail, and all earlier ones of the same place.
 func (t *throttle) succeed(a attempt, now time.Time) {
 	delete(t.failures, a.single)
 	for _, p := range a.networks {
@@ -146,7 +146,7 @@ func (t *throttle) succeed(a attempt, now time.Time) {
 	}
 }
 
-// makeRoom drops the oldest place, unless there is room for another one or p is known.
+// makeRoom drops the oldest place if m is full and p is not in it.
 func makeRoom[V any](m map[place]V, p place, at func(V) time.Time) {
 	if _, known := m[p]; known || len(m) < maxRemembered {
 		return

@@ -14,27 +14,27 @@ import (
 // is cheap, and works on every file system.
 const pollInterval = 250 * time.Millisecond
 
-// A Watcher follows the registry in a file. Registry and Reload may be called by
-// several goroutines.
+// A Watcher follows the registry in a file. Registry and Reload are safe for concurrent
+// use.
 type Watcher struct {
-	path    string // as it is called
-	at      string // where it is read
+	path    string // the registry's name, for messages
+	at      string // where it is read: path, or a copy
 	current atomic.Pointer[Registry]
 	reload  chan struct{} // has an element if Reload was called
 
-	// Of the goroutine in Run.
+	// Owned by the goroutine in Run.
 	read    Stamp     // the file, when it was last read
 	seen    Stamp     // the file, when it was last looked at
-	checked time.Time // when it was last known who has expired
+	checked time.Time // when clients were last checked for expiry
 }
 
 // Watch loads the registry. Call Run to follow it.
 func Watch(path string) (*Watcher, error) { return WatchCopy(path, path) }
 
-// WatchCopy is Watch for who reads a copy of the registry, at another path.
+// WatchCopy is Watch for a program that reads a copy of the registry, at another path.
 func WatchCopy(path, at string) (*Watcher, error) {
 	w := &Watcher{path: path, at: at, reload: make(chan struct{}, 1), checked: time.Now()}
-	w.read = StampOf(at) // before it is read: what changes afterwards is seen
+	w.read = StampOf(at) // before it is read, so that no later change is missed
 	w.seen = w.read
 	r, err := load(path, at)
 	if err != nil {
@@ -52,19 +52,20 @@ func (w *Watcher) Registry() *Registry { return w.current.Load() }
 func (w *Watcher) Reload() {
 	select {
 	case w.reload <- struct{}{}:
-	default: // Run is about to
+	default: // Run is about to do so anyway
 	}
 }
 
-// Run follows the file until ctx ends. Each time that it has changed, or a client
-// has expired, Registry returns the new one, and then onChange is called. A file
-// is read when it has not changed for 0.25 s, for an editor may have written just
-// half of it; so half a second passes at most.
+// Run follows the file until ctx ends. Each time that the file has changed or a client
+// has expired, Registry returns the new registry, and then Run calls onChange. A file is
+// read when it has not changed for 0.25 s, as an editor may have written just half of it;
+// so a change takes at most about half a second.
 //
-// A file that is broken or gone changes nothing, but a line is logged.
+// A file that is broken or gone changes nothing, but Run logs a line.
 //
-// Who lets a client in because of a registry that is replaced meanwhile may do so
-// after onChange was called: look again at Registry afterwards.
+// A goroutine that lets in a client may have looked at a registry that is replaced
+// meanwhile, and finish after the call of onChange. So it must look at Registry again
+// afterwards.
 func (w *Watcher) Run(ctx context.Context, onChange func(*Change)) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -97,14 +98,14 @@ func (w *Watcher) Run(ctx context.Context, onChange func(*Change)) {
 	}
 }
 
-// look tells whether the file is as it was when it was last looked at.
+// look reports whether the file is as it was when look was last called.
 func (w *Watcher) look() (quiet bool) {
 	before := w.seen
 	w.seen = StampOf(w.at)
 	return w.seen == before
 }
 
-// A Stamp is different when a file is.
+// A Stamp identifies a version of a file: if the file changes, so does its Stamp.
 type Stamp struct {
 	inode    uint64
 	size     int64

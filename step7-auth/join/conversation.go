@@ -13,9 +13,9 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// A conversation is what a client says and hears beside packets.
+// A conversation is what a client and its server tell each other besides packets.
 type conversation struct {
-	needed    chan struct{} // a login is needed; holds one
+	needed    chan struct{} // has an element if a login is needed; holds one
 	onControl func(kind byte, content []byte) error
 
 	mu      sync.Mutex // guards all below
@@ -24,7 +24,7 @@ type conversation struct {
 	waiting bool // for the result of the login
 }
 
-// answer takes the payload of a response.
+// answer handles the payload of a response, a Welcome.
 func (c *conversation) answer(payload []byte) error {
 	w, err := protocol.ParseWelcome(payload)
 	if err != nil {
@@ -36,7 +36,7 @@ func (c *conversation) answer(payload []byte) error {
 	case c.welcome == nil:
 		c.welcome = &w
 	case !slices.Equal(c.welcome.Addrs, w.Addrs):
-		return &Changed{fmt.Sprintf("other addresses, %v instead of %v,", w.Addrs, c.welcome.Addrs)}
+		return &Changed{fmt.Sprintf("other addresses (%v instead of %v)", w.Addrs, c.welcome.Addrs)}
 	case !slices.Equal(c.welcome.Settings, w.Settings):
 		return &Changed{"other settings"}
 	}
@@ -63,8 +63,8 @@ func (c *conversation) in() bool {
 	return !c.waiting
 }
 
-// sayLogin sends the login whenever it is needed, until ctx ends. It is repeated
-// until it is answered, for messages get lost and the server may be busy.
+// sayLogin sends the login whenever it is needed, until ctx ends. It repeats the login
+// until it is answered, as messages get lost and the server may be busy.
 func (c *conversation) sayLogin(ctx context.Context, conn *secure.Conn) {
 	for {
 		select {
@@ -74,7 +74,7 @@ func (c *conversation) sayLogin(ctx context.Context, conn *secure.Conn) {
 		}
 		for tries := 0; !c.in(); tries++ {
 			if tries == loginTries {
-				conn.Fail(fmt.Errorf("the server has not answered to the login, though it was said %d times", tries))
+				conn.Fail(fmt.Errorf("the server has not answered the login, which was sent %d times", tries))
 				return
 			}
 			c.mu.Lock()
@@ -90,7 +90,7 @@ func (c *conversation) sayLogin(ctx context.Context, conn *secure.Conn) {
 	}
 }
 
-// control takes a control message of the server.
+// control handles a control message of the server.
 func (c *conversation) control(kind byte, content []byte) error {
 	switch {
 	case kind == protocol.KindResult:
@@ -98,10 +98,10 @@ func (c *conversation) control(kind byte, content []byte) error {
 	case c.onControl != nil:
 		return c.onControl(kind, content)
 	}
-	return nil // of a later version
+	return nil // a newer server may send kinds that this client does not know
 }
 
-// result takes what came of a login.
+// result handles the server's answer to a login.
 func (c *conversation) result(content []byte) error {
 	r, err := protocol.ParseResult(content)
 	if err != nil {
@@ -110,7 +110,7 @@ func (c *conversation) result(content []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.waiting || r.Attempt != c.login.Attempt {
-		return nil // of an earlier one
+		return nil // the answer to an earlier attempt
 	}
 	if r.Refused != nil {
 		return fmt.Errorf("the server refuses: %w", r.Refused)

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	loginRetry = time.Second // the login is said again until it is answered
+	loginRetry = time.Second // the login is sent again this often, until it is answered
 	loginTries = 30
 )
 
@@ -26,16 +26,16 @@ const (
 type Config struct {
 	// Handshake names the suite and the pattern, IK or IKpsk2, and holds the keys.
 	Handshake noise.Config
-	// User and Password are for a server that asks for them. They go through the
-	// session only. Empty if there are none.
+	// User and Password are for a server that asks for them. They travel only inside the
+	// session. They are empty if there are none.
 	User, Password string
 
-	// Instance is the same in all sessions of a program, so that the server takes a
-	// new one for the continuation of the last. Zero stands for another one each time.
+	// Instance is the same in all sessions of one run of a program, so that the server sees
+	// a new session as the continuation of the last. Zero stands for a random one each time.
 	Instance [8]byte
 
 	// OnControl, if set, gets the control messages of kinds from protocol.FirstKind
-	// on. As secure.Config's it must be fast, and an error ends the Session.
+	// on. As in secure.Config, it must be fast, and an error ends the Session.
 	OnControl func(kind byte, content []byte) error
 	MTU       int // as in secure.Config
 
@@ -44,11 +44,11 @@ type Config struct {
 	Keepalive time.Duration // as in secure.Config
 }
 
-// A Session is the encrypted Link to the server, with what the server has handed
-// out. If the server hands out something else later, say because it has lost its
-// memory, or if it puts an end to the session, the Link fails.
+// A Session is the encrypted Link to the server, with what the server has handed out.
+// The Link fails if the server ends the session, or later hands out something else, for
+// example because it has lost its state.
 //
-// The error is, or wraps, a *secure.Rejected if the server has said why, and a
+// The error is, or wraps, a *secure.Rejected if the server has given a reason, and a
 // *Changed if what it hands out has changed.
 type Session struct {
 	*secure.Conn
@@ -57,15 +57,15 @@ type Session struct {
 	stop func()
 }
 
-// Changed is the error of a Session that can't go on with what the server hands
-// out now. A new one can.
+// Changed is the error of a Session that can't go on because the server now hands out
+// something else. A new Session can be started.
 type Changed struct{ what string }
 
-func (c *Changed) Error() string { return "the server hands out " + c.what + " now: connect again" }
+func (c *Changed) Error() string { return "the server now hands out " + c.what + ": connect again" }
 
-// Client asks the server at the other end of lower for a session, and returns
-// when packets can pass. The Session owns lower, and closes it; so does a Client
-// that fails.
+// Client asks the server at the other end of lower for a session, and returns when
+// packets can pass, or ctx ends. The Session owns lower, and closes it. If Client fails,
+// it closes lower, too.
 func Client(ctx context.Context, lower link.Link, cfg Config) (*Session, error) {
 	l := protocol.Login{User: cfg.User, Password: cfg.Password}
 	if l != (protocol.Login{}) && !l.Valid() {

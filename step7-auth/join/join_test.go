@@ -120,8 +120,8 @@ func TestHostileAnswer(t *testing.T) {
 // from a wrong address would get lost without a word.
 func TestChanged(t *testing.T) {
 	for want, then := range map[string][]byte{
-		"the server hands out other addresses, [10.8.0.3/24] instead of [10.8.0.2/24], now: connect again": welcomeOf("10.8.0.3/24", false, "s"),
-		"the server hands out other settings now: connect again":                                           welcomeOf("10.8.0.2/24", false, "t"),
+		"the server now hands out other addresses ([10.8.0.3/24] instead of [10.8.0.2/24]): connect again": welcomeOf("10.8.0.3/24", false, "s"),
+		"the server now hands out other settings: connect again":                                           welcomeOf("10.8.0.2/24", false, "t"),
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := 0

@@ -6,20 +6,20 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-// A Login is the client's answer to a Welcome that asks for one. It goes through
-// the session, so it has forward secrecy, other than the payload of a
-// handshake's first message. All logins have the same length on the wire: it
-// does not tell that of the password.
+// A Login is the client's answer to a Welcome that asks for one. It travels in the
+// session, so unlike the payload of a handshake's first message it has forward secrecy.
+// All logins have the same length on the wire, so that it does not reveal the length of
+// the password.
 //
 //	attempt | length | user | length | password | zeros
 type Login struct {
-	// Attempt numbers what the client says. A copy of an attempt, sent because
-	// the result may have got lost, is not checked again.
+	// Attempt numbers the client's attempts. The client may send an attempt again, because
+	// the result may be lost; the server does not check such a copy again.
 	Attempt        byte
 	User, Password string
 }
 
-// The most bytes that a user name and a password have.
+// The largest sizes of a user name and a password, in bytes.
 const (
 	MaxUser     = 64
 	MaxPassword = 255
@@ -69,9 +69,9 @@ func cutText(m []byte) (text string, rest []byte, ok bool) {
 	return string(m[1 : 1+n]), m[1+n:], true
 }
 
-// A Result is what came of a login.
+// A Result is the server's answer to a login.
 //
-//	attempt | the refusal, if there is one
+//	attempt | the refusal, if the login failed
 type Result struct {
 	Attempt byte
 	Refused *secure.Rejected // nil if the client is logged in

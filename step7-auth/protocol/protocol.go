@@ -1,11 +1,11 @@
-// Package protocol is what client and server tell each other beside packets: who
-// asks, what the server hands out, and a password. Introduced in step 7.
+// Package protocol encodes what client and server tell each other besides packets: which
+// program asks, what the server hands out, and a password. Introduced in step 7.
 //
 // A hello is the payload of each handshake's first message, a welcome that of
 // the second; login and result are control messages in the session (package
-// secure). So all of it is encrypted and authentic. It is still hostile until it
-// is parsed: what parses is well-formed and of bounded size, and texts are one
-// line of printable ASCII.
+// secure). So all of it is encrypted and authentic. It is still treated as hostile until
+// it is parsed: what the parsers accept is well-formed and of bounded size, and texts are
+// one line of printable ASCII.
 //
 // The first byte of hello and welcome is the version of this encoding, which is
 // 2. Numbers are big-endian.
@@ -21,9 +21,9 @@ const version = 2
 // Control messages of this package (see secure.FirstKind).
 const (
 	KindLogin  = 2 // client to server: a Login
-	KindResult = 3 // server to client: what came of it
+	KindResult = 3 // server to client: a Result
 
-	FirstKind = 4 // of those that are left to others
+	FirstKind = 4 // the first kind that other packages may use
 )
 
 var (
@@ -31,12 +31,12 @@ var (
 	errFormat  = errors.New("protocol: malformed message")
 )
 
-// A Hello is what a client says of itself when it asks for a session.
+// A Hello is what a client says about itself when it asks for a session.
 //
 //	version | instance u64
 type Hello struct {
-	// Instance is a random number that the client has chosen at its start. Two
-	// machines with the same identity differ in it.
+	// Instance is a random number that the client chooses when it starts. It tells apart
+	// two machines with the same identity.
 	Instance uint64
 }
 

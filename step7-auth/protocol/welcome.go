@@ -13,23 +13,24 @@ import (
 //
 //	version | 0 or 1: login | count | count times: family 4 or 6, address, prefix length | settings
 type Welcome struct {
-	// Login says that no packets pass before the client has logged in.
+	// Login says that no packets pass until the client has logged in.
 	Login bool
 	// Addrs are the client's addresses in the tunnel, each with the length of
 	// the tunnel's network.
 	Addrs []netip.Prefix
-	// Settings are bytes of another package, at most MaxSettings of them.
+	// Settings are encoded by other packages. They have at most MaxSettings bytes.
 	Settings []byte
 }
 
-// MaxAddrs is the most addresses that a client gets, and MaxSettings the most
-// bytes of settings. Together they fit into secure.MaxPayload.
+// MaxAddrs is the largest number of addresses that a client gets, and MaxSettings the
+// largest size of the settings, in bytes. Together they fit into secure.MaxPayload.
 const (
 	MaxAddrs    = 4
 	MaxSettings = secure.MaxPayload - 3 - MaxAddrs*(1+16+1)
 )
 
-// Append appends the encoding to dst, or says what does not fit.
+// Append appends the encoding to dst. It returns an error if the settings are too long,
+// or a client can't have the addresses.
 func (w Welcome) Append(dst []byte) ([]byte, error) {
 	if len(w.Settings) > MaxSettings {
 		return nil, fmt.Errorf("protocol: settings have at most %d bytes, not %d", MaxSettings, len(w.Settings))
@@ -102,7 +103,7 @@ func cutPrefix(m []byte) (p netip.Prefix, rest []byte, ok bool) {
 	return p, m[1+n+1:], p.IsValid()
 }
 
-// checkAddrs refuses addresses that no host can have in a tunnel.
+// checkAddrs returns an error for addresses that no host can have in a tunnel.
 func checkAddrs(addrs []netip.Prefix) error {
 	if len(addrs) == 0 || len(addrs) > MaxAddrs {
 		return fmt.Errorf("protocol: %d addresses: a client has 1 to %d", len(addrs), MaxAddrs)
@@ -113,7 +114,7 @@ func checkAddrs(addrs []netip.Prefix) error {
 			return fmt.Errorf("protocol: %v is not an address that a client can have", p)
 		}
 		if slices.ContainsFunc(addrs[:i], func(q netip.Prefix) bool { return q.Addr() == a }) {
-			return errors.New("protocol: an address is there twice")
+			return errors.New("protocol: an address occurs twice")
 		}
 	}
 	return nil

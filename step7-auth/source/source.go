@@ -1,10 +1,10 @@
 // Package source says what counts as one source of messages: an address, and the
-// networks around it that one party can have as a whole. Introduced in step 7.
+// networks around it that may belong to a single party. Introduced in step 7.
 //
-// A limit for single addresses does not hold an attacker who has many. For IPv6 that
-// is everybody: a host chooses among 2^64 addresses, a customer gets a /56 of 256
-// such networks, and a site a /48 (RFC 6177). So a limit holds for each of these
-// networks, too, and is the wider the larger the network.
+// A limit on single addresses does not stop an attacker who has many. With IPv6
+// everybody has: a host chooses among 2^64 addresses, a customer gets a /56 of 256
+// such networks, and a site a /48 (RFC 6177). So each of these networks has a limit,
+// too; the larger the network, the higher the limit.
 package source
 
 import "net/netip"
@@ -16,12 +16,12 @@ var (
 	bits6 = [...]int{48, 56, 64, 128}
 )
 
-// MaxNetworks is how many networks Networks appends at most.
+// MaxNetworks is the largest number of networks that Networks appends.
 const MaxNetworks = len(bits6)
 
 // Networks appends to dst the networks around an address, the widest first and the
-// address itself last. An IPv4 address is the same in either form; the zero address
-// has none.
+// address itself last. An IPv4-mapped IPv6 address counts as IPv4; the zero address has
+// no networks. Networks allocates nothing if dst has room for MaxNetworks more.
 func Networks(dst []netip.Prefix, a netip.Addr) []netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := bits6[:]

@@ -32,14 +32,14 @@ import (
 	"stepvpn/step8-deploy/uplink"
 )
 
-// A Check says what a start with some settings would say, found by the code that a start
-// runs, as far as that changes nothing. What the daemon that runs has, such as a port, is
-// free: the start takes its place.
+// A Check says what errors and warnings a start with these settings would give. It runs the
+// code that a start runs, except for what changes something. What the running daemon has,
+// such as a port, counts as free, as the start would take that daemon's place.
 type Check struct {
-	Errors   []error   // it would end with these
-	Warnings []Problem // it would go on, and say this
+	Errors   []error   // the start would fail with these
+	Warnings []Problem // the start would succeed, and report these
 
-	running *status.Report // the daemon that runs, or nil
+	running *status.Report // of the running daemon; nil if there is none
 }
 
 func (c *Check) failed(errs ...error) {
@@ -54,7 +54,8 @@ func (c *Check) warn(what, cure string) {
 	c.Warnings = append(c.Warnings, Problem{What: what, Cure: cure})
 }
 
-// CheckServer checks the settings of a server. Its error is one of the file itself.
+// CheckServer checks the settings of a server. It returns an error if the file itself can't
+// be used.
 func CheckServer(ctx context.Context, file string) (*Check, error) {
 	cfg, err := config.LoadServer(file)
 	if err != nil {
@@ -73,7 +74,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	c.failed(err)
 	c.ownPSKs(cfg, registry)
 	if err := hostnet.MayChange(); err != nil {
-		c.warn("the host was not looked at: that takes root", "Run it as root, for example with sudo.")
+		c.warn("the host was not checked, because only root can do that", "Run it as root, for example with sudo.")
 		return c, nil
 	}
 	cfg.Subnets, _ = servable(cfg.Subnets)
@@ -90,10 +91,10 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	}
 	seen := c.folder(cfg.State)
 	if err := pool.CheckState(filepath.Join(cfg.State, workerFolder, LeasesName)); seen && err != nil {
-		c.warn(fmt.Sprintf("the file of leases is damaged: %v", err), "A start puts it aside; clients may get other addresses than before.")
+		c.warn(fmt.Sprintf("the file of leases is damaged: %v", err), "A start sets it aside; clients may get other addresses than before.")
 	}
 	if _, err := lastseen.Read(SeenFile(cfg)); seen && err != nil {
-		c.warn(fmt.Sprintf("the file of when clients were last seen is damaged: %v", err), "A start puts it aside; 'stepvpn clients list' begins anew.")
+		c.warn(fmt.Sprintf("the file that says when clients were last seen is damaged: %v", err), "A start sets it aside; 'stepvpn clients list' begins with no times.")
 	}
 	problems, err := uplink.Check(uplink.Config{Device: keep.Device{Name: cfg.Device, Addrs: cfg.Subnets}, Egress: cfg.Egress})
 	c.failed(err)
@@ -101,7 +102,8 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	return c, nil
 }
 
-// CheckClient checks the settings of a client. Its error is one of the file itself.
+// CheckClient checks the settings of a client. It returns an error if the file itself can't
+// be used.
 func CheckClient(ctx context.Context, file string) (*Check, error) {
 	cfg, err := config.LoadClient(file)
 	if err != nil {
@@ -110,24 +112,24 @@ func CheckClient(ctx context.Context, file string) (*Check, error) {
 	c := &Check{running: running(ctx, "client", cfg.StatusSocket, config.ClientSocket)}
 	c.failed(flat(cfg.CheckFiles())...)
 	if err := hostnet.MayChange(); err != nil {
-		c.warn("the host was not looked at: that takes root", "Run it as root, for example with sudo.")
+		c.warn("the host was not checked, because only root can do that", "Run it as root, for example with sudo.")
 		return c, nil
 	}
 	c.device(cfg.Device, nil, cfg.MTU)
 	c.sockets(cfg.StatusSocket, cfg.Metrics)
 	seen := c.folder(cfg.State)
 	if _, err := rotation.Read(cfg.State, noise.PublicKey(cfg.ServerKey)); seen && err != nil {
-		c.warn(fmt.Sprintf("the file of the keys that the server has told is damaged: %v", err), "A start puts it aside; the key of the settings counts then.")
+		c.warn(fmt.Sprintf("the file of the keys that the server has announced is damaged: %v", err), "A start sets it aside, and uses the key in the settings.")
 	}
 	_, err = nft.Run("", "list", "tables")
 	c.failed(err)
 	if _, _, err := killswitch.Saved(cfg.State); seen && err != nil {
-		c.warn(fmt.Sprintf("it can't be read how the kill switch was: %v", err), "A start sets it anew.")
+		c.warn(fmt.Sprintf("the saved state of the kill switch can't be read: %v", err), "A start saves it again.")
 	}
 	return c, nil
 }
 
-// running returns the status of a daemon of that role which answers at one of the sockets.
+// running returns the status of a daemon of that role that answers at one of the sockets.
 func running(ctx context.Context, role string, sockets ...string) *status.Report {
 	for _, path := range sockets {
 		if r, err := status.Query(ctx, path); path != "" && err == nil && r.Role == role {
@@ -137,22 +139,22 @@ func running(ctx context.Context, role string, sockets ...string) *status.Report
 	return nil
 }
 
-// device tells whether the tunnel's device can be made.
+// device checks whether the tunnel's device can be made.
 func (c *Check) device(name string, addrs []netip.Prefix, mtu int) {
 	if c.running == nil || c.running.Device != name {
 		c.failed(tun.Check(tun.Config{Name: name, Addrs: addrs, MTU: mtu}))
 	}
 }
 
-// has tells whether the daemon that runs waits on an address.
+// has reports whether the running daemon listens on an address.
 func (c *Check) has(network string, at netip.AddrPort) bool {
 	return c.running != nil && slices.Contains(c.running.Listen, Waits(network, at))
 }
 
-// Waits is how a status says that a daemon waits on an address.
+// Waits returns the text by which a status says that a daemon listens on an address.
 func Waits(network string, at netip.AddrPort) string { return network + " " + at.String() }
 
-// ownPSKs tells whether clients can come in that have a pre-shared key of their own.
+// ownPSKs checks whether clients with a pre-shared key of their own can come in.
 func (c *Check) ownPSKs(cfg *config.Server, registry *identity.Registry) {
 	secret, err := PSKSecret(cfg)
 	c.failed(err)
@@ -161,17 +163,17 @@ func (c *Check) ownPSKs(cfg *config.Server, registry *identity.Registry) {
 	}
 	for client := range registry.All() {
 		if client.OwnPSK {
-			c.warn(fmt.Sprintf("there is no file %s, without which %s can't come in, and nor can others with psk=own", PSKSecretFile(cfg), client.Name),
+			c.warn(fmt.Sprintf("there is no file %s: without it, %s and all other clients with psk=own can't come in", PSKSecretFile(cfg), client.Name),
 				"Put it back from a backup, or revoke those clients and add them again.")
 			return
 		}
 	}
 }
 
-// nextKey tells whether the server that runs takes clients by the keys that there are.
+// nextKey checks whether the running server uses the keys that are now on the disk.
 func (c *Check) nextKey(cfg *config.Server) {
 	next, err := cfg.NextKey()
-	if err != nil || c.running == nil { // that is said, or there is nothing to say
+	if err != nil || c.running == nil { // the error is reported elsewhere; or there is nothing to compare with
 		return
 	}
 	has := ""
@@ -179,11 +181,11 @@ func (c *Check) nextKey(cfg *config.Server) {
 		has = noise.FormatKey(noise.PrivateKey(*next).Public())
 	}
 	if c.running.NextKey != has {
-		c.warn("the server that runs was started before its keys were changed, and goes by those that there were", "Start it anew: systemctl restart stepvpn-server")
+		c.warn("the running server was started before its keys were changed, and still uses the old ones", "Restart it: systemctl restart stepvpn-server")
 	}
 }
 
-// port tells whether clients can be waited for on an address.
+// port checks whether the server can listen for clients on an address.
 func (c *Check) port(network string, at netip.AddrPort, n int) {
 	if c.has(network, at) {
 		return
@@ -195,7 +197,7 @@ func (c *Check) port(network string, at netip.AddrPort, n int) {
 	}
 }
 
-// sockets tells whether the daemon can tell how it is.
+// sockets checks whether the daemon can open its sockets for status and metrics.
 func (c *Check) sockets(path string, metrics netip.AddrPort) {
 	if path != "" && c.running == nil {
 		c.failed(status.Free(path))
@@ -210,8 +212,8 @@ func (c *Check) sockets(path string, metrics netip.AddrPort) {
 	}
 }
 
-// folder tells whether there is a folder for the state that can be written to, or can be
-// made.
+// folder checks whether the state's folder can be written to or, if it does not exist, can
+// be made.
 func (c *Check) folder(name string) bool {
 	at := name
 	info, err := os.Stat(at)
@@ -235,7 +237,7 @@ func (c *Check) folder(name string) bool {
 	return err == nil
 }
 
-// flat takes apart what errors.Join has put together.
+// flat returns the errors that errors.Join has joined.
 func flat(err error) []error {
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		return several.Unwrap()

@@ -1,22 +1,22 @@
-// Package keeper is the privileged half of the programs of step 8. It holds what only
-// root may do (devices, marked sockets, routes, firewall, keys on the disk), reads no
-// packet, and does for the other half, the worker, a handful of things that it checks
-// against the operator's own settings. The worker reads all that comes from the network,
-// and has no privilege: a hole in it gives an attacker the tunnel, and not the machine.
-// Introduced in step 8.
+// Package keeper is the privileged half of the programs of step 8. It does everything that
+// only root may do (devices, marked sockets, routes, firewall, keys on the disk), and reads
+// no packets. For the other half, the worker, it does a handful of things, each of which it
+// checks against the operator's own settings. The worker reads everything that comes from
+// the network, and has no privileges: a hole in it gives an attacker the tunnel, but not
+// the machine. Introduced in step 8.
 //
 //	worker                                keeper
-//	settings                          ->  settings and secrets, as they were read last; sockets for status and metrics
+//	settings                          ->  settings and secrets, as they were last read; sockets for status and metrics
 //	dial server, dial nameserver      ->  a socket with the mark, connected to there
 //	take (addresses, DNS, routes)     ->  the descriptor of the device
 //	up, down, fit, done
-//	learn (the server's next key)     ->  it is remembered, see keys.go
-//	                                  <-  the state of the host, and that the settings are other ones
+//	learn (the server's next key)     ->  remembers it, see keys.go
+//	                                  <-  the state of the host, and that the settings have changed
 //
-// A server's worker asks for settings, to forget connections of clients that have gone, and
-// to bound what is sent to a client (server_paths.go).
+// A server's worker asks for its settings, to forget the connections of clients that have
+// gone, and to bound the size of packets to a client (server_paths.go).
 //
-// Either can be killed. The device stays while one of them has its descriptor; routes,
+// Either half can be killed. The device stays while one of them has its descriptor; routes,
 // DNS and kill switch stay as they are.
 package keeper
 
@@ -52,11 +52,12 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
-// Settings are what the worker of a client needs to know. Its sockets come with them.
+// Settings are what the worker of a client needs to know. Its sockets for status and metrics
+// come with them, as descriptors.
 type Settings struct {
 	Client   *config.Client
 	Identity identity.Profile
-	Learned  []noise.PublicKey // of the server, beside that of Identity; the newest first
+	Learned  []noise.PublicKey // keys of the server, besides that of Identity; the newest first
 	User     string
 	Password string
 	Instance [8]byte // see join.Config
@@ -64,7 +65,7 @@ type Settings struct {
 	Metrics  bool    // the next one is the socket for Prometheus
 }
 
-// A Client keeps the host of a client. Its methods may be called from any goroutine.
+// A Client keeps the host of a client. Its methods are safe for concurrent use.
 type Client struct {
 	file     string
 	host     *takeover.Host
@@ -74,22 +75,23 @@ type Client struct {
 
 	mu       sync.Mutex // guards all below
 	cfg      *config.Client
-	told     *Settings // what the worker gets; it has no say in when they are read
+	told     *Settings // what the worker gets; it can't make the keeper read them again
 	attempts map[uint32]*attempt
 	lessons  lessons
 }
 
-// An attempt is one to reach a server, or a nameserver.
+// An attempt is an attempt to reach a server or a nameserver.
 type attempt struct {
 	server netip.AddrPort
 	socket guard.Socket
 }
 
-// maxAttempts bounds them: a server, and its name, which is looked up in two families.
+// maxAttempts bounds the attempts at one time: to a server, and to nameservers that look up
+// its name in two families.
 const maxAttempts = 8
 
-// NewClient reads the settings, and makes what can fail before anything of the host is
-// taken. Close ends it.
+// NewClient reads the settings, and does everything that can fail before it changes the
+// host. Call Close when done.
 func NewClient(file string, n names.Keeper) (*Client, error) {
 	k := &Client{file: file, status: -1, metrics: -1, attempts: make(map[uint32]*attempt)}
 	rand.Read(k.instance[:])
@@ -118,10 +120,10 @@ func (k *Client) Device() string {
 	return k.cfg.Device
 }
 
-// Alive returns as soon as no lock is held for ever.
+// Alive returns once it can take the lock. If it does not return, the keeper hangs.
 func (k *Client) Alive() {
 	k.mu.Lock()
-	k.mu.Unlock() //lint:ignore SA2001 that it can be had is what counts
+	k.mu.Unlock() //lint:ignore SA2001 what counts is that it can be locked
 	k.host.Alive()
 }
 
@@ -153,7 +155,7 @@ func (k *Client) read() (*Settings, error) {
 	return s, nil
 }
 
-// Serve does what a worker asks for, until that is gone. One at a time can be served.
+// Serve does what a worker asks for, until the worker is gone. It can serve one at a time.
 func (k *Client) Serve(c *privsep.Conn) error {
 	states := make(chan takeover.State, 1)
 	defer close(states)
@@ -162,7 +164,7 @@ func (k *Client) Serve(c *privsep.Conn) error {
 			c.Tell(eventState, s)
 		}
 	}()
-	k.host.Tell(func(s takeover.State) { // only the last one counts
+	k.host.Tell(func(s takeover.State) { // only the latest State counts
 		select {
 		case <-states:
 		default:
@@ -182,14 +184,14 @@ func (k *Client) Serve(c *privsep.Conn) error {
 	})
 }
 
-// What the worker is told without having asked.
+// Events: what the worker is told without having asked.
 const (
 	eventState  = "state"
 	eventReload = "reload"
 )
 
-// Reload reads the settings, has the host be as they want it, whatever the worker does, and
-// tells that, if there is one. A mistake in them changes nothing.
+// Reload reads the settings again, makes the host what they say, whatever the worker does,
+// and tells the worker, if there is one. A mistake in the settings changes nothing.
 func (k *Client) Reload(c *privsep.Conn) {
 	s, err := k.read()
 	if err != nil {
@@ -198,14 +200,14 @@ func (k *Client) Reload(c *privsep.Conn) {
 	}
 	k.mu.Lock()
 	for _, key := range s.Client.Keep(k.cfg) {
-		slog.Warn("this setting has changed, which takes a restart", "key", key)
+		slog.Warn("this setting has changed, but takes effect only after a restart", "key", key)
 	}
 	changed := !reflect.DeepEqual(s.Client, k.cfg)
 	k.set(s)
 	k.mu.Unlock()
 	if changed {
 		if err := k.host.Reconfigure(s.Client); err != nil {
-			slog.Error("the settings that were read again can't be carried out", "error", err)
+			slog.Error("the new settings can't be applied", "error", err)
 		}
 	}
 	if c != nil {
@@ -213,8 +215,8 @@ func (k *Client) Reload(c *privsep.Conn) {
 	}
 }
 
-// set takes settings. k.mu is locked, or there is nobody else yet. What the worker has no
-// use for it does not get.
+// set takes over settings, and leaves out of the worker's copy what the worker does not
+// need. k.mu is locked, or no other goroutine knows k yet.
 func (k *Client) set(s *Settings) {
 	k.cfg = s.Client
 	k.told = new(*s)
@@ -246,7 +248,7 @@ type dialRequest struct {
 	Address netip.AddrPort
 }
 
-// dial makes sockets that stay outside of the tunnel.
+// dial handles requests for sockets that stay outside of the tunnel.
 func (k *Client) dial(ctx context.Context) privsep.Handler {
 	return func(parse func(any) error) (privsep.Result, error) { return k.dialOne(ctx, parse) }
 }
@@ -264,7 +266,7 @@ func (k *Client) dialOne(ctx context.Context, parse func(any) error) (r privsep.
 	if a == nil {
 		if len(k.attempts) >= maxAttempts {
 			k.mu.Unlock()
-			return r, fmt.Errorf("more than %d sockets at once", maxAttempts)
+			return r, fmt.Errorf("more than %d attempts at once", maxAttempts)
 		}
 		a = &attempt{server: q.Address, socket: guard.Socket{CarryOut: k.host.CarryOut}}
 		k.attempts[q.Attempt] = a
@@ -276,14 +278,14 @@ func (k *Client) dialOne(ctx context.Context, parse func(any) error) (r privsep.
 	if err := k.host.Allow(q.Network, q.Address); err != nil {
 		return r, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialLimit) // nobody waits for a worker that is gone
+	ctx, cancel := context.WithTimeout(ctx, dialLimit) // so that it ends even if the worker is gone
 	defer cancel()
 	d := net.Dialer{Control: a.socket.Control}
 	conn, err := d.DialContext(ctx, q.Network, q.Address.String())
 	k.mu.Lock()
 	over := k.attempts[q.Attempt] != a
 	k.mu.Unlock()
-	if over { // the socket may be one that nobody has ended
+	if over { // the attempt was ended meanwhile, before this socket was part of it
 		err = errors.Join(err, errOver, a.socket.Close())
 		if conn != nil {
 			conn.Close()
@@ -303,8 +305,8 @@ func (k *Client) dialOne(ctx context.Context, parse func(any) error) (r privsep.
 
 var errOver = errors.New("the attempt is over")
 
-// take returns a copy of a socket's descriptor. (Not by File.Fd: it would make the
-// socket one that blocks, for all who have it.)
+// take returns a copy of a socket's descriptor. (It does not use File.Fd, which would make
+// the socket blocking for all processes that share it.)
 func take(c syscall.Conn) (fd int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -314,7 +316,8 @@ func take(c syscall.Conn) (fd int, err error) {
 	return fd, errors.Join(failed, os.NewSyscallError("fcntl", err))
 }
 
-// mayDial tells whether the operator's settings lead to an address.
+// mayDial returns an error unless the operator's settings name this server, or the address is
+// that of a nameserver to ask for the server's name.
 func (k *Client) mayDial(q dialRequest) error {
 	k.mu.Lock()
 	cfg := k.cfg
@@ -336,7 +339,7 @@ func (k *Client) mayDial(q dialRequest) error {
 		}
 		named = true
 		if s.Port == q.Address.Port() && !a.IsLoopback() {
-			return nil // a name is what the network says that it is
+			return nil // the network decides which address a name has
 		}
 	}
 	if named && q.Address.Port() == dnsPort {
@@ -347,7 +350,7 @@ func (k *Client) mayDial(q dialRequest) error {
 	return fmt.Errorf("the settings name no server at %v", q.Address)
 }
 
-// done ends an attempt.
+// done handles the request to end an attempt.
 func (k *Client) done(parse func(any) error) (r privsep.Result, err error) {
 	var id uint32
 	if err := parse(&id); err != nil {
@@ -363,7 +366,7 @@ func (k *Client) done(parse func(any) error) (r privsep.Result, err error) {
 	return r, a.socket.Close()
 }
 
-// forget ends all attempts.
+// forget ends all attempts of a worker that is gone.
 func (k *Client) forget() {
 	k.mu.Lock()
 	list := k.attempts
@@ -371,7 +374,7 @@ func (k *Client) forget() {
 	k.mu.Unlock()
 	for _, a := range list {
 		if err := a.socket.Close(); err != nil {
-			slog.Warn("a rule is left behind", "error", err)
+			slog.Warn("a policy rule could not be removed", "error", err)
 		}
 	}
 }
@@ -381,7 +384,7 @@ func (k *Client) nameservers(func(any) error) (r privsep.Result, err error) {
 	return privsep.Result{With: list}, err
 }
 
-// take takes the host over on terms that the worker has from a server.
+// take handles the request to take the host over, on terms that the worker got from a server.
 func (k *Client) take(parse func(any) error) (r privsep.Result, err error) {
 	var t takeover.Terms
 	if err := parse(&t); err != nil {
@@ -394,7 +397,7 @@ func (k *Client) take(parse func(any) error) (r privsep.Result, err error) {
 	return privsep.Result{With: index, FDs: []int{fd}}, err
 }
 
-// Bounds of what a server may hand out.
+// Limits on what a server may hand out.
 const (
 	maxAddrs = 8
 	minBits  = 8 // of a subnet's prefix, as in a server's settings
@@ -402,7 +405,7 @@ const (
 	maxMTU   = 65535
 )
 
-// check refuses what no server of ours hands out.
+// check returns an error for terms that no server of this project hands out.
 func (k *Client) check(t takeover.Terms) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -411,14 +414,14 @@ func (k *Client) check(t takeover.Terms) error {
 		dialled = dialled || a.server == t.Server
 	}
 	if !dialled {
-		return fmt.Errorf("nobody has asked the server %v", t.Server)
+		return fmt.Errorf("the server %v was not asked for a session", t.Server)
 	}
 	if len(t.Addrs) == 0 || len(t.Addrs) > maxAddrs {
 		return fmt.Errorf("%d addresses", len(t.Addrs))
 	}
 	for _, a := range t.Addrs {
 		if !a.IsValid() || !a.Addr().IsGlobalUnicast() || a.Addr().Is4In6() || a.Addr().Zone() != "" {
-			return fmt.Errorf("%v is no address for a tunnel", a)
+			return fmt.Errorf("%v is not a possible address in a tunnel", a)
 		}
 		if a.Bits() < minBits {
 			return fmt.Errorf("%v is more than a subnet", a)
@@ -456,8 +459,9 @@ func (k *Client) fit(parse func(any) error) (r privsep.Result, err error) {
 	return r, k.host.Fit(size)
 }
 
-// echo makes a socket for echo requests to an address in the tunnel. It is tied to the
-// device, which takes a privilege to change, and has the mark that goes with that.
+// echo handles the request for a socket for echo requests to an address in the tunnel. The
+// socket is tied to the device, which only a privileged process can change, and has the mark
+// for such sockets.
 func (k *Client) echo(parse func(any) error) (r privsep.Result, err error) {
 	var to netip.Addr
 	if err := parse(&to); err != nil {

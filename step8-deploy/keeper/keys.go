@@ -12,25 +12,25 @@ import (
 	"stepvpn/step8-deploy/rotation"
 )
 
-// A server that changes its key tells the next one to its clients (see package rotation). The
-// worker hears it, and the keeper remembers it, for the next start too. What the keeper can't see
-// is whether a server has said that at all. So what it remembers is only ever a key to be tried
-// first: when no server is reached by it, that of the settings is tried again, and whatever is
-// remembered counts no more when the settings name another one.
+// A server that changes its key announces the next one to its clients (see package rotation).
+// The worker receives it, and the keeper remembers it, also for the next start. The keeper
+// can't see whether a server has really said that. So a remembered key is only tried first:
+// if no server answers to it, the client tries the key in the settings again. When the
+// settings name another key, everything remembered is dropped.
 
-// A lesson is what a server has told that was reached by one of its keys.
+// A lesson is what a server, reached by one of its keys, has announced.
 type lesson struct {
 	By   noise.PublicKey
-	Next noise.PublicKey // zero: that it changes to none
+	Next noise.PublicKey // the next key; zero if it does not change its key
 }
 
-// lessons bounds how often there is news, and so what is written to the disk and to the log.
+// lessons limits how often there can be news, and so what is written to disk and log.
 type lessons struct {
 	since time.Time
 	n     int
 }
 
-const maxLessons = 8 // an hour
+const maxLessons = 8 // per hour
 
 func (l *lessons) allow(now time.Time) bool {
 	if now.Sub(l.since) >= time.Hour {
@@ -40,8 +40,8 @@ func (l *lessons) allow(now time.Time) bool {
 	return l.n <= maxLessons
 }
 
-// learn remembers what a server has told, and has the worker take new settings if that is
-// news.
+// learn remembers what a server has announced. If that is news, it makes the worker fetch
+// new settings.
 func (k *Client) learn(c *privsep.Conn) privsep.Handler {
 	return func(parse func(any) error) (r privsep.Result, err error) {
 		var l lesson
@@ -71,21 +71,21 @@ func (k *Client) remember(l lesson) (news bool, err error) {
 		return false, errors.New("the server's keys change too often to be remembered")
 	}
 	if err := rotation.Save(k.cfg.State, own, keys); err != nil {
-		return false, fmt.Errorf("the keys that the server has told can't be remembered: %w", err)
+		return false, fmt.Errorf("the keys that the server has announced can't be remembered: %w", err)
 	}
 	told := new(*k.told)
 	told.Learned = keys
 	k.told = told
 	if l.Next != (noise.PublicKey{}) {
-		slog.Info("the server changes its key: it is reached by the next one from now on", "key", noise.FormatKey(l.Next))
+		slog.Info("the server changes its key: from now on, this client uses the next one", "key", noise.FormatKey(l.Next))
 	} else {
-		slog.Info("of the server's keys that were told, some do not count any more", "left", len(keys))
+		slog.Info("some of the keys that the server had announced are no longer used", "left", len(keys))
 	}
 	return true, nil
 }
 
-// Learn has the keeper remember what a server has told that was reached by one of its keys: the
-// next one, or zero.
+// Learn makes the keeper remember what a server that was reached by the key by has announced:
+// its next key, or zero if it does not change its key.
 func (r *Remote) Learn(by, next noise.PublicKey) error {
 	_, err := r.Ask("learn", lesson{by, next}, nil)
 	return err

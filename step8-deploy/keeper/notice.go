@@ -8,14 +8,14 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// A Notice is what systemd is to be told of a worker: the unit that people look at is the
-// keeper's.
+// A Notice is what systemd is to be told about a worker. The keeper forwards it, as people
+// look at the keeper's unit.
 type Notice struct {
 	Ready  bool
 	Status string
 }
 
-// maxStatus bounds it, in bytes.
+// maxStatus is the largest length of a status, in bytes.
 const maxStatus = 1 << 10
 
 func notice(parse func(any) error) (r privsep.Result, err error) {
@@ -24,7 +24,7 @@ func notice(parse func(any) error) (r privsep.Result, err error) {
 		return r, err
 	}
 	if len(n.Status) > maxStatus {
-		return r, errors.New("a status that is too long")
+		return r, errors.New("the status is too long")
 	}
 	n.tell()
 	return r, nil
@@ -38,21 +38,22 @@ func (n Notice) tell() {
 	}
 }
 
-// clip cuts a text to a number of bytes, and not within a character: that would become a
-// longer one on its way.
+// clip cuts a text to a number of bytes, but never within a character: JSON would replace
+// its part by a longer character.
 func clip(text string, most int) string {
 	return strings.ToValidUTF8(text[:min(len(text), most)], "")
 }
 
-// forward has the keeper tell systemd, and tells this process's own unit, if it has one.
+// forward makes the keeper tell systemd, and tells systemd about this process's own unit, if
+// it has one.
 func forward(a *privsep.Asker, n Notice) {
 	n.tell()
 	n.Status = clip(n.Status, maxStatus)
-	a.Ask("notify", n, nil) // who is not told does without
+	a.Ask("notify", n, nil) // an error does not matter: this is only for people
 }
 
-// Notify tells systemd how it stands.
+// Notify tells systemd how the worker is, by way of the keeper.
 func (r *Remote) Notify(n Notice) { forward(r.Asker, n) }
 
-// Notify tells systemd how it stands.
+// Notify tells systemd how the worker is, by way of the keeper.
 func (r *RemoteServer) Notify(n Notice) { forward(r.Asker, n) }

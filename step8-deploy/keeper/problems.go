@@ -16,7 +16,8 @@ const (
 	checkEvery    = 2 * time.Second
 )
 
-// followProblems tells what is wrong with the host, at first and whenever that changes.
+// followProblems calls tell with what is wrong with the host, at once and whenever that
+// changes.
 func (s *Server) followProblems(ctx context.Context, tell func([]Problem)) {
 	if s.Problems == nil {
 		return

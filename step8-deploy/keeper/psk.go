@@ -15,18 +15,20 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// Pre-shared keys of one client each are made out of one secret and the client's public
-// key (HKDF, RFC 5869). So who has one client's file knows nothing of the others', there is
-// nothing to store for a client, and its line of the registry just says that it has one
-// (psk=own): the registry may be readable by others than root, it is copied for the worker,
-// and keeps the lines of who was revoked. The secret is in a file of its own, which only
-// root reads; the worker gets it by the keeper's socket, as it gets the server's key, and
-// writes it nowhere. It has nothing to do with the server's key: the two are two locks.
+// A client's own pre-shared key is derived from one secret and the client's public key
+// (HKDF, RFC 5869). So one client's file reveals nothing about the others' keys, and nothing
+// has to be stored for a client. Its line in the registry just says that it has such a key
+// (psk=own), because the registry is no place for secrets: users other than root may be able
+// to read it, it is copied for the worker, and it keeps the lines of revoked clients. The
+// secret is in a file of its own, which only root can read. The worker gets it through the
+// keeper's socket, like the server's key, and never writes it anywhere. The secret is
+// independent of the server's key: an attacker needs both.
 
-// PSKSecretFile is where a server's secret is: beside the registry.
+// PSKSecretFile returns the name of the file with a server's secret, which is beside the
+// registry.
 func PSKSecretFile(cfg *config.Server) string { return cfg.Clients + ".psk" }
 
-// PSKSecret reads it. nil is none.
+// PSKSecret reads the secret. It returns nil if there is none.
 func PSKSecret(cfg *config.Server) (*[noise.KeyLen]byte, error) {
 	name := PSKSecretFile(cfg)
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +41,8 @@ func PSKSecret(cfg *config.Server) (*[noise.KeyLen]byte, error) {
 	return &secret, nil
 }
 
-// NewOwnPSK is OwnPSK for who lets in a client: it makes the secret if there is none.
+// NewOwnPSK is OwnPSK for the command that adds a client: it makes the secret if there is
+// none.
 func NewOwnPSK(cfg *config.Server, client noise.PublicKey) (*[noise.KeyLen]byte, error) {
 	secret, err := PSKSecret(cfg)
 	if secret == nil && err == nil {
@@ -57,12 +60,13 @@ func NewOwnPSK(cfg *config.Server, client noise.PublicKey) (*[noise.KeyLen]byte,
 func OwnPSK(secret *[noise.KeyLen]byte, client noise.PublicKey) *[noise.KeyLen]byte {
 	key, err := hkdf.Key(sha256.New, secret[:], nil, "stepvpn pre-shared key of "+string(client[:]), noise.KeyLen)
 	if err != nil {
-		panic(err) // the length is wrong
+		panic(err) // only for a wrong length
 	}
 	return (*[noise.KeyLen]byte)(key)
 }
 
-// pskSecret is PSKSecret for who goes on without: those clients are refused then.
+// pskSecret is PSKSecret, but only logs an error: without the secret, the server goes on and
+// refuses clients with a pre-shared key of their own.
 func (s *Server) pskSecret() *[noise.KeyLen]byte {
 	secret, err := PSKSecret(s.cfg)
 	if err != nil {
@@ -73,15 +77,15 @@ func (s *Server) pskSecret() *[noise.KeyLen]byte {
 
 const eventPSKSecret = "psk secret"
 
-// tellPSKSecret tells the worker the secret, if there is one. It comes before the client
-// that it was made for.
+// tellPSKSecret sends the worker the secret, if there is one. It must arrive before the
+// registry with the client that the secret was made for.
 func (s *Server) tellPSKSecret(c *privsep.Conn) {
 	if secret := s.pskSecret(); secret != nil {
 		c.Tell(eventPSKSecret, secret)
 	}
 }
 
-// takePSKSecret is the other end.
+// takePSKSecret receives, in the worker, what tellPSKSecret sends.
 func (r *RemoteServer) takePSKSecret(with json.RawMessage) {
 	secret := new([noise.KeyLen]byte)
 	if json.Unmarshal(with, secret) == nil {

@@ -14,15 +14,14 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
-// The worker parses the registry, but may not read the file: that belongs to the
-// operator. So it has a copy.
+// The worker parses the registry, but may not read the operator's file. So it has a copy.
 const (
 	eventRegistry = "registry"
 	lookEvery     = 250 * time.Millisecond
 )
 
-// copyRegistry has the copy be as the registry is, unless others may change that. What is
-// wrong with its lines the worker says, by the registry's own name.
+// copyRegistry copies the registry, unless other users may change it. The worker reports
+// mistakes in its lines, under the registry's own name.
 func (s *Server) copyRegistry() error {
 	s.copying.Lock()
 	defer s.copying.Unlock()
@@ -43,15 +42,15 @@ func (s *Server) copyRegistry() error {
 	return atomicfile.Write(to, text, atomicfile.Options{Mode: info.Mode().Perm() | 0o400, Owner: &s.owner})
 }
 
-// renewRegistry copies it, and says so when that fails: who was revoked might still come
-// in.
+// renewRegistry copies the registry, and reports a failure: clients that were revoked might
+// still come in.
 func (s *Server) renewRegistry() error {
 	err := s.copyRegistry()
 	var stale *Problem
 	if err != nil {
 		stale = &Problem{
 			What: "the registry can't be read or copied, and the last good one stays in force: " + err.Error(),
-			Cure: "See to the file, and make room on the disk where state is.",
+			Cure: "Check the file, and make room on the disk that has the folder of the setting state.",
 		}
 		if before := s.stale.Load(); before == nil || *before != *stale {
 			slog.Error(stale.What, "cure", stale.Cure)
@@ -61,7 +60,7 @@ func (s *Server) renewRegistry() error {
 	return err
 }
 
-// problems lists what keeps the host from serving clients as it should.
+// problems lists what keeps this host from serving clients as it should.
 func (s *Server) problems() []Problem {
 	list := s.Problems()
 	if stale := s.stale.Load(); stale != nil {
@@ -70,8 +69,9 @@ func (s *Server) problems() []Problem {
 	return list
 }
 
-// followRegistry copies the registry whenever it has changed, and is quiet again, and
-// tells of it; before it comes what new clients need. What fails is tried on.
+// followRegistry copies the registry whenever it has changed and has then been stable. Before
+// each copy it calls before, which sends what new clients need; after it, tell. It repeats
+// what fails.
 func (s *Server) followRegistry(ctx context.Context, before, tell func()) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()

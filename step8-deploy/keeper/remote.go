@@ -15,8 +15,8 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
-// A Remote is a client's keeper, as its worker sees it. Its methods may be called from
-// any goroutine.
+// A Remote is a client's keeper, as its worker sees it. Its methods are safe for concurrent
+// use.
 type Remote struct {
 	*privsep.Asker
 	reload func()
@@ -25,8 +25,8 @@ type Remote struct {
 	state  atomic.Pointer[takeover.State]
 }
 
-// NewRemote returns the keeper at the other end of a Conn. reload is called when the
-// settings are to be read again.
+// NewRemote returns the keeper at the other end of a Conn. It calls reload when the worker
+// must call Settings again.
 func NewRemote(c *privsep.Conn, reload func()) *Remote {
 	r := &Remote{reload: reload}
 	r.state.Store(new(takeover.State))
@@ -43,21 +43,21 @@ func (r *Remote) event(event string, with json.RawMessage) {
 		if json.Unmarshal(with, s) == nil {
 			r.state.Store(s)
 			if tell := r.tell.Load(); tell != nil {
-				go (*tell)() // it may ask the keeper, whose answers are read here
+				go (*tell)() // on another goroutine: it may ask the keeper, whose answers this one reads
 			}
 		}
 	}
 }
 
-// Changed has a function called, on a goroutine of its own, when State returns another one.
-// There is one function at a time.
+// Changed sets the function that is called, on a goroutine of its own, when State has
+// changed. It replaces the function that was set before.
 func (r *Remote) Changed(tell func()) { r.tell.Store(&tell) }
 
-// State returns how the host is, as it was told last.
+// State returns the state of the host that the keeper last sent.
 func (r *Remote) State() *takeover.State { return r.state.Load() }
 
-// Settings reads the settings again, and returns the sockets that come with them, nil
-// for none.
+// Settings fetches the settings from the keeper, and returns the sockets that come with them,
+// or nil for each that there is none of.
 func (r *Remote) Settings() (s *Settings, status, metrics net.Listener, err error) {
 	s = new(Settings)
 	fds, err := r.Ask("settings", nil, s)
@@ -80,14 +80,14 @@ func (r *Remote) Settings() (s *Settings, status, metrics net.Listener, err erro
 	return s, status, metrics, err
 }
 
-// Nameservers returns whom to ask for a server's name.
+// Nameservers returns the nameservers to ask for a server's name.
 func (r *Remote) Nameservers() (list []netip.Addr, err error) {
 	_, err = r.Ask("nameservers", nil, &list)
 	return list, err
 }
 
-// Take takes the host over. It returns the descriptor of the device, which is the
-// caller's, and a number that tells one device from another.
+// Take takes the host over. It returns the device's descriptor, which the caller must close,
+// and a number that tells one device from another.
 func (r *Remote) Take(t takeover.Terms) (fd, index int, err error) {
 	fds, err := r.Ask("take", t, &index)
 	if err != nil {
@@ -100,28 +100,28 @@ func (r *Remote) Take(t takeover.Terms) (fd, index int, err error) {
 	return fds[0], index, nil
 }
 
-// SetUp says whether packets are carried.
+// SetUp tells the keeper whether the tunnel carries packets.
 func (r *Remote) SetUp(up bool) error {
 	_, err := r.Ask("up", up, nil)
 	return err
 }
 
-// Fit says how long packets may be in the tunnel, in bytes.
+// Fit tells the keeper how long packets in the tunnel may be, in bytes.
 func (r *Remote) Fit(size int) error {
 	_, err := r.Ask("fit", size, nil)
 	return err
 }
 
-// Attempt begins an attempt to reach an address outside of the tunnel. Close ends it.
+// Attempt begins an attempt to reach an address outside of the tunnel. Its Close ends it.
 func (r *Remote) Attempt() *Attempt { return &Attempt{r, r.last.Add(1)} }
 
-// An Attempt makes sockets to one address, the last of which gets answers.
+// An Attempt makes sockets to one address. Only the latest of them receives answers.
 type Attempt struct {
 	keeper *Remote
 	id     uint32
 }
 
-// DialContext is that of a net.Dialer.
+// DialContext is like that of a net.Dialer.
 func (a *Attempt) DialContext(_ context.Context, network, address string) (net.Conn, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -140,7 +140,7 @@ func (a *Attempt) DialContext(_ context.Context, network, address string) (net.C
 	return net.FileConn(f)
 }
 
-// Close ends it.
+// Close ends the attempt.
 func (a *Attempt) Close() error {
 	_, err := a.keeper.Ask("done", a.id, nil)
 	return err
@@ -170,7 +170,7 @@ func (r *Remote) Echo(to netip.Addr) (*net.IPConn, error) {
 	return ip, nil
 }
 
-// file makes a File of a descriptor.
+// file makes a File out of a descriptor.
 func file(fd int, name string) *os.File {
 	unix.CloseOnExec(fd)
 	return os.NewFile(uintptr(fd), name)

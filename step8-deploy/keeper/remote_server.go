@@ -17,16 +17,16 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// A RemoteServer is a server's keeper, as its worker sees it. Its methods may be called
-// from any goroutine.
+// A RemoteServer is a server's keeper, as its worker sees it. Its methods are safe for
+// concurrent use.
 type RemoteServer struct {
 	*privsep.Asker
 	problems atomic.Pointer[[]Problem]
 	secret   atomic.Pointer[[noise.KeyLen]byte] // see psk.go
 }
 
-// NewRemoteServer returns the keeper at the other end of a Conn. registry is called when
-// there is another registry.
+// NewRemoteServer returns the keeper at the other end of a Conn. It calls registry when the
+// registry has changed.
 func NewRemoteServer(c *privsep.Conn, registry func()) *RemoteServer {
 	r := new(RemoteServer)
 	r.problems.Store(new([]Problem))
@@ -46,10 +46,10 @@ func NewRemoteServer(c *privsep.Conn, registry func()) *RemoteServer {
 	return r
 }
 
-// Problems returns what keeps the host from serving clients, as it was told last.
+// Problems returns what keeps the host from serving clients, as the keeper last sent it.
 func (r *RemoteServer) Problems() []Problem { return *r.problems.Load() }
 
-// A Handover is what a server's worker works with.
+// A Handover is what a server's keeper hands to its worker: settings and descriptors.
 type Handover struct {
 	ServerSettings
 	Folder          int // descriptor
@@ -60,7 +60,7 @@ type Handover struct {
 	ResolverSockets []resolver.Sockets
 }
 
-// Settings reads the settings, and takes what is handed over.
+// Settings fetches the settings and the descriptors from the keeper.
 func (r *RemoteServer) Settings() (h *Handover, err error) {
 	h = new(Handover)
 	fds, err := r.Ask("settings", nil, &h.ServerSettings)
@@ -134,7 +134,7 @@ func (h *Handover) take(fds []int) (err error) {
 	return err
 }
 
-// Path returns where a file of the worker's folder is, for this process.
+// Path returns the path by which this process can reach a file in the worker's folder.
 func (h *Handover) Path(name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", h.Folder, name)
 }
@@ -149,8 +149,8 @@ func (r *RemoteServer) Forget(gone []netip.Addr) error {
 	return errors.Join(errs...)
 }
 
-// Bound has the host send clients no packets through the tunnel that are longer than these
-// sizes: see Server.
+// Bound limits the size of the packets that the host sends to clients through the tunnel: see
+// Server.
 func (r *RemoteServer) Bound(bounds []pathmtu.Bound) error {
 	var errs []error
 	for list := range slices.Chunk(bounds, maxBounds) {
@@ -160,7 +160,7 @@ func (r *RemoteServer) Bound(bounds []pathmtu.Bound) error {
 	return errors.Join(errs...)
 }
 
-// Fail says that the worker can't go on, and why. The keeper ends then, too.
+// Fail tells the keeper that the worker can't go on, and why. Then the keeper ends, too.
 func (r *RemoteServer) Fail(err error) {
 	r.Ask("fail", Failure{clip(err.Error(), maxFailure), clip(app.HintOf(err), maxFailure)}, nil)
 }

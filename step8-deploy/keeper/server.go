@@ -40,25 +40,25 @@ type ServerSettings struct {
 	Server    *config.Server
 	Off       []netip.Prefix // subnets that this host can't serve now; Server has the others
 	Key       noise.PrivateKey
-	NextKey   *noise.PrivateKey // that the server is changing to; nil: none
+	NextKey   *noise.PrivateKey // the key that the server is changing to; nil: none
 	PSK       *[noise.KeyLen]byte
-	PSKSecret *[noise.KeyLen]byte // for pre-shared keys of one client each; nil: none
+	PSKSecret *[noise.KeyLen]byte // for clients' own pre-shared keys; nil: none
 	Device    string
 	MTU       int    // of the device, in bytes
-	Sum       string // that has led to it
+	Sum       string // how it was computed, for the log
 	Status    bool
 	Metrics   bool
 	Listeners []Listener
 	Queues    int
 }
 
-// A Listener is where clients come in: some sockets that reach the same ones.
+// A Listener is a group of sockets, at one address, that reach the same clients.
 type Listener struct {
 	Network string
 	Sockets int
 }
 
-// A Server keeps the host of a server. Its methods may be called from any goroutine.
+// A Server keeps the host of a server. Its methods are safe for concurrent use.
 type Server struct {
 	cfg   *config.Server
 	told  ServerSettings
@@ -67,14 +67,14 @@ type Server struct {
 	paths *uplink.Paths
 
 	copying sync.Mutex              // of the registry
-	stale   atomic.Pointer[Problem] // what keeps the copy from being as it is
+	stale   atomic.Pointer[Problem] // why the copy of the registry is out of date; nil if it is not
 	failed  atomic.Pointer[error]
 
 	// Problems, if set before Serve is called, says what keeps this host from serving clients.
 	Problems func() []Problem
 }
 
-// Names in the worker's folder, which is in the state's.
+// Names in the worker's folder, which is inside the state's folder.
 const (
 	workerFolder = "worker"
 	RegistryName = "clients" // a copy of the registry, which the worker may not read itself
@@ -82,7 +82,7 @@ const (
 	SeenName     = "pool/seen" // when clients were last seen
 )
 
-// NewServer reads the settings, and opens sockets and device. Close takes them away.
+// NewServer reads the settings, and opens sockets and device. Close removes them.
 func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
 	cfg, err := config.LoadServer(file)
 	if err != nil {
@@ -95,7 +95,7 @@ func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
 	return k, nil
 }
 
-// open opens all that is handed over but the resolver's sockets.
+// open opens everything that is handed over, except the resolver's sockets.
 func (s *Server) open() error {
 	cfg := s.cfg
 	s.told = ServerSettings{Server: cfg, Device: cfg.Device}
@@ -141,7 +141,7 @@ func (s *Server) open() error {
 	return nil
 }
 
-// add adds a descriptor, if there is one.
+// add adds a descriptor, unless it is -1.
 func (s *Server) add(fd int) bool {
 	if fd >= 0 {
 		s.fds = append(s.fds, fd)
@@ -149,7 +149,7 @@ func (s *Server) add(fd int) bool {
 	return fd >= 0
 }
 
-// Settings returns what the operator has set.
+// Settings returns the operator's settings.
 func (s *Server) Settings() *config.Server { return s.cfg }
 
 // Device returns the tunnel's device as it should be.
@@ -160,7 +160,7 @@ func (s *Server) Device() keep.Device {
 // Paths returns what is said of the paths to clients.
 func (s *Server) Paths() *uplink.Paths { return s.paths }
 
-// Close takes sockets and device away.
+// Close closes the sockets and removes the device.
 func (s *Server) Close() error {
 	privsep.CloseAll(s.fds)
 	s.fds = nil
@@ -170,9 +170,9 @@ func (s *Server) Close() error {
 	return os.Remove(s.cfg.StatusSocket)
 }
 
-// openFolder makes the worker's folder, which it may look into, with one of its own in it
-// for the leases. (Root may do all that because the folders are root's, not because it is
-// root: its service has no such right.)
+// openFolder makes the worker's folder, which the worker may only read, and inside of it one
+// that belongs to the worker, for the leases. (The keeper may do this because the folders
+// belong to root. Its service lacks the capability to write to others' folders.)
 func (s *Server) openFolder() error {
 	if err := os.MkdirAll(s.cfg.State, 0o700); err != nil {
 		return noState(s.cfg.State, err)
@@ -205,17 +205,18 @@ func (s *Server) openFolder() error {
 	return nil
 }
 
-// safeState returns an error if others can change what this program keeps in a file, by
-// which a later start, a boot and 'recover' go.
+// safeState returns an error if other users can change what this program keeps in a file: a
+// later start, a boot and 'recover' rely on it.
 func safeState(file string) error {
 	return atomicfile.Kind{Name: "the state"}.CheckFolders(file)
 }
 
 func noState(name string, err error) error {
-	return fmt.Errorf("the folder that the setting state names, %s: %w", name, err)
+	return fmt.Errorf("the folder of the setting state, %s: %w", name, err)
 }
 
-// makeOwn makes the folder for leases, with those of a version that kept them elsewhere.
+// makeOwn makes the folder for leases, and moves leases there that an older version kept
+// elsewhere.
 func (s *Server) makeOwn(name string) error {
 	if err := atomicfile.MakeFolder(name); err != nil {
 		return err
@@ -231,14 +232,15 @@ func (s *Server) makeOwn(name string) error {
 	return os.Lchown(name, s.owner.UID, s.owner.GID)
 }
 
-// SeenFile is where the worker of a server keeps when clients were last seen.
+// SeenFile returns the name of the file in which a server's worker notes when clients were
+// last seen.
 func SeenFile(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, SeenName) }
 
-// folder is the worker's.
+// folder returns the name of the worker's folder.
 func (s *Server) folder() string { return filepath.Join(s.cfg.State, workerFolder) }
 
-// bind opens the sockets for clients, and finds the room for a packet that all of them
-// have. Where there is UDP, its room counts: over TCP a packet may take two segments.
+// bind opens the sockets for clients, and finds the largest packet that all of them can carry.
+// If there is UDP, only UDP counts: over TCP, a packet may take two segments.
 func (s *Server) bind() (inner transport.MTU, err error) {
 	networks := slices.Sorted(slices.Values(s.cfg.Transports)) // "tcp", "udp"
 	for _, network := range networks {
@@ -260,8 +262,8 @@ func (s *Server) bind() (inner transport.MTU, err error) {
 	return inner, nil
 }
 
-// hold takes the descriptors of sockets, and closes the sockets: nobody waits for them
-// here.
+// hold keeps copies of the sockets' descriptors, and closes the sockets themselves, as this
+// process does not read from them.
 func (s *Server) hold(sockets ...syscall.Conn) (err error) {
 	for _, socket := range sockets {
 		fd, err2 := take(socket)
@@ -298,11 +300,11 @@ func ResolverOf(cfg *config.Server, device string) resolver.Config {
 	return resolver.Config{Addrs: resolver.At(cfg.Subnets), Device: device, Upstreams: cfg.DNSUpstreams}
 }
 
-// Serve does what a worker asks for, until that is gone. One at a time can be served.
+// Serve does what a worker asks for, until the worker is gone. It can serve one at a time.
 func (s *Server) Serve(c *privsep.Conn) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	s.renewRegistry() // whoever has none says so
+	s.renewRegistry() // if there is no registry, the worker reports that
 	go s.followRegistry(ctx, func() { s.tellPSKSecret(c) }, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
 	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "bound": s.bound, "notify": notice, "fail": s.fail(c)})
@@ -312,8 +314,8 @@ func (s *Server) Serve(c *privsep.Conn) error {
 	return err
 }
 
-// Reload has the worker read the registry again, changed or not. Without one there is
-// nothing to do: it reads it first of all.
+// Reload makes the worker read the registry again, changed or not. Without a worker there is
+// nothing to do: the next one reads the registry when it starts.
 func (s *Server) Reload(c *privsep.Conn) {
 	if c == nil {
 		return
@@ -334,8 +336,8 @@ func (s *Server) settings(func(any) error) (privsep.Result, error) {
 	return privsep.Result{With: answer, FDs: s.fds, Keep: true}, nil
 }
 
-// fail is what a worker asks for that can't go on: a new start, of both, may mend what it
-// can't, such as a device that somebody has deleted.
+// fail handles the request of a worker that can't go on. Restarting both may solve what the
+// worker can't, such as a device that somebody has deleted.
 func (s *Server) fail(c *privsep.Conn) privsep.Handler {
 	return func(parse func(any) error) (r privsep.Result, err error) {
 		var why Failure
@@ -343,7 +345,7 @@ func (s *Server) fail(c *privsep.Conn) privsep.Handler {
 			return r, err
 		}
 		if len(why.Error) > maxFailure || len(why.Hint) > maxFailure {
-			return r, errors.New("a failure that is too long")
+			return r, errors.New("the failure's text is too long")
 		}
 		err = app.Hint(errors.New(why.Error), "%s", why.Hint)
 		err = Failed{err}
@@ -358,12 +360,12 @@ const maxFailure = 4 << 10
 // A Failure is why a worker can't go on.
 type Failure struct{ Error, Hint string }
 
-// Failed is the error of Serve when the worker has told a Failure.
+// Failed is the error of Serve when the worker has reported a Failure.
 type Failed struct{ error }
 
 func (f Failed) Unwrap() error { return f.error }
 
-// maxForget bounds how many clients may be gone at once.
+// maxForget is the largest number of addresses in one request to forget.
 const maxForget = 2048
 
 // forget makes the kernel forget the connections of clients.
@@ -373,17 +375,17 @@ func (s *Server) forget(parse func(any) error) (r privsep.Result, err error) {
 		return r, err
 	}
 	if len(list) > maxForget {
-		return r, fmt.Errorf("%d addresses at once", len(list))
+		return r, fmt.Errorf("%d addresses at once are too many", len(list))
 	}
 	for _, a := range list {
 		if !s.isClients(a) {
-			return r, fmt.Errorf("%v is no client's", a)
+			return r, fmt.Errorf("%v is not the address of a client", a)
 		}
 	}
 	return r, errors.Join(conntrack.Forget(list), s.unbound(list))
 }
 
-// isClients tells whether an address is one that a client can have.
+// isClients reports whether a client can have this address.
 func (s *Server) isClients(a netip.Addr) bool {
 	return slices.ContainsFunc(hostnet.FamilyOf(a).Subnets(s.cfg.Subnets), func(n netip.Prefix) bool { return n.Contains(a) })
 }

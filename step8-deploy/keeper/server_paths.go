@@ -10,7 +10,7 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// maxBounds is how many may be set at once.
+// maxBounds is the largest number of bounds in one request.
 const maxBounds = 1024
 
 // bound has the kernel send clients packets no longer than their paths carry.
@@ -20,11 +20,11 @@ func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 		return r, err
 	}
 	if len(list) > maxBounds {
-		return r, fmt.Errorf("%d paths at once", len(list))
+		return r, fmt.Errorf("%d paths at once are too many", len(list))
 	}
 	for _, b := range list {
 		if !s.isClients(b.Client) || s.isOwn(b.Client) {
-			return r, fmt.Errorf("%v is no client's", b.Client)
+			return r, fmt.Errorf("%v is not the address of a client", b.Client)
 		}
 	}
 	var errs []error
@@ -34,7 +34,7 @@ func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 	return r, errors.Join(errs...)
 }
 
-// unbound takes the routes to clients away.
+// unbound removes the routes to clients.
 func (s *Server) unbound(clients []netip.Addr) error {
 	var errs []error
 	for _, a := range clients {

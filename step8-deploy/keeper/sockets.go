@@ -18,7 +18,8 @@ const (
 	dialLimit = 5 * time.Second
 )
 
-// listen makes the sockets at which the worker tells how it is, -1 for none.
+// listen makes the sockets for the worker's status and metrics. It returns -1 for each that
+// is not wanted.
 func listen(path string, metrics netip.AddrPort) (statusFD, metricsFD int, err error) {
 	statusFD, metricsFD = -1, -1
 	if path != "" {
@@ -44,7 +45,7 @@ func listen(path string, metrics netip.AddrPort) (statusFD, metricsFD int, err e
 	return statusFD, metricsFD, nil
 }
 
-// unlisten takes them away.
+// unlisten closes these sockets, and removes the status socket's file.
 func unlisten(path string, fds ...int) error {
 	for _, fd := range fds {
 		if fd >= 0 {

@@ -1,9 +1,9 @@
-// Package killswitch keeps this host silent while its tunnel is down: what would
-// go through the tunnel goes nowhere. Introduced in step 8.
+// Package killswitch keeps this host silent while its tunnel is down: packets that
+// would go through the tunnel go nowhere. Introduced in step 8.
 //
-// Its policy rules stand behind those of packages guard and route, so the kernel
-// asks them only when these send a packet nowhere: before the first connection,
-// between two, and when the client was killed. A person would type
+// Its policy rules come after those of packages guard and route, so the kernel
+// comes to them only if those send a packet nowhere: before the first session,
+// between two sessions, and after the client was killed. A person would type
 //
 //	ip -4 rule add priority 22506 fwmark 22505 lookup main
 //	ip -4 rule add priority 22508 ipproto udp dport 53 prohibit
@@ -13,31 +13,31 @@
 //	ip -4 rule add priority 22511 unreachable
 //
 // and the same with -6. The client's own socket, which carries the mark, gets out.
-// Nobody asks for names. The local network stays reachable, as far as package lan
-// believes in it. Everything else is told at once that there is no way.
+// DNS queries don't. The local network stays reachable, as far as package lan counts it
+// as local. Every other packet is refused at once: its sender is told that there is no route.
 //
-// The rules alone have a hole, as those of package guard have: a program may tie
-// its socket to an interface, and needs no right for it. So the firewall looks at what
-// leaves in the end, in a table of our own that is in force while the tunnel is up,
-// too: see ruleset.
+// The rules alone have the same hole as those of package guard: a program may tie its
+// socket to an interface, and needs no privilege for that. So the firewall also checks
+// packets after routing, in a table of our own, which is in force even while the tunnel
+// is up: see ruleset.
 //
-// # Who opens it
+// # What opens it
 //
 // Only Open does, and only the operator has a reason to call it. Rules and table
-// depend on no device and no process: after kill -9 they stay. An error opens
-// nothing, also not half-way. What the switch is like is kept in a file, so that it can
-// be closed again after a boot, whatever has become of the settings: see Restore.
+// depend on no device and no process: they stay after kill -9. An error opens
+// nothing, not even in part. The switch's Config is kept in a file, so that the switch can
+// be closed again after a reboot, even if the settings can't be read: see Restore.
 //
-// Whoever loads a firewall with "flush ruleset" removes the table. So there are two
-// alike: inet stepvpn_killswitch, which outlives this program, and
-// inet stepvpn_killswitch_live, which belongs to it: no flush takes that one along,
-// and it goes with its owner (see Live). Between the two nothing gets through. Who puts
-// back what is missing is package takeover.
+// Loading a firewall with "flush ruleset" removes the table. So there are two tables
+// with the same rules: inet stepvpn_killswitch, which outlives this program, and
+// inet stepvpn_killswitch_live, which this program owns: no flush removes that one,
+// and it goes when its owner ends (see Live). As long as either is there, nothing gets
+// through. Package takeover puts back what is missing.
 //
 // # What is not covered
 //
-// Before the switch was closed for the first time, nothing is closed. Programs with
-// root's rights can do what they want. What is below IP, as ARP, goes on.
+// Until the switch is closed for the first time, nothing is closed. Programs with
+// root's privileges can do what they want. Protocols below IP, such as ARP, still work.
 package killswitch
 
 import (
@@ -55,16 +55,16 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// A Config says what stays silent. It is what is kept from one start to the next.
+// A Config says which traffic is closed. It is what is kept from one start to the next.
 type Config struct {
-	Device string         `json:"device"` // the tunnel's, which need not be there
+	Device string         `json:"device"` // the tunnel's device, which need not exist
 	Only   []netip.Prefix `json:"only"`   // the networks that go through the tunnel; nil: everything
-	Names  bool           `json:"names"`  // nobody asks for names
+	Names  bool           `json:"names"`  // DNS queries are closed, too
 	LAN    lan.Policy     `json:"lan"`
 	Tunnel []netip.Prefix `json:"tunnel"` // the tunnel's own networks; nil: as they were before
 }
 
-// A Switch says what this host should have, so that the Config is in force.
+// A Switch says which rules and table this host should have, so that its Config is in force.
 type Switch struct {
 	Config
 	Local  lan.Networks // by the host's routes
@@ -76,12 +76,12 @@ const (
 	liveTable  nft.Table = "inet stepvpn_killswitch_live"
 )
 
-// Table is the one that outlives this program.
+// Table returns the table that outlives this program.
 func (s Switch) Table() keep.Table {
 	return keep.Table{Name: plainTable, Text: s.ruleset(plainTable, s.Local)}
 }
 
-// Rules are the policy rules, with priorities from PriorityFirst to PriorityLast.
+// Rules returns the policy rules, with priorities from PriorityFirst to PriorityLast.
 func (s Switch) Rules() []policy.Rule {
 	list := s.rules(s.Local)
 	if s.Paused {
@@ -90,11 +90,11 @@ func (s Switch) Rules() []policy.Rule {
 	return list
 }
 
-// Close closes the switch, or changes one that is closed, without a moment in which it
-// is open. state is the folder where its Config is kept.
+// Close closes the switch, or changes a closed one without opening it for a moment. state
+// is the folder in which its Config is kept.
 //
-// If Close fails it has closed what it could, and opened nothing. Only a host where nothing
-// has been closed so far, nor before its boot, is as it was then.
+// If Close fails, it has closed what it could, and opened nothing. Only if nothing had been
+// closed so far, nor before the last boot, does it leave the host as it was.
 func Close(c Config, state string) error {
 	c, giveUp, err := Remember(c, state)
 	if err != nil {
@@ -112,10 +112,9 @@ func Close(c Config, state string) error {
 	return nil
 }
 
-// Remember notes that a switch is about to be closed, and returns what it is like then:
-// what c does not say of the tunnel's own networks is as it was before. Whoever fails to
-// close it calls giveUp, which opens what is half closed, if nothing had been closed
-// before.
+// Remember saves c, as a switch is about to be closed, and returns it; if c does not name the
+// tunnel's own networks, they are those saved before. A caller that fails to close the switch
+// must call giveUp, which opens what is half closed, if nothing had been closed before.
 func Remember(c Config, state string) (known Config, giveUp func() error, err error) {
 	if err := hostnet.MayChange(); err != nil {
 		return c, nil, err
@@ -137,7 +136,7 @@ func Remember(c Config, state string) (known Config, giveUp func() error, err er
 	}, nil
 }
 
-// closed tells whether there is anything of a switch.
+// closed reports whether any part of a switch is in place.
 func closed() (bool, error) {
 	for _, f := range hostnet.Families {
 		if f.Off() {
@@ -151,19 +150,20 @@ func closed() (bool, error) {
 	return keep.Exists(plainTable), nil
 }
 
-// Open opens the switch that another program has closed, and forgets it. Nothing is
-// no error.
+// Open opens the switch that another program has closed, and removes its saved Config. It is
+// no error if there is none.
 func Open(state string) error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
 	}
 	if err := removeAll(); err != nil {
-		return app.Hint(fmt.Errorf("the kill switch can't be opened, and stays closed: %w", err), "Once that is mended, 'stepvpn recover' does the rest.")
+		return app.Hint(fmt.Errorf("the kill switch can't be opened, and stays closed: %w", err), "Once that is solved, 'stepvpn recover' does the rest.")
 	}
 	return forget(state)
 }
 
-// removeAll removes the tables, which go together or not at all, and if they do, the rules.
+// removeAll removes the tables, either all of them or none, and then, if that has worked, the
+// rules.
 func removeAll() error {
 	if err := keep.Remove(plainTable, pauseTable); err != nil {
 		return err
@@ -172,8 +172,8 @@ func removeAll() error {
 	return err
 }
 
-// Restore closes the switch as it was when it was closed last, and returns how that is, and
-// whether it ever was. A file that cannot be read stands for a switch that lets out the least.
+// Restore closes the switch as it was last closed, and returns its Config, and whether it was
+// ever closed. If the file can't be read, it closes the switch as strictly as possible.
 func Restore(state string) (c Config, found bool, err error) {
 	if c, found, err = SavedOrStrictest(state); found {
 		err = Close(c, state)
@@ -181,22 +181,22 @@ func Restore(state string) (c Config, found bool, err error) {
 	return c, found, err
 }
 
-// SavedOrStrictest is Saved, but what can't be read stands for a switch that lets out the
-// least.
+// SavedOrStrictest is Saved, but if the file can't be read, it returns the strictest Config.
 func SavedOrStrictest(state string) (c Config, found bool, err error) {
 	c, found, err = Saved(state)
 	if found && err != nil {
-		slog.Warn("it can't be read how the kill switch was: it closes everything", "error", err)
+		slog.Warn("the saved state of the kill switch can't be read, so it closes everything", "error", err)
 		return strictest, true, nil
 	}
 	return c, found, err
 }
 
-// strictest lets out DHCP, and what is for a private network.
+// strictest lets out only DHCP, and packets to a local network with private addresses.
 var strictest = Config{Names: true, LAN: lan.Private}
 
-// Priorities of the rules, right behind those of package route. A kind has its own, as
-// the kernel removes the first rule of a priority that looks like it.
+// Priorities of the rules, right after those of package route. Each kind of rule has a
+// priority of its own, because the kernel, asked to remove a rule, removes the first one of
+// that priority that looks similar.
 const (
 	priorityOwn   = route.PriorityTunnel + 1 + iota
 	priorityPause // see Pause
@@ -206,7 +206,7 @@ const (
 	priorityRest
 )
 
-// The range of them.
+// The range of these priorities.
 const (
 	PriorityFirst = priorityOwn
 	PriorityLast  = priorityRest
@@ -215,7 +215,7 @@ const (
 // String says in a few words what is closed.
 func (c Config) String() string {
 	if c.Only == nil {
-		return fmt.Sprintf("nothing leaves but through the tunnel (lan: %s)", c.LAN)
+		return fmt.Sprintf("nothing leaves except through the tunnel (lan: %s)", c.LAN)
 	}
-	return fmt.Sprintf("nothing leaves for %v but through the tunnel", c.Only)
+	return fmt.Sprintf("nothing leaves for %v except through the tunnel", c.Only)
 }

@@ -6,19 +6,19 @@ import (
 )
 
 // A Live closes the switch a second time, for as long as this program runs. The zero value
-// does not. A kernel (before Linux 5.12) or an nft (before 1.0) that can't do that is no
-// error; the log says so. Its methods may be called by several goroutines.
+// has closed nothing. If the kernel (before Linux 5.12) or nft (before 1.0) can't do that, it
+// is no error; the log says so. Its methods are safe for concurrent use.
 type Live struct {
 	mu     sync.Mutex    // guards all below
 	wanted string        // the ruleset
 	set    string        // what owner has
 	owner  *owner        // nil if there is none
-	busy   chan struct{} // a goroutine sees to it, and closes this when it has; nil if none does
+	busy   chan struct{} // a goroutine works on it, and closes this when done; nil if none does
 	unable bool
 }
 
-// Set has it closed as s says, too. Nobody has to wait for that: the other table is
-// closed. It tells whether somebody had ended it.
+// Set closes this table, too, as s says. It does not wait for that: the other table is
+// closed. It reports whether somebody had ended the nft that owned this one.
 func (l *Live) Set(s Switch) (ended bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -31,7 +31,7 @@ func (l *Live) Set(s Switch) (ended bool) {
 	return ended
 }
 
-// settle makes it what is wanted.
+// settle makes the table what is wanted.
 func (l *Live) settle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -39,7 +39,7 @@ func (l *Live) settle() {
 		wanted, o := l.wanted, l.owner
 		l.mu.Unlock()
 		if o != nil && o.set(wanted) != nil {
-			o.close() // or it would refuse what is right by now
+			o.close() // or its old table would refuse what is allowed now
 			o = nil
 		}
 		var err error
@@ -48,7 +48,7 @@ func (l *Live) settle() {
 		}
 		l.mu.Lock()
 		if l.owner, l.set = o, wanted; err != nil {
-			slog.Warn("whoever removes all rules of the firewall opens the kill switch for a moment", "error", err)
+			slog.Warn("this host can't protect the kill switch's table: a program that flushes the firewall opens the kill switch for a moment", "error", err)
 			l.unable = true
 			break
 		}
@@ -57,7 +57,7 @@ func (l *Live) settle() {
 	l.busy = nil
 }
 
-// wait waits until nothing more is to be done. l.mu is locked.
+// wait waits until nothing is left to do. l.mu is locked.
 func (l *Live) wait() {
 	for l.busy != nil {
 		busy := l.busy
@@ -67,7 +67,7 @@ func (l *Live) wait() {
 	}
 }
 
-// Close ends it. The other table stays.
+// Close removes this table. The other one stays.
 func (l *Live) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

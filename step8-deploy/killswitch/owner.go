@@ -12,24 +12,24 @@ import (
 	"time"
 )
 
-// An owner is an nft(8) that keeps running, with a table of its own ("flags owner",
-// Linux 5.12): nobody else can change it, a flush of all rules leaves it out, and it
-// goes when its owner goes. That is when this program ends, however it ends: then
-// there is nothing to read for it any more.
+// An owner is an nft(8) process that keeps running, with a table of its own ("flags owner",
+// Linux 5.12): nobody else can change the table, a flush of all rules leaves it alone, and it
+// goes when its owner ends. nft ends when this program does, in whatever way, because its
+// standard input is closed then.
 type owner struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	lines chan string // what it says
+	lines chan string // nft's output
 	gone  atomic.Bool
 }
 
 // patience bounds how long nft may take to answer. It answers at once, or not at all.
 const patience = 10 * time.Second
 
-// newOwner starts one, with the table that ruleset says.
+// newOwner starts an nft that owns the table in ruleset.
 func newOwner(ruleset string) (*owner, error) {
 	cmd := exec.Command("nft", "--interactive")
-	cmd.Env = append(cmd.Environ(), "TERM=dumb", "HOME=/nonexistent") // it would keep a history there
+	cmd.Env = append(cmd.Environ(), "TERM=dumb", "HOME=/nonexistent") // where nft would keep a history
 	// A Ctrl-C in the terminal is for this program.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := cmd.StdinPipe()
@@ -49,7 +49,7 @@ func newOwner(ruleset string) (*owner, error) {
 		for s := bufio.NewScanner(stdout); s.Scan(); {
 			select {
 			case o.lines <- s.Text():
-			default: // nobody asked
+			default: // nothing waits for this line
 			}
 		}
 		cmd.Wait()
@@ -63,11 +63,11 @@ func newOwner(ruleset string) (*owner, error) {
 	return o, nil
 }
 
-// ended tells whether somebody has ended it.
+// ended reports whether nft has ended.
 func (o *owner) ended() bool { return o.gone.Load() }
 
-// set makes the table what ruleset says, all at once. Not for use by several
-// goroutines.
+// set makes the table what ruleset says, in one transaction. It is not safe for concurrent
+// use.
 func (o *owner) set(ruleset string) error {
 	if o.ended() {
 		return errors.New("nft has ended")
@@ -75,7 +75,8 @@ func (o *owner) set(ruleset string) error {
 	for len(o.lines) > 0 {
 		<-o.lines
 	}
-	// One line is one transaction. What follows has nft answer, when it is done.
+	// Each line is one transaction. nft prints the answer to the second line when it has done
+	// the first.
 	text := fmt.Sprintf("add table %s { flags owner; }; delete table %[1]s; %s\ndescribe meta mark\n", liveTable, oneLine(ruleset))
 	if _, err := io.WriteString(o.stdin, text); err != nil {
 		return err
@@ -98,7 +99,7 @@ func (o *owner) set(ruleset string) error {
 	}
 }
 
-// oneLine writes a ruleset as nft takes it in a line.
+// oneLine returns a ruleset as one line.
 func oneLine(ruleset string) string {
 	var b strings.Builder
 	for line := range strings.Lines(ruleset) {
@@ -112,7 +113,7 @@ func oneLine(ruleset string) string {
 	return b.String()
 }
 
-// close ends it, and with it goes the table.
+// close ends nft, and so removes the table.
 func (o *owner) close() {
 	o.stdin.Close()
 	ended := time.AfterFunc(patience, func() { o.cmd.Process.Kill() })

@@ -14,17 +14,17 @@ import (
 	"stepvpn/step8-deploy/keep"
 )
 
-// A pause opens the switch for a while, for the page of a hotel that wants to be
-// clicked away first.
+// A pause opens the switch for a while, so that a person can log in to the network of a
+// hotel, say.
 //
-// It has a table of its own, where a set has one element for each family. While it is
-// there, what leaves gets a mark that the switch lets pass. The kernel removes the
-// elements when their time is up, whatever has become of this program. A policy rule
-// leads past those of the switch meanwhile. Who removes that afterwards is the client
-// that runs, or the next one: the table refuses everything again.
+// It has a table of its own, with a set that has one element for each family. While an
+// element is there, packets that leave get a mark that the switch lets pass. The kernel
+// removes the elements when their time is up, even if this program has ended. Meanwhile a
+// policy rule leads past the switch's rules. Afterwards the client that runs, or the next
+// one, removes that rule; until then, the switch's table refuses everything again.
 const pauseTable nft.Table = "inet stepvpn_pause"
 
-// pauseMark is what leaves during a pause marked with, if it has no mark.
+// pauseMark is the mark that packets without one get during a pause.
 const pauseMark = 22506
 
 // The shortest and the longest pause.
@@ -33,8 +33,8 @@ const (
 	MaxPause = 24 * time.Hour
 )
 
-// pauseRuleset is the table as one would type it. It sees what leaves before the
-// switch does.
+// pauseRuleset returns the table as a person would type it. It sees packets that leave
+// before the switch's table does.
 func pauseRuleset(d time.Duration) string {
 	seconds := int64(d / time.Second)
 	return fmt.Sprintf(`table %s {
@@ -58,9 +58,8 @@ func pauseRuleset(d time.Duration) string {
 `, pauseTable, seconds, pauseMark)
 }
 
-// Pause opens the switch for d, counted in whole seconds. Another pause takes the
-// place of one that is not over. It is an error if no switch is closed. A client
-// that runs notices by itself.
+// Pause opens the switch for d, in whole seconds. It replaces a pause that is not over. It
+// returns an error if no switch is closed. A running client notices the pause by itself.
 func Pause(d time.Duration) error {
 	if err := hostnet.MayChange(); err != nil {
 		return err
@@ -80,7 +79,7 @@ func Pause(d time.Duration) error {
 	return nil
 }
 
-// pauseRules lead past those of the switch.
+// pauseRules returns the rules that lead past the switch's.
 func pauseRules() (list []policy.Rule) {
 	for _, f := range hostnet.Families {
 		list = append(list, policy.NewRule(f, priorityPause, unix.RT_TABLE_MAIN, "lookup main"))
@@ -88,13 +87,13 @@ func pauseRules() (list []policy.Rule) {
 	return list
 }
 
-// EndPause closes the switch again. No pause is no error.
+// EndPause closes the switch again. It is no error if there is no pause.
 func EndPause() error {
 	_, err := keep.Rules(priorityPause, priorityPause, nil)
 	return errors.Join(err, keep.Remove(pauseTable))
 }
 
-// Paused returns how long the switch will be open, 0 if it is closed.
+// Paused returns how much longer the switch will be open; 0 if it is closed.
 func Paused() time.Duration {
 	if !keep.Exists(pauseTable) {
 		return 0
@@ -120,7 +119,7 @@ func Paused() time.Duration {
 	var left time.Duration
 	for _, part := range answer.Nftables {
 		for _, e := range part.Set.Elem {
-			// Whole seconds, cut off: an element that is there is there for some more.
+			// nft cuts off fractions of a second, so an element stays a little longer.
 			left = max(left, time.Duration(e.Elem.Expires)*time.Second+time.Second)
 		}
 	}

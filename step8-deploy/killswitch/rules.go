@@ -18,7 +18,7 @@ import (
 
 func isOurs(r netlink.Rule) bool { return r.Priority >= PriorityFirst && r.Priority <= PriorityLast }
 
-// rules are the policy rules, of both families.
+// rules returns the policy rules, of both families.
 func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	for _, f := range hostnet.Families {
 		list = append(list, guard.Own(f, priorityOwn))
@@ -36,8 +36,8 @@ func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	return list
 }
 
-// believed is what counts of the local network: nothing in a list of networks for the
-// tunnel is local.
+// believed returns the networks that count as local: none, if the tunnel is for a list of
+// networks only.
 func (c Config) believed(n lan.Networks) lan.Networks {
 	if c.Only != nil {
 		return lan.Networks{}
@@ -54,14 +54,14 @@ func unreachable(f hostnet.Family, priority int, networks []netip.Prefix) (list 
 	return list
 }
 
-// Ports at which names are asked for (RFC 1035, RFC 7858).
+// Ports of DNS and of DNS over TLS (RFC 1035, RFC 7858).
 const (
 	dns        = 53
 	dnsOverTLS = 853
 )
 
-// ruleset is the table as one would type it. What leaves is looked at after the
-// kernel has chosen the way.
+// ruleset returns the table as a person would type it. It sees packets that leave after the
+// kernel has chosen their route.
 func (c Config) ruleset(table nft.Table, local lan.Networks) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, "\t\t"+format+"\n", args...) }
@@ -88,7 +88,7 @@ func (c Config) ruleset(table nft.Table, local lan.Networks) string {
 			}
 		}
 	}
-	// No reset: a connection may go on when the tunnel is back.
+	// No TCP reset: a connection may go on when the tunnel is back.
 	line("reject with icmpx type no-route")
 	own := "\t\t" + strings.Join(lan.Own(), "\n\t\t")
 	device := "" // first: each packet to the tunnel goes through this

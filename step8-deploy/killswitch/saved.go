@@ -22,11 +22,11 @@ const (
 	maxFile  = 1 << 20 // bytes; a list of 4,096 networks has less than 200,000
 )
 
-// Save keeps the Config, and returns when it is on the disk. If that fails the log says
-// so: it is no reason to leave the switch open.
+// Save saves the Config, and returns when it is on the disk. It only logs a failure, which
+// is no reason to leave the switch open.
 func (c Config) Save(state string) {
 	if err := c.save(state); err != nil {
-		slog.Warn("the kill switch is closed, but after a boot that may depend on the settings", "error", err)
+		slog.Warn("the kill switch is closed, but its state can't be saved: after a reboot it depends on the settings", "error", err)
 	}
 }
 
@@ -48,8 +48,8 @@ func (c Config) save(state string) error {
 	return atomicfile.Write(name, text, atomicfile.Options{})
 }
 
-// Saved returns how the switch was when it was closed last, and whether it was. A file
-// that can't be read is an error, and says that it was.
+// Saved returns the Config with which the switch was last closed, and whether it is closed.
+// If the file can't be read, Saved returns an error, and true.
 func Saved(state string) (c Config, found bool, err error) {
 	text, err := read(state)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,16 +64,17 @@ func Saved(state string) (c Config, found bool, err error) {
 	return c, true, nil
 }
 
-// read reads the file, whatever somebody has put in its place.
+// read reads the file, and is safe against whatever somebody has put in its place.
 func read(state string) ([]byte, error) {
 	text, _, err := atomicfile.Read(filepath.Join(state, fileName), maxFile, atomicfile.Ours)
 	return text, err
 }
 
-// check refuses what save never writes, and what nft would take for something else.
+// check returns an error for values that save never writes, and for those that nft would
+// take for something else.
 func (c Config) check() error {
 	if len(c.Device) > 15 || slices.ContainsFunc([]byte(c.Device), func(b byte) bool { return b <= ' ' || b > '~' || b == '"' || b == '\\' }) {
-		return fmt.Errorf("%q is no name of a device", c.Device)
+		return fmt.Errorf("%q is not a possible name of a device", c.Device)
 	}
 	if !slices.Contains(lan.Policies, string(c.LAN)) {
 		return fmt.Errorf("lan is %q", c.LAN)
@@ -89,7 +90,7 @@ func (c Config) check() error {
 func forget(state string) error {
 	name := filepath.Join(state, fileName)
 	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return nil // also where nothing can be removed
+		return nil // even on a disk where nothing can be removed
 	}
 	if err := os.RemoveAll(name); err != nil {
 		return app.Hint(fmt.Errorf("the kill switch is open, but a boot may close it again: %w", err), "Remove it by hand.")
@@ -97,12 +98,12 @@ func forget(state string) error {
 	return nil
 }
 
-// ErrRuns is what Lock returns if a client runs.
-var ErrRuns = errors.New("a client runs on this host, or its kill switch is being opened")
+// ErrRuns is the error of Lock if a client is running.
+var ErrRuns = errors.New("a client is running on this host, or its kill switch is being opened")
 
-// Lock keeps others from opening the switch while a client runs, or until unlock is
-// called. What is in the way of that is set aside. On a disk where nothing can be written
-// it goes without: that is no reason to leave this host open.
+// Lock keeps others from opening the switch until unlock is called. It sets aside a damaged
+// file that is in its way. On a read-only disk it succeeds without a lock: that is no reason
+// to leave this host open.
 func Lock(state string) (unlock func() error, err error) {
 	name := filepath.Join(state, "client.lock")
 	err = os.MkdirAll(state, 0o700)
@@ -122,7 +123,7 @@ func Lock(state string) (unlock func() error, err error) {
 	case errors.Is(err, atomicfile.ErrLocked):
 		return nil, app.Hint(ErrRuns, "Stop it first; it puts back what it changed.")
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EROFS):
-		slog.Warn("another client that is started on this host is not kept from it", "error", err)
+		slog.Warn("no lock can be made, so nothing prevents a second client on this host", "error", err)
 		return func() error { return nil }, nil
 	case err != nil:
 		return nil, err
@@ -130,7 +131,7 @@ func Lock(state string) (unlock func() error, err error) {
 	return lock.Close, nil
 }
 
-// aside sets aside what is damaged, and says so.
+// aside sets a damaged file aside, and logs that.
 func aside(name string, damage error) {
 	if now, err := atomicfile.SetAside(name); err != nil {
 		slog.Warn("a file of the state is damaged, and can't be set aside", "file", name, "damage", damage, "error", err)

@@ -1,25 +1,25 @@
-// Package lan says which networks of this host stay outside of the tunnel: the local
-// network, and what that means when whoever runs it is not to be trusted.
-// Introduced in step 8.
+// Package lan says which networks count as local, and so stay outside of the tunnel, even
+// if the operator of the local network can't be trusted. Introduced in step 8.
 //
-// Up to step 7 everything with a route of its own counts as local. So whoever hands
+// Up to step 7, everything with a route of its own counts as local. So anybody who hands
 // out routes decides what goes outside of the tunnel: a DHCP server with 0.0.0.0/1 and
 // 128.0.0.0/1 (option 121, RFC 3442; "TunnelVision", CVE-2024-3661), or a network
-// that claims to have public addresses ("TunnelCrack LocalNet", CVE-2023-36672). Here
-// the word has three meanings to choose from:
+// that claims to have public addresses ("TunnelCrack LocalNet", CVE-2023-36672). Here,
+// there are three policies to choose from. Local is
 //
-//	private    what is on the link (no gateway is named) and has private (RFC 1918),
-//	           unique-local (RFC 4193) or link-local addresses; what is sent to all on
-//	           the link, and to look for services: 224.0.0.0/24, 255.255.255.255 and
-//	           ff02::/16, 239.255.255.250 and ff05::c (SSDP, WS-Discovery)
+//	private    a network on the link (its route names no gateway) with private (RFC 1918),
+//	           unique-local (RFC 4193) or link-local addresses; also packets to all hosts
+//	           on the link, and those that look for services: 224.0.0.0/24,
+//	           255.255.255.255 and ff02::/16, 239.255.255.250 and ff05::c (SSDP,
+//	           WS-Discovery)
 //	none       nothing
-//	as routed  whatever has a route of its own
+//	as routed  every network that has a route of its own
 //
-// A network wider than /8 is not local: it is a claim to all of a kind. DHCP, and how
-// IPv6 finds its neighbours, work with each of the three.
+// A network wider than /8 is never local: no local network is that large. DHCP and IPv6
+// neighbour discovery work with each of the three.
 //
-// The tunnel's own networks are never local, and so are the operator's routes into
-// the tunnel. See Rules, and what package killswitch makes of it.
+// The tunnel's own networks are never local, and neither are the networks that the operator
+// routes into the tunnel. See Rules, and package killswitch, which uses them.
 package lan
 
 import (
@@ -43,22 +43,22 @@ const (
 	AsRouted Policy = "as routed"
 )
 
-// Policies lists them all.
+// Policies lists all policies.
 var Policies = []string{string(Private), string(None), string(AsRouted)}
 
-// These bound how many networks are local, and how many inside of these are not. Each costs
-// a policy rule, and a host has one for each of its interfaces; a router may advertise any
-// number of routes.
+// Limits on how many networks are local, and on how many inside of these are not. Each costs
+// a policy rule. Normally a host has one for each of its interfaces; but a router may
+// advertise any number of routes.
 const (
 	maxLocal  = 64
 	maxInside = 16 // in one of them
 )
 
-// A Claim is a network that has a route of its own, and is not local all the same.
+// A Claim is a network that has a route of its own, and so claims to be local.
 type Claim struct {
 	Network netip.Prefix
 	Device  string
-	Gateway netip.Addr // the zero Addr if it is said to be on the link
+	Gateway netip.Addr // the zero Addr if the route says that it is on the link
 	Why     string
 }
 
@@ -74,13 +74,13 @@ func (c Claim) String() string {
 // Networks are what this host's routes say about what is around it.
 type Networks struct {
 	Local  []Claim // without a Why
-	Claims []Claim // of which none is local, at most maxLocal
-	Inside []Claim // of which none is local either, but it lies in one that is: see Rules
+	Claims []Claim // networks that are not local, at most maxLocal of them
+	Inside []Claim // networks that are not local, but lie inside of one that is: see Rules
 }
 
-// Look reads the host's routes, and tells what is local, and what only claims to be.
-// What goes by the tunnel's own device is neither; what is always local (see Always) is
-// left out.
+// Look reads the host's routes, and returns which networks are local, and which only claim
+// to be. It leaves out routes through the tunnel's own device, and what is always local (see
+// Always).
 func Look(p Policy, tunnel string) (n Networks, err error) {
 	if p == None {
 		return n, nil
@@ -111,9 +111,9 @@ func Look(p Policy, tunnel string) (n Networks, err error) {
 	return n, nil
 }
 
-// sort puts the networks that are refused where they belong. A local network with too many
-// of them inside is not believed either. All get an order of their own, whatever the
-// kernel's is, so that two looks can be compared.
+// sort distributes the refused networks to Claims and Inside. A local network with too many
+// of them inside does not count as local either. All lists are sorted, so that two results
+// of Look can be compared.
 func (n *Networks) sort(refused []Claim) {
 	inside := func(c Claim) func(Claim) bool {
 		return func(l Claim) bool {
@@ -173,7 +173,7 @@ func ClaimOf(r netlink.Route) (c Claim) {
 	return c
 }
 
-// refuses tells why a network is not local, or "".
+// refuses returns why a network is not local, or "" if it is.
 func (p Policy) refuses(c Claim) string {
 	switch {
 	case p == AsRouted:
@@ -191,10 +191,10 @@ func (p Policy) refuses(c Claim) string {
 // widest is the prefix length of the largest network that is believed to be local.
 const widest = 8
 
-// private has the addresses that no host of the internet has, but for those of a link.
+// private has the addresses that no host on the internet has: private and link-local ones.
 var private = append(prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"), linkLocal...)
 
-// linkLocal has those of every link (RFC 3927; RFC 4291, section 2.5.6).
+// linkLocal has the link-local addresses (RFC 3927; RFC 4291, section 2.5.6).
 var linkLocal = prefixes("169.254.0.0/16", "fe80::/10")
 
 func prefixes(list ...string) []netip.Prefix {

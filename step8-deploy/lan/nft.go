@@ -10,7 +10,7 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// Word is what nft calls a family where it is about addresses: "ip" or "ip6".
+// Word returns nft's word for a family's addresses: "ip" or "ip6".
 func Word(f hostnet.Family) string {
 	if f == hostnet.V6 {
 		return "ip6"
@@ -18,7 +18,8 @@ func Word(f hostnet.Family) string {
 	return "ip"
 }
 
-// Elements lists networks for a set of nft, where none may overlap another.
+// Elements lists networks as elements of an nft set. As those must not overlap, it merges
+// networks.
 func Elements(list []netip.Prefix) string {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
@@ -34,14 +35,14 @@ func Elements(list []netip.Prefix) string {
 	return strings.Join(words, ", ")
 }
 
-// LLMNR (RFC 4795) and NetBIOS (RFC 1002) look for names on the link. Unlike those of mDNS
+// LLMNR (RFC 4795) and NetBIOS (RFC 1002) look up names on the link. Unlike mDNS names,
 // these may be names of the internet.
 const (
 	llmnr   = 5355
 	netbios = 137
 )
 
-// Names returns rules of nft that drop what looks for names on the link, and what answers.
+// Names returns nft rules that drop such queries on the link, and the answers to them.
 func Names() []string {
 	return []string{
 		fmt.Sprintf("meta l4proto { tcp, udp } th dport { %d, %d } drop", llmnr, netbios),
@@ -49,18 +50,18 @@ func Names() []string {
 	}
 }
 
-// OurTable is the one that Ruleset is about. It is there while there is a tunnel, with a
-// kill switch or without.
+// OurTable is the name of Ruleset's table. It is there while there is a tunnel, with or
+// without a kill switch.
 const OurTable nft.Table = "inet stepvpn_lan"
 
-// Ruleset is the table as one would type it.
+// Ruleset returns the table as a person would type it.
 //
 // Linux answers for each of its addresses on every interface. So a host of the local
 // network that guesses the tunnel's address could find out whether a connection goes
-// through the tunnel, and put packets into it (CVE-2019-14899). They are dropped before
-// conntrack takes them for a part of that connection.
+// through the tunnel, and inject packets into it (CVE-2019-14899). The table drops such
+// packets before conntrack takes them for a part of that connection.
 //
-// With names, no names are looked for on the link.
+// If names is true, the table also drops name lookups on the link (see Names).
 func Ruleset(device string, addrs []netip.Prefix, names bool) string {
 	var b strings.Builder
 	for _, f := range hostnet.Families {

@@ -16,9 +16,9 @@ import (
 	"stepvpn/step6-dns/guard"
 )
 
-// Always returns what is local on every link: where "all on this link" is (RFC 919,
-// RFC 5771, RFC 4291), its addresses without a router (RFC 3927), and where services
-// are looked for.
+// Always returns what is local on every link: the addresses of all hosts on the link
+// (RFC 919, RFC 5771, RFC 4291), link-local addresses (RFC 3927), and the multicast
+// addresses at which programs look for services.
 func (p Policy) Always() []netip.Prefix {
 	if p == None {
 		return nil
@@ -30,29 +30,30 @@ func (p Policy) Always() []netip.Prefix {
 // A renewal is sent to the server's own address.
 var dhcp = map[hostnet.Family][2]uint16{hostnet.V4: {68, 67}, hostnet.V6: {546, 547}}
 
-// Rules returns policy rules by which what is local goes its own way, as one would
-// type, for 192.168.1.0/24,
+// Rules returns policy rules that send local packets outside of the tunnel. For
+// 192.168.1.0/24, a person would type
 //
 //	ip -4 rule add priority N iif lo ipproto udp sport 68 dport 67 lookup main
 //	ip -4 rule add priority N to 224.0.0.0/24 lookup main
 //	ip -4 rule add priority N to 192.168.1.0/24 lookup main suppress_prefixlength 23
 //
-// and so on. Only routes that are as narrow as the network itself count for it. What lies
-// in it and is not local, as 192.168.1.128/25 behind a gateway, has a rule of its own
-// before it, as those of the tunnel below.
+// and so on. suppress_prefixlength ignores routes that are wider than the network itself. A
+// network inside of it that is not local, such as 192.168.1.128/25 behind a gateway, has a
+// rule of its own before it, like those below that lead into the tunnel.
 //
-// What comes behind is for the kernel itself. It asks the rules, too, before it answers
-// a question of ARP (on a host with rp_filter) and before it takes a route by a gateway:
-// also in a network that is not local a router has to find this host, and DHCP has to
-// set a default route. The kernel asks as root, and for no protocol. What programs send
-// has one, and so never gets that far, except for rare ones of root's. (iif lo stands for
-// what this host sends itself; what it forwards for containers is nobody's, too.)
+// The last rules are for the kernel itself. It consults the rules, too, before it answers an
+// ARP request (on a host with rp_filter), and before it accepts a route through a gateway:
+// even if the network is not local, a router must be able to find this host, and DHCP must
+// be able to set a default route. The kernel does so as user 0, and without a protocol.
+// Programs' packets have a protocol, and so never get to the second of these rules, except
+// for rare protocols of root's. (iif lo matches packets that this host itself sends, and not
+// those that it forwards for containers, which have no user either.)
 //
 //	ip -4 rule add priority N ipproto tcp lookup 22505       # or, without a tunnel: unreachable
 //	ip -4 rule add priority N iif lo uidrange 0-0 lookup main suppress_prefixlength 0
 //
-// table is that of the tunnel; 0 stands for none, and that only the networks in only are
-// unreachable, or all if it is nil.
+// table is the tunnel's table. If it is 0, there is no tunnel, and the networks in only are
+// unreachable; if only is nil, all are.
 func (p Policy) Rules(f hostnet.Family, priority, table int, only []netip.Prefix, n Networks) []policy.Rule {
 	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("iif lo ipproto udp sport %d dport %d lookup main", dhcp[f][0], dhcp[f][1]))
 	r.Port(unix.IPPROTO_UDP, dhcp[f][1])
@@ -83,7 +84,8 @@ func (p Policy) Rules(f hostnet.Family, priority, table int, only []netip.Prefix
 	return append(list, kernels(f, priority, table, only)...)
 }
 
-// decisions lists what is local and what lies in it and is not, the narrowest first.
+// decisions lists the local networks, and the networks inside of them that are not local,
+// the narrowest first.
 func (n Networks) decisions(f hostnet.Family) (list []Claim) {
 	for _, c := range slices.Concat(n.Local, n.Inside) {
 		if hostnet.FamilyOf(c.Network.Addr()) == f {
@@ -94,7 +96,7 @@ func (n Networks) decisions(f hostnet.Family) (list []Claim) {
 	return list
 }
 
-// into leads into the tunnel's table, or nowhere if there is none.
+// into returns a rule that leads into the tunnel's table, or nowhere if there is none.
 func into(f hostnet.Family, priority, table int, what string) policy.Rule {
 	if table == 0 {
 		return policy.NewRefusal(f, priority, unix.RTN_UNREACHABLE, what+"unreachable")
@@ -102,7 +104,7 @@ func into(f hostnet.Family, priority, table int, what string) policy.Rule {
 	return policy.NewRule(f, priority, table, fmt.Sprintf("%slookup %d", what, table))
 }
 
-// toMain finds the way to a network in the main table, but not by wider routes.
+// toMain returns a rule that looks up a network in the main table, but ignores wider routes.
 func toMain(f hostnet.Family, priority int, n netip.Prefix) policy.Rule {
 	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("to %v lookup main suppress_prefixlength %d", n, n.Bits()-1))
 	r.To(n)
@@ -110,15 +112,15 @@ func toMain(f hostnet.Family, priority int, n netip.Prefix) policy.Rule {
 	return r
 }
 
-// thisHost is the interface by which packets come that are this host's own.
+// thisHost is the incoming interface of packets that this host itself sends.
 const thisHost = "lo"
 
-// kernels are the rules for the kernel itself. For IPv6 it asks none.
+// kernels returns the rules for the kernel itself, which needs none for IPv6.
 func kernels(f hostnet.Family, priority, table int, only []netip.Prefix) (list []policy.Rule) {
 	if f != hostnet.V4 {
 		return nil
 	}
-	if only == nil || table != 0 { // a table has no routes but for them
+	if only == nil || table != 0 { // a table has routes to these networks only
 		only = []netip.Prefix{policy.Everything(f)}
 	}
 	for _, n := range f.Subnets(only) {
@@ -142,14 +144,14 @@ func kernels(f hostnet.Family, priority, table int, only []netip.Prefix) (list [
 	return append(list, r)
 }
 
-// protocols are those of programs.
+// protocols are the protocols that programs use.
 var protocols = []struct {
 	name   string
 	number int
 }{{"tcp", unix.IPPROTO_TCP}, {"udp", unix.IPPROTO_UDP}, {"icmp", unix.IPPROTO_ICMP}, {"sctp", unix.IPPROTO_SCTP}}
 
-// Own returns rules of nft that accept what this host itself sends to be on a network:
-// group reports, neighbour discovery, DHCP. The containers that it forwards for are on none.
+// Own returns nft rules that accept what this host itself must send to be on a network:
+// group reports, neighbour discovery, DHCP. They are not for packets that it forwards.
 func Own() []string {
 	list := []string{
 		"meta l4proto igmp accept",
@@ -162,7 +164,7 @@ func Own() []string {
 	return list
 }
 
-// Accept returns rules of nft that accept what may leave to the local network, each by the
+// Accept returns nft rules that accept packets to the local networks, each through the
 // interface that leads there.
 func (p Policy) Accept(n Networks) (list []string) {
 	for _, f := range hostnet.Families {
@@ -180,5 +182,5 @@ func (p Policy) Accept(n Networks) (list []string) {
 	return list
 }
 
-// interfaceName matches those that need no thought about how nft reads them.
+// interfaceName matches names of interfaces that nft can't read as anything else.
 var interfaceName = regexp.MustCompile(`^[A-Za-z0-9_.:@-]{1,15}$`)

@@ -1,14 +1,15 @@
-// Package reach says what the clients of a server reach of its own host, and how much of
-// it one client may take. Introduced in step 8.
+// Package reach limits what the clients of a server can reach on its own host, and how many
+// connections one client may have. Introduced in step 8.
 //
-// Step 5's gateway is about packets that are forwarded. What a client sends to the host
-// itself passes it: to each of its addresses, and so to a database that listens on the
-// local network's, to the containers that it forwards ports to, and, where the kernel was
-// told to (route_localnet), to what listens on 127.0.0.1 and believes whoever comes there.
-// And a host in a cloud gives its credentials to whoever asks 169.254.169.254 from it.
+// Step 5's gateway handles forwarded packets. It does not see packets that a client sends to
+// the host itself: to any of its addresses, and so to a database that listens at an address
+// of the local network; to containers that the host forwards ports to; and, if the kernel
+// was told so (route_localnet), to services at 127.0.0.1, which trust everybody who reaches
+// them. And in a cloud, anybody who can send to 169.254.169.254 from the host gets the
+// host's credentials.
 //
-// It is a table of nft beside those of others: what it drops stays dropped, whatever ufw
-// or Docker accept, and what it lets through is theirs to judge.
+// The limits are in an nft table beside those of others: what it drops stays dropped,
+// whatever ufw or Docker accept; what it lets through is for the other tables to decide.
 package reach
 
 import (
@@ -25,7 +26,8 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// An Opening is something of the server that clients reach. The zero value is all of it.
+// An Opening is a part of the server's host that clients can reach. The zero value is all of
+// it.
 type Opening struct {
 	Protocol string     // "tcp" or "udp"; "" stands for both
 	Addr     netip.Addr // the zero value stands for any of the server's addresses
@@ -66,9 +68,9 @@ func Parse(s string) (o Opening, err error) {
 	}
 }
 
-// never has what clients don't reach, whatever is open: the host's loopback (RFC 1122,
-// section 3.2.1.3), what is on a link of its own (RFC 3927, RFC 4291), and where clouds
-// tell a host what only that host may know.
+// never lists what clients can't reach, whatever is open: the host's loopback (RFC 1122,
+// section 3.2.1.3), link-local addresses (RFC 3927, RFC 4291), and the addresses at which
+// clouds tell a host what only that host may know.
 var never = prefixes("127.0.0.0/8", "169.254.0.0/16", "::1/128", "::ffff:0:0/96", "fe80::/10",
 	"100.100.100.200/32",     // Alibaba
 	"168.63.129.16/32",       // Azure, WireServer
@@ -87,21 +89,21 @@ func prefixes(list ...string) (all []netip.Prefix) {
 	return all
 }
 
-// A Config says who reaches what.
+// A Config says what clients can reach.
 type Config struct {
 	Device string       // the tunnel's
-	Addrs  []netip.Addr // the server's in the tunnel, at which it answers DNS
+	Addrs  []netip.Addr // the server's addresses in the tunnel, at which it answers DNS
 
-	// Open is what clients reach of the server, beside DNS and ping. nil stands for all
-	// of it; an empty list does not.
+	// Open lists what clients can reach on the server, besides DNS and ping. nil means all
+	// of it; an empty list means nothing.
 	Open []Opening
 
-	// Flows is how many connections the kernel follows for each address of a client.
+	// Flows is how many connections the kernel tracks for each address of a client.
 	Flows int
 }
 
-// Name is that of the table of a device. (A name of nft has letters and digits only; that
-// of a device may have others.)
+// Name returns the name of a device's table. (It encodes characters that a device's name may
+// have and an nft name may not.)
 func Name(device string) nft.Table {
 	var b strings.Builder
 	for _, c := range []byte(device) {
@@ -114,20 +116,21 @@ func Name(device string) nft.Table {
 	return nft.Table("inet stepvpn_reach_" + b.String())
 }
 
-// Flows returns how many connections each address of a client may have, if the kernel
-// follows so many in all: half of them are the clients', and each has an equal share, but
-// no less than what a host with a browser needs.
+// Flows returns how many connections each address of a client may have, if the kernel tracks
+// at most this many in total: half of them are for the clients. Each client has an equal
+// share of that, but at least what a host with a browser needs.
 func Flows(most, clients int) int { return min(max(most/2/max(clients, 1), 256), 4096) }
 
-// maxCounted bounds how many addresses have flows that are counted: as many as the pool
-// leases, of a family.
+// maxCounted is the largest number of addresses whose connections are counted: as many as
+// the pool leases of one family.
 const maxCounted = 1 << 16
 
-// Table is what is to be there.
+// Table returns the table.
 //
-// What is never reached is dropped before an address is translated, and once more behind
-// it. What a port of the server is forwarded to, as Docker does it, counts as the server:
-// there the packet as it came decides, which conntrack remembers.
+// Packets to what clients can never reach are dropped before their address is translated,
+// and again afterwards. If a port of the server is forwarded, as Docker does, the target
+// counts as the server: then the packet's original destination decides, which conntrack
+// remembers.
 func (c Config) Table() keep.Table {
 	var b strings.Builder
 	fmt.Fprintf(&b, `table %[1]s {
@@ -172,8 +175,8 @@ func (c Config) Table() keep.Table {
 	return keep.Table{Name: Name(c.Device), Text: b.String()}
 }
 
-// server returns what decides about packets to the server itself: as they are, and those
-// whose destination has been translated.
+// server returns the rules about packets to the server itself: for packets as they are, and
+// for those whose destination has been translated.
 func (c Config) server() (asked, translated string) {
 	var plain, before strings.Builder
 	accept := func(protocol string, addr netip.Addr, port uint16) {
@@ -201,7 +204,7 @@ func (c Config) server() (asked, translated string) {
 	if c.Open == nil {
 		return "", ""
 	}
-	// The server has asked, or there is something wrong with what it has sent.
+	// Accept answers to what the server has sent, and errors about it.
 	plain.WriteString(`		ct direction reply accept
 		icmp type { echo-request, destination-unreachable, time-exceeded, parameter-problem } accept
 		icmpv6 type { echo-request, destination-unreachable, packet-too-big, time-exceeded, parameter-problem } accept
@@ -212,7 +215,7 @@ func (c Config) server() (asked, translated string) {
 	for _, a := range c.Addrs {
 		accept("", a, dnsPort)
 	}
-	// Who leads all questions of clients to another resolver has them answered there.
+	// An operator may redirect all of the clients' queries to another resolver.
 	for _, p := range []string{"tcp", "udp"} {
 		fmt.Fprintf(&before, "\t\tmeta l4proto %s ct original proto-dst %d accept\n", p, dnsPort)
 	}
@@ -223,10 +226,10 @@ func (c Config) server() (asked, translated string) {
 	return plain.String() + refuse, before.String() + refuse
 }
 
-// dnsPort is where names are asked for (RFC 1035, section 4.2).
+// dnsPort is the port of DNS (RFC 1035, section 4.2).
 const dnsPort = 53
 
-// String is what Parse reads.
+// String returns the text that Parse reads.
 func (o Opening) String() string {
 	switch {
 	case o == Opening{}:

@@ -49,7 +49,7 @@ func TestRefused(t *testing.T) {
 		bytes []byte
 	}{
 		{"settings are cut off", []byte{1, 3}},
-		{"settings of version 2, and this program knows version 1: update it", []byte{2}},
+		{"the settings have version 2, but this program knows only version 1: update it", []byte{2}},
 		{"settings: a route of 0 bytes", []byte{1, 3, 0}},
 		{"settings: a route of 4 bytes", []byte{1, 3, 4, 8, 10, 0, 0}},
 		{"settings: invalid Prefix cannot be a route", []byte{1, 3, 5, 33, 10, 0, 0, 0}},

@@ -15,16 +15,17 @@ import (
 	"stepvpn/step8-deploy/keep"
 )
 
-// A device is a TUN device. Who moves its packets has another copy of its descriptor.
+// A device is a TUN device. The worker, which moves its packets, has a copy of its
+// descriptor.
 type device struct {
 	name  string
 	fd    int
 	index int
-	addrs []netip.Prefix // that the server has handed out, those that this host can't have included
+	addrs []netip.Prefix // handed out by the server, including those that this host can't have
 }
 
-// keepDevice sees to it that there is the device, with its addresses and no others of
-// ours, and returns what had been wrong with it. One with other addresses is another one.
+// keepDevice makes sure that the device exists and has its addresses, and returns what had
+// been wrong with it. If the addresses are to be others, it makes another device.
 func (h *Host) keepDevice(d keep.Device) (mended []string, err error) {
 	if h.dev != nil {
 		switch there := h.dev.exists(); {
@@ -51,7 +52,7 @@ func (h *Host) keepDevice(d keep.Device) (mended []string, err error) {
 	return nil, nil
 }
 
-// same tells whether two lists have the same addresses, in any order.
+// same reports whether two lists have the same addresses, in any order.
 func same(a, b []netip.Prefix) bool {
 	a, b = slices.Clone(a), slices.Clone(b)
 	slices.SortFunc(a, netip.Prefix.Compare)
@@ -71,13 +72,13 @@ func openDevice(d keep.Device, addrs []netip.Prefix) (*device, error) {
 	return dev, nil
 }
 
-// exists tells whether nobody has deleted it.
+// exists reports whether the device still exists: somebody may have deleted it.
 func (d *device) exists() bool {
 	l, err := netlink.LinkByName(d.name)
 	return err == nil && l.Attrs().Index == d.index
 }
 
-// remove deletes it, whoever has a copy of its descriptor.
+// remove deletes the device, even if another process has a copy of its descriptor.
 func (d *device) remove() error {
 	var err error
 	if d.exists() {

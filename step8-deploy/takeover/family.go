@@ -12,8 +12,8 @@ import (
 // switchOn is the cure for a host without IPv6.
 const switchOn = "Switch it on again: sysctl net.ipv6.conf.all.disable_ipv6=0"
 
-// noIPv6 tells whether the operator has switched IPv6 off: for a device, or for those that
-// are made from now on if it is not there.
+// noIPv6 reports whether the operator has switched IPv6 off: for a device or, if that does
+// not exist, for new devices.
 func noIPv6(device string) bool {
 	const conf = "/proc/sys/net/ipv6/conf/"
 	off, err := os.ReadFile(conf + device + "/disable_ipv6")
@@ -23,8 +23,8 @@ func noIPv6(device string) bool {
 	return hostnet.V6.Off() || err == nil && strings.TrimSpace(string(off)) == "1"
 }
 
-// usable is t as far as this host can have it: where IPv6 is switched off the tunnel
-// carries none, and what would go through it by IPv6 is refused.
+// usable returns the part of t that this host can have: if IPv6 is switched off, the tunnel
+// carries no IPv6, and IPv6 packets that would go through it are refused.
 func (t *taken) usable() *taken {
 	if !t.carries(hostnet.V6) || !noIPv6(t.cfg.Device) {
 		return t
@@ -34,8 +34,8 @@ func (t *taken) usable() *taken {
 	return &u
 }
 
-// reachable are those resolvers that the tunnel leads to: programs would wait for the
-// others. If there are none, it is all of them.
+// reachable returns the resolvers that can be reached through the tunnel, as programs would
+// wait for the others in vain. If none can be, it returns all of them.
 func (t *taken) reachable(resolvers []netip.Addr) []netip.Addr {
 	list := slices.DeleteFunc(slices.Clone(resolvers), func(a netip.Addr) bool { return !t.carries(hostnet.FamilyOf(a)) })
 	if len(list) == 0 {

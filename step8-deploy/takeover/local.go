@@ -7,17 +7,17 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// local is the host's local network, as far as it is believed in.
+// local is what is known about the host's local networks.
 type local struct {
 	lan.Networks
-	around []lan.Claim     // networks with a route of their own, whatever counts as local
-	told   map[string]bool // claims that the log has
+	around []lan.Claim     // networks with a route of their own, local or not
+	told   map[string]bool // claims that were logged
 }
 
-// maxTold bounds how many claims are told of. A network can make up any number.
+// maxTold is the largest number of claims that are logged: a network can make up any number.
 const maxTold = 100
 
-// look finds out what is local by now.
+// look finds out which networks are local now.
 func (h *Host) look() error {
 	l := &h.lan
 	n, err := lan.Look(h.cfg.LAN, h.cfg.Device)
@@ -26,7 +26,7 @@ func (h *Host) look() error {
 	}
 	l.Networks = n
 	l.around = n.Local
-	if !h.cfg.Routes.Everything { // nothing in a list is local, and the rest need not be
+	if !h.cfg.Routes.Everything { // networks in the list never count as local, and the rest stays outside of the tunnel anyway
 		l.around = slices.Concat(n.Local, n.Claims, n.Inside)
 		l.Networks = lan.Networks{}
 	}

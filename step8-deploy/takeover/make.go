@@ -13,18 +13,19 @@ import (
 	"stepvpn/step8-deploy/killswitch"
 )
 
-// A round is one of putting back what another program has changed.
+// A round is one attempt to put back what another program has changed.
 type round struct {
 	now    time.Time
 	mended []string
-	again  time.Duration // when to look again, 0 for not before something has changed
+	again  time.Duration // when to look again; 0: only when something has changed
 }
 
-// make makes the host what it should be, from wherever it is: tables, which close, come
-// first, then the device, what leads into it, and names; and what goes goes the other way
-// round. In a round it also looks for what another program has changed, and has
-// patience with one that does so again and again; but what keeps this host closed is put
-// back always. After an error it does what can be done all the same. h.mu is locked.
+// make makes the host what it should be, from whatever state it is in. It adds tables first,
+// as they close the host; then the device, the routes and rules into it, and names. It
+// removes in the opposite order. In a round, it also looks for what other programs have
+// changed. If one of them changes something again and again, make puts it back less often;
+// but what keeps this host closed is always put back. After an error, make still does the
+// rest as far as possible. h.mu is locked.
 func (h *Host) make(r *round) error {
 	w := h.want()
 	var errs []error
@@ -33,7 +34,7 @@ func (h *Host) make(r *round) error {
 			errs = append(errs, err)
 		}
 	}
-	// Without tables, or without a device, nothing goes up.
+	// Without tables, or without a device, nothing further is added.
 	stuck := func() bool { return w.device != nil && h.dev == nil && len(errs) > 0 }
 
 	if w.live != nil && h.live.Set(*w.live) {
@@ -87,7 +88,7 @@ func (h *Host) make(r *round) error {
 	return errors.Join(errs...)
 }
 
-// giveNamesBack has programs ask for names as ever.
+// giveNamesBack makes programs ask the host's own resolvers again.
 func (h *Host) giveNamesBack() error {
 	if !h.named {
 		return nil
@@ -96,9 +97,9 @@ func (h *Host) giveNamesBack() error {
 	return h.names.PutBack(resolvconf.Config{State: h.cfg.State})
 }
 
-// keepNames has programs ask the tunnel's resolvers.
+// keepNames makes programs ask the tunnel's resolvers.
 func (h *Host) keepNames(c resolvconf.Config) (mended []string, err error) {
-	h.named = true // also if it fails: then it is not known
+	h.named = true // even if it fails: part of it may have been done
 	by, err := h.names.Keep(c)
 	if by != "" {
 		mended = []string{fmt.Sprintf("%s (%s)", resolvconf.DefaultPath, by)}
@@ -113,7 +114,8 @@ func some(missing int, what string) []string {
 	return []string{what}
 }
 
-// A thing is what another program may change again and again, and how it is kept from it.
+// A thing is something that another program may change again and again, with advice on how
+// to stop that program.
 type thing struct{ name, cure string }
 
 var (
@@ -123,19 +125,19 @@ var (
 	theNames  = &thing{resolvconf.DefaultPath, ""}
 )
 
-// mending is what others do to the host, and what the log has been told of it.
+// mending keeps track of what others do to the host, and of what was logged about it.
 type mending struct {
-	told   time.Time // when something was put back, the last time that the log had it
-	failed time.Time // and when that failed
+	told   time.Time // when it was last logged that something was put back
+	failed time.Time // when it was last logged that this failed
 	paused bool
 	again  *time.Timer // looks again when a pause is over, or when something has failed; nil if there was none
 	paces  map[*thing]*keep.Pace
 }
 
 const (
-	tellEvery = time.Minute      // bounds how often the log has that something was put back, and that it failed
-	tryEvery  = time.Second      // until nothing fails any more
-	lookEvery = 10 * time.Second // for what nobody announces
+	tellEvery = time.Minute      // the log says at most this often that something was put back, or that this failed
+	tryEvery  = time.Second      // how often what has failed is tried again
+	lookEvery = 10 * time.Second // how often to look for changes that nothing announces
 )
 
 func (m *mending) pace(t *thing) *keep.Pace {
@@ -148,14 +150,14 @@ func (m *mending) pace(t *thing) *keep.Pace {
 	return m.paces[t]
 }
 
-// note notes what was put back.
+// note records what was put back.
 func (r *round) note(mended ...string) {
 	if r != nil {
 		r.mended = append(r.mended, mended...)
 	}
 }
 
-// waits tells whether a thing is not to be put back now.
+// waits reports whether a thing is not to be put back yet.
 func (r *round) waits(p *keep.Pace) bool {
 	if r == nil {
 		return false
@@ -191,16 +193,17 @@ func (h *Host) step(r *round, t *thing, do func() (mended []string, err error)) 
 	return err
 }
 
-// HostChanged tells that somebody, perhaps this program, has changed policy rules or
-// the firewall. What is missing is put back; a pause begins, or is over.
+// HostChanged tells the Host that policy rules or the firewall have changed, perhaps by this
+// program itself. The Host puts back what is missing, and notices whether a pause of the
+// kill switch has begun or ended.
 func (h *Host) HostChanged() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.mend()
 }
 
-// NetworkChanged tells that routes, addresses or links of the host have changed: what
-// is local may be another network now.
+// NetworkChanged tells the Host that routes, addresses or links of the host have changed, so
+// that other networks may be local now.
 func (h *Host) NetworkChanged() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -213,7 +216,7 @@ func (h *Host) NetworkChanged() {
 		err = h.make(nil)
 	}
 	if err != nil {
-		slog.Warn("it is not known which networks are local by now", "error", err)
+		slog.Warn("could not find out which networks are local now", "error", err)
 	}
 	h.changed()
 }
@@ -230,7 +233,7 @@ func (h *Host) mend() {
 		r.again = tryEvery
 		if time.Since(m.failed) >= tellEvery {
 			m.failed = time.Now()
-			slog.Warn("what another program has changed can't be put back so far", "error", err)
+			slog.Warn("what another program has changed could not be put back yet", "error", err)
 		}
 	}
 	if r.again > 0 {
@@ -243,7 +246,7 @@ func (h *Host) mend() {
 	h.changed()
 }
 
-// lookAgain has HostChanged called once more.
+// lookAgain arranges for HostChanged to be called once more.
 func (h *Host) lookAgain(after time.Duration) {
 	if h.mending.again != nil {
 		h.mending.again.Stop()
@@ -251,8 +254,8 @@ func (h *Host) lookAgain(after time.Duration) {
 	h.mending.again = time.AfterFunc(after, h.HostChanged)
 }
 
-// pause gives the host back while the kill switch is paused, so that names are asked
-// for as they were, and ends a pause when the tunnel is up.
+// pause gives the host back while the kill switch is paused, so that programs ask the host's
+// own resolvers. It ends the pause when the tunnel is up.
 func (h *Host) pause() {
 	if h.kill == nil {
 		return
@@ -285,7 +288,7 @@ func (h *Host) pause() {
 	h.lookAgain(left)
 }
 
-// killSwitch returns what one would say of it: "closed", "paused" or "off".
+// killSwitch returns the state of the kill switch: "closed", "paused" or "off".
 func (h *Host) killSwitch() string {
 	switch {
 	case h.kill == nil:

@@ -8,19 +8,19 @@ import (
 	"stepvpn/step6-dns/resolvconf"
 )
 
-// nameless is why programs can't be told to ask the tunnel's resolvers, as where
-// resolv.conf is immutable or the disk is full. It is no reason to stay without a tunnel:
-// what goes by address works, and what asks somebody else for names is still refused.
+// nameless is the reason why programs can't be told to ask the tunnel's resolvers, such as
+// an immutable resolv.conf or a full disk. The tunnel is still of use: connections to an
+// address work, and queries to other resolvers are still refused.
 type nameless struct {
 	reason, cure string
-	tries        int // in a row
+	tries        int // failed tries in a row
 }
 
-// soonTries is how often it is tried every tryEvery; after that it is when the host is
-// looked at anyway (see lookEvery).
+// soonTries is how many tries are made every tryEvery. After that, it is tried again
+// whenever the host is looked at anyway (see lookEvery).
 const soonTries = 10
 
-// told notes the outcome of a try, and tells whether the next one is soon. The log has
+// told records the outcome of a try, and reports whether the next try is due soon. It logs
 // each reason once.
 func (n *nameless) told(err error) (soon bool) {
 	if err == nil {
@@ -29,7 +29,7 @@ func (n *nameless) told(err error) (soon bool) {
 	}
 	before := n.reason
 	n.reason = "programs are not told to ask the tunnel's resolvers: " + err.Error()
-	n.cure = cmp.Or(app.HintOf(err), "When "+resolvconf.DefaultPath+" can be written it is done by itself.")
+	n.cure = cmp.Or(app.HintOf(err), "This is done automatically once "+resolvconf.DefaultPath+" can be written.")
 	n.tries++
 	if n.reason != before {
 		slog.Warn("names are not found: "+resolvconf.DefaultPath+" is not as it should be", "error", err, "cure", n.cure)

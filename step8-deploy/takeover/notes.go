@@ -11,12 +11,12 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// maxNotes bounds how many notes there are: others say how many routes and bridges a host
-// has.
+// maxNotes is the largest number of notes: the number of routes and bridges is not ours to
+// limit.
 const maxNotes = 32
 
-// notes says what of this host does not go as its user may expect, a sentence each. None
-// of it is an error. h.mu is locked.
+// notes lists traffic of this host that does not go as its user may expect, in a sentence
+// each. None of it is an error. h.mu is locked.
 func (h *Host) notes() (list []string) {
 	if t := h.taken; t != nil {
 		if t.carries(hostnet.V6) && noIPv6(t.cfg.Device) {
@@ -31,7 +31,7 @@ func (h *Host) notes() (list []string) {
 	return list[:min(len(list), maxNotes)]
 }
 
-// hidden says which of the tunnel's networks hide a part of one that is around this host.
+// hidden says which of the tunnel's networks hide a part of a network around this host.
 func hidden(c lan.Claim, tunnel []netip.Prefix) (list []string) {
 	for _, n := range tunnel {
 		n = n.Masked()

@@ -13,9 +13,9 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// before says which policy rules of other programs come before ours and lead elsewhere, as
-// those of Tailscale (5210 to 5270, table 52) do. Such a rule beats the tunnel's: without a
-// kill switch what it is about goes outside of the tunnel, and with it nowhere.
+// before lists policy rules of other programs that come before ours and lead elsewhere, such
+// as Tailscale's (5210 to 5270, table 52). Such a rule takes precedence over the tunnel's:
+// its packets go outside of the tunnel or, with a kill switch, nowhere.
 func before(device string, closed bool) (list []string) {
 	what := "goes outside of the tunnel"
 	if closed {
@@ -42,7 +42,7 @@ func before(device string, closed bool) (list []string) {
 	return list
 }
 
-// marked says of which sockets a rule is.
+// marked returns the firewall mark that a rule is limited to, as text; "" if there is none.
 func marked(r netlink.Rule) string {
 	if r.Mark == 0 {
 		return ""
@@ -53,10 +53,10 @@ func marked(r netlink.Rule) string {
 	return fmt.Sprintf(" (fwmark %#x)", r.Mark)
 }
 
-// maxWays bounds how many networks of a table are named.
+// maxWays is the largest number of networks of a table that are named.
 const maxWays = 3
 
-// waysOf lists where the table of a rule leads that is not the tunnel, such as
+// waysOf lists where the table of a rule leads, other than into the tunnel, such as
 // "100.64.0.0/10 by tailscale0".
 func waysOf(f hostnet.Family, r netlink.Rule, device string) (ways []string) {
 	routes, err := hostnet.Routes(f, r.Table)
@@ -76,11 +76,12 @@ func waysOf(f hostnet.Family, r netlink.Rule, device string) (ways []string) {
 	return ways
 }
 
-// bridged says which devices share the link by which this host is on its network: who is
-// behind them (a virtual machine, say) is on that network by itself, and no business of the
-// tunnel's. (Where Docker has set bridge-nf-call-iptables the firewall sees bridged packets,
-// too, and the kill switch refuses them.) That is a bridge that has an address and several ports, and devices of the kind
-// macvlan and macvtap. A bridge that this host routes for, as Docker's, is no such thing.
+// bridged lists devices that share the link by which this host is on its network. A machine
+// behind such a device (a virtual machine, say) is on that network by itself, and its packets
+// do not go through the tunnel. (If Docker has set bridge-nf-call-iptables, the firewall sees
+// bridged packets, too, and the kill switch refuses them.) Such devices are bridges that have
+// an address and several ports, macvlan and macvtap. A bridge that this host routes for, such
+// as Docker's, is not among them.
 func bridged(closed bool) (list []string) {
 	what := "do not go through the tunnel"
 	if calls, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables"); closed && err == nil && strings.TrimSpace(string(calls)) == "1" {

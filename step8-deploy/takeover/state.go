@@ -5,19 +5,19 @@ import (
 	"slices"
 )
 
-// A State is how the host is, for whoever tells the operator.
+// A State is the state of the host, as the operator is told it.
 type State struct {
 	KillSwitch string   // "closed", "paused" or "off"
-	NotLocal   []string // networks that have a route of their own, and are not local all the same
-	Notes      []string // what of this host does not go through the tunnel, or not as it used to; see notes
+	NotLocal   []string // networks that have a route of their own, but do not count as local
+	Notes      []string // traffic that does not go through the tunnel, or not as before; see notes
 
-	// Reason is what does not work though there is a tunnel, and Cure what to do about
-	// it; both are empty if all does.
+	// Reason is what does not work although there is a tunnel, and Cure what to do about
+	// it; both are empty if everything works.
 	Reason, Cure string
 }
 
-// Tell has tell called with the State, now and whenever it changes. It must not block.
-// There is one at a time; nil ends it.
+// Tell calls tell with the State, now and whenever it changes. tell must not block. It
+// replaces the function that was set before; nil ends the calls.
 func (h *Host) Tell(tell func(State)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -25,7 +25,7 @@ func (h *Host) Tell(tell func(State)) {
 	h.changed()
 }
 
-// changed tells, if there is anything new.
+// changed calls that function if the State has changed.
 func (h *Host) changed() {
 	if h.tell == nil {
 		return
@@ -41,8 +41,8 @@ func (h *Host) changed() {
 	}
 }
 
-// Alive returns as soon as the lock is not held for ever.
+// Alive returns once it can take the lock. If it does not return, the Host hangs.
 func (h *Host) Alive() {
 	h.mu.Lock()
-	h.mu.Unlock() //lint:ignore SA2001 that it can be had is what counts
+	h.mu.Unlock() //lint:ignore SA2001 what counts is that it can be locked
 }

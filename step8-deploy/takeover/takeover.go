@@ -1,11 +1,11 @@
-// Package takeover is what a client takes of its host: the tunnel's device, the routes
-// into it, the firewall, the way to ask for names, and the kill switch. Introduced in
+// Package takeover changes a client's host for the tunnel: it makes the device, the routes
+// into it, the firewall's tables, the DNS settings, and the kill switch. Introduced in
 // step 8.
 //
-// What the host should have is one value (see want), and one function makes the host so,
-// from wherever it is (see make): to take over, to go on with other terms, to close the
-// kill switch, to give back, and to put back what another program has removed (see
-// HostChanged). Connections come and go; what is taken stays.
+// One value says what the host should have (see want), and one function makes the host so,
+// from whatever state it is in (see make). This one function takes the host over, goes on
+// with other terms, closes the kill switch, gives the host back, and puts back what another
+// program has removed (see HostChanged). Sessions come and go; what is taken stays.
 package takeover
 
 import (
@@ -33,25 +33,25 @@ import (
 	"stepvpn/step8-deploy/pathmtu"
 )
 
-// A Host is a host that is taken over, or about to be. Its methods may be called by
-// several goroutines.
+// A Host is a host that is taken over, or about to be. Its methods are safe for concurrent
+// use.
 type Host struct {
 	names  names.Keeper
-	unlock func() error       // of the host, for others
+	unlock func() error       // lets another client take this host
 	stop   context.CancelFunc // ends watching
 
 	mu       sync.Mutex // guards all below
 	cfg      *config.Client
 	kill     *killswitch.Config // nil if it is off
 	lan      local
-	noted    []string // what the log has been told of
+	noted    []string // the notes that were logged
 	underlay destinations
 	sockets  []*socketRule
 	taken    *taken // nil if nothing is
 
-	// What it has by now.
-	begun  bool    // before, only the kill switch is ours to change: see Begin
-	ended  bool    // there is nothing to keep any more
+	// What the host has so far.
+	begun  bool    // until then, only the kill switch is ours to change: see Begin
+	ended  bool    // the host is not kept any more
 	dev    *device // nil if there is none
 	tables keep.Tables
 	live   killswitch.Live
@@ -65,28 +65,28 @@ type Host struct {
 	tell    func(State) // may be nil
 }
 
-// taken is the tunnel that the host is to have.
+// taken describes the tunnel that the host is to have.
 type taken struct {
 	cfg   *config.Client // as it was then
 	terms Terms
-	only  []netip.Prefix // what goes into it; nil: everything
+	only  []netip.Prefix // the networks that go into it; nil: everything
 }
 
-// Terms are what the server has handed out, and what follows from where it is.
+// Terms are what the server has handed out, and what follows from its address.
 type Terms struct {
 	Server   netip.AddrPort
 	Addrs    []netip.Prefix // of this host, in the tunnel
 	Settings push.Settings
-	Routes   []netip.Prefix // what the server wants to go into the tunnel; none stands for everything
-	MTU      int            // bytes; to begin with, see Fit
+	Routes   []netip.Prefix // the networks that the server wants to go into the tunnel; none means everything
+	MTU      int            // in bytes, at first; see Fit
 }
 
-// New returns a Host of which nothing is taken yet.
+// New returns a Host that nothing has been changed on yet.
 func New(cfg *config.Client, n names.Keeper) *Host { return &Host{cfg: cfg, names: n} }
 
 // Begin closes the kill switch, and puts back what a killed client has left. From then on
-// the host is kept as it should be. Call End or Leave at the end.
-// After an error nothing is taken, and what was closed is closed.
+// the Host keeps the host as it should be. Call End or Leave when done. After an error,
+// nothing is taken, and what was closed stays closed.
 func (h *Host) Begin() (err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -142,16 +142,16 @@ func (h *Host) begin() error {
 	if err := errors.Join(route.Recover(), keep.Remove(leftover...)); err != nil {
 		return err
 	}
-	if err := h.names.PutBack(resolvconf.Config{State: h.cfg.State}); err != nil { // is no reason to stay without a tunnel
-		slog.Warn("how a client that was killed has this host ask for names can't be put back so far", "error", err, "cure", app.HintOf(err))
+	if err := h.names.PutBack(resolvconf.Config{State: h.cfg.State}); err != nil { // a tunnel is possible all the same
+		slog.Warn("the DNS settings that a killed client has left could not be put back yet", "error", err, "cure", app.HintOf(err))
 	}
 	h.begun = true
 	return h.make(nil)
 }
 
-// closing returns what the kill switch is to be like at first. It is nil if it is to be
-// open, or if it is not known yet what goes into the tunnel: that is what the server
-// says, and no client has ever asked it.
+// closing returns the kill switch's Config at first. It is nil if the switch is to be open,
+// or if it is not known yet what goes into the tunnel: the server says that, and no client
+// has ever asked it.
 func closing(cfg *config.Client) (*killswitch.Config, error) {
 	if !cfg.KillSwitch {
 		return nil, nil
@@ -167,8 +167,7 @@ func closing(cfg *config.Client) (*killswitch.Config, error) {
 	return &c, nil
 }
 
-// Close closes the kill switch as the settings want it, for a program that ends then; or
-// opens it, if they want that.
+// Close closes or opens the kill switch as the settings say, for a program that then ends.
 func Close(cfg *config.Client) error {
 	c, err := closing(cfg)
 	switch {
@@ -182,20 +181,20 @@ func Close(cfg *config.Client) error {
 	return nil
 }
 
-// leftover are the tables that a killed client may have left, but for the kill switch's.
+// leftover are the tables that a killed client may have left, except for the kill switch's.
 var leftover = tableNames{guard.Table, pathmtu.OurTable, lan.OurTable}
 
-// Recover puts back what a killed client has left, except for the kill switch. While a
-// client runs, it is an error.
+// Recover puts back what a killed client has left, except for the kill switch. It returns an
+// error if a client is running.
 func Recover(state string) error {
 	err := errors.Join(route.Recover(), new(names.Local).PutBack(resolvconf.Config{State: state}))
 	_, err2 := keep.Rules(priorityFirst, route.PriorityTunnel, nil)
 	return errors.Join(err, err2, keep.Remove(append(leftover, underlayName)...))
 }
 
-// Take takes the host over on these terms, or has it go on with them, and returns the
-// descriptor of the device, a copy that is the caller's, and a number that tells one device
-// from another. After an error nothing is taken, but the kill switch stays closed.
+// Take takes the host over on these terms, or goes on with them. It returns a copy of the
+// device's descriptor, which the caller must close, and a number that tells one device from
+// another. After an error nothing is taken, but the kill switch stays closed.
 func (h *Host) Take(t Terms) (fd, index int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -204,7 +203,7 @@ func (h *Host) Take(t Terms) (fd, index int, err error) {
 	}
 	before := h.taken
 	if before != nil {
-		mtu := before.terms.MTU // Fit changes it in passing
+		mtu := before.terms.MTU // which Fit may change meanwhile
 		if before.terms.MTU = t.MTU; reflect.DeepEqual(before.terms, t) {
 			t.MTU = mtu
 		}
@@ -223,7 +222,7 @@ func (h *Host) Take(t Terms) (fd, index int, err error) {
 		}
 		err = h.make(nil)
 	}
-	if err == nil && h.dev == had { // else that was looked at
+	if err == nil && h.dev == had { // a new device was logged already
 		err = route.CheckWay(h.dev.name, t.Server.Addr().Unmap())
 	}
 	if err != nil {
@@ -237,8 +236,8 @@ func (h *Host) Take(t Terms) (fd, index int, err error) {
 	return fd, h.dev.index, os.NewSyscallError("fcntl", err)
 }
 
-// narrow has the kill switch know what the server has said; it is closed only now if
-// what goes into the tunnel was not known before.
+// narrow passes on to the kill switch what the server has said. If it was not known before
+// what goes into the tunnel, the switch is closed only now.
 func (h *Host) narrow(c killswitch.Config) {
 	if h.kill != nil && c.Tunnel == nil {
 		c.Tunnel = h.kill.Tunnel
@@ -249,8 +248,8 @@ func (h *Host) narrow(c killswitch.Config) {
 	}
 }
 
-// Fit has packets in the tunnel be of up to size bytes, if anything is taken. A device
-// with IPv6 addresses takes 1280 at least.
+// Fit limits packets in the tunnel to size bytes, if the host is taken. The MTU of a device
+// with IPv6 addresses stays at least 1280.
 func (h *Host) Fit(size int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -260,14 +259,14 @@ func (h *Host) Fit(size int) error {
 	before := h.taken.terms.MTU
 	h.taken.terms.MTU = size
 	if err := h.make(nil); err != nil {
-		return fmt.Errorf("having packets be of up to %d bytes: %w", size, err)
+		return fmt.Errorf("limiting packets to %d bytes: %w", size, err)
 	}
-	slog.Info("the path to the server has room for other packets than before", "before", before, "now", size, "mtu", h.taken.device().MTU)
+	slog.Info("the path to the server carries packets of another size now", "before", before, "now", size, "mtu", h.taken.device().MTU)
 	return nil
 }
 
-// SetUp says whether packets are carried. It is an error if a pause has begun meanwhile.
-// Without a kill switch the host is given back when they are not.
+// SetUp says whether the tunnel carries packets. It returns an error if a pause has begun
+// meanwhile. Without a kill switch, SetUp(false) gives the host back.
 func (h *Host) SetUp(up bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -276,7 +275,7 @@ func (h *Host) SetUp(up bool) error {
 	}
 	h.up = up
 	if up && h.mending.paused {
-		h.pause() // is over
+		h.pause() // ends it
 	}
 	switch {
 	case up && h.taken == nil:
@@ -287,7 +286,7 @@ func (h *Host) SetUp(up bool) error {
 	return nil
 }
 
-// Nothing may take the host once more that was given back: nobody would give it back.
+// A host that was given back must not be taken again, as nothing would give it back then.
 var errEnded = errors.New("the host was given back")
 
 var errReleased = errors.New("the kill switch is being paused")
@@ -324,14 +323,14 @@ func (h *Host) leave() error {
 	return errors.Join(err, h.unlock())
 }
 
-// finish puts back all but the kill switch, and keeps nothing any more.
+// finish puts back everything except the kill switch, and stops keeping the host.
 func (h *Host) finish() error {
 	h.ended = true
 	if h.stop != nil {
 		h.stop()
 	}
 	h.sockets, h.underlay = nil, nil
-	if h.kill != nil { // passes sockets with the mark, which a worker may have beyond our end
+	if h.kill != nil { // it lets sockets with the mark pass, and a worker may still have one after we end
 		h.underlay = destinations{}
 	}
 	err := h.release()
@@ -339,8 +338,8 @@ func (h *Host) finish() error {
 	return err
 }
 
-// Reconfigure has the host be as other settings want it. What the server has a say in
-// changes when Take is called next. If it fails, nothing is opened.
+// Reconfigure makes the host what other settings say. What depends on the server changes at
+// the next call of Take. If Reconfigure fails, nothing is opened.
 func (h *Host) Reconfigure(cfg *config.Client) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -369,7 +368,7 @@ func (h *Host) Reconfigure(cfg *config.Client) error {
 	return h.make(nil)
 }
 
-// Nameservers returns whom to ask for the server's name, in the underlay.
+// Nameservers returns the nameservers of the underlay, to ask for the server's name.
 func (h *Host) Nameservers() ([]netip.Addr, error) {
 	h.mu.Lock()
 	c := resolvconf.Config{State: h.cfg.State}

@@ -18,18 +18,17 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// Sockets with the mark pass all that is closed, and they are in the hands of a process
-// that reads what comes from the network. So the mark is good for one thing only: to
-// talk to a server, or to a nameserver that is asked for a server's name. A table of its
-// own refuses the rest.
+// Sockets with the mark pass everything that is closed, and the process that has them reads
+// what comes from the network. So the mark is good for one thing only: to talk to a server,
+// or to a nameserver that is asked for a server's name. A table of its own refuses the rest.
 const underlayName nft.Table = "inet stepvpn_underlay"
 
-// TiedMark is the mark of a socket that is tied to the tunnel's device, and stays so: one
-// that is raw can be made to send whole packets by any device otherwise (IP_HDRINCL and
-// IP_PKTINFO, or the scope of an IPv6 address).
+// TiedMark is the mark of a raw socket that is tied to the tunnel's device. The table keeps it
+// there: otherwise the socket could be made to send whole packets through any device
+// (IP_HDRINCL and IP_PKTINFO, or the scope of an IPv6 address).
 const TiedMark = 22507
 
-// destinations are whom sockets with the mark may talk to; nil stands for no table.
+// destinations are the addresses that sockets with the mark may talk to; nil means no table.
 type destinations []destination
 
 type destination struct {
@@ -37,7 +36,7 @@ type destination struct {
 	addr    netip.AddrPort
 }
 
-// maxDestinations bounds how many there are. The oldest ones go.
+// maxDestinations is the largest number of destinations. Beyond that, the oldest ones go.
 const maxDestinations = 64
 
 // begin allows the servers that have an address in the settings.
@@ -63,8 +62,8 @@ func (d *destinations) add(one destination) (isNew bool) {
 	return true
 }
 
-// table is the one that refuses all others, and keeps sockets with the TiedMark in the
-// device.
+// table returns the table that refuses all other destinations, and keeps sockets with the
+// TiedMark in the device.
 func (d destinations) table(device string) keep.Table {
 	var pass strings.Builder
 	for _, one := range d {
@@ -83,7 +82,7 @@ func (d destinations) table(device string) keep.Table {
 `, underlayName, pass.String(), route.FwMark, TiedMark, device)}
 }
 
-// Allow lets sockets with the mark talk to an address.
+// Allow lets sockets with the mark talk to an address, over network ("udp" or "tcp").
 func (h *Host) Allow(network string, addr netip.AddrPort) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -96,7 +95,7 @@ func (h *Host) Allow(network string, addr netip.AddrPort) error {
 	return h.tables.Set(h.underlay.table(h.cfg.Device))
 }
 
-// A socketRule is what a socket with the mark needs.
+// A socketRule is the rule that a socket with the mark needs (see guard.Socket).
 type socketRule struct{ rule policy.Rule }
 
 // CarryOut adds the rule that a socket with the mark needs, and keeps it until undo is

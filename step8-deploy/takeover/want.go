@@ -21,28 +21,27 @@ import (
 	"stepvpn/step8-deploy/pathmtu"
 )
 
-// The policy rules are of priorities from the one of a guard.Socket to the kill switch's
-// last one. What beats the local network comes right before it.
+// Our policy rules have priorities from that of a guard.Socket to the last of the kill
+// switch. Rules that take precedence over the local network come right before its rules.
 const (
 	priorityFirst  = route.PriorityFirst - 1
 	priorityTunnel = route.PriorityLocal - 1
 )
 
-// A want is what the host should have. Who goes up goes through it from the first field
-// to the last, and who goes down from the last to the first: what closes comes first, and
-// goes last.
+// A want is what the host should have. Fields are added from the first to the last, and
+// removed from the last to the first: what closes the host comes first, and goes last.
 type want struct {
 	live   *killswitch.Switch // nil for none
 	tables []keep.Table
 	device *keep.Device // nil for none
 	routes []netip.Prefix
 	rules  []policy.Rule
-	names  *resolvconf.Config // nil: as ever
+	names  *resolvconf.Config // nil: the host's own resolvers
 }
 
 type tableNames = []nft.Table
 
-// want returns it. h.mu is locked.
+// want returns what the host should have now. h.mu is locked.
 func (h *Host) want() (w want) {
 	for _, s := range h.sockets {
 		w.rules = append(w.rules, s.rule)
@@ -69,8 +68,8 @@ func (h *Host) want() (w want) {
 	return w
 }
 
-// check refuses terms that can't be carried out. (A network of this host may overlap the
-// tunnel's.)
+// check returns an error for terms that can't be carried out. (It is no error if a network
+// of this host overlaps the tunnel's.)
 func (t *taken) check() error {
 	if len(t.terms.Addrs) == 0 {
 		return errors.New("the tunnel has no address")
@@ -91,20 +90,20 @@ func (t *taken) check() error {
 	return hostnet.Disjoint(t.terms.Addrs)
 }
 
-// carries tells whether the tunnel does.
+// carries reports whether the tunnel carries this family.
 func (t *taken) carries(f hostnet.Family) bool { return len(f.Subnets(t.terms.Addrs)) > 0 }
 
-// device is the tunnel's. What is too long for the path, as IPv6 wants its device so,
-// travels in pieces, where it is not TCP.
+// device returns the tunnel's device as it should be. IPv6 needs an MTU of at least 1280,
+// even if the path carries less. Then longer packets travel in fragments; TCP avoids them.
 func (t *taken) device() keep.Device {
 	d := keep.Device{Name: t.cfg.Device, Addrs: t.terms.Addrs, MTU: t.terms.MTU}
-	if t.cfg.MTU == 0 && t.carries(hostnet.V6) { // else it is an error of who has set it
+	if t.cfg.MTU == 0 && t.carries(hostnet.V6) { // an MTU that the operator has set stays
 		d.MTU = max(d.MTU, packet.MinIPv6MTU) // below it, the device loses its addresses
 	}
 	return d
 }
 
-// into are the networks of a family that go into the tunnel.
+// into returns the networks of a family that go into the tunnel.
 func (t *taken) into(f hostnet.Family) []netip.Prefix {
 	if t.only == nil {
 		return []netip.Prefix{policy.Everything(f)}
@@ -112,8 +111,8 @@ func (t *taken) into(f hostnet.Family) []netip.Prefix {
 	return f.Subnets(t.only)
 }
 
-// routes are those into the device: also to the tunnel's own networks, whatever the local
-// network says.
+// routes returns the routes into the device, including those to the tunnel's own networks,
+// which take precedence over the local network's.
 func (t *taken) routes() (list []netip.Prefix) {
 	for _, f := range hostnet.Families {
 		if !t.carries(f) {
@@ -127,8 +126,8 @@ func (t *taken) routes() (list []netip.Prefix) {
 	return list
 }
 
-// rules send what is to go into the tunnel there, but for what is local. A family that the
-// tunnel does not carry is refused.
+// rules returns the rules that send packets into the tunnel, except for local ones. Packets
+// of a family that the tunnel does not carry are refused.
 func (t *taken) rules(around lan.Networks) (list []policy.Rule) {
 	if guarded(t.cfg) {
 		list, _ = guard.Rules(t.terms.Settings.DNS)
@@ -152,7 +151,7 @@ func (t *taken) rules(around lan.Networks) (list []policy.Rule) {
 	return list
 }
 
-// tables are those of nft.
+// tables returns the tables of nft that the tunnel needs.
 func (t *taken) tables() []keep.Table {
 	d := t.device()
 	list := []keep.Table{
@@ -178,9 +177,9 @@ func routes(cfg *config.Client, pushed []netip.Prefix) (only []netip.Prefix, kno
 	}
 }
 
-// withResolvers adds the tunnel's resolvers to the networks that go through it: names
-// are asked for there, whatever else is. nil stands for everything, as ever. Of a
-// family that the tunnel does not carry nobody can be asked.
+// withResolvers adds the tunnel's resolvers to the networks that go through it: queries go
+// there, whatever else does. nil stands for everything. It leaves out resolvers of a family
+// that the tunnel does not carry.
 func withResolvers(only, addrs []netip.Prefix, resolvers []netip.Addr) []netip.Prefix {
 	if only == nil {
 		return nil
@@ -194,7 +193,7 @@ func withResolvers(only, addrs []netip.Prefix, resolvers []netip.Addr) []netip.P
 	return only
 }
 
-// guarded tells whether no other resolver than the tunnel's may be asked.
+// guarded reports whether programs may ask only the tunnel's resolvers.
 func guarded(cfg *config.Client) bool { return cfg.DNS && !cfg.AllowOtherDNS }
 
 func switchOf(cfg *config.Client, only, tunnel []netip.Prefix) killswitch.Config {

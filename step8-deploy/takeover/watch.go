@@ -15,9 +15,9 @@ import (
 	"stepvpn/step8-deploy/watch"
 )
 
-// watch has the host looked after from now on: at once when somebody changes the device or
-// the file that says whom to ask for names, and now and then for what nobody announces. (Of
-// the rest HostChanged is told.)
+// watch looks after the host from now on: at once when somebody changes the device or
+// resolv.conf, and every lookEvery for changes that nothing announces. (HostChanged is called
+// for the rest.)
 func (h *Host) watch() {
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
@@ -26,12 +26,12 @@ func (h *Host) watch() {
 		about := func(messages []syscall.NetlinkMessage) bool { return aboutDevice(messages, device) }
 		err := watch.Netlink(ctx, unix.NETLINK_ROUTE, about, h.HostChanged, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 		if err != nil {
-			slog.Warn("what others do to the tunnel's device is noticed later", "error", err)
+			slog.Warn("changes to the tunnel's device are noticed only every 10 s", "error", err)
 		}
 	}()
 	go func() {
 		if err := watch.File(ctx, resolvconf.DefaultPath, h.HostChanged); err != nil {
-			slog.Warn("what others write to "+resolvconf.DefaultPath+" is noticed later", "error", err)
+			slog.Warn("changes to "+resolvconf.DefaultPath+" are noticed only every 10 s", "error", err)
 		}
 	}()
 	go func() {
@@ -46,7 +46,7 @@ func (h *Host) watch() {
 	}()
 }
 
-// aboutDevice tells whether one of the messages is about the device, or its addresses.
+// aboutDevice reports whether one of the messages is about the device, or its addresses.
 func aboutDevice(messages []syscall.NetlinkMessage, device string) bool {
 	for _, m := range messages {
 		switch m.Header.Type {

@@ -1,5 +1,6 @@
-# man.awk makes a man page of a page in Markdown: headings, paragraphs, lists, and tables,
-# whose first column becomes the tag of the others. Variables: name, section, about.
+# man.awk turns a Markdown page into a man page. It knows headings, paragraphs, lists, and
+# tables, whose first column becomes the tag of a tagged paragraph with the other columns.
+# Variables: name, section, about.
 function text(s) {
 	while (match(s, /\[[^]]*\]\([^)]*\)/)) {
 		link = substr(s, RSTART, RLENGTH)

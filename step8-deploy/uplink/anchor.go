@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An anchor keeps the kernel translating through a flush of the firewall. When the last
-// rule that translates goes, the kernel stops to know whose packets the answers are: the
-// next one is for this host, which ends the connection, before anybody can put a rule
-// back. And what a client begins meanwhile leaves with an address that nobody answers
-// to, for as long as it goes on.
+// An anchor keeps the kernel translating addresses through a flush of the firewall. When
+// the last rule that translates goes, the kernel no longer knows which client an answer
+// belongs to: it takes the next one for this host, which resets the connection before
+// anybody can put the rule back. And a connection that a client opens meanwhile leaves,
+// for as long as it lasts, with a source address that no answer can reach.
 //
 // So there is one more such rule,
 //
@@ -21,12 +21,12 @@ import (
 //		type nat hook postrouting priority srcnat + 1; iifname vpn0 masquerade; } }
 //
 // in a table that has an owner, which is our socket: nobody else can change it, "flush
-// ruleset" passes it by (Linux 5.12, nft_flush in net/netfilter/nf_tables_api.c), and it
-// goes with the socket, that is, with this process.
+// ruleset" leaves it alone (Linux 5.12, nft_flush in net/netfilter/nf_tables_api.c), and
+// it is removed when the socket is closed, at the latest when this process ends.
 type anchor struct{ socket int }
 
-// What golang.org/x/sys does not have of linux/netfilter/nf_tables.h and
-// linux/netfilter_ipv4.h.
+// Constants of linux/netfilter/nf_tables.h and linux/netfilter_ipv4.h that
+// golang.org/x/sys does not have.
 const (
 	tableHasOwner   = 2 // NFT_TABLE_F_OWNER
 	postRouting     = 4 // NF_INET_POST_ROUTING
@@ -81,7 +81,8 @@ func drop(device string) (a *anchor, err error) {
 	return a, nil
 }
 
-// message is one of a batch. The kernel answers those of nft's own.
+// message returns one message of a batch. The kernel acknowledges messages of nftables'
+// own kinds.
 func message(kind, flags int, attributes ...*nl.RtAttr) []byte {
 	header := &nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_INET, Version: nl.NFNETLINK_V0}
 	switch kind {
@@ -99,7 +100,7 @@ func message(kind, flags int, attributes ...*nl.RtAttr) []byte {
 	return r.Serialize()
 }
 
-// ask sends a batch, and waits for an answer to each message of it but the first and
+// ask sends a batch, and waits for an answer to each of its messages except the first and
 // the last.
 func (a *anchor) ask(batch [][]byte) error {
 	const patience = 5 * time.Second
@@ -137,7 +138,7 @@ func (a *anchor) ask(batch [][]byte) error {
 	return nil
 }
 
-// close takes the table away.
+// close removes the table.
 func (a *anchor) close() error {
 	if a == nil {
 		return nil

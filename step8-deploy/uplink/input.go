@@ -16,32 +16,32 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// A Service is what clients ask of this host itself.
+// A Service says which services of this host itself clients use.
 type Service struct {
 	Listen     []netip.AddrPort // where clients come in
 	Transports []string         // "udp", "tcp" or both
-	DNS        bool             // names are looked up, at the device's addresses
+	DNS        bool             // whether it looks up names, at the device's addresses
 }
 
-// dnsPort is where names are asked for.
+// dnsPort is the port of DNS.
 const dnsPort = 53
 
-// opening is one tunnel's way through a firewall of iptables that drops what nobody has
-// allowed: by its policy, or by a rule of INPUT for all packets, in a chain of its own
-// perhaps ("ufw default reject"). One more rule, just in front of that, leads to a chain of
-// ours,
+// opening is one tunnel's way through an iptables firewall that by default drops what no
+// rule allows: by the policy of INPUT, or by a rule for all packets, which may be in a
+// chain of its own ("ufw default reject"). Just before that rule, one more rule leads to a
+// chain of ours,
 //
 //	iptables -A INPUT -j IN-STEPVPN-vpn0
 //
-// so whatever the owner refuses by a rule of its own stays refused. A port that such a rule
-// names is the owner's business altogether.
+// so whatever the firewall's owner refuses with a rule before it stays refused. If such a
+// rule names a port, we leave that port to the owner altogether.
 type opening struct {
 	family hostnet.Family
 	chain  string
-	listed string // what iptables listed when it was made last
+	listed string // what iptables listed when this was last made
 }
 
-const openingPrefix = "IN-STEPVPN-" // is no name of the gateway's, which would sweep it
+const openingPrefix = "IN-STEPVPN-" // unlike the gateway's prefix, so that the gateway does not sweep it
 
 func (o *opening) program() string {
 	if o.family == hostnet.V6 {
@@ -50,7 +50,7 @@ func (o *opening) program() string {
 	return "iptables"
 }
 
-// A table is filter, of one family, as iptables -S lists it.
+// A table is the table "filter" of one family, as iptables -S lists it, line by line.
 type table []string
 
 func (o *opening) read() (table, error) {
@@ -58,7 +58,7 @@ func (o *opening) read() (table, error) {
 	return strings.Split(strings.TrimSpace(out), "\n"), err
 }
 
-// of returns the rules of a chain, as what is behind "-A CHAIN ".
+// of returns the rules of a chain, without "-A CHAIN ".
 func (t table) of(chain string) (rules []string) {
 	for _, line := range t {
 		if rule, ok := strings.CutPrefix(line, "-A "+chain+" "); ok {
@@ -68,12 +68,12 @@ func (t table) of(chain string) (rules []string) {
 	return rules
 }
 
-// closed tells whether INPUT drops what nobody has allowed, and where a rule is to stand
-// that allows more: 0 is the end.
+// closed reports whether INPUT drops what no rule allows, and the position for a rule that
+// allows more; 0 is the end.
 func (t table) closed(chain string) (at int, closed bool) {
 	rules := slices.DeleteFunc(t.of("INPUT"), func(r string) bool { return r == "-j "+chain })
 	for i, r := range rules {
-		r = strings.TrimPrefix(r, "! -i lo ") // nobody comes from there
+		r = strings.TrimPrefix(r, "! -i lo ") // our clients' packets never come from there
 		if refuses(r) {
 			return i + 1, true
 		}
@@ -84,15 +84,15 @@ func (t table) closed(chain string) (at int, closed bool) {
 	return 0, slices.ContainsFunc(t, func(l string) bool { return strings.HasPrefix(l, "-P INPUT ") && l != "-P INPUT ACCEPT" })
 }
 
-// forAll is a rule that sends all packets to a chain.
+// forAll matches a rule that sends all packets to a chain.
 var forAll = regexp.MustCompile(`^-[jg] (\S+)$`)
 
-// refuses tells whether a rule drops or rejects all packets.
+// refuses reports whether a rule drops or rejects all packets.
 func refuses(rule string) bool {
 	return rule == "-j DROP" || strings.HasPrefix(rule, "-j REJECT")
 }
 
-// refuses tells whether a chain lets no packet back that it does not accept.
+// refuses reports whether a chain drops or rejects every packet that it does not accept.
 func (t table) refuses(chain string) bool {
 	for _, r := range t.of(chain) {
 		if refuses(r) {
@@ -105,13 +105,13 @@ func (t table) refuses(chain string) bool {
 	return false
 }
 
-// names tells whether a rule that is not ours is about a port.
+// names reports whether a rule that is not ours names a port.
 func (t table) names(chain, transport string, port uint16) bool {
 	about := regexp.MustCompile(fmt.Sprintf(`^-A .*-p %s .*--dports? ([0-9:]*,)*%d(,| |$)`, transport, port))
 	return slices.ContainsFunc(t, func(l string) bool { return about.MatchString(l) && !strings.HasPrefix(l, "-A "+chain+" ") })
 }
 
-// rules returns what is to be allowed.
+// rules returns the rules for our chain: they accept what clients need.
 func (s *Service) rules(t table, o *opening, device string, own []netip.Prefix) (rules []string) {
 	for _, at := range s.Listen {
 		to := ""
@@ -135,18 +135,19 @@ func (s *Service) rules(t table, o *opening, device string, own []netip.Prefix) 
 		if s.DNS {
 			rules = append(rules, from+"-p udp --dport "+strconv.Itoa(dnsPort)+" -j ACCEPT", from+"-p tcp --dport "+strconv.Itoa(dnsPort)+" -j ACCEPT")
 		}
-		ping := "-p icmp --icmp-type echo-request -j ACCEPT" // by which clients find out whether packets pass
+		ping := "-p icmp --icmp-type echo-request -j ACCEPT" // clients use it to find out whether packets pass
 		if o.family == hostnet.V6 {
 			ping = "-p ipv6-icmp --icmpv6-type echo-request -j ACCEPT"
 		}
 		rules = append(rules, from+ping)
 	}
 	slices.Sort(rules)
-	return slices.Compact(rules) // ports may be the same at several addresses
+	return slices.Compact(rules) // several addresses may have the same port
 }
 
-// mend makes it, if there is need, takes it away if there is none any more, and removes
-// those of devices that are gone. It reports whether it had been changed.
+// mend makes the opening if it is needed, removes it if it is not needed any more, and
+// removes the openings of devices that are gone. It reports whether another program had
+// changed the opening.
 func (o *opening) mend(s *Service, device string, own []netip.Prefix) (changed bool, err error) {
 	t, err := o.read()
 	if err != nil {
@@ -181,7 +182,7 @@ func (o *opening) mend(s *Service, device string, own []netip.Prefix) (changed b
 		return changed, err
 	}
 	if !changed {
-		slog.Info(o.program()+": this host's firewall drops what nobody has allowed, so the server's own port and names are (chain "+o.chain+")", "rules", rules)
+		slog.Info(o.program()+": this host's firewall drops what no rule allows, so the server's own port and DNS are allowed now (chain "+o.chain+")", "rules", rules)
 	}
 	if t, err = o.read(); err == nil {
 		o.listed = o.text(t)
@@ -189,7 +190,8 @@ func (o *opening) mend(s *Service, device string, own []netip.Prefix) (changed b
 	return changed, err
 }
 
-// text is what there is of it, with its place: what is behind it in INPUT.
+// text returns the opening as the table has it: the rules of its chain, and the rules of
+// INPUT from its jump on, which show its place.
 func (o *opening) text(t table) string {
 	input := t.of("INPUT")
 	place := slices.Index(input, "-j "+o.chain)
@@ -199,7 +201,8 @@ func (o *opening) text(t table) string {
 	return strings.Join(t.of(o.chain), "\n") + "\n\n" + strings.Join(input[place:], "\n")
 }
 
-// dead lists the chains of devices that are gone, and one more, as far as they exist.
+// dead lists the existing chains of devices that are gone, and the chain also, if it
+// exists.
 func (o *opening) dead(t table, also string) (list []string) {
 	for _, line := range t {
 		name, ok := strings.CutPrefix(line, "-N ")
@@ -214,7 +217,7 @@ func (o *opening) dead(t table, also string) (list []string) {
 	return list
 }
 
-// without is the script that removes chains.
+// without returns the script that removes chains.
 func (t table) without(chains []string) (script []string) {
 	for _, c := range chains {
 		for _, r := range t.of("INPUT") {
@@ -227,7 +230,7 @@ func (t table) without(chains []string) (script []string) {
 	return script
 }
 
-// restore carries a script out, all or nothing.
+// restore carries out all of a script, or nothing.
 func (o *opening) restore(script []string) error {
 	if len(script) == 0 {
 		return nil
@@ -244,7 +247,7 @@ func (o *opening) remove() error {
 	return o.restore(t.without(o.dead(t, o.chain)))
 }
 
-// openings are those of the families that this host has.
+// openings returns one opening for each family that this host has.
 func openings(device string) (list []*opening) {
 	for _, f := range hostnet.Families {
 		if !f.Off() {
@@ -254,14 +257,14 @@ func openings(device string) (list []*opening) {
 	return list
 }
 
-// mendInput keeps the way to this host open. Without it clients may still be served: so
-// what fails is a problem, and no more.
+// mendInput keeps the way to this host open. Clients may be served even without it, so a
+// failure here is a Problem and does not stop the server.
 func (k *Keeper) mendInput() error {
 	var errs []error
 	for _, o := range k.openings {
 		changed, err := o.mend(&k.config.Service, k.config.Device.Name, k.config.Device.Addrs)
 		if err != nil {
-			errs = append(errs, app.Hint(fmt.Errorf("the host's firewall may drop what clients ask of this host, and can't be opened: %w", err),
+			errs = append(errs, app.Hint(fmt.Errorf("the host's firewall may drop clients' packets to this host, and can't be opened: %w", err),
 				"Allow it: %s", k.config.Service.commands(o.program()+" -I INPUT", k.config.Device.Name)))
 		} else if changed {
 			slog.Warn("the firewall's rules that let clients in had been removed or changed, and are put back", "chain", o.chain)
@@ -270,7 +273,7 @@ func (k *Keeper) mendInput() error {
 	return errors.Join(errs...)
 }
 
-// commands are what the operator would type.
+// commands returns the commands that the operator would type.
 func (s *Service) commands(insert, device string) string {
 	var list []string
 	for _, at := range s.Listen {
@@ -286,14 +289,14 @@ func (s *Service) commands(insert, device string) string {
 	return strings.Join(list, "; ")
 }
 
-// closedByNft names the chains of nft, not of iptables, that drop what nobody has allowed
-// and where no rule names what clients need. They are left to their owner: a rule of ours
-// would have to stand among the owner's, and go with the next reload.
+// closedByNft lists nft's chains (not those of iptables) that drop what no rule allows, and
+// in which no rule names what clients need. They are left to their owner: a rule of ours
+// would have to stand among the owner's rules, and the next reload would remove it.
 func (k *Keeper) closedByNft() (list []Problem) {
 	s := &k.config.Service
 	ruleset, err := command.Run("", "nft", "-n", "-t", "list", "ruleset")
 	if err != nil || len(s.Listen) == 0 {
-		return nil // without nft there are none
+		return nil // without nft there are no such chains
 	}
 	for _, t := range strings.Split("\n"+ruleset, "\ntable ")[1:] {
 		name, body, _ := strings.Cut(t, " {\n")
@@ -309,7 +312,7 @@ func (k *Keeper) closedByNft() (list []Problem) {
 			}
 			var cures []string
 			missing := func(transport string, port uint16, from string) {
-				// A range or a set of ports may have it.
+				// A range or a set of ports may include it.
 				if regexp.MustCompile(fmt.Sprintf(`dport [^\n]*(\b%d\b|@|[0-9]-[0-9])`, port)).MatchString(body) {
 					return
 				}
@@ -334,7 +337,7 @@ func (k *Keeper) closedByNft() (list []Problem) {
 			}
 			if len(cures) > 0 {
 				list = append(list, Problem{
-					What: fmt.Sprintf("the host's firewall drops what clients ask of this host (nft: chain %s of table %s)", chain, name),
+					What: fmt.Sprintf("the host's firewall drops clients' packets to this host (nft: chain %s of table %s)", chain, name),
 					Cure: "Allow it: " + strings.Join(cures, "; ") + ".",
 				})
 			}

@@ -9,12 +9,12 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// tables are those of iptables in which the gateway has a chain.
+// tables are the tables of iptables in which the gateway has a chain.
 var tables = []string{"raw", "mangle", "filter", "nat"}
 
-// listed returns the rules of iptables that the gateway of a device has made: those of
-// its chains, and the jumps to them. It is complete if there are some in each table, for
-// each family that is served. A family that iptables can't have on this host has none.
+// listed returns the rules of iptables that the gateway of a device has made: those of its
+// chains, and the jumps to them. complete says that there are some in each table, for each
+// family that is served. A family that iptables does not have on this host has no rules.
 func listed(device string, served map[hostnet.Family][]string) (text string, complete bool, err error) {
 	var b strings.Builder
 	complete = true

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writable leaves out what is not so already, and can't be made so: in a container
-// /proc/sys is read-only, and the settings come from outside.
+// writable leaves out settings that have another value and can't be changed: in a
+// container, /proc/sys is read-only, and settings come from outside.
 func writable(sysctls map[string]string) map[string]string {
 	kept := make(map[string]string)
 	for key, value := range sysctls {
 		now := setting(key)
 		if now != value && unix.Access(filepath.Join(procSys, key), unix.W_OK) == unix.EROFS {
-			slog.Warn("a setting of the kernel can't be changed from here, and would be of use: the server goes without it",
+			slog.Warn("a useful setting of the kernel can't be changed from here: the server does without it",
 				"setting", dotted(key), "is", now, "cure", "Set it from outside, as by docker run --sysctl "+dotted(key)+"="+value)
 			continue
 		}

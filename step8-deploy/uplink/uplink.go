@@ -1,14 +1,14 @@
-// Package uplink keeps the server's host as its clients need it: the device up, their
-// packets forwarded and translated, by whatever interfaces lead to the internet now.
-// Introduced in step 8.
+// Package uplink keeps the server's host as its clients need it: the device is up, and
+// their packets are forwarded and translated, through whichever interfaces currently lead
+// to the internet. Introduced in step 8.
 //
 // Step 5's gateway sets that up once. But hosts change: a firewall is loaded from a file
-// that begins with "flush ruleset", "sysctl --system" sets ip_forward=0, the default
-// route moves to another interface, one of IPv6 comes late. The kernel tells of most of
-// it by netlink, and then a Keeper compares what there should be with what there is. What
-// nobody tells of it finds within 10 s: with iptables-legacy, what happens to its rules.
+// that begins with "flush ruleset", "sysctl --system" sets ip_forward=0, the default route
+// moves to another interface, or an IPv6 default route appears late. The kernel announces
+// most of this by netlink, and a Keeper then compares the host with what it should be.
+// Changes that nothing announces (to iptables-legacy's rules) it finds within 10 s.
 //
-// It changes the host, and reads no packet.
+// It changes the host, and reads no packets.
 package uplink
 
 import (
@@ -32,43 +32,44 @@ import (
 	"stepvpn/step8-deploy/reach"
 )
 
-// A Config says what is kept.
+// A Config says how the host should be.
 type Config struct {
-	// Device is that of the tunnel. It must exist.
+	// Device is the tunnel's device. It must exist.
 	Device keep.Device
 
-	// Egress are the interfaces by which clients leave. None stands for those of the
-	// default routes, for each family of addresses on its own, whatever they are at
-	// the time.
+	// Egress lists the interfaces through which clients' packets leave. If it is empty,
+	// these are the interfaces that the default routes currently use, for each family of
+	// addresses on its own.
 	Egress []string
 
-	// Sysctls are more settings of the kernel that are to hold (see gateway.Config),
-	// where they can be set: it goes without them, too.
+	// Sysctls are further settings of the kernel (see gateway.Config). Where they can't be
+	// set, the server does without them.
 	Sysctls map[string]string
 
-	// Service is what the host's own firewall is to let in (see input.go).
+	// Service says what the host's own firewall must let in (see input.go).
 	Service Service
 
-	// Reach is what clients reach of this host, beside DNS and ping; nil is all of it.
+	// Reach says what clients can reach on this host, besides DNS and ping; nil means all
+	// of it.
 	Reach []reach.Opening
 
-	// MaxClients is how many clients share the connections that the kernel can follow.
+	// MaxClients is how many clients share the connections that the kernel can track.
 	MaxClients int
 
 	// Paths, if there are any, are kept, too.
 	Paths *Paths
 }
 
-// A pace says how often one thing may be mended.
+// A pace says how often one thing may be put back.
 type pace struct {
 	keep.Pace
-	what, cure string // of the problem that somebody else wants it in another way
+	what, cure string // of the Problem that another program keeps changing it
 }
 
 // A Problem is something that is wrong with the host.
 type Problem struct {
 	What string // such as "the device vpn0 is down"
-	Cure string // what to do about it; may be empty
+	Cure string // what the operator can do about it; may be empty
 }
 
 func (p Problem) log() {
@@ -79,17 +80,17 @@ func (p Problem) log() {
 	slog.Warn(p.What, cure...)
 }
 
-// A Keeper keeps the host. Its methods may be called from any goroutine. They act in the
-// network namespace of the thread that they run on.
+// A Keeper keeps the host as a Config says. Its methods are safe for concurrent use. They
+// act in the network namespace of the thread that they run on.
 type Keeper struct {
 	config Config
 
 	mu       sync.Mutex // held while the host is changed
 	closed   bool
-	undo     func() error // of the gateway; nil if there is none yet
+	undo     func() error // removes the gateway; nil if there is none yet
 	anchor   *anchor
 	openings []*opening
-	egress   map[hostnet.Family][]string // by which the gateway has been set up
+	egress   map[hostnet.Family][]string // the interfaces for which the gateway was set up
 	rules    map[string]string           // what iptables lists then, by egress
 	tables   keep.Tables                 // see reach.go
 	device   pace
@@ -103,9 +104,9 @@ type Keeper struct {
 	found    []Problem
 }
 
-// Enable sets the host up. A host that has no default route yet is no error: clients are
-// served when there is one. If Enable fails, nothing is left behind, and what a killed
-// process has left is taken over (see gateway.Enable).
+// Enable sets the host up. It is no error if the host has no default route yet: clients are
+// served once there is one. Enable takes over what a killed process has left (see
+// gateway.Enable). If it fails, nothing is left behind.
 func Enable(c Config) (*Keeper, error) {
 	name := c.Device.Name
 	c.Sysctls = writable(c.Sysctls)
@@ -115,15 +116,15 @@ func Enable(c Config) (*Keeper, error) {
 		firewall: pace{what: "the firewall",
 			cure: "Find out which one loads its rules again and again ('nft monitor' shows it), and let it leave the chains " + gateway.Chain(name) + " alone."},
 		ways: pace{what: "the default route",
-			cure: "'ip monitor route' shows what happens. Name the interfaces to leave by with egress in server.toml."},
-		reach: pace{what: "the firewall's table of what clients reach of this host",
+			cure: "'ip monitor route' shows what happens. Name the interfaces through which packets are to leave with egress in server.toml."},
+		reach: pace{what: "the firewall's table of what clients can reach on this host",
 			cure: "Find out which one ('nft monitor' shows it), and let it leave the table " + string(reach.Name(name)) + " alone."},
 		paths: pace{what: "the routes to clients",
 			cure: "Find out which one ('ip monitor route' shows it), and let it leave the routes of the device " + name + " alone."},
 	}
 	var err error
 	if k.anchor, err = drop(name); err != nil {
-		slog.Debug("connections will not outlast a flush of the firewall", "error", err)
+		slog.Debug("connections will not survive a flush of the firewall", "error", err)
 	}
 	err = k.shut()
 	var egress map[hostnet.Family][]string
@@ -161,8 +162,8 @@ func (k *Keeper) Close() error {
 	return errors.Join(err, k.tables.Only(), k.anchor.close())
 }
 
-// Problems lists what was wrong with the host when it was last looked at, which is
-// whenever it changes, and every 10 s. It does not wait for anything.
+// Problems lists what was wrong with the host when the Keeper last looked, which is
+// whenever the host changes, and every 10 s. It does not block.
 func (k *Keeper) Problems() []Problem {
 	k.problems.Lock()
 	defer k.problems.Unlock()
@@ -175,7 +176,7 @@ func (k *Keeper) report(list []Problem) {
 	k.found = list
 }
 
-// want returns the interfaces by which clients are to leave now.
+// want returns the interfaces through which clients' packets are to leave now.
 func (c *Config) want() (map[hostnet.Family][]string, error) {
 	egress := make(map[hostnet.Family][]string)
 	for _, f := range hostnet.Families {
@@ -188,7 +189,7 @@ func (c *Config) want() (map[hostnet.Family][]string, error) {
 			if names, err = hostnet.DefaultRoutes(f, c.Device.Name); err != nil {
 				return nil, err
 			}
-			slices.Sort(names) // another order is no other way out
+			slices.Sort(names) // so that their order does not matter
 		}
 		if len(names) > 0 {
 			egress[f] = names
@@ -197,13 +198,13 @@ func (c *Config) want() (map[hostnet.Family][]string, error) {
 	return egress, nil
 }
 
-// enable sets the gateway up, or up anew, and remembers what it looks like.
+// enable sets the gateway up, or sets it up again, and remembers what it looks like.
 func (k *Keeper) enable(egress map[hostnet.Family][]string) error {
 	c := gateway.Config{Device: k.config.Device.Name, Addrs: k.config.Device.Addrs, Sysctls: maps.Clone(k.config.Sysctls)}
 	if c.Sysctls == nil {
 		c.Sysctls = make(map[string]string)
 	}
-	if setting(forward4) == "1" { // else the kernel sets those of the interfaces along with it
+	if setting(forward4) == "1" { // if it is not 1, setting it makes the kernel set those of the interfaces, too
 		maps.Copy(c.Sysctls, forwarding(c.Device, egress[hostnet.V4]))
 	}
 	var undo func() error
@@ -211,24 +212,24 @@ func (k *Keeper) enable(egress map[hostnet.Family][]string) error {
 	for tries := 3; tries > 0; tries-- {
 		if undo, err = gateway.EnableBy(c, egress); err == nil || k.undo == nil {
 			break
-		} // else those who have changed it may still be at it
+		} // otherwise whoever has changed it may not have finished
 	}
 	if err != nil {
 		return err
 	}
 	k.undo, k.egress = undo, egress
 	text, complete, err := listed(c.Device, egress)
-	const most = 64 // sets of interfaces that are remembered
+	const most = 64 // how many sets of interfaces are remembered
 	if len(k.rules) > most {
 		clear(k.rules)
 	}
 	if _, known := k.rules[name(egress)]; !known && complete && err == nil {
-		k.rules[name(egress)] = text // else somebody else was at it, and we shall look again
+		k.rules[name(egress)] = text // if it is not complete, another program has changed it meanwhile, and look comes back to it
 	}
 	return nil
 }
 
-// name is one for each set of interfaces.
+// name returns a text that identifies a set of interfaces.
 func name(egress map[hostnet.Family][]string) string {
 	var all []string
 	for _, f := range hostnet.Families {
@@ -239,9 +240,9 @@ func name(egress map[hostnet.Family][]string) string {
 	return strings.Join(all, ", ")
 }
 
-// Keep mends what others change, until ctx ends.
+// Keep puts back what others change, until ctx ends.
 func (k *Keeper) Keep(ctx context.Context) {
-	const slow = 10 * time.Second // finds what nobody tells of
+	const slow = 10 * time.Second // to find changes that nothing announces
 	tick := time.NewTicker(slow)
 	defer tick.Stop()
 	changed := k.watch(ctx)
@@ -258,7 +259,7 @@ func (k *Keeper) Keep(ctx context.Context) {
 	}
 }
 
-// look compares, and mends.
+// look compares the host with what it should be, and puts back what differs.
 func (k *Keeper) look(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -286,7 +287,7 @@ func problemsOf(err error) (list []Problem) {
 	return list
 }
 
-// flat takes apart what errors.Join has put together.
+// flat returns the errors that errors.Join has joined.
 func flat(err error) []error {
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		return several.Unwrap()
@@ -311,11 +312,11 @@ func (k *Keeper) mendDevice(now time.Time) error {
 	return err
 }
 
-// mendGateway sets the gateway up anew if there are other ways out, or the rules are not
-// what they were. It does so in their place, so that what is translated stays so.
+// mendGateway sets the gateway up again if the ways out have changed, or its rules have. It
+// replaces the rules in place, so that existing connections stay translated.
 func (k *Keeper) mendGateway(now time.Time) error {
 	if _, err := net.InterfaceByName(k.config.Device.Name); err != nil {
-		return nil // without a device there is nothing to forward, and that was said
+		return nil // without a device there is nothing to forward; mendDevice has reported that
 	}
 	egress, err := k.config.want()
 	if err != nil {
@@ -326,7 +327,7 @@ func (k *Keeper) mendGateway(now time.Time) error {
 			return nil
 		}
 		k.ways.Mended(now)
-		slog.Info("clients leave by other interfaces", "were", name(k.egress), "are", name(egress))
+		slog.Info("clients' packets leave through other interfaces now", "were", name(k.egress), "are", name(egress))
 		return k.enable(egress)
 	}
 	k.ways.Held(now)
@@ -349,8 +350,8 @@ func (k *Keeper) mendGateway(now time.Time) error {
 	return nil
 }
 
-// mendSettings sets what of the kernel's settings others have changed. What was there
-// before there was a gateway, that one knows, and puts it back in the end.
+// mendSettings sets the kernel's settings that others have changed. The gateway knows what
+// they were before it was set up, and puts that back in the end.
 func (k *Keeper) mendSettings(now time.Time) error {
 	want := maps.Clone(k.config.Sysctls)
 	if want == nil {
@@ -373,7 +374,7 @@ func (k *Keeper) mendSettings(now time.Time) error {
 		k.settings.Held(now)
 		return nil
 	}
-	slices.SortFunc(wrong, func(a, b string) int { // ip_forward sets others along
+	slices.SortFunc(wrong, func(a, b string) int { // ip_forward first: setting it also sets others
 		return strings.Compare(strings.TrimPrefix(a, forward4), strings.TrimPrefix(b, forward4))
 	})
 	if k.settings.Wait(now) > 0 {
@@ -397,17 +398,17 @@ func (k *Keeper) mendSettings(now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// wrong lists what is wrong with the host that nobody can mend but its owner.
+// wrong lists what is wrong with the host and only its owner can put right.
 func (k *Keeper) wrong() (list []Problem) {
 	for _, p := range []*pace{&k.device, &k.firewall, &k.ways, &k.settings, &k.reach, &k.paths} {
 		if p.Slow() {
-			list = append(list, Problem{"another program keeps changing " + p.what + ": it is mended more seldom", p.cure})
+			list = append(list, Problem{"another program keeps changing " + p.what + ": it is put back less often now", p.cure})
 		}
 	}
 	return slices.Concat(list, k.config.wrong(k.egress), k.closedByNft())
 }
 
-// Check lists what would be wrong with the host if this were enabled now. It changes
+// Check lists what would be wrong with the host if Enable were called now. It changes
 // nothing.
 func Check(c Config) ([]Problem, error) {
 	egress, err := c.want()
@@ -417,15 +418,15 @@ func Check(c Config) ([]Problem, error) {
 func (c *Config) wrong(egress map[hostnet.Family][]string) (list []Problem) {
 	if len(egress) == 0 {
 		list = append(list, Problem{"this host has no default route: clients have no way out",
-			"Connect the host to a network ('ip route' shows its routes), or name the interface to leave by with egress in server.toml."})
+			"Connect the host to a network ('ip route' shows its routes), or name the interface through which packets are to leave with egress in server.toml."})
 	}
 	for _, name := range c.Egress {
 		switch itf, err := net.InterfaceByName(name); {
 		case err != nil:
-			list = append(list, Problem{fmt.Sprintf("there is no interface %s, by which clients are to leave", name),
-				"'ip link' lists the interfaces; egress in server.toml names those to leave by."})
+			list = append(list, Problem{fmt.Sprintf("there is no interface %s, through which clients' packets are to leave", name),
+				"'ip link' lists the interfaces; egress in server.toml names those through which packets leave."})
 		case itf.Flags&net.FlagUp == 0:
-			list = append(list, Problem{fmt.Sprintf("the interface %s, by which clients are to leave, is down", name), "Switch it on: ip link set " + name + " up"})
+			list = append(list, Problem{fmt.Sprintf("the interface %s, through which clients' packets are to leave, is down", name), "Switch it on: ip link set " + name + " up"})
 		}
 	}
 	return list
@@ -438,8 +439,8 @@ const (
 	forward6 = "net/ipv6/conf/all/forwarding"
 )
 
-// forwarding are the settings of the interfaces between which IPv4 is forwarded: each
-// forwards what comes in by it. (IPv6 has one for all.)
+// forwarding returns the settings of the interfaces between which IPv4 is forwarded: each
+// forwards what comes in through it. (IPv6 has one setting for all.)
 func forwarding(device string, egress []string) map[string]string {
 	all := make(map[string]string)
 	if len(egress) > 0 {
@@ -456,5 +457,5 @@ func setting(key string) string {
 	return strings.TrimSpace(string(value))
 }
 
-// dotted is the name of key as sysctl(8) takes it.
+// dotted returns the name of key as sysctl(8) expects it.
 func dotted(key string) string { return strings.NewReplacer("/", ".", ".", "/").Replace(key) }

@@ -83,11 +83,11 @@ func TestProblems(t *testing.T) {
 
 func TestProblemsOfNamedInterfaces(t *testing.T) {
 	h := enable(t, "eth0", "wwan0")
-	const none = "there is no interface wwan0, by which clients are to leave"
+	const none = "there is no interface wwan0, through which clients' packets are to leave"
 	require.Equal(t, none, h.k.Problems()[0].What)
 	require.Equal(t, []string{none}, h.problems(time.Second))
 	h.run("ip link add wwan0 type veth peer name other")
-	require.Equal(t, []string{"the interface wwan0, by which clients are to leave, is down"}, h.problems(time.Second))
+	require.Equal(t, []string{"the interface wwan0, through which clients' packets are to leave, is down"}, h.problems(time.Second))
 	h.run("ip link set wwan0 up")
 	require.Empty(t, h.problems(time.Second))
 }
@@ -98,14 +98,14 @@ func TestFoughtOver(t *testing.T) {
 	for what, change := range map[string]string{
 		"the device vpn0": "ip link set vpn0 down",
 		"the firewall":    "iptables -F FORWARD",
-		"the firewall's table of what clients reach of this host": "nft delete table inet stepvpn_reach_vpn0",
-		"the kernel's setting net.ipv4.ip_forward":                "sysctl -qw net.ipv4.ip_forward=0",
+		"the firewall's table of what clients can reach on this host": "nft delete table inet stepvpn_reach_vpn0",
+		"the kernel's setting net.ipv4.ip_forward":                    "sysctl -qw net.ipv4.ip_forward=0",
 		"the default route": "if ip route | grep -q 'default via'; then ip -4 route del default; else ip -4 route add default via 203.0.113.1; fi",
 	} {
 		t.Run(what, func(t *testing.T) {
 			h := enable(t)
 			began := h.now
-			keeps := "another program keeps changing " + what + ": it is mended more seldom"
+			keeps := "another program keeps changing " + what + ": it is put back less often now"
 			waits := func() bool {
 				return slices.ContainsFunc([]*pace{&h.k.device, &h.k.firewall, &h.k.ways, &h.k.settings, &h.k.reach}, func(p *pace) bool { return p.Wait(h.now) > 0 })
 			}

@@ -16,19 +16,19 @@ import (
 	"stepvpn/step8-deploy/watch"
 )
 
-// watch tells when something has changed that may concern the gateway, until ctx ends. It
-// may be the Keeper itself that has changed it.
+// watch sends when something has changed that may concern the gateway, until ctx ends. The
+// Keeper itself may have changed it.
 func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 	changed := make(chan struct{}, 1)
 	tell := func() {
 		select {
 		case changed <- struct{}{}:
-		default: // one waits already
+		default: // one is waiting already
 		}
 	}
 	start := func(protocol int, relevant func([]syscall.NetlinkMessage) bool, groups ...uint) {
 		if err := watch.Netlink(ctx, protocol, relevant, tell, groups...); err != nil {
-			slog.Warn("changes of this host are noticed later", "error", err)
+			slog.Warn("changes to this host are noticed only every 10 s", "error", err)
 		}
 	}
 	device := 0
@@ -50,9 +50,9 @@ func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 	return changed
 }
 
-// aboutHost tells whether one of the messages is about something else than a route that
-// is not for everybody. Of those a router has many. One that a device has lost counts, too:
-// it may have been a client's.
+// aboutHost reports whether one of the messages is about anything other than a route that
+// is not a default route. A router's routes change too often to look at the host each time.
+// A route that the device has lost counts, too: it may have been a client's.
 func aboutHost(messages []syscall.NetlinkMessage, device int) bool {
 	for _, m := range messages {
 		if m.Header.Type != unix.RTM_NEWROUTE && m.Header.Type != unix.RTM_DELROUTE {

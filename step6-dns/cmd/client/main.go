@@ -1,5 +1,5 @@
 // Client sends everything that leaves this host through an encrypted tunnel to the
-// server, and asks for names there too.
+// server, DNS queries included.
 package main
 
 import (
@@ -28,8 +28,8 @@ var (
 	name     = flag.String("dev", "vpn0", "`name` of the TUN device")
 	addrs    = app.Prefixes("addr", "10.8.0.2/24,fd00:8::2/64", "`addresses` of this end of the tunnel")
 	mtu      = flag.Int("mtu", 0, "largest packet in the tunnel, in `bytes` (default: what the path to the server has room for)")
-	otherDNS = flag.Bool("allow-other-dns", false, "let programs ask other resolvers than the tunnel's: they may be overheard")
-	restore  = flag.Bool("recover", false, "only put back what a client that was killed has left, and end")
+	otherDNS = flag.Bool("allow-other-dns", false, "let programs ask resolvers other than the tunnel's, which others on the network may overhear")
+	restore  = flag.Bool("recover", false, "only undo what a killed client has left, and exit")
 )
 
 func main() {
@@ -41,7 +41,7 @@ func run(ctx context.Context) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)
 
-	// What a killed client left comes first: else the server's name may not be found.
+	// First undo what a killed client left: until then the server's name may not be found.
 	if err := guard.Recover(); err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 
-	// ...and the way to ask for names, the only one...
+	// ...and for DNS queries the only way out...
 	if !*otherDNS {
 		if err := undo.Add(guard.DNS(dev.Name(), settings.DNS)); err != nil {
 			return err

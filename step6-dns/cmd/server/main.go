@@ -26,8 +26,8 @@ var (
 	name    = flag.String("dev", "vpn0", "`name` of the TUN device")
 	addrs   = app.Prefixes("addr", "10.8.0.1/24,fd00:8::1/64", "`addresses` of this end of the tunnel")
 	egress  = flag.String("egress", "", "`interface` by which the client's packets leave (default: that of the default route)")
-	dns     = app.AddrPorts("dns", "1.1.1.1", 53, "ask these `resolvers` for the client, in this order")
-	search  = app.Strings("search", push.CheckDomain, "`domains` in which the client tries a name without dots")
+	dns     = app.AddrPorts("dns", "1.1.1.1", 53, "ask these `resolvers` on the client's behalf, in this order")
+	search  = app.Strings("search", push.CheckDomain, "`domains` that the client appends to a name without dots")
 	mtu     = flag.Int("mtu", 0, "largest packet in the tunnel, in `bytes` (default: what the path to the internet has room for)")
 )
 

@@ -1,4 +1,4 @@
-// Clients edits the registry of those who may come in.
+// Clients edits the registry of the clients that may come in.
 package main
 
 import (
@@ -7,6 +7,6 @@ import (
 )
 
 func main() {
-	app.Commands("Clients says who may come in, and makes the files that clients need.",
+	app.Commands("Clients edits the list of clients that may come in, and makes the files that they need.",
 		clients.Commands(clients.Defaults{Registry: "authorized_clients", Key: "server.key"})...)
 }

@@ -119,13 +119,13 @@ func (d desk) publicKey(name string) noise.PublicKey {
 
 func TestInit(t *testing.T) {
 	d := newDesk(t)
-	const exists = " exists already, and nothing is changed\n  To begin anew, move server.key and authorized_clients away first. With another key the server is a stranger to all its clients.\n"
+	const exists = " exists already, and nothing is changed\n  To start over, move server.key and authorized_clients away first. With another key, the server is a stranger to all its clients.\n"
 	d.fails("", "init", 1, "clients: server.key"+exists) // newDesk has made it
 	require.NoError(t, os.Remove(d.path("server.key")))
 
 	out := d.ok("", "init")
 	require.Equal(t, "server.key: the server's private key. It stays on this machine.\n"+
-		"authorized_clients: the registry. Nobody may come in yet: 'clients add' is next.\n"+
+		"authorized_clients: the registry. No client may come in yet: add one with 'clients add'.\n"+
 		"The server's public key, which clients know it by: "+noise.FormatKey(d.serverKey())+"\n", out)
 	for _, name := range []string{"server.key", "authorized_clients"} {
 		info, err := os.Stat(d.path(name))
@@ -166,7 +166,7 @@ func TestAdd(t *testing.T) {
 	psk, err := keyfile.Read(d.path("psk.key"))
 	require.NoError(t, err)
 	out := d.ok("secret\n", "add -out bob.conf "+server+" -psk psk.key -addr 10.8.0.7,fd00:8::7 -expires 2099-12-31 -password bob")
-	require.Equal(t, "bob.conf: the client file of bob. Copy it there by a safe way, such as scp.\n", out)
+	require.Equal(t, "bob.conf: the client file of bob. Copy it to the client over a safe channel, such as scp.\n", out)
 	p, err = identity.LoadProfile(d.path("bob.conf"))
 	require.NoError(t, err)
 	bob := d.client("bob")
@@ -209,18 +209,18 @@ func TestAddRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{"bob", 2, usage("-server is missing: where do clients find the server?")},
+		{"bob", 2, usage("-server is missing: at which HOST:PORT do clients reach the server?")},
 		{"bob -server vpn.example.org", 2, usage(`-server "vpn.example.org" is not HOST:PORT, such as vpn.example.org:5555 or [2001:db8::1]:5555`)},
 		{server, 2, usage("NAME is missing")},
-		{server + "b/b", 2, usage(`"b/b" is no name: up to 63 letters (a-z, A-Z), digits and . _ @ - make one, and the first is no . or -`)},
-		{server + "bob -addr 10.8.0.7/24", 2, usage(`-addr: "10.8.0.7/24" is no address, such as 10.8.0.7 or fd00:8::7`)},
-		{server + "bob -expires tomorrow", 2, usage(`-expires: "tomorrow" is no time, such as 2026-12-31 or 2026-12-31T18:00:00Z`)},
-		{server + "bob -expires 2020-01-01", 2, usage("-expires: 2020-01-01 is over")},
-		{server + "bob -expires -1s", 2, usage("-expires: -1s is over")},
-		{server + "bob -public-key x", 2, usage(`-public-key "x" is no public key: one has 44 characters of base64`)},
+		{server + "b/b", 2, usage(`"b/b" is not a valid name: use up to 63 letters (a-z, A-Z), digits and . _ @ -, not starting with . or -`)},
+		{server + "bob -addr 10.8.0.7/24", 2, usage(`-addr: "10.8.0.7/24" is not an address, such as 10.8.0.7 or fd00:8::7`)},
+		{server + "bob -expires tomorrow", 2, usage(`-expires: "tomorrow" is not a time, such as 2026-12-31 or 2026-12-31T18:00:00Z`)},
+		{server + "bob -expires 2020-01-01", 2, usage("-expires: 2020-01-01 is in the past")},
+		{server + "bob -expires -1s", 2, usage("-expires: -1s is in the past")},
+		{server + "bob -public-key x", 2, usage(`-public-key "x" is not a public key, which has 44 characters of base64`)},
 		{server + "bob -public-key " + zeros, 2, usage("-public-key " + zeros + " belongs to no private key")},
 		{server + "bob -public-key " + noise.FormatKey(d.serverKey()), 2, usage("-public-key is the server's own: give the client's")},
-		{server + "bob -server-key x", 2, usage(`-server-key "x" is no public key: one has 44 characters of base64`)},
+		{server + "bob -server-key x", 2, usage(`-server-key "x" is not a public key, which has 44 characters of base64`)},
 		{server + "alice", 1, "clients: there is a client alice already (authorized_clients:4)\n  Choose another name. To give alice a new key, type 'clients revoke alice' first.\n"},
 		{server + "alice -password", 1, "clients: there is a client alice already (authorized_clients:4)\n  Choose another name. To give alice a new key, type 'clients revoke alice' first.\n"},
 		{server + "bob -addr fd00::7,10.8.0.7", 1, "clients: the address 10.8.0.7 is that of alice already (authorized_clients:4)\n"},
@@ -263,7 +263,7 @@ func TestList(t *testing.T) {
 		"alice  "+other+"  any               2099-01-01T00:00:00Z         yes\n", d.ok("", "list"))
 	require.NoError(t, os.Chmod(d.path("authorized_clients"), 0o622))
 	d.fails("", "list", 1, "clients: registry authorized_clients may be written by others than its owner (mode 0622)\n"+
-		"  Who writes it decides who comes in. Look whether it is as it should be, then type: chmod go-w authorized_clients\n")
+		"  Whoever can write it decides who gets in. Look whether it is as it should be, then type: chmod go-w authorized_clients\n")
 }
 
 func TestRevoke(t *testing.T) {
@@ -273,10 +273,10 @@ func TestRevoke(t *testing.T) {
 	d.ok("secret", "add bob -password "+server)
 	_, line, _ := strings.Cut(d.files()["authorized_clients"], "\nbob ")
 	line = "bob " + line
-	d.fails("", "revoke bbo", 1, "clients: there is no client \"bbo\"\n  Do you mean bob?\n")
-	d.fails("", "revoke zebra", 1, "clients: there is no client \"zebra\"\n  'clients list' shows all.\n")
+	d.fails("", "revoke bbo", 1, "clients: there is no client \"bbo\"\n  Did you mean bob?\n")
+	d.fails("", "revoke zebra", 1, "clients: there is no client \"zebra\"\n  'clients list' shows all clients.\n")
 	d.fails("", "revoke", 2, "clients: NAME is missing\n  'clients revoke -help' lists the flags.\n")
-	require.Equal(t, "bob: revoked. A server that runs cuts it off now.\n", d.ok("", "revoke bob"))
+	require.Equal(t, "bob: revoked. A running server cuts it off now.\n", d.ok("", "revoke bob"))
 	text := d.files()["authorized_clients"]
 	withoutHash, _, _ := strings.Cut(line, " password=")
 	require.Regexp(t, "\n# revoked 20..-..-..T..:..:..Z: "+regexp.QuoteMeta(withoutHash)+"\n$", text)
@@ -288,7 +288,7 @@ func TestRevoke(t *testing.T) {
 	// He may come back with a new key.
 	d.ok("", "add bob "+server)
 	require.NotContains(t, withoutHash, noise.FormatKey(d.client("bob").Key))
-	require.Equal(t, "bob: revoked. A server that runs cuts it off now.\n", d.ok("", "revoke bob"))
+	require.Equal(t, "bob: revoked. A running server cuts it off now.\n", d.ok("", "revoke bob"))
 }
 
 func TestPasswd(t *testing.T) {
@@ -305,11 +305,11 @@ func TestPasswd(t *testing.T) {
 	require.Equal(t, set, d.ok("second", "passwd alice"))
 	require.NoError(t, check("second"))
 	require.Error(t, check("first"))
-	d.fails("x", "passwd alise", 1, "clients: there is no client \"alise\"\n  Do you mean alice?\n")
+	d.fails("x", "passwd alise", 1, "clients: there is no client \"alise\"\n  Did you mean alice?\n")
 	d.fails("\n", "passwd alice", 1, "clients: a password has 1 to 255 bytes, not 0\n")
 	d.fails("", "passwd alice", 1, "clients: standard input ended without a line\n  Type it, or have a program write it there: ... <FILE\n")
 	for range 2 {
-		require.Equal(t, "alice: comes in without a password. Its client file does not need the line 'user alice' any more.\n", d.ok("", "passwd -delete alice"))
+		require.Equal(t, "alice: comes in without a password now. Its client file no longer needs the line 'user alice'.\n", d.ok("", "passwd -delete alice"))
 		require.Equal(t, before, d.files()["authorized_clients"])
 	}
 }

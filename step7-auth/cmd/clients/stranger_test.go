@@ -58,7 +58,7 @@ func TestRevokeInSpiteOfLocks(t *testing.T) {
 	require.ErrorIs(t, syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK, "nothing is locked")
 
 	began := time.Now()
-	require.Equal(t, "alice: revoked. A server that runs cuts it off now.\n", d.ok("", "revoke alice"))
+	require.Equal(t, "alice: revoked. A running server cuts it off now.\n", d.ok("", "revoke alice"))
 	t.Logf("revoked after %v", time.Since(began))
 	require.Contains(t, d.files()["authorized_clients"], "\n# revoked ")
 	require.NoFileExists(t, d.path("authorized_clients.lock"))

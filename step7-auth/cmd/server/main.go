@@ -1,4 +1,4 @@
-// Server takes packets from many clients, each of whom proves who it is, lets them
+// Server takes packets from many clients, each of which proves who it is, lets them
 // out to the internet under its own address, and looks up names for them.
 package main
 
@@ -33,16 +33,16 @@ var (
 	name     = flag.String("dev", "vpn0", "`name` of the TUN device")
 	addrs    = app.Prefixes("addr", "10.8.0.1/24,fd00:8::1/64", "`addresses` of this end of the tunnel; clients get others of the same networks")
 	egress   = flag.String("egress", "", "`interface` by which the clients' packets leave (default: that of the default route)")
-	dns      = app.AddrPorts("dns", "1.1.1.1", 53, "ask these `resolvers` for the clients, in this order")
-	search   = app.Strings("search", push.CheckDomain, "`domains` in which the clients try a name without dots")
-	most     = flag.Int("max-clients", hub.DefaultMaxClients, "let in `N` clients at the same time, and no more")
-	idle     = flag.Duration("idle", 0, "cut off a client that was silent for this `time` (default: when its keys expire, after 3m)")
+	dns      = app.AddrPorts("dns", "1.1.1.1", 53, "ask these `resolvers` on the clients' behalf, in this order")
+	search   = app.Strings("search", push.CheckDomain, "`domains` that the clients append to a name without dots")
+	most     = flag.Int("max-clients", hub.DefaultMaxClients, "let in at most `N` clients at the same time")
+	idle     = flag.Duration("idle", 0, "cut off a client that has been silent for this `time` (default: when its keys expire, after 3m)")
 	toClient = flag.Bool("client-to-client", false, "let clients reach each other")
 	mtu      = flag.Int("mtu", 0, "largest packet in the tunnel, in `bytes` (default: what the path to the internet has room for)")
 )
 
 func main() {
-	app.Main("Server lets clients out to the internet and looks up names for them. Who may come in is in the registry.", run)
+	app.Main("Server lets clients out to the internet and looks up names for them. The registry says which clients may come in.", run)
 }
 
 func run(ctx context.Context) (err error) {
@@ -88,7 +88,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 
-	// ...and for whose users it looks up names...
+	// ...and for whose senders it looks up names...
 	names, err := resolver.Start(resolver.Config{Addrs: resolver.At(*addrs), Device: dev.Name(), Upstreams: *dns})
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ var (
 		{regexp.MustCompile(`The client file names no user: ask the server's owner which one, and add a line 'user NAME'\.`),
 			`Ask the server's owner for them, write them to a file, one a line, of mode 0600, and name it by login_file in the settings.`},
 		{regexp.MustCompile(` \(sudo\), or in the lab: make demo`), `, for example with sudo.`},
-		{regexp.MustCompile(`It may be of an earlier step. With`), `With`},
+		{regexp.MustCompile(`The server may be of an earlier step. With`), `With`},
 		{regexp.MustCompile(`, the same at both ends`), ``},
 	}
 	commandOf7 = regexp.MustCompile(`'clients `)

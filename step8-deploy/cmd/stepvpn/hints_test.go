@@ -34,7 +34,7 @@ func TestHints(t *testing.T) {
 	out, code = stepvpn(t, dir, add...)
 	require.Zero(t, code, out)
 	fails("To give alice a new key, type 'stepvpn clients revoke alice' first.\n", add...)
-	fails("'stepvpn clients list' shows all.\n", "clients", "revoke", "zebra", "-registry", "clients")
+	fails("'stepvpn clients list' shows all clients.\n", "clients", "revoke", "zebra", "-registry", "clients")
 }
 
 // texts returns all that the calls of some functions say in a package: the literals among
@@ -94,7 +94,7 @@ func TestNothingOfOtherPrograms(t *testing.T) {
 	wrong := regexp.MustCompile(`keygen|make demo|'user |-recover|'clients |client file|[ (']-[a-z]`)
 	// In these, what is said is about the commands 'stepvpn clients', with their flags. (A
 	// client's file of step 7 is not read here, nor a key file made.)
-	flags := regexp.MustCompile(`[ (']-(out|registry|server|server-key|key|addr)\b|(no )?client file.*|Who runs the server makes it.*|If nobody has read it so far.*`)
+	flags := regexp.MustCompile(`[ (']-(out|registry|server|server-key|key|addr)\b|(no )?client file.*|The server's owner makes it.*|If nobody has read it so far.*`)
 	seen := 0
 	for line := range strings.Lines(string(out)) {
 		path, folder, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -127,7 +127,7 @@ func TestInOurWords(t *testing.T) {
 		"'ip link' lists the interfaces. Without -egress it is that of the default route.": "'ip link' lists the interfaces. Without the setting egress it is that of the default route.",
 		"When that is mended: stepvpn -recover":                                            "When that is mended, type: stepvpn recover",
 		"Copy the whole file from the other side, or make a new key with keygen.":          "Copy the whole file from the other side, or make a new one.",
-		"'clients list' shows all.":                                                        "'stepvpn clients list' shows all.",
+		"'clients list' shows all clients.":                                                "'stepvpn clients list' shows all clients.",
 		"-server is missing: where?":                                                       "-server is missing: where?",
 	} {
 		require.Equal(t, want, inOurWords(is))

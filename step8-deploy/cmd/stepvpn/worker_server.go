@@ -84,7 +84,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	// To look through 150,000 connections takes most of a second, in which nobody would get in.
 	forgotten := beside.New(0, func(gone map[netip.Addr]struct{}) {
 		if err := host.Forget(slices.Collect(maps.Keys(gone))); err != nil {
-			slog.Warn("a client has left something behind", "error", err)
+			slog.Warn("could not clean up after a client", "error", err)
 		}
 	})
 	undo.Add(forgotten.Close, nil)

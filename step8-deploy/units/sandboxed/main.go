@@ -1,6 +1,7 @@
-// Sandboxed stands in for stepvpn when its units are tested: it tries what a keeper, a
-// worker or a kill switch must be able to do, and what they must not, says which of it it
-// may, tells systemd that it is ready, and waits to be stopped.
+// Sandboxed stands in for stepvpn when its units are tested. It tries everything that a
+// keeper, a worker or a kill switch must be able to do, and what they must not be able to
+// do. It prints which of these it may do, tells systemd that it is ready, and waits to be
+// stopped.
 package main
 
 import (
@@ -21,8 +22,8 @@ import (
 	"stepvpn/step8-deploy/notify"
 )
 
-// role is the unit that this runs in: client, client-worker, server, server-worker, names
-// or killswitch.
+// role returns the unit that this program runs in: client, client-worker, server,
+// server-worker, names or killswitch.
 func role() string {
 	if os.Args[1] == "worker" {
 		return os.Args[2] + "-worker"
@@ -123,7 +124,7 @@ func write(name, text string) func() error {
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
 			name = filepath.Join(name, "x")
 		}
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600) // without O_TRUNC: it is only a try
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600) // without O_TRUNC: this is only a try
 		if err != nil {
 			return err
 		}
@@ -165,7 +166,7 @@ func main() {
 	}
 	fmt.Printf("may: %s.\n", strings.Join(may, ", "))
 	notify.Ready("tried everything")
-	if role != "killswitch" { // which is done once it is closed
+	if role != "killswitch" { // whose process ends once it is closed
 		<-stop
 	}
 }
