@@ -71,7 +71,9 @@ func TestEqualQuestionsAreAskedOnce(t *testing.T) {
 			}
 		})
 	}
-	netlab.Eventually(t, limit, "all others have joined", func() bool { return s.counts.joined.Load() == n-1 })
+	netlab.Eventually(t, limit, "all others have joined", func() bool {
+		return s.counts.upstream.Load() == 1 && s.counts.joined.Load() == n-1
+	})
 	open()
 	clients.Wait()
 	require.Len(t, up.questions(), 1)
@@ -158,12 +160,12 @@ func TestAddressesOfOneClient(t *testing.T) {
 	refused := make(chan bool, maxWaitingPerClient)
 	for i := range maxWaitingPerClient + 1 {
 		q := new(dns.Msg).SetQuestion(fmt.Sprintf("name%d.slow.", i), dns.TypeA)
-		s.handle(pack(t, q), asker{addr: []netip.Addr{loopback4, loopback6}[i%2], send: func(b []byte) {
+		s.ServeDNS(writer{from: []netip.Addr{loopback4, loopback6}[i%2], reply: func(b []byte) {
 			m := new(dns.Msg)
-			if b != nil && m.Unpack(b) == nil && m.Rcode == dns.RcodeServerFailure {
+			if m.Unpack(b) == nil && m.Rcode == dns.RcodeServerFailure && s.ctx.Err() == nil {
 				refused <- i == maxWaitingPerClient
 			}
-		}})
+		}}, q)
 	}
 	netlab.Eventually(t, limit, "one is refused", func() bool { return len(refused) > 0 })
 	require.True(t, <-refused, "the last one is, and no other")
