@@ -34,16 +34,13 @@ func (s *Server) isQuery(m []byte) bool {
 	return false
 }
 
-// accept is asked before a query is unpacked.
+// accept keeps a dns.Server from unpacking, and repeating in its reply, more questions than one.
 func (s *Server) accept(h dns.Header) dns.MsgAcceptAction {
-	action := dns.DefaultMsgAcceptFunc(h)
-	switch action {
-	case dns.MsgReject:
+	if h.Qdcount != 1 {
 		s.counts.refuse(Malformed)
-	case dns.MsgRejectNotImplemented:
-		s.counts.refuse(NotImplemented)
+		return dns.MsgReject
 	}
-	return action
+	return dns.MsgAccept
 }
 
 // passes waits a moment after an error of a socket, such as a lack of memory or of file descriptors. If the socket does

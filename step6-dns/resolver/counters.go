@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
-
-	"github.com/miekg/dns"
 )
 
 // A Reason says why a query was refused. The list is closed: a query that is refused is counted under exactly one.
@@ -24,11 +22,8 @@ const (
 	none                         // it is not refused
 )
 
-// String returns the name that counters show.
-func (r Reason) String() string {
-	return [...]string{"malformed", "not-a-query", "not-implemented", "bad-version", "bad-class", "bad-type",
-		"not-recursive", "too-many", "too-many-connections", "none"}[r]
-}
+var reasonNames = [none]string{"malformed", "not-a-query", "not-implemented", "bad-version", "bad-class", "bad-type",
+	"not-recursive", "too-many", "too-many-connections"}
 
 // counters count queries by how they were answered. The zero value is ready, and they are safe for concurrent use.
 type counters struct {
@@ -46,50 +41,16 @@ func (c *counters) refuse(r Reason) { c.refused[r].Add(1) }
 
 // String gives all counters in one line.
 func (c *counters) String() string {
-	var parts []string
-	for r := range none {
+	refused := ""
+	for r, name := range reasonNames {
 		if n := c.refused[r].Load(); n > 0 {
-			parts = append(parts, fmt.Sprintf("%v %d", r, n))
+			refused += fmt.Sprintf(", %s %d", name, n)
 		}
 	}
-	if parts == nil {
-		parts = []string{"none"}
+	if refused == "" {
+		refused = ", none"
 	}
 	return fmt.Sprintf("queries %d, local %d, from cache %d, joined %d, upstream %d, failed %d; wrong answers %d; refused: %s",
 		c.queries.Load(), c.local.Load(), c.cached.Load(), c.joined.Load(), c.upstream.Load(), c.failed.Load(),
-		c.wrong.Load(), strings.Join(parts, ", "))
-}
-
-// refusal says why a query is refused, and by which rcode.
-func refusal(q *dns.Msg) (why Reason, rcode int) {
-	opts := 0
-	for _, rr := range q.Extra {
-		if rr.Header().Rrtype == dns.TypeOPT {
-			opts++
-		}
-	}
-	switch {
-	case q.Opcode != dns.OpcodeQuery:
-		return NotImplemented, dns.RcodeNotImplemented
-	case len(q.Question) != 1, opts > 1:
-		return Malformed, dns.RcodeFormatError
-	case opts > 0 && q.IsEdns0().Version() > 0:
-		return BadVersion, dns.RcodeBadVers
-	case q.Question[0].Qclass != dns.ClassINET:
-		return BadClass, dns.RcodeRefused
-	case !answerable(q.Question[0].Qtype):
-		return BadType, dns.RcodeRefused
-	case len(q.Answer) > 0, len(q.Ns) > 0:
-		return Malformed, dns.RcodeFormatError
-	case !q.RecursionDesired:
-		return NotRecursive, dns.RcodeRefused
-	}
-	return none, dns.RcodeSuccess
-}
-
-// answerable tells whether records can have the type, or it is ANY, which has an answer of its own. The others are for
-// transfers and transactions (RFC 6895, section 3.1).
-func answerable(qtype uint16) bool {
-	meta := qtype == dns.TypeNone || qtype == dns.TypeOPT || qtype == dns.TypeReserved || qtype >= 128 && qtype <= 255
-	return !meta || qtype == dns.TypeANY
+		c.wrong.Load(), strings.TrimPrefix(refused, ", "))
 }

@@ -74,10 +74,8 @@ func (c *Config) control(network, _ string, socket syscall.RawConn) error {
 	var err error
 	err2 := socket.Control(func(fd uintptr) {
 		switch {
-		case c.trial && strings.HasSuffix(network, "6"):
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1)
 		case c.trial:
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1) // of IPv6, too
 		case c.Device != "":
 			err = unix.BindToDevice(int(fd), c.Device)
 		}

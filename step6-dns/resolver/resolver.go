@@ -11,12 +11,13 @@
 //
 // Second reading is the rest, each file with the failure that it is there for:
 //
-//	config.go    a setting that can't work, and the numbers that can't be set
+//	config.go    a setting can't work; nobody knows what is bounded
 //	listen.go    neighbours of this host ask; another program has the port
-//	bounds.go    one client takes what belongs to all
+//	bounds.go    a flood of queries takes all memory
+//	quota.go     one client takes what belongs to all
+//	refuse.go    queries that no resolver on the internet should see leave this host
 //	exchange.go  somebody forges an answer
 //	believe.go   an upstream says more than it was asked
-//	local.go     names that are nobody's business are asked on the internet
 //	counters.go  nobody can tell why queries fail
 //
 // Answers are not validated: the AD bit is always clear, and a client that sets DO gets the signatures. Queries to the
@@ -105,7 +106,9 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// String gives all counters in one line: see counters.
+// String gives all counters in one line, such as
+//
+//	queries 12, local 0, from cache 5, joined 1, upstream 6, failed 0; wrong answers 0; refused: none
 func (s *Server) String() string { return s.counts.String() }
 
 // now is the time, for all that has a limit or gets old.
