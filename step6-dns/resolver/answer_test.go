@@ -37,7 +37,7 @@ func TestWhatDoesNotAnswerTheQuestionIsLeftOut(t *testing.T) {
 		"example. 300 IN NSEC z.example. A",
 	})
 	m := a.message(time.Now())
-	require.Equal(t, []string{"www.example. CNAME", "a.example. CNAME", "other. DNAME", "b.other. CNAME", "b.example. A"}, texts(m.Answer))
+	require.Equal(t, []string{"WWW.example. CNAME", "a.example. CNAME", "other. DNAME", "b.other. CNAME", "b.example. A"}, texts(m.Answer))
 	require.Empty(t, m.Ns)
 	require.Empty(t, m.Extra)
 

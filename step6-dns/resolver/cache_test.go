@@ -14,6 +14,15 @@ func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
 func questionFor(name string, qtype uint16) key { return key{name: name, qtype: qtype} }
 
+// forget makes a cache empty.
+func (c *cache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.recent.Len() > 0 {
+		c.remove(c.recent.Front())
+	}
+}
+
 // believed is what is believed of a message with these records.
 func believed(t testing.TB, k key, rcode int, now time.Time, answers, authority []string) *answer {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
@@ -71,7 +72,9 @@ func TestEqualQuestionsAreAskedOnce(t *testing.T) {
 			}
 		})
 	}
-	netlab.Eventually(t, limit, "all others have joined", func() bool { return s.counts.joined.Load() == n-1 })
+	netlab.Eventually(t, limit, "all others have joined", func() bool {
+		return s.counts.upstream.Load() == 1 && s.counts.joined.Load() == n-1
+	})
 	open()
 	clients.Wait()
 	require.Len(t, up.questions(), 1)
@@ -158,12 +161,12 @@ func TestAddressesOfOneClient(t *testing.T) {
 	refused := make(chan bool, maxWaitingPerClient)
 	for i := range maxWaitingPerClient + 1 {
 		q := new(dns.Msg).SetQuestion(fmt.Sprintf("name%d.slow.", i), dns.TypeA)
-		s.handle(pack(t, q), asker{addr: []netip.Addr{loopback4, loopback6}[i%2], send: func(b []byte) {
+		s.ServeDNS(writer{from: []netip.Addr{loopback4, loopback6}[i%2], reply: func(b []byte) {
 			m := new(dns.Msg)
-			if b != nil && m.Unpack(b) == nil && m.Rcode == dns.RcodeServerFailure {
+			if m.Unpack(b) == nil && m.Rcode == dns.RcodeServerFailure && s.ctx.Err() == nil {
 				refused <- i == maxWaitingPerClient
 			}
-		}})
+		}}, q)
 	}
 	netlab.Eventually(t, limit, "one is refused", func() bool { return len(refused) > 0 })
 	require.True(t, <-refused, "the last one is, and no other")
@@ -335,6 +338,52 @@ func TestMalformedQueries(t *testing.T) {
 	require.NoError(t, m.Unpack(buf[:n]))
 	require.Len(t, m.Answer, 1)
 	require.Contains(t, s.String(), "refused: malformed 10, not-a-query 1")
+
+	// Over TCP such a connection ends, after the answers that wait.
+	for _, q := range [][]byte{{}, good[:11], edit(func(b []byte) []byte { b[2] |= 0x80; return b }), make([]byte, maxQuery+1)} {
+		conn := dialTCP(t, s)
+		sendTCP(t, conn, 1, "www.fast.")
+		require.NoError(t, writeTCP(conn, q))
+		require.EqualValues(t, 1, receiveTCP(t, conn).Id)
+		_, err := conn.Read(make([]byte, 1))
+		require.Error(t, err)
+	}
+	require.Contains(t, s.String(), "refused: malformed 13, not-a-query 2")
+}
+
+// Queries that are read and not replied to are bounded, and none is lost from the count.
+func TestQueriesOfASocketAreBounded(t *testing.T) {
+	s := start(t, Config{Upstreams: upstreams(serve(t, rcode(dns.RcodeServerFailure)))})
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer conn.Close()
+	c := packetConn{conn, s, semaphore.NewWeighted(2)}
+	read := func() net.Addr {
+		_, from, err := c.ReadFrom(make([]byte, maxQuery+1))
+		require.NoError(t, err)
+		return from
+	}
+	client, err := net.Dial("udp4", conn.LocalAddr().String())
+	require.NoError(t, err)
+	defer client.Close()
+	for range 3 {
+		for _, m := range [][]byte{pack(t, new(dns.Msg).SetQuestion("www.example.", dns.TypeA)), []byte("nonsense")} {
+			_, err := client.Write(m)
+			require.NoError(t, err)
+		}
+	}
+	from := read()
+	read()
+	require.False(t, c.free.TryAcquire(1), "two are read")
+	third := make(chan net.Addr)
+	go func() { third <- read() }()
+	_, err = c.WriteTo([]byte("reply"), from)
+	require.NoError(t, err)
+	<-third
+	for range 2 {
+		c.WriteTo(nil, from)
+	}
+	require.True(t, c.free.TryAcquire(2))
 }
 
 func TestCloseWithQueriesThatWait(t *testing.T) {

@@ -6,8 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// A Reason says why a query was refused. The list is closed: a query that is
-// refused is counted under exactly one of these.
+// A Reason says why a query was refused. The list is closed: a query that is refused is counted under exactly one.
 type Reason uint8
 
 const (
@@ -20,52 +19,38 @@ const (
 	NotRecursive                 // RD is clear; nobody looks into the cache: REFUSED
 	TooMany                      // too many queries wait for an upstream: SERVFAIL
 	TooManyConns                 // too many TCP connections: this one is closed
-	reasons
+	none                         // it is not refused
 )
 
-var reasonNames = [reasons]string{
-	Malformed:      "malformed",
-	NotQuery:       "not-a-query",
-	NotImplemented: "not-implemented",
-	BadVersion:     "bad-version",
-	BadClass:       "bad-class",
-	BadType:        "bad-type",
-	NotRecursive:   "not-recursive",
-	TooMany:        "too-many",
-	TooManyConns:   "too-many-connections",
-}
+var reasonNames = [none]string{"malformed", "not-a-query", "not-implemented", "bad-version", "bad-class", "bad-type",
+	"not-recursive", "too-many", "too-many-connections"}
 
-// String returns the name that counters show.
-func (r Reason) String() string { return reasonNames[r] }
-
-// counters count queries by how they were answered. The zero value is ready,
-// and they are safe for concurrent use.
+// counters count queries by how they were answered. The zero value is ready, and they are safe for concurrent use.
 type counters struct {
-	queries  atomic.Uint64 // all
+	queries  atomic.Uint64 // all, also those that are refused
 	local    atomic.Uint64 // answered by what is known of special names
 	cached   atomic.Uint64
 	joined   atomic.Uint64 // waited for the upstream's answer to another one
 	upstream atomic.Uint64 // caused a question to an upstream
 	failed   atomic.Uint64 // of these, no upstream gave a good answer
 	wrong    atomic.Uint64 // messages from an upstream's address that answer no question of ours
-	refused  [reasons]atomic.Uint64
+	refused  [none]atomic.Uint64
 }
 
 func (c *counters) refuse(r Reason) { c.refused[r].Add(1) }
 
 // String gives all counters in one line.
 func (c *counters) String() string {
-	var parts []string
-	for r := range reasons {
+	refused := ""
+	for r, name := range reasonNames {
 		if n := c.refused[r].Load(); n > 0 {
-			parts = append(parts, fmt.Sprintf("%v %d", r, n))
+			refused += fmt.Sprintf(", %s %d", name, n)
 		}
 	}
-	refused := "none"
-	if len(parts) > 0 {
-		refused = strings.Join(parts, ", ")
+	if refused == "" {
+		refused = ", none"
 	}
 	return fmt.Sprintf("queries %d, local %d, from cache %d, joined %d, upstream %d, failed %d; wrong answers %d; refused: %s",
 		c.queries.Load(), c.local.Load(), c.cached.Load(), c.joined.Load(), c.upstream.Load(), c.failed.Load(),
-		c.wrong.Load(), refused)
+		c.wrong.Load(), strings.TrimPrefix(refused, ", "))
 }

@@ -10,25 +10,17 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/app"
 )
 
-// receiveBuffer holds the queries that arrive while this process does not run,
-// in bytes. The kernel's own 200 KB are full after some 270.
+// receiveBuffer holds the queries that arrive while this process does not run, in bytes. The kernel's own 200 KB are full
+// after some 270.
 const receiveBuffer = 1 << 20
 
-// A new IPv6 address cannot be used while the kernel makes sure that nobody
-// else has it (RFC 4862, section 5.4). That takes 1 to 2 s.
-const (
-	addrWait = 3 * time.Second
-	addrPoll = 50 * time.Millisecond
-)
-
-// Sockets are those of one address.
+// Sockets are those of one address: so an answer leaves with the address that was asked.
 type Sockets struct {
 	UDP *net.UDPConn
 	TCP *net.TCPListener
@@ -39,23 +31,28 @@ func Listen(cfg Config) (list []Sockets, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
+	config := net.ListenConfig{Control: cfg.control}
+	config.SetMultipathTCP(false)
 	for _, addr := range cfg.Addrs {
-		var s Sockets
-		if s.UDP, err = cfg.listenUDP(addr); err == nil {
-			list = append(list, s)
-			s.TCP, err = cfg.listenTCP(addr)
-		}
+		at := netip.AddrPortFrom(addr.Unmap(), cfg.Port).String()
+		udp, err := config.ListenPacket(context.Background(), "udp", at)
 		if err != nil {
 			closeAll(list)
-			return nil, err
+			return nil, cfg.explain(err, "udp", addr)
 		}
-		list[len(list)-1] = s
+		list = append(list, Sockets{UDP: udp.(*net.UDPConn)})
+		tcp, err := config.Listen(context.Background(), "tcp", at)
+		if err != nil {
+			closeAll(list)
+			return nil, cfg.explain(err, "tcp", addr)
+		}
+		list[len(list)-1].TCP = tcp.(*net.TCPListener)
 	}
 	return list, nil
 }
 
-// Check returns the error that Listen would end with, also while the addresses and the
-// device are not there yet. It leaves nothing behind.
+// Check returns the error that Listen would end with, also while the addresses and the device are not there yet. It
+// leaves nothing behind.
 func Check(cfg Config) error {
 	cfg.trial = true
 	list, err := Listen(cfg)
@@ -72,75 +69,30 @@ func closeAll(list []Sockets) {
 	}
 }
 
-func (c *Config) listenUDP(addr netip.Addr) (conn *net.UDPConn, err error) {
-	err = c.listen("udp", addr, func(l *net.ListenConfig, network, at string) error {
-		c, err := l.ListenPacket(context.Background(), network, at)
-		if err == nil {
-			conn = c.(*net.UDPConn)
-		}
-		return err
-	})
-	return conn, err
-}
-
-func (c *Config) listenTCP(addr netip.Addr) (l *net.TCPListener, err error) {
-	err = c.listen("tcp", addr, func(c *net.ListenConfig, network, at string) error {
-		listener, err := c.Listen(context.Background(), network, at)
-		if err == nil {
-			l = listener.(*net.TCPListener)
-		}
-		return err
-	})
-	return l, err
-}
-
-// listen opens a socket by open, and explains why if it cannot. Each address
-// has a socket of its own: so an answer leaves with the address that was asked.
-func (c *Config) listen(network string, addr netip.Addr, open func(l *net.ListenConfig, network, at string) error) error {
-	family := "4"
-	if addr.Is6() {
-		family = "6"
-	}
-	at := net.JoinHostPort(addr.String(), strconv.Itoa(int(c.Port)))
-	config := &net.ListenConfig{Control: c.control}
-	config.SetMultipathTCP(false)
-	err := open(config, network+family, at)
-	for end := time.Now().Add(addrWait); addr.Is6() && errors.Is(err, unix.EADDRNOTAVAIL) && time.Now().Before(end); {
-		time.Sleep(addrPoll)
-		err = open(config, network+family, at)
-	}
-	return c.explain(err, network, addr)
-}
-
 // control sets the options of a socket before it is bound.
 func (c *Config) control(network, _ string, socket syscall.RawConn) error {
 	var err error
 	err2 := socket.Control(func(fd uintptr) {
 		switch {
-		case c.trial && strings.HasSuffix(network, "6"):
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1)
 		case c.trial:
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1) // of IPv6, too
 		case c.Device != "":
 			err = unix.BindToDevice(int(fd), c.Device)
 		}
 		if err == nil && c.Port == DefaultPort { // see Share
 			err = share(int(fd))
 		}
-		if network == "udp4" || network == "udp6" {
-			// Beyond the limit for everybody only as root. A smaller one is no error.
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
-			}
+		// Beyond the limit for everybody only as root. A smaller one is no error. TCP sizes its own.
+		if strings.HasPrefix(network, "udp") && unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 		}
 	})
 	return errors.Join(err2, err)
 }
 
-// Share is for a tunnel's own socket that listens on every address, on the port of
-// names: it lets the sockets of this package stand beside it. The kernel gives them
-// what is for their address, and the other one the rest. It is meant as the Control of
-// a transport, and does nothing to sockets that are in nobody's way.
+// Share is for a tunnel's own socket that listens on every address, on the port of names: it lets the sockets of this
+// package stand beside it. The kernel gives them what is for their address, and the other one the rest. It is meant as the
+// Control of a transport, and does nothing to sockets that are in nobody's way.
 func Share(_, address string, c syscall.RawConn) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port != strconv.Itoa(DefaultPort) || host != "" && !net.ParseIP(host).IsUnspecified() {
@@ -157,53 +109,17 @@ func share(fd int) error {
 
 // explain says in one line why there is no socket, and what to do.
 func (c *Config) explain(err error, network string, addr netip.Addr) error {
-	if err == nil {
-		return nil
-	}
 	where := fmt.Sprintf("resolver: %v, %s port %d", addr, network, c.Port)
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		return app.Hint(fmt.Errorf("%s: another program has it", where),
-			"'ss -lnp sport = %d' shows which. One that listens on every address, such as dnsmasq, unbound or named, must be told which to use (dnsmasq: bind-interfaces).",
-			c.Port)
+			"'ss -lnp sport = %d' shows which. One that listens on every address, such as dnsmasq, unbound or named, must be told which to use (dnsmasq: bind-interfaces).", c.Port)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return app.Hint(fmt.Errorf("%s: this host does not have the address", where),
-			"'ip addr' lists those that it has.")
+		return app.Hint(fmt.Errorf("%s: this host does not have the address", where), "'ip addr' lists those that it has.")
 	case errors.Is(err, unix.ENODEV):
-		return app.Hint(fmt.Errorf("%s: there is no interface %q on this host", where, c.Device),
-			"'ip link' lists the interfaces.")
+		return app.Hint(fmt.Errorf("%s: there is no interface %q on this host", where, c.Device), "'ip link' lists the interfaces.")
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return app.Hint(fmt.Errorf("%s: not permitted", where),
-			"Run this as root: ports below 1024 are not for everybody.")
+		return app.Hint(fmt.Errorf("%s: not permitted", where), "Run this as root: ports below 1024 are not for everybody.")
 	}
 	return fmt.Errorf("%s: %w", where, err)
-}
-
-// patience lets a socket live through errors that pass, such as a lack of
-// memory or of file descriptors: some in a row, with a pause after each.
-type patience struct {
-	ctx    context.Context
-	errors int
-}
-
-const (
-	maxErrors  = 50
-	errorPause = 100 * time.Millisecond
-)
-
-// lost reports whether err, after those before, is the end.
-func (p *patience) lost(err error) bool {
-	if err == nil {
-		p.errors = 0
-		return false
-	}
-	if p.errors++; p.errors > maxErrors || errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EINVAL) {
-		return true // EINVAL: it does not listen any more
-	}
-	select {
-	case <-p.ctx.Done():
-		return true
-	case <-time.After(errorPause):
-		return false
-	}
 }

@@ -151,3 +151,15 @@ func TestOnlyTheTunnelIsAnswered(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+// Check says beforehand what would go wrong, also for addresses that are not there yet.
+func TestCheck(t *testing.T) {
+	cfg := Config{Addrs: addrs("192.0.2.1,2001:db8::1"), Device: "nonesuch", Upstreams: ports("192.0.2.53:53"), Port: freePort(t)}
+	require.NoError(t, Check(cfg))
+	for _, at := range []string{"0.0.0.0", "[::]"} {
+		taken, err := net.ListenPacket("udp", fmt.Sprintf("%s:%d", at, cfg.Port))
+		require.NoError(t, err)
+		require.ErrorContains(t, Check(cfg), "another program has it")
+		require.NoError(t, taken.Close())
+	}
+}

@@ -230,6 +230,44 @@ func pack(t testing.TB, m *dns.Msg) []byte {
 	return b
 }
 
+// A writer is a client of ServeDNS without a socket.
+type writer struct {
+	dns.ResponseWriter
+	from  netip.Addr
+	tcp   bool
+	reply func([]byte)
+}
+
+func (w writer) RemoteAddr() net.Addr {
+	if w.tcp {
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.from, 1234))
+	}
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(w.from, 1234))
+}
+
+func (w writer) Write(b []byte) (int, error) {
+	w.reply(b)
+	return len(b), nil
+}
+
+// writeTCP writes a message behind its length.
+func writeTCP(conn net.Conn, m []byte) error {
+	_, err := (&dns.Conn{Conn: conn}).Write(m)
+	return err
+}
+
+// readTCP reads a message of size bytes at most.
+func readTCP(conn net.Conn, size int) ([]byte, error) {
+	b := make([]byte, size)
+	n, err := (&dns.Conn{Conn: conn}).Read(b)
+	return b[:n], err
+}
+
+// question is the question that a key stands for.
+func (k key) question() dns.Question {
+	return dns.Question{Name: k.name, Qtype: k.qtype, Qclass: dns.ClassINET}
+}
+
 // exchangeRaw sends bytes to the resolver over UDP, and returns the reply as it
 // is, and unpacked.
 func exchangeRaw(t testing.TB, s *Server, query []byte) ([]byte, *dns.Msg) {

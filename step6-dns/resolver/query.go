@@ -1,167 +1,95 @@
 package resolver
 
 import (
-	"net/netip"
+	"fmt"
+	"net"
+	"strings"
 
 	"github.com/miekg/dns"
 )
-
-// An asker is where a query came from.
-type asker struct {
-	addr netip.Addr
-	tcp  bool
-	// send is called exactly once for each query, from any goroutine. nil
-	// stands for no reply.
-	send func(reply []byte)
-}
-
-// A query is what is known of one that may be answered.
-type query struct {
-	id       uint16
-	opcode   int
-	rd, cd   bool           // recursion desired, checking disabled
-	question []dns.Question // the one, in the client's own spelling; none if it could not be read
-	edns, do bool           // has an OPT record, and asks for signatures
-	size     int            // bytes that the reply may have
-}
 
 // A key is a question as the cache knows it. The class is IN.
 type key struct {
 	name   string // in lower case
 	qtype  uint16
-	do, cd bool
+	do, cd bool // wants signatures; checking disabled
 }
 
-// handle answers one query. It does not keep raw. It returns when the reply is
-// sent, or when a goroutine will send it.
-func (s *Server) handle(raw []byte, a asker) {
-	s.counts.queries.Add(1)
-	q, why, rcode := parse(raw, a.tcp)
-	switch {
-	case why == NotQuery, why == Malformed && rcode == silence:
+// ServeDNS answers one query, as a dns.Handler: from what is known here, or else from upstream, in a goroutine, as a
+// dns.Server reads no more of a TCP connection until ServeDNS returns. Exactly one reply is written.
+func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	if why, rcode := refusal(q); why != none {
 		s.counts.refuse(why)
-		a.send(nil)
-		return
-	case why != none:
-		s.counts.refuse(why)
-		a.send(q.refuse(rcode))
+		respond(w, q, failed(rcode))
 		return
 	}
-
-	k := q.key()
+	opt := q.IsEdns0()
+	k := key{dns.CanonicalName(q.Question[0].Name), q.Question[0].Qtype, opt != nil && opt.Do(), q.CheckingDisabled}
 	if m := local(k); m != nil {
 		s.counts.local.Add(1)
-		a.send(q.reply(m))
+		respond(w, q, m)
 		return
 	}
-	now := s.now()
-	if found := s.known.cached(k, now); found != nil {
+	if found := s.cache.get(k, s.now()); found != nil {
 		s.counts.cached.Add(1)
-		a.send(q.reply(found.message(now)))
+		respond(w, q, found.message(s.now()))
 		return
 	}
-	client := s.cfg.Client(a.addr)
+	client := s.cfg.Client(addrOf(w.RemoteAddr()))
 	if !s.waiting.enter(client) {
 		s.counts.refuse(TooMany)
-		a.send(q.refuse(dns.RcodeServerFailure))
+		respond(w, q, failed(dns.RcodeServerFailure))
 		return
 	}
 	s.workers.Go(func() {
 		defer s.waiting.leave(client)
-		found := s.lookup(k)
-		if s.ctx.Err() != nil {
-			a.send(nil)
-			return
-		}
-		a.send(q.reply(found.message(s.now())))
+		respond(w, q, s.lookup(k).message(s.now()))
 	})
 }
 
-// none is the reason of a query that is answered.
-const none = reasons
-
-// silence is the rcode for what gets no reply.
-const silence = -1
-
-// parse reads a query. Unless the reason is none, the query is to be refused by
-// the rcode; then q holds what could be read.
-func parse(raw []byte, tcp bool) (q query, why Reason, rcode int) {
-	var m dns.Msg
-	err := m.Unpack(raw)
-	switch {
-	case len(raw) < headerSize:
-		return q, Malformed, silence
-	case m.Response:
-		// A reply to it could go round in circles for ever.
-		return q, NotQuery, silence
-	}
-	q = query{id: m.Id, opcode: m.Opcode, rd: m.RecursionDesired, cd: m.CheckingDisabled, size: dns.MinMsgSize}
-	if tcp {
-		q.size = dns.MaxMsgSize
-	}
-	if m.Opcode != dns.OpcodeQuery {
-		return q, NotImplemented, dns.RcodeNotImplemented
-	}
-	if err != nil || len(raw) > maxQuery || len(m.Question) != 1 {
-		return q, Malformed, dns.RcodeFormatError
-	}
-	q.question = m.Question
-	if !q.readOPT(m.Extra, tcp) {
-		return q, Malformed, dns.RcodeFormatError
-	}
-	if opt := m.IsEdns0(); opt != nil && opt.Version() > 0 {
-		return q, BadVersion, dns.RcodeBadVers
-	}
-	switch asked := m.Question[0]; {
-	case asked.Qclass != dns.ClassINET:
-		return q, BadClass, dns.RcodeRefused
-	case !answerable(asked.Qtype):
-		return q, BadType, dns.RcodeRefused
-	case len(m.Answer) > 0, len(m.Ns) > 0:
-		return q, Malformed, dns.RcodeFormatError
-	case !q.rd:
-		return q, NotRecursive, dns.RcodeRefused
-	}
-	return q, none, 0
+// lookup asks upstream, once for all clients that ask the same meanwhile (a "singleflight"). That saves questions, and it
+// saves from an attacker: many equal questions on their way would give a forged answer as many chances.
+func (s *Server) lookup(k key) *answer {
+	s.counts.joined.Add(1)
+	found, _, _ := s.flight.Do(fmt.Sprint(k), func() (any, error) {
+		if found := s.cache.get(k, s.now()); found != nil {
+			return found, nil // it came meanwhile
+		}
+		s.counts.joined.Add(^uint64(0)) // it is the first, and has joined nobody
+		s.counts.upstream.Add(1)
+		found := s.ask(k)
+		s.cache.put(k, found)
+		return found, nil
+	})
+	return found.(*answer)
 }
 
-// headerSize is that of a DNS message in bytes.
-const headerSize = 12
-
-// readOPT takes from the additional section what the client can do (RFC 6891).
-// The options themselves are ignored. It reports false if there is more than
-// one OPT record.
-func (q *query) readOPT(extra []dns.RR, tcp bool) bool {
-	for _, rr := range extra {
-		opt, ok := rr.(*dns.OPT)
-		if !ok {
-			continue
-		}
-		if q.edns || opt.Hdr.Name != "." {
-			return false
-		}
-		q.edns, q.do = true, opt.Do()
-		if !tcp {
-			q.size = min(max(int(opt.UDPSize()), dns.MinMsgSize), maxUDP)
+// respond writes what answers q: the rcode and the records of found, which nothing else may use.
+func respond(w dns.ResponseWriter, q, found *dns.Msg) {
+	m := new(dns.Msg).SetReply(q)
+	m.RecursionAvailable = true
+	m.Rcode, m.Answer, m.Ns = found.Rcode, found.Answer, found.Ns
+	for _, rr := range append(m.Answer[:len(m.Answer):len(m.Answer)], m.Ns...) {
+		// Some clients spell the name in a random way, and look for the same in the answer.
+		if h := rr.Header(); strings.EqualFold(h.Name, q.Question[0].Name) {
+			h.Name = q.Question[0].Name
 		}
 	}
-	return true
-}
-
-// answerable tells whether records can have the type. The others are for
-// transfers, transactions, and for "all" (RFC 6895, section 3.1). Of these, ANY
-// has an answer of its own.
-func answerable(qtype uint16) bool {
-	switch {
-	case qtype == dns.TypeANY:
-		return true
-	case qtype == dns.TypeNone, qtype == dns.TypeOPT, qtype == dns.TypeReserved:
-		return false
+	size, opt := dns.MinMsgSize, q.IsEdns0()
+	if opt != nil {
+		m.SetEdns0(maxUDP, opt.Do())
+		size = min(max(size, int(opt.UDPSize())), maxUDP)
 	}
-	return qtype < 128 || qtype > 255
+	if _, tcp := w.RemoteAddr().(*net.TCPAddr); tcp {
+		size = dns.MaxMsgSize
+	}
+	m.Truncate(size) // what does not fit is asked for again, over TCP
+	b, err := m.Pack()
+	if err != nil { // it has come from a message, so it can be packed; but say something
+		b, _ = (&dns.Msg{MsgHdr: dns.MsgHdr{Id: q.Id, Response: true, Rcode: dns.RcodeServerFailure}}).Pack()
+	}
+	w.Write(b) // a client that does not get it asks again
 }
 
-func (q *query) key() key {
-	asked := q.question[0]
-	return key{name: dns.CanonicalName(asked.Name), qtype: asked.Qtype, do: q.do, cd: q.cd}
-}
+// failed returns a message without records.
+func failed(rcode int) *dns.Msg { return &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: rcode}} }

@@ -5,10 +5,9 @@ import (
 	"sync"
 )
 
-// A quota bounds how much there is of something, for all clients and for each. A client
-// gets no more than there is left, either: so however many take what they can, there is
-// as much left as each of them has, for whoever comes next ("dynamic threshold", Choudhury
-// and Hahne, 1998). It is safe for concurrent use.
+// A quota bounds how much there is of something, for all clients and for each. A client gets no more than there is left,
+// either: so however many take what they can, there is as much left as each of them has, for whoever comes next ("dynamic
+// threshold", Choudhury and Hahne, 1998). It is safe for concurrent use.
 type quota struct {
 	all, each int
 

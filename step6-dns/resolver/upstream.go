@@ -6,22 +6,22 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
-// downAfter is how many questions in a row an upstream must leave without an
-// answer until it is taken for dead. One may just be hard to answer.
-const downAfter = 3
+const (
+	downAfter = 3 // questions in a row without an answer, until an upstream is taken for dead: one may just be hard to answer
+	rounds    = 3 // how often each is tried, as a datagram can get lost: over UDP, over TCP, and over UDP
+)
 
-// rounds is how often all upstreams are tried: a datagram can get lost.
-const rounds = 3
-
-// An upstream is a resolver that can be asked. It is safe for concurrent use.
+// An upstream is a resolver, and a way to ask it. It is safe for concurrent use.
 type upstream struct {
-	addr netip.AddrPort
+	addr    netip.AddrPort
+	network string // "udp" or "tcp"
 
 	mu       sync.Mutex // guards all below
 	failures int        // in a row
@@ -30,18 +30,17 @@ type upstream struct {
 	news     bool       // the log says so still
 }
 
-// alive tells whether the upstream should be asked before those that are dead.
-// Of a dead one it says so again and again, but to one question at a time.
+// alive tells whether the upstream should be asked before those that are dead. Of a dead one it says so again and again,
+// but to one question at a time.
 func (u *upstream) alive(now time.Time, down time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.failures < downAfter {
-		return true
+	if u.failures >= downAfter {
+		if now.Before(u.retry) {
+			return false
+		}
+		u.retry = now.Add(down)
 	}
-	if now.Before(u.retry) {
-		return false
-	}
-	u.retry = now.Add(down)
 	return true
 }
 
@@ -50,7 +49,7 @@ func (u *upstream) answered() {
 	defer u.mu.Unlock()
 	if u.news {
 		u.news = false
-		slog.Info("resolver: upstream answers again", "upstream", u.addr)
+		slog.Info("resolver: upstream answers again", "upstream", u.addr, "over", u.network)
 	}
 	u.failures = 0
 }
@@ -58,65 +57,59 @@ func (u *upstream) answered() {
 func (u *upstream) failed(now time.Time, down time.Duration, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.failures++
-	if u.failures == downAfter {
-		u.retry = now.Add(down)
-		if now.Sub(u.told) < down {
-			return // one that has too much to do comes and goes: a flood must not fill the log
-		}
+	if u.failures++; u.failures != downAfter {
+		return
+	}
+	u.retry = now.Add(down)
+	if now.Sub(u.told) >= down { // one that has too much to do comes and goes: a flood must not fill the log
 		u.told, u.news = now, true
-		slog.Warn("resolver: upstream does not answer", "upstream", u.addr, "error", err)
+		slog.Warn("resolver: upstream does not answer", "upstream", u.addr, "over", u.network, "error", err)
 	}
 }
 
-// order returns all upstreams, those that are alive first.
-func (s *Server) order() []*upstream {
+// ask asks one upstream after the other until there is an answer: in their order, but those that are dead last. If none
+// has one in time, the answer is SERVFAIL.
+func (s *Server) ask(k key) *answer {
+	l := s.cfg.limits
+	ctx, cancel := context.WithTimeout(s.ctx, l.total)
+	defer cancel()
 	var alive, dead []*upstream
 	for _, u := range s.upstreams {
-		if u.alive(s.now(), s.cfg.limits.down) {
+		if u.alive(s.now(), l.down) {
 			alive = append(alive, u)
 		} else {
 			dead = append(dead, u)
 		}
 	}
-	return append(alive, dead...)
-}
-
-// ask asks one upstream after the other until there is an answer. If none has
-// one in time, the answer is SERVFAIL.
-func (s *Server) ask(k key) *answer {
-	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.limits.total)
-	defer cancel()
-	order := s.order()
-	refused := make(map[*upstream]bool) // answered, but not the question
-	for round := range rounds {
-		patience := s.cfg.limits.try * time.Duration(2+round) / 2
-		for _, u := range order {
-			if refused[u] || ctx.Err() != nil {
-				continue
-			}
-			found, err := s.askOne(ctx, u, k, patience)
-			if err == nil {
-				return found
-			}
-			// The name is nobody's business, so logs never have it.
-			slog.Debug("resolver: no answer", "type", dns.Type(k.qtype), "upstream", u.addr, "error", err)
-			refused[u] = errors.Is(err, errUseless)
+	// A round has the time that is half of all upstreams, over UDP or TCP. Each round is more patient.
+	each := len(s.upstreams) / 2
+	patience := min(l.try, l.total/time.Duration(3*each))
+	useless := make(map[netip.AddrPort]bool)
+	for i, u := range slices.Concat(alive, dead, s.upstreams[:each]) {
+		if useless[u.addr] || ctx.Err() != nil {
+			continue
 		}
+		found, err := s.askOne(ctx, u, k, patience*time.Duration(2+i/each)/2)
+		if err == nil {
+			return found
+		}
+		useless[u.addr] = errors.Is(err, errUseless)
+		// The name is nobody's business, so logs never have it.
+		slog.Debug("resolver: no answer", "type", dns.Type(k.qtype), "upstream", u.addr, "over", u.network, "error", err)
 	}
 	s.counts.failed.Add(1)
-	return failure(k, s.now(), s.cfg.limits.failure)
+	wire, _ := failed(dns.RcodeServerFailure).Pack()
+	return &answer{wire: wire, at: s.now(), ttl: l.failure}
 }
 
-// errUseless is the error of an upstream that is alive and does not help. To
-// ask it again would not either.
+// errUseless is the error of an upstream that is alive and does not help. To ask it again would not either.
 var errUseless = errors.New("useless answer")
 
 // askOne asks one upstream, and remembers how that went.
-func (s *Server) askOne(ctx context.Context, u *upstream, k key, limit time.Duration) (*answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func (s *Server) askOne(ctx context.Context, u *upstream, k key, patience time.Duration) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	m, err := s.exchange(ctx, u.addr, k)
+	m, err := s.exchange(ctx, u.network, u.addr, k)
 	if err != nil {
 		if s.ctx.Err() == nil {
 			u.failed(s.now(), s.cfg.limits.down, err)

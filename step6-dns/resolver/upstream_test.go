@@ -40,9 +40,7 @@ func TestUpstreamSeesNothingOfTheClient(t *testing.T) {
 			&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: net.IPv4(198, 51, 100, 0)},
 			&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"})
 		exchange(t, s, "udp", q)
-		s.known.mu.Lock()
-		s.known.cache = newCache(maxEntries, maxBytes)
-		s.known.mu.Unlock()
+		s.cache.forget()
 	}
 	for _, q := range up.questions() {
 		opt := q.IsEdns0()
@@ -220,4 +218,57 @@ func TestUpstreamWithoutEDNS(t *testing.T) {
 	})
 	s := start(t, Config{Upstreams: upstreams(up)})
 	require.Len(t, ask(t, s, "www.example.", dns.TypeA).Answer, 1)
+}
+
+// A network may let UDP through to nobody, or an upstream may not speak it. TCP is tried then, and is asked first as soon
+// as it is known that UDP is of no use.
+func TestUpstreamsThatAnswerOnlyOverTCP(t *testing.T) {
+	known := zone(t, exampleZone...)
+	overTCP := func(m *dns.Msg, tcp bool) *dns.Msg {
+		if !tcp {
+			return nil
+		}
+		return known(m, tcp)
+	}
+	for name, n := range map[string]int{"one": 1, "as many as there may be": maxUpstreams} {
+		t.Run("silent on UDP, "+name, func(t *testing.T) {
+			var us []*upstreamServer
+			for range n {
+				us = append(us, serve(t, overTCP))
+			}
+			l := testLimits()
+			l.try, l.down = 300*time.Millisecond, time.Hour
+			s := start(t, Config{Upstreams: upstreams(us...), limits: l})
+			asked := func() (n int) {
+				for _, u := range us {
+					n += len(u.questions())
+				}
+				return n
+			}
+			for i := range downAfter + 5 {
+				before := asked()
+				require.Equal(t, dns.RcodeNameError, ask(t, s, strings.Repeat("x", i+1)+".example.", dns.TypeA).Rcode)
+				if i < downAfter {
+					require.Greater(t, asked(), before+1, "UDP is tried first")
+				} else {
+					require.Equal(t, before+1, asked(), "UDP is not tried")
+				}
+			}
+			require.Contains(t, s.String(), "upstream 8, failed 0;")
+		})
+	}
+	t.Run("no UDP port", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		server := &dns.Server{Listener: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			w.WriteMsg(known(new(dns.Msg).SetReply(q), true))
+		})}
+		started, done := make(chan struct{}), make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		go func() { server.ActivateAndServe(); close(done) }()
+		<-started
+		t.Cleanup(func() { server.Shutdown(); <-done })
+		s := start(t, Config{Upstreams: []netip.AddrPort{l.Addr().(*net.TCPAddr).AddrPort()}})
+		require.Equal(t, trueAddr, ask(t, s, "www.example.", dns.TypeA).Answer[0].(*dns.A).A.String())
+	})
 }
