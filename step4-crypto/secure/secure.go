@@ -13,7 +13,7 @@
 //	window.go     which packets have been seen before
 //	keypair.go    one pair of keys: seal and open packets
 //	table.go      which keypair a message is for
-//	keyring.go    the keys that are valid at one moment
+//	keyring.go    the keys that are valid at one moment, and how new ones come into use
 //	payload.go    what a handshake carries
 //	initiator.go  the client's side of a handshake
 //	responder.go  the server's side
