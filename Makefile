@@ -14,7 +14,7 @@ help:
 	@echo "  make tour    the demos of all steps, in order"
 	@echo "  make test    all checks: lint, tests, demos; some ten minutes on 2 cores"
 	@echo "  make soak    what takes long: all variants of the tests, fuzzing, Ctrl-C at many moments"
-	@echo "  make lint    gofmt, go vet, staticcheck"
+	@echo "  make lint    gofmt, go vet, staticcheck, and what the READMEs say of the source"
 	@echo "  make readme  refresh the output that the READMEs show (after make tour)"
 	@echo "Each step has its own: cd $(firstword $(steps)) && make help"
 
