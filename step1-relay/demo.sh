@@ -10,7 +10,7 @@ head -c 10000000 /dev/urandom >"$LAB/alice/film"
 # reads NAME TEXT: succeeds if the capture of that name has the text in clear.
 reads() { grep -qaF -e "$2" "$LAB/$1.pcap"; }
 
-# seen NAME FILTER: succeeds if the capture has such a packet.
+# seen NAME FILTER: succeeds if the capture has a packet that matches.
 seen() { tcpdump -nn -t -r "$LAB/$1.pcap" "$2" 2>/dev/null | grep -q .; }
 
 # listening HOST: succeeds if a program listens on the port there.

@@ -14,7 +14,7 @@ packets() { grep -E '^[0-9:.]+ (malformed|[^ ]+ > )' "$LAB/tundump.log" | grep -
 # printed N [REGEXP]: succeeds if tundump has printed N such packets or more.
 printed() { [ "$(packets "${2-}")" -ge "$1" ]; }
 
-# eve_saw NAME FILTER: succeeds if the capture has such a packet.
+# eve_saw NAME FILTER: succeeds if the capture has a packet that matches.
 eve_saw() { tcpdump -nn -t -r "$LAB/$1.pcap" "$2" 2>/dev/null | grep -q .; }
 
 # by_tundump, by_tcpdump FILE: time, source and destination of each packet. tcpdump

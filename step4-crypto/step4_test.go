@@ -268,8 +268,8 @@ func TestBadInput(t *testing.T) {
 		text    string
 	}{
 		{"client", "-server 203.0.113.10:5555 -key /nowhere", 1, "there is no key file /nowhere"},
-		{"client", "-server 203.0.113.10:5555 -key " + open, 1, "may be read or changed by others"},
-		{"server", "-key " + open, 1, "may be read or changed by others"},
+		{"client", "-server 203.0.113.10:5555 -key " + open, 1, "may be read or changed by users other than its owner"},
+		{"server", "-key " + open, 1, "may be read or changed by users other than its owner"},
 		{"server", "-key " + short, 1, "a key has 32"},
 		{"keygen", "-out " + key, 1, "exists already"},
 		{"client", "-key " + key, 2, `server "" is not HOST:PORT`},

@@ -228,10 +228,10 @@ func TestBadInput(t *testing.T) {
 		want    string // after "PROGRAM: "; DIR is the folder
 	}{
 		{"no client file", "client", "-profile DIR/none", 1, "there is no client file DIR/none\n  The server's owner makes it: clients add -out DIR/none ... NAME\n"},
-		{"client file for all to read", "client", "-profile DIR/open.conf", 1, "client file DIR/open.conf may be read or changed by others than its owner (mode 0644)\n  If nobody"},
+		{"client file for all to read", "client", "-profile DIR/open.conf", 1, "client file DIR/open.conf may be read or changed by users other than its owner (mode 0644)\n  If nobody"},
 		{"no server key", "server", "-key DIR/none", 1, "there is no key file DIR/none\n  'clients init -key DIR/none' makes it, on the server.\n"},
 		{"no registry", "server", "-registry DIR/none", 1, "there is no registry DIR/none\n  'clients init -registry DIR/none' makes it, with a key for the server; so does adding the first client.\n"},
-		{"registry for all to write", "server", "-registry DIR/writable", 1, "registry DIR/writable may be written by others than its owner (mode 0622)\n  Whoever can write it"},
+		{"registry for all to write", "server", "-registry DIR/writable", 1, "registry DIR/writable may be written by users other than its owner (mode 0622)\n  Whoever can write it"},
 		{"broken registry", "server", "-registry DIR/broken", 1, "DIR/broken:1: "},
 		{"fixed address elsewhere", "server", "", 1, "client alice (line 4 of the registry): the fixed address 10.99.0.1 is in no subnet"},
 		{"leases where others write", "server", "-registry DIR/empty -leases DIR/shared/leases", 1, "DIR/shared is not ours alone\n  Others may write there"},

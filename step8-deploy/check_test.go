@@ -68,11 +68,11 @@ func TestCheckServer(t *testing.T) {
 		says  string
 	}{
 		{"a registry with a typo", func() func() { return put("clients", string(registry)+"bob\n", 0o600) }, "clients:5: bob has no public key"},
-		{"a registry that others may write", func() func() { return put("clients", string(registry), 0o666) }, "may be written by others than its owner"},
+		{"a registry that others may write", func() func() { return put("clients", string(registry), 0o666) }, "may be written by users other than its owner"},
 		{"a fixed address of another network", func() func() {
 			return put("clients", string(registry)+"bob "+clientKey+" addr=10.9.0.7\n", 0o600)
 		}, "client bob (line 5 of the registry): the fixed address 10.9.0.7 is in no subnet of the tunnel"},
-		{"a key that others may read", func() func() { return put("server.key", serverKey, 0o644) }, "may be read or changed by others than its owner"},
+		{"a key that others may read", func() func() { return put("server.key", serverKey, 0o644) }, "may be read or changed by users other than its owner"},
 		{"no preshared key", set("psk_file", "nothing", ""), "which the setting psk_file names"},
 		{"a device that is there", host("ip link add vpn0 type bridge", "ip link del vpn0"), "device name vpn0 is taken"},
 		{"a subnet that is another one's", set("subnets", []string{w.Server.V4.String() + "/24"}, []string{"10.8.0.1/24", "fd00:8::1/64"}), "overlaps"},

@@ -391,7 +391,7 @@ func TestRefusals(t *testing.T) {
 		run("server", w.path("server.toml")))
 	require.NoError(t, os.Rename(w.path("clients.old"), w.path("clients")))
 	require.NoError(t, os.Chmod(w.path("server.key"), 0o644))
-	require.Contains(t, run("server", w.path("server.toml")), "may be read or changed by others")
+	require.Contains(t, run("server", w.path("server.toml")), "may be read or changed by users other than its owner")
 	require.NoError(t, os.Chmod(w.path("server.key"), 0o600))
 
 	before := state(t, w.Server)

@@ -46,8 +46,8 @@ func TestFilesThatOthersHaveInHand(t *testing.T) {
 		return p.Wait(t), p.Log()
 	}
 	const (
-		changed  = "may be written by others than its owner"
-		read     = "may be read or changed by others than its owner"
+		changed  = "may be written by users other than its owner"
+		read     = "may be read or changed by users other than its owner"
 		belongs  = "belongs to user 12"
 		replaced = "others may write to the folder "
 	)
@@ -63,7 +63,7 @@ func TestFilesThatOthersHaveInHand(t *testing.T) {
 		{"another's key", owner("server.key"), belongs, [][]string{server, check, add}},
 		{"a registry that others may change", mode("clients", 0o602, 0o600), changed, [][]string{server, revoke, add}},
 		{"another's registry", owner("clients"), belongs, [][]string{server, revoke, add}},
-		{"a client's file that others may read", mode("alice.toml", 0o640, 0o600), "may be read or changed by others", [][]string{client}},
+		{"a client's file that others may read", mode("alice.toml", 0o640, 0o600), "may be read or changed by users other than its owner", [][]string{client}},
 		{"another's client's file", owner("alice.toml"), belongs, [][]string{client}},
 		{"a folder of others", mode(".", 0o777, 0o755), replaced, [][]string{server, check, revoke, add, client}},
 		{"a group's folder", mode(".", 0o775, 0o755), replaced, [][]string{server, check, revoke, add, client}},

@@ -342,7 +342,7 @@ func TestReadOnlyFolder(t *testing.T) {
 	require.EqualError(t, Write(missing, nil, Options{}), "open "+missing+": no such file or directory")
 }
 
-// Whoever reads finds a whole file, while several write; and of those each has written
+// A reader finds a whole file while several processes write; and each of those has written
 // or was told that another one does.
 func TestRace(t *testing.T) {
 	dir := t.TempDir()

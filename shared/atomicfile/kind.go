@@ -35,14 +35,14 @@ func (k Kind) Check(name string, info fs.FileInfo) error {
 	owner := OwnerOf(info).UID
 	switch {
 	case k.Secret && mode&0o077 != 0:
-		return app.Hint(fmt.Errorf("%s %s may be read or changed by others than its owner (mode %#o)", k.Name, name, mode),
+		return app.Hint(fmt.Errorf("%s %s may be read or changed by users other than its owner (mode %#o)", k.Name, name, mode),
 			"If nobody has read it so far, type: chmod 600 %s. %s", name, k.Cure)
 	case mode&0o022 != 0:
-		return app.Hint(fmt.Errorf("%s %s may be written by others than its owner (mode %#o)", k.Name, name, mode),
-			"%s Look whether it is as it should be, then type: chmod go-w %s", k.Cure, name)
+		return app.Hint(fmt.Errorf("%s %s may be written by users other than its owner (mode %#o)", k.Name, name, mode),
+			"%s Check that it is as it should be, then type: chmod go-w %s", k.Cure, name)
 	case !trusted(owner):
 		return app.Hint(fmt.Errorf("%s %s belongs to user %d, who can change it", k.Name, name, owner),
-			"Look whether it is as it should be, then type: chown %d %s", os.Geteuid(), name)
+			"Check that it is as it should be, then type: chown %d %s", os.Geteuid(), name)
 	}
 	return k.CheckFolders(name)
 }

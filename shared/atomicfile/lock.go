@@ -37,7 +37,7 @@ func Lock(f *os.File, wait time.Duration) error {
 // to the given time for another holder of the lock. Close releases it.
 //
 // A lock on the files themselves, or on their folder, would not do: any user who may open a
-// file for reading may lock it, for ever. So the lock is a file of its own, which exists
+// file for reading may lock it and never release it. So the lock is a file of its own, which exists
 // only while it is locked, and which nobody else may open. A file of that name that others
 // could have made, or may open, is removed.
 func OpenLock(name string, wait time.Duration) (*Held, error) {

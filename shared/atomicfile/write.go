@@ -107,7 +107,7 @@ func (o Options) place(name string, data []byte) (*os.File, error) {
 	}
 	err = o.fill(f, data)
 	if err == nil && !isAt(f, draft) { // a process that ignores the lock has replaced it
-		err = &fs.PathError{Op: "write", Path: name, Err: errors.New("its draft was taken away meanwhile")}
+		err = &fs.PathError{Op: "write", Path: name, Err: errors.New("another process has removed its draft")}
 	}
 	if err == nil {
 		err = o.move(draft, name)
@@ -179,7 +179,7 @@ func (o Options) removeDraft(draft string) error {
 }
 
 // lockDraft locks a leftover draft. If other users may open it, a lock may be one of
-// theirs, held for ever: such a lock is respected only for the time that a Write may take.
+// theirs, never released: such a lock is respected only for the time that a Write may take.
 func lockDraft(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {

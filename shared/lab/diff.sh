@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# diff.sh [PREVIOUS]: what the step in the working folder adds to the step before.
+# diff.sh [PREVIOUS]: shows what the step in the working folder adds to the step before.
 set -euo pipefail
 previous=${1-}
 

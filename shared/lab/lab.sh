@@ -138,9 +138,8 @@ start() {
 	_start "$@"
 }
 
-# _start: as start, in silence. Bash ignores SIGINT in what it starts in the
-# background; env undoes that. What ends it is shown with %PROGRAM, which is how bash
-# names a job to a person who has typed the same.
+# _start: as start, in silence. Bash makes background processes ignore SIGINT; env undoes
+# that. The commands that end the program name it %PROGRAM, which is bash's name for a job.
 _start() {
 	local name=$1 host=$2
 	shift 2

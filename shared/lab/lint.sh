@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # lint.sh: gofmt, go vet and staticcheck in every module of the workspace; go vet
 # for a machine with 32 bits, too, and in "make soak" for two more. The first time
-# that costs a minute each, for the standard library is compiled for it; then a second.
-# Last come the numbers and differences that the READMEs show of the source.
+# that costs a minute each, because the standard library is compiled; then a second.
+# Finally come the numbers and differences that the READMEs show of the source.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -168,7 +168,7 @@ func shares(n int) ([][]string, error) {
 	}
 	list, err := exec.Command(os.Args[0], "-test.list=^(Test|Fuzz|Example)").Output()
 	if err != nil {
-		return nil, fmt.Errorf("the list of the tests: %w", err)
+		return nil, fmt.Errorf("listing the tests: %w", err)
 	}
 	names := strings.Fields(string(list))
 	n = max(1, min(n, len(names)))

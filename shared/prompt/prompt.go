@@ -31,9 +31,9 @@ func NewSecret(ctx context.Context, question string) (string, error) {
 	if err != nil || !isTerminal() {
 		return first, err
 	}
-	again, err := ask(ctx, "The same again: ")
+	again, err := ask(ctx, "Repeat it: ")
 	if err == nil && first != again {
-		err = errors.New("the second one is not the same as the first: nothing was changed")
+		err = errors.New("the two entries differ: nothing was changed")
 	}
 	return first, err
 }

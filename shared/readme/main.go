@@ -1,4 +1,4 @@
-// Readme keeps true what a README shows of programs and files. A block
+// Readme keeps up to date what a README shows of programs and files. A block
 //
 //	<!-- output: COMMAND -->
 //	```text
@@ -18,10 +18,10 @@
 //	| relay/goodbye.go | | too many callers |
 //	<!-- end -->
 //
-// gets the lines of each file, and the sums. Each Go file below the README's folder,
-// but for tests, has to be in one of the two tables; see reading for the limits.
+// gets the number of lines of each file, and the sums. Each Go file below the README's
+// folder, except tests, must be in one of the two tables; see reading for the limits.
 //
-// With -check nothing is written: it is an error when a block is not what would be
+// With -check nothing is written: it is an error if a block differs from what would be
 // written. In the transcript of a demo, numbers, times and hashes may differ.
 package main
 
@@ -46,8 +46,8 @@ const (
 )
 
 func main() {
-	check := flag.Bool("check", false, "compare, write nothing")
-	noDemo := flag.Bool("no-demo", false, "leave out the transcripts of demos, which are there after 'make demo'")
+	check := flag.Bool("check", false, "only compare, and write nothing")
+	noDemo := flag.Bool("no-demo", false, "leave out the transcripts of demos, which exist only after 'make demo'")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "Usage: readme [-check] [-no-demo] README.md ...")
@@ -139,7 +139,7 @@ func run(dir, command string) (string, error) {
 // A block is a piece of a README: text as it is, the output of a command, or the tables
 // of what to read.
 type block struct {
-	text    string // the whole of it
+	text    string // the whole block
 	command string
 	fence   string // such as "```text"
 	content string
@@ -194,8 +194,9 @@ func parse(text string) ([]block, error) {
 	return append(blocks, block{text: plain.String()}), nil
 }
 
-// What may differ between two runs of a demo: hex of some length, 0x1f, MAC addresses, IPv6
-// addresses that are made of them, numbers; and how many blanks align them.
+// The parts of a line that may differ between two runs of a demo: hex numbers of 8 digits
+// or more, or after 0x, MAC addresses, IPv6 addresses made of them, numbers; and the number
+// of blanks that align them.
 var (
 	varying = regexp.MustCompile(`\b[0-9a-f]{8,}\b|\b0x[0-9a-f]+\b|\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b|\bfe80::[0-9a-f:]+|[0-9]+([.:,][0-9]+)*`)
 	blanks  = regexp.MustCompile(`[ \t]+`)
@@ -205,12 +206,12 @@ func mask(line string) string {
 	return strings.TrimSpace(blanks.ReplaceAllString(varying.ReplaceAllString(line, "#"), " "))
 }
 
-// transcript is the command that shows a demo.
+// transcript is the command that prints a demo's transcript.
 const transcript = "cat out/demo.txt"
 
-// withoutPrograms leaves out of a demo's transcript what programs printed, which
-// is indented by four blanks: another version of curl may say it in other words.
-// What the demo itself says remains, and the commands.
+// withoutPrograms removes from a demo's transcript the lines that programs printed, which
+// are indented by four blanks: another version of curl may word them differently. The
+// demo's own text and the commands remain.
 func withoutPrograms(text string) string {
 	var kept strings.Builder
 	for line := range strings.Lines(text) {
@@ -221,7 +222,7 @@ func withoutPrograms(text string) string {
 	return kept.String()
 }
 
-// remedy is the command that refreshes a block of file.
+// remedy returns the command that refreshes a block of file.
 func (b block) remedy(file string) string {
 	if b.command == transcript {
 		return "make -C " + filepath.Dir(file) + " demo readme"
@@ -229,8 +230,8 @@ func (b block) remedy(file string) string {
 	return "go run stepvpn/shared/readme -no-demo " + file
 }
 
-// difference returns the first line of output that is not as shown, or "" if all are.
-// Of a demo's transcript only the shape has to be the same.
+// difference returns the first line of output that differs from the block, or "" if none
+// does. For a demo's transcript only the form of the lines must be the same.
 func (b block) difference(output string) string {
 	if b.command == transcript {
 		return difference(withoutPrograms(b.content), withoutPrograms(output), mask)
@@ -238,8 +239,8 @@ func (b block) difference(output string) string {
 	return difference(b.content, output, func(line string) string { return line })
 }
 
-// difference returns the first line of got that is another one than the line in its place
-// in shown, after both went through of; or "" if there is none.
+// difference returns the first line of got that differs from the line in its place in
+// shown, after of has been applied to both; or "" if there is none.
 func difference(shown, got string, of func(string) string) string {
 	a, b := strings.Split(strings.TrimSpace(shown), "\n"), strings.Split(strings.TrimSpace(got), "\n")
 	for i := range max(len(a), len(b)) {

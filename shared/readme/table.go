@@ -18,16 +18,16 @@ const maxCore = 10
 
 // A reading is the block of a README that says what to read, in two tables: first the
 // core, then second reading. The author writes a row's file and note, and the program
-// the rest: lines, sums and heads. A row may name a folder: it stands for the files in it
-// that no other row names.
+// writes the rest: lines, sums and heads. A row may name a folder, which stands for those
+// files in it that no other row names.
 type reading struct {
-	aim   int // lines of the core; a tenth more is no error
+	aim   int // the most lines that the core should have; up to a tenth more is no error
 	parts [2][]row
 }
 
-// A row names one file or folder, in relation to the README's folder.
+// A row names one file or folder.
 type row struct {
-	path  string
+	path  string // relative to the README's folder
 	files []string
 	lines int // as wc -l counts them
 	note  string
@@ -81,7 +81,7 @@ func (r reading) count(dir string) (_ reading, problems []error) {
 	}
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
-	named := map[string]bool{} // what stands in a row of its own
+	named := map[string]bool{} // the paths that have a row of their own
 	for _, part := range r.parts {
 		for _, row := range part {
 			if named[row.path] {
@@ -137,8 +137,9 @@ func (r reading) count(dir string) (_ reading, problems []error) {
 	return r, problems
 }
 
-// filesOf returns path if it is a file. Of a folder it returns all files in it and below
-// but tests, their data, pages, what is built or hidden, and those that are named.
+// filesOf returns path if it is a file. For a folder, it returns all files in it and below
+// it, except tests and their data, Markdown pages, built and hidden files, and those that
+// are named.
 func filesOf(dir, path string, named map[string]bool) ([]string, error) {
 	info, err := os.Stat(filepath.Join(dir, path))
 	if err != nil {
@@ -172,7 +173,7 @@ func filesOf(dir, path string, named map[string]bool) ([]string, error) {
 	return files, err
 }
 
-// reason is what the system said, without a path.
+// reason returns the system's error, without the path.
 func reason(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -189,7 +190,8 @@ func sum(rows []row) (files, lines int) {
 	return files, lines
 }
 
-// difference says in which row shown, the block as the README has it, has another number.
+// difference says which row has a different number of lines in shown, which is the block
+// as it is in the README.
 func (r reading) difference(shown reading) string {
 	for p := range r.parts {
 		for i, row := range r.parts[p] {

@@ -54,7 +54,7 @@ func Check(p []byte) error {
 	return err
 }
 
-// A Packet is what Parse found out about a packet.
+// A Packet holds what Parse found in a packet.
 type Packet struct {
 	Len      int        // bytes, with all headers
 	Version  int        // 4 or 6; 0 if Check refuses the packet

@@ -20,8 +20,7 @@ func Describe(p []byte) string {
 	}
 }
 
-// String returns one line: addresses, protocol, length, TTL, and then what is
-// particular to the packet.
+// String returns one line: addresses, protocol, length, TTL, and then the details.
 func (k Packet) String() string {
 	line := fmt.Sprintf("%-22s %-6v %5d bytes  ttl %-3d  %s",
 		fmt.Sprintf("%v > %v", k.Src, k.Dst), k.Protocol, k.Len, k.TTL,
@@ -29,7 +28,7 @@ func (k Packet) String() string {
 	return strings.TrimRight(line, " ")
 }
 
-// details lists what is particular to the packet, the outer headers last.
+// details lists the details of the packet, those of the outer headers last.
 func (k Packet) details() []string {
 	var list []string
 	add := func(format string, args ...any) {

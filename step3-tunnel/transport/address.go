@@ -19,7 +19,7 @@ func resolve(addr string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, fmt.Errorf("server %q: %w", addr, err)
 	}
 	if a.IP == nil {
-		return netip.AddrPort{}, app.Usage("server %q names no host, only a port", addr)
+		return netip.AddrPort{}, app.Usage("server %q has a port, but no host", addr)
 	}
 	return unmap(a.AddrPort()), nil
 }

@@ -242,7 +242,7 @@ func TestFollowKeepsThePeersConnection(t *testing.T) {
 	require.True(t, client.open())
 }
 
-// Whoever writes to a client that takes nothing does not wait, even if there is no
+// A write to a client that receives nothing does not wait, even if there is no
 // other one: there may be others that have come by another socket. The client reads
 // just enough to keep its connection.
 func TestTCPServerWaitsForNobody(t *testing.T) {

@@ -145,9 +145,9 @@ func TestReadRefuses(t *testing.T) {
 		mode       os.FileMode
 		want, hint string
 	}{
-		{"others may read", good, 0o644, "key file FILE may be read or changed by others than its owner (mode 0644)", modeHint},
-		{"group may read", good, 0o640, "key file FILE may be read or changed by others than its owner (mode 0640)", modeHint},
-		{"others may write", good, 0o602, "key file FILE may be read or changed by others than its owner (mode 0602)", modeHint},
+		{"others may read", good, 0o644, "key file FILE may be read or changed by users other than its owner (mode 0644)", modeHint},
+		{"group may read", good, 0o640, "key file FILE may be read or changed by users other than its owner (mode 0640)", modeHint},
+		{"others may write", good, 0o602, "key file FILE may be read or changed by users other than its owner (mode 0602)", modeHint},
 		{"empty", "", 0o600, "key file FILE holds 0 bytes, a key has 32", sizeHint},
 		{"a line end only", "\n", 0o600, "key file FILE holds 0 bytes, a key has 32", sizeHint},
 		{"short", base64.StdEncoding.EncodeToString(make([]byte, 31)), 0o600, "key file FILE holds 31 bytes, a key has 32", sizeHint},

@@ -97,7 +97,7 @@ func (h *Handshake) SetPSK(key *[KeyLen]byte) {
 	h.psk = &psk
 }
 
-// check compares what the caller gave with what the pattern needs.
+// check returns an error unless a key is given exactly if it is needed.
 func check(p Pattern, key string, given, needed bool) error {
 	switch {
 	case needed && !given:

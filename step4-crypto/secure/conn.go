@@ -227,7 +227,7 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 	return c.flush(to, b.Hints)
 }
 
-// flush sends what is in out. The caller holds writing.
+// flush sends the messages in out. The caller must hold writing.
 func (c *Conn) flush(to netip.AddrPort, hints link.Hints) error {
 	if c.out.Len() == 0 {
 		return nil

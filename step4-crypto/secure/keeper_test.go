@@ -59,7 +59,7 @@ func TestTheLinkBelowHearsWhereThePeerIs(t *testing.T) {
 	})
 }
 
-// It hears, too, that a peer has gone without a word: its keys have ended.
+// It also learns that a peer has vanished without closing its session: its keys have ended.
 func TestTheLinkBelowHearsThatThePeerHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := new(linktest.Network)

@@ -34,8 +34,8 @@ func parseRequest(m []byte) (time uint64, payload []byte, ok bool) {
 	return binary.LittleEndian.Uint64(m), m[timeLen:], true
 }
 
-// An answer is what a response carries: accepted with a payload, behind with a
-// time, or refused with the reason.
+// An answer is the content of a response: accepted with a payload, behind with a time,
+// or refused with a reason.
 type answer struct {
 	kind    byte
 	payload []byte

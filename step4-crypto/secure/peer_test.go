@@ -334,7 +334,7 @@ func TestNoAnswer(t *testing.T) {
 	require.Len(t, s.server.sent, answered+1, "the detector: a good one is answered")
 }
 
-// Who has recorded initiations can do nothing with them: only the newest counts, and
+// An attacker who has recorded initiations can do nothing with them: only the newest counts, and
 // the client's next one is newer. So its keys are not replaced by others, and it gets
 // new ones in time, even if a recorded one follows each answer to it.
 func TestReplayedInitiations(t *testing.T) {
@@ -626,7 +626,7 @@ func TestLateClose(t *testing.T) {
 	require.NotEqual(t, Status{}, s.server.Status())
 }
 
-// Who has received packets and sends none answers with one keepalive in 3 s.
+// A side that receives packets and sends none answers with one keepalive in 3 s.
 func TestKeepalives(t *testing.T) {
 	s := simulate(t, config(1), config(1))
 	s.connect()

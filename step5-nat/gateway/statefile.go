@@ -81,14 +81,14 @@ const lockWait = 10 * time.Second
 // state. The lock is released when the file is closed, or when the program ends.
 func lock(name string) (*atomicfile.Held, error) {
 	if err := atomicfile.MakeFolder(name); err != nil {
-		return nil, fmt.Errorf("a place for the state: %w", err)
+		return nil, fmt.Errorf("the folder for the state: %w", err)
 	}
 	dir, err := atomicfile.OpenFolder(name, atomicfile.NoFollow)
 	if errors.Is(err, atomicfile.ErrNotOurs) {
 		return nil, app.Hint(err, "Others may write there. Remove it: sudo rm -r %s", name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("a place for the state: %w", err)
+		return nil, fmt.Errorf("the folder for the state: %w", err)
 	}
 	dir.Close()
 	return atomicfile.OpenLock(filepath.Join(name, "gateway.lock"), lockWait)

@@ -52,14 +52,14 @@ func CheckWay(device string, server netip.Addr) error {
 	way, err := netlink.RouteGetWithOptions(net.IP(server.AsSlice()), &netlink.RouteGetOptions{Mark: FwMark, Oif: server.Zone()})
 	switch {
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
-		return app.Hint(fmt.Errorf("there is no way to the server %v: this host has no default %v route", server, hostnet.FamilyOf(server)),
+		return app.Hint(fmt.Errorf("there is no route to the server %v: this host has no default %v route", server, hostnet.FamilyOf(server)),
 			"Connect the host to a network first: '%s route' must show a default route.", policy.IP(hostnet.FamilyOf(server)))
 	case err != nil:
-		return fmt.Errorf("looking for the way to the server %v: %w", server, err)
+		return fmt.Errorf("looking for the route to the server %v: %w", server, err)
 	}
 	for _, r := range way {
 		if r.LinkIndex == tunnel.Attrs().Index {
-			return app.Hint(fmt.Errorf("the way to the server %v leads into the tunnel %s itself", server, device),
+			return app.Hint(fmt.Errorf("the route to the server %v leads into the tunnel %s itself", server, device),
 				"Set -server to the server's own address, not one inside the tunnel.")
 		}
 	}

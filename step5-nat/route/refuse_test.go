@@ -22,11 +22,11 @@ func TestRefusals(t *testing.T) {
 		name, says string
 		given      func(*Config) (restore func())
 	}{
-		{"no default route", "no way to the server 203.0.113.10: this host has no default IPv4 route", func(*Config) func() {
+		{"no default route", "no route to the server 203.0.113.10: this host has no default IPv4 route", func(*Config) func() {
 			alice("ip", "route", "del", "default")
 			return func() { alice("ip", "route", "add", "default", "via", "198.51.100.1") }
 		}},
-		{"no default route for IPv6", "no way to the server 2001:db8:5::10: this host has no default IPv6 route", func(c *Config) func() {
+		{"no default route for IPv6", "no route to the server 2001:db8:5::10: this host has no default IPv6 route", func(c *Config) func() {
 			c.Server = netip.AddrPortFrom(lab.Server.V6, 5555)
 			alice("ip", "-6", "route", "del", "default")
 			return func() { alice("ip", "-6", "route", "add", "default", "via", "2001:db8:cafe::1") }

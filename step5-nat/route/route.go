@@ -125,7 +125,7 @@ func Default(c Config) (undo func() error, err error) {
 	return sync.OnceValue(func() error {
 		err := back()
 		if err == nil {
-			slog.Info("routes: as they were")
+			slog.Info("routes: restored")
 		}
 		return err
 	}), nil

@@ -196,7 +196,7 @@ func TestLoadRefuses(t *testing.T) {
 	for _, mode := range []fs.FileMode{0o602, 0o620, 0o666, 0o777} {
 		write(t, path, "alice KEY(alice)")
 		require.NoError(t, os.Chmod(path, mode))
-		want := fmt.Sprintf("registry %s may be written by others than its owner (mode %#o)", path, mode)
+		want := fmt.Sprintf("registry %s may be written by users other than its owner (mode %#o)", path, mode)
 		_, err := Load(path)
 		require.EqualError(t, err, want)
 		require.EqualError(t, Edit(path, func(*Draft) error { t.Fatal("it was read"); return nil }), want)

@@ -84,7 +84,7 @@ func TestLoadProfile(t *testing.T) {
 	for _, mode := range []fs.FileMode{0o640, 0o604, 0o620, 0o602} {
 		require.NoError(t, os.Chmod(path, mode))
 		_, err = LoadProfile(path)
-		require.EqualError(t, err, fmt.Sprintf("client file %s may be read or changed by others than its owner (mode %#o)", path, mode))
+		require.EqualError(t, err, fmt.Sprintf("client file %s may be read or changed by users other than its owner (mode %#o)", path, mode))
 	}
 	require.NoError(t, os.Chmod(path, 0o400))
 	require.NoError(t, os.Truncate(path, 20))

@@ -222,7 +222,7 @@ func TestFiles(t *testing.T) {
 	require.NoError(t, loadAny("client", name))
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o660, 0o644} {
 		require.NoError(t, os.Chmod(name, mode))
-		require.ErrorContains(t, loadAny("client", name), "it holds a secret, and may be read or changed by others than its owner")
+		require.ErrorContains(t, loadAny("client", name), "it holds a secret, and may be read or changed by users other than its owner")
 	}
 	name = write(t, shortClient)
 	require.NoError(t, os.Chmod(name, 0o644), "without a secret it may be read")

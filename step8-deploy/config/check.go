@@ -96,7 +96,7 @@ func (c *Client) check(d *document, mode fs.FileMode) {
 	}
 	secret := slices.ContainsFunc(secretKeys, func(k string) bool { return d.values[k] != nil && d.values[k] != "" })
 	if perm := mode.Perm(); perm&0o077 != 0 && secret {
-		d.add(0, fmt.Sprintf("it holds a secret, and may be read or changed by others than its owner (mode %#o)", perm),
+		d.add(0, fmt.Sprintf("it holds a secret, and may be read or changed by users other than its owner (mode %#o)", perm),
 			fmt.Sprintf("mode 0600. If nobody has read it so far, type: chmod 600 %s; otherwise make a new key", d.file))
 	}
 	if c.AllowOtherDNS && d.values["dns"] == false {

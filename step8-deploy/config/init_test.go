@@ -191,7 +191,7 @@ func TestSecrets(t *testing.T) {
 	s.PSK = path("none")
 	require.EqualError(t, s.CheckFiles(), "there is no file "+path("none")+", which the setting psk_file names")
 	require.NoError(t, os.Chmod(path("k"), 0o640))
-	require.ErrorContains(t, s.CheckFiles(), "may be read or changed by others than its owner (mode 0640)")
+	require.ErrorContains(t, s.CheckFiles(), "may be read or changed by users other than its owner (mode 0640)")
 
 	c := &Client{PrivateKey: Secret{1}, Login: path("login")}
 	require.EqualError(t, c.CheckFiles(), "there is no file "+path("login")+", which the setting login_file names")

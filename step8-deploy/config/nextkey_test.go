@@ -24,7 +24,7 @@ func TestNextKey(t *testing.T) {
 	}{
 		"a key":                {publicKey + "\n", "", 0o600, true},
 		"none":                 {"missing", "", 0o400, false},
-		"others may read it":   {publicKey + "\n", "may be read or changed by others", 0o644, false},
+		"others may read it":   {publicKey + "\n", "may be read or changed by users other than its owner", 0o644, false},
 		"damage":               {"not a key\n", "does not hold a key", 0o600, false},
 		"nothing in it":        {"", "holds 0 bytes", 0o600, false},
 		"the key there is now": {privateKey + "\n", "holds the same key", 0o600, false},

@@ -35,5 +35,5 @@ func TestOwnPSK(t *testing.T) {
 	// One that others may have read is none, and is not replaced in silence.
 	require.NoError(t, os.Chmod(PSKSecretFile(cfg), 0o644))
 	_, err = NewOwnPSK(cfg, alice)
-	require.ErrorContains(t, err, "may be read or changed by others")
+	require.ErrorContains(t, err, "may be read or changed by users other than its owner")
 }

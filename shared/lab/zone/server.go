@@ -60,7 +60,7 @@ func listen(address string) (net.PacketConn, net.Listener, error) {
 		}
 		conn.Close()
 		if tries == 0 || !strings.HasSuffix(address, ":0") {
-			return nil, nil, fmt.Errorf("the same over TCP: %w", err)
+			return nil, nil, fmt.Errorf("listening on the same port over TCP: %w", err)
 		}
 	}
 }

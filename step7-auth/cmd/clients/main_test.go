@@ -262,8 +262,8 @@ func TestList(t *testing.T) {
 		"bob    "+key+"  10.8.0.7,fd00::7  2020-01-01T00:00:00Z (over)  no\n"+
 		"alice  "+other+"  any               2099-01-01T00:00:00Z         yes\n", d.ok("", "list"))
 	require.NoError(t, os.Chmod(d.path("authorized_clients"), 0o622))
-	d.fails("", "list", 1, "clients: registry authorized_clients may be written by others than its owner (mode 0622)\n"+
-		"  Whoever can write it decides who gets in. Look whether it is as it should be, then type: chmod go-w authorized_clients\n")
+	d.fails("", "list", 1, "clients: registry authorized_clients may be written by users other than its owner (mode 0622)\n"+
+		"  Whoever can write it decides who gets in. Check that it is as it should be, then type: chmod go-w authorized_clients\n")
 }
 
 func TestRevoke(t *testing.T) {

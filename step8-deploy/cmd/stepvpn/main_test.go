@@ -80,7 +80,7 @@ func TestInitAndCheck(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Join(dir, "etc", "server.key"), 0o644))
 	out, code = stepvpn(t, dir, "check", "etc/server.toml")
 	require.Equal(t, 1, code)
-	require.Contains(t, out, "stepvpn: key file etc/server.key may be read or changed by others than its owner (mode 0644)\n"+
+	require.Contains(t, out, "stepvpn: key file etc/server.key may be read or changed by users other than its owner (mode 0644)\n"+
 		"  If nobody has read it so far, type: chmod 600 etc/server.key. Otherwise make a new key.\n", out)
 }
 
