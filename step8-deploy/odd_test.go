@@ -86,7 +86,7 @@ func TestNoIPv6(t *testing.T) {
 		w.Alice.Write(t, "ipv6/conf/vpn0/disable_ipv6", "0")
 		netlab.Eventually(t, limit, "both families pass again", both)
 		require.Equal(t, first, index(), "it is the same device")
-		require.LessOrEqual(t, strings.Count(client.Log(), "can't be put back"), 1, "the addresses go a moment before the switch shows:\n%s", client.Log())
+		require.LessOrEqual(t, strings.Count(client.Log(), "could not be put back"), 1, "the addresses go a moment before the switch shows:\n%s", client.Log())
 	})
 }
 
@@ -235,7 +235,7 @@ func TestLocalResolver(t *testing.T) {
 		w.add(t, "alice", "server", "vpn.example:5555")
 		w.Alice.Run(t, "sh", "-c", "echo 'nameserver 127.0.0.1' >/etc/resolv.conf")
 		w.start(t)
-		require.Contains(t, w.says(t, "waiting", "no nameserver is known").Cure, "by its address")
+		require.Contains(t, w.says(t, "waiting", "no nameserver is known").Cure, "put the server's address instead of its name")
 	})
 }
 

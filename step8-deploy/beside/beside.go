@@ -1,5 +1,5 @@
-// Package beside does what takes a while beside whoever asks for it, such as a server that
-// has packets or handshakes to deal with meanwhile. Introduced in step 8.
+// Package beside does slow work in the background, for callers that must not wait, such as a
+// server that handles packets or handshakes meanwhile. Introduced in step 8.
 package beside
 
 import (
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A Queue hands on what is put into it. What comes while that takes place is handed on
-// together, the next time: so there is one goroutine at most, and of each key only the last
-// value waits, however often it comes. Its methods may be called from any goroutine.
+// A Queue passes on what is put into it. Values that are put in meanwhile are passed on
+// together, the next time: so there is at most one goroutine, and only the latest value of
+// each key waits. Its methods are safe for concurrent use.
 type Queue[K comparable, V any] struct {
 	hand  func(map[K]V)
 	pause time.Duration
@@ -20,14 +20,14 @@ type Queue[K comparable, V any] struct {
 	closed  bool
 }
 
-// New returns a Queue for hand, which may keep the map. Each time it waits for the pause
-// before the next.
+// New returns a Queue that passes values to hand, which may keep the map. It waits for pause
+// between two calls of hand.
 func New[K comparable, V any](pause time.Duration, hand func(map[K]V)) *Queue[K, V] {
 	return &Queue[K, V]{hand: hand, pause: pause, waiting: make(map[K]V)}
 }
 
-// Put has a value handed on soon for each of the keys. It does not wait for that. A Queue
-// that is closed takes nothing more.
+// Put puts in a value for each of the keys, which is passed on soon. Put does not wait for
+// that. After Close, it does nothing.
 func (q *Queue[K, V]) Put(value V, keys ...K) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -43,7 +43,7 @@ func (q *Queue[K, V]) Put(value V, keys ...K) {
 	}
 }
 
-// run hands on until there is no more.
+// run passes values on until there are no more.
 func (q *Queue[K, V]) run(ended chan struct{}) {
 	defer close(ended)
 	for {
@@ -61,7 +61,8 @@ func (q *Queue[K, V]) run(ended chan struct{}) {
 	}
 }
 
-// Close returns when all that was put into the Queue has been handed on. The error is nil.
+// Close returns when everything that was put into the Queue has been passed on. The error is
+// nil.
 func (q *Queue[K, V]) Close() error {
 	q.mu.Lock()
 	q.closed = true

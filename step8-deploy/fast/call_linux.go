@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// call makes a system call on a descriptor that does not block, with two more
-// arguments, and returns what it returns.
+// call makes a system call on a non-blocking descriptor, with two more arguments, and
+// returns its results.
 //
-// Go's scheduler does not hear of it. It would expect the call to block, and wake a
-// thread to look after those that do: after each pause, that costs more than the
-// call. A thread that waits does so in Go's poller, not here.
+// It bypasses Go's scheduler, which would expect the call to block, and wake a thread that
+// looks after blocked calls: after each pause, that costs more than the call itself. Waiting
+// is left to Go's poller, and never happens here.
 func call(trap, fd uintptr, p unsafe.Pointer, n uintptr) (int, unix.Errno) {
 	for {
 		r, _, errno := unix.RawSyscall(trap, fd, uintptr(p), n)

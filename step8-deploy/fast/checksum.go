@@ -8,11 +8,11 @@ import (
 // add adds the 16-bit words of b to a one's complement sum (RFC 1071). A last
 // odd byte counts as the upper half of a word.
 //
-// Every byte that goes through a tunnel is added up twice, so this is made for
-// speed, in the ways of RFC 1071, section 2. A carry out of the 64 bits counts as
-// 1, so words of any width may be added (C). Words in the other byte order give
-// the sum in the other byte order (B), and most machines read little-endian words
-// faster. And the processor works on two sums at the same time.
+// Every byte that goes through a tunnel is summed twice, so this is made for speed, with
+// the methods of RFC 1071, section 2. A carry out of the 64 bits is added as 1, so words of
+// any width may be added (C). Words in the other byte order give the sum in the other byte
+// order (B), and most machines read little-endian words faster. Two separate sums let the
+// processor work on both at the same time.
 func add(sum uint64, b []byte) uint64 {
 	var x, y, carries, c, d uint64
 	for len(b) >= 64 {

@@ -6,13 +6,13 @@ import (
 	"stepvpn/shared/link"
 )
 
-// Explicit congestion notification: the last two bits of the traffic class (RFC
-// 3168, section 5). A router that has too much to do marks packets instead of
-// dropping them, if their sender has said that it understands.
+// Explicit congestion notification: the last two bits of the traffic class (RFC 3168,
+// section 5). A congested router marks packets instead of dropping them, if their sender has
+// said that it supports that.
 const (
-	notECT = 0 // the sender does not
-	ect1   = 1 // it does
-	ect0   = 2 // it does
+	notECT = 0 // the sender does not support it
+	ect1   = 1 // the sender supports it
+	ect0   = 2 // the sender supports it
 	ce     = 3 // marked: congestion experienced
 
 	ecnBits = 3
@@ -29,17 +29,17 @@ func classOf(p []byte) byte {
 	return 0
 }
 
-// outerClass returns the class to send p with: its ECN bits as they are (RFC
-// 6040, section 4.1), so that routers can mark it. Its DSCP (RFC 2983) would tell an
+// outerClass returns the class to send p with. It keeps p's ECN bits (RFC 6040, section 4.1),
+// so that routers can mark the packet, but not its DSCP (RFC 2983), which would show an
 // observer which packets are urgent.
 func outerClass(p []byte) byte { return classOf(p) & ecnBits }
 
-// unmark brings the marks of the outer header to the packets of a burst, and
-// drops those that cannot bear them.
+// unmark copies the mark in the outer header to the packets of a burst, and drops packets
+// whose sender does not support marks.
 func unmark(b *link.Burst, drops *link.Drops) {
 	outer := b.Hints.Class & ecnBits
 	if outer == notECT || outer == ect0 {
-		return // nothing to bring
+		return // there is no mark
 	}
 	kept := 0
 	for i := range b.Len() {
@@ -56,10 +56,9 @@ func unmark(b *link.Burst, drops *link.Drops) {
 	b.Truncate(kept)
 }
 
-// innerECN returns the ECN bits of p when it leaves a tunnel in which it had the
-// outer ones. It is the table of RFC 6040, section 4.2. It reports false for a
-// packet that is to be dropped: to who does not understand marks, a router would
-// have said it so.
+// innerECN returns the ECN bits for p when it leaves the tunnel, from its own bits and the
+// outer header's, by the table of RFC 6040, section 4.2. It reports false for a packet that
+// is to be dropped: if the sender does not support marks, a router would have dropped it.
 func innerECN(p []byte, outer byte) (ecn byte, ok bool) {
 	if len(p) == 0 {
 		return 0, true
@@ -76,8 +75,8 @@ func innerECN(p []byte, outer byte) (ecn byte, ok bool) {
 	return inner, true
 }
 
-// setECN sets the ECN bits of p, and corrects IPv4's checksum for it (RFC 1624,
-// equation 3). A packet that is too short to be one stays what it is.
+// setECN sets the ECN bits of p, and updates IPv4's checksum (RFC 1624, equation 3). It does
+// not change a packet that is too short for an IP header.
 func setECN(p []byte, ecn byte) {
 	switch {
 	case len(p) >= ipv4Len && p[0]>>4 == 4:

@@ -13,12 +13,11 @@ type segment struct {
 	udp       bool
 }
 
-// asSegment looks at a packet from outside. It reports false for one that is to
-// pass as it is: all but TCP segments with ACK as their only flag, or PSH or FIN
-// besides, and UDP datagrams, each with a payload, directly behind an IPv4 header
-// without options or an IPv6 header, not fragmented, and with checksums that are
-// right. The super-packet is going to get new checksums, and they would hide that
-// an old one was wrong.
+// asSegment parses a packet from the network. It reports false for a packet that must pass
+// unchanged. It accepts only TCP segments with the flag ACK, and no others except PSH or FIN,
+// and UDP datagrams. They must have a payload, follow an IPv4 header without options or an
+// IPv6 header directly, not be fragments, and have correct checksums: the super-packet gets
+// new checksums, which would hide that an old one was wrong.
 func asSegment(p []byte) (s segment, ok bool) {
 	s.p = p
 	if len(p) < ipv4Len {
@@ -27,7 +26,7 @@ func asSegment(p []byte) (s segment, ok bool) {
 	var protocol byte
 	switch p[0] >> 4 {
 	case 4:
-		const fragmented = 0xbfff // all but "don't fragment"
+		const fragmented = 0xbfff // all bits except "don't fragment"
 		if p[0] != 0x45 || int(binary.BigEndian.Uint16(p[2:])) != len(p) ||
 			binary.BigEndian.Uint16(p[6:])&fragmented != 0 ||
 			!intact(add(0, p[:ipv4Len]), p[10:]) {
@@ -66,9 +65,9 @@ func (s *segment) readTransport(protocol byte) bool {
 	return false
 }
 
-// intact tells whether a sum over data with its checksum says that nothing was
-// changed. There are two ways to write a checksum of 0, and with the one that
-// nobody uses it reports false too: what is coalesced must come back as it was.
+// intact reports whether a sum over data and its checksum shows that the data are correct.
+// There are two ways to write a checksum of 0. For the unusual one, intact reports false,
+// because segmenting would not give it back.
 func intact(sum uint64, field []byte) bool {
 	return fold(sum) == 0xffff && (field[0] != 0xff || field[1] != 0xff)
 }
@@ -92,7 +91,7 @@ type run struct {
 	n     int
 	size  int  // payload bytes of each segment but the last
 	total int  // bytes of the super-packet
-	ended bool // the last segment was one: shorter, or with PSH or FIN
+	ended bool // no segment may follow: the last one is shorter, or has PSH or FIN
 	flags byte // PSH and FIN of the last one
 }
 
@@ -102,7 +101,7 @@ func (r *run) start(s segment) {
 	r.close(s)
 }
 
-// close notes whether s must be the last one.
+// close records whether s must be the last segment.
 func (r *run) close(s segment) {
 	if !s.udp {
 		r.flags = s.p[s.transport+tcpFlags] & (psh | fin)
@@ -110,7 +109,8 @@ func (r *run) close(s segment) {
 	r.ended = r.flags != 0 || len(s.payload()) < r.size
 }
 
-// coalesce appends s to the run, if segmenting the super-packet would give s back.
+// coalesce appends s to the run, if segmenting the super-packet would give s back unchanged.
+// It reports whether it has.
 func (r *run) coalesce(s segment) bool {
 	n := len(s.payload())
 	if r.n == 0 || r.ended || n > r.size || r.total+n > maxSuper || !r.follows(s) {

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// received is what the control messages of a datagram tell.
+// received is what the control messages of a datagram say.
 type received struct {
 	stride int        // bytes of each packet, or 0 for a single one
 	class  byte       // traffic class
-	local  netip.Addr // where it was sent to, if that was asked for
+	local  netip.Addr // the address that it was sent to, if the socket was set to report that
 }
 
-// readControl reads control messages. It skips what it does not know.
+// readControl reads control messages. It skips messages that it does not know.
 func readControl(control []byte) (r received) {
 	for len(control) > 0 {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
@@ -38,8 +38,8 @@ func readControl(control []byte) (r received) {
 	return r
 }
 
-// A controlBuffer builds the control messages of one datagram. It is made of
-// words, because the messages must be aligned.
+// A controlBuffer builds the control messages of one datagram. It is an array of words,
+// because the messages must be aligned.
 type controlBuffer struct {
 	words [16]uint64
 	used  int
@@ -54,7 +54,7 @@ func (c *controlBuffer) add(level, typ int32, n int) unsafe.Pointer {
 	return unsafe.Add(unsafe.Pointer(h), unix.CmsgLen(0))
 }
 
-// segment has the kernel segment what is sent into packets of a size (UDP GSO).
+// segment makes the kernel segment the data into packets of size bytes (UDP GSO).
 func (c *controlBuffer) segment(size int) {
 	*(*uint16)(c.add(unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2)) = uint16(size)
 }
@@ -68,7 +68,7 @@ func (c *controlBuffer) class(class byte, v6 bool) {
 	*(*int32)(c.add(level, typ, 4)) = int32(class)
 }
 
-// from sets the address to send from. v6 says what kind of socket it is.
+// from sets the source address. v6 says whether it is an IPv6 socket.
 func (c *controlBuffer) from(local netip.Addr, v6 bool) {
 	if v6 {
 		*(*unix.Inet6Pktinfo)(c.add(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)) =

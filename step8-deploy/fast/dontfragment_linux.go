@@ -6,16 +6,16 @@ import (
 	"stepvpn/shared/link"
 )
 
-// dontFragment sends packets that nobody may fragment: no router, and not this host. What it
-// takes the path's size to be does not count either (IP_PMTUDISC_PROBE), for
-// strangers can have told it so. A packet that not even the network card takes is
-// lost like one that gets lost on the way.
+// dontFragment sends packets that neither routers nor this host may fragment. It also
+// ignores the kernel's idea of the path's MTU (IP_PMTUDISC_PROBE), which forged messages can
+// have set. A packet that is too long even for the network card is lost, as if it had been
+// lost on the way.
 func (s *udpSender) dontFragment(b *link.Burst) error {
 	s.raw.Control(func(fd uintptr) { s.fragment(int(fd), false) })
 	defer s.raw.Control(func(fd uintptr) {
 		s.fragment(int(fd), true)
-		// A router's answer that is here already is about these packets. The next
-		// one is not to fail for it.
+		// An ICMP error that has come already is about these packets. Fetch it, so that
+		// sending the next packet does not fail because of it.
 		unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 	})
 	for i := range b.Len() {
@@ -28,8 +28,8 @@ func (s *udpSender) dontFragment(b *link.Burst) error {
 	return nil
 }
 
-// fragment forbids or allows to fragment what is sent next. It can't fail on a socket
-// that setUp has set up.
+// fragment allows or forbids fragmenting the next packets. It can't fail on a socket that
+// setUp has set up.
 func (s *udpSender) fragment(fd int, allow bool) {
 	four, six, dont := unix.IP_PMTUDISC_PROBE, unix.IPV6_PMTUDISC_PROBE, 1
 	if allow {

@@ -2,6 +2,6 @@ package fast
 
 import "stepvpn/shared/link"
 
-// Congested is why a packet is dropped that the network on the way marked as too much,
-// and whose sender does not know such marks.
+// Congested is the reason for dropping a packet that a congested router has marked, but whose
+// sender does not support such marks.
 var Congested = link.NewReason("congested")

@@ -15,8 +15,8 @@ import (
 	"stepvpn/step6-dns/resolver"
 )
 
-// Device returns how to open a client's TUN device: with offloads, or one packet at
-// a time.
+// Device returns the function that opens a client's TUN device: with offloads, or with one
+// packet at a time.
 func Device(offloads bool) func(tun.Config) (*tun.Device, error) {
 	if !offloads {
 		return tun.Open
@@ -27,9 +27,9 @@ func Device(offloads bool) func(tun.Config) (*tun.Device, error) {
 	}
 }
 
-// Queues opens a server's TUN device with n queues, which share its packets. Each is
-// a Link of its own; to close the device, close all. Without offloads, too, the
-// device is the fast one if n is more than 1: only that has queues.
+// Queues opens a server's TUN device with n queues, which share its packets. Each is a Link
+// of its own; to close the device, close all of them. If n is more than 1, the device is the
+// fast one even without offloads, because only that has several queues.
 func Queues(c tun.Config, n int, offloads bool) (dev *tun.Device, queues []link.Link, err error) {
 	if !offloads && n == 1 {
 		dev, err := tun.Open(c)
@@ -38,8 +38,7 @@ func Queues(c tun.Config, n int, offloads bool) (dev *tun.Device, queues []link.
 	return Open(c, TUNOptions{Queues: n, Router: true, NoTSO: !offloads, NoGRO: !offloads})
 }
 
-// Open opens a TUN device whose queues are the fast ones. The device is the first
-// of them.
+// Open opens a TUN device with fast queues. dev uses the first of them.
 func Open(c tun.Config, o TUNOptions) (dev *tun.Device, queues []link.Link, err error) {
 	if c.Persist {
 		return nil, nil, app.Usage("a device with offloads cannot be persistent")
@@ -66,9 +65,9 @@ func Open(c tun.Config, o TUNOptions) (dev *tun.Device, queues []link.Link, err 
 	return dev, queues, nil
 }
 
-// Attach makes a TUN device, and returns its name and the descriptors of its n queues,
-// for NewTUN in another process: this one reads no packet, and does not wait for any. The
-// device ends with the last copy of them.
+// Attach makes a TUN device, and returns its name and the descriptors of its n queues, for
+// NewTUN in another process: this process reads no packets. The device goes when the last
+// copy of these descriptors is closed.
 func Attach(c tun.Config, n int, router bool) (name string, fds []int, err error) {
 	dev, err := tun.OpenBy(func(c tun.Config) (link.Link, string, error) {
 		var err error
@@ -81,14 +80,14 @@ func Attach(c tun.Config, n int, router bool) (name string, fds []int, err error
 	return dev.Name(), fds, nil
 }
 
-// held is a device that nobody reads from here.
+// held is a device that this process does not read from.
 type held []int
 
 func (held) ReadBurst(*link.Burst) error  { return errors.ErrUnsupported }
 func (held) WriteBurst(*link.Burst) error { return errors.ErrUnsupported }
 func (h held) Close() error               { closeFDs(h); return nil }
 
-// Dial makes a client's end of the transport.
+// Dial makes a client's end of the transport, over network ("udp" or "tcp").
 func Dial(network string, server netip.AddrPort, offloads bool, o transport.Options) (transport.Conn, error) {
 	conn, err := transport.Dial(network, server.String(), o)
 	if err != nil {
@@ -106,8 +105,8 @@ func Listen(network string, at netip.AddrPort, n int, offloads bool, o transport
 	return Serve(sockets, offloads, o)
 }
 
-// Bind makes the sockets of n ends of a server's transport on an address. Over UDP the
-// kernel spreads the clients over them; over TCP there is always one, as it has a
+// Bind makes the sockets for n ends of a server's transport on an address. Over UDP, the
+// kernel distributes the clients among them; over TCP there is always just one, which has a
 // goroutine for each client anyway.
 func Bind(network string, at netip.AddrPort, n int) (sockets []syscall.Conn, err error) {
 	control := resolver.Share
@@ -129,7 +128,7 @@ func Bind(network string, at netip.AddrPort, n int) (sockets []syscall.Conn, err
 	return sockets, nil
 }
 
-// Serve makes the ends of sockets of one Bind, which are its own from then on.
+// Serve makes the ends out of the sockets of one Bind, which the ends then own.
 func Serve(sockets []syscall.Conn, offloads bool, o transport.Options) (conns []transport.Conn, err error) {
 	udp := UDPOptions{Drops: o.Drops, NoGSO: !offloads, NoGRO: !offloads, sources: newSources()}
 	for i, socket := range sockets {
@@ -148,9 +147,9 @@ func Serve(sockets []syscall.Conn, offloads bool, o transport.Options) (conns []
 	return conns, nil
 }
 
-// Carry has a UDP socket of package transport carried by a UDP, which owns it then.
-// That also answers from the address that was asked, so it is of use without
-// offloads, too. Whatever goes over TCP stays as it is.
+// Carry makes a UDP out of a UDP socket of package transport, which the UDP then owns. As a
+// UDP also answers from the address that was asked, this is useful even without offloads.
+// Carry returns a TCP transport unchanged.
 func Carry(conn transport.Conn, o UDPOptions) (transport.Conn, error) {
 	socket, ok := conn.(Socket)
 	if !ok {
@@ -163,7 +162,7 @@ func Carry(conn transport.Conn, o UDPOptions) (transport.Conn, error) {
 	return &carried{udp, conn}, nil
 }
 
-// carried is a UDP with what is known of its socket.
+// carried is a UDP, with the address and MTU of its socket.
 type carried struct {
 	*UDP
 	conn transport.Conn
@@ -172,9 +171,9 @@ type carried struct {
 func (c *carried) Addr() netip.AddrPort { return c.conn.Addr() }
 func (c *carried) MTU() transport.MTU   { return c.conn.MTU() }
 
-// Spread returns how many sockets, and queues of the device, share the work: n, or
-// for 0 what fits this host. One for two processors keeps both busy: one with the
-// packets of the queue, the other with what the kernel does for them.
+// Spread returns how many sockets, and queues of the device, share the work: n, or if n is 0,
+// a number that suits this host. That is one for every two processors: one is busy with the
+// queue's packets, and the other with the kernel's work for them.
 func Spread(n int) int {
 	const most = 4
 	if n > 0 {
@@ -183,7 +182,8 @@ func Spread(n int) int {
 	return min(max(runtime.NumCPU()/2, 1), most)
 }
 
-// listenAddr writes the unspecified IPv6 address as one that stands for all.
+// listenAddr returns the address as text. It writes the unspecified IPv6 address so that it
+// stands for IPv4, too.
 func listenAddr(at netip.AddrPort) string {
 	if at.Addr() == netip.IPv6Unspecified() {
 		return net.JoinHostPort("", at.String()[len("[::]:"):])

@@ -67,7 +67,7 @@ func TestKernelThatDoesNotTakeSuperPackets(t *testing.T) {
 			})
 			require.Equal(t, 1, supers)
 			require.Equal(t, 1, bytes.Count([]byte(text), []byte("\n")), text)
-			require.Contains(t, text, "the kernel does not take large packets")
+			require.Contains(t, text, "the kernel does not accept large packets")
 			require.Equal(t, !udp, a.o.NoGRO)
 			require.Equal(t, !udp, a.writer.udp)
 		}

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxGSO is the size in bytes of the largest super-packet that the host is to
-// make. With what a tunnel adds to each segment, those of a larger one would not
-// fit into one call of sendmsg, and the rest would go in a second, nearly empty
-// one: that costs 5 %. It is right for an MTU of 1280 bytes and more.
+// maxGSO is the size in bytes of the largest super-packet that the host is to make. As a
+// tunnel adds to each segment, the segments of a larger one would not fit into one call of
+// sendmsg, and the rest would need a second, nearly empty call: that costs 5 %. The value is
+// right for an MTU of 1280 bytes or more.
 const maxGSO = 60 << 10
 
-// limitGSO sets the largest super-packet of a device, as this does:
+// limitGSO sets the size of a device's largest super-packet, like
 //
 //	ip link set dev NAME gso_max_size SIZE
 func limitGSO(name string, size uint32) error {
@@ -56,7 +56,7 @@ func setLink(index int, attribute uint16, value uint32) []byte {
 	return e.AppendUint32(m, value)
 }
 
-// acknowledged returns the error that an answer tells.
+// acknowledged returns the error in an answer.
 func acknowledged(answer []byte) error {
 	messages, err := syscall.ParseNetlinkMessage(answer)
 	if err != nil {

@@ -8,28 +8,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A client's socket is connected, so the kernel drops what others send. But it
-// also keeps the address of this host that it had when it connected. When the
-// host moves to another network, that address goes, and nothing can be sent any
-// more until the socket is connected anew.
+// A client's socket is connected, so the kernel drops what others send. But the socket also
+// keeps the source address that it had when it was connected. When the host moves to another
+// network, that address goes, and nothing can be sent until the socket is connected again.
 
-// addressGone tells whether an error of a connected socket says that.
+// addressGone reports whether an error of a connected socket says that its address is gone.
 func addressGone(err error) bool {
 	switch err {
 	case unix.EINVAL, unix.EADDRNOTAVAIL, unix.ENETUNREACH: // kernels differ
 		return true
-	case unix.EDESTADDRREQ: // it could not be connected the last time
+	case unix.EDESTADDRREQ: // the last attempt to reconnect has failed
 		return true
 	}
 	return false
 }
 
-// reconnect connects the socket to its server anew, from an address and a port
-// that the kernel chooses. If it cannot, then the next packet tries again.
+// reconnect connects the socket to its server again, from an address and a port that the
+// kernel chooses. If that fails, the next packet tries again.
 func (s *udpSender) reconnect() {
 	var nowhere, server sockaddr // the first has family 0, AF_UNSPEC
 	length := server.set(s.udp.server, s.v6)
-	s.raw.Control(func(fd uintptr) { // an error means that it is closed
+	s.raw.Control(func(fd uintptr) { // an error means that the socket is closed
 		before := localHost(fd)
 		connect(fd, &nowhere, length)
 		connect(fd, &server, length)

@@ -31,15 +31,15 @@ const (
 	cwr
 )
 
-// maxHeaders bounds the headers of a packet to be segmented, in bytes: IPv4 and TCP
-// have at most 120, and IPv6 has extension headers besides.
+// maxHeaders bounds the headers of a packet to be segmented, in bytes: IPv4 and TCP have at
+// most 120, and IPv6 may also have extension headers.
 const maxHeaders = 512
 
-// errFrame says that the device gave us something that is not what it promised.
+// errFrame says that the device has returned something other than it promises.
 var errFrame = errors.New("not a packet that a device may give")
 
-// A frame is what one read of the device gives: a whole packet that may lack its
-// checksum, or one super-packet that stands for many segments.
+// A frame is what one read of the device returns: a whole packet that may lack its checksum,
+// or one super-packet that stands for many segments.
 type frame struct {
 	p         []byte // the packet, headers included
 	vnet      vnetHeader
@@ -50,12 +50,12 @@ type frame struct {
 
 	// pseudo is the sum of the transport's pseudo-header without its length.
 	pseudo uint64
-	// template is the headers of the super-packet. Those in p are overwritten.
+	// template has a copy of the super-packet's headers, as those in p are overwritten.
 	template [maxHeaders]byte
 }
 
-// set makes f the frame of a packet and the header that came with it. Of the two
-// nothing is believed.
+// set makes f the frame of a packet and the header that came with it. It checks everything in
+// both.
 func (f *frame) set(h vnetHeader, p []byte) error {
 	f.p, f.vnet, f.segments = p, h, 1
 	if len(p) == 0 {
@@ -120,16 +120,16 @@ func (f *frame) setSuper() error {
 	stride := int(h.gsoSize)
 	f.segments = (payload + stride - 1) / stride
 	copy(f.template[:], p[:f.headers])
-	// The kernel has put the sum of the pseudo-header into the checksum's field,
-	// with the length of the super-packet. The sum is not of our making, because
-	// with a routing header it has not the destination in the IPv6 header.
+	// The kernel has put the sum of the pseudo-header, with the length of the super-packet,
+	// into the checksum's field. Don't compute the sum here: with a routing header, its
+	// destination is not the one in the IPv6 header.
 	field := binary.BigEndian.Uint16(p[f.transport+int(h.checksumOffset):])
 	length := uint16(len(p) - f.transport)
 	f.pseudo = uint64(field) + uint64(^length)
 	return nil
 }
 
-// super tells whether the frame is to be segmented.
+// super reports whether the frame must be segmented.
 func (f *frame) super() bool { return f.vnet.gsoType != gsoNone }
 
 // single returns the packet of a frame that is not to be segmented.
@@ -140,13 +140,12 @@ func (f *frame) single() []byte {
 	return f.p
 }
 
-// segment makes segment i of a super-packet and returns it. The segments are to be asked for in order:
-// each one's header is written over the end of the payload before.
+// segment makes segment i of a super-packet and returns it. Segments must be asked for in
+// order: the header of each is written over the end of the payload before it.
 //
-// It differs from the super-packet as the segments that the kernel makes do: in
-// the lengths, the checksums, TCP's sequence number and IPv4's identification. FIN
-// and PSH stay for the last segment, and CWR for the first (RFC 3168, section
-// 6.1.2).
+// A segment differs from the super-packet in the same way as the kernel's segments: in the
+// lengths, the checksums, TCP's sequence number and IPv4's identification. Only the last
+// segment has FIN and PSH, and only the first has CWR (RFC 3168, section 6.1.2).
 func (f *frame) segment(i int) []byte {
 	start := i * int(f.vnet.gsoSize)
 	n := min(f.headers+int(f.vnet.gsoSize), len(f.p)-start)
@@ -187,12 +186,12 @@ func setLength(p []byte, header int, n uint16) {
 	binary.BigEndian.PutUint16(p[10:], ^fold(add(0, p[:header])))
 }
 
-// complete computes the checksum of p from start on, where the field for it, some
-// bytes behind, has the sum of the pseudo-header.
+// complete computes the checksum of p from start on. Its field, at an offset from start, holds
+// the sum of the pseudo-header.
 func complete(p []byte, start, field int) {
 	c := ^fold(add(0, p[start:]))
 	if c == 0 && field == udpChecksum {
-		c = 0xffff // in UDP, 0 means that there is none
+		c = 0xffff // in UDP, 0 means that there is no checksum
 	}
 	binary.BigEndian.PutUint16(p[start+field:], c)
 }

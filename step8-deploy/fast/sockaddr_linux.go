@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A sockaddr is an address as the kernel has it: a RawSockaddrInet6, or a
-// RawSockaddrInet4, which is shorter.
+// A sockaddr is an address in the kernel's format: a RawSockaddrInet6, or the shorter
+// RawSockaddrInet4.
 type sockaddr unix.RawSockaddrInet6
 
 // set sets the address, for a socket of one of the two kinds, and returns its length.
@@ -33,7 +33,7 @@ func (a *sockaddr) set(to netip.AddrPort, v6 bool) uint32 {
 	return unix.SizeofSockaddrInet4
 }
 
-// addrPort returns the address. One of IPv4 has its usual form.
+// addrPort returns the address, with an IPv4 address in its usual form.
 func (a *sockaddr) addrPort() netip.AddrPort {
 	port := networkOrder(a.Port)
 	if a.Family == unix.AF_INET {
@@ -46,7 +46,7 @@ func (a *sockaddr) addrPort() netip.AddrPort {
 	return netip.AddrPortFrom(ip, port)
 }
 
-// networkOrder brings a port from this machine's byte order to the network's, or back.
+// networkOrder converts a port from this machine's byte order to the network's, or back.
 func networkOrder(port uint16) uint16 {
 	var b [2]byte
 	binary.BigEndian.PutUint16(b[:], port)

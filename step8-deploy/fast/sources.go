@@ -6,18 +6,18 @@ import (
 	"sync"
 )
 
-// sources remembers at which of a server's addresses each peer has called, so
-// that it is answered from there. Else a host with several addresses answers from
-// the one that its routes prefer, and a client drops that.
+// sources remembers which of a server's addresses each peer has sent to, so that the answer
+// has that address as its source. Otherwise a host with several addresses answers from the
+// one that its routes prefer, and the client drops the answer.
 //
-// It forgets: a peer may take the place of another one. Who is forgotten is
-// answered from the preferred address until it is heard again. So anybody can
-// make a server of several addresses use the wrong one, by a flood, or with the
-// forged address of a peer, and it lasts until the peer's next packet.
+// The memory is limited: one peer may replace another. A forgotten peer is answered from the
+// preferred address until its next packet. So an attacker can make a server with several
+// addresses answer from the wrong one, with a flood or with forged packets of the peer; but
+// only until the peer's next packet.
 //
 // Sockets that share a port share their sources. It is safe for concurrent use.
 type sources struct {
-	seed  maphash.Seed // so that nobody can choose whose place they take
+	seed  maphash.Seed // so that an attacker can't choose which peer to replace
 	mu    sync.Mutex   // guards slots
 	slots [sourceSlots]source
 }
@@ -29,14 +29,14 @@ type source struct {
 	local netip.Addr
 }
 
-// newSources returns sources that know nobody.
+// newSources returns sources that know no peers.
 func newSources() *sources { return &sources{seed: maphash.MakeSeed()} }
 
 func (s *sources) slot(peer netip.AddrPort) *source {
 	return &s.slots[maphash.Comparable(s.seed, peer)%sourceSlots]
 }
 
-// learn notes that peer has called at local.
+// learn records that peer has sent to local.
 func (s *sources) learn(peer netip.AddrPort, local netip.Addr) {
 	slot := s.slot(peer)
 	s.mu.Lock()
@@ -44,7 +44,7 @@ func (s *sources) learn(peer netip.AddrPort, local netip.Addr) {
 	*slot = source{peer, local}
 }
 
-// of returns the address that peer has called at, or the zero value.
+// of returns the address that peer has last sent to, or the zero value.
 func (s *sources) of(peer netip.AddrPort) netip.Addr {
 	slot := s.slot(peer)
 	s.mu.Lock()

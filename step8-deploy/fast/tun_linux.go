@@ -13,28 +13,27 @@ import (
 	"stepvpn/shared/link"
 )
 
-// TUNOptions are what Open takes beside what every device has.
+// TUNOptions are Open's options, in addition to those of every device.
 type TUNOptions struct {
 	NoTSO  bool // take every packet from the host by itself
 	NoGRO  bool // hand every packet to the host by itself
-	Queues int  // how many ends to open; 0 means 1
+	Queues int  // how many queues to open; 0 means 1
 
-	// Router says that most packets come from other hosts. Their super-packets
-	// are as large as they are: the kernel would segment one that is too large for
-	// the device, packet by packet, and all would be lost that this package is for.
+	// Router says that most packets come from other hosts, so the size of super-packets must
+	// not be limited: the kernel would segment one that is too large for the device into
+	// single packets, and the advantage of this package would be lost.
 	Router bool
 
-	// Drops counts the packets that the host does not take (see tun.Device), and those
-	// that the network has marked as too much and that cannot bear the mark. Required.
+	// Drops counts packets that the host does not accept (see tun.Device), and packets that
+	// are Congested. Required.
 	Drops *link.Drops
 }
 
 // A TUN is one queue of a TUN device, as a link.Link.
 //
-// It reads the kernel's super-packets and segments them on demand; the packets of a
-// burst lie in the TUN's own buffer and are valid until its next ReadBurst. It
-// coalesces what it writes where it can. When the kernel refuses one of the two, it
-// goes on without it.
+// It reads the kernel's super-packets and segments them on demand. The packets of a burst
+// are in the TUN's own buffer, and are valid until its next ReadBurst. It coalesces packets
+// that it writes if it can. If the kernel refuses either of these, it goes on without it.
 type TUN struct {
 	file *os.File
 	raw  syscall.RawConn
@@ -47,9 +46,9 @@ type TUN struct {
 	writer tunWriter
 }
 
-// openTUN makes a TUN device, not configured yet, and returns its queues and its
-// name. It takes over a device of that name if there is one. Packets of one flow
-// stay in one queue. The device ends with its last queue.
+// openTUN makes a TUN device, which is not configured yet, and returns its queues and its
+// name. It takes over a device of that name if there is one. Packets of one flow stay in one
+// queue. The device goes when its last queue is closed.
 func openTUN(name string, o TUNOptions) (queues []*TUN, _ string, err error) {
 	fds, name, err := attachQueues(name, max(o.Queues, 1), o.Router)
 	if err != nil {
@@ -70,7 +69,7 @@ func openTUN(name string, o TUNOptions) (queues []*TUN, _ string, err error) {
 }
 
 // attachQueues makes a TUN device, or takes over the one of that name, and returns the
-// descriptors of its n queues. It ends with the last of them.
+// descriptors of its n queues. The device goes when the last of them is closed.
 func attachQueues(name string, n int, router bool) (fds []int, _ string, err error) {
 	for range n {
 		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -88,7 +87,7 @@ func attachQueues(name string, n int, router bool) (fds []int, _ string, err err
 		return fds, name, nil
 	}
 	if err := limitGSO(name, maxGSO); err != nil {
-		slog.Debug("the kernel does not limit its large packets", "dev", name, "error", err) // it is only slower
+		slog.Debug("the kernel does not limit its large packets", "dev", name, "error", err) // this only makes it slower
 	}
 	return fds, name, nil
 }
@@ -99,16 +98,16 @@ func closeFDs(fds []int) {
 	}
 }
 
-// NewTUN makes a Link of the descriptor of a queue (see Attach), and owns it from then
-// on. It takes no privilege.
+// NewTUN makes a Link out of the descriptor of a queue (see Attach), which the Link then owns.
+// It needs no privilege.
 func NewTUN(fd int, name string, o TUNOptions) (*TUN, error) {
 	t := &TUN{o: o, name: name}
 	t.writer.udp = t.offload(fd)
 	return t, t.use(fd)
 }
 
-// use makes t use a descriptor that is attached to its device. Not before: the
-// poller would not take it.
+// use makes t use a descriptor, which must be attached to its device already: the poller would
+// not accept it before.
 func (t *TUN) use(fd int) error {
 	t.file = os.NewFile(uintptr(fd), "/dev/net/tun")
 	raw, err := t.file.SyscallConn()
@@ -139,8 +138,8 @@ func attach(fd int, name string, several bool) (string, error) {
 	return ifreq.Name(), unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetLen)
 }
 
-// offload tells the kernel what it may leave to us, and reports whether it knows
-// UDP super-packets.
+// offload tells the kernel what it may leave to us, and reports whether it supports UDP
+// super-packets.
 func (t *TUN) offload(fd int) (udp bool) {
 	const (
 		tso = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
@@ -158,7 +157,7 @@ func (t *TUN) offload(fd int) (udp bool) {
 	return udp
 }
 
-// Close takes the queue away, and with the last one the device.
+// Close closes the queue. When the last one is closed, the device goes.
 func (t *TUN) Close() error {
 	if t.closed.Swap(true) {
 		return nil // closing twice is fine
@@ -166,7 +165,7 @@ func (t *TUN) Close() error {
 	return t.file.Close()
 }
 
-// final words the error that ends the device.
+// final returns the error that ends the device, in words for people.
 func (t *TUN) final(err error) error {
 	if t.closed.Load() {
 		return net.ErrClosed

@@ -13,7 +13,7 @@ import (
 // A tunWriter is the writing side of a TUN. It is used by one goroutine.
 type tunWriter struct {
 	tun *TUN
-	udp bool // the kernel takes UDP super-packets
+	udp bool // the kernel accepts UDP super-packets
 
 	run    run
 	saved  [maxHeaders]byte // the first segment's headers, as they came
@@ -30,8 +30,9 @@ func (w *tunWriter) init(t *TUN) {
 	w.write = w.writev
 }
 
-// WriteBurst hands the packets to the host. Neighbours that belong together go as
-// one super-packet. So they must last, unlike those of a TUN's own burst.
+// WriteBurst hands the packets to the host. It sends neighbouring packets of one flow as one
+// super-packet, so all packets must stay valid until it returns, unlike those of a TUN's own
+// burst.
 func (t *TUN) WriteBurst(b *link.Burst) error {
 	w := &t.writer
 	unmark(b, t.o.Drops)
@@ -39,7 +40,7 @@ func (t *TUN) WriteBurst(b *link.Burst) error {
 		_, err := w.singles(b, 0, b.Len())
 		return err
 	}
-	first := 0 // of the run
+	first := 0 // the first packet of the run
 	w.run = run{}
 	for i := range b.Len() {
 		s, ok := asSegment(b.At(i))
@@ -75,8 +76,8 @@ func (w *tunWriter) part(p []byte) {
 	w.parts++
 }
 
-// flush writes the packets from i up to j, which are a run, or one packet that
-// is to pass as it is.
+// flush writes the packets from i to j-1, which are a run, or one packet that must pass
+// unchanged.
 func (w *tunWriter) flush(b *link.Burst, i, j int) error {
 	switch j - i {
 	case 0:
@@ -96,8 +97,8 @@ func (w *tunWriter) flush(b *link.Burst, i, j int) error {
 	return w.dropped(err, j-i)
 }
 
-// without writes the packets of a run that was refused one by one. If the host
-// takes them so, there will be no such runs again.
+// without writes the packets of a run that was refused, one by one. If the host accepts them
+// so, there will be no such runs again.
 func (w *tunWriter) without(b *link.Burst, i, j int, refused error) error {
 	taken, err := w.singles(b, i, j)
 	if taken == 0 {
@@ -108,13 +109,12 @@ func (w *tunWriter) without(b *link.Burst, i, j int, refused error) error {
 	} else {
 		w.tun.o.NoGRO = true
 	}
-	slog.Warn("the kernel does not take large packets, going on without",
+	slog.Warn("the kernel does not accept large packets: going on without them",
 		"dev", w.tun.name, "udp", w.run.first.udp, "error", refused)
 	return err
 }
 
-// singles writes the packets from i up to j as they are, and returns how many
-// the host took.
+// singles writes the packets from i to j-1 unchanged, and returns how many the host accepted.
 func (w *tunWriter) singles(b *link.Burst, i, j int) (taken int, err error) {
 	vnetHeader{}.put(w.header[:])
 	for ; i < j; i++ {
@@ -129,8 +129,8 @@ func (w *tunWriter) singles(b *link.Burst, i, j int) (taken int, err error) {
 	return taken, nil
 }
 
-// dropped counts n packets that the host did not take, or returns the error that
-// ends the device.
+// dropped counts n packets that the host did not accept, or returns the error that ends the
+// device.
 func (w *tunWriter) dropped(err error, n int) error {
 	if err == nil {
 		return nil

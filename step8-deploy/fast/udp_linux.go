@@ -14,7 +14,7 @@ import (
 	"stepvpn/shared/link"
 )
 
-// UDPOptions are what NewUDP takes beside the socket.
+// UDPOptions are NewUDP's options.
 type UDPOptions struct {
 	// Drops counts the packets that could not be carried. Required.
 	Drops *link.Drops
@@ -26,8 +26,7 @@ type UDPOptions struct {
 	sources *sources
 }
 
-// A Socket is a UDP socket: a net.UDPConn is one, and so is what package transport
-// carries UDP by.
+// A Socket is a UDP socket, such as a net.UDPConn or package transport's UDP socket.
 type Socket interface {
 	syscall.Conn
 	LocalAddr() net.Addr
@@ -35,12 +34,12 @@ type Socket interface {
 	Close() error
 }
 
-// socketBuffer is the size in bytes that is asked for the kernel's queues. With
-// CAP_NET_ADMIN it is granted whatever net.core.rmem_max says.
+// socketBuffer is the size, in bytes, to request for the kernel's queues. With CAP_NET_ADMIN
+// it is granted whatever net.core.rmem_max says.
 const socketBuffer = 4 << 20
 
-// Enlarge makes the kernel's queues of a socket what NewUDP wants them to be, for
-// another process that may not. It is best effort.
+// Enlarge makes the kernel's queues of a socket as large as NewUDP wants them, on behalf of
+// another process that may not do so. It ignores errors.
 func Enlarge(fd int) {
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer)
@@ -49,19 +48,19 @@ func Enlarge(fd int) {
 // A UDP is a UDP socket as a link.Link. A connected socket is a client's end: it
 // sends to its server. Others send to the burst's Addr.
 //
-// The packets of a burst are datagrams of one sender, up to 64 in one call. When
-// the kernel refuses to send them so, the UDP goes on without for a while.
+// The packets of a burst are datagrams of one sender, up to 64 in one call. If the kernel
+// refuses to send them that way, the UDP sends them one by one for a while.
 type UDP struct {
 	conn   Socket
 	server netip.AddrPort // zero if not connected
 	o      UDPOptions
 
-	sources  *sources // nil if there is one address only to answer from
+	sources  *sources // nil if there is only one address to answer from
 	receiver udpReceiver
 	sender   udpSender
 }
 
-// NewUDP makes a Link of a socket, and owns it from then on.
+// NewUDP makes a Link out of a socket, which the Link then owns.
 func NewUDP(conn Socket, o UDPOptions) (*UDP, error) {
 	u := &UDP{conn: conn, o: o}
 	if a, ok := conn.RemoteAddr().(*net.UDPAddr); ok {
@@ -88,10 +87,10 @@ func (u *UDP) setUp(fd int) error {
 		unix.SO_RCVBUFFORCE: unix.SO_RCVBUF,
 		unix.SO_SNDBUFFORCE: unix.SO_SNDBUF,
 	} {
-		// Best effort: a smaller buffer only drops sooner. Who is allowed to may have
-		// made it larger before (see Enlarge).
+		// Ignore errors: a smaller buffer only drops packets sooner. A privileged process may
+		// have enlarged it before (see Enlarge).
 		if size, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, plain); err == nil && size >= 2*socketBuffer {
-			continue // the kernel shows the double
+			continue // large enough: the kernel reports twice the size
 		}
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, socketBuffer) != nil {
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, socketBuffer)
@@ -111,11 +110,11 @@ func (u *UDP) setUp(fd int) error {
 		return err
 	}
 	u.sender.v6 = domain == unix.AF_INET6
-	// Routers may fragment what is too long for the path. Otherwise the packet would
-	// be lost, and where a firewall drops their message about that (ICMP
-	// "fragmentation needed"), so would be all that follow. Since they fragment it,
-	// no such message is believed: a forged one would have this host fragment everything,
-	// and send packet by packet, for ten minutes. IPv6's routers do not fragment.
+	// Let routers fragment packets that are too long for the path. Otherwise such a packet
+	// would be lost, and if a firewall drops the router's message about that (ICMP
+	// "fragmentation needed"), so would all that follow. As routers fragment, the kernel is
+	// told to ignore such messages: a forged one would make this host fragment everything,
+	// and send packets one by one, for ten minutes. IPv6 routers do not fragment.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
@@ -128,7 +127,7 @@ func (u *UDP) setUp(fd int) error {
 	return u.askForLocal(fd)
 }
 
-// askForClass has the kernel tell the traffic class of a datagram.
+// askForClass makes the kernel report the traffic class of each datagram.
 func (u *UDP) askForClass(fd int) error {
 	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
 	if err == nil && u.sender.v6 {
@@ -137,15 +136,14 @@ func (u *UDP) askForClass(fd int) error {
 	return os.NewSyscallError("setsockopt", err)
 }
 
-// askForLocal has the kernel tell to which of the host's addresses a datagram
-// came.
+// askForLocal makes the kernel report which of the host's addresses each datagram was sent to.
 func (u *UDP) askForLocal(fd int) error {
 	if u.sources = u.o.sources; u.sources == nil {
 		u.sources = newSources()
 	}
 	level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
 	if u.sender.v6 {
-		level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO // tells IPv4 addresses, too
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO // this reports IPv4 addresses, too
 	}
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, option, 1))
 }
@@ -156,15 +154,15 @@ func (u *UDP) Close() error {
 	return nil
 }
 
-// unmap gives an IPv4 address that came through an IPv6 socket its usual form.
+// unmap returns an IPv4 address that came through an IPv6 socket in its usual form.
 func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
 var _ link.Link = (*UDP)(nil)
 
-// reusePort lets several sockets of one user listen on the same port: the kernel
-// spreads the peers over them. It is for net.ListenConfig's Control.
+// reusePort lets several sockets of one user listen on the same port: the kernel distributes
+// the peers among them. It is meant as the Control of a net.ListenConfig.
 func reusePort(_, _ string, c syscall.RawConn) error {
 	var err error
 	failed := c.Control(func(fd uintptr) {

@@ -20,7 +20,7 @@ type udpReceiver struct {
 	name    sockaddr
 	control [16]uint64 // control messages, aligned
 
-	last sockaddr // the sender before
+	last sockaddr // the previous sender
 	from netip.AddrPort
 
 	n       int // bytes received
@@ -37,14 +37,13 @@ func (r *udpReceiver) init(raw syscall.RawConn) {
 	r.recvmsg = r.call
 }
 
-// ReadBurst returns datagrams of one sender: one, or up to 64 that came one after
-// another.
+// ReadBurst returns datagrams of one sender: one, or up to 64 that arrived one after another.
 func (u *UDP) ReadBurst(b *link.Burst) error {
 	r := &u.receiver
 	for faults := 1; ; faults++ {
 		b.Reset()
 		if err := r.receive(b.Free()); err != nil {
-			// An ICMP error about an earlier packet shows up here.
+			// The error may be an ICMP error about a packet that was sent earlier.
 			if !transport.Passing(err, u.o.Drops) {
 				return err
 			}
@@ -62,7 +61,7 @@ func (u *UDP) ReadBurst(b *link.Burst) error {
 	}
 }
 
-// receive waits for something to arrive, and puts it into buf.
+// receive waits for datagrams to arrive, and puts them into buf.
 func (r *udpReceiver) receive(buf []byte) error {
 	r.vector.Base = unsafe.SliceData(buf)
 	r.vector.SetLen(len(buf))
@@ -87,7 +86,7 @@ func (r *udpReceiver) controls() []byte {
 	return unsafe.Slice(r.message.Control, int(r.message.Controllen))
 }
 
-// sender returns who has sent what was received.
+// sender returns the address of the sender.
 func (r *udpReceiver) sender() netip.AddrPort {
 	if r.name != r.last {
 		r.last, r.from = r.name, r.name.addrPort()
@@ -95,8 +94,8 @@ func (r *udpReceiver) sender() netip.AddrPort {
 	return r.from
 }
 
-// split makes packets of the n bytes that arrived: each of stride bytes, but the
-// last may be shorter. A stride of 0 stands for a single packet.
+// split splits the n bytes that arrived into packets of stride bytes each, of which the last
+// may be shorter. A stride of 0 means a single packet.
 func (u *UDP) split(b *link.Burst, n, stride int) {
 	if stride <= 0 {
 		stride = n

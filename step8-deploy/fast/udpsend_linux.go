@@ -12,8 +12,8 @@ import (
 	"stepvpn/step3-tunnel/transport"
 )
 
-// maxSend is how many bytes of packets go into one call: an IPv4 packet has room
-// for as many behind its headers.
+// maxSend is the largest number of bytes for one call: an IPv4 packet has room for this many
+// after its headers.
 const maxSend = 65535 - ipv4Len - udpLen
 
 // A udpSender is the writing side of a UDP. It is used by one goroutine.
@@ -25,12 +25,12 @@ type udpSender struct {
 	message unix.Msghdr
 	to      netip.AddrPort
 	name    sockaddr   // of to
-	from    netip.Addr // zero lets the kernel choose
+	from    netip.Addr // the source address; the zero Addr lets the kernel choose
 	control controlBuffer
 	vector  [link.MaxBurst]unix.Iovec
 
-	alone  int  // bursts that still go packet by packet: the kernel has refused one
-	warned bool // that is in the log
+	alone  int  // how many more bursts to send packet by packet, after the kernel has refused one
+	warned bool // the refusal was logged
 
 	errno   unix.Errno // of the last sendmsg
 	sendmsg func(fd uintptr) bool
@@ -42,8 +42,8 @@ func (s *udpSender) init(u *UDP, raw syscall.RawConn) {
 	s.sendmsg = s.call
 }
 
-// WriteBurst sends the packets, those of the same length in one call. So they must
-// last, unlike those of a TUN's burst.
+// WriteBurst sends the packets, those of the same length in one call. So all packets must stay
+// valid until it returns, unlike those of a TUN's burst.
 func (u *UDP) WriteBurst(b *link.Burst) error {
 	s := &u.sender
 	if !u.server.IsValid() && !s.address(b.Addr) {
@@ -73,8 +73,8 @@ func (u *UDP) WriteBurst(b *link.Burst) error {
 	return nil
 }
 
-// together returns the end of the packets from i on that can go in one call: all
-// of the same length, but the last may be shorter.
+// together returns j such that the packets from i to j-1 can go in one call: they have the
+// same length, except that the last may be shorter.
 func together(b *link.Burst, i int) (j int) {
 	size := len(b.At(i))
 	total := size
@@ -91,7 +91,7 @@ func together(b *link.Burst, i int) (j int) {
 	return j
 }
 
-// send sends the packets from i up to j.
+// send sends the packets from i to j-1.
 func (s *udpSender) send(b *link.Burst, i, j int) error {
 	err := s.tryTwice(b, i, j)
 	if j-i > 1 && (err == unix.EIO || err == unix.EINVAL || err == unix.EMSGSIZE) {
@@ -100,8 +100,8 @@ func (s *udpSender) send(b *link.Burst, i, j int) error {
 	return s.dropped(err, j-i)
 }
 
-// tryTwice tries once more after an error that an ICMP message can have brought. On a
-// connected socket that is about an earlier packet: it is counted, and these are sent.
+// tryTwice tries again after an error that an ICMP message may have caused. On a connected
+// socket, such an error is about an earlier packet: it is counted, and these packets are sent.
 func (s *udpSender) tryTwice(b *link.Burst, i, j int) error {
 	before := s.try(b, i, j)
 	if before == nil || !s.udp.server.IsValid() || before == unix.EIO || before == unix.EINVAL {
@@ -110,26 +110,26 @@ func (s *udpSender) tryTwice(b *link.Burst, i, j int) error {
 	if err := s.try(b, i, j); err != nil {
 		return err
 	}
-	transport.Passing(before, s.udp.o.Drops) // that it does is known
+	transport.Passing(before, s.udp.o.Drops) // only to count it: the second try has shown that the error passes
 	return nil
 }
 
-// aloneFor is how many bursts go packet by packet after the kernel has refused one.
-// Then it is asked again. It may have refused for good, and that costs a call in so
-// many; but before Linux 6.14 it says EINVAL, too, while it takes the path for
-// narrow, and with IPv6 any forged message can say so.
+// aloneFor is how many bursts are sent packet by packet after the kernel has refused one.
+// Then sending them together is tried again. If the kernel has refused for good, that costs
+// one call for this many bursts. But before Linux 6.14, the kernel also returns EINVAL while
+// it believes that the path's MTU is small, and over IPv6 a forged message can make it
+// believe that.
 const aloneFor = 1000
 
-// without sends packets one by one that were refused together. If that works,
-// it will be done so for a while, unless the packets were just too long for the
-// path at the time.
+// without sends packets one by one that were refused together. If that works, packets are sent
+// one by one for a while, unless these were only too long for the path at the time.
 func (s *udpSender) without(b *link.Burst, i, j int, refused error) error {
 	sent, err := s.singles(b, i, j)
 	if sent > 0 && refused != unix.EMSGSIZE {
 		s.alone = aloneFor
 		if !s.warned {
 			s.warned = true
-			slog.Warn("the kernel does not send several packets in one call, going on without", "error", refused)
+			slog.Warn("the kernel does not send several packets in one call: sending them one by one", "error", refused)
 		}
 	}
 	return err
@@ -147,8 +147,7 @@ func (s *udpSender) singles(b *link.Burst, i, j int) (sent int, err error) {
 	return sent, nil
 }
 
-// dropped counts n packets that were not sent, or returns the error that ends
-// the socket.
+// dropped counts n packets that were not sent, or returns the error that ends the socket.
 func (s *udpSender) dropped(err error, n int) error {
 	if err == nil {
 		return nil
@@ -165,7 +164,7 @@ func (s *udpSender) dropped(err error, n int) error {
 	return nil
 }
 
-// try sends the packets from i up to j in one call.
+// try sends the packets from i to j-1 in one call.
 func (s *udpSender) try(b *link.Burst, i, j int) error {
 	parts := 0
 	for k := i; k < j; k++ {
@@ -200,8 +199,8 @@ func (s *udpSender) try(b *link.Burst, i, j int) error {
 	return nil
 }
 
-// end returns where the bytes of v end. Packets that were allocated in a row lie
-// in a row, and then one vector is enough.
+// end returns the address after the bytes of v. Packets that were allocated one after another
+// are adjacent, and then one vector is enough.
 func end(v *unix.Iovec) uintptr { return uintptr(unsafe.Pointer(v.Base)) + uintptr(v.Len) }
 
 func (s *udpSender) call(fd uintptr) bool {
@@ -209,8 +208,8 @@ func (s *udpSender) call(fd uintptr) bool {
 	return s.errno != unix.EAGAIN
 }
 
-// address makes the messages go to an address. It reports false if that is not
-// one that the socket can send to.
+// address sets the destination of the messages. It reports false if the socket can't send to
+// this address.
 func (s *udpSender) address(to netip.AddrPort) bool {
 	if to == s.to {
 		return to.IsValid()

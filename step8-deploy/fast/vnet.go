@@ -2,9 +2,8 @@ package fast
 
 import "encoding/binary"
 
-// A vnetHeader stands before each packet that passes between the program and
-// the device. It is struct virtio_net_hdr of linux/virtio_net.h, in the byte
-// order of the machine:
+// A vnetHeader comes before each packet that passes between the program and the device. It
+// is struct virtio_net_hdr of linux/virtio_net.h, in the machine's byte order:
 //
 //	+-------+--------+---------------+---------------+
 //	| Flags |GSO type| Header length |   GSO size    |  0
@@ -14,10 +13,10 @@ import "encoding/binary"
 type vnetHeader struct {
 	flags     uint8
 	gsoType   uint8
-	headerLen uint16 // a hint; the kernel's is not to be relied on
+	headerLen uint16 // a hint; don't rely on the kernel's
 	gsoSize   uint16 // payload bytes of each segment
-	// With needsChecksum: from where on the checksum counts, and how many bytes
-	// from there it is to be put. It stands there as the sum of the pseudo-header.
+	// With needsChecksum: where the checksummed data begin, and how many bytes from there the
+	// checksum's field is. The field holds the sum of the pseudo-header.
 	checksumStart  uint16
 	checksumOffset uint16
 }
@@ -26,8 +25,8 @@ const vnetLen = 10
 
 const needsChecksum = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
 
-// The GSO types that we ask for, and ECN, a flag besides: the CWR bit is for the
-// first segment only.
+// The GSO types that we ask for, and the flag ECN, which says that only the first segment has
+// the CWR bit.
 const (
 	gsoNone = 0 // VIRTIO_NET_HDR_GSO_NONE
 	gsoTCP4 = 1 // VIRTIO_NET_HDR_GSO_TCPV4
@@ -36,7 +35,7 @@ const (
 	gsoECN  = 0x80
 )
 
-// readVnet reads the header that b begins with.
+// readVnet reads the header at the start of b.
 func readVnet(b []byte) vnetHeader {
 	return vnetHeader{
 		flags:          b[0],

@@ -19,10 +19,10 @@ import (
 // echoIn is how long an echo reply may take.
 const echoIn = 3 * time.Second
 
-// OpenEcho returns a function that opens a raw ICMP socket that is connected to an
-// address, and tied to a device: so it hears nobody else's replies, and sends nothing
-// past the tunnel. That takes CAP_NET_RAW. A ping socket would not; but whether there may
-// be any depends on the host (net.ipv4.ping_group_range, "nobody" by default).
+// OpenEcho returns a function that opens a raw ICMP socket, connected to an address and tied
+// to a device: so it receives no other host's replies, and sends nothing outside of the
+// tunnel. That needs CAP_NET_RAW. A ping socket would not; but whether a program may have one
+// depends on the host (net.ipv4.ping_group_range, nobody by default).
 func OpenEcho(device string) func(netip.Addr) (*net.IPConn, error) {
 	return func(to netip.Addr) (*net.IPConn, error) {
 		var bound error
@@ -44,10 +44,10 @@ func OpenEcho(device string) func(netip.Addr) (*net.IPConn, error) {
 	}
 }
 
-// Echo returns a function that sends an echo request (RFC 792; RFC 4443, section 4.1) to
-// one of the addresses, which are all of the same host, and tells whether that has
-// answered. When it has not, it is the next address's turn. The function is for one
-// goroutine at a time. open opens the socket; what it returns is closed.
+// Echo returns a function that sends an echo request (RFC 792; RFC 4443, section 4.1) to one
+// of the addresses, which all belong to the same host, and reports whether that has answered.
+// If it has not, the next call uses the next address. The function is not safe for concurrent
+// use. open opens the socket, which the function closes.
 func Echo(peer []netip.Addr, open func(netip.Addr) (*net.IPConn, error)) func(context.Context) bool {
 	turn := 0
 	return func(ctx context.Context) bool {
@@ -70,7 +70,7 @@ func Echo(peer []netip.Addr, open func(netip.Addr) (*net.IPConn, error)) func(co
 func echo(ctx context.Context, conn *net.IPConn, to netip.Addr) bool {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	var content [16]byte // nobody can guess it, so it is this request that is answered
+	var content [16]byte // nobody can guess it, so a reply with it answers this request
 	rand.Read(content[:])
 	request := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{
 		ID: int(binary.BigEndian.Uint16(content[:])), Seq: 1, Data: content[:],

@@ -1,22 +1,22 @@
 // Package health finds out whether packets pass a tunnel from end to end, and whether
 // names are found. Introduced in step 8.
 //
-// That there is a session says little: the other host may drop what comes out of its
-// end. So a probe goes through the tunnel that the server's host answers from inside: a
-// query to the tunnel's resolver, which goes the way of all programs' queries, or, where
-// names are not the tunnel's, an echo request. What is told is one of these:
+// A session alone says little: the server's host may drop everything that comes out of its
+// end. So probes go through the tunnel, to be answered by the server's host: a query to the
+// tunnel's resolver, which takes the same way as programs' queries, or, if programs do not
+// use the tunnel's resolver, an echo request. The results mean:
 //
 //	any answer of the resolver          packets pass...
 //	SERVFAIL, REFUSED                   ...but names are not found
-//	none, but an echo reply             the same: the resolver is dead
-//	none at all                         no packets pass
+//	no answer, but an echo reply        the same: the resolver does not work
+//	neither                             no packets pass
 //
-// Three probes in a row have to fail before that is said, and one that passes takes it
-// back. A probe goes every 10 s, after one that has failed sooner, and none while the
-// traffic shows the same.
+// A failure is reported only after three failed probes in a row; one successful probe ends
+// it. There is a probe every 10 s, sooner after a failed one, and none while the traffic
+// itself shows that packets pass.
 //
-// It needs no privilege but for the socket of an echo request, which is opened by a
-// function that is passed in: see OpenEcho.
+// Only the socket of an echo request needs a privilege. A function that is passed in opens
+// it: see OpenEcho.
 package health
 
 import (
@@ -27,18 +27,18 @@ import (
 
 const (
 	rest  = 10 * time.Second      // between probes
-	start = 20 * time.Millisecond // the caller is about to carry packets
-	again = time.Second           // is when a probe's packet is sent once more, and again: one may get lost
-	retry = 2 * time.Second       // after one that has failed, until that is certain
-	soon  = time.Second           // is when a resolver answers, if it need not ask others
-	tries = 3                     // probes that have to fail in a row
+	start = 20 * time.Millisecond // before the first probe: the caller is about to carry packets
+	again = time.Second           // between repetitions of a probe's packet, as one may get lost
+	retry = 2 * time.Second       // between probes while failures are not certain yet
+	soon  = time.Second           // within which a resolver answers if it need not ask others
+	tries = 3                     // failed probes in a row that count as a failure
 
-	// proof is how many bytes that came through the tunnel since the last tick take the
-	// place of a probe. A host that sends in vain gets less: TCP's first 10 segments once,
-	// then repetitions, and an ICMP message for a packet.
+	// proof is how many bytes, received through the tunnel since the last tick, make a probe
+	// unnecessary. A host whose own packets do not arrive receives less: TCP's first 10
+	// segments once, then repetitions, and one ICMP message per packet.
 	proof = 32 << 10
 
-	// maxAge is how old the keys of a session are at most while it is used: see
+	// maxAge is the greatest age of the keys of a session that is in use: see
 	// Config.Handshake.
 	maxAge = 3 * time.Minute
 )
@@ -46,48 +46,48 @@ const (
 // A Problem is what keeps packets from passing, and what to do about it. The zero value
 // is none.
 type Problem struct {
-	Reason string // a clause of one line, to stand behind "but"
+	Reason string // a clause of one line, to follow "but"
 	Cure   string // a sentence
 }
 
-// What is found.
+// The possible Problems.
 var (
 	noPath = Problem{"no packet comes back through the tunnel",
-		"On the server's host, check the firewall for what comes in by the tunnel's device."}
+		"On the server's host, check what the firewall does with packets from the tunnel's device."}
 	noNames = Problem{"the server finds no names",
 		"On the server, check that dns_upstreams can be reached and answer."}
 	noResolver = Problem{"the tunnel's resolver does not answer",
-		"On the server's host, check that the firewall lets UDP port 53 in by the tunnel's device."}
+		"On the server's host, check that the firewall accepts UDP port 53 from the tunnel's device."}
 	noHandshake = Problem{"the server has not answered for minutes",
 		"Check that the server runs."}
 )
 
-// An Answer is what came of a query.
+// An Answer is the outcome of a query.
 type Answer int
 
 const (
 	Silence Answer = iota // nothing came back
-	Failure               // something came back, and it was no answer
+	Failure               // something came back, but no usable answer
 	Found                 // or "there is no such name", which is as good
 )
 
-// A Config says how to probe. No function is called again before it has returned; Echo
-// may be while Names is.
+// A Config says how to probe. No function is called again before it has returned; but Echo
+// may be called while Names runs.
 type Config struct {
-	// Names asks the tunnel's resolver. It is nil where names are not the tunnel's.
+	// Names asks the tunnel's resolver. It is nil if programs do not use that resolver.
 	Names func(ctx context.Context) Answer
-	// Echo tells whether the server's host answers an echo request.
+	// Echo reports whether the server's host answers an echo request.
 	Echo func(ctx context.Context) bool
 
-	// Handshake, if set, is for a peer that answers no probes, such as one of another
-	// protocol, and none is sent: it returns when the present keys came into use. They
-	// are older than 3 minutes only if the peer does not answer, or nothing is sent.
+	// Handshake, if set, is for a peer that answers no probes, such as one that speaks another
+	// protocol; then none is sent. It returns when the current keys came into use. They
+	// get older than 3 minutes only if the peer does not answer, or nothing is sent.
 	Handshake func() time.Time
 
 	// Sent and Received return how many bytes of packets have passed the tunnel so far.
 	Sent, Received func() uint64
 
-	// Changed is told what is found: at first, and when it is something else.
+	// Changed is called with the first result, and whenever the result changes.
 	Changed func(Problem)
 }
 
@@ -118,7 +118,7 @@ func repeat(ctx context.Context, conn net.Conn, packet []byte) bool {
 			case <-ctx.Done():
 				return
 			case <-tick:
-				conn.Write(packet) // what keeps it from being sent may pass
+				conn.Write(packet) // ignore an error, which may be temporary
 			}
 		}
 	}()
@@ -131,11 +131,11 @@ type prober struct {
 	sent, received uint64 // at the last tick
 
 	failed int     // probes in a row
-	told   bool    // something has been
-	now    Problem // what was told
+	told   bool    // Changed has been called
+	now    Problem // what it was last called with
 }
 
-// pause is how long to wait for the next probe.
+// pause returns how long to wait until the next probe.
 func (p *prober) pause() time.Duration {
 	if p.failed > 0 && p.failed < tries {
 		return retry
@@ -143,7 +143,7 @@ func (p *prober) pause() time.Duration {
 	return rest
 }
 
-// note takes what a probe has found.
+// note records the result of a probe.
 func (p *prober) note(found Problem) {
 	if found == (Problem{}) {
 		p.failed = 0
@@ -156,10 +156,10 @@ func (p *prober) note(found Problem) {
 	}
 }
 
-// look returns what it finds.
+// look finds out whether packets pass, with a probe if that is needed.
 func (p *prober) look(ctx context.Context) Problem {
 	sent, received := p.Sent()-p.sent, p.Received()-p.received
-	defer func() { p.sent, p.received = p.Sent(), p.Received() }() // behind the probe's own
+	defer func() { p.sent, p.received = p.Sent(), p.Received() }() // after the probe, so that its own bytes do not count
 	switch {
 	case p.Handshake != nil:
 		return p.byAge(sent, received)
@@ -169,7 +169,7 @@ func (p *prober) look(ctx context.Context) Problem {
 	return p.probe(ctx)
 }
 
-// passes tells whether it is the path that is to be proven, and not the names.
+// passes reports whether proof that packets pass is enough, and names need not be checked.
 func (p *prober) passes() bool { return p.failed == 0 || p.now == noPath }
 
 // byAge judges a peer by the age of its keys.
@@ -178,13 +178,14 @@ func (p *prober) byAge(sent, received uint64) Problem {
 	case time.Since(p.Handshake()) <= maxAge, received > 0:
 		return Problem{}
 	case sent > 0:
-		p.failed = tries // to look again would say no more
+		p.failed = tries // looking again would give the same result
 		return noHandshake
 	}
-	return p.now // nothing is known that is new
+	return p.now // nothing new is known
 }
 
-// probe sends one; and another one to the host, if the resolver does not answer soon.
+// probe sends a query to the resolver and, if that does not answer soon, an echo request to
+// the host.
 func (p *prober) probe(ctx context.Context) Problem {
 	answer := make(chan Answer, 1)
 	if p.Names == nil {
@@ -212,7 +213,7 @@ func (p *prober) probe(ctx context.Context) Problem {
 	return Problem{}
 }
 
-// problemOf is what an answer says, which shows that the path is well.
+// problemOf returns what an answer says about names. Any answer shows that packets pass.
 func problemOf(a Answer) Problem {
 	if a == Failure {
 		return noNames

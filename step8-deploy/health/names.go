@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerIn is how long a resolver may take. The tunnel's says SERVFAIL after 4.5 s.
+// answerIn is how long a resolver may take. The tunnel's answers SERVFAIL after 4.5 s.
 const answerIn = 5 * time.Second
 
-// maxAnswer is the longest answer that is read, in bytes: no option of the query asks for
+// maxAnswer is the length of the longest answer, in bytes, as no option of the query allows
 // a longer one (RFC 1035, section 4.2.1).
 const maxAnswer = 512
 
 // Names returns a function that asks one of the resolvers, from a socket like that of any
-// program, for a name that does not exist and that no cache has: only who asks others can
-// say so. Top-level domain "test" is nobody's, and resolvers know that (RFC 6761, section
-// 6.2). When one has not answered it is the next one's turn. The function is for one
-// goroutine at a time.
+// program, for a name that does not exist and that no cache has: to answer, a resolver must
+// reach others. Nobody owns the top-level domain "test", and resolvers know that (RFC 6761,
+// section 6.2). If a resolver has not answered, the next call asks the next one. The function
+// is not safe for concurrent use.
 func Names(resolvers []netip.Addr) func(context.Context) Answer {
 	return names(resolvers, 53, answerIn)
 }
@@ -40,7 +40,7 @@ func names(resolvers []netip.Addr, port uint16, limit time.Duration) func(contex
 	}
 }
 
-// ask asks a resolver, which has so much time.
+// ask asks a resolver, which must answer within limit.
 func ask(ctx context.Context, resolver netip.AddrPort, limit time.Duration) Answer {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -62,7 +62,7 @@ func ask(ctx context.Context, resolver netip.AddrPort, limit time.Duration) Answ
 	}
 	for buf := make([]byte, maxAnswer); ; {
 		n, err := conn.Read(buf)
-		if errors.Is(err, unix.ECONNREFUSED) { // its host says that nobody listens
+		if errors.Is(err, unix.ECONNREFUSED) { // its host says that no program listens there
 			return Failure
 		} else if err != nil {
 			return Silence

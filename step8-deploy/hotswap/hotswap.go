@@ -1,10 +1,10 @@
-// Package hotswap holds an end of a client's tunnel that comes and goes: its session, as
-// the client connects again and again, and its device, which somebody may delete. It is a
-// Link whose inside can be exchanged. The tunnel between two of them runs on, and does
-// not notice. Introduced in step 8.
+// Package hotswap provides a Link whose inner Link can be exchanged, for the ends of a
+// client's tunnel that come and go: the session, as the client reconnects, and the device,
+// which somebody may delete. The tunnel between two of them runs on, and does not notice.
+// Introduced in step 8.
 //
-// While there is nothing inside, what is written is dropped and counted. So nothing old
-// waits in a queue when the next one begins.
+// While there is no inner Link, packets that are written are dropped and counted. So no old
+// packets wait in a queue when the next inner Link begins.
 package hotswap
 
 import (
@@ -16,8 +16,8 @@ import (
 	"stepvpn/shared/link"
 )
 
-// A Link is a link.Link. Use may be called by one goroutine at a time, beside those
-// that read and write.
+// A Link is a link.Link. Use may be called by one goroutine at a time, besides the ones that
+// read and write.
 type Link struct {
 	drops  *link.Drops
 	reason link.Reason
@@ -25,20 +25,20 @@ type Link struct {
 	mu      sync.Mutex // guards all below
 	changed *sync.Cond // session or closed has changed
 	session link.Link  // nil if there is none
-	failed  error      // why session is of no more use
+	failed  error      // why session can no longer be used
 	ended   chan struct{}
 	closed  bool
 }
 
-// New returns a Link with nothing inside. What it drops counts by that reason.
+// New returns a Link with nothing inside. It counts what it drops under this reason.
 func New(drops *link.Drops, reason link.Reason) *Link {
 	s := &Link{drops: drops, reason: reason}
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
 
-// Use puts a session in, and returns why it has ended, or nil when ctx ends. It
-// has closed the session then.
+// Use makes session the inner Link, until session fails or ctx ends. It closes the session,
+// and returns why it has ended, or nil if ctx has.
 func (s *Link) Use(ctx context.Context, session link.Link) error {
 	ended := make(chan struct{})
 	s.mu.Lock()
@@ -63,7 +63,7 @@ func (s *Link) Use(ctx context.Context, session link.Link) error {
 	return err
 }
 
-// fail notes that a session is of no more use.
+// fail records that a session can no longer be used.
 func (s *Link) fail(session link.Link, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +87,7 @@ func (s *Link) ReadBurst(b *link.Burst) error {
 	}
 }
 
-// wait returns the session, when there is one.
+// wait waits until there is a session, and returns it.
 func (s *Link) wait() (link.Link, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

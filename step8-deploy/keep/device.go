@@ -13,29 +13,29 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// ErrNoDevice is when there is no device of that name: whoever opened it has to open
-// it again.
+// ErrNoDevice is the error if there is no device of that name: the program that opened it
+// has to open it again.
 var ErrNoDevice = errors.New("the device is gone")
 
-// addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h: the kernel makes up no
-// address of its own.
+// addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h: the kernel generates no address
+// of its own.
 const addrGenNone = 1
 
-// A Device is a tunnel's device as it should be: up, with these addresses and MTU.
-// Others that it has are left to it.
+// A Device is a tunnel's device as it should be: up, with these addresses and this MTU. It
+// may have other addresses as well.
 type Device struct {
 	Name  string
 	Addrs []netip.Prefix
 	MTU   int // bytes
 }
 
-// Mend sees to it that the device is so, and returns what was not, in words such as
-// "it was down". The error is or wraps ErrNoDevice if it does not exist. One thing that
-// can't be mended does not keep it from the others. It may be called from any goroutine.
+// Mend makes the device what it should be, and returns what was wrong, in words such as "it
+// was down". The error wraps ErrNoDevice if the device does not exist. If one thing can't be
+// put right, Mend still does the others. It is safe for concurrent use.
 func (d Device) Mend() (mended []string, err error) {
 	dev, err := netlink.LinkByName(d.Name)
 	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
-		return nil, app.Hint(fmt.Errorf("device %s: %w", d.Name, ErrNoDevice), "Start the service anew.")
+		return nil, app.Hint(fmt.Errorf("device %s: %w", d.Name, ErrNoDevice), "Restart the service.")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("device %s: %w", d.Name, err)
@@ -44,14 +44,14 @@ func (d Device) Mend() (mended []string, err error) {
 	note := func(err error, what string, args ...any) {
 		what = fmt.Sprintf(what, args...)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("device %s: %s, and can't be mended: %w", d.Name, what, err))
+			errs = append(errs, fmt.Errorf("device %s: %s, and that can't be changed: %w", d.Name, what, err))
 			return
 		}
 		mended = append(mended, what)
 	}
 
-	// Below 1280 bytes the kernel ends IPv6 on a device, and forgets what was set for
-	// it. And a device that goes down loses its addresses of IPv6. So they come last.
+	// If the MTU is below 1280 bytes, the kernel ends IPv6 on a device, and forgets its IPv6
+	// settings. A device that goes down also loses its IPv6 addresses. So addresses come last.
 	if is := dev.Attrs().MTU; is != d.MTU {
 		note(netlink.LinkSetMTU(dev, d.MTU), "its MTU was %d", is)
 		netlink.LinkSetIP6AddrGenMode(dev, addrGenNone) // fails where there is no IPv6
@@ -67,7 +67,8 @@ func (d Device) Mend() (mended []string, err error) {
 		if has(have, a) {
 			continue
 		}
-		// Nobody else can have the address, so nobody is asked (DAD, RFC 4862, section 5.4).
+		// No other host can have the address, so skip duplicate address detection (RFC 4862,
+		// section 5.4).
 		add := netlink.AddrReplace(dev, &netlink.Addr{Flags: unix.IFA_F_NODAD, IPNet: &net.IPNet{
 			IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen()),
 		}})
@@ -79,7 +80,7 @@ func (d Device) Mend() (mended []string, err error) {
 	return mended, errors.Join(errs...)
 }
 
-// has tells whether the address is among those of a device.
+// has reports whether the address is among those of a device.
 func has(list []netlink.Addr, want netip.Prefix) bool {
 	for _, a := range list {
 		ip, _ := netip.AddrFromSlice(a.IP)

@@ -65,7 +65,7 @@ func TestDevice(t *testing.T) {
 	lab.Alice.Run(t, "ip", "addr", "flush", "dev", "vpn0")
 	mended, err := mend()
 	require.Equal(t, []string{v4}, mended)
-	require.EqualError(t, err, "device vpn0: its address fd00:8::1/64 was missing, and can't be mended: IPv6 is switched off on it")
+	require.EqualError(t, err, "device vpn0: its address fd00:8::1/64 was missing, and that can't be changed: IPv6 is switched off on it")
 	lab.Alice.Write(t, "ipv6/conf/vpn0/disable_ipv6", "0")
 	mended, err = mend()
 	require.NoError(t, err)

@@ -1,10 +1,10 @@
-// Package keep compares what this host should have with what it has, and mends the
-// difference: policy rules by what they say, routes, a device, and tables of nft by their
-// text. Introduced in step 8.
+// Package keep compares what this host should have with what it has, and puts right the
+// difference: policy rules, which it compares by their contents, routes, a device, and nft
+// tables, which it compares by their text. Introduced in step 8.
 //
-// Steps 5 and 6 carry a list of changes out once. But other programs change the host,
-// too: systemd-networkd removes rules that are not its own, and a firewall is often
-// loaded from a file that begins with "flush ruleset".
+// Steps 5 and 6 carry out a list of changes once. But other programs change the host, too:
+// systemd-networkd removes rules that are not its own, and a firewall is often loaded from a
+// file that begins with "flush ruleset".
 //
 // All functions act in the network namespace of the thread that they run on.
 package keep
@@ -22,19 +22,19 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// Rules sees to it that this host has, of the priorities from low to high, the rules of
-// want and no others of ours, those of one priority in that order. It returns how many
-// had been missing. What is missing is added before anything else is removed.
-// After an error it goes on: each rule that is there keeps something closed. It may be
-// called from any goroutine.
+// Rules makes sure that this host has, with priorities from low to high, the rules in want
+// and no others of ours; those of one priority are in that order. It returns how many had
+// been missing. It adds what is missing before it removes anything. It goes on after an
+// error, because each rule that is in place keeps something closed. It is safe for concurrent
+// use.
 func Rules(low, high int, want []policy.Rule) (missing int, err error) {
 	var errs []error
 	for _, f := range hostnet.Families {
 		if f.Off() {
 			continue
 		}
-		// The kernel removes the first rule that has all that was named, and perhaps more
-		// than that. So we look again.
+		// The kernel removes the first rule that has all named properties, though it may have
+		// others as well. So look again.
 		const rounds = 3
 		for range rounds {
 			added, removed, err := rulesOnce(f, low, high, want)
@@ -60,7 +60,7 @@ func rulesOnce(f hostnet.Family, low, high int, want []policy.Rule) (added, remo
 		there[key(r)] = true
 	}
 	wanted := make(map[string]bool, len(want))
-	behind := make(map[int]bool) // priorities of which a rule was added: those that follow it there have to be behind it
+	behind := make(map[int]bool) // priorities with a rule that was added: later rules of the same priority must follow it
 	var errs []error
 	for _, w := range want {
 		k := key(w.Rule)
@@ -88,8 +88,8 @@ func rulesOnce(f hostnet.Family, low, high int, want []policy.Rule) (added, remo
 	return added, len(surplus), errors.Join(errs...)
 }
 
-// key has all that we set of a rule. (The kernel's list as the library reads it does
-// not tell one kind of refusal from another. None has a table.)
+// key has all properties of a rule that we set. (The library, when it reads the kernel's
+// list, does not tell the kinds of refusal apart. None of them has a table.)
 func key(r netlink.Rule) string {
 	ports := func(p *netlink.RulePortRange) string {
 		if p == nil {

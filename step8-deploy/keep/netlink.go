@@ -10,11 +10,10 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// families has the numbers of the families that our tables are of.
+// families has the numbers of the families that nft tables can have.
 var families = map[string]uint8{"inet": unix.NFPROTO_INET, "ip": unix.NFPROTO_IPV4, "ip6": unix.NFPROTO_IPV6}
 
-// Exists asks the kernel whether there is a table, which is quicker than to have nft
-// list it.
+// Exists asks the kernel whether there is a table, which is quicker than listing it with nft.
 func Exists(t nft.Table) bool {
 	family, name, _ := strings.Cut(string(t), " ")
 	r := request(unix.NFT_MSG_GETTABLE, families[family])
@@ -23,8 +22,8 @@ func Exists(t nft.Table) bool {
 	return err == nil
 }
 
-// generation returns the number that the kernel gives to the present state of nft's
-// tables: each transaction counts it up by one. It is 0 if the kernel does not say.
+// generation returns the kernel's number for the current state of nft's tables, which each
+// transaction increments. It is 0 if the kernel does not say.
 func generation() uint32 {
 	answers, err := request(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC).Execute(unix.NETLINK_NETFILTER, 0)
 	if err != nil || len(answers) != 1 || len(answers[0]) < nl.SizeofNfgenmsg {

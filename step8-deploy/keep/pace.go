@@ -2,21 +2,22 @@ package keep
 
 import "time"
 
-// What is mended so often within a minute is being changed by another program. Then it
-// is mended more and more seldom, until nothing had to be for a minute.
+// If something had to be put back this often within a minute, another program keeps changing
+// it. Then it is put back less and less often, until it was left alone for a minute.
 const (
 	often      = 5
 	firstPause = 2 * time.Second
 	lastPause  = 10 * time.Second
 )
 
-// A Pace says how often one thing may be mended. The zero value is ready.
+// A Pace says how often one thing may be put back. The zero value is ready to use. It is not
+// safe for concurrent use.
 type Pace struct {
-	times []time.Time // the last ones, at most often
+	times []time.Time // when it was last put back; at most often of them
 	pause time.Duration
 }
 
-// Wait returns how long it has to wait until it is mended again, 0 if not at all.
+// Wait returns how long to wait before it may be put back again; 0 means now.
 func (p *Pace) Wait(now time.Time) time.Duration {
 	if p.pause == 0 {
 		return 0
@@ -24,9 +25,10 @@ func (p *Pace) Wait(now time.Time) time.Duration {
 	return max(0, p.pause-now.Sub(p.times[len(p.times)-1]))
 }
 
-// Mended notes that it has been, and tells whether that begins to be too often.
+// Mended records that it has been put back, and reports whether this now begins to be too
+// often.
 func (p *Pace) Mended(now time.Time) (tooOften bool) {
-	const together = time.Second // what is removed piece by piece is removed once
+	const together = time.Second // changes within this time count as one
 	if n := len(p.times); n > 0 && p.pause == 0 && now.Sub(p.times[n-1]) < together {
 		return false
 	}
@@ -43,10 +45,10 @@ func (p *Pace) Mended(now time.Time) (tooOften bool) {
 	return false
 }
 
-// Slow tells whether another program changes it again and again.
+// Slow reports whether another program changes it again and again.
 func (p *Pace) Slow() bool { return p.pause > 0 }
 
-// Held notes that nothing was to be mended.
+// Held records that nothing had to be put back.
 func (p *Pace) Held(now time.Time) {
 	if p.pause > 0 && now.Sub(p.times[len(p.times)-1]) >= time.Minute {
 		*p = Pace{}

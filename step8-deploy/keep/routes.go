@@ -14,10 +14,10 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// Routes sees to it that a routing table has routes into a device to these networks, and
-// no others of ours. It returns how many had been missing. What is missing is added before
-// anything else is removed. A family that the kernel runs without is left out. It may be
-// called from any goroutine.
+// Routes makes sure that a routing table has routes into a device to these networks, and no
+// others of ours. It returns how many had been missing. It adds what is missing before it
+// removes anything. It leaves out a family that the kernel does not have. It is safe for
+// concurrent use.
 func Routes(table int, device string, want []netip.Prefix) (missing int, err error) {
 	index := 0
 	if dev, err := netlink.LinkByName(device); err == nil {
@@ -57,7 +57,7 @@ func Routes(table int, device string, want []netip.Prefix) (missing int, err err
 	return missing, errors.Join(errs...)
 }
 
-// isTo tells whether a route is to a network.
+// isTo reports whether a route is to a network.
 func isTo(r netlink.Route, f hostnet.Family, p netip.Prefix) bool {
 	if r.Dst == nil {
 		return p == policy.Everything(f)

@@ -11,31 +11,31 @@ import (
 // A Table is a table of nft as it should be.
 type Table struct {
 	Name nft.Table // of the family inet
-	Text string    // as one would type it
+	Text string    // the ruleset, as a person would type it
 }
 
-// Tables are those that this program has made, and keeps. The zero value has none. Its
-// methods are called by one goroutine at a time, and take the program nft, which they run
-// as seldom as can be: it takes longer than all else.
+// Tables are the tables that this program has made, and keeps. The zero value has none. Its
+// methods are not safe for concurrent use. They need the program nft, and run it as rarely as
+// possible, as it takes longer than anything else here.
 type Tables struct {
-	// Terse leaves out what is in the tables' sets, where packets add to them.
+	// Terse ignores the elements of the tables' sets, for tables whose rules add elements.
 	Terse bool
 
 	made []made
 
-	// At this generation of the kernel's tables all of ours were as they were made; 0 if
+	// The generation of the kernel's tables at which all of ours were as they should be; 0 if
 	// that is not known.
 	generation uint32
 }
 
 type made struct {
 	Table
-	done   bool   // nft said so
-	listed string // as nft shows it; "" if that is not known
+	done   bool   // nft has made it
+	listed string // the table as nft lists it; "" if that is not known
 }
 
-// Set makes those tables that are new or other ones by now, all in one transaction. The
-// others stay.
+// Set makes those tables that are new or have changed, all in one transaction. The others
+// stay.
 func (t *Tables) Set(want ...Table) error {
 	list := slices.DeleteFunc(slices.Clone(want), func(w Table) bool {
 		return slices.ContainsFunc(t.made, func(m made) bool { return m.done && m.Table == w })
@@ -43,8 +43,8 @@ func (t *Tables) Set(want ...Table) error {
 	return t.make(list)
 }
 
-// Only removes all tables that it has made but for those, in one transaction. One that
-// somebody else has removed is no error.
+// Only removes all tables that Set has made except for these, in one transaction. It is no
+// error if another program has removed one.
 func (t *Tables) Only(want ...Table) error {
 	var gone []nft.Table
 	for _, m := range t.made {
@@ -59,7 +59,7 @@ func (t *Tables) Only(want ...Table) error {
 	return nil
 }
 
-// Remove removes those of the tables that are there, in one transaction.
+// Remove removes those of these tables that exist, in one transaction.
 func Remove(names ...nft.Table) error {
 	var text strings.Builder
 	for _, n := range names {
@@ -74,11 +74,11 @@ func Remove(names ...nft.Table) error {
 	return err
 }
 
-// sweep removes a table, there or not.
+// sweep returns commands that remove a table, whether it is there or not.
 func sweep(n nft.Table) string { return fmt.Sprintf("add table %s\ndelete table %[1]s\n", n) }
 
-// make makes the tables of the list, in the place of those that are there. What they look
-// like is for the first Mend to see, as nobody has to wait for that.
+// make makes the tables in the list, and replaces those that exist. How nft lists them is
+// left to the first Mend, so that the caller does not have to wait for that.
 func (t *Tables) make(list []Table) error {
 	if len(list) == 0 {
 		return nil
@@ -89,7 +89,7 @@ func (t *Tables) make(list []Table) error {
 	}
 	before := generation()
 	_, err := nft.Run(text.String(), "-f", "-")
-	for _, w := range list { // also after an error: Mend tries again
+	for _, w := range list { // even after an error: Mend tries again
 		t.made = slices.DeleteFunc(t.made, func(m made) bool { return m.Name == w.Name })
 		t.made = append(t.made, made{Table: w, done: err == nil})
 	}
@@ -97,16 +97,16 @@ func (t *Tables) make(list []Table) error {
 	switch now := generation(); {
 	case err == nil && now == before+1 && (!others || t.generation == before):
 		t.generation = now
-	default: // somebody else has changed something, which may be ours
+	default: // another program has changed something, which may be ours
 		t.generation = 0
 	}
 	return err
 }
 
-// Mend makes those tables anew that are not any more as they were made, in one
-// transaction, and returns their names.
+// Mend makes those tables again that have been changed or removed, in one transaction, and
+// returns their names.
 func (t *Tables) Mend() (mended []string, err error) {
-	const tries = 5 // for others may change something right then
+	const tries = 5 // as other programs may change something at the same time
 	for range tries {
 		now := generation()
 		untouched := now != 0 && now == t.generation
@@ -126,7 +126,7 @@ func (t *Tables) Mend() (mended []string, err error) {
 			switch is, there := listed[m.Name]; {
 			case there && (untouched || is == m.listed):
 				m.listed = is
-			default: // nobody knows whether it is as it was made
+			default: // it is not known whether it was changed since it was made
 				if name := "nft table " + string(m.Name); (!there || m.listed != "") && !slices.Contains(mended, name) {
 					mended = append(mended, name)
 				}
@@ -144,8 +144,8 @@ func (t *Tables) Mend() (mended []string, err error) {
 	return mended, nil
 }
 
-// list returns those of our tables that are there, as nft shows them. (It can't list just
-// some in one run.)
+// list returns those of our tables that exist, as nft lists them. (nft can't list just some
+// tables in one run.)
 func (t *Tables) list() (map[nft.Table]string, error) {
 	list := make(map[nft.Table]string)
 	if !slices.ContainsFunc(t.made, func(m made) bool { return Exists(m.Name) }) {

@@ -1,11 +1,11 @@
-// Package lastseen remembers when each client was connected last, in a file that outlives the
+// Package lastseen remembers when each client was last connected, in a file that outlives the
 // server. Introduced in step 8.
 //
-// The file has one line for each client of the registry that was ever connected, so its
-// size is bounded by that: the public key, and the time (RFC 3339, UTC, in seconds). While the
-// server changes its key, a third word is its next key, if the client last came by that. Nobody
-// comes in by it, so nothing that happens to it keeps a server from running: what is
-// damaged is set aside, and what can't be written is tried again.
+// The file has one line for each client of the registry that was ever connected, so the
+// registry bounds its size. A line has the public key, and the time (RFC 3339, UTC, in
+// seconds). While the server changes its key, a third word is the server's next key, if the
+// client last used that one. The file grants no access, so a problem with it never stops the
+// server: a damaged file is set aside, and a failed write is tried again.
 package lastseen
 
 import (
@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// saveEvery is how often the file is written at most: a server that is killed forgets
-	// who came in so long before.
+	// saveEvery is the shortest time between two writes of the file: a server that is killed
+	// forgets which clients were connected within this time.
 	saveEvery = time.Minute
 
 	maxClients = 1 << 16 // as many as a registry has
@@ -34,17 +34,17 @@ const (
 	maxSize    = maxClients * maxLine
 )
 
-// Times are when clients were connected last, and how.
+// Times say when clients were last connected, and by which key of the server.
 type Times map[noise.PublicKey]Seen
 
-// A Seen is when a client was connected last, in whole seconds, and by which key of the server:
-// zero is the one that the server has always had.
+// A Seen says when a client was last connected, in whole seconds, and by which key of the
+// server: zero means the key that the server is changing from.
 type Seen struct {
 	At time.Time
 	By noise.PublicKey
 }
 
-// Read returns what is in a file. One that is not there is empty.
+// Read reads a file. A file that does not exist is empty.
 func Read(name string) (Times, error) {
 	text, _, err := atomicfile.Read(name, maxSize, atomicfile.NoFollow)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -56,7 +56,8 @@ func Read(name string) (Times, error) {
 	return parse(string(text))
 }
 
-// parse reads the text of a file. Its errors name the line, and none of what is there.
+// parse reads the text of a file. Its errors give the number of the line, but none of its
+// contents.
 func parse(text string) (Times, error) {
 	times, n := make(Times), 0
 	for line := range strings.Lines(text) {
@@ -79,7 +80,7 @@ func parse(text string) (Times, error) {
 	return times, nil
 }
 
-// String is what parse reads, in the order of the keys.
+// String returns the text that parse reads, sorted by key.
 func (t Times) String() string {
 	var b strings.Builder
 	for _, key := range slices.SortedFunc(maps.Keys(t), func(a, b noise.PublicKey) int { return slices.Compare(a[:], b[:]) }) {
@@ -92,7 +93,7 @@ func (t Times) String() string {
 	return b.String()
 }
 
-// A Log keeps the file. Its methods may be called from any goroutine.
+// A Log keeps the file up to date. Its methods are safe for concurrent use.
 type Log struct {
 	name    string
 	known   func(noise.PublicKey) bool
@@ -103,10 +104,11 @@ type Log struct {
 
 	saving sync.Mutex // guards the rest
 	saved  string
-	failed bool // to save last
+	failed bool // the last save has failed
 }
 
-// Open reads the file. known tells who is (still) in the registry: others are left out.
+// Open reads the file. known reports whether a client is (still) in the registry: others are
+// left out.
 func Open(name string, known func(noise.PublicKey) bool) *Log {
 	l := &Log{name: name, known: known, changed: make(chan struct{}, 1)}
 	var err error
@@ -119,12 +121,12 @@ func Open(name string, known func(noise.PublicKey) bool) *Log {
 	if err2 != nil {
 		now = "in its place: " + err2.Error()
 	}
-	slog.Warn("the file of when clients were last seen is damaged and was set aside: 'clients list' begins anew", "file", name, "damage", err, "now", now)
+	slog.Warn("the file that says when clients were last seen is damaged and was set aside: 'clients list' begins with no times", "file", name, "damage", err, "now", now)
 	return l
 }
 
-// Note notes when a client was connected, and by which key of the server: see Seen. An
-// earlier time than is known is no news.
+// Note records when a client was connected, and by which key of the server: see Seen. It
+// ignores a time that is not later than the known one.
 func (l *Log) Note(key noise.PublicKey, at time.Time, by noise.PublicKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,12 +137,13 @@ func (l *Log) Note(key noise.PublicKey, at time.Time, by noise.PublicKey) {
 	l.times[key] = now
 	select {
 	case l.changed <- struct{}{}:
-	default: // it is known
+	default: // Run has been told already
 	}
 }
 
-// Run keeps the file written until ctx ends: soon after the first news, and then no more
-// often than each minute. look is called before, and calls Note for those who are there.
+// Run writes the file whenever there is news, until ctx ends: soon after the first news, and
+// then at most once per minute. Before each write it calls look, which must call Note for the
+// clients that are connected.
 func (l *Log) Run(ctx context.Context, look func()) {
 	for {
 		select {
@@ -160,8 +163,8 @@ func (l *Log) Run(ctx context.Context, look func()) {
 	}
 }
 
-// Save writes the file, if there is anything new. It says so when that begins to fail, and
-// when it works again.
+// Save writes the file, if there is anything new. It logs when that begins to fail, and when
+// it works again.
 func (l *Log) Save() {
 	l.saving.Lock()
 	defer l.saving.Unlock()
@@ -175,9 +178,9 @@ func (l *Log) Save() {
 	err := atomicfile.Write(l.name, []byte(text), atomicfile.Options{})
 	switch {
 	case err != nil && !l.failed:
-		slog.Warn("when clients were last seen can't be saved, trying on", "error", err)
+		slog.Warn("the times when clients were last seen can't be saved: trying again", "error", err)
 	case err == nil && l.failed:
-		slog.Info("when clients were last seen is saved again", "file", l.name)
+		slog.Info("the times when clients were last seen can be saved again", "file", l.name)
 	}
 	if l.failed = err != nil; !l.failed {
 		l.saved = text

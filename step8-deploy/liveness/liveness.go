@@ -1,14 +1,14 @@
-// Package liveness tells whether the goroutines that move packets still turn: each
-// takes packets from one Link, deals with them, and comes back for more.
-// Introduced in step 8.
+// Package liveness checks whether the goroutines that move packets are still working: each
+// of them takes packets from one Link, handles them, and comes back for more. Introduced in
+// step 8.
 //
-// One that waits for packets is well. One that has taken some, and has not come
-// back by the next check, is stuck: in a lock, in a loop, or in a call that does
-// not return. That is what a watchdog is for. It costs two stores to memory for
-// each burst of packets, and nothing is sent.
+// A goroutine that waits for packets is fine. One that has taken some, and has not come back
+// by the next check, is stuck: in a lock, in a loop, or in a call that does not return. This
+// check is for a watchdog. It costs two stores to memory for each burst of packets, and sends
+// nothing.
 //
-// What is not covered is a kernel that brings no packets, or a network that is down, or
-// takes none (see Network): a new start would mend neither.
+// It does not detect a kernel that delivers no packets, nor a network that is down or accepts
+// none (see Network): a restart would help in neither case.
 package liveness
 
 import (
@@ -21,14 +21,14 @@ import (
 	"stepvpn/shared/link"
 )
 
-// A Monitor watches Links. Its methods may be called from any goroutine.
+// A Monitor watches Links. Its methods are safe for concurrent use.
 type Monitor struct {
 	mu       sync.Mutex // guards what follows
 	list     []*watched
 	networks []*network
 }
 
-// Watch returns l, watched under a name. It is watched until it is closed.
+// Watch returns a Link around l that is watched, under this name, until it is closed.
 func (m *Monitor) Watch(name string, l link.Link) link.Link {
 	w := &watched{Link: l, name: name}
 	m.mu.Lock()
@@ -37,8 +37,9 @@ func (m *Monitor) Watch(name string, l link.Link) link.Link {
 	return w
 }
 
-// Network returns l, an end from which packets leave this host. While it does not take
-// them, as when the queue of a network card stands still, nobody who has some is blamed.
+// Network returns a Link around l, an end through which packets leave this host. While l
+// accepts no packets, as when a network card's queue is blocked, no goroutine that holds
+// packets counts as stuck.
 func (m *Monitor) Network(l link.Link) link.Link {
 	n := &network{Link: l}
 	m.mu.Lock()
@@ -47,8 +48,8 @@ func (m *Monitor) Network(l link.Link) link.Link {
 	return n
 }
 
-// Check returns an error if whoever reads from a Link has had the same packets since
-// the last Check. Give it time to deal with some in between: seconds.
+// Check returns an error if a goroutine that reads from a watched Link has held the same
+// packets since the last Check. Allow some seconds between two checks.
 func (m *Monitor) Check() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -61,7 +62,7 @@ func (m *Monitor) Check() error {
 		kept = append(kept, w)
 		taken := w.taken.Load()
 		if taken%2 == 1 && taken == w.before && err == nil {
-			err = fmt.Errorf("packets from the %s have been in work since the last check", w.name)
+			err = fmt.Errorf("packets from the %s have been stuck since the last check", w.name)
 		}
 		w.before = taken
 	}
@@ -73,8 +74,8 @@ func (m *Monitor) Check() error {
 	return err
 }
 
-// standsStill tells whether a network has not taken what was written before the last
-// check. m.mu must be held.
+// standsStill reports whether a network has not yet accepted a burst that was written before
+// the last check. m.mu must be held.
 func (m *Monitor) standsStill() bool {
 	still := false
 	m.networks = slices.DeleteFunc(m.networks, func(n *network) bool {
@@ -85,7 +86,7 @@ func (m *Monitor) standsStill() bool {
 	return still
 }
 
-// A network counts what is written to it.
+// A network counts the bursts that are written to it.
 type network struct {
 	link.Link
 	given, taken atomic.Uint64 // bursts
@@ -107,7 +108,7 @@ func (n *network) Close() error {
 	return n.Link.Close()
 }
 
-// A watched Link counts. taken is odd while its reader deals with packets.
+// A watched Link counts bursts. taken is odd while its reader handles packets.
 type watched struct {
 	link.Link
 	name   string

@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 		well() // it may wait for packets as long as it likes
 		give()
 		well() // it has just got some
-		require.EqualError(t, m.Check(), "packets from the pipe have been in work since the last check")
+		require.EqualError(t, m.Check(), "packets from the pipe have been stuck since the last check")
 		require.Error(t, m.Check(), "and still")
 		work <- true
 		well()
@@ -94,7 +94,7 @@ func TestNetworkStandsStill(t *testing.T) {
 		s.take <- true
 		synctest.Wait()
 		m.Check() // it may have been the network's fault until now
-		require.EqualError(t, m.Check(), "packets from the device have been in work since the last check")
+		require.EqualError(t, m.Check(), "packets from the device have been stuck since the last check")
 		to.Close()
 		m.Check()
 		require.Empty(t, m.networks)

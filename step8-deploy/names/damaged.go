@@ -13,8 +13,8 @@ import (
 	"stepvpn/step6-dns/resolvconf"
 )
 
-// setAside sets aside what of the state is damaged, puts back what can be put back without
-// it, and tells whether it is worth another try.
+// setAside sets a damaged file of the state aside, puts back what can be put back without it,
+// and reports whether another try is worthwhile.
 func setAside(c resolvconf.Config, err error) bool {
 	damage, is := errors.AsType[*resolvconf.Damaged](err)
 	if !is {
@@ -28,19 +28,19 @@ func setAside(c resolvconf.Config, err error) bool {
 		}
 		slog.Warn("a file of the state is damaged, and was set aside", "file", damage.File, "damage", damage.Err, "now", now)
 		if !strings.HasSuffix(damage.File, ".json") {
-			return true // it is no journal
+			return true // the file is not a journal
 		}
 	}
 	path := cmp.Or(c.Path, resolvconf.DefaultPath)
 	if err := restore(path); err != nil {
-		slog.Warn(path+" can't be made what it was before a client that was killed", "error", err)
+		slog.Warn(path+" can't be restored to what it was before a client that was killed", "error", err)
 		return false
 	}
 	return true
 }
 
-// restore makes a file what it was before a client that was killed, of which there is no
-// journal: that has its original beside it, or it has written a draft there.
+// restore restores a file to what it was before a client that was killed, and that has left
+// no usable journal. The original may be in a file beside it.
 func restore(path string) error {
 	aside := resolvconf.Aside(path)
 	_, err := os.Lstat(aside)
@@ -49,16 +49,16 @@ func restore(path string) error {
 	case kept && ours(aside):
 		return os.Remove(aside)
 	case kept && (ours(path) || !there(path)):
-		slog.Warn(path+" is again what a client that was killed had set aside", "file", aside)
+		slog.Warn(path+" was restored from what a killed client had set aside", "file", aside)
 		return os.Rename(aside, path)
-	case kept: // somebody has written another one since
+	case kept: // another program has written the file since
 		now, err := atomicfile.SetAside(aside)
 		if err == nil {
-			slog.Warn("what a client that was killed had set aside is older than "+path, "now", now)
+			slog.Warn("what a killed client had set aside is older than "+path, "now", now)
 		}
 		return err
 	case ours(path):
-		slog.Warn(path + " was written by a client that was killed, and nobody knows any more what was there before: it is removed, so that the network's own program writes it anew")
+		slog.Warn(path + " was written by a client that was killed, and what was there before is lost: it is removed, so that the program that manages the network writes it again")
 		return os.Remove(path)
 	}
 	return nil
@@ -69,7 +69,7 @@ func there(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// ours tells whether a client has written a file.
+// ours reports whether a client has written a file.
 func ours(path string) bool {
 	text, _, err := atomicfile.Read(path, maxFile, atomicfile.Follow)
 	return err == nil && bytes.HasPrefix(text, []byte(resolvconf.Signature))

@@ -1,7 +1,7 @@
-// Package names has this host ask the tunnel's resolvers for names. It uses resolvconf for
-// that, does so again when another program has changed it, and in the end puts back what
-// would be there without this one. It takes the right to write in /etc, which a process of
-// its own can have (see Serve). Introduced in step 8.
+// Package names makes this host ask the tunnel's resolvers for names. It uses resolvconf for
+// that, does so again when another program has changed the settings, and in the end puts back
+// what would be there without it. It needs the right to write to /etc, which a process of its
+// own can have (see Serve). Introduced in step 8.
 package names
 
 import (
@@ -23,24 +23,25 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// A Keeper keeps them. Its methods may be called from any goroutine.
+// A Keeper keeps the host's DNS settings. Its methods are safe for concurrent use.
 type Keeper interface {
-	// Keep has programs ask the tunnel's resolvers, also if another program has changed
-	// that: then it returns who that may be, and what keeps it from it, in a sentence, else
-	// "". What that has written is what comes back in the end. After an error nothing is
-	// taken; what can't be put back so far is in resolvconf's journal, for the next time.
+	// Keep makes programs ask the tunnel's resolvers. If another program has changed that
+	// since the last call, it returns a sentence that says which program that may be, and how
+	// to stop it; otherwise "". What that program has written is what PutBack restores. After
+	// an error nothing is changed; what could not be put back yet is in resolvconf's journal,
+	// for the next time.
 	Keep(c resolvconf.Config) (by string, err error)
 
-	// PutBack puts back what Keep, or a client that was killed, has changed. Of the Config
-	// only State matters. It may be called if there is nothing to put back.
+	// PutBack puts back what Keep, or a client that was killed, has changed. It uses only
+	// the field State of the Config. It does nothing if there is nothing to put back.
 	PutBack(c resolvconf.Config) error
 }
 
-// Local does it in this process.
+// Local is a Keeper that does the work in this process.
 type Local struct {
 	mu    sync.Mutex // guards all below
 	asked resolvconf.Config
-	undo  func() error // nil if nothing is taken
+	undo  func() error // nil if nothing is changed
 }
 
 func (l *Local) Keep(c resolvconf.Config) (by string, err error) {
@@ -77,22 +78,23 @@ func (l *Local) PutBack(c resolvconf.Config) error {
 	return l.putBack()
 }
 
-// maxDamages is how many files there are that may be damaged: a lock, a journal, and an
-// original that has none.
+// maxDamages is how many files can be damaged: the lock, the journal, and an original
+// without a journal.
 const maxDamages = 3
 
-// putBack does. What it can't put back now is in the journal, for the next time.
+// putBack is PutBack under the lock. What it can't put back now stays in the journal, for the
+// next time.
 func (l *Local) putBack() error {
 	undo := l.undo
 	l.undo = nil
 	return undo()
 }
 
-// maxFile bounds the file, in bytes.
+// maxFile is the largest size of resolv.conf, in bytes.
 const maxFile = 64 << 10
 
-// changedBy tells who may have seen to it that programs ask somebody else, or "" if they
-// ask the resolvers of a Config: by their own, or by way of systemd-resolved.
+// changedBy says which program may have made programs ask other resolvers. It returns "" if
+// they ask the resolvers of the Config, either directly or by way of systemd-resolved.
 func changedBy(c resolvconf.Config) string {
 	path := cmp.Or(c.Path, resolvconf.DefaultPath)
 	text, _, err := atomicfile.Read(path, maxFile, atomicfile.Follow)
@@ -107,22 +109,22 @@ func changedBy(c resolvconf.Config) string {
 	return resolvedBy(c, stub)
 }
 
-// all tells whether there are some, and each is so.
+// all reports whether the list is not empty, and is holds for each of its addresses.
 func all(list []netip.Addr, is func(netip.Addr) bool) bool {
 	return len(list) > 0 && !slices.ContainsFunc(list, func(a netip.Addr) bool { return !is(a) })
 }
 
-// tunnels tells of a resolver whether it is the tunnel's.
+// tunnels returns a function that reports whether a resolver is the tunnel's.
 func tunnels(c resolvconf.Config) func(netip.Addr) bool {
 	return func(a netip.Addr) bool {
 		return slices.ContainsFunc(c.DNS, func(b netip.Addr) bool { return b.Unmap() == a })
 	}
 }
 
-// maxServers is how many programs use (MAXNS of resolv.conf(5)).
+// maxServers is how many nameservers programs use (MAXNS in resolv.conf(5)).
 const maxServers = 3
 
-// servers lists those that a file like resolv.conf(5) names, as far as programs use them.
+// servers lists the nameservers in a file like resolv.conf(5), as far as programs use them.
 func servers(file []byte) (list []netip.Addr) {
 	for line := range strings.Lines(string(file)) {
 		words := strings.Fields(line)
@@ -136,7 +138,8 @@ func servers(file []byte) (list []netip.Addr) {
 	return list
 }
 
-// resolvedBy tells whether systemd-resolved, if it runs, has forgotten whom to ask.
+// resolvedBy says what has made systemd-resolved, if it runs, forget the tunnel's resolvers;
+// "" if it has not.
 func resolvedBy(c resolvconf.Config, needed bool) string {
 	if _, err := os.Stat("/run/systemd/resolve"); err != nil && !needed {
 		return ""
@@ -157,12 +160,12 @@ func resolvedBy(c resolvconf.Config, needed bool) string {
 		list = append(list, a.Unmap())
 	}
 	if !all(list, tunnels(c)) {
-		return "systemd-resolved was told of other resolvers, or was started anew"
+		return "systemd-resolved was given other resolvers, or was restarted"
 	}
 	return ""
 }
 
-// notThere says what has become of a file that can't be read.
+// notThere says what has happened to a file that can't be read.
 func notThere(path string, err error) string {
 	if target, err := os.Readlink(path); err == nil {
 		return fmt.Sprintf("a program has made it a symlink to %.100q", target)
@@ -170,10 +173,10 @@ func notThere(path string, err error) string {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "a program has removed it"
 	}
-	return fmt.Sprintf("a program has made it something that can't be read: %v", err)
+	return fmt.Sprintf("a program has replaced it with something that can't be read: %v", err)
 }
 
-// writer says who has written a file, and how to keep that program from it.
+// writer says which program has probably written a file, and how to stop it.
 func writer(text []byte) string {
 	for _, w := range []struct{ sign, is string }{
 		{"NetworkManager", "NetworkManager has written it; dns=none in /etc/NetworkManager/NetworkManager.conf keeps it from that"},

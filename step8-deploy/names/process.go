@@ -14,8 +14,8 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// request is what a process that may not write in /etc asks for. State is there so that
-// both mean the same journal.
+// A request is the argument of a request from a process that may not write to /etc. State
+// makes sure that both use the same journal.
 type request struct {
 	Device string       `json:"device,omitempty"`
 	DNS    []netip.Addr `json:"dns,omitempty"`
@@ -23,8 +23,9 @@ type request struct {
 	State  string       `json:"state"`
 }
 
-// Serve does what a process asks for that may not write in /etc, until that is gone: then
-// it puts back what it has done. The folder of journals is the operator's to say.
+// Serve does what a process without the right to write to /etc asks for, until that process
+// is gone; then Serve puts back what it has done. The operator sets state, the folder of the
+// journals, and Serve refuses any other.
 func Serve(c *privsep.Conn, k Keeper, state string) (err error) {
 	defer func() { err = errors.Join(err, k.PutBack(resolvconf.Config{State: state})) }()
 	read := func(parse func(any) error) (c resolvconf.Config, err error) {
@@ -33,7 +34,7 @@ func Serve(c *privsep.Conn, k Keeper, state string) (err error) {
 			return c, err
 		}
 		if q.State != state {
-			return c, app.Hint(fmt.Errorf("the client keeps its state in %.200q, and what writes resolv.conf for it in %q", q.State, state),
+			return c, app.Hint(fmt.Errorf("the client keeps its state in %.200q, but 'stepvpn names' keeps it in %q", q.State, state),
 				"Give 'stepvpn names' the same folder, by -state.")
 		}
 		return resolvconf.Config{Device: q.Device, DNS: q.DNS, Search: q.Search, State: state}, nil
@@ -57,15 +58,15 @@ func Serve(c *privsep.Conn, k Keeper, state string) (err error) {
 	})
 }
 
-// A Remote has another process do it, the one at a socket. It is waited for if it is not
-// there yet, or was just started anew.
+// A Remote is a Keeper that has another process, which listens at a socket, do the work. It
+// waits for that process if it is not there yet, or is being restarted.
 type Remote struct {
 	socket string
 	mu     sync.Mutex     // one request at a time
 	asker  *privsep.Asker // nil if none is connected
 }
 
-// NewRemote returns a Remote, which connects when it is asked first.
+// NewRemote returns a Remote, which connects at its first request.
 func NewRemote(socket string) *Remote { return &Remote{socket: socket} }
 
 func (r *Remote) Keep(c resolvconf.Config) (by string, err error) {
@@ -78,22 +79,22 @@ func (r *Remote) PutBack(c resolvconf.Config) error {
 }
 
 const (
-	waitFor = 2 * time.Second // for the other process
-	limit   = time.Minute     // for what it does
+	waitFor = 2 * time.Second // how long to wait for the other process
+	limit   = time.Minute     // how long one request may take
 )
 
 func (r *Remote) ask(do string, q request, answer any) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.connect(); err != nil {
-		return app.Hint(fmt.Errorf("what writes resolv.conf does not run: %w", err), "See 'systemctl status stepvpn-names'.")
+		return app.Hint(fmt.Errorf("the process that writes resolv.conf is not running: %w", err), "See 'systemctl status stepvpn-names'.")
 	}
 	defer time.AfterFunc(limit, func() { r.asker.Close() }).Stop()
 	_, err := r.asker.Ask(do, q, answer)
 	return err
 }
 
-// connect connects, if that is not so.
+// connect connects to the other process, unless it is connected.
 func (r *Remote) connect() error {
 	if r.asker != nil {
 		select {

@@ -9,15 +9,14 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// resolvedList names the resolvers of all links; systemd-resolved keeps it.
+// resolvedList is a file in which systemd-resolved lists the resolvers of all links.
 const resolvedList = "/run/systemd/resolve/resolv.conf"
 
-// Underlay returns whom this host asks for names if there is no tunnel, also while
-// resolvconf.Use is in force: the tunnel needs them to find its server. Of the Config only
-// Path, State, and DNS matter: the tunnel's resolvers are left out. So are addresses of
-// this host itself, as they ask somebody in turn: the ones that they ask stand in their
-// place, as far as that can be found out (see upstreams). It may be called from any
-// goroutine.
+// Underlay returns the nameservers that this host asks without the tunnel, even while
+// resolvconf.Use is in force: the client needs them to find the tunnel's server. It uses only
+// the fields Path, State, and DNS of the Config. It leaves out the tunnel's resolvers. It
+// replaces resolvers on this host itself by the ones that they ask in turn, as far as it can
+// find those (see upstreams). It is safe for concurrent use.
 func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 	file, err := resolvconf.Original(c)
 	if err != nil {
@@ -28,7 +27,7 @@ func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 		if !slices.ContainsFunc(list, owner.IsStub) {
 			list = append(list, upstreams("")...)
 		}
-		more, _, _ := atomicfile.Read(resolvedList, maxFile, atomicfile.Follow) // where it can't be read, there are none
+		more, _, _ := atomicfile.Read(resolvedList, maxFile, atomicfile.Follow) // if it can't be read, there are none
 		list = append(list, servers(more)...)
 	}
 	return slices.DeleteFunc(list, func(a netip.Addr) bool {

@@ -13,13 +13,13 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// A resolver on this host itself, as dnsmasq, is what resolv.conf names with many hosts.
-// Its own questions go into the tunnel as all others, or nowhere, so it can't find the
-// server's name while there is none. So we ask whom it would ask, for that name only.
-// Whom it asks is in its command line and its settings, as far as we can read them; one
-// that asks by an encrypted protocol, or that begins at the root, names nobody.
+// On many hosts, resolv.conf names a resolver on the host itself, such as dnsmasq. Its own
+// queries go into the tunnel like all others, or nowhere, so it can't resolve the server's
+// name while the tunnel is down. So, for that name only, we ask the nameservers that it
+// would ask. Its command line and its settings name them, if we can read those; a resolver
+// that uses an encrypted protocol, or begins at the root, names none.
 
-// Limits of what is read: settings may be anything, block lists of many MB among them.
+// Limits on what is read: settings may be anything, such as block lists of many MB.
 const (
 	maxSettings  = 256 << 10 // bytes of a file
 	maxFiles     = 128
@@ -27,14 +27,14 @@ const (
 	maxFound     = 8
 )
 
-// A finder collects whom resolvers on this host ask.
+// A finder collects the nameservers that resolvers on this host ask.
 type finder struct {
-	root  string // before each path; "" but in tests
+	root  string // prepended to each path; "" except in tests
 	found []netip.Addr
-	seen  map[string]bool // files, so that none is read twice
+	seen  map[string]bool // files that were read, so that none is read twice
 }
 
-// upstreams returns whom the resolvers that run on this host ask.
+// upstreams returns the nameservers that the resolvers running on this host ask.
 func upstreams(root string) []netip.Addr {
 	f := &finder{root: root, seen: make(map[string]bool)}
 	list, _ := os.ReadDir(root + "/proc")
@@ -46,16 +46,15 @@ func upstreams(root string) []netip.Addr {
 	return f.found
 }
 
-// lastSystemUser is the last number of a user that is none of people's, and nobody that of
-// the user for those who are to have no rights.
+// lastSystemUser is the highest number of a system user, and nobody that of the user nobody.
 const (
 	lastSystemUser = 999
 	nobody         = 65534
 )
 
-// resolver returns the command line of a process that may be a resolver of this host, or
-// nil: of the same network namespace, as far as that can be told, and not of one of its
-// people, who can call their programs anything.
+// resolver returns the command line of a process if it may be a resolver of this host, or
+// else nil. The process must be in the same network namespace, if that can be determined, and
+// must not belong to a person, who can give a program any name.
 func (f *finder) resolver(proc string) []string {
 	info, err := os.Stat(proc)
 	if err != nil || !info.IsDir() {
@@ -79,7 +78,7 @@ func (f *finder) resolver(proc string) []string {
 	return args
 }
 
-// settings reads those of a resolver, by its command line.
+// settings reads the settings of a resolver, which its command line names.
 func (f *finder) settings(program string, args []string) {
 	switch program {
 	case "unbound":
@@ -104,14 +103,15 @@ func option(args []string, flag, otherwise string) string {
 	return otherwise
 }
 
-// networkManagers is the name on the bus of the dnsmasq that NetworkManager starts, and
-// tells by the bus whom to ask; the list has them, too.
+// networkManagers is the bus name of the dnsmasq that NetworkManager starts. NetworkManager
+// tells it over the bus which nameservers to ask; the file below lists them, too.
 const (
 	networkManagers    = "org.freedesktop.NetworkManager.dnsmasq"
 	networkManagerList = "/run/NetworkManager/no-stub-resolv.conf"
 )
 
-// commandLine reads that of dnsmasq(8), and returns how many files of settings it names.
+// commandLine reads the command line of dnsmasq(8), and returns how many settings files it
+// names.
 func (f *finder) commandLine(args []string) (files int) {
 	short := map[byte]string{'S': "server", 'r': "resolv-file", 'C': "conf-file", '7': "conf-dir"}
 	for i := 1; i < len(args); i++ {
@@ -141,7 +141,7 @@ func (f *finder) commandLine(args []string) (files int) {
 	return files
 }
 
-// dnsmasq reads a file of settings of dnsmasq(8).
+// dnsmasq reads a settings file of dnsmasq(8).
 func (f *finder) dnsmasq(path string) {
 	for line := range strings.Lines(f.text(path)) {
 		if name, value, ok := strings.Cut(line, "="); ok {
@@ -169,8 +169,8 @@ func (f *finder) dnsmasqOption(name, value string) {
 	}
 }
 
-// chosen tells whether dnsmasq reads a file of its folder: "*.conf" stands for those that
-// end so, and ".conf" for the others.
+// chosen reports whether dnsmasq reads a file of a folder: the filter "*.conf" selects files
+// whose names end in .conf, and ".conf" excludes them.
 func chosen(path, filters string) bool {
 	only, is := false, false
 	for filter := range strings.SplitSeq(filters, ",") {
@@ -194,7 +194,8 @@ func (f *finder) nameservers(path string) {
 	}
 }
 
-// unbound reads a file of settings of unbound.conf(5): whom it asks for all names.
+// unbound reads a settings file of unbound.conf(5), for the nameservers that unbound asks for
+// all names.
 func (f *finder) unbound(path string) {
 	var zone string
 	var list []string
@@ -228,10 +229,10 @@ func (f *finder) unbound(path string) {
 	end()
 }
 
-// bootstrap has those that dnscrypt-proxy asks for the names of the servers that it asks.
+// bootstrap matches the nameservers that dnscrypt-proxy asks for its own servers' names.
 var bootstrap = regexp.MustCompile(`(?m)^\s*(?:bootstrap|fallback)_resolvers\s*=\s*\[(.*)\]`)
 
-// dnscrypt reads a file of settings of dnscrypt-proxy.
+// dnscrypt reads a settings file of dnscrypt-proxy.
 func (f *finder) dnscrypt(path string) {
 	for _, line := range bootstrap.FindAllStringSubmatch(f.text(path), -1) {
 		for word := range strings.FieldsFuncSeq(line[1], func(r rune) bool { return strings.ContainsRune(`'", `, r) }) {
@@ -242,7 +243,7 @@ func (f *finder) dnscrypt(path string) {
 	}
 }
 
-// dnsPort is the only one at which names are asked for in the underlay.
+// dnsPort is the only port for DNS queries in the underlay.
 const dnsPort = 53
 
 // add adds an address; a port that follows it must be that of DNS.
@@ -255,7 +256,7 @@ func (f *finder) add(address, separator string) {
 	f.found = append(f.found, a.Unmap())
 }
 
-// text returns what is in a file that was not read before; nothing if it can't be read.
+// text returns the text of a file that was not read before, or "" if it can't be read.
 func (f *finder) text(path string) string {
 	if !filepath.IsAbs(path) || f.seen[path] || len(f.seen) == maxFiles {
 		return ""

@@ -1,11 +1,11 @@
-// Package notify tells systemd how the service is (sd_notify(3)): ready,
-// reloading, stopping, and that it is still well.
+// Package notify tells systemd about the state of the service (sd_notify(3)): ready,
+// reloading, stopping, or still working.
 //
 // Introduced in step 8.
 //
-// Where no systemd waits for that (the variable NOTIFY_SOCKET is not set) all
-// functions do nothing. What can't be told is logged, and is no error: the VPN
-// works without. All functions may be called from any goroutine.
+// If systemd does not expect that (the variable NOTIFY_SOCKET is not set), all functions do
+// nothing. Failures are only logged, as the VPN works without this. All functions are safe
+// for concurrent use.
 package notify
 
 import (
@@ -17,21 +17,22 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Ready tells that the service does its work now, or again after Reloading.
+// Ready says that the service has started, or has finished Reloading.
 func Ready(status string) { send(daemon.SdNotifyReady, statusLine(status)) }
 
-// Reloading tells that the settings are read again. Ready must follow.
+// Reloading says that the service is reading its settings again. Ready must follow.
 func Reloading() {
 	send(daemon.SdNotifyReloading, strings.TrimSuffix(daemon.SdNotifyMonotonicUsec(), "\n"))
 }
 
-// Stopping tells that the service puts things back, and will end.
+// Stopping says that the service is putting things back, and will end.
 func Stopping() { send(daemon.SdNotifyStopping) }
 
 // Status sets the sentence that "systemctl status" shows.
 func Status(status string) { send(statusLine(status)) }
 
-// statusLine is the assignment of a status. A line break would begin another one.
+// statusLine returns the assignment of a status, without line breaks, as those would begin
+// another assignment.
 func statusLine(status string) string {
 	return "STATUS=" + strings.Map(func(r rune) rune {
 		if r < ' ' {
@@ -47,10 +48,10 @@ func send(lines ...string) {
 	}
 }
 
-// Watchdog calls check regularly, and tells systemd that all is well whenever it
-// returns nil, until ctx ends. When it does not for as long as the unit's
-// WatchdogSec says, systemd kills the service and starts it anew. Without
-// WatchdogSec, Watchdog returns at once.
+// Watchdog calls check regularly, and tells systemd that the service works whenever check
+// returns nil, until ctx ends. If that does not happen for as long as the unit's WatchdogSec
+// says, systemd kills the service and restarts it. Without WatchdogSec, Watchdog returns at
+// once.
 //
 // check should see the path that packets take, and must return soon when its
 // ctx ends.
@@ -62,8 +63,8 @@ func Watchdog(ctx context.Context, check func(ctx context.Context) error) {
 	if limit == 0 {
 		return
 	}
-	// Three chances within the limit: one check that comes late is no reason to
-	// be killed.
+	// There are three checks within the limit, so that a single late one does not get the
+	// service killed.
 	every := limit / 3
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -8,23 +8,23 @@ import (
 	"stepvpn/step8-deploy/beside"
 )
 
-// A Bound says how long a packet the path to a client carries.
+// A Bound says how long a packet, in bytes, the path to a client carries.
 type Bound struct {
 	Client netip.Addr
 	Size   int
 }
 
-// Bounds hands bounds on beside the packets' way, to who has the host keep to them: of each
-// address the last, so a client that keeps changing its mind costs little. Its methods may
-// be called from any goroutine.
+// Bounds passes bounds on to a function that makes the host keep to them, without delaying
+// packets. It passes on only the latest bound of each address, so a client that keeps
+// changing its bound costs little. Its methods are safe for concurrent use.
 type Bounds struct {
 	*beside.Queue[netip.Addr, int]
 }
 
-// handInterval is how often they are handed on at most.
+// handInterval is the shortest time between two calls of that function.
 const handInterval = 50 * time.Millisecond
 
-// NewBounds returns Bounds that calls hand, which may take a while.
+// NewBounds returns Bounds that pass bounds to hand, which may take a while.
 func NewBounds(hand func([]Bound) error) Bounds {
 	return Bounds{beside.New(handInterval, func(sizes map[netip.Addr]int) {
 		var list []Bound
@@ -37,5 +37,5 @@ func NewBounds(hand func([]Bound) error) Bounds {
 	})}
 }
 
-// Set is for Control.
+// Set is meant as the argument bound of Control.
 func (b Bounds) Set(client []netip.Addr, size int) { b.Put(size, client...) }

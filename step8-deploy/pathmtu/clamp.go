@@ -7,14 +7,14 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// OurTable is the one that Ruleset is about.
+// OurTable is the name of Ruleset's table.
 const OurTable nft.Table = "inet stepvpn_mss"
 
-// Ruleset is the table as one would type it: it has both ends of each TCP connection
-// through a device told to send no segments that make packets of more than size bytes
-// (the MSS option, RFC 9293, section 3.7.1): also those of hosts behind this one, and also
-// where the device has to take more because IPv6 wants so. Connections that exist stay as
-// they are. nft only ever lowers the option.
+// Ruleset returns the table as a person would type it. It lowers the MSS option (RFC 9293,
+// section 3.7.1) in each new TCP connection through a device, so that both ends send no
+// segments that make packets of more than size bytes. That includes connections of hosts
+// behind this one, and is needed where IPv6 forces the device to a larger MTU. Existing
+// connections are not affected. nft never raises the option.
 func Ruleset(device string, size int) string {
 	const ipv4, ipv6 = packet.IPv4HeaderLen + packet.TCPHeaderLen, packet.IPv6HeaderLen + packet.TCPHeaderLen
 	return fmt.Sprintf(`table %s {

@@ -10,21 +10,21 @@ import (
 // The control messages of this package. Numbers are big-endian.
 const (
 	kindProbe  = protocol.FirstKind + iota // client to server: a probe
-	kindAnswer                             // server to client: it has arrived
+	kindAnswer                             // server to client: the probe has arrived
 	kindFound                              // client to server: what the path carries
 )
 
-// A probe asks whether a message of its size arrives. It is the first part of what
-// RFC 8899 needs of a protocol: a probe packet that carries no data of users, and a
-// confirmation that it came. The answer is never longer than the probe.
+// A probe asks whether a message of its size arrives. RFC 8899 asks this of a protocol: a
+// probe packet that carries no user data, and a confirmation that it arrived. The answer is
+// never longer than the probe.
 //
 //	id u32 | 1 if the answer is to be as long as the probe, else 0 | zeros
 //
-// A server of a version before looks at the id only, and gives a short answer.
+// A server of an earlier version looks only at the id, and sends a short answer.
 type probe struct {
 	id   uint32
 	size int  // bytes of the encoding: minProbe to maxProbe
-	both bool // ways are asked about
+	both bool // the probe is about both directions
 }
 
 const (
@@ -50,10 +50,10 @@ func parseProbe(m []byte) (p probe, ok bool) {
 	return probe{id: binary.BigEndian.Uint32(m), size: len(m), both: m[4] == 1}, true
 }
 
-// An answer tells that the probe with this id has arrived, and with which size. That it
-// arrives itself tells as much of the way back, if both are asked about.
+// An answer says that the probe with this id has arrived, and its size. If the probe is about
+// both directions, the answer's own arrival shows the same for the way back.
 //
-//	id u32 | size u16 | zeros, up to size, if both ways are asked about
+//	id u32 | size u16 | zeros, up to size, if the probe is about both directions
 type answer probe
 
 const answerLen = 4 + 2
@@ -75,7 +75,7 @@ func parseAnswer(m []byte) (a answer, ok bool) {
 	return a, !a.both || len(m) == a.size
 }
 
-// A found is the size of the packets in the tunnel that the path carries.
+// A found is the size, in bytes, of the packets in the tunnel that the path carries.
 //
 //	size u16
 type found int

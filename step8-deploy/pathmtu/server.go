@@ -6,11 +6,11 @@ import (
 	"stepvpn/step7-auth/hub"
 )
 
-// Control returns the server's side, which takes control messages of clients, as
-// hub.Config.Control. mtu is that of the server's device: packets of this length are as
-// long as they get, and are not padded, whatever the path has room for. Until a client has
-// said what its path carries, nothing should be padded beyond Safe. bound is told what the
-// paths to a client's addresses carry, as often as the client says it; it must not block.
+// Control returns the server's side: a function that handles control messages of clients,
+// meant as hub.Config.Control. mtu is the MTU of the server's device: packets of this length
+// are the longest, and are not padded, whatever the path carries. Until a client has said
+// what its path carries, nothing should be padded beyond Safe. Each time a client says so,
+// bound is called with the client's addresses and the size; it must not block.
 func Control(mtu int, bound func(client []netip.Addr, size int)) func(from hub.Session, kind byte, content []byte) bool {
 	return func(from hub.Session, kind byte, content []byte) bool {
 		switch kind {

@@ -9,8 +9,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-// An Asker asks the process at the other end of a Conn. Its methods may be called from
-// any goroutine.
+// An Asker sends requests to the process at the other end of a Conn. Its methods are safe
+// for concurrent use.
 type Asker struct {
 	conn   *Conn
 	events func(event string, with json.RawMessage)
@@ -26,11 +26,11 @@ type reply struct {
 	fds []int
 }
 
-// ErrGone says that the other end is gone.
+// ErrGone is the error of requests when the other end is gone.
 var ErrGone = errors.New("the privileged process is gone")
 
-// NewAsker returns an Asker, which owns the Conn. events is called for each event, by one
-// goroutine, which reads no answer meanwhile: it must not ask.
+// NewAsker returns an Asker, which owns the Conn. It calls events for each event, from the
+// one goroutine that also reads answers: so events must not call Ask.
 func NewAsker(c *Conn, events func(event string, with json.RawMessage)) *Asker {
 	a := &Asker{conn: c, events: events, gone: make(chan struct{}), waiting: make(map[uint32]chan reply)}
 	go a.run()
@@ -40,7 +40,7 @@ func NewAsker(c *Conn, events func(event string, with json.RawMessage)) *Asker {
 // Gone is closed when the other end is gone.
 func (a *Asker) Gone() <-chan struct{} { return a.gone }
 
-// Close ends it.
+// Close closes the Conn.
 func (a *Asker) Close() error { return a.conn.Close() }
 
 func (a *Asker) run() {
@@ -70,8 +70,9 @@ func (a *Asker) run() {
 	}
 }
 
-// Ask has something done, and waits for the outcome. result may be nil. The descriptors
-// are the caller's.
+// Ask sends a request, with its argument, and waits for the answer, which it stores in
+// result, unless that is nil. The caller must close the descriptors. The error is that of
+// the handler at the other end, or wraps ErrGone.
 func (a *Asker) Ask(do string, with, result any) (fds []int, err error) {
 	r := request{Do: do}
 	if r.With, err = json.Marshal(with); err != nil {
@@ -94,7 +95,7 @@ func (a *Asker) Ask(do string, with, result any) (fds []int, err error) {
 		return got.outcome(result)
 	case <-a.gone:
 		select {
-		case got := <-ch: // the last one
+		case got := <-ch: // the answer came just before the other end was gone
 			return got.outcome(result)
 		default:
 			return nil, ErrGone

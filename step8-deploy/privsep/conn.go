@@ -1,11 +1,11 @@
-// Package privsep lets two processes talk of which one has privileges and the other has
-// none (privilege separation, as in Provos, "Preventing Privilege Escalation", 2003).
-// The one without asks, by a handful of typed requests; the answer may bring open
-// descriptors along (SCM_RIGHTS, unix(7)). Introduced in step 8.
+// Package privsep connects two processes, one of which has privileges and one has none
+// (privilege separation, as in Provos, "Preventing Privilege Escalation", 2003). The one
+// without privileges sends a handful of typed requests; an answer may carry open
+// descriptors (SCM_RIGHTS, unix(7)). Introduced in step 8.
 //
-// A message is one packet of a Unix socket (SOCK_SEQPACKET), and JSON. What comes from
-// the process without privileges is hostile until it is parsed: messages are bounded,
-// descriptors from there, and a field that is not known, are errors.
+// A message is JSON in one packet of a Unix socket (SOCK_SEQPACKET). Everything from the
+// process without privileges is hostile until it is parsed: the length of messages is
+// bounded, and descriptors or unknown fields are errors.
 package privsep
 
 import (
@@ -24,24 +24,24 @@ import (
 )
 
 const (
-	maxMessage     = 160 << 10 // bytes; the largest are settings, whose file has 64 KB at most
-	maxDescriptors = 64        // of one message
+	maxMessage     = 160 << 10 // bytes; the largest message has settings, whose file has at most 64 KB
+	maxDescriptors = 64        // in one message
 )
 
-// A Conn is one end. Send may be called from any goroutine, receive by one at a time.
+// A Conn is one end of the connection. Tell may be called from any goroutine.
 type Conn struct {
 	unix   *net.UnixConn
-	ctx    context.Context // ends when it is closed
+	ctx    context.Context // ends when the Conn is closed
 	cancel context.CancelFunc
 	buf    []byte
 	oob    []byte
 
-	mu sync.Mutex // one message at a time is sent
+	mu sync.Mutex // held while a message is sent
 }
 
-// New makes a Conn of a socket, and owns it from then on.
+// New makes a Conn of a socket, which the Conn then owns.
 func New(c *net.UnixConn) *Conn {
-	c.SetWriteBuffer(2 * maxMessage) // best effort: what is too long is an error of Send
+	c.SetWriteBuffer(2 * maxMessage) // best effort: if it fails, sending a long message fails
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Conn{
 		unix: c, ctx: ctx, cancel: cancel,
@@ -63,8 +63,8 @@ func Pair() (*Conn, *os.File, error) {
 	return c, other, nil
 }
 
-// From makes a Conn of a descriptor that another process has handed down, and closes
-// the file.
+// From makes a Conn of a descriptor that the parent process has passed on, and closes the
+// file.
 func From(f *os.File) (*Conn, error) {
 	defer f.Close()
 	c, err := net.FileConn(f)
@@ -74,21 +74,22 @@ func From(f *os.File) (*Conn, error) {
 	u, ok := c.(*net.UnixConn)
 	if !ok {
 		c.Close()
-		return nil, errors.New("the descriptor is no Unix socket")
+		return nil, errors.New("the descriptor is not a Unix socket")
 	}
 	return New(u), nil
 }
 
-// Close ends the Conn. Whoever receives at either end gets an error.
+// Close closes the Conn. Receiving at either end then fails.
 func (c *Conn) Close() error {
 	c.cancel()
 	return c.unix.Close()
 }
 
-// Context ends when this end is closed, as Serve does when the other end is.
+// Context returns a context that ends when this end is closed. Serve closes it when the
+// other end is closed.
 func (c *Conn) Context() context.Context { return c.ctx }
 
-// send sends one message, with descriptors, which stay the caller's.
+// send sends one message, with copies of the descriptors: the caller still owns them.
 func (c *Conn) send(message any, fds []int) error {
 	text, err := json.Marshal(message)
 	if err != nil {
@@ -108,8 +109,8 @@ func (c *Conn) send(message any, fds []int) error {
 	return err
 }
 
-// receive waits for the next message, and returns the descriptors that came with it,
-// which are the caller's.
+// receive waits for the next message, and returns the descriptors that came with it, which
+// the caller must close.
 func (c *Conn) receive(message any) (fds []int, err error) {
 	n, rightsLen, flags, _, err := c.unix.ReadMsgUnix(c.buf, c.oob)
 	if err != nil {
@@ -145,7 +146,7 @@ func rights(oob []byte) (fds []int, err error) {
 	return fds, err
 }
 
-// strict parses JSON that has to be as the type says.
+// strict parses JSON, and returns an error for a field that the type does not have.
 func strict(text []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -158,9 +159,8 @@ func strict(text []byte, v any) error {
 	return nil
 }
 
-// discard closes descriptors that may be such that this takes for ever: a socket that
-// waits until somebody has read what it has sent (SO_LINGER), or a file of a file system
-// that is the sender's own.
+// discard closes descriptors without waiting. Closing some can take for ever: a socket that
+// waits until its data has been read (SO_LINGER), or a file in the sender's own file system.
 func discard(fds []int) {
 	for _, fd := range fds {
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, new(unix.Linger))

@@ -18,13 +18,13 @@ import (
 
 const network = "unixpacket"
 
-// Listen serves workers that somebody else has started, at a socket that belongs to their
-// user, one at a time, until ctx ends, or serve returns an error that is final. Who
-// connects takes the place of the one before: it was started anew.
+// Listen serves workers that another program (systemd) starts, at a socket that belongs to
+// owner, their user. It serves one at a time, until ctx ends, or serve returns an error that
+// is final. A new connection replaces the previous one: then the worker was restarted.
 func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func(error) bool, serve func(*Conn) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	temp := path + ".new" // it gets its owner before it gets its name
+	temp := path + ".new" // the socket gets its owner before it gets its name
 	os.Remove(temp)
 	l, err := net.ListenUnix(network, &net.UnixAddr{Name: temp, Net: network})
 	if err != nil {
@@ -43,12 +43,12 @@ func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func
 	err = accept.Loop(ctx.Done(), l.Accept, func(c net.Conn) {
 		u := c.(*net.UnixConn)
 		if err := from(u, owner); err != nil {
-			slog.Warn("who connects as a worker is turned away", "error", err)
+			slog.Warn("a connection to the worker's socket is refused", "error", err)
 			u.Close()
 			return
 		}
 		if last != nil {
-			last.Close() // its process may be gone, and the other end still be open somewhere
+			last.Close() // its process may be gone, but another one may still have the other end open
 		}
 		serving.Wait()
 		conn := New(u)
@@ -61,7 +61,7 @@ func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func
 			case final(err):
 				cancel(err)
 			case err != nil:
-				slog.Error("the worker is turned away", "error", err)
+				slog.Error("the worker is disconnected", "error", err)
 			}
 		})
 	})
@@ -73,7 +73,7 @@ func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func
 	return err
 }
 
-// from makes sure that a user is at the other end.
+// from returns an error unless the process at the other end belongs to this user.
 func from(c *net.UnixConn, owner atomicfile.Owner) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -85,12 +85,13 @@ func from(c *net.UnixConn, owner atomicfile.Owner) error {
 		return err
 	}
 	if int(peer.Uid) != owner.UID {
-		return fmt.Errorf("it is the process %d of user %d", peer.Pid, peer.Uid)
+		return fmt.Errorf("it comes from process %d of user %d", peer.Pid, peer.Uid)
 	}
 	return nil
 }
 
-// Dial connects to the process at a socket, as soon as it is there.
+// Dial connects to the process that listens at a socket. It waits until there is one, or ctx
+// ends.
 func Dial(ctx context.Context, path string) (*Conn, error) {
 	const every = 50 * time.Millisecond
 	for told := false; ; told = true {

@@ -246,7 +246,7 @@ func TestHostileWorker(t *testing.T) {
 		{"another field", `{"id":1,"do":"x","y":1}`, 0, `a request is refused: json: unknown field "y"`},
 		{"two at once", `{"id":1,"do":"x"}{}`, 2, "a request is refused: more than one message at once"},
 		{"too long", `{"id":1,"do":"` + strings.Repeat("x", maxMessage) + `"}`, 0, "a request is refused: a message is too long"},
-		{"descriptors", `{"id":1,"do":"x"}`, 1, "a request is refused: it brings descriptors"},
+		{"descriptors", `{"id":1,"do":"x"}`, 1, "a request is refused: it has descriptors"},
 		{"too many descriptors", `{"id":1,"do":"x"}`, maxDescriptors + 1, "a request is refused: a message is too long"},
 	} {
 		keeper, conn := pair(t)

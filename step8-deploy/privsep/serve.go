@@ -14,14 +14,14 @@ import (
 	"stepvpn/shared/app"
 )
 
-// request is what is asked. The ID is for the answer.
+// A request is what the other end asks for. The answer has the same ID.
 type request struct {
 	ID   uint32          `json:"id"`
 	Do   string          `json:"do"`
 	With json.RawMessage `json:"with,omitempty"`
 }
 
-// answer is what comes back. With ID 0 it is an event: nobody has asked.
+// An answer is the answer to the request with this ID, or, with ID 0, an event.
 type answer struct {
 	ID    uint32          `json:"id"`
 	Event string          `json:"event,omitempty"`
@@ -30,19 +30,19 @@ type answer struct {
 	With  json.RawMessage `json:"with,omitempty"`
 }
 
-// A Result is what a request has led to.
+// A Result is the successful outcome of a request.
 type Result struct {
-	With any   // nil or what Ask gets
-	FDs  []int // are closed once they are sent, unless Keep
+	With any   // what Ask stores in its result; may be nil
+	FDs  []int // descriptors for the other end; closed once they are sent, unless Keep is set
 	Keep bool
 }
 
-// A Handler carries out a request. parse reads what came with it.
+// A Handler carries out a request. parse parses the request's argument.
 type Handler func(parse func(v any) error) (Result, error)
 
-// Serve carries out requests, a few at the same time, until the other end is closed, which
-// is no error, and all are done. What is not understood ends it: the other end is not what
-// it should be.
+// Serve carries out requests, up to 8 at the same time. It returns when the other end is
+// closed, which is no error, and all requests are done. A request that it does not understand
+// ends it with an error: then an attacker may control the other end.
 func Serve(c *Conn, handlers map[string]Handler) error {
 	var working sync.WaitGroup
 	defer working.Wait()
@@ -59,7 +59,7 @@ func Serve(c *Conn, handlers map[string]Handler) error {
 		}
 		if len(fds) > 0 {
 			discard(fds)
-			return errors.New("a request is refused: it brings descriptors, and nobody asked for any")
+			return errors.New("a request is refused: it has descriptors, which are not allowed")
 		}
 		handle, ok := handlers[r.Do]
 		if !ok {
@@ -75,11 +75,11 @@ func Serve(c *Conn, handlers map[string]Handler) error {
 }
 
 const (
-	maxRequests = 8               // that are carried out at the same time
-	patience    = 5 * time.Second // with who does not read what is sent
+	maxRequests = 8               // requests that are carried out at the same time
+	patience    = 5 * time.Second // how long sending may take if the other end does not read
 )
 
-// respond sends what a request has led to.
+// respond sends the outcome of a request.
 func respond(c *Conn, id uint32, r Result, err error) {
 	a := answer{ID: id}
 	if err == nil {
@@ -91,15 +91,15 @@ func respond(c *Conn, id uint32, r Result, err error) {
 		a.Error, a.Hint, a.With = cmp.Or(err.Error(), "failed"), app.HintOf(err), nil
 	}
 	if c.send(a, r.FDs) != nil {
-		c.Close() // it is gone, or does not listen
+		c.Close() // the other end is gone, or does not read
 	}
 	if !r.Keep {
 		CloseAll(r.FDs)
 	}
 }
 
-// Tell sends an event, of which the other end is told by its Asker. Whether that still
-// listens is not known.
+// Tell sends an event, which the other end's Asker passes to its function events. It does not
+// report whether the event arrives.
 func (c *Conn) Tell(event string, with any) {
 	if text, err := json.Marshal(with); err == nil {
 		c.send(answer{Event: event, With: text}, nil)

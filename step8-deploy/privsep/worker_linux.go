@@ -18,20 +18,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Worker is a process without privileges that this one has started. It ends with it.
+// A Worker is a process without privileges that this one has started. It ends when this one
+// does.
 type Worker struct {
 	Conn *Conn
 	cmd  *exec.Cmd
 	done chan struct{}
-	err  error // once done is closed
+	err  error // valid once done is closed
 }
 
-// workerFD is the descriptor of its end of the Conn.
+// workerFD is the worker's descriptor for its end of the Conn.
 const workerFD = 3
 
-// Start starts this program anew with these arguments, as a user that may do nothing: the
-// one of that name, if there is one, else one with a number of its own that no account
-// has.
+// Start starts another process of this program, with these arguments, as a user without
+// privileges: that of the name account, if there is one, or else the user number, which
+// should belong to no account.
 func Start(account string, number int, args ...string) (*Worker, error) {
 	conn, other, err := Pair()
 	if err != nil {
@@ -51,19 +52,19 @@ func Start(account string, number int, args ...string) (*Worker, error) {
 		*to.to = f
 	}
 	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{other} // is workerFD
-	// A Ctrl-C in the terminal is for this process, which tells the other one. In a session
-	// of its own that one can't type anything there, either (TIOCSTI).
+	cmd.ExtraFiles = []*os.File{other} // becomes workerFD
+	// A Ctrl-C in the terminal is for this process, which passes it on. In a session of its
+	// own, the worker also can't inject input into the terminal (TIOCSTI).
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Credential: nobody(account, number)}
 	w := &Worker{Conn: conn, cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The kernel ends the child with the thread that has started it, which gives
-		// up what the child is not to have, and ends with this function.
+		// This thread gives up what the child is not to have, and then starts it. The kernel
+		// ends the child when this thread ends, so the thread must live as long as the child.
 		runtime.LockOSThread()
 		err := renounce()
 		if errors.Is(err, unix.EPERM) && cmd.SysProcAttr.Credential != nil {
-			err = nil // another user gets nothing in any case
+			err = nil // as another user, the child has no privileges anyway
 		}
 		if err == nil {
 			err = cmd.Start()
@@ -82,8 +83,8 @@ func Start(account string, number int, args ...string) (*Worker, error) {
 	return w, nil
 }
 
-// toWrite returns a file to write to, and whether that is another one: who has a terminal's
-// descriptor could read what is typed there.
+// toWrite returns a file through which the worker can only write to f, and whether that is
+// another file: with a terminal's own descriptor, it could also read what is typed there.
 func toWrite(f *os.File) (to *os.File, own bool) {
 	info, err := f.Stat()
 	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
@@ -96,8 +97,9 @@ func toWrite(f *os.File) (to *os.File, own bool) {
 	return to, true
 }
 
-// renounce has this thread, and what it starts, never get any privilege again: not by
-// starting a program, nor by being root. What the thread itself has stays until it ends.
+// renounce makes sure that no program that this thread starts can ever get a privilege
+// again, neither by set-user-ID programs nor by being root. The thread itself keeps its
+// privileges until it ends.
 func renounce() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
@@ -108,7 +110,7 @@ func renounce() error {
 	for capability := uintptr(0); ; capability++ {
 		switch err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err {
 		case nil:
-		case unix.EINVAL: // there are no more
+		case unix.EINVAL: // there are no more capabilities
 			return nil
 		default:
 			return os.NewSyscallError("prctl", err)
@@ -116,7 +118,8 @@ func renounce() error {
 	}
 }
 
-// renounceInheritable gives up what root inherits without a bounding set (capabilities(7)).
+// renounceInheritable clears the inheritable capabilities, which root would pass on despite
+// an empty bounding set (capabilities(7)).
 func renounceInheritable() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData
@@ -127,7 +130,7 @@ func renounceInheritable() error {
 	return os.NewSyscallError("capset", unix.Capset(&header, &sets[0]))
 }
 
-// Owner returns who the process without privileges will be.
+// Owner returns the user and group of the process without privileges.
 func Owner(account string, number int) atomicfile.Owner {
 	if c := nobody(account, number); c != nil {
 		return atomicfile.Owner{UID: int(c.Uid), GID: int(c.Gid)}
@@ -135,7 +138,8 @@ func Owner(account string, number int) atomicfile.Owner {
 	return atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}
 }
 
-// nobody returns the user, or nil if this namespace has only one: then renounce has to do.
+// nobody returns this user, or nil if the user namespace has no other user: then renounce
+// alone has to suffice.
 func nobody(account string, number int) *syscall.Credential {
 	uid, gid := number, number
 	if u, err := user.Lookup(account); err == nil {
@@ -152,7 +156,7 @@ func nobody(account string, number int) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// mapped tells whether a user namespace has an id (user_namespaces(7)).
+// mapped reports whether this user namespace has an ID (user_namespaces(7)).
 func mapped(file string, id int) bool {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -167,27 +171,27 @@ func mapped(file string, id int) bool {
 	return false
 }
 
-// Signal sends it a signal.
+// Signal sends the worker a signal.
 func (w *Worker) Signal(s os.Signal) { w.cmd.Process.Signal(s) }
 
-// Done is closed when it has ended.
+// Done returns a channel that is closed when the worker has ended.
 func (w *Worker) Done() <-chan struct{} { return w.done }
 
-// Ended returns how it has ended, once it is Done, and whether that was by a signal or a
-// crash, of which nobody has told.
+// Ended returns how the worker has ended, once it is Done, and whether a signal or a crash
+// has ended it, so that it could not report why.
 func (w *Worker) Ended() (err error, crashed bool) {
 	const crash = 2 // what Go's runtime exits with
 	exit, ok := errors.AsType[*exec.ExitError](w.err)
 	return w.err, ok && (!exit.Exited() || exit.ExitCode() == crash)
 }
 
-// Parent returns the Conn to the process that has started this one by Start.
+// Parent returns the Conn to the process that has started this one with Start.
 func Parent() (*Conn, error) {
 	unix.CloseOnExec(workerFD)
 	return From(os.NewFile(workerFD, "keeper"))
 }
 
-// Hide keeps others of the same user from looking into this process (ptrace(2)).
+// Hide prevents other processes of the same user from inspecting this one (ptrace(2)).
 func Hide() error {
 	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 }

@@ -1,15 +1,15 @@
-// Package rotation is a change of the server's key as its clients see it: they are told the
-// next key by a server that has proved to have the present one, and remember it. Introduced
-// in step 8.
+// Package rotation is the client's side of a change of the server's key: a server that has
+// proved to have the current key announces the next one, and the client remembers it.
+// Introduced in step 8.
 //
-// It is told in the session's settings, as an item of the encoding of package push, which
-// others skip:
+// The server announces it in the session's settings, as an item in the encoding of package
+// push, which older clients skip:
 //
 //	type 4  next key  32 bytes, the public key that the server will have
 //
-// What a client remembers is in a file of its state (stored.go), and never more than a hint:
-// it counts only while the settings name the key that it was told under, and a server that
-// can't be reached by it is tried by the key of the settings again.
+// A client remembers the key in a file of its state (stored.go), and only as a hint. The key
+// is used only while the client's settings name the same key as when it was announced; and if
+// the server can't be reached by it, the client tries the key in the settings again.
 package rotation
 
 import (
@@ -22,7 +22,7 @@ import (
 
 const typeNextKey = 4
 
-// Append adds the next key to encoded settings.
+// Append appends the next key to encoded settings.
 func Append(settings []byte, next noise.PublicKey) []byte {
 	return push.Item{Type: typeNextKey, Value: next[:]}.Append(settings)
 }
@@ -38,29 +38,29 @@ func Parse(settings []byte) (next noise.PublicKey, err error) {
 			continue
 		}
 		if len(i.Value) != noise.KeyLen || next != (noise.PublicKey{}) || noise.PublicKey(i.Value) == (noise.PublicKey{}) {
-			return noise.PublicKey{}, errors.New("settings: the server's next key is no key, or there are two")
+			return noise.PublicKey{}, errors.New("settings: the server's next key is not a valid key, or there are two")
 		}
 		next = noise.PublicKey(i.Value)
 	}
 	return next, nil
 }
 
-// After returns the keys to remember, the newest first, once a server has been reached by
-// one of its keys, and has told the next one; zero is none. settings is the key that the
-// client's settings name, and known are those that it remembers so far. Nobody is believed who
-// was not reached by one of them.
+// After returns the keys to remember, the newest first, after a server has been reached by
+// the key by, and has announced next; zero means none. settings is the key that the client's
+// settings name, and known are the keys that it remembers so far. After returns an error if
+// by is none of these: such a server is not believed.
 func After(settings noise.PublicKey, known []noise.PublicKey, by, next noise.PublicKey) (keys []noise.PublicKey, err error) {
 	if by != settings && !slices.Contains(known, by) {
-		return nil, errors.New("that is a key by which nobody was to be reached")
+		return nil, errors.New("the server was reached by a key that this client does not use")
 	}
 	if next == by {
-		return nil, errors.New("the next key is the present one")
+		return nil, errors.New("the next key is the current one")
 	}
 	if next != (noise.PublicKey{}) {
 		keys = append(keys, next)
 	}
 	if by != settings {
-		keys = append(keys, by) // the settings' own may be a few changes old
+		keys = append(keys, by) // the key in the settings may be several changes old
 	}
 	return keys, nil
 }

@@ -13,17 +13,17 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// maxKeys is how many keys are remembered: see After.
+// maxKeys is the largest number of keys that are remembered: see After.
 const maxKeys = 2
 
-const maxSize = 256 // bytes of the file
+const maxSize = 256 // of the file, in bytes
 
-// File returns the name of the file in a client's folder for state. It has a key a line, in
-// base64: that of the settings, and then those that are remembered, the newest first.
+// File returns the name of the file in a client's folder for state. The file has one key per
+// line, in base64: that in the settings, and then the remembered keys, the newest first.
 func File(state string) string { return filepath.Join(state, "server-keys") }
 
-// Read returns what is remembered by a client whose settings name a key of its server. What
-// was told under another one does not count.
+// Read returns the remembered keys of a client whose settings name the key settings. Keys
+// that were remembered under another key in the settings do not count.
 func Read(state string, settings noise.PublicKey) (keys []noise.PublicKey, err error) {
 	text, _, err := atomicfile.Read(File(state), maxSize, atomicfile.Ours)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,12 +49,12 @@ func parse(text string) (under noise.PublicKey, keys []noise.PublicKey, err erro
 		list = append(list, key)
 	}
 	if len(list) < 2 {
-		return under, nil, errors.New("there is no key that was told")
+		return under, nil, errors.New("the file has no remembered key")
 	}
 	return list[0], list[1:], nil
 }
 
-// Load is Read for who goes on in any case: what is damaged is set aside.
+// Load is Read for a caller that goes on in any case: it sets a damaged file aside.
 func Load(state string, settings noise.PublicKey) []noise.PublicKey {
 	keys, err := Read(state, settings)
 	if err != nil {
@@ -62,12 +62,13 @@ func Load(state string, settings noise.PublicKey) []noise.PublicKey {
 		if err2 != nil {
 			now = "in its place: " + err2.Error()
 		}
-		slog.Warn("the file of the keys that the server has told is damaged and was set aside: the key of the settings counts", "file", File(state), "damage", err, "now", now)
+		slog.Warn("the file of the keys that the server has announced is damaged and was set aside: the client uses the key in the settings", "file", File(state), "damage", err, "now", now)
 	}
 	return keys
 }
 
-// Save remembers keys that were told under the key of the settings. No keys are no file.
+// Save stores keys that were announced while the client's settings named the key settings. If
+// there are none, it removes the file.
 func Save(state string, settings noise.PublicKey, keys []noise.PublicKey) error {
 	if len(keys) == 0 {
 		err := os.Remove(File(state))

@@ -1,7 +1,7 @@
-// Package routes is what a server hands out beyond package push: the networks that a
-// client should send through the tunnel. Introduced in step 8.
+// Package routes encodes what a server hands out in addition to package push: the networks
+// that a client should send through the tunnel. Introduced in step 8.
 //
-// They are items of the same encoding, which a client of steps 6 and 7 skips:
+// They are items in the same encoding, which clients of steps 6 and 7 skip:
 //
 //	type 3  route  5 or 17 bytes, the length of a prefix and its address
 package routes
@@ -13,12 +13,13 @@ import (
 	"stepvpn/step6-dns/push"
 )
 
-// Max is how many a server hands out.
+// Max is the largest number of routes that a server hands out.
 const Max = 16
 
 const typeRoute = 3
 
-// Append adds the routes to encoded settings. It is an error if Parse would refuse them.
+// Append appends the routes to encoded settings. It returns an error if Parse would refuse
+// them.
 func Append(settings []byte, routes []netip.Prefix) ([]byte, error) {
 	if err := check(routes); err != nil {
 		return nil, err
@@ -29,7 +30,7 @@ func Append(settings []byte, routes []netip.Prefix) ([]byte, error) {
 	return settings, nil
 }
 
-// Parse returns the routes in encoded settings, and refuses any that are not plausible.
+// Parse returns the routes in encoded settings, or an error if any is not plausible.
 func Parse(settings []byte) ([]netip.Prefix, error) {
 	items, err := push.Items(settings)
 	if err != nil {

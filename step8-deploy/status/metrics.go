@@ -18,8 +18,8 @@ import (
 // WriteMetrics writes the report in the text format of Prometheus, version 0.0.4
 // (prometheus.io/docs/instrumenting/exposition_formats).
 //
-// It is written by hand: a dozen numbers that a function returns anyway do not
-// need a library that registers and collects them.
+// This is written by hand: a dozen numbers, which a function returns anyway, do not need a
+// library that registers and collects them.
 func (r *Report) WriteMetrics(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	family(b, "stepvpn_up", "gauge", "Whether packets pass, and names are found.")
@@ -86,9 +86,9 @@ func sample(w io.Writer, name string, value float64, labels ...string) {
 	fmt.Fprintf(w, "%s %g\n", name, value)
 }
 
-// ServeMetrics answers GET /metrics at a socket, which is its own then, until the
-// function that it returns is called. report is called from any goroutine. There is no
-// password: the address should be one that only Prometheus can reach.
+// ServeMetrics answers GET /metrics at a socket, which it then owns, until the function that
+// it returns is called. It calls report from any goroutine. There is no password: the address
+// should be one that only Prometheus can reach.
 func ServeMetrics(l net.Listener, report func() *Report) (closeAll func() error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {

@@ -1,10 +1,10 @@
-// Package status tells what a running daemon does: by a Unix socket, to whoever
-// may open it; and to Prometheus, by HTTP, if an address is given.
+// Package status reports what a running daemon does: through a Unix socket, to every user
+// who may open it; and to Prometheus over HTTP, if an address is set.
 //
 // Introduced in step 8.
 //
-// A connection to the socket gets one answer, a Report in JSON, and is closed.
-// Nothing that is sent there is read, so nothing can be asked for or changed.
+// A connection to the socket gets one answer, a Report in JSON, and is closed. The daemon
+// reads nothing from it, so a client of the socket can change nothing.
 package status
 
 import (
@@ -12,13 +12,14 @@ import (
 	"time"
 )
 
-// States are all that a daemon can be in. Only Up says that packets pass, as far as is known.
+// States are all states that a daemon can be in. Only Up says that packets pass, as far as is
+// known.
 var States = []string{"connecting", Up, Degraded, "waiting", "stopped"}
 
-// Those that a server has, too.
+// The states that a server can also be in.
 const (
 	Up       = "up"
-	Degraded = "degraded" // it runs, and yet something does not pass
+	Degraded = "degraded" // it runs, but something does not work
 )
 
 // A Report says what a daemon does. Packets and bytes are those of the IP packets
@@ -30,23 +31,23 @@ type Report struct {
 	Started time.Time `json:"started"`
 	State   string    `json:"state"`            // a word: see States
 	Reason  string    `json:"reason,omitempty"` // why it is not up, in one line
-	Cure    string    `json:"cure,omitempty"`   // and what to do about it
+	Cure    string    `json:"cure,omitempty"`   // what to do about that
 	Device  string    `json:"device"`
 	MTU     int       `json:"mtu"` // bytes
 
-	Listen   []string `json:"listen,omitempty"`   // "udp ADDRESS:PORT", "tcp ADDRESS:PORT": what it waits on
-	Registry string   `json:"registry,omitempty"` // of a server: which text of it is in force, see identity.Registry.Digest
+	Listen   []string `json:"listen,omitempty"`   // "udp ADDRESS:PORT", "tcp ADDRESS:PORT": the addresses that it listens on
+	Registry string   `json:"registry,omitempty"` // of a server: the digest of the registry in force, see identity.Registry.Digest
 
 	NextKey string `json:"next_key,omitempty"` // of a server: the public key that it is changing to
 
 	KillSwitch string `json:"kill_switch,omitempty"` // of a client: "closed", "paused" or "off"
 
-	// NotLocal are networks with a route of their own that go into the tunnel all the
-	// same, each with the reason.
+	// NotLocal lists networks with a route of their own that go into the tunnel nevertheless,
+	// each with the reason.
 	NotLocal []string `json:"not_local,omitempty"`
 
-	// Notes are about the host, a sentence each: what of it does not go through the
-	// tunnel, or can't be reached because of it.
+	// Notes are about the host, a sentence each: which of its traffic does not go through the
+	// tunnel, or what can't be reached because of it.
 	Notes []string `json:"notes,omitempty"`
 
 	Peers []Peer            `json:"peers"`
@@ -57,10 +58,10 @@ type Report struct {
 type Peer struct {
 	Name      string         `json:"name"`
 	Addresses []netip.Addr   `json:"addresses"`          // in the tunnel
-	Endpoint  netip.AddrPort `json:"endpoint,omitzero"`  // where it was heard last
+	Endpoint  netip.AddrPort `json:"endpoint,omitzero"`  // where its last message came from
 	Since     time.Time      `json:"since,omitzero"`     // when it connected
-	Handshake time.Time      `json:"handshake,omitzero"` // when the present keys came into use
-	NextKey   bool           `json:"next_key,omitempty"` // it came by the server's next key
+	Handshake time.Time      `json:"handshake,omitzero"` // when the current keys came into use
+	NextKey   bool           `json:"next_key,omitempty"` // it uses the server's next key
 	Sent      Flow           `json:"sent"`
 	Received  Flow           `json:"received"`
 }
@@ -72,8 +73,8 @@ type Flow struct {
 	Rate    float64 `json:"bytes_per_second"` // see Rates
 }
 
-// Rates fills in the rates of r, from what has passed since an earlier report of
-// the same daemon. A peer that was not there, or has connected anew, gets none.
+// Rates fills in the rates of r, from the difference to an earlier report of the same daemon.
+// A peer that was not there, or has reconnected since, gets none.
 func (r *Report) Rates(earlier *Report) {
 	seconds := r.Now.Sub(earlier.Now).Seconds()
 	if seconds <= 0 {

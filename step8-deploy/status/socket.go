@@ -24,10 +24,10 @@ const (
 	maxReaders = 8               // connections that are answered at the same time
 	answerIn   = 5 * time.Second // the time that a connection may take
 	maxAnswer  = 64 << 20        // bytes of JSON that Query reads: 100,000 peers
-	socketMode = 0o660           // owner and group may ask
+	socketMode = 0o660           // owner and group may connect
 )
 
-// A Server answers at a Unix socket. Close may be called from any goroutine.
+// A Server answers at a Unix socket. Close is safe for concurrent use.
 type Server struct {
 	listener net.Listener
 	report   func() *Report
@@ -35,10 +35,10 @@ type Server struct {
 	serving  sync.WaitGroup
 }
 
-// Listen makes the socket. One that a killed daemon has left is replaced; one that a
-// daemon answers at is not. It stays when it is closed: Remove removes it.
+// Listen makes the socket. It replaces a socket that a killed daemon has left, but not one at
+// which a daemon answers. Closing the listener leaves the file, which Remove removes.
 func Listen(path string) (*net.UnixListener, error) {
-	// systemd makes the folder for a service. Whoever starts it by hand need not.
+	// systemd makes the folder for a service. Make it for a daemon that is started by hand.
 	if err := os.Mkdir(filepath.Dir(path), 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, app.Hint(fmt.Errorf("status socket %s: %w", path, err),
 			"The setting status_socket names another one, or \"\" for none.")
@@ -46,8 +46,8 @@ func Listen(path string) (*net.UnixListener, error) {
 	if err := Free(path); err != nil {
 		return nil, err
 	}
-	// The socket gets its mode before it gets its name. Else everybody could
-	// open it for a moment.
+	// The socket gets its mode before it gets its name. Otherwise every user could open it
+	// for a moment.
 	temp := path + ".new"
 	os.Remove(temp)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temp, Net: "unix"})
@@ -64,8 +64,8 @@ func Listen(path string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-// Serve answers at a socket with what report returns, until the Server is closed. report
-// is called from any goroutine.
+// Serve answers at a socket with what report returns, until the Server is closed. It calls
+// report from any goroutine.
 func Serve(l net.Listener, report func() *Report) *Server {
 	s := &Server{listener: l, report: report, slots: make(chan struct{}, maxReaders)}
 	s.serving.Go(s.accept)
@@ -85,7 +85,7 @@ func Free(path string) error {
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return nil // nobody listens any more
+		return nil // no daemon listens there any more
 	}
 	if err == nil {
 		conn.Close()
@@ -101,12 +101,12 @@ func (s *Server) accept() {
 			defer func() { conn.Close(); <-s.slots }()
 			conn.SetDeadline(time.Now().Add(answerIn))
 			w := bufio.NewWriter(conn)
-			json.NewEncoder(w).Encode(s.report()) // an error is that of the connection
+			json.NewEncoder(w).Encode(s.report()) // an error concerns only this connection
 			w.Flush()
 		})
 	})
 	if err != nil {
-		slog.Error("nobody is told the status any more", "error", err)
+		slog.Error("the status socket has failed: no more status is reported", "error", err)
 	}
 }
 
@@ -126,9 +126,9 @@ func Query(ctx context.Context, path string) (*Report, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, app.Hint(fmt.Errorf("no daemon answers at %s", path),
-			"Is it running? 'systemctl status stepvpn-server stepvpn-client' tells. The setting status_socket says where it answers.")
+			"Is it running? 'systemctl status stepvpn-server stepvpn-client' shows that. The setting status_socket says where it answers.")
 	case errors.Is(err, fs.ErrPermission):
-		return nil, app.Hint(fmt.Errorf("you may not ask at %s", path), "Run it as root, for example with sudo.")
+		return nil, app.Hint(fmt.Errorf("you may not connect to %s", path), "Run it as root, for example with sudo.")
 	case err != nil:
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func Query(ctx context.Context, path string) (*Report, error) {
 		if answer.N == 0 {
 			err = fmt.Errorf("more than %d bytes", maxAnswer)
 		}
-		return nil, fmt.Errorf("the answer at %s is no status: %w", path, err)
+		return nil, fmt.Errorf("the answer at %s is not a status: %w", path, err)
 	}
 	return &r, nil
 }

@@ -117,7 +117,7 @@ func TestQueryRefuses(t *testing.T) {
 			}
 		}()
 		_, err = Query(t.Context(), path)
-		require.ErrorContains(t, err, "the answer at "+path+" is no status: ", answer)
+		require.ErrorContains(t, err, "the answer at "+path+" is not a status: ", answer)
 		require.ErrorContains(t, err, want)
 		l.Close()
 	}

@@ -36,7 +36,7 @@ func (r *Report) Write(w io.Writer) error {
 		fmt.Fprintf(w, "note: %s\n", clean(n))
 	}
 	if r.NextKey != "" {
-		fmt.Fprintf(w, "the server's key changes to %s; still by the old one: %s\n", clean(r.NextKey), r.byOldKey())
+		fmt.Fprintf(w, "the server's key changes to %s; clients that still use the old one: %s\n", clean(r.NextKey), r.byOldKey())
 	}
 	fmt.Fprintf(w, "dropped: %s\n\n", drops(r.Drops))
 
@@ -54,7 +54,7 @@ func (r *Report) Write(w io.Writer) error {
 	return t.Flush()
 }
 
-// byOldKey lists who is connected, and has not come by the server's next key.
+// byOldKey lists the connected clients that do not use the server's next key.
 func (r *Report) byOldKey() string {
 	var names []string
 	for _, p := range r.Peers {
@@ -63,7 +63,7 @@ func (r *Report) byOldKey() string {
 		}
 	}
 	slices.Sort(names)
-	return cmp.Or(strings.Join(names, ", "), "nobody who is connected")
+	return cmp.Or(strings.Join(names, ", "), "none that is connected")
 }
 
 // clean keeps a name that came from outside from taking over the terminal, or from

@@ -9,28 +9,29 @@ import (
 
 const (
 	clockEvery = 2 * time.Second // how often the clocks are compared
-	clockJump  = 5 * time.Second // what is no mistake of a clock any more
+	clockJump  = 5 * time.Second // a larger difference is more than a clock's inaccuracy
 )
 
 // WatchClock calls jumped when the machine was suspended, or was stopped from
-// outside as a virtual machine may be, until ctx ends.
+// outside, as a virtual machine may be, until ctx ends.
 //
-// The clock that counts (CLOCK_MONOTONIC, which Go's timers use) stands still
-// meanwhile. CLOCK_BOOTTIME does not, when the machine is suspended; nor does
-// the time of day, once somebody has set it right. So a jump is when one of them
-// gains on the first by more than 5 seconds. To set the time of day forward by
-// hand looks the same, and costs a reconnect.
+// Meanwhile the clock that Go's timers use (CLOCK_MONOTONIC) stands still.
+// CLOCK_BOOTTIME goes on while the machine is suspended, and the time of day is ahead
+// once it has been corrected. So a jump is when one of these two gains more than 5
+// seconds on the first. Setting the time of day forward by hand looks the same, and
+// costs a reconnect.
 func WatchClock(ctx context.Context, jumped func()) {
 	watchClock(ctx, readClocks, jumped)
 }
 
-// clocks are read at about the same moment, in time since some fixed one.
+// clocks are three clocks, read at about the same moment, each as the time since some fixed
+// moment.
 type clocks struct{ monotonic, boot, wall time.Duration }
 
 func readClocks() clocks {
 	read := func(id int32) time.Duration {
 		var ts unix.Timespec
-		unix.ClockGettime(id, &ts) // fails for an unknown clock only, of which there is none here
+		unix.ClockGettime(id, &ts) // fails only for an unknown clock
 		return time.Duration(ts.Nano())
 	}
 	return clocks{read(unix.CLOCK_MONOTONIC), read(unix.CLOCK_BOOTTIME), read(unix.CLOCK_REALTIME)}

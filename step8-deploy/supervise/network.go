@@ -15,19 +15,19 @@ import (
 	"stepvpn/step8-deploy/watch"
 )
 
-// WatchNetwork calls changed whenever links, addresses or routes of this host
-// change, until ctx ends. Routes count in the main table only, and what is about
-// the interface named device does not count: that is the tunnel itself.
+// WatchNetwork calls changed whenever links, addresses or routes of this host change, until
+// ctx ends. It ignores routes outside of the main table, and changes of the interface named
+// device, which is the tunnel itself.
 func WatchNetwork(ctx context.Context, device string, changed func()) error {
 	about := newFilter(device)
 	return watch.Netlink(ctx, unix.NETLINK_ROUTE, about.relevant, changed, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 }
 
-// A filter tells what is about the underlay.
+// A filter selects messages about the underlay.
 type filter struct {
 	device string // the tunnel
-	index  int    // of the last interface that had this name, or -1: messages about it may come when it is gone
+	index  int    // of the last interface with this name, or -1: messages about it may come after it is gone
 }
 
 func newFilter(device string) *filter {
@@ -38,7 +38,7 @@ func newFilter(device string) *filter {
 	return f
 }
 
-// relevant tells whether one of the messages counts.
+// relevant reports whether one of the messages counts.
 func (f *filter) relevant(messages []syscall.NetlinkMessage) bool {
 	counts := false
 	for _, m := range messages {
@@ -69,7 +69,7 @@ func (f *filter) relevant(messages []syscall.NetlinkMessage) bool {
 	return counts
 }
 
-// isNamed tells whether the attributes of a link give it that name.
+// isNamed reports whether the attributes of a link give it that name.
 func isNamed(attributes []byte, name string) bool {
 	list, err := nl.ParseRouteAttr(attributes)
 	if err != nil {
@@ -83,8 +83,7 @@ func isNamed(attributes []byte, name string) bool {
 	return false
 }
 
-// outInterface returns the index of the interface that a route leaves by, or 0 if
-// it does not name one.
+// outInterface returns the index of a route's outgoing interface, or 0 if it names none.
 func outInterface(attributes []byte) int {
 	list, err := nl.ParseRouteAttr(attributes)
 	if err != nil {
@@ -98,8 +97,8 @@ func outInterface(attributes []byte) int {
 	return 0
 }
 
-// RouteTo describes the route to a server, of packets with a mark, by the address that
-// they would be sent from, and the interface that has it. It takes no privilege.
+// RouteTo describes the route to a server for packets with this mark: by their source
+// address, and the interface that has it. It needs no privilege.
 func RouteTo(server netip.Addr, mark uint32) (string, error) {
 	list, err := netlink.RouteGetWithOptions(server.AsSlice(), &netlink.RouteGetOptions{Mark: mark, Oif: server.Zone()})
 	if err != nil {
@@ -121,7 +120,7 @@ func interfaceWith(a netip.Addr) string {
 	for _, itf := range list {
 		addrs, err := itf.Addrs()
 		if err != nil {
-			continue // it is gone
+			continue // the interface is gone
 		}
 		for _, one := range addrs {
 			if p, err := netip.ParsePrefix(one.String()); err == nil && p.Addr() == a.WithZone("") {

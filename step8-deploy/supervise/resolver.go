@@ -15,27 +15,26 @@ import (
 // askFor bounds the time that one nameserver has to answer.
 const askFor = 3 * time.Second
 
-// A Resolver looks names up in the underlay: it asks the nameservers that the
-// host had before the tunnel took its DNS over. The host's own way to look up
-// names leads into the tunnel, which is not there while it is looked for.
+// A Resolver looks up names in the underlay: it asks the nameservers that the host had
+// before the tunnel took over its DNS. The host's usual lookups go into the tunnel, which is
+// down while the client looks for its server.
 //
-// The file /etc/hosts is believed. A nameserver on this host itself, such as
-// systemd-resolved at 127.0.0.53, must not be one that asks through the tunnel: whom it
-// asks stands in its place (see names.Underlay).
+// It uses /etc/hosts. Nameservers must not include one on this host itself, such as
+// systemd-resolved at 127.0.0.53, that asks through the tunnel, but the nameservers that it
+// would ask in turn (see names.Underlay).
 type Resolver struct {
-	// Nameservers are asked in this order, the next one when one does not answer.
+	// Nameservers are asked in this order: the next one if one does not answer.
 	Nameservers []netip.AddrPort
 
-	// Dial connects to one of them, as net.Dialer's DialContext does, which is used
-	// if it is nil.
+	// Dial connects to one of them. If it is nil, net.Dialer's DialContext is used.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Lookup returns the addresses of a name. It may be called from any goroutine.
+// Lookup returns the addresses of a name. It is safe for concurrent use.
 func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	if len(r.Nameservers) == 0 {
 		return nil, app.Hint(errors.New("no nameserver is known"), "Connect this host to a network that has one. "+
-			"If it is a program of this host itself (127.0.0.1) that asks at the root, or encrypted, and so names none: give the server by its address in the setting 'server'.")
+			"If a program on this host itself (127.0.0.1) resolves names from the root, or over an encrypted protocol, it names none: then put the server's address instead of its name into the setting 'server'.")
 	}
 	var failed []string
 	for _, ns := range r.Nameservers {
@@ -45,7 +44,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error
 		}
 		why := err.Error()
 		if e, ok := errors.AsType[*net.DNSError](err); ok {
-			why = e.Err // without the server that it names: it means the one of /etc/resolv.conf
+			why = e.Err // without the server in e, which is the one of /etc/resolv.conf
 			if e.IsNotFound {
 				return nil, fmt.Errorf("%v says that there is no such name", ns.Addr())
 			}
@@ -71,9 +70,9 @@ func (r *Resolver) ask(ctx context.Context, ns netip.AddrPort, name string) ([]n
 	}
 	resolver := net.Resolver{
 		PreferGo: true,
-		// The address is one of /etc/resolv.conf, which is the tunnel's by now.
+		// Ignore address: it is from /etc/resolv.conf, which is the tunnel's by now.
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) { return dial(ctx, network, ns.String()) },
 	}
-	// The dot at the end: the name is whole, nothing is to be put behind it.
+	// The dot at the end says that the name is complete: no search domain is appended.
 	return resolver.LookupNetIP(ctx, "ip", name+".")
 }

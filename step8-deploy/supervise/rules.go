@@ -13,8 +13,8 @@ import (
 )
 
 // WatchRules calls changed whenever policy rules of this host, its routing tables other
-// than the main one, or tables of nft whose names begin with stepvpn change, until ctx
-// ends. It may be this program that has changed them: whoever is told looks.
+// than the main one, or nft tables whose names begin with stepvpn change, until ctx ends.
+// This program itself may have made the change, so changed must look.
 func WatchRules(ctx context.Context, changed func()) error {
 	var mu sync.Mutex // one call of changed at a time
 	told := func() {
@@ -33,15 +33,15 @@ func WatchRules(ctx context.Context, changed func()) error {
 	return errors.Join(rules, tables)
 }
 
-// aboutRules tells whether one of the messages is about a policy rule, or a route in a
-// table of its own.
+// aboutRules reports whether one of the messages is about a policy rule, or a route in a
+// table other than the main one.
 func aboutRules(messages []syscall.NetlinkMessage) bool {
 	for _, m := range messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 			return true
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			const table = 4 // where an rtmsg has it (rtnetlink(7)); 0 and 252 stand for one behind it
+			const table = 4 // its offset in an rtmsg (rtnetlink(7)); 0 and 252 mean that an attribute has the table
 			if len(m.Data) >= unix.SizeofRtMsg && m.Data[table] != unix.RT_TABLE_MAIN && m.Data[table] != unix.RT_TABLE_LOCAL {
 				return true
 			}
@@ -50,7 +50,7 @@ func aboutRules(messages []syscall.NetlinkMessage) bool {
 	return false
 }
 
-// aboutTables tells whether one of the messages names a table of ours.
+// aboutTables reports whether one of the messages names a table of ours.
 func aboutTables(messages []syscall.NetlinkMessage) bool {
 	for _, m := range messages {
 		if bytes.Contains(m.Data, []byte("stepvpn")) {

@@ -46,13 +46,13 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 }
 
-// backoff returns how long to wait after so many failures before this one.
+// backoff returns how long to wait after a failure that this many others came before.
 func backoff(failures int) time.Duration {
 	d := min(minWait<<min(failures, 10), maxWait)
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
 
-// drain forgets what has changed before the round that begins now.
+// drain discards a wake-up from before the round that begins now.
 func (s *Supervisor) drain() {
 	select {
 	case <-s.wake:
@@ -74,11 +74,11 @@ func (s *Supervisor) untilAllowed(wait time.Duration) time.Duration {
 	return max(wait, least)
 }
 
-// wait waits after a round that ended with why, and returns true if something has changed meanwhile and cut the
-// wait short.
+// wait waits after a round that ended with why, and returns true if a change of this host has
+// cut the wait short.
 func (s *Supervisor) wait(ctx context.Context, d time.Duration, began time.Time, why error) (changed bool) {
 	s.set(func(st *Status) {
-		if why != nil { // nil if nobody was asked: all had refused
+		if why != nil { // nil if no server was asked, because all had refused
 			st.failed(why)
 		}
 		st.State, st.Next = Waiting, time.Now().Add(max(d, minGap-time.Since(began)))
@@ -92,7 +92,7 @@ func (s *Supervisor) wait(ctx context.Context, d time.Duration, began time.Time,
 		case <-timer.C:
 			waiting = false
 		case <-s.wake:
-			// Nothing changes the mind of servers that have refused.
+			// A change does not matter to servers that have refused.
 			waiting = s.untilAllowed(0) > 0
 			changed = !waiting
 		}
@@ -104,8 +104,8 @@ func (s *Supervisor) wait(ctx context.Context, d time.Duration, began time.Time,
 	return changed
 }
 
-// round asks the servers until one connects, and returns when that connection is
-// lost, with the time that it was up; or when all have been asked.
+// round asks the servers until one connects, and returns when that connection is lost, with
+// the time that it was up. If none connects, it returns when all have been asked.
 func (s *Supervisor) round(ctx context.Context) (up time.Duration, err error) {
 	for _, e := range s.order() {
 		if s.isRefused(e) {
@@ -115,7 +115,7 @@ func (s *Supervisor) round(ctx context.Context) (up time.Duration, err error) {
 			st.State, st.Server, st.Addr, st.Next = Connecting, e, netip.AddrPort{}, time.Time{}
 		})
 		up, err = s.server(ctx, e)
-		if up == 0 { // else it is told when the state is another one
+		if up == 0 { // otherwise the next change of state reports it
 			s.set(func(st *Status) { st.failed(err) })
 		}
 		if roundOver(ctx, up, err) {
@@ -125,13 +125,13 @@ func (s *Supervisor) round(ctx context.Context) (up time.Duration, err error) {
 	return up, err
 }
 
-// roundOver tells whether a round is over with this outcome of a try.
+// roundOver reports whether a round is over after this outcome of a try.
 func roundOver(ctx context.Context, up time.Duration, err error) bool {
 	return up > 0 || ctx.Err() != nil || interrupted(err)
 }
 
-// interrupted tells whether a session has ended because something on this host
-// has changed.
+// interrupted reports whether a session has ended because something on this host has
+// changed.
 func interrupted(err error) bool { return errors.Is(err, errNetwork) || errors.Is(err, errClock) }
 
 // order returns the servers in the order of a round.
@@ -145,15 +145,15 @@ func (s *Supervisor) order() []config.Endpoint {
 	return list
 }
 
-// isRefused tells whether the server has said no, not long ago.
+// isRefused reports whether the server has refused this client less than 5 minutes ago.
 func (s *Supervisor) isRefused(e config.Endpoint) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return time.Now().Before(s.refused[e.String()])
 }
 
-// server asks the addresses of one server. If one connects, it returns when that
-// connection is lost.
+// server asks the addresses of one server. If it connects to one of them, it returns when
+// that connection is lost.
 func (s *Supervisor) server(ctx context.Context, e config.Endpoint) (up time.Duration, err error) {
 	addrs, err := s.addresses(ctx, e)
 	if err != nil {
@@ -173,7 +173,7 @@ func (s *Supervisor) server(ctx context.Context, e config.Endpoint) (up time.Dur
 	return up, err
 }
 
-// addresses returns the addresses of a server, in the order to ask them.
+// addresses returns the addresses of a server, in the order in which to ask them.
 func (s *Supervisor) addresses(ctx context.Context, e config.Endpoint) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(e.Host); err == nil {
 		return []netip.Addr{a}, nil
@@ -195,7 +195,7 @@ func (s *Supervisor) addresses(ctx context.Context, e config.Endpoint) ([]netip.
 	return interleave(addrs), nil
 }
 
-// maxAddresses bounds how many addresses of a name are asked.
+// maxAddresses is the largest number of addresses of one name that are asked.
 const maxAddresses = 8
 
 // interleave orders addresses so that the families alternate, IPv6 first.
@@ -224,7 +224,7 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 	if s.cfg.Route != nil {
 		if under.route, err = s.cfg.Route(addr); err != nil {
 			return 0, app.Hint(fmt.Errorf("no way to %v: %w", addr, err),
-				"Connect this host to a network; then it is tried at once.")
+				"Connect this host to a network; then the client tries again at once.")
 		}
 	}
 	s.mu.Lock()

@@ -13,9 +13,9 @@ import (
 type State int
 
 const (
-	Connecting State = iota // what is waited for is what Status.Awaits says
+	Connecting State = iota // Status.Awaits says what it waits for
 	Up                      // packets pass
-	Degraded                // there is a session, and yet something does not pass
+	Degraded                // there is a session, but something does not work
 	Waiting                 // until the next round
 	Stopped                 // Run has returned
 )
@@ -29,7 +29,7 @@ func (s State) String() string { return stateNames[s] }
 type Status struct {
 	State  State
 	Since  time.Time       // of State
-	Server config.Endpoint // the one that is asked or connected, unless State is Waiting
+	Server config.Endpoint // the server that is asked or connected, unless State is Waiting
 	Addr   netip.AddrPort  // its address, once that is known
 	// Session is when the session with it has begun, or zero if there is none.
 	Session time.Time
@@ -41,13 +41,13 @@ type Status struct {
 	Next         time.Time // when the next round begins, if State is Waiting
 }
 
-// LooksUp tells whether it is the server's address that Connecting waits for.
+// LooksUp reports whether Connecting waits for the server's address.
 func (s Status) LooksUp() bool {
 	_, err := netip.ParseAddr(s.Server.Host)
 	return s.Server.Host != "" && err != nil && !s.Addr.IsValid()
 }
 
-// Awaits is what Connecting waits for.
+// Awaits returns what Connecting waits for.
 func (s Status) Awaits() string {
 	switch {
 	case !s.Session.IsZero():
@@ -76,16 +76,16 @@ func (s Status) String() string {
 	return fmt.Sprintf("connecting to %v: waiting for %s", s.Server, s.Awaits())
 }
 
-// Status returns the present status.
+// Status returns the current status.
 func (s *Supervisor) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.status
 }
 
-// Judge tells whether packets pass in the present session, with reason "", or what keeps
-// them from passing, and what to do about it. Without a session it does nothing; it never
-// ends one. See Config.Judged.
+// Judge tells the Supervisor that packets pass in the current session (reason is ""), or what
+// keeps them from passing, and what to do about it. Without a session it does nothing; it
+// never ends one. See Config.Judged.
 func (s *Supervisor) Judge(reason, cure string) {
 	s.set(func(st *Status) {
 		switch {
@@ -98,10 +98,10 @@ func (s *Supervisor) Judge(reason, cure string) {
 	})
 }
 
-// defaultCure is for what has no cure of its own.
-const defaultCure = "It is tried again by itself; 'stepvpn check' judges the settings, and the server's log says whom it turns down."
+// defaultCure is the cure for errors that have none of their own.
+const defaultCure = "The client tries again by itself; 'stepvpn check' checks the settings, and the server's log says which clients it refuses."
 
-// failed notes why there is no connection.
+// failed records why there is no connection.
 func (st *Status) failed(err error) {
 	st.Err, st.Session, st.Reason, st.Cure = err, time.Time{}, "", ""
 	if err != nil {
@@ -112,9 +112,9 @@ func (st *Status) failed(err error) {
 	}
 }
 
-// set changes the status, and tells.
+// set changes the status, and calls Changed.
 func (s *Supervisor) set(change func(*Status)) {
-	s.telling.Lock() // so that changes are told in their order
+	s.telling.Lock() // so that calls of Changed are in the order of the changes
 	defer s.telling.Unlock()
 	s.mu.Lock()
 	old := s.status.State

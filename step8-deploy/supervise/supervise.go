@@ -11,12 +11,12 @@
 //	        └───────────────────── no server answers ──────────────────────────┘
 //
 // A Supervisor owns neither the host's routes and DNS nor the session: it calls
-// the functions that it was given. What the caller has taken of the host stays
-// taken while the supervisor reconnects, so that nothing leaves outside of the
-// tunnel; the caller gives it back when Run returns.
+// the functions that it was given. The caller keeps its changes to the host in place
+// while the supervisor reconnects, so that nothing leaves outside of the tunnel, and
+// undoes them when Run returns.
 //
-// That there is a session does not show that packets pass. Whether they do, others find
-// out and tell (see Judge); the session goes on either way.
+// A session alone does not show that packets pass. Other code finds out whether they do,
+// and reports that (see Judge); the session goes on either way.
 //
 // # When it tries again
 //
@@ -24,24 +24,24 @@
 // the same time: with two, the server would see one client fight with itself.
 // After a round without success the wait is 1 s, then twice as long each time, up
 // to 30 s, each 20 % more or less, so that the clients of a server that comes
-// back do not all come at once. Who was up for 30 s begins at 1 s again.
+// back do not all come at once. After a session that was up for 30 s, the waits begin
+// at 1 s again.
 //
-// A changed network ends the wait, and a session whose way to the server is not
-// the same any more. So does a clock that jumped, which is what a machine sees
-// that was suspended. Rounds do not begin less than a second apart.
+// A change of the network ends the wait; it also ends a session if the route to the
+// server has changed. So does a jump of the clock, which shows that the machine was
+// suspended. Rounds never begin less than a second apart.
 //
 // A server that refuses (see Refused) is not asked again for 5 minutes, whatever
-// happens: it has said no, and will not change its mind sooner because it is
-// asked more often. It is asked again then, since whoever was revoked by mistake
-// comes back without anybody at the machine.
+// happens: asking more often would not change its answer. After that it is asked
+// again, so that a client that was revoked by mistake comes back by itself.
 //
 // # Which server
 //
-// The names of the servers are looked up anew in each round. Their order is that
-// of the list, except that the server of the last session comes first: when it is
-// only restarted, it is back soonest. There is no way back from a later server
-// to an earlier one while the connection works. Addresses of one name
-// alternate between IPv6 and IPv4 (RFC 8305, section 4).
+// Each round looks up the servers' names again. The servers are asked in the order of
+// the list, except that the server of the last session comes first: if it was only
+// restarted, it is back soonest. While a connection to a later server works, the
+// client does not go back to an earlier one. Addresses of one name alternate between
+// IPv6 and IPv4 (RFC 8305, section 4).
 package supervise
 
 import (
@@ -59,7 +59,7 @@ import (
 const (
 	minWait     = 1 * time.Second
 	maxWait     = 30 * time.Second
-	stableAfter = 30 * time.Second // up for so long, a connection counts as good
+	stableAfter = 30 * time.Second // a connection that was up for this long counts as good
 	minGap      = 1 * time.Second  // from the start of one round to that of the next
 	refusedWait = 5 * time.Minute
 
@@ -73,8 +73,8 @@ type Config struct {
 	// Servers are asked in this order. There must be at least one.
 	Servers []config.Endpoint
 
-	// Resolve looks a name up, through the underlay (see
-	// Resolver). An address is not looked up.
+	// Resolve looks up a name through the underlay (see Resolver). It is not called for an
+	// address.
 	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
 
 	// Connect connects to a server, calls up when there is a session, moves
@@ -83,24 +83,24 @@ type Config struct {
 	// goroutine.
 	Connect func(ctx context.Context, server netip.AddrPort, up func()) error
 
-	// Route describes the route to a server in the underlay: two are the same if a
-	// session does not notice the change from one to the other. It is called
-	// before Connect and when the network has changed, by any goroutine. If it
-	// is nil, every change of the network ends the session.
+	// Route describes the route to a server in the underlay: two descriptions must be equal
+	// if a session survives the change from one route to the other. It is called before
+	// Connect and when the network has changed, from any goroutine. If it is nil, every
+	// change of the network ends the session.
 	Route func(server netip.AddrPort) (string, error)
 
-	// Changed is told each new status, in their order. It must not block. It may be nil.
+	// Changed is called with each new status, in order. It must not block. It may be nil.
 	Changed func(Status)
 
-	// Judged says that a session is Up when Judge says so, and not when it begins.
+	// Judged says that a session is Up only when Judge says so, and not when it begins.
 	Judged bool
 
 	// Try is the time that one address has to answer; 0 is DefaultTry.
 	Try time.Duration
 }
 
-// A Supervisor keeps one client connected. Its methods may be called from any
-// goroutine; Run only once.
+// A Supervisor keeps one client connected. Its methods are safe for concurrent use; Run may
+// be called only once.
 type Supervisor struct {
 	cfg  Config
 	wake chan struct{} // holds one token when something has changed since the round began
@@ -111,7 +111,7 @@ type Supervisor struct {
 	status     Status
 	attempt    *attempt             // the try or connection under way, or nil
 	lastServer config.Endpoint      // of the last session that was up
-	refused    map[string]time.Time // until when not to ask, by Endpoint.String
+	refused    map[string]time.Time // until when not to ask a server, by Endpoint.String
 }
 
 // An attempt is a try to connect, or a connection.
@@ -137,14 +137,15 @@ func New(cfg Config) *Supervisor {
 
 // Why a session is ended from outside.
 var (
-	errNetwork = app.Hint(errors.New("the network has changed"), "Nothing is to be done: it connects anew.")
-	errClock   = app.Hint(errors.New("the clock has jumped: the machine was suspended"), "Nothing is to be done: it connects anew.")
+	errNetwork = app.Hint(errors.New("the network has changed"), "There is nothing to do: the client reconnects.")
+	errClock   = app.Hint(errors.New("the clock has jumped: the machine was suspended"), "There is nothing to do: the client reconnects.")
 	// ErrSilence ends the ctx of Connect when an address has had its time.
-	ErrSilence = app.Hint(errors.New("no answer: the server does not run, has other keys or an older version, or a firewall is on the way"),
+	ErrSilence = app.Hint(errors.New("no answer: the server does not run, has other keys or an older version, or a firewall blocks the way"),
 		"Check that the server runs, that its port is open in all firewalls on the way, and that server_key is its key.")
 )
 
-// NetworkChanged tells that routes, addresses or links of the host have changed.
+// NetworkChanged tells the Supervisor that routes, addresses or links of the host have
+// changed.
 func (s *Supervisor) NetworkChanged() {
 	s.mu.Lock()
 	under := s.attempt
@@ -154,16 +155,17 @@ func (s *Supervisor) NetworkChanged() {
 		route, err := s.cfg.Route(under.server)
 		switch {
 		case err == nil && route != under.route:
-		case up: // it does not mind; and if there is no way now, the old one may come back
+		case up: // the session survives this; if there is no route now, the old one may come back
 			return
-		default: // this try may still work, and if not, the next one need not wait
+		default: // this try may still succeed; if it fails, the next one need not wait
 			under = nil
 		}
 	}
 	s.interrupt(under, errNetwork)
 }
 
-// ClockJumped tells that time has passed that this program did not notice.
+// ClockJumped tells the Supervisor that time has passed during which this program did not
+// run.
 func (s *Supervisor) ClockJumped() {
 	s.mu.Lock()
 	under := s.attempt
@@ -171,7 +173,7 @@ func (s *Supervisor) ClockJumped() {
 	s.interrupt(under, errClock)
 }
 
-// interrupt ends a session, if it is not nil, and a wait.
+// interrupt ends the attempt under, if it is not nil, and a wait.
 func (s *Supervisor) interrupt(under *attempt, why error) {
 	if under != nil {
 		under.cancel(why)
@@ -182,6 +184,6 @@ func (s *Supervisor) interrupt(under *attempt, why error) {
 func (s *Supervisor) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // it is told already
+	default: // a wake-up is pending already
 	}
 }

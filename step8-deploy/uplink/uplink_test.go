@@ -67,7 +67,7 @@ func TestProblems(t *testing.T) {
 	require.Empty(t, h.problems(time.Second))
 
 	h.run("sysctl -qw net.ipv6.conf.vpn0.disable_ipv6=1")
-	require.Equal(t, []string{"device vpn0: its address fd00:8::1/64 was missing, and can't be mended: IPv6 is switched off on it"}, h.problems(time.Second))
+	require.Equal(t, []string{"device vpn0: its address fd00:8::1/64 was missing, and that can't be changed: IPv6 is switched off on it"}, h.problems(time.Second))
 	h.run("sysctl -qw net.ipv6.conf.vpn0.disable_ipv6=0")
 	require.Empty(t, h.problems(time.Second))
 

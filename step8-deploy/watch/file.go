@@ -12,10 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File calls changed whenever somebody has changed a file, put another one in its place,
-// or removed it, until ctx ends; also what is set aside under a name that begins with the
-// file's. That is the entry of its folder, and not what a symlink leads to. Events come in
-// bunches, as those of Netlink.
+// File calls changed whenever a file, or one whose name begins with its name, is changed,
+// replaced or removed, until ctx ends. It watches the entry in the folder, not the target of
+// a symlink. Events are bunched, as for Netlink.
 func File(ctx context.Context, path string, changed func()) error {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -28,7 +27,7 @@ func File(ctx context.Context, path string, changed func()) error {
 	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), events|unix.IN_ONLYDIR); err != nil {
 		return fmt.Errorf("watching %s: %w", path, err)
 	}
-	// Something that is mounted there is written to by another name.
+	// If something is mounted there, it may be written to under another name.
 	mounted := func() { unix.InotifyAddWatch(fd, path, unix.IN_CLOSE_WRITE|unix.IN_DONT_FOLLOW) }
 	mounted()
 
@@ -51,12 +50,12 @@ func File(ctx context.Context, path string, changed func()) error {
 		mounted()
 		select {
 		case bunches <- struct{}{}:
-		default: // one waits already
+		default: // one is waiting already
 		}
 	}
 }
 
-// about tells whether one of the events of inotify(7) is about a name, or some were lost.
+// about reports whether one of the inotify(7) events is about this name, or events were lost.
 func about(events []byte, name string) bool {
 	for len(events) >= unix.SizeofInotifyEvent {
 		mask := binary.NativeEndian.Uint32(events[4:])

@@ -1,5 +1,5 @@
-// Package watch tells when the kernel has changed something of this host, so that
-// whoever keeps it as it should be can look. Introduced in step 8.
+// Package watch tells when something on this host has changed, so that the code that keeps
+// the host as it should be can look. Introduced in step 8.
 package watch
 
 import (
@@ -14,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Events come in bunches. They are reported when there was none for Quiet, or
-// after Bunch at the latest.
+// Events come in bunches. They are reported once when there was none for Quiet, or after
+// Bunch at the latest.
 const (
 	Quiet = 200 * time.Millisecond
 	Bunch = 2 * time.Second
 )
 
-// Netlink calls changed whenever the kernel tells a group of something that is relevant,
-// until ctx ends: also at the beginning, for what has just changed, and when it told so
-// much that some was lost.
+// Netlink calls changed whenever the kernel sends one of the groups a relevant message, until
+// ctx ends. It also calls changed at the beginning, for changes just before, and when there
+// were so many messages that some were lost.
 func Netlink(ctx context.Context, protocol int, relevant func([]syscall.NetlinkMessage) bool, changed func(), groups ...uint) error {
 	socket, err := nl.Subscribe(protocol, groups...)
 	if err != nil {
@@ -56,7 +56,7 @@ func Netlink(ctx context.Context, protocol int, relevant func([]syscall.NetlinkM
 		}
 		select {
 		case events <- struct{}{}:
-		default: // one waits already
+		default: // one is waiting already
 		}
 	}
 }
