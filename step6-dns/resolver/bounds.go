@@ -34,40 +34,32 @@ func (s *Server) isQuery(m []byte) bool {
 	return false
 }
 
-// accept keeps a dns.Server from unpacking, and repeating in its reply, more questions than one.
-func (s *Server) accept(h dns.Header) dns.MsgAcceptAction {
-	if h.Qdcount != 1 {
-		s.counts.refuse(Malformed)
-		return dns.MsgReject
-	}
-	return dns.MsgAccept
-}
-
-// passes waits a moment after an error of a socket, such as a lack of memory or of file descriptors. If the socket does
-// not work any more, the server ends, and passes reports false.
+// passes waits a moment after an error of a socket, such as a lack of memory or of file descriptors. It reports false if
+// the socket does not work any more; then the server ends.
 func (s *Server) passes(err error) bool {
-	if !errors.Is(err, net.ErrClosed) && !errors.Is(err, unix.EINVAL) {
-		s.trouble.Do(func() { slog.Warn("resolver: a socket has trouble, which may pass", "error", err) })
-		time.Sleep(errorPause)
-		return true
-	}
-	if s.ctx.Err() == nil {
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return false
+	case errors.Is(err, unix.EINVAL): // it does not listen any more: accept(2)
 		slog.Error("resolver: names are answered no more", "error", err)
 		s.stop(err)
 		closeAll(s.sockets)
+		return false
 	}
-	return false
+	s.trouble.Do(func() { slog.Warn("resolver: a socket has trouble, which may pass", "error", err) })
+	time.Sleep(errorPause)
+	return true
 }
 
-// A packetConn is a UDP socket. What was read from it, and is not yet replied to, is bounded by free.
+// A packetConn is a UDP socket. A dns.Server starts a goroutine for each datagram: busy bounds how many are at work.
 type packetConn struct {
 	*net.UDPConn
 	s    *Server
-	free *semaphore.Weighted
+	busy *semaphore.Weighted
 }
 
 func (c packetConn) ReadFrom(b []byte) (n int, from net.Addr, err error) {
-	c.free.Acquire(context.Background(), 1)
+	c.busy.Acquire(context.Background(), 1)
 	for {
 		n, from, err = c.UDPConn.ReadFrom(b)
 		switch {
@@ -80,14 +72,6 @@ func (c packetConn) ReadFrom(b []byte) (n int, from net.Addr, err error) {
 			return n, from, nil
 		}
 	}
-}
-
-func (c packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
-	defer c.free.Release(1)
-	if c.s.ctx.Err() != nil {
-		return 0, net.ErrClosed // a server that ends answers nothing more
-	}
-	return c.UDPConn.WriteTo(b, to)
 }
 
 // SetReadDeadline does nothing: the next query may come at any time.
@@ -153,7 +137,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	defer c.free.Release(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := c.s.ctx.Err()
+	err := c.s.ctx.Err() // a server that ends answers nothing more
 	if err == nil {
 		c.SetWriteDeadline(time.Now().Add(c.s.cfg.limits.write))
 		_, err = c.TCPConn.Write(b)

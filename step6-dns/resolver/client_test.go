@@ -351,39 +351,49 @@ func TestMalformedQueries(t *testing.T) {
 	require.Contains(t, s.String(), "refused: malformed 13, not-a-query 2")
 }
 
-// Queries that are read and not replied to are bounded, and none is lost from the count.
-func TestQueriesOfASocketAreBounded(t *testing.T) {
-	s := start(t, Config{Upstreams: upstreams(serve(t, rcode(dns.RcodeServerFailure)))})
+// Queries that are worked on are bounded; those that are of no use, and those that wait for an upstream, are not of them.
+func TestQueriesAtWorkAreBounded(t *testing.T) {
+	up, open := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	defer conn.Close()
 	c := packetConn{conn, s, semaphore.NewWeighted(2)}
-	read := func() net.Addr {
-		_, from, err := c.ReadFrom(make([]byte, maxQuery+1))
-		require.NoError(t, err)
-		return from
-	}
 	client, err := net.Dial("udp4", conn.LocalAddr().String())
 	require.NoError(t, err)
 	defer client.Close()
 	for range 3 {
-		for _, m := range [][]byte{pack(t, new(dns.Msg).SetQuestion("www.example.", dns.TypeA)), []byte("nonsense")} {
+		for _, m := range [][]byte{[]byte("nonsense"), pack(t, new(dns.Msg).SetQuestion("www.example.", dns.TypeA))} {
 			_, err := client.Write(m)
 			require.NoError(t, err)
 		}
 	}
-	from := read()
-	read()
-	require.False(t, c.free.TryAcquire(1), "two are read")
-	third := make(chan net.Addr)
-	go func() { third <- read() }()
-	_, err = c.WriteTo([]byte("reply"), from)
-	require.NoError(t, err)
-	<-third
 	for range 2 {
-		c.WriteTo(nil, from)
+		_, _, err := c.ReadFrom(make([]byte, maxQuery+1))
+		require.NoError(t, err)
 	}
-	require.True(t, c.free.TryAcquire(2))
+	require.False(t, c.busy.TryAcquire(1), "no other is read")
+	c.busy.Release(2)
+
+	// With a dns.Server, whatever becomes of a query, its place is free afterwards.
+	s.serve(&dns.Server{PacketConn: c, UDPSize: maxQuery + 1}, func() { c.busy.Release(1) })
+	slow := pack(t, new(dns.Msg).SetQuestion("www.slow.", dns.TypeA))
+	for range 3 {
+		for _, m := range [][]byte{slow, slow[:len(slow)-1], slow[:headerSize], make([]byte, headerSize), {}, make([]byte, maxQuery+1)} {
+			_, err := client.Write(m)
+			require.NoError(t, err)
+		}
+	}
+	netlab.Eventually(t, limit, "all are read", func() bool { return s.counts.queries.Load() == 5+1+3*6 })
+	netlab.Eventually(t, limit, "no more than the place of the next one is taken", func() bool {
+		if !c.busy.TryAcquire(1) {
+			return false
+		}
+		c.busy.Release(1)
+		return true
+	})
+	conn.Close()
+	open()
 }
 
 func TestCloseWithQueriesThatWait(t *testing.T) {

@@ -79,19 +79,37 @@ func Serve(cfg Config, sockets []Sockets) (*Server, error) {
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.Background())
 	for _, at := range sockets {
-		for _, server := range []*dns.Server{
-			{PacketConn: packetConn{at.UDP, s, semaphore.NewWeighted(maxWaiting + maxBusy)}, UDPSize: maxQuery + 1},
-			{Listener: listener{at.TCP, s}, MaxTCPQueries: -1},
-		} {
-			server.Handler = s
-			server.ReadTimeout, server.IdleTimeout = cfg.limits.idle, func() time.Duration { return cfg.limits.idle }
-			server.DecorateReader = func(r dns.Reader) dns.Reader { return reader{r.(dns.PacketConnReader)} }
-			server.MsgAcceptFunc, server.MsgInvalidFunc = s.accept, func([]byte, error) { s.counts.refuse(Malformed) }
-			s.workers.Go(func() { server.ActivateAndServe() })
-		}
+		busy := semaphore.NewWeighted(maxBusy)
+		s.serve(&dns.Server{PacketConn: packetConn{at.UDP, s, busy}, UDPSize: maxQuery + 1}, func() { busy.Release(1) })
+		s.serve(&dns.Server{Listener: listener{at.TCP, s}, MaxTCPQueries: -1}, func() {})
 	}
 	slog.Debug("resolver: listening", "addrs", cfg.Addrs, "port", cfg.Port, "dev", cfg.Device, "upstreams", cfg.Upstreams)
 	return s, nil
+}
+
+// serve lets a dns.Server read queries from its socket, which calls ServeDNS for each. It calls done when it is done with
+// one, though the reply may come later.
+func (s *Server) serve(server *dns.Server, done func()) {
+	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		defer done()
+		s.ServeDNS(w, q)
+	})
+	refuse := func([]byte, error) { // which it does itself
+		defer done()
+		s.counts.refuse(Malformed)
+	}
+	server.MsgInvalidFunc = refuse
+	server.MsgAcceptFunc = func(h dns.Header) dns.MsgAcceptAction {
+		if h.Qdcount != 1 { // it would read, and repeat in its reply, all questions
+			refuse(nil, nil)
+			return dns.MsgReject
+		}
+		return dns.MsgAccept
+	}
+	server.DecorateReader = func(r dns.Reader) dns.Reader { return reader{r.(dns.PacketConnReader)} }
+	server.ReadTimeout = s.cfg.limits.idle
+	server.IdleTimeout = func() time.Duration { return s.cfg.limits.idle }
+	s.workers.Go(func() { server.ActivateAndServe() })
 }
 
 // errClosed is why a server ended that was closed.
@@ -100,8 +118,8 @@ var errClosed = fmt.Errorf("resolver: %w", net.ErrClosed)
 // Close ends the server: nothing of it runs any more when Close returns. Queries that still wait for an upstream get no
 // answer. It may be called more than once.
 func (s *Server) Close() error {
-	s.stop(errClosed)
 	closeAll(s.sockets)
+	s.stop(errClosed)
 	s.workers.Wait()
 	return nil
 }
