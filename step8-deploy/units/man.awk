@@ -1,4 +1,4 @@
-# man.awk makes a man page of a page in Markdown: headings, paragraphs, lists, and tables,
+# man.awk makes a man page of a page in Markdown: headings of two levels, paragraphs, lists, and tables,
 # whose first column becomes the tag of the others. Variables: name, section, about.
 function text(s) {
 	while (match(s, /\[[^]]*\]\([^)]*\)/)) {
@@ -14,6 +14,7 @@ function text(s) {
 }
 BEGIN { printf ".TH %s %s\n.SH NAME\n%s \\- %s\n.SH DESCRIPTION\n", toupper(name), section, text(name), text(about) }
 /^# / { next }
+/^### / { sub(/^### /, ""); print ".SS " text($0); next }
 /^#+ / { sub(/^#+ /, ""); print ".SH " toupper(text($0)); next }
 /^\|[-|]+$/ { head = 0; next }
 /^\|/ {
