@@ -33,7 +33,7 @@ tour:
 # The order is from quick to slow. 'demos' runs every demo, and then compares
 # the READMEs with what the demos printed.
 test:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory modules
@@ -42,7 +42,7 @@ test:
 
 # STEPVPN_SOAK is what shared/soak and lint look at.
 soak:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish
 	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
 	@echo "== every fuzz target"
 	@shared/lab/fuzz.sh 20s

@@ -1,10 +1,13 @@
 package step8_test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,7 +26,7 @@ func TestPagesAreInstalled(t *testing.T) {
 	}
 	run("install")
 	share := filepath.Join(dir, "usr/local/share")
-	for _, page := range []string{"README.md", "SETTINGS.md", "OPERATING.md", "server.toml", "client.toml"} {
+	for _, page := range []string{"README.md", "SETTINGS.md", "COMMANDS.md", "OPERATING.md", "server.toml", "client.toml"} {
 		require.FileExists(t, filepath.Join(share, "doc/stepvpn", page))
 	}
 	settings, err := os.ReadFile("SETTINGS.md")
@@ -39,9 +42,44 @@ func TestPagesAreInstalled(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(page), "stepvpn clients revoke NAME")
 	require.NotContains(t, string(page), "](")
+	commands, err := os.ReadFile("COMMANDS.md")
+	require.NoError(t, err)
+	for md, roff := range map[string]string{`(?m)^### (.*)$`: `(?m)^\.SS (.*)$`, `(?m)^\| (-\S*)(?: \S*)? \|`: `(?m)^\.B (-[^ \n]*)(?: .*)?$`} {
+		var want, got []string
+		for _, m := range regexp.MustCompile(md).FindAllSubmatch(commands, -1) {
+			want = append(want, string(m[1]))
+		}
+		for _, m := range regexp.MustCompile(roff).FindAllStringSubmatch(strings.ReplaceAll(string(page), `\-`, "-"), -1) {
+			got = append(got, m[1])
+		}
+		require.Greater(t, len(want), 20)
+		require.Equal(t, want, got)
+	}
+
+	// Shells find what they complete commands by.
+	completion := map[string]string{"bash": "bash-completion/completions/stepvpn", "zsh": "zsh/site-functions/_stepvpn", "fish": "fish/vendor_completions.d/stepvpn.fish"}
+	for shell, file := range completion {
+		want, err := exec.Command(filepath.Join(dir, "usr/local/bin/stepvpn"), "completion", shell).Output()
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(share, file))
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got))
+	}
+	// zsh finds it by its folder, and fish by what XDG_DATA_DIRS has.
+	t.Setenv("PATH", filepath.Join(dir, "usr/local/bin")+":"+os.Getenv("PATH"))
+	t.Setenv("XDG_DATA_DIRS", share)
+	t.Setenv("HOME", t.TempDir())
+	for _, c := range []struct{ shell, option, script, want string }{
+		{"zsh", "-f", "fpath=(" + share + "/zsh/site-functions $fpath); autoload -U compinit; compinit -u -D; echo ${_comps[stepvpn]}", "_stepvpn"},
+		{"fish", "--private", "complete -C 'stepvpn rot'", "rotate-key"},
+	} {
+		out, err := exec.Command(c.shell, c.option, "-c", c.script).CombinedOutput()
+		require.NoError(t, err, "shared/lab/setup.sh %s installs it: %s", c.shell, out)
+		require.Contains(t, string(out), c.want)
+	}
 
 	run("uninstall")
-	for _, name := range []string{"doc/stepvpn", "man/man5/stepvpn.toml.5", "man/man8/stepvpn.8"} {
+	for _, name := range append(slices.Collect(maps.Values(completion)), "doc/stepvpn", "man/man5/stepvpn.toml.5", "man/man8/stepvpn.8") {
 		require.NoFileExists(t, filepath.Join(share, name))
 		require.NoDirExists(t, filepath.Join(share, name))
 	}

@@ -5,6 +5,7 @@ package app
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log"
 	"log/slog"
@@ -29,6 +30,18 @@ const (
 func Main(about string, run func(ctx context.Context) error) {
 	c := Command{About: about}
 	os.Exit(c.start(os.Args[1:], func(ctx context.Context, _ []string) error { return run(ctx) }))
+}
+
+// Verbose defines the flag that every program and command has: to log more.
+func Verbose() *bool {
+	return flag.Bool("v", false, "log more: events that are normal but worth seeing while learning")
+}
+
+// Run is Main for a program that has read its command line by itself: it runs what that
+// asks for, and returns the exit code. help is as Report takes it.
+func Run(verbose bool, help string, run func(ctx context.Context) error) (exitCode int) {
+	startLog(verbose)
+	return Report(runUntilSignal(run), help)
 }
 
 // runUntilSignal runs with a context that ends at a signal.
@@ -114,9 +127,9 @@ var ErrTold = errors.New("it was told")
 // name is the program's name, for messages.
 func name() string { return filepath.Base(os.Args[0]) }
 
-// report prints err, if any, and returns the exit code for it. help is the hint that is
+// Report prints err, if any, and returns the exit code for it. help is the hint that is
 // printed after a wrong command line.
-func report(err error, help string) int {
+func Report(err error, help string) int {
 	if err == nil {
 		return 0
 	}

@@ -35,7 +35,7 @@ func Commands(about string, commands ...Command) {
 	}
 	c, err := choose(commands, args)
 	if err != nil {
-		os.Exit(report(err, fmt.Sprintf("'%s -help' lists the commands.", name())))
+		os.Exit(Report(err, fmt.Sprintf("'%s -help' lists the commands.", name())))
 	}
 	flag.CommandLine = flag.NewFlagSet("", flag.ContinueOnError)
 	os.Exit(c.start(args[len(strings.Fields(c.Name)):], c.Setup()))
@@ -97,7 +97,7 @@ func (c *Command) program() string { return strings.TrimSpace(name() + " " + c.N
 // start parses the flags, which have been defined, runs the command, and returns the exit
 // code.
 func (c *Command) start(args []string, run func(context.Context, []string) error) int {
-	verbose := flag.Bool("v", false, "log more: events that are normal but worth seeing while learning")
+	verbose := Verbose()
 	flag.CommandLine.Init(name(), flag.ContinueOnError)
 	flag.CommandLine.SetOutput(io.Discard) // errors are printed below, in one line
 	args, err := c.parse(args)
@@ -105,11 +105,11 @@ func (c *Command) start(args []string, run func(context.Context, []string) error
 		c.help()
 		return 0
 	}
-	if err == nil {
-		startLog(*verbose)
-		err = runUntilSignal(func(ctx context.Context) error { return run(ctx, args) })
+	help := fmt.Sprintf("'%s -help' lists the flags.", c.program())
+	if err != nil {
+		return Report(err, help)
 	}
-	return report(err, fmt.Sprintf("'%s -help' lists the flags.", c.program()))
+	return Run(*verbose, help, func(ctx context.Context) error { return run(ctx, args) })
 }
 
 // parse sets the flags and returns the other arguments.
@@ -127,10 +127,19 @@ func (c *Command) parse(args []string) (rest []string, err error) {
 		}
 		rest, args = append(rest, flag.Arg(0)), flag.Args()[1:]
 	}
-	if len(rest) < len(want) {
-		return nil, Usage("%s is missing", want[len(rest)])
+	return rest, c.CheckArgs(rest)
+}
+
+// CheckArgs returns an error unless these are as many arguments as Args has words.
+func (c *Command) CheckArgs(args []string) error {
+	want := strings.Fields(c.Args)
+	switch {
+	case len(args) < len(want):
+		return Usage("%s is missing", want[len(args)])
+	case len(args) > len(want):
+		return c.unexpected(args[len(want)])
 	}
-	return rest, nil
+	return nil
 }
 
 func (c *Command) unexpected(arg string) error {

@@ -1,6 +1,6 @@
-# man.awk turns a Markdown page into a man page. It knows headings, paragraphs, lists, and
-# tables, whose first column becomes the tag of a tagged paragraph with the other columns.
-# Variables: name, section, about.
+# man.awk turns a Markdown page into a man page. It knows headings of two levels, paragraphs,
+# lists, and tables, whose first column becomes the tag of a tagged paragraph with the other
+# columns. Variables: name, section, about.
 function text(s) {
 	while (match(s, /\[[^]]*\]\([^)]*\)/)) {
 		link = substr(s, RSTART, RLENGTH)
@@ -15,6 +15,7 @@ function text(s) {
 }
 BEGIN { printf ".TH %s %s\n.SH NAME\n%s \\- %s\n.SH DESCRIPTION\n", toupper(name), section, text(name), text(about) }
 /^# / { next }
+/^### / { sub(/^### /, ""); print ".SS " text($0); next }
 /^#+ / { sub(/^#+ /, ""); print ".SH " toupper(text($0)); next }
 /^\|[-|]+$/ { head = 0; next }
 /^\|/ {

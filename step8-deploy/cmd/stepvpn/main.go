@@ -3,12 +3,18 @@
 package main
 
 import (
+	"os"
+
 	"stepvpn/shared/app"
 )
 
+// commands are all that the program can do.
+func commands() []app.Command {
+	list := []app.Command{server, client, worker, serverWorker, namesCommand, initServer, initClient, rotateKey, check, statusCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version, completionCommand}
+	return append(list, clientsCommands()...)
+}
+
 func main() {
 	app.Rephrase(inOurWords)
-	commands := []app.Command{server, client, worker, serverWorker, namesCommand, initServer, initClient, rotateKey, check, statusCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version}
-	commands = append(commands, clientsCommands()...)
-	app.Commands("Stepvpn is a VPN that is installed, configured, and runs by itself.", commands...)
+	os.Exit(execute(os.Args))
 }
