@@ -94,7 +94,7 @@ func (d *Draft) Find(name string) (*Client, error) {
 }
 
 // NewText is the text of a registry without clients.
-const NewText = `# Who may come in. One line a client: NAME PUBLIC-KEY [OPTION...]
+const NewText = `# Clients that may come in, one per line: NAME PUBLIC-KEY [OPTION...]
 # Options: addr=ADDRESS[,ADDRESS...] expires=DATE password=HASH
 # 'clients add' adds a line; edit them as you like, a # begins a comment.
 `

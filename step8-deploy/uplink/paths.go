@@ -17,29 +17,29 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// Paths has the kernel do for a client what a router does whose next link has a small MTU:
+// Paths makes the kernel treat a client like a router's next link with a small MTU:
 //
 //	ip route replace 10.8.0.2/32 dev vpn0 mtu 1340
 //
-// A sender of longer packets is told so, or they are fragmented, and TCP that begins is told
-// what fits (see package gateway). Most clients have as much room as the device, and no such
-// route. All routes go with the device. The methods may be called from any goroutine; they
-// act in the network namespace of the thread that they run on.
+// A longer packet is fragmented, or its sender is told the MTU; new TCP connections learn it
+// when they begin (see package gateway). Most clients' paths carry as much as the device, and
+// have no such route. All these routes go with the device. The methods are safe for concurrent
+// use; they act in the network namespace of the thread that they run on.
 type Paths struct {
 	Device string
 	MTU    int // of the device, in bytes
 
 	mu    sync.Mutex
-	sizes map[netip.Addr]int // of those who have a route
+	sizes map[netip.Addr]int // of clients that have a route
 }
 
 const (
-	minPath  = 576     // bytes; every path of IPv4 carries as much (RFC 791)
+	minPath  = 576     // bytes; every IPv4 path carries as much (RFC 791)
 	maxPaths = 1 << 16 // routes
 )
 
-// Set says how many bytes a packet to a client may have. What is less than any path
-// carries is taken for that: such a client harms itself alone.
+// Set limits the size, in bytes, of packets to a client. It raises a size that is less than
+// what every path carries: a client that claims such a size harms only itself.
 func (p *Paths) Set(client netip.Addr, size int) error {
 	size = max(size, minPath)
 	if client.Is6() {
@@ -64,14 +64,14 @@ func (p *Paths) Set(client netip.Addr, size int) error {
 	return setPath(dev.Index, client, size)
 }
 
-// Remove takes the route to a client away, if there is one.
+// Remove removes the route to a client, if there is one.
 func (p *Paths) Remove(client netip.Addr) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.sizes, client)
 	dev, err := net.InterfaceByName(p.Device)
 	if err != nil {
-		return nil // it went with the device
+		return nil // the route went with the device
 	}
 	err = netlink.RouteDel(pathTo(dev.Index, client))
 	if err != nil && !errors.Is(err, unix.ESRCH) {
@@ -89,7 +89,7 @@ func (p *Paths) mend() (missing int, err error) {
 	}
 	dev, err := net.InterfaceByName(p.Device)
 	if err != nil {
-		return 0, nil // and that was said
+		return 0, nil // the device is gone, which is reported elsewhere
 	}
 	there := make(map[netip.Addr]int)
 	for _, f := range hostnet.Families {
@@ -122,7 +122,7 @@ func (p *Paths) mend() (missing int, err error) {
 	return missing, errors.Join(errs...)
 }
 
-// hasAll tells whether a mask leaves room for one address only.
+// hasAll reports whether a mask has room for only one address.
 func hasAll(mask net.IPMask, a netip.Addr) bool {
 	ones, _ := mask.Size()
 	return ones == a.BitLen()
@@ -148,7 +148,7 @@ func pathTo(device int, client netip.Addr) *netlink.Route {
 	return r
 }
 
-// mendPaths puts back what somebody has removed of the routes to clients.
+// mendPaths puts back routes to clients that another program has removed.
 func (k *Keeper) mendPaths(now time.Time) error {
 	if k.config.Paths == nil || k.paths.Wait(now) > 0 {
 		return nil

@@ -50,9 +50,10 @@ func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 	return changed
 }
 
-// aboutHost reports whether one of the messages is about anything other than a route that
-// is not a default route. A router's routes change too often to look at the host each time.
-// A route that the device has lost counts, too: it may have been a client's.
+// aboutHost reports whether one of the messages concerns the gateway. Of messages about
+// routes, only those about default routes do, as a router's other routes change too often to
+// look at the host each time, and those about a route that the device has lost, as it may
+// have been a client's.
 func aboutHost(messages []syscall.NetlinkMessage, device int) bool {
 	for _, m := range messages {
 		if m.Header.Type != unix.RTM_NEWROUTE && m.Header.Type != unix.RTM_DELROUTE {
@@ -72,7 +73,7 @@ func aboutHost(messages []syscall.NetlinkMessage, device int) bool {
 	return false
 }
 
-// by tells whether a route, of which these are the attributes, is by a device.
+// by reports whether a route with these attributes goes through a device.
 func by(attributes []byte, device int) bool {
 	list, err := nl.ParseRouteAttr(attributes)
 	if err != nil {

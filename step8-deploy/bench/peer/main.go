@@ -1,5 +1,5 @@
-// Peer is one end of an encrypted tunnel with the wiring of step 4, and a choice
-// of its two ends. The tests and the benchmark of the fast ends use it.
+// Peer is one end of an encrypted tunnel, wired as in step 4, with simple or fast ends. The
+// tests and the benchmark of the fast ends use it.
 package main
 
 import (

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// growBuffer gives the sink room for 8 MB that it gets to later, so that a loss
-// is the tunnel's.
+// growBuffer gives the sink's socket a buffer of 8 MB, so that packets are lost only in the
+// tunnel.
 func growBuffer(conn *net.UDPConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"math"
 )
 
-// The chart: a panel for each of some measures, a bar for each contender. An
-// axis starts at 0 always.
+// The chart has a panel for each of these measures, with a bar for each contender. Axes
+// always start at 0.
 
 var charted = []struct{ id, title, unit string }{
 	{"tcp-up", "TCP, one stream, to the server", "Gbit/s, more is better"},

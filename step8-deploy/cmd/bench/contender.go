@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// A contender is a VPN to be measured.
+// A contender is a VPN to measure.
 type contender struct {
 	name  string
-	about string   // its version and its settings, for who reads the results
+	about string   // its version and its settings, for readers of the results
 	needs []string // programs
 
-	// up starts it. What it has started is in the tunnel that it gets.
+	// up starts the VPN, and records in the tunnel what it has started.
 	up func(ctx context.Context, t *tunnel) error
 }
 
-// A tunnel is a contender that runs, or the wire.
+// A tunnel is a running contender, or the plain wire.
 type tunnel struct {
 	dir  string // for its files, emptied each time
 	lab  addresses
@@ -44,8 +44,8 @@ func (c *contender) missing() error {
 	return nil
 }
 
-// start starts the contender and waits until it carries packets. The tunnel is to
-// be closed in any case.
+// start starts the contender and waits until it carries packets. The caller must close the
+// tunnel, even after an error.
 func (c *contender) start(ctx context.Context, dir string, lab addresses) (*tunnel, error) {
 	t := &tunnel{dir: dir, lab: lab}
 	if err := os.RemoveAll(dir); err != nil {
@@ -81,8 +81,8 @@ func (t *tunnel) startServer(args ...string) (err error) {
 	return err
 }
 
-// startClient starts the client's process, and waits until the tunnel carries
-// packets. between, if set, configures what the client itself does not.
+// startClient starts the client's process, and waits until the tunnel carries packets.
+// between, if set, configures what the client does not configure itself.
 func (t *tunnel) startClient(ctx context.Context, between func() error, args ...string) (err error) {
 	begin := time.Now()
 	if t.client, err = alice.start(t.dir, "client", args...); err != nil {
@@ -99,14 +99,13 @@ func (t *tunnel) startClient(ctx context.Context, between func() error, args ...
 	return err
 }
 
-// forward makes the server host let the tunnel's packets out, under its own
-// address, and alice send those for web into the tunnel. For those that don't do
-// it themselves.
+// forward makes the server host let the tunnel's packets out under its own address, and alice
+// send packets for web into the tunnel. It is for contenders that don't do so themselves.
 func (t *tunnel) forward(device string) error {
 	nat := "POSTROUTING -t nat -s 10.9.0.0/24 -o eth0 -j MASQUERADE"
 	t.undo = append(t.undo, func() { server.all("iptables -D " + nat) })
 	if err := server.all("sysctl -q net.ipv4.ip_forward=1\niptables -A " + nat); err != nil {
 		return err
 	}
-	return alice.all("ip route replace " + t.lab.web + " dev " + device) // it goes with the device
+	return alice.all("ip route replace " + t.lab.web + " dev " + device) // the route goes with the device
 }

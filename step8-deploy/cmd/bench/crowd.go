@@ -24,7 +24,7 @@ import (
 
 // A crowdResult compares one client's throughput alone and in a crowd.
 type crowdResult struct {
-	Clients             int       // beside the one that is measured
+	Clients             int       // besides the one that is measured
 	Alone, Crowded      []float64 // bit/s, to the server; a pair for each round
 	HandshakesPerSecond []float64 // while the crowd connects, which takes a processor itself
 	ServerMemory        int       // bytes, peak
@@ -32,7 +32,7 @@ type crowdResult struct {
 
 func (c *crowdResult) ratio() float64 { return median(c.Crowded) / median(c.Alone) }
 
-// crowd measures in one lab, in turn, without and with a crowd that is connected.
+// crowd measures in one lab, alternately with and without a connected crowd.
 func (b *benchmark) crowd(ctx context.Context, dir string) (*crowdResult, error) {
 	t := &tunnel{dir: dir, lab: b.lab}
 	defer t.close()
@@ -100,7 +100,7 @@ func (b *benchmark) crowd(ctx context.Context, dir string) (*crowdResult, error)
 
 var crowdCommand = app.Command{
 	Name:  "crowd",
-	About: "Connects many clients to a server and keeps them connected. It waits for a line, and says then how many came in per second.",
+	About: "Connects many clients to a server and keeps them connected. It waits for a line of input, and then prints how many have connected per second.",
 	Setup: func() func(context.Context, []string) error {
 		n := flag.Int("make", 0, "only make the keys of `N` clients, and print the lines for the server's registry")
 		keys := flag.String("keys", "crowd.keys", "`file` with the clients' private keys")
@@ -129,8 +129,8 @@ func makeKeys(file string, n int) error {
 	return os.WriteFile(file, []byte(private.String()), 0o600)
 }
 
-// connectAll connects all clients of the file, some at a time, and reads what
-// they get until ctx ends.
+// connectAll connects all clients in the file, a few at a time, and reads the packets that
+// they receive until ctx ends.
 func connectAll(ctx context.Context, file, addr string, server noise.PublicKey) error {
 	const atOnce = 50
 	slog.SetDefault(slog.New(slog.DiscardHandler))

@@ -43,7 +43,7 @@ func (h host) run(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// all runs several commands on the host, one a line.
+// all runs several commands on the host, one per line.
 func (h host) all(script string) error {
 	for line := range strings.Lines(script) {
 		if args := strings.Fields(line); len(args) > 0 {
@@ -79,8 +79,8 @@ func (h host) start(dir, name string, args ...string) (*process, error) {
 	}
 	defer f.Close()
 	p.cmd.Stdout, p.cmd.Stderr = f, f
-	// Some have a worker in a session of its own, which the kernel's scheduler then gives
-	// a share of its own (autogroup of sched(7)): so all have one.
+	// Some programs start a worker in a session of its own, to which the kernel's scheduler
+	// gives a share of its own (autogroup in sched(7)). So give all programs a session.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return p, p.begin()
 }
@@ -108,14 +108,14 @@ func (p *process) begin() error {
 		if p.out == nil {
 			p.cmd.Wait()
 		} else {
-			p.cmd.Process.Wait() // Wait would close the pipe that is read from
+			p.cmd.Process.Wait() // not p.cmd.Wait, which would close the pipe that is read from
 		}
 		close(p.done)
 	}()
 	return nil
 }
 
-// ask writes a line and returns the line that comes as an answer.
+// ask writes a line, and returns the line that the process answers.
 func (p *process) ask(line string) (string, error) {
 	if _, err := fmt.Fprintln(p.in, line); err != nil {
 		return "", fmt.Errorf("%s: %w", p.name, err)
@@ -126,7 +126,7 @@ func (p *process) ask(line string) (string, error) {
 	return p.out.Text(), nil
 }
 
-// stop ends the process as Ctrl-C does, or after a while as kill -9 does.
+// stop ends the process with SIGINT or, if that takes too long, with SIGKILL.
 func (p *process) stop() {
 	p.cmd.Process.Signal(syscall.SIGINT)
 	select {

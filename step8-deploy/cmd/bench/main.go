@@ -1,9 +1,9 @@
-// Bench measures this course's VPN beside the plain wire and beside the VPNs that
-// people use, in the lab. It is started by bench.sh, which builds the lab.
+// Bench compares this course's VPN with the plain wire and with VPNs in common use, in the
+// lab. bench.sh builds the lab, and starts it.
 package main
 
 import "stepvpn/shared/app"
 
 func main() {
-	app.Commands("Bench measures the VPN beside others, in the lab (see bench.sh).", run, soak, source, sink, crowdCommand)
+	app.Commands("Bench compares the VPN with others, in the lab (see bench.sh).", run, soak, source, sink, crowdCommand)
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// The VPNs of others, each with its fast settings and the longest packets that
-// fit into 1,500 bytes.
+// Other VPNs, each with its fast settings, and with the longest packets that fit into 1,500
+// bytes.
 
 var wireguard = contender{
 	name:  "wireguard-go",
@@ -200,7 +200,7 @@ var tinc = contender{
 		if err := t.startClient(ctx, nil, run(alice)...); err != nil {
 			return err
 		}
-		// Until it knows the path's MTU, it may take the way over TCP.
+		// Until tinc knows the path's MTU, it may send packets over TCP.
 		for _, p := range []*process{t.server, t.client} {
 			waitFor(ctx, 10*time.Second, "the path's MTU", func() bool {
 				out, _ := os.ReadFile(p.log)

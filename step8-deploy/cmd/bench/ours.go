@@ -104,8 +104,8 @@ var step8 = contender{
 // stepvpn is the program under test; it can be another build of it.
 var stepvpn = "bin/stepvpn"
 
-// stepvpnServer writes the settings of a server with room for so many clients, and
-// starts it.
+// stepvpnServer writes the settings of a server with room for this many clients, and starts
+// it.
 func (t *tunnel) stepvpnServer(ctx context.Context, room int) error {
 	dir := filepath.Join(t.dir, "server")
 	if _, err := server.run(stepvpn, "init", "server", "-dir", dir, "-subnets", "10.8.0.1/16,fd00:8::1/64"); err != nil {

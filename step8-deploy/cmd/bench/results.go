@@ -15,7 +15,7 @@ type measure struct {
 	ID     string
 	title  string
 	unit   string
-	scale  float64 // a sample in SI units times this is in unit
+	scale  float64 // converts a sample from SI units to unit, by multiplication
 	format string
 }
 
@@ -46,7 +46,7 @@ type results struct {
 	Congestion      string // TCP's congestion control
 	Contenders      []string
 	About           map[string]string
-	Missing         map[string]string               // why one has no samples
+	Missing         map[string]string               // why a contender has no samples
 	Samples         map[string]map[string][]float64 // by contender and measure
 	Crowd           *crowdResult                    `json:",omitempty"`
 }
@@ -81,7 +81,7 @@ func median(samples []float64) float64 {
 	return s[len(s)/2]
 }
 
-// percentile returns the sample that p of all are not above.
+// percentile returns the sample such that the fraction p of all samples is not above it.
 func percentile(samples []float64, p float64) float64 {
 	s := slices.Sorted(slices.Values(samples))
 	return s[max(0, int(math.Ceil(p*float64(len(s))))-1)]
@@ -99,7 +99,7 @@ func (r *results) has(id string) bool {
 	return slices.ContainsFunc(r.Contenders, func(c string) bool { return len(r.Samples[c][id]) > 0 })
 }
 
-// write prints the table: a measure a line, a contender a column.
+// write prints the table, with a line for each measure and a column for each contender.
 func (r *results) write(w io.Writer) {
 	var present []string
 	for _, c := range r.Contenders {
@@ -137,8 +137,8 @@ func (m *measure) text(v float64) string {
 	return fmt.Sprintf(m.format, v*m.scale)
 }
 
-// A bar is what step 8 has to reach: a ratio to another one's result, or, for a
-// bar without another one, a value in the measure's unit.
+// A bar is what step 8 has to reach: a ratio to another contender's result or, without
+// another contender, a value in the measure's unit.
 type bar struct {
 	id, over      string
 	least, aim    float64
@@ -158,7 +158,7 @@ var bars = []bar{
 	{id: "udp-64", over: "wireguard-go", least: 1.2, aim: 2},
 }
 
-// writeBars prints what step 8 reaches of the bars.
+// writeBars prints which of the bars step 8 reaches.
 func (r *results) writeBars(w io.Writer) {
 	if len(r.Samples["step 8"]) == 0 {
 		return
@@ -207,7 +207,7 @@ func (r *results) save(file string) error {
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
-// machine describes what was measured on.
+// machine describes the machine.
 func machine() string {
 	model := "an unknown processor"
 	info, _ := os.ReadFile("/proc/cpuinfo")
@@ -219,7 +219,7 @@ func machine() string {
 	return fmt.Sprintf("%d x %s, Linux %s", cpus, model, strings.TrimSpace(string(kernel)))
 }
 
-// congestion returns the congestion control that TCP uses here if it is not told.
+// congestion returns TCP's default congestion control on this host.
 func congestion() string {
 	name, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
 	return strings.TrimSpace(string(name))

@@ -31,17 +31,17 @@ type benchmark struct {
 
 var run = app.Command{
 	Name:  "run",
-	About: "Measures all, in turn, for some rounds. Prints medians and ratios; samples and a chart are in out/.",
+	About: "Measures all contenders, in turn, for several rounds. Prints medians and ratios, and writes samples and a chart to out/.",
 	Setup: func() func(context.Context, []string) error {
 		b := &benchmark{results: newResults()}
-		flag.IntVar(&b.rounds, "rounds", 3, "measure each `N` times, alternating")
-		flag.IntVar(&b.seconds, "seconds", 2, "measure throughput for so many `seconds`")
+		flag.IntVar(&b.rounds, "rounds", 3, "measure each contender `N` times, in turn")
+		flag.IntVar(&b.seconds, "seconds", 2, "measure throughput for this many `seconds`")
 		flag.StringVar(&b.results.Congestion, "congestion", congestion(), "TCP's congestion control: `NAME`")
 		flag.IntVar(&b.clients, "clients", 1000, "`N` clients in the crowd")
 		flag.StringVar(&b.out, "out", "out", "write to this `folder`")
 		flag.StringVar(&stepvpn, "stepvpn", stepvpn, "measure this `program` as step 8")
-		peers := flag.String("peers", "", "only these, with commas between (default: all): "+strings.Join(names(), ","))
-		some := flag.String("measures", "", "only these (default: all): "+strings.Join(groups, ","))
+		peers := flag.String("peers", "", "only these contenders, separated by commas (default: all): "+strings.Join(names(), ","))
+		some := flag.String("measures", "", "only these measures, separated by commas (default: all): "+strings.Join(groups, ","))
 		return func(ctx context.Context, _ []string) (err error) {
 			if b.peers, err = choose("-peers", *peers, names()); err != nil {
 				return err
@@ -112,7 +112,7 @@ func (b *benchmark) run(ctx context.Context) (err error) {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
-				// One that fails does not keep the others from being measured.
+				// If a contender fails, the others are measured nevertheless.
 				r.Missing[c.name] = err.Error()
 				fmt.Printf("round %d: %s: %v\n", round+1, c.name, err)
 				continue
@@ -163,7 +163,7 @@ func (r *results) lastOf(contender string) string {
 	return line
 }
 
-// measure starts a contender, measures it, and stops it. Nothing of it is left.
+// measure starts a contender, measures it, and stops it, without leaving anything behind.
 func (b *benchmark) measure(ctx context.Context, c *contender, dir string) error {
 	t, err := c.start(ctx, dir, b.lab)
 	defer t.close()
@@ -206,7 +206,7 @@ func (t *tunnel) cpu() float64 {
 	var sum float64
 	for _, p := range []*process{t.server, t.client} {
 		if p != nil {
-			d, _ := p.cpu() // it has ended: the next measurement says so
+			d, _ := p.cpu() // on an error the process has ended, and the next measurement fails
 			sum += d.Seconds()
 		}
 	}

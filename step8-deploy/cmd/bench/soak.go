@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	soakGrowth  = 0.05 // of the memory, from the first third of the time to the last
+	soakGrowth  = 0.05 // the growth of memory that is allowed, from the first third of the time to the last
 	soakStreams = 2    // each way
 )
 
@@ -48,7 +48,7 @@ func runSoak(ctx context.Context, d time.Duration) error {
 		return err
 	}
 
-	// First the goroutines of a pair that does nothing, to compare with.
+	// First count the goroutines of an idle pair, to compare with.
 	idle, err := step8.start(ctx, filepath.Join(dir, "idle"), lab)
 	if err != nil {
 		idle.close()
@@ -83,7 +83,7 @@ func runSoak(ctx context.Context, d time.Duration) error {
 	return faults
 }
 
-// watch notes the memory of both ends, once a second.
+// watch records the memory of both ends, once per second.
 func watch(ctx context.Context, t *tunnel, d time.Duration) (servers, clients []int, err error) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		select {
@@ -120,15 +120,15 @@ func flat(who string, samples []int) error {
 	return nil
 }
 
-// accounted compares what each end has sent with what the other one received, and
-// with what was dropped for a reason, by them or by the kernel.
+// accounted compares how many packets each end has sent with how many the other one received,
+// and how many were dropped and counted, by them or by the kernel.
 func accounted(ctx context.Context, t *tunnel) error {
 	s, err1 := report(ctx, t.server, "server.sock")
 	c, err2 := report(ctx, t.client, "client.sock")
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	// The kernel counts a run of datagrams that came together as one.
+	// The kernel counts datagrams that came together (GRO) as one.
 	kernel := kernelDrops(t.server) + kernelDrops(t.client)
 	named := kernel * link.MaxBurst
 	for _, drops := range []map[string]uint64{s.Drops, c.Drops} {
@@ -142,14 +142,14 @@ func accounted(ctx context.Context, t *tunnel) error {
 	sent := s.Peers[0].Sent.Packets + c.Peers[0].Sent.Packets
 	received := s.Peers[0].Received.Packets + c.Peers[0].Received.Packets
 	fmt.Printf("sent %d packets, received %d; a receive buffer of the kernel was full for %d bursts\n", sent, received, kernel)
-	// What was dropped before it was sent makes named larger.
+	// named also includes packets that were dropped before they were sent.
 	if sent > received+named {
 		return fmt.Errorf("%d packets are missing, and no reason was counted for %d", sent-received, sent-received-named)
 	}
 	return nil
 }
 
-// report asks a daemon how it is.
+// report asks a daemon for its status.
 func report(ctx context.Context, p *process, socket string) (*status.Report, error) {
 	// The socket is in the host's own /run.
 	r, err := status.Query(ctx, fmt.Sprintf("/proc/%d/root/run/stepvpn/%s", p.cmd.Process.Pid, socket))
@@ -194,11 +194,11 @@ func goroutines(p *process) int {
 	return bytes.Count(out, []byte("\ncreated by ")) - bytes.Count(out, []byte("\ncreated by runtime."))
 }
 
-// same tells whether there are goroutines that were not there before.
+// same returns an error if there are more goroutines than before.
 func same(who string, before, after int) error {
 	fmt.Printf("goroutines of the %s: %d idle, %d in the end\n", who, before, after)
 	if before == 0 || after > before {
-		return fmt.Errorf("the %s has %d goroutines, and had %d", who, after, before)
+		return fmt.Errorf("the %s has %d goroutines, but had %d before", who, after, before)
 	}
 	return nil
 }

@@ -19,12 +19,13 @@ type traffic struct {
 	all       []*process
 }
 
-// startTraffic starts what waits for measurements: iperf3 on both hosts behind
-// the tunnel, and the two ends for UDP packets. It is to be closed in any case.
+// startTraffic starts the programs for measurements: iperf3 servers on both hosts behind the
+// tunnel, and a source and a sink of UDP packets. The caller must close the result, even after
+// an error.
 func startTraffic(ctx context.Context, dir string, seconds int, control string) (*traffic, error) {
 	t := &traffic{seconds: seconds, control: control, probeTime: 250 * time.Millisecond}
 	for _, h := range []host{alice, server, web} {
-		// What TCP has learned of a path in one contender's time is not for the next.
+		// TCP must not reuse what it has learned about a path with another contender.
 		if err := h.all("sysctl -q net.ipv4.tcp_no_metrics_save=1"); err != nil {
 			return t, err
 		}
@@ -56,9 +57,9 @@ func (t *traffic) close() {
 	}
 }
 
-// tcp measures the throughput from alice to an address, in bit/s, and tells how
-// many bytes arrived. With options it is from there (-R), or with several streams
-// (-P).
+// tcp measures the throughput from alice to an address, in bit/s, and returns it with the
+// number of bytes that arrived. Options can reverse the direction (-R), or use several
+// streams (-P).
 func (t *traffic) tcp(addr string, options ...string) (rate float64, bytes int, err error) {
 	args := []string{"iperf3", "-J", "-c", addr, "-t", strconv.Itoa(t.seconds), "--connect-timeout", "3000", "-C", t.control}
 	out, err := alice.run(append(args, options...)...)
@@ -92,12 +93,12 @@ func (t *traffic) ping(addr string, count int) (trips []float64, err error) {
 	if len(trips) == 0 {
 		return nil, fmt.Errorf("no answer to ping: %w", err)
 	}
-	return trips, nil // some may have been lost: that is not what is measured
+	return trips, nil // ignore lost packets, which are not measured here
 }
 
-// answers reports whether an address answers to a ping within a second, or before
-// the network says that there is no way. Every 5 ms there is a new one: what was sent
-// too early is lost.
+// answers reports whether an address answers a ping within a second. It returns early if
+// there is no route. It sends a ping every 5 ms, because those that were sent too early are
+// lost.
 func answers(addr string) bool {
 	_, err := alice.run("ping", "-n", "-c", "1", "-i", "0.005", "-w", "1", addr)
 	return err == nil

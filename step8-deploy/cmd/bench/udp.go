@@ -21,17 +21,17 @@ const (
 	sinkPort = 7000
 	ipAndUDP = packet.IPv4HeaderLen + packet.UDPHeaderLen
 
-	maxLoss   = 0.005 // what counts as "without loss"
+	maxLoss   = 0.005 // a loss up to this counts as "without loss"
 	firstRate = 20_000
 	maxRate   = 1_280_000 // packets per second
 	tries     = 2
 	bisect    = 4 // steps of the search between the last good rate and the first bad one
 )
 
-// rate searches for the most packets of so many bytes (with their headers) that
-// get through each second with a loss below maxLoss: it doubles the rate while
-// that works, then bisects. A rate counts as too high if it failed twice, for
-// a busy machine can miss one.
+// rate searches for the highest rate, in packets per second, at which packets of size bytes
+// (with their headers) get through with a loss below maxLoss. It doubles the rate while that
+// works, then bisects. A rate counts as too high if it has failed twice, as a busy machine
+// may fail once.
 func (t *traffic) rate(ctx context.Context, addr string, size int) (best float64, err error) {
 	try := func(asked float64) (bool, error) {
 		for range tries {
@@ -67,8 +67,8 @@ func (t *traffic) rate(ctx context.Context, addr string, size int) (best float64
 	return best, ctx.Err()
 }
 
-// probe sends for a while and tells how many packets a second arrived, and
-// whether that were all.
+// probe sends for a while, and returns how many packets per second arrived, and whether these
+// were all.
 func (t *traffic) probe(addr string, size int, asked float64) (got float64, ok bool, err error) {
 	if _, err := t.sink.ask("reset"); err != nil {
 		return 0, false, err
@@ -94,12 +94,12 @@ func (t *traffic) probe(addr string, size int, asked float64) (got float64, ok b
 
 const (
 	batch     = 32                   // packets in one sendmmsg
-	burstTime = 2 * time.Millisecond // the longest time that is caught up with
+	burstTime = 2 * time.Millisecond // the longest delay that the source catches up with
 )
 
 var source = app.Command{
 	Name:  "source",
-	About: "Sends UDP packets as standard input says: ADDRESS BYTES RATE TIME a line. Prints how many it sent in how many seconds.",
+	About: "Sends UDP packets as each line of standard input says: ADDRESS BYTES RATE TIME. Prints how many it has sent, and in how many seconds.",
 	Setup: func() func(context.Context, []string) error {
 		return func(context.Context, []string) error {
 			lines := bufio.NewScanner(os.Stdin)
@@ -125,10 +125,9 @@ var source = app.Command{
 	},
 }
 
-// send sends packets at a rate: what is due since the last time, a batch a call.
-// Time in which it could not send is lost: it does not catch up with a burst that
-// no queue would take. They are single packets for the kernel: no UDP_SEGMENT,
-// which few programs use.
+// send sends packets at a rate: each time those that are due since the last time, one batch
+// per call. It does not catch up with time in which it could not send, as no queue would take
+// such a burst. The kernel gets single packets, without UDP_SEGMENT, which few programs use.
 func send(addr string, size int, rate float64, duration time.Duration) (sent int, took time.Duration, err error) {
 	conn, err := net.Dial("udp4", addr)
 	if err != nil {
@@ -162,7 +161,7 @@ func send(addr string, size int, rate float64, duration time.Duration) (sent int
 
 var sink = app.Command{
 	Name:  "sink",
-	About: "Receives UDP packets. Prints how many for each line of standard input; the line reset starts over.",
+	About: "Receives UDP packets. For each line of standard input, prints how many it has received; the line 'reset' starts again from 0.",
 	Setup: func() func(context.Context, []string) error {
 		port := flag.Int("port", sinkPort, "receive on `PORT`")
 		return func(context.Context, []string) error { return receive(*port) }

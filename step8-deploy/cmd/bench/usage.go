@@ -15,9 +15,8 @@ import (
 // tick is the unit of /proc/PID/stat, USER_HZ: 10 ms on all of Linux.
 const tick = 10 * time.Millisecond
 
-// cpu returns the processor time that the process and those that it has started have
-// used so far, in user space and in the kernel. Those that have ended count as well, if
-// they were waited for.
+// cpu returns the processor time that the process and its children have used so far, in user
+// space and in the kernel. Children that have ended count as well, if they were waited for.
 func (p *process) cpu() (time.Duration, error) {
 	var sum time.Duration
 	for _, pid := range p.tree() {
@@ -46,8 +45,8 @@ func stat(pid int) ([][]byte, error) {
 	return bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]), nil
 }
 
-// tree returns the process and all that it has started, as far as they run the same
-// program: a worker counts, and an nft that is about to end does not.
+// tree returns the process and those of its descendants that run the same program: a worker
+// counts, but an nft that is about to end does not.
 func (p *process) tree() []int {
 	all := []int{p.cmd.Process.Pid}
 	program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", all[0]))
@@ -57,7 +56,7 @@ func (p *process) tree() []int {
 		again = false
 		for _, dir := range dirs {
 			fields, err := stat(number(dir))
-			if err != nil || slices.Contains(all, number(dir)) { // err: it has ended
+			if err != nil || slices.Contains(all, number(dir)) { // an error means that it has ended
 				continue
 			}
 			parent, _ := strconv.Atoi(string(fields[1]))
@@ -74,12 +73,12 @@ func number(dir string) int {
 	return n
 }
 
-// peak returns the most memory that the processes of a program have had in use, in
-// bytes: what is each one's own, and once the program's code, as far as it is in memory.
+// peak returns the peak memory of a program's processes, in bytes: each process's own memory,
+// and the program's code that is in memory, once.
 func (p *process) peak() (int, error) { return p.memory("VmHWM") }
 
-// memory is the same for a line of /proc/PID/status: VmRSS is the memory in use now,
-// VmHWM the most that it was (proc(5)).
+// memory is like peak, for a line of /proc/PID/status: VmRSS is the memory in use now, and
+// VmHWM its peak (proc(5)).
 func (p *process) memory(line string) (int, error) {
 	sum, code := 0, 0
 	for i, pid := range p.tree() {
@@ -100,7 +99,7 @@ func (p *process) memory(line string) (int, error) {
 	return sum + code, nil
 }
 
-// kilobytes returns what a line of /proc/PID/status says, in bytes.
+// kilobytes returns the value of a line of /proc/PID/status, in bytes.
 func kilobytes(status []byte, line string) (int, error) {
 	var kb int
 	_, rest, _ := bytes.Cut(status, []byte(line+":"))

@@ -18,8 +18,8 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
-// A carrier moves packets between the device that there is and the session that there is.
-// Both come and go.
+// A carrier moves packets between the current device and the current session. Both come and
+// go.
 type carrier struct {
 	keeper  *keeper.Remote
 	count   *tunnel.Counters
@@ -56,7 +56,7 @@ func (c *carrier) close() {
 	<-c.ended
 }
 
-// take has the host taken over on these terms, and packets be moved by its device.
+// take makes the keeper take the host over on these terms, and uses its device.
 func (c *carrier) take(terms takeover.Terms, offloads bool) error {
 	fd, index, err := c.keeper.Take(terms)
 	if err != nil {
@@ -66,7 +66,7 @@ func (c *carrier) take(terms takeover.Terms, offloads bool) error {
 	defer c.mu.Unlock()
 	c.terms = terms
 	if index == c.index {
-		return unix.Close(fd) // it has this one
+		return unix.Close(fd) // the carrier has this device already
 	}
 	c.remove()
 	dev, err := fast.NewTUN(fd, "the tunnel", fast.TUNOptions{Drops: &c.count.Drops, NoTSO: !offloads, NoGRO: !offloads})
@@ -91,10 +91,10 @@ func (c *carrier) take(terms takeover.Terms, offloads bool) error {
 	return nil
 }
 
-// carry moves packets through a session, and returns why it has ended, or nil when ctx
-// ends. It has closed the session then.
+// carry moves packets through a session until it fails or ctx ends. It closes the session,
+// and returns why it has ended, or nil if ctx has.
 func (c *carrier) carry(ctx context.Context, session link.Link, offloads bool) error {
-	if err := c.keeper.SetUp(true); err != nil { // a pause began right now
+	if err := c.keeper.SetUp(true); err != nil { // a pause has just begun
 		session.Close()
 		return err
 	}

@@ -19,10 +19,10 @@ import (
 var client = app.Command{
 	Name:  "client",
 	Args:  "FILE",
-	About: "Keeps this host connected to a server. What is to go through the tunnel goes through it, or nowhere.",
+	About: "Keeps this host connected to a server. Traffic for the tunnel goes through it, or nowhere.",
 	Setup: func() func(context.Context, []string) error {
-		leave := flag.Bool("leave-closed", false, "a signal to end is no wish to open the kill switch: 'stepvpn killswitch open' is called for that")
-		socket := flag.String("names", "", "what writes resolv.conf is started by systemd, and listens at this `socket`; without it, it is this process")
+		leave := flag.Bool("leave-closed", false, "leave the kill switch closed when a signal ends the client: 'stepvpn killswitch open' opens it")
+		socket := flag.String("names", "", "systemd starts the process that writes resolv.conf, which listens at this `socket` (default: this process writes it)")
 		worker := workerFlag()
 		return func(ctx context.Context, args []string) error {
 			return runClient(ctx, args[0], *leave, *worker, namesAt(*socket))
@@ -30,12 +30,12 @@ var client = app.Command{
 	},
 }
 
-// runClient keeps the host, and has a worker connect it.
+// runClient keeps the host, and runs a worker that connects it.
 func runClient(ctx context.Context, file string, leave bool, worker string, names names.Keeper) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)
 
-	// What can fail comes first, while nothing of the host is taken...
+	// What can fail comes first, before the host is changed...
 	k, err := keeper.NewClient(file, names)
 	if err != nil {
 		return err
@@ -43,7 +43,7 @@ func runClient(ctx context.Context, file string, leave bool, worker string, name
 	undo.Add(k.Close, nil)
 	warnOfSecond(ctx)
 
-	// ...then nothing leaves this host any more but through the tunnel...
+	// ...then nothing can leave this host except through the tunnel...
 	host := k.Host()
 	if err := host.Begin(); err != nil {
 		return err
@@ -52,14 +52,14 @@ func runClient(ctx context.Context, file string, leave bool, worker string, name
 	go watched(func() error { return supervise.WatchNetwork(ctx, k.Device(), host.NetworkChanged) })
 	go watched(func() error { return supervise.WatchRules(ctx, host.HostChanged) })
 
-	// ...which is the work of a process that has no privilege.
+	// ...which is the work of a process without privileges.
 	go notify.Watchdog(ctx, func(context.Context) error { k.Alive(); return nil })
 	defer notify.Stopping()
-	notify.Ready("nothing leaves this host but through the tunnel")
+	notify.Ready("nothing leaves this host except through the tunnel")
 	return keepWorker(ctx, clientAccount, "worker client", worker, &ward{serve: k.Serve, reload: k.Reload})
 }
 
-// namesAt returns what writes resolv.conf.
+// namesAt returns the Keeper that writes resolv.conf.
 func namesAt(socket string) names.Keeper {
 	if socket == "" {
 		return new(names.Local)
@@ -67,22 +67,22 @@ func namesAt(socket string) names.Keeper {
 	return names.NewRemote(socket)
 }
 
-// warnOfSecond says what a second signal would leave, once the first has ended ctx and
-// the host is being put back. A third one ends the program. It listens from now on: a
-// second signal that comes close behind the first must not end the program, either.
+// warnOfSecond logs, at a second signal, what one more would leave undone: the first has ended
+// ctx, and the host is being put back. A third signal ends the program. It must be called
+// before the first signal, as the second may follow that closely.
 func warnOfSecond(ctx context.Context) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, func() {
 		<-signals // the first
 		<-signals
-		slog.Warn("this host is being put back: one more signal ends that, and then 'stepvpn recover' does the rest")
+		slog.Warn("this host is being put back: one more signal interrupts that, and then 'stepvpn recover' does the rest")
 		signal.Stop(signals)
 	})
 }
 
-// giveBack puts the host back as it was. The kill switch opens only when the operator
-// has said so.
+// giveBack puts the host back as it was. The kill switch opens only if the operator has said
+// so.
 func giveBack(host *takeover.Host, open bool) error {
 	if open {
 		return host.End()

@@ -21,13 +21,13 @@ import (
 	"stepvpn/step8-deploy/supervise"
 )
 
-// maxTold bounds what the log's story remembers: reasons may differ without end, as by
-// the ports in them.
+// maxTold is how many states are remembered: reasons may differ without end, for example in
+// the ports that they name.
 const maxTold = 32
 
-// tell returns a function that tells systemd how the client stands, and the log, each
-// state with its reason once until packets pass again: an outage may be long, and it is
-// tried on and on.
+// tell returns a function that tells systemd the client's state, and logs it. It logs each
+// state and reason only once until packets pass again, as an outage may be long, with many
+// tries.
 func tell(told func(status string)) func(supervise.Status) {
 	said := make(map[string]bool)
 	say := func(level slog.Level, now supervise.Status, key string, args ...any) {
@@ -64,7 +64,7 @@ func (n *node) prove(session *join.Session, resolvers []netip.Addr) (stop func()
 		Changed: judge.packets,
 	}
 	n.keeper.Changed(judge.host)
-	peer := resolvers // are the server's own addresses
+	peer := resolvers // which are the server's own addresses
 	if len(peer) == 0 {
 		for _, a := range session.Addrs {
 			peer = append(peer, a.Masked().Addr().Next()) // by convention
@@ -83,8 +83,8 @@ func (n *node) prove(session *join.Session, resolvers []netip.Addr) (stop func()
 	}
 }
 
-// A judge tells the supervisor what is wrong, of two kinds: whether packets pass, which
-// is known by and by, and what the keeper says of the host.
+// A judge tells the supervisor what is wrong. There are two kinds of problems: packets that
+// do not pass, which probes find, and those of the host, which the keeper reports.
 type judge struct {
 	node  *node
 	mu    sync.Mutex // guards all below
@@ -105,7 +105,7 @@ func (j *judge) host() {
 	j.judge()
 }
 
-// judge tells, the worse first. j.mu is locked.
+// judge tells the supervisor the worse of the two. j.mu is locked.
 func (j *judge) judge() {
 	p, host := j.last, j.node.keeper.State()
 	switch {
@@ -117,11 +117,11 @@ func (j *judge) judge() {
 	j.node.supervisor.Judge(p.Reason, p.Cure)
 }
 
-// A hostCheck returns what keeps this host from serving clients, as far as its keeper
-// knows.
+// A hostCheck returns what keeps this host from serving clients, as the keeper last reported
+// it.
 type hostCheck func() []keeper.Problem
 
-// state is the server's, with the reason and the cure.
+// state returns the server's state, with the reason and the cure.
 func (c hostCheck) state() (state, reason, cure string) {
 	problems := c()
 	if len(problems) == 0 {
@@ -137,11 +137,10 @@ func (c hostCheck) state() (state, reason, cure string) {
 	return status.Degraded, strings.Join(whats, "; "), strings.Join(cures, " ")
 }
 
-// checkEvery is how often a server asks how its host is.
+// checkEvery is how often a server checks the state of its host.
 const checkEvery = 2 * time.Second
 
-// tell tells whenever something else is wrong than before, until ctx ends. (The log has
-// it from the keeper.)
+// tell calls told whenever the problems have changed, until ctx ends. (The keeper logs them.)
 func (c hostCheck) tell(ctx context.Context, told func(status string)) {
 	before := ""
 	for tick := time.Tick(checkEvery); ; {
@@ -166,7 +165,7 @@ var waitOnline = app.Command{
 	Name:  "wait-online",
 	About: "Waits until packets pass the client's tunnel, and names are found.",
 	Setup: func() func(context.Context, []string) error {
-		socket := flag.String("socket", "", "ask at the `path` of status_socket (default: that of "+installed+", or "+config.ClientSocket+")")
+		socket := flag.String("socket", "", "connect to the client's status socket at this `path` (default: that in "+installed+", or "+config.ClientSocket+")")
 		limit := flag.Duration("timeout", 2*time.Minute, "give up after this `time`; 0: never")
 		return func(ctx context.Context, _ []string) error {
 			path := *socket
@@ -178,7 +177,7 @@ var waitOnline = app.Command{
 	},
 }
 
-// installedSocket is where the installed client answers.
+// installedSocket returns the path of the installed client's status socket.
 func installedSocket() string {
 	if cfg, err := config.LoadClient(installed); err == nil {
 		return cfg.StatusSocket
@@ -194,7 +193,7 @@ func untilUp(ctx context.Context, socket string, limit time.Duration) error {
 	if socket == "" {
 		return app.Hint(errors.New("the client has no status socket to ask"), "Set status_socket in %s.", installed)
 	}
-	var over <-chan time.Time // never
+	var over <-chan time.Time // nil: there is no limit
 	if limit > 0 {
 		over = time.After(limit)
 	}
@@ -202,7 +201,7 @@ func untilUp(ctx context.Context, socket string, limit time.Duration) error {
 		r, err := status.Query(ctx, socket)
 		switch {
 		case ctx.Err() != nil:
-			return errors.New("interrupted before it was up") // no success, unlike for a daemon
+			return errors.New("interrupted before it was up") // an error, unlike for a daemon
 		case err == nil && r.State == status.Up:
 			return nil
 		case err == nil:
@@ -217,7 +216,7 @@ func untilUp(ctx context.Context, socket string, limit time.Duration) error {
 	}
 }
 
-// notUp says how a client is that is not up.
+// notUp returns an error that says why a client is not up.
 func notUp(r *status.Report) error {
 	err := fmt.Errorf("the %s is %s", r.Role, r.State)
 	if r.Reason != "" {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// The packages of steps 1 to 7 say what to do in the words of their own programs. These
-// are the words for it of this one.
+// The packages of steps 1 to 7 give hints in terms of their own programs. These are the
+// corresponding terms of this program.
 var (
 	whole = []struct {
 		is  *regexp.Regexp
@@ -17,7 +17,7 @@ var (
 		{regexp.MustCompile(`make a new key with keygen`), `make a new one`},
 		{regexp.MustCompile(`When that is mended: \S+ -recover`), `When that is mended, type: stepvpn recover`},
 		{regexp.MustCompile(`The client file names no user: ask the server's owner which one, and add a line 'user NAME'\.`),
-			`Ask the server's owner for them, write them to a file, one a line, of mode 0600, and name it by login_file in the settings.`},
+			`Ask the server's owner for them, write them to a file of mode 0600, one per line, and name it by login_file in the settings.`},
 		{regexp.MustCompile(` \(sudo\), or in the lab: make demo`), `, for example with sudo.`},
 		{regexp.MustCompile(`The server may be of an earlier step. With`), `With`},
 		{regexp.MustCompile(`, the same at both ends`), ``},
@@ -26,13 +26,13 @@ var (
 	flagOf7    = regexp.MustCompile(`([ (])-(addr|dev|egress|listen|server|allow-other-dns)\b`)
 )
 
-// settingOf7 are the settings in the places of flags.
+// settingOf7 are the settings that correspond to step 7's flags.
 var settingOf7 = map[string]string{
 	"addr": "subnets", "dev": "device", "egress": "egress", "listen": "listen", "server": "server",
 	"allow-other-dns": "allow_other_dns",
 }
 
-// inOurWords has a text name what there is in this program.
+// inOurWords translates a hint into the terms of this program.
 func inOurWords(text string) string {
 	for _, w := range whole {
 		text = w.is.ReplaceAllString(text, w.say)

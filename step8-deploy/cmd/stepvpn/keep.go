@@ -18,8 +18,8 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// An account is the user of a worker. Where there is no such user, which 'make install'
-// makes, the number serves: no account has it.
+// An account is the user of a worker. 'make install' makes that user; if it does not exist,
+// the number is used, which should belong to no account.
 type account struct {
 	name   string
 	number int
@@ -33,30 +33,30 @@ var (
 func (a account) owner() atomicfile.Owner { return privsep.Owner(a.name, a.number) }
 
 const (
-	restartAfter = time.Second     // how long a worker that has crashed stays away
-	endIn        = 5 * time.Second // the time that a worker has to end
+	restartAfter = time.Second     // how long to wait before restarting a worker that has crashed
+	endIn        = 5 * time.Second // how long a worker may take to end
 )
 
 // workerFlag defines the flag that says who starts the worker.
 func workerFlag() *string {
-	return flag.String("worker", "", "the worker is started by systemd, and connects at this `socket`; without it, it is started from here")
+	return flag.String("worker", "", "systemd starts the worker, which connects to this `socket` (default: this process starts the worker)")
 }
 
-// A ward is the worker that there is, of which there is one at a time.
+// A ward is the current worker. There is one at a time.
 type ward struct {
 	serve  func(*privsep.Conn) error
 	reload func(*privsep.Conn) // nil if there is none now
 	conn   atomic.Pointer[privsep.Conn]
 }
 
-// keepWorker starts this program once more, as a worker, and does for it what it may not
-// do itself. One that somebody kills, or that crashes, is started anew. It returns when
-// ctx ends, or when the worker has said why it can't go on. If there is a socket, workers
-// are started by somebody else, and it returns when ctx ends.
+// keepWorker starts another process of this program, as a worker, and does for it what the
+// worker may not do itself. It restarts a worker that is killed or crashes. It returns when
+// ctx ends, or when the worker has said why it can't go on. If socket is not "", systemd
+// starts the workers, and keepWorker returns only when ctx ends.
 func keepWorker(ctx context.Context, as account, command, socket string, w *ward) error {
 	app.OnHangup(func() { w.reload(w.conn.Load()) })
 	if socket != "" {
-		signal.Ignore(syscall.SIGUSR1) // is for the worker
+		signal.Ignore(syscall.SIGUSR1) // the worker handles it
 		return privsep.Listen(ctx, socket, as.owner(), failed, w.attend)
 	}
 	args := strings.Fields(command)
@@ -72,7 +72,7 @@ func keepWorker(ctx context.Context, as account, command, socket string, w *ward
 		if ctx.Err() != nil || !crashed {
 			return err
 		}
-		slog.Error("the worker has ended, and is started anew", "error", err)
+		slog.Error("the worker has ended, and is restarted", "error", err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -81,7 +81,7 @@ func keepWorker(ctx context.Context, as account, command, socket string, w *ward
 	}
 }
 
-// failed tells whether a worker has said that it can't go on.
+// failed reports whether a worker has said that it can't go on.
 func failed(err error) bool {
 	_, is := errors.AsType[keeper.Failed](err)
 	return is
@@ -94,13 +94,13 @@ func (w *ward) attend(c *privsep.Conn) error {
 	return w.serve(c)
 }
 
-// untilEnded serves a worker until it has ended, which it is asked to do when ctx ends.
+// untilEnded serves a worker until it has ended. When ctx ends, it asks the worker to end.
 func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err error, crashed bool) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGUSR1)
 	defer signal.Stop(signals)
 	defer context.AfterFunc(ctx, func() { worker.Signal(syscall.SIGTERM) })()
-	// One that has been taken over may not want to end.
+	// A worker that an attacker controls may refuse to end.
 	overdue := func() { worker.Signal(syscall.SIGKILL) }
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(endIn, overdue) })()
 	served := make(chan error, 1)
@@ -113,16 +113,16 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 		select {
 		case s := <-signals:
 			worker.Signal(s)
-		case err := <-served: // it asks for nothing any more, or for what it should not
+		case err := <-served: // it has closed its end, or has asked for something that it should not
 			if err != nil && !failed(err) {
-				slog.Error("the worker is ended", "error", err)
+				slog.Error("the worker has broken the protocol, and is ended", "error", err)
 				overdue()
 			}
 			time.AfterFunc(endIn, overdue)
 			<-worker.Done()
 		case <-worker.Done():
 			worker.Conn.Close()
-			<-done // what it has asked for must not come after what comes next
+			<-done // its last requests must be done before anything else is
 			err, crashed := worker.Ended()
 			switch {
 			case ctx.Err() != nil:
@@ -137,10 +137,10 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 
 // keeperFlag defines the flag that says where a worker finds its keeper.
 func keeperFlag() *string {
-	return flag.String("keeper", "", "the keeper's `socket`; without it, it is the process that has started this one")
+	return flag.String("keeper", "", "the keeper's `socket` (default: the keeper is the process that has started this one)")
 }
 
-// connectKeeper is how a worker begins.
+// connectKeeper connects a worker to its keeper.
 func connectKeeper(ctx context.Context, socket string) (*privsep.Conn, error) {
 	if err := privsep.Hide(); err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 	"stepvpn/step8-deploy/rotation"
 )
 
-// A keyChange is a server's change of its key. The zero value is none.
+// A keyChange is a server's change of its key. The zero value means that there is none.
 type keyChange struct {
 	next *noise.PrivateKey
 	psk  *[noise.KeyLen]byte
@@ -16,7 +16,7 @@ type keyChange struct {
 
 func keyChangeOf(given *keeper.Handover) keyChange { return keyChange{given.NextKey, given.PSK} }
 
-// tell adds to the settings of those who come by the old key what the next one is.
+// tell adds the next key to the settings for clients that use the old one.
 func (k keyChange) tell(settings []byte) []byte {
 	if k.next == nil {
 		return settings
@@ -24,7 +24,7 @@ func (k keyChange) tell(settings []byte) []byte {
 	return rotation.Append(settings, k.next.Public())
 }
 
-// entrance lets clients come by the next key. nil is none.
+// entrance returns what clients that use the next key need; nil if there is none.
 func (k keyChange) entrance(settings []byte, old *cookie.Server) *hub.Key {
 	if k.next == nil {
 		return nil
@@ -34,7 +34,7 @@ func (k keyChange) entrance(settings []byte, old *cookie.Server) *hub.Key {
 	return &hub.Key{Handshake: most, Other: &others, Settings: settings, Check: cookies.Check, Meant: cookies.Meant}
 }
 
-// key is how it is noted by which key a client came: see lastseen.Seen.
+// key returns how lastseen.Seen records which key a client used.
 func (k keyChange) key(next bool) (by noise.PublicKey) {
 	if next && k.next != nil {
 		by = k.next.Public()
@@ -42,7 +42,7 @@ func (k keyChange) key(next bool) (by noise.PublicKey) {
 	return by
 }
 
-// String returns the next public key, "" for none.
+// String returns the next public key, or "" if there is none.
 func (k keyChange) String() string {
 	if k.next == nil {
 		return ""

@@ -22,7 +22,7 @@ import (
 var closeSwitch = app.Command{
 	Name:  "killswitch close",
 	Args:  "FILE",
-	About: "Closes the kill switch as a client's settings want it; if they can't be read, as it was closed last.",
+	About: "Closes the kill switch as a client's settings say or, if they can't be read, as it was last closed.",
 	Setup: func() func(context.Context, []string) error {
 		state := stateFlag()
 		return func(_ context.Context, args []string) error {
@@ -34,7 +34,7 @@ var closeSwitch = app.Command{
 			if !found {
 				return errors.Join(err, err2)
 			}
-			slog.Error("the settings can't be read, so the kill switch is closed as it was last", "error", err)
+			slog.Error("the settings can't be read, so the kill switch is closed as it last was", "error", err)
 			if err2 == nil {
 				slog.Info("closed", "what", like)
 			}
@@ -45,16 +45,16 @@ var closeSwitch = app.Command{
 
 var openSwitch = app.Command{
 	Name:  "killswitch open",
-	About: "Opens the kill switch once the client is stopped, as 'recover' does; but not while the machine is shut down.",
+	About: "Opens the kill switch of a stopped client, as 'recover' does, but not while the machine is shutting down.",
 	Setup: func() func(context.Context, []string) error {
 		state := stateFlag()
-		unit := flag.String("unit", "", "only if systemd is stopping this `unit`, and does not start it anew")
+		unit := flag.String("unit", "", "only if systemd is stopping this `unit`, and not restarting it")
 		return func(context.Context, []string) error {
 			switch {
 			case *unit != "" && !isStopped(*unit):
 				return nil
 			case shuttingDown():
-				slog.Info("the machine is shut down: the kill switch stays closed")
+				slog.Info("the machine is shutting down: the kill switch stays closed")
 				return nil
 			}
 			return recoverHost(state())
@@ -62,16 +62,16 @@ var openSwitch = app.Command{
 	},
 }
 
-// isStopped tells whether systemd is stopping a unit, as the operator wants it: not
-// because it has failed, and not to start it anew.
+// isStopped reports whether systemd is stopping a unit because the operator wants that: not
+// because the unit has failed, and not to restart it.
 func isStopped(unit string) bool {
 	jobs := strings.Fields(answer("systemctl", "list-jobs", "--no-legend", "--no-pager", "--full", unit)) // "412 UNIT stop running"
 	i := slices.Index(jobs, unit)
 	return i >= 0 && i+1 < len(jobs) && jobs[i+1] == "stop"
 }
 
-// shuttingDown tells whether systemd ends everything: that is no wish to be on the network
-// without a tunnel.
+// shuttingDown reports whether the whole machine is shutting down, which does not mean that
+// the operator wants to be on the network without a tunnel.
 func shuttingDown() bool {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return false
@@ -79,25 +79,25 @@ func shuttingDown() bool {
 	return strings.TrimSpace(answer("systemctl", "is-system-running")) == "stopping"
 }
 
-// answer returns what a program says, or "" if it does not say it soon.
+// answer returns a program's output, or "" if the program takes too long.
 func answer(program string, args ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	out, _ := exec.CommandContext(ctx, program, args...).Output() // its exit code says the same
+	out, _ := exec.CommandContext(ctx, program, args...).Output() // ignore its exit code, which says the same
 	return string(out)
 }
 
 var pause = app.Command{
 	Name:  "pause",
 	Args:  "TIME",
-	About: "Opens the kill switch for a while, such as 5m, so that one can log in to the network of a hotel, say. It closes by itself.",
+	About: "Opens the kill switch for a while, such as 5m, for example to log in to a hotel's network. It closes by itself.",
 	Setup: func() func(context.Context, []string) error {
 		state := stateFlag()
 		socket := flag.String("socket", config.ClientSocket, "the client's status `socket`")
 		return func(ctx context.Context, args []string) error {
 			d, err := time.ParseDuration(args[0])
 			if err != nil || d < killswitch.MinPause || d > killswitch.MaxPause {
-				return app.Usage("%q is no time from 1s to 24h, such as 5m", args[0])
+				return app.Usage("%q is not a time from 1s to 24h, such as 5m", args[0])
 			}
 			if r, err := status.Query(ctx, *socket); err == nil && len(r.Peers) > 0 {
 				return app.Hint(errors.New("the tunnel is up, so there is nothing to pause"), "'systemctl stop stepvpn-client' ends it.")
@@ -105,7 +105,7 @@ var pause = app.Command{
 			if err := killswitch.Pause(d); err != nil {
 				return err
 			}
-			// A client that runs does this by itself.
+			// A running client does this by itself.
 			if unlock, err := killswitch.Lock(state()); err == nil {
 				defer unlock()
 				if err := takeover.Recover(state()); err != nil {

@@ -12,7 +12,7 @@ import (
 var namesCommand = app.Command{
 	Name:  "names",
 	Args:  "SOCKET",
-	About: "Is started by systemd: writes resolv.conf for a client, which has no right to.",
+	About: "Writes resolv.conf for a client, which may not do so itself. It is started by systemd.",
 	Setup: func() func(context.Context, []string) error {
 		state := stateFlag()
 		return func(ctx context.Context, args []string) error {

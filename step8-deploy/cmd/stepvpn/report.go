@@ -11,7 +11,7 @@ import (
 
 var started = time.Now()
 
-// newReport begins a report of a daemon.
+// newReport returns the part of a report that all daemons have.
 func newReport(role, state, device string, drops *link.Drops) *status.Report {
 	r := &status.Report{
 		Role: role, Version: release, Now: time.Now(), Started: started,
@@ -23,8 +23,8 @@ func newReport(role, state, device string, drops *link.Drops) *status.Report {
 	return r
 }
 
-// publish answers at the sockets, of which there may be none. The function that it returns
-// ends that.
+// publish answers at the sockets, each of which may be nil, until the function that it returns
+// is called.
 func publish(statusAt, metricsAt net.Listener, report func() *status.Report) (stop func()) {
 	var stops []func() error
 	if statusAt != nil {
@@ -36,7 +36,7 @@ func publish(statusAt, metricsAt net.Listener, report func() *status.Report) (st
 	return func() {
 		for _, stop := range stops {
 			if err := stop(); err != nil {
-				slog.Warn("the status is not told to its end", "error", err)
+				slog.Warn("closing the status socket has failed", "error", err)
 			}
 		}
 	}

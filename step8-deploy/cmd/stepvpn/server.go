@@ -21,7 +21,7 @@ var server = app.Command{
 	},
 }
 
-// runServer keeps the host, and has a worker serve the clients.
+// runServer keeps the host, and runs a worker that serves the clients.
 func runServer(ctx context.Context, file, worker string) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)
@@ -51,20 +51,20 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 		return err
 	}
 
-	// ...between a process that has no privilege and the rest of the world.
+	// ...and a process without privileges between them.
 	defer notify.Stopping()
 	return keepWorker(ctx, serverAccount, "worker server", worker, &ward{serve: k.Serve, reload: k.Reload})
 }
 
-// serviceOf is what the host's firewall has to let in.
+// serviceOf returns what the host's firewall must let in.
 func serviceOf(cfg *config.Server) uplink.Service {
 	return uplink.Service{Listen: cfg.Listen, Transports: cfg.Transports, DNS: cfg.DNS}
 }
 
-// steady keeps the clients' TCP connections through a pause of the tunnel, as when this
-// program is started anew: the kernel then does not judge a segment by the ones that it
-// has seen before. What it takes to be invalid it would forward with the client's own
-// address.
+// steady returns a setting that keeps the clients' TCP connections through an interruption of
+// the tunnel, such as a restart of this program: the kernel then does not compare a segment
+// with the ones before it. Otherwise it could take a segment for invalid, and would forward
+// it with the client's own address, untranslated.
 func steady() map[string]string {
 	return map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1"}
 }

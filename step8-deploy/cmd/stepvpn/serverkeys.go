@@ -11,18 +11,18 @@ import (
 	"stepvpn/step8-deploy/rotation"
 )
 
-// A serverKeys says by which of its keys a server is asked: by the newest that it has told, and
-// when it does not answer, by the next older one, down to that of the settings, and so on from
-// the beginning. So neither a change that is taken back, nor a key that nobody has told, keeps a
-// client out for long. It is for one goroutine.
+// A serverKeys says by which of its keys to ask a server: by the newest that it has announced
+// and, if there is no answer, by the next older one, down to the key in the settings; then it
+// begins again. So neither a key change that is undone, nor a key that no server has
+// announced, keeps a client out for long. It is not safe for concurrent use.
 type serverKeys struct {
 	own     noise.PublicKey
 	learned []noise.PublicKey // the newest first
 	tries   map[netip.AddrPort]int
-	left    time.Time // when a session by an older key was left for the newest one last
+	left    time.Time // when a session by an older key was last ended for the newest key
 }
 
-// of returns the key to ask a server by.
+// of returns the key by which to ask a server.
 func (k *serverKeys) of(server netip.AddrPort) noise.PublicKey {
 	n := k.tries[server] % (len(k.learned) + 1)
 	if n == len(k.learned) {
@@ -31,7 +31,7 @@ func (k *serverKeys) of(server netip.AddrPort) noise.PublicKey {
 	return k.learned[n]
 }
 
-// failed notes that a server has not answered by that key.
+// failed records that a server has not answered by that key.
 func (k *serverKeys) failed(server netip.AddrPort) {
 	if k.tries == nil {
 		k.tries = make(map[netip.AddrPort]int)
@@ -39,12 +39,12 @@ func (k *serverKeys) failed(server netip.AddrPort) {
 	k.tries[server]++
 }
 
-// leaveEvery bounds how often a session by an older key is left for the newest one.
+// leaveEvery is the shortest time between two sessions that are ended for the newest key.
 const leaveEvery = 10 * time.Minute
 
-// reached notes that a server has answered by a key, and what it has told is its next one. It
-// returns the keys that there are by that. It reports true if the next one is among those that
-// there were: the server was just not there when it was asked by it, and now can be.
+// reached records that a server has answered by the key by, and has announced next. It returns
+// the keys to use from then on. leave is true if next was known before: then the server has
+// not answered by that key only because it was down, and may do so now.
 func (k *serverKeys) reached(server netip.AddrPort, by, next noise.PublicKey, now time.Time) (keys []noise.PublicKey, leave bool, err error) {
 	delete(k.tries, server)
 	keys, err = rotation.After(k.own, k.learned, by, next)
@@ -55,11 +55,11 @@ func (k *serverKeys) reached(server netip.AddrPort, by, next noise.PublicKey, no
 	return keys, true, nil
 }
 
-var errNewerKey = errors.New("the server has a newer key, by which it is asked again")
+var errNewerKey = errors.New("the server has a newer key: asking again by that one")
 
-// learn has the keeper remember what the settings of a session tell about the server's keys, if
-// it does not know that already. It reports true if the session is to be left for one by a
-// newer key. What goes wrong here is not worth the end of a session.
+// learn makes the keeper remember what the settings of a session say about the server's keys,
+// if it does not know that already. It reports whether the session is to be ended for one by
+// a newer key. Errors here do not end the session.
 func (n *node) learn(server netip.AddrPort, by noise.PublicKey, settings []byte) (leave bool) {
 	next, err := rotation.Parse(settings)
 	var keys []noise.PublicKey
@@ -70,7 +70,7 @@ func (n *node) learn(server netip.AddrPort, by noise.PublicKey, settings []byte)
 		err = n.keeper.Learn(by, next)
 	}
 	if err != nil {
-		slog.Warn("the server's next key is not taken over", "error", err)
+		slog.Warn("the server's next key can't be used", "error", err)
 	}
 	return leave
 }

@@ -34,15 +34,15 @@ import (
 
 var worker = app.Command{
 	Name:  "worker client",
-	About: "Is started by 'client': the half of it that reads all that comes from the network, and has no privilege.",
+	About: "The half of 'client', which starts it, that reads everything from the network and has no privileges.",
 	Setup: func() func(context.Context, []string) error {
 		socket := keeperFlag()
 		return func(ctx context.Context, _ []string) error { return runWorker(ctx, *socket) }
 	},
 }
 
-// A node is this host as a client: what it needs to connect, once more and again.
-// Settings that are read again make another one.
+// A node has what this client needs to connect, again and again. When the settings are read
+// again, another node takes its place.
 type node struct {
 	keeper.Settings
 	cfg      *config.Client
@@ -52,11 +52,11 @@ type node struct {
 	carrier  *carrier
 	count    *tunnel.Counters
 	network  func(link.Link) link.Link    // see liveness.Monitor
-	session  atomic.Pointer[join.Session] // the last one
-	keys     serverKeys                   // by which servers are asked
+	session  atomic.Pointer[join.Session] // the latest one
+	keys     serverKeys                   // which of its keys each server is asked by
 
 	supervisor *supervise.Supervisor
-	ctx        context.Context // ends when there is another node in its place
+	ctx        context.Context // ends when another node has taken its place
 	replace    context.CancelFunc
 }
 
@@ -84,7 +84,7 @@ func runWorker(ctx context.Context, socket string) error {
 	now.Store(n)
 	notify.Ready("")
 
-	// It tells how it is...
+	// The worker reports its status...
 	report := func() *status.Report { return now.Load().report() }
 	defer publish(statusAt, metricsAt, report)()
 	go supervise.WatchClock(ctx, func() { now.Load().supervisor.ClockJumped() })
@@ -98,7 +98,7 @@ func runWorker(ctx context.Context, socket string) error {
 	defer notify.Stopping()
 	defer app.ReportStats(count.String)()
 
-	// ...and is connected, as soon and as often as it takes.
+	// ...and connects, as often as necessary.
 	for {
 		err = n.supervisor.Run(n.ctx)
 		next := now.Load()
@@ -109,14 +109,14 @@ func runWorker(ctx context.Context, socket string) error {
 	}
 }
 
-// watched tells the log when it is not any more.
+// watched runs watch, and logs when it fails.
 func watched(watch func() error) {
 	if err := watch(); err != nil {
-		slog.Error("changes of this host by others are not noticed any more", "error", err)
+		slog.Error("changes to this host are no longer noticed", "error", err)
 	}
 }
 
-// use takes settings.
+// use takes over settings.
 func (n *node) use(s *keeper.Settings) {
 	n.Settings, n.cfg = *s, s.Client
 	n.keys = serverKeys{own: s.Identity.ServerKey, learned: s.Learned}
@@ -131,12 +131,12 @@ func (n *node) use(s *keeper.Settings) {
 	})
 }
 
-// reload reads the settings again. A mistake in them changes nothing. If they are
-// other ones the client connects anew, behind what is taken of the host.
+// reload reads the settings again. A mistake in them changes nothing. If they have changed,
+// the client reconnects, while the keeper's changes to the host stay in place.
 func reload(now *atomic.Pointer[node]) {
 	old := now.Load()
 	if old == nil {
-		return // it reads them right now
+		return // another call is reading them right now
 	}
 	settings, statusAt, metricsAt, err := old.keeper.Settings()
 	if err != nil {
@@ -145,7 +145,7 @@ func reload(now *atomic.Pointer[node]) {
 	}
 	for _, l := range []net.Listener{statusAt, metricsAt} {
 		if l != nil {
-			l.Close() // it has them
+			l.Close() // the worker has these sockets already
 		}
 	}
 	if reflect.DeepEqual(settings, &old.Settings) {
@@ -159,7 +159,7 @@ func reload(now *atomic.Pointer[node]) {
 	old.replace()
 }
 
-// resolve asks for a server's address in the underlay.
+// resolve looks up a server's address in the underlay.
 func (n *node) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	servers, err := n.keeper.Nameservers()
 	if err != nil {
@@ -185,7 +185,7 @@ func (n *node) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	return r.Lookup(ctx, name)
 }
 
-// connect has one session with a server, from its beginning to its end.
+// connect opens a session with a server, and returns when the session has ended.
 func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) error {
 	own := n.keeper.Attempt()
 	defer own.Close()
@@ -214,7 +214,7 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	}
 	defer session.Close()
 	if n.learn(server, by, session.Settings) {
-		conn.Close() // without a farewell: another session goes on where this one ends
+		conn.Close() // without telling the server: the next session continues this one
 		return errNewerKey
 	}
 	settings, err := push.Parse(session.Settings)
@@ -239,9 +239,9 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	return n.untilLost(ctx, session, conn)
 }
 
-// fit has packets be as long as the path carries, from now on until stop is called.
-// A size that is set by hand stays, and TCP finds the path's by itself; the server is told
-// those, too.
+// fit makes packets as long as the path carries, from now on until stop is called. A size that
+// the operator has set stays, and over TCP none needs to be found; the server is told these,
+// too.
 func (n *node) fit(path *pathmtu.Path, cfg pathmtu.Config) (stop func()) {
 	cfg.Found = func(size int) {
 		if err := n.keeper.Fit(size); err != nil {
@@ -258,13 +258,13 @@ func (n *node) fit(path *pathmtu.Path, cfg pathmtu.Config) (stop func()) {
 	}
 }
 
-// lostInterval is how often a session is asked whether its server answers.
+// lostInterval is how often to check whether a session's server still answers.
 const lostInterval = time.Second
 
-// untilLost moves packets through a session over conn until it ends, its server does
-// not answer any more, or ctx ends. Only when the program is stopped the server is
-// told: another session will go on where this one ends, and with a farewell the
-// server would forget the connections of our users' programs.
+// untilLost moves packets through a session over conn until it ends, its server does not
+// answer any more, or ctx ends. It tells the server only when the program is stopped:
+// otherwise the next session continues this one, and the server must not forget the
+// connections of our users' programs.
 func (n *node) untilLost(outer context.Context, session *join.Session, conn link.Link) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(outer))
 	var ending sync.Mutex
@@ -272,7 +272,7 @@ func (n *node) untilLost(outer context.Context, session *join.Session, conn link
 		ending.Lock()
 		defer ending.Unlock()
 		if n.asked.Err() == nil {
-			conn.Close() // before anybody closes the session, which would say farewell
+			conn.Close() // before the session is closed, which would tell the server
 		}
 		cancel(why)
 	}
@@ -290,7 +290,7 @@ func (n *node) untilLost(outer context.Context, session *join.Session, conn link
 		}
 	}()
 	err := n.carrier.carry(ctx, session, n.cfg.Offloads)
-	ending.Lock() // if it ended by a closed conn, the reason follows
+	ending.Lock() // if a closed conn has ended it, wait for the reason
 	defer ending.Unlock()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -300,13 +300,13 @@ func (n *node) untilLost(outer context.Context, session *join.Session, conn link
 
 var errLost = errors.New("the server does not answer any more")
 
-// verdict tells the supervisor whether the server has said no for good.
+// verdict marks an error by which the server has refused this client for good.
 func verdict(err error) error {
 	if why, ok := errors.AsType[*secure.Rejected](err); ok && why.Final {
-		return supervise.Refused(app.Hint(err, "Ask the server's owner; it is asked again by itself, after 5 minutes."))
+		return supervise.Refused(app.Hint(err, "Ask the server's owner. The client asks again by itself after 5 minutes."))
 	}
 	if errors.Is(err, secure.ErrUnread) {
-		return app.Hint(secure.ErrUnread, "See to the settings psk and psk_file: the server's owner knows whether this client has a key of its own.")
+		return app.Hint(secure.ErrUnread, "Check the settings psk and psk_file: the server's owner knows whether this client has a key of its own.")
 	}
 	return err
 }
@@ -319,7 +319,7 @@ func keepalive(d time.Duration) time.Duration {
 	return d
 }
 
-// report says how the client is.
+// report returns the client's status.
 func (n *node) report() *status.Report {
 	now := n.supervisor.Status()
 	r := newReport("client", now.State.String(), n.cfg.Device, &n.count.Drops)

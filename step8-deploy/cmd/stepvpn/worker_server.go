@@ -37,7 +37,7 @@ import (
 
 var serverWorker = app.Command{
 	Name:  "worker server",
-	About: "Is started by 'server': the half of it that reads all that comes from the network, and has no privilege.",
+	About: "The half of 'server', which starts it, that reads everything from the network and has no privileges.",
 	Setup: func() func(context.Context, []string) error {
 		socket := keeperFlag()
 		return func(ctx context.Context, _ []string) error { return runServerWorker(ctx, *socket) }
@@ -73,15 +73,16 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		}
 	}()
 	cfg := given.Server
-	// As many processors as queues: on more, the two directions of a queue would only
-	// wake each other up. The others are for the kernel, which has as much to do.
+	// Use as many processors as there are queues: on more, the two directions of a queue
+	// would only wake each other up. The others are for the kernel, which has as much to do.
 	runtime.GOMAXPROCS(fast.Spread(cfg.Queues))
 	settings, err := settingsOf(cfg)
 	if err != nil {
 		return err
 	}
 	change := keyChangeOf(given)
-	// To look through 150,000 connections takes most of a second, in which nobody would get in.
+	// Looking through 150,000 connections takes most of a second, in which no client would get
+	// in: so do it in the background.
 	forgotten := beside.New(0, func(gone map[netip.Addr]struct{}) {
 		if err := host.Forget(slices.Collect(maps.Keys(gone))); err != nil {
 			slog.Warn("could not clean up after a client", "error", err)
@@ -136,9 +137,9 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 			}
 		}
 	}
-	defer func() { look(); seen.Save() }() // those who are there when Run ends
+	defer func() { look(); seen.Save() }() // with the clients that are there when Run ends
 	go seen.Run(ctx, look)
-	// ...and names are looked up for the users, each of which has a share of that.
+	// ...and a resolver looks up names for the clients, each of which has a share of it.
 	names := fmt.Stringer(noNames{})
 	if cfg.DNS {
 		c := keeper.ResolverOf(cfg, given.Device)
@@ -153,7 +154,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 
 	go admitted.Run(ctx, clients.Cut)
 
-	// It tells how it is, and runs.
+	// The worker reports its status, and runs.
 	report := func() *status.Report {
 		r := serverReport(cfg, clients, &count, host.Problems)
 		r.NextKey = change.String()
@@ -173,21 +174,22 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	return clients.Run(ctx, pairs...)
 }
 
-// handshakesOf returns how a server with some keys shakes hands with most clients, and how
-// with the others: those with a pre-shared key of their own, or without the one that all have.
+// handshakesOf returns a server's handshake with most clients, and that with the others: if
+// there is a pre-shared key for all, the others are clients without it; if there is none, they
+// are clients with a pre-shared key of their own.
 func handshakesOf(key noise.PrivateKey, psk *[noise.KeyLen]byte) (most, others noise.Config) {
 	most, others = identity.KeyHandshake(key, psk), identity.KeyHandshake(key, nil)
 	if psk == nil {
-		others = identity.KeyHandshake(key, new([noise.KeyLen]byte)) // each client's comes in its place
+		others = identity.KeyHandshake(key, new([noise.KeyLen]byte)) // each client's own key replaces this one
 	}
 	return most, others
 }
 
-// pairsOf makes Links of what the keeper has handed over.
+// pairsOf makes Links out of the descriptors from the keeper.
 //
-// Over TCP, all clients may come at the same time, and from behind one NAT: after a
-// restart of the server all are strangers, and no source gets more than half of the
-// strangers' places.
+// Over TCP, all clients may come at the same time, and from behind one NAT: after a restart
+// of the server all of them are strangers, and one source gets at most half of the strangers'
+// places.
 func pairsOf(given *keeper.Handover, count *tunnel.Counters, watch *liveness.Monitor) (pairs []hub.Queue, err error) {
 	cfg := given.Server
 	for n, sockets := range given.Clients {
@@ -224,10 +226,10 @@ type shared struct {
 
 func (s shared) Listener() any { return s.listener }
 
-// PeerMoved passes it on.
+// PeerMoved passes the call on.
 func (s shared) PeerMoved(before, now netip.AddrPort) { link.PeerMoved(s.Link, before, now) }
 
-// settingsOf returns what the server hands out.
+// settingsOf returns the encoded settings that the server hands out.
 func settingsOf(cfg *config.Server) ([]byte, error) {
 	var s push.Settings
 	if cfg.DNS {
@@ -240,8 +242,9 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 	return routes.Append(settings, cfg.Routes.Prefixes)
 }
 
-// servedOnly gives clients no address of a subnet that the host can't serve now. It stays
-// theirs. And it notes who has left, and knows who has a pre-shared key of its own.
+// servedOnly is an Admission that gives clients no address of a subnet that the host can't
+// serve now, though they keep their lease. It also notes when clients leave, and knows the
+// pre-shared keys of clients that have one of their own.
 type servedOnly struct {
 	*admission.Controller
 	subnets []netip.Prefix
@@ -274,8 +277,8 @@ func (s servedOnly) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, e
 	}), err
 }
 
-// maxStrangers bounds the TCP connections, for each address that the server listens
-// on, of those who have not proven who they are. Each takes up to 400 KB.
+// maxStrangers bounds, for each address that the server listens on, the TCP connections of
+// peers that have not proved who they are. Each takes up to 400 KB.
 const maxStrangers = 4096
 
 // noNames stands for a resolver that is switched off.
