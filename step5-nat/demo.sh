@@ -74,7 +74,7 @@ connect
 show_log client "ip |rule"
 show_log server "iptables|forward"
 run alice ip rule
-say "The mark is shown in hexadecimal here: 0x57e9 is 22505, the one number that is mark, table and priority. 'proto 87' says who made a rule: after a kill -9 the next start finds its own by that."
+say "The mark is shown in hexadecimal here: 0x57e9 is 22505, the one number that serves as mark, table and priority. 'proto 87' says which program made a rule: by it, the next start after a kill -9 recognizes its own rules."
 
 act "After: the server is seen" \
 	"Alice makes the same visits again." \
