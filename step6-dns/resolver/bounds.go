@@ -4,6 +4,8 @@ package resolver
 // that bound what is taken, and that live through errors that pass.
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -96,7 +98,7 @@ func (l listener) Accept() (net.Conn, error) {
 		if l.s.conns.enter(client) {
 			stop := context.AfterFunc(l.s.ctx, func() { c.Close() })
 			leave := func() { stop(); l.s.conns.leave(client) }
-			return &conn{TCPConn: c, s: l.s, leave: leave, free: semaphore.NewWeighted(maxPipelined)}, nil
+			return &conn{TCPConn: c, s: l.s, leave: leave, free: semaphore.NewWeighted(maxPipelined), r: bufio.NewReader(c)}, nil
 		}
 		l.s.counts.refuse(TooManyConns)
 		c.Close()
@@ -108,10 +110,14 @@ func (l listener) Accept() (net.Conn, error) {
 type conn struct {
 	*net.TCPConn
 	s     *Server
-	free  *semaphore.Weighted
 	leave func()
+	free  *semaphore.Weighted
 	mu    sync.Mutex // guards writing
+	r     *bufio.Reader
+	buf   [maxQuery]byte
 }
+
+func (c *conn) Read(b []byte) (int, error) { return c.r.Read(b) }
 
 // A reader reads for a dns.Server: from a packetConn as that would itself, and from a conn by ReadTCP.
 type reader struct{ dns.PacketConnReader }
@@ -119,12 +125,12 @@ type reader struct{ dns.PacketConnReader }
 // ReadTCP returns the next query, or an error when the client is silent for too long, sends nonsense, or has sent all it
 // wants to, and has the answers. idle is a limit for a query's last byte, too (RFC 7766, section 6.2.3).
 func (reader) ReadTCP(from net.Conn, idle time.Duration) ([]byte, error) {
-	c, b := from.(*conn), make([]byte, maxQuery)
+	c := from.(*conn)
 	c.SetReadDeadline(time.Now().Add(idle))
-	n, err := (&dns.Conn{Conn: c.TCPConn}).Read(b)
-	if err == nil && c.s.isQuery(b[:n]) {
+	n, err := (&dns.Conn{Conn: c}).Read(c.buf[:])
+	if err == nil && c.s.isQuery(c.buf[:n]) {
 		c.free.Acquire(context.Background(), 1)
-		return b[:n], nil
+		return bytes.Clone(c.buf[:n]), nil
 	}
 	if errors.Is(err, io.ErrShortBuffer) {
 		c.s.isQuery(nil)
