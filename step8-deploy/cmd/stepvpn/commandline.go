@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -18,6 +19,7 @@ import (
 
 // A commandLine is what was typed.
 type commandLine struct {
+	args  []string
 	typed *command // nil if help was asked for, or words to complete with
 	help  string   // what to type for help about it
 }
@@ -34,7 +36,7 @@ type command struct {
 // execute does what the arguments say, of which the first is the program's name, and returns the
 // exit code.
 func execute(args []string) int {
-	var line commandLine
+	line := commandLine{args: args}
 	if err := line.program(filepath.Base(args[0]), commands()).Run(context.Background(), args); err != nil {
 		return app.Report(err, line.help)
 	}
@@ -123,6 +125,9 @@ func isTypo(said, name string) bool {
 
 // command returns one that does something.
 func (l *commandLine) command(name string, of app.Command) *cli.Command {
+	if !slices.Contains(l.args, name) { // all of their flags would be with a daemon as long as it runs
+		return &cli.Command{Name: name, Usage: of.About}
+	}
 	flag.CommandLine = flag.NewFlagSet(of.Name, flag.ContinueOnError)
 	c := &command{Command: of, flags: flag.CommandLine, run: of.Setup(), verbose: app.Verbose()}
 	cmd := &cli.Command{
