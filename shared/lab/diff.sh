@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# diff.sh [PREVIOUS]: shows what the step in the working folder adds to the step before.
+# diff.sh [PREVIOUS [OLD=NEW...]]: shows what the step in the working folder adds to the step
+# before. What the file OLD did there, the file NEW does here.
 set -euo pipefail
 previous=${1-}
+shift || true
 
 echo "New packages:"
 for dir in */; do
@@ -21,4 +23,9 @@ for main in cmd/*/main.go; do
 	else
 		echo "New program: ${PWD##*/}/$main ($(wc -l <"$main") lines)"
 	fi
+done
+
+for pair; do
+	echo
+	diff -u --label "$previous/${pair%=*}" --label "${PWD##*/}/${pair#*=}" "../$previous/${pair%=*}" "${pair#*=}" || [ $? = 1 ]
 done

@@ -36,7 +36,7 @@ bench:
 	@if [ -e bench.sh ]; then ./bench.sh; fi
 
 diff:
-	@$(lab)diff.sh "$(previous)"
+	@$(lab)diff.sh "$(previous)" $(wiring)
 
 readme:
 	@go run stepvpn/shared/readme README.md

@@ -6,6 +6,10 @@ import (
 	"time"
 
 	"stepvpn/shared/link"
+	"stepvpn/step3-tunnel/tunnel"
+	"stepvpn/step7-auth/hub"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -40,4 +44,53 @@ func publish(statusAt, metricsAt net.Listener, report func() *status.Report) (st
 			}
 		}
 	}
+}
+
+// report returns the client's status.
+func (n *node) report() *status.Report {
+	now := n.supervisor.Status()
+	r := newReport("client", now.State.String(), n.cfg.Device, &n.count.Drops)
+	r.Reason, r.Cure = now.Reason, now.Cure
+	if n.cfg.Metrics.IsValid() {
+		r.Listen = []string{keeper.Waits("tcp", n.cfg.Metrics)}
+	}
+	host := n.keeper.State()
+	r.NotLocal, r.KillSwitch, r.Notes = host.NotLocal, host.KillSwitch, host.Notes
+	session := n.session.Load()
+	if now.Session.IsZero() || session == nil {
+		return r
+	}
+	s := session.Status()
+	p := status.Peer{
+		Name: now.Server.String(), Endpoint: now.Addr, Since: now.Session, Handshake: s.Since,
+		Sent:     status.Flow{Packets: n.count.Sent.Packets(), Bytes: n.count.Sent.Bytes()},
+		Received: status.Flow{Packets: n.count.Received.Packets(), Bytes: n.count.Received.Bytes()},
+	}
+	for _, a := range session.Addrs {
+		p.Addresses = append(p.Addresses, a.Addr())
+	}
+	r.Peers = []status.Peer{p}
+	return r
+}
+
+func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, host hostCheck) *status.Report {
+	state, reason, cure := host.state()
+	r := newReport("server", state, cfg.Device, &count.Drops)
+	r.Reason, r.Cure = reason, cure
+	for _, network := range cfg.Transports {
+		for _, at := range cfg.Listen {
+			r.Listen = append(r.Listen, keeper.Waits(network, at))
+		}
+	}
+	if cfg.Metrics.IsValid() {
+		r.Listen = append(r.Listen, keeper.Waits("tcp", cfg.Metrics))
+	}
+	for _, c := range clients.Snapshot() {
+		r.Peers = append(r.Peers, status.Peer{
+			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake, NextKey: c.Next,
+			Sent:     status.Flow{Packets: c.SentPackets, Bytes: c.SentBytes},
+			Received: status.Flow{Packets: c.ReceivedPackets, Bytes: c.ReceivedBytes},
+		})
+	}
+	return r
 }

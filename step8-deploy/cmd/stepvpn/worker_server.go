@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -12,8 +11,6 @@ import (
 	"time"
 
 	"stepvpn/shared/app"
-	"stepvpn/shared/link"
-	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step6-dns/push"
@@ -23,7 +20,6 @@ import (
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step7-auth/pool"
-	"stepvpn/step8-deploy/beside"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/keeper"
@@ -44,6 +40,8 @@ var serverWorker = app.Command{
 	},
 }
 
+// runServerWorker is what the server of step 7 does. Whatever needs a privilege has been done
+// by the keeper (runServer), or is asked of it.
 func runServerWorker(ctx context.Context, socket string) (err error) {
 	var count tunnel.Counters
 	var watch liveness.Monitor
@@ -81,13 +79,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		return err
 	}
 	change := keyChangeOf(given)
-	// Looking through 150,000 connections takes most of a second, in which no client would get
-	// in: so do it in the background.
-	forgotten := beside.New(0, func(gone map[netip.Addr]struct{}) {
-		if err := host.Forget(slices.Collect(maps.Keys(gone))); err != nil {
-			slog.Warn("could not clean up after a client", "error", err)
-		}
-	})
+	forgotten := forgetting(host)
 	undo.Add(forgotten.Close, nil)
 	admitted, err := admission.Open(admission.Config{
 		Registry: cfg.Clients, Copy: given.Path(keeper.RegistryName),
@@ -139,6 +131,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	}
 	defer func() { look(); seen.Save() }() // with the clients that are there when Run ends
 	go seen.Run(ctx, look)
+
 	// ...and a resolver looks up names for the clients, each of which has a share of it.
 	names := fmt.Stringer(noNames{})
 	if cfg.DNS {
@@ -185,50 +178,6 @@ func handshakesOf(key noise.PrivateKey, psk *[noise.KeyLen]byte) (most, others n
 	return most, others
 }
 
-// pairsOf makes Links out of the descriptors from the keeper.
-//
-// Over TCP, all clients may come at the same time, and from behind one NAT: after a restart
-// of the server all of them are strangers, and one source gets at most half of the strangers'
-// places.
-func pairsOf(given *keeper.Handover, count *tunnel.Counters, watch *liveness.Monitor) (pairs []hub.Queue, err error) {
-	cfg := given.Server
-	for n, sockets := range given.Clients {
-		conns, err := fast.Serve(sockets, cfg.Offloads, transport.Options{Drops: &count.Drops, MaxConns: min(2*cfg.MaxClients, maxStrangers)})
-		if err != nil {
-			closePairs(pairs)
-			return nil, err
-		}
-		for _, conn := range conns {
-			queue, err := fast.NewTUN(given.Queues[len(pairs)], given.Device, fast.TUNOptions{Drops: &count.Drops, Router: true, NoTSO: !cfg.Offloads, NoGRO: !cfg.Offloads})
-			if err != nil {
-				conn.Close()
-				closePairs(pairs)
-				return nil, err
-			}
-			pairs = append(pairs, hub.Queue{Device: watch.Watch("TUN device", queue), Socket: shared{watch.Watch("socket", watch.Network(conn)), n}})
-		}
-	}
-	return pairs, nil
-}
-
-func closePairs(pairs []hub.Queue) {
-	for _, p := range pairs {
-		p.Device.Close()
-		p.Socket.Close()
-	}
-}
-
-// shared is a socket that tells the hub which others reach the same clients.
-type shared struct {
-	link.Link
-	listener int
-}
-
-func (s shared) Listener() any { return s.listener }
-
-// PeerMoved passes the call on.
-func (s shared) PeerMoved(before, now netip.AddrPort) { link.PeerMoved(s.Link, before, now) }
-
 // settingsOf returns the encoded settings that the server hands out.
 func settingsOf(cfg *config.Server) ([]byte, error) {
 	var s push.Settings
@@ -242,68 +191,7 @@ func settingsOf(cfg *config.Server) ([]byte, error) {
 	return routes.Append(settings, cfg.Routes.Prefixes)
 }
 
-// servedOnly is an Admission that gives clients no address of a subnet that the host can't
-// serve now, though they keep their lease. It also notes when clients leave, and knows the
-// pre-shared keys of clients that have one of their own.
-type servedOnly struct {
-	*admission.Controller
-	subnets []netip.Prefix
-	seen    *lastseen.Log
-	host    *keeper.RemoteServer
-	change  keyChange
-}
-
-func (s servedOnly) Lookup(key noise.PublicKey) (hub.Account, bool) {
-	a, known := s.Controller.Lookup(key)
-	if a.OwnPSK {
-		a.PSK = s.host.OwnPSK(key)
-	}
-	return a, known
-}
-
-func (s servedOnly) Left(gone []hub.Gone) {
-	for _, g := range gone {
-		if g.In {
-			s.seen.Note(g.Key, time.Now(), s.change.key(g.Next))
-		}
-	}
-	s.Controller.Left(gone)
-}
-
-func (s servedOnly) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
-	leases, err := s.Controller.Lease(key, now)
-	return slices.DeleteFunc(leases, func(l netip.Prefix) bool {
-		return !slices.ContainsFunc(s.subnets, func(n netip.Prefix) bool { return n.Contains(l.Addr()) })
-	}), err
-}
-
-// maxStrangers bounds, for each address that the server listens on, the TCP connections of
-// peers that have not proved who they are. Each takes up to 400 KB.
-const maxStrangers = 4096
-
 // noNames stands for a resolver that is switched off.
 type noNames struct{}
 
 func (noNames) String() string { return "off" }
-
-func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, host hostCheck) *status.Report {
-	state, reason, cure := host.state()
-	r := newReport("server", state, cfg.Device, &count.Drops)
-	r.Reason, r.Cure = reason, cure
-	for _, network := range cfg.Transports {
-		for _, at := range cfg.Listen {
-			r.Listen = append(r.Listen, keeper.Waits(network, at))
-		}
-	}
-	if cfg.Metrics.IsValid() {
-		r.Listen = append(r.Listen, keeper.Waits("tcp", cfg.Metrics))
-	}
-	for _, c := range clients.Snapshot() {
-		r.Peers = append(r.Peers, status.Peer{
-			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake, NextKey: c.Next,
-			Sent:     status.Flow{Packets: c.SentPackets, Bytes: c.SentBytes},
-			Received: status.Flow{Packets: c.ReceivedPackets, Bytes: c.ReceivedBytes},
-		})
-	}
-	return r
-}

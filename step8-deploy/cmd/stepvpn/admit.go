@@ -1,0 +1,62 @@
+package main
+
+import (
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/admission"
+	"stepvpn/step7-auth/hub"
+	"stepvpn/step8-deploy/beside"
+	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/lastseen"
+)
+
+// servedOnly is an Admission that gives clients no address of a subnet that the host can't
+// serve now, though they keep their lease. It also notes when clients leave, and knows the
+// pre-shared keys of clients that have one of their own.
+type servedOnly struct {
+	*admission.Controller
+	subnets []netip.Prefix
+	seen    *lastseen.Log
+	host    *keeper.RemoteServer
+	change  keyChange
+}
+
+func (s servedOnly) Lookup(key noise.PublicKey) (hub.Account, bool) {
+	a, known := s.Controller.Lookup(key)
+	if a.OwnPSK {
+		a.PSK = s.host.OwnPSK(key)
+	}
+	return a, known
+}
+
+func (s servedOnly) Left(gone []hub.Gone) {
+	for _, g := range gone {
+		if g.In {
+			s.seen.Note(g.Key, time.Now(), s.change.key(g.Next))
+		}
+	}
+	s.Controller.Left(gone)
+}
+
+func (s servedOnly) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
+	leases, err := s.Controller.Lease(key, now)
+	return slices.DeleteFunc(leases, func(l netip.Prefix) bool {
+		return !slices.ContainsFunc(s.subnets, func(n netip.Prefix) bool { return n.Contains(l.Addr()) })
+	}), err
+}
+
+// forgetting hands the addresses of clients that have left to the keeper, which makes the
+// kernel forget their connections. Looking through 150,000 connections takes most of a second,
+// in which no client would get in: so it is done in the background.
+func forgetting(host *keeper.RemoteServer) *beside.Queue[netip.Addr, struct{}] {
+	return beside.New(0, func(gone map[netip.Addr]struct{}) {
+		if err := host.Forget(slices.Collect(maps.Keys(gone))); err != nil {
+			slog.Warn("could not clean up after a client", "error", err)
+		}
+	})
+}
