@@ -56,7 +56,7 @@ func TestPagesAreInstalled(t *testing.T) {
 		require.Equal(t, want, got)
 	}
 
-	// Shells find what they complete commands by.
+	// The completion scripts are where the shells look for them.
 	completion := map[string]string{"bash": "bash-completion/completions/stepvpn", "zsh": "zsh/site-functions/_stepvpn", "fish": "fish/vendor_completions.d/stepvpn.fish"}
 	for shell, file := range completion {
 		want, err := exec.Command(filepath.Join(dir, "usr/local/bin/stepvpn"), "completion", shell).Output()
@@ -65,7 +65,7 @@ func TestPagesAreInstalled(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(want), string(got))
 	}
-	// zsh finds it by its folder, and fish by what XDG_DATA_DIRS has.
+	// zsh looks through fpath, and fish through XDG_DATA_DIRS.
 	t.Setenv("PATH", filepath.Join(dir, "usr/local/bin")+":"+os.Getenv("PATH"))
 	t.Setenv("XDG_DATA_DIRS", share)
 	t.Setenv("HOME", t.TempDir())

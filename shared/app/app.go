@@ -32,13 +32,13 @@ func Main(about string, run func(ctx context.Context) error) {
 	os.Exit(c.start(os.Args[1:], func(ctx context.Context, _ []string) error { return run(ctx) }))
 }
 
-// Verbose defines the flag that every program and command has: to log more.
+// Verbose defines the flag -v, to log more, which every program and command has.
 func Verbose() *bool {
 	return flag.Bool("v", false, "log more: events that are normal but worth seeing while learning")
 }
 
-// Run is Main for a program that has read its command line by itself: it runs what that
-// asks for, and returns the exit code. help is as Report takes it.
+// Run is Main for a program that parses its command line itself. It calls run, and returns
+// the exit code. help is that of Report.
 func Run(verbose bool, help string, run func(ctx context.Context) error) (exitCode int) {
 	startLog(verbose)
 	return Report(runUntilSignal(run), help)

@@ -13,28 +13,28 @@ import (
 	"stepvpn/shared/app"
 )
 
-// The command line is read by urfave/cli: it finds the command and its flags, prints help, and
-// knows what a word can be completed to. What a command is and does, an app.Command says, since
-// those about clients are step 7's.
+// urfave/cli reads the command line: it finds the command, parses its flags, prints help, and
+// resolves a line to complete. The commands themselves are values of app.Command, because those
+// about clients come from step 7.
 
-// A commandLine is what was typed.
+// A commandLine holds what the user has typed.
 type commandLine struct {
 	args  []string
-	typed *command // nil if help was asked for, or words to complete with
-	help  string   // what to type for help about it
+	typed *command // nil if the user asked for help, or a shell for completions
+	help  string   // where to find help about it, in a sentence
 }
 
-// A command has its flags defined.
+// A command is an app.Command whose flags are defined.
 type command struct {
 	app.Command
-	flags   *flag.FlagSet // is flag.CommandLine if the command was typed
+	flags   *flag.FlagSet // becomes flag.CommandLine when the command is typed
 	verbose *bool
 	run     func(context.Context, []string) error
-	args    []string // that were typed, besides flags
+	args    []string // the arguments besides flags
 }
 
-// execute does what the arguments say, of which the first is the program's name, and returns the
-// exit code.
+// execute runs the command that the arguments name, and returns the exit code. The first argument
+// is the program's name.
 func execute(args []string) int {
 	line := commandLine{args: args}
 	if err := line.program(filepath.Base(args[0]), commands()).Run(context.Background(), args); err != nil {
@@ -47,13 +47,14 @@ func execute(args []string) int {
 	return app.Run(*c.verbose, line.help, func(ctx context.Context) error { return c.run(ctx, c.args) })
 }
 
-// program returns the commands as the library has them: "clients add" is "add" of "clients".
-// None of them does its work: that it was typed is noted.
+// program returns the commands as the library wants them, with "clients add" as "add" below
+// "clients". Their actions only note which command was typed.
 func (l *commandLine) program(name string, commands []app.Command) *cli.Command {
 	cli.FlagStringer = describe
 	root := l.group(name, "a VPN that is installed, configured, and runs by itself")
-	// A client may be called "help". The errors of other programs have exit codes, which are
-	// not this one's. (The library's own completion command is hidden behind ours.)
+	// There is no command "help", because a client may have that name. The library must not exit
+	// with the exit code of another program that has failed. (Its own completion command is
+	// hidden, and ours is found first.)
 	root.HideHelpCommand, root.ExitErrHandler, root.EnableShellCompletion = true, func(context.Context, *cli.Command, error) {}, true
 	for _, c := range commands {
 		parent := root
@@ -72,7 +73,7 @@ func (l *commandLine) program(name string, commands []app.Command) *cli.Command 
 	return root
 }
 
-// group returns a command that has others.
+// group returns a command that has commands below it.
 func (l *commandLine) group(name, usage string) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ShellComplete: completeCommand, CommandNotFound: helpAnyway,
@@ -90,7 +91,7 @@ func (l *commandLine) group(name, usage string) *cli.Command {
 	}
 }
 
-// noCommand returns what is wrong with a group that no command is named of.
+// noCommand returns the error for a line that names a group, but none of its commands.
 func noCommand(cmd *cli.Command) error {
 	said := cmd.Args().First()
 	switch {
@@ -109,7 +110,7 @@ func noCommand(cmd *cli.Command) error {
 	return app.Usage("%q is no command", path+said)
 }
 
-// prefix returns the names of a group in front of a message; of the program itself, nothing.
+// prefix returns a group's name for the front of a message, or "" for the program itself.
 func prefix(cmd *cli.Command) string {
 	if cmd == cmd.Root() {
 		return ""
@@ -117,15 +118,16 @@ func prefix(cmd *cli.Command) string {
 	return strings.TrimPrefix(cmd.FullName(), cmd.Root().Name+" ") + ": "
 }
 
-// isTypo tells whether a name is likely to be meant, and was not hit. The library names the most
-// similar one, even if that is not similar at all.
+// isTypo tells whether a name is close enough to what was typed to suggest it. The library
+// returns the closest one, however far away that is.
 func isTypo(said, name string) bool {
 	return name != "" && len(said) <= 64 && app.Distance(strings.ToLower(said), name) <= max(1, len(name)/3)
 }
 
-// command returns one that does something.
+// command returns a command that can be run. Its flags are defined only if its name was typed,
+// because a daemon keeps that memory as long as it runs.
 func (l *commandLine) command(name string, of app.Command) *cli.Command {
-	if !slices.Contains(l.args, name) { // all of their flags would be with a daemon as long as it runs
+	if !slices.Contains(l.args, name) {
 		return &cli.Command{Name: name, Usage: of.About}
 	}
 	flag.CommandLine = flag.NewFlagSet(of.Name, flag.ContinueOnError)
@@ -153,18 +155,18 @@ func (l *commandLine) command(name string, of app.Command) *cli.Command {
 	return cmd
 }
 
-// helpAnyway prints help about a command if -help stands behind an argument, which the library
-// takes for what help is wanted about.
+// helpAnyway prints help about a command when -help stands behind an argument, such as in
+// "check FILE -help": the library takes the argument for a topic, which it does not find.
 func helpAnyway(_ context.Context, cmd *cli.Command, _ string) {
 	cli.HelpPrinter(cmd.Root().Writer, cli.CommandHelpTemplate, cmd)
 }
 
-// unknownFlag returns the name of a flag that there is not, if that is the error.
+// unknownFlag returns the flag's name if the error says that there is no such flag.
 func unknownFlag(err error) (name string, is bool) {
 	return strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 }
 
-// A value is that of a flag of package flag, as the library sets it.
+// A value lets the library set a flag of package flag.
 type value struct {
 	set *flag.FlagSet
 	of  *flag.Flag
@@ -175,14 +177,14 @@ func (v value) String() string        { return v.of.Value.String() }
 func (v value) Get() any              { return v.of.Value.(flag.Getter).Get() }
 func (v value) IsBoolFlag() bool      { return isBool(v.of) }
 
-// isBool tells whether a flag needs no value.
+// isBool tells whether a flag can stand without a value.
 func isBool(f *flag.Flag) bool {
 	b, is := f.Value.(interface{ IsBoolFlag() bool })
 	return is && b.IsBoolFlag()
 }
 
-// describe returns the line about a flag in help, as package flag writes it: the name, what its
-// value is, and what it does. Two dashes do as well.
+// describe returns the line about a flag in help: its name, the kind of its value, and its use.
+// It has one dash, as in all pages, although two work as well.
 func describe(of cli.Flag) string {
 	g, is := of.(*cli.GenericFlag)
 	if !is {

@@ -13,8 +13,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-// What was typed is told in one line, as is what may have been meant; a wrong command line has an
-// exit code of its own.
+// A wrong command line is answered in one clear line, with a suggestion if there is one, and exit
+// code 2.
 func TestCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	const all, flags = "\n  'stepvpn -help' lists the commands.\n", " -help' lists the flags.\n"
@@ -41,10 +41,10 @@ func TestCommandLine(t *testing.T) {
 		{"status server", 2, "stepvpn: unexpected argument \"server\": every setting is a flag\n  'stepvpn status" + flags},
 		{"check a b", 2, "stepvpn: unexpected argument \"b\" after FILE\n  'stepvpn check" + flags},
 		{"clients revoke", 2, "stepvpn: NAME is missing\n  'stepvpn clients revoke" + flags},
-		{"pause -5m", 2, "stepvpn: \"-5m\" is no time from 1s to 24h, such as 5m\n  'stepvpn pause" + flags},
-		{"completion tcsh", 2, "stepvpn: \"tcsh\" is none of the shells bash, fish, zsh\n  'stepvpn completion" + flags},
+		{"pause -5m", 2, "stepvpn: \"-5m\" is not a time from 1s to 24h, such as 5m\n  'stepvpn pause" + flags},
+		{"completion tcsh", 2, "stepvpn: \"tcsh\" is not one of the shells bash, fish, zsh\n  'stepvpn completion" + flags},
 
-		// Names are no commands, and other programs' exit codes not this one's.
+		// "help" can be the name of a client.
 		{"clients revoke help -registry none", 1, "stepvpn: there is no registry none\n  'stepvpn init server' makes it, with a key for the server; so does adding the first client.\n"},
 		{"clients revoke h -registry none", 1, "stepvpn: there is no registry none\n  'stepvpn init server' makes it, with a key for the server; so does adding the first client.\n"},
 	} {
@@ -70,10 +70,10 @@ func TestFlagForms(t *testing.T) {
 	require.Contains(t, out, "/run/stepvpn", "an empty value is one")
 }
 
-// A flagLine is one of help: its name, and what its value is, if it takes one.
+// flagLine finds the lines about flags in help: the name, and the kind of the value, if any.
 var flagLine = regexp.MustCompile(`(?m)^   -(\S+(?: \S+)?) {2,}\S`)
 
-// What help lists is what there is, and -help works wherever a flag does.
+// Help lists exactly the flags that there are, and -help works wherever a flag does.
 func TestHelp(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range []string{"-help", "--help", "-h", "help"} {
@@ -114,7 +114,7 @@ func TestHelp(t *testing.T) {
 
 var update = flag.Bool("update", false, "write COMMANDS.md anew")
 
-// The page is what the program says, and has every command and flag.
+// COMMANDS.md has every command and flag of the program, and nothing else.
 func TestReference(t *testing.T) {
 	const page = "../../COMMANDS.md"
 	if *update {
@@ -135,8 +135,8 @@ This page is made from the program (go generate ./cmd/stepvpn), and a test compa
 
 ## Commands
 
-A flag has one dash or two, and stands before or after the arguments, its value behind it or behind "=".
-The exit code is 2 for a wrong command line, and 1 for whatever else goes wrong.
+A flag may have one dash or two, and stand before or after the arguments. Its value follows as the next word, or after "=".
+The exit code is 2 for a wrong command line, and 1 for any other error.
 `)
 	for _, c := range commands() {
 		flag.CommandLine = flag.NewFlagSet("", flag.ContinueOnError)

@@ -15,9 +15,9 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
-// The scripts by which shells complete what is typed. They call this program with the words up to
-// the cursor and the library's --generate-shell-completion, and are not the library's own: that
-// for bash evaluates the words, and so would run $(...) when the Tab key is pressed.
+// The completion scripts of the shells call this program with the words up to the cursor, and the
+// library's --generate-shell-completion behind them. The library has scripts, too, but the one for
+// bash evaluates the words, and so would run $(...) when the user presses the Tab key.
 //
 //go:embed completion
 var scripts embed.FS
@@ -27,11 +27,11 @@ var shells = []string{"bash", "fish", "zsh"}
 var completionCommand = app.Command{
 	Name:  "completion",
 	Args:  "SHELL",
-	About: "Prints the script by which bash, zsh or fish completes commands, flags and the names of clients; 'make install' has put it in place.",
+	About: "Prints the script that has bash, zsh or fish complete commands, flags and names of clients. 'make install' installs it.",
 	Setup: func() func(context.Context, []string) error {
 		return func(_ context.Context, args []string) error {
 			if !slices.Contains(shells, args[0]) {
-				return app.Usage("%q is none of the shells %s", args[0], strings.Join(shells, ", "))
+				return app.Usage("%q is not one of the shells %s", args[0], strings.Join(shells, ", "))
 			}
 			script, err := scripts.ReadFile("completion/" + args[0])
 			if err != nil {
@@ -43,18 +43,18 @@ var completionCommand = app.Command{
 	},
 }
 
-// files stands for the names of files, which shells know better.
+// files asks the shell to complete the name of a file, which it does better.
 const files = ":files"
 
-// suggest prints what a word can be completed to, if it begins so, and what that is.
+// suggest prints a word and its description if the word begins with what was typed.
 func suggest(word, begins, about string) {
 	if strings.HasPrefix(word, begins) {
 		fmt.Printf("%s\t%s\n", word, about)
 	}
 }
 
-// underCursor returns the last word, which is to be completed, and the one before it. Behind it
-// is the library's flag.
+// underCursor returns the word to complete, and the one before it. The word to complete is the
+// last one in front of the library's flag.
 func underCursor() (before, word string) {
 	return os.Args[len(os.Args)-3], os.Args[len(os.Args)-2]
 }
@@ -62,7 +62,7 @@ func underCursor() (before, word string) {
 // completeCommand suggests the commands of a group.
 func completeCommand(_ context.Context, cmd *cli.Command) {
 	_, word := underCursor()
-	if cmd.NArg() == 0 && cmd != cmd.Root() { // it is the group itself
+	if cmd.NArg() == 0 && cmd != cmd.Root() { // the cursor is right behind the group's name
 		suggest(word, word, cmd.Usage)
 		return
 	}
@@ -98,7 +98,7 @@ func (c *command) complete(_ context.Context, cmd *cli.Command) {
 	}
 	args, n := strings.Fields(c.Args), cmd.NArg()-1
 	switch {
-	case n < 0: // it is the command itself, unless a flag is wrong
+	case n < 0: // the cursor is right behind the command's name, or a flag is wrong
 		suggest(cmd.Name, word, c.About)
 	case n >= len(args):
 	case args[n] == "FILE", args[n] == "SOCKET":
@@ -124,7 +124,7 @@ func (c *command) flagOf(word string) *flag.Flag {
 	return c.flags.Lookup(strings.TrimPrefix(name, "-"))
 }
 
-// suggestValue suggests files for a flag that names one.
+// suggestValue suggests files if that is the kind of the flag's value.
 func suggestValue(f *flag.Flag) {
 	switch kind, _ := flag.UnquoteUsage(f); kind {
 	case "file", "folder", "path", "socket":
@@ -132,8 +132,8 @@ func suggestValue(f *flag.Flag) {
 	}
 }
 
-// knownClients returns the names of those who may come in, if whoever asks may read the registry
-// that the flags of a command name.
+// knownClients returns the names in the registry that the flags name. There are none if the user
+// may not read it.
 func knownClients() (names []string) {
 	registry := flag.Lookup("registry").Value.String()
 	if s, err := serverOf(flag.Lookup("settings").Value.String()); err == nil && s != nil {

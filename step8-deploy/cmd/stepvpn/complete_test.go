@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A terminal is one of a shell, in a folder with a registry of alice, bob and bert.
+// A terminal has a shell, which runs in a folder with a registry of alice, bob and bert.
 type terminal struct {
 	t    *testing.T
 	tty  *os.File
@@ -26,7 +26,7 @@ type terminal struct {
 	seen bytes.Buffer
 }
 
-// setups are what a shell is started with, and told to begin with. %s is the folder.
+// setups are the ways to start a shell, and the first line to type, in which %s is the folder.
 var setups = map[string]struct {
 	args []string
 	tell string
@@ -40,7 +40,7 @@ var setups = map[string]struct {
 // showWords defines a function that prints the words of a line.
 const showWords = `show() { printf '<%%s>' "$@"; echo '|'; }`
 
-// openShell starts a shell that completes 'stepvpn', which is this test's binary, by a script.
+// openShell starts a shell that has the script. Its 'stepvpn' is this test's binary.
 func openShell(t *testing.T, setup string, script []byte) *terminal {
 	shell := setups[setup]
 	path, err := exec.LookPath(shell.args[0])
@@ -81,7 +81,7 @@ func (s *terminal) types(text string) {
 	require.NoError(s.t, err)
 }
 
-// waits returns what a pattern matches on the screen from now on.
+// waits returns the first match of a pattern in the output that is still unread.
 func (s *terminal) waits(pattern string) string {
 	s.t.Helper()
 	want := regexp.MustCompile(pattern)
@@ -97,7 +97,7 @@ func (s *terminal) waits(pattern string) string {
 	}
 }
 
-// completes returns the words of the line once the Tab key is pressed behind it.
+// completes types a line and the Tab key, and returns the words of the line as the shell then has it.
 func (s *terminal) completes(line string) string {
 	s.t.Helper()
 	const home = "\x01"
@@ -137,14 +137,14 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// Nothing that stands in the line runs when the Tab key is pressed.
+// Pressing the Tab key runs nothing that stands in the line.
 func TestCompletionRunsNothing(t *testing.T) {
 	runs := func(setup string, script []byte) bool {
 		s := openShell(t, setup, script)
 		s.types("stepvpn status $(touch touched) -js\t")
 		s.waits("-json")
 		s.types("\x15\x0b")
-		s.completes("stepvpn nothing") // and by then it is through with the line before
+		s.completes("stepvpn nothing") // the shell has then finished with the line before
 		_, err := os.Stat(filepath.Join(s.dir, "touched"))
 		return err == nil
 	}
