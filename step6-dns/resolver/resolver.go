@@ -87,20 +87,20 @@ func Serve(cfg Config, sockets []Sockets) (*Server, error) {
 	return s, nil
 }
 
-// serve lets a dns.Server read queries from its socket, which calls ServeDNS for each. It calls done when it is done with
-// one, though the reply may come later.
+// serve starts a dns.Server, which reads queries from its socket and calls ServeDNS with each. When that returns, or there
+// is nothing to call it with, done is called; the reply may come later.
 func (s *Server) serve(server *dns.Server, done func()) {
 	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		defer done()
 		s.ServeDNS(w, q)
 	})
-	refuse := func([]byte, error) { // which it does itself
+	refuse := func([]byte, error) { // the dns.Server itself replies with FORMERR
 		defer done()
 		s.counts.refuse(Malformed)
 	}
 	server.MsgInvalidFunc = refuse
 	server.MsgAcceptFunc = func(h dns.Header) dns.MsgAcceptAction {
-		if h.Qdcount != 1 { // it would read, and repeat in its reply, all questions
+		if h.Qdcount != 1 { // the reply would repeat all questions
 			refuse(nil, nil)
 			return dns.MsgReject
 		}

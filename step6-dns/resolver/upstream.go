@@ -15,7 +15,7 @@ import (
 
 const (
 	downAfter = 3 // questions in a row without an answer, until an upstream is taken for dead: one may just be hard to answer
-	rounds    = 3 // how often each is tried, as a datagram can get lost: over UDP, over TCP, and over UDP
+	rounds    = 3 // how often a resolver is tried, as a datagram can get lost: over UDP, over TCP, and over UDP again
 )
 
 // An upstream is a resolver, and a way to ask it. It is safe for concurrent use.
@@ -67,8 +67,8 @@ func (u *upstream) failed(now time.Time, down time.Duration, err error) {
 	}
 }
 
-// ask asks one upstream after the other until there is an answer: in their order, but those that are dead last. If none
-// has one in time, the answer is SERVFAIL.
+// ask asks one upstream after the other until there is an answer: in their order, but those that are dead last. If there
+// is none in time, the answer is SERVFAIL.
 func (s *Server) ask(k key) *answer {
 	l := s.cfg.limits
 	ctx, cancel := context.WithTimeout(s.ctx, l.total)
@@ -81,11 +81,12 @@ func (s *Server) ask(k key) *answer {
 			dead = append(dead, u)
 		}
 	}
-	// A round has the time that is half of all upstreams, over UDP or TCP. Each round is more patient.
+	// The list has each resolver twice, so half of it is a round. Each round is more patient than the one before, and
+	// there is time for two: a network may let only TCP through.
 	each := len(s.upstreams) / 2
 	patience := min(l.try, l.total/time.Duration(3*each))
 	useless := make(map[netip.AddrPort]bool)
-	for i, u := range slices.Concat(alive, dead, s.upstreams[:each]) {
+	for i, u := range slices.Concat(alive, s.upstreams[:each], dead) {
 		if useless[u.addr] || ctx.Err() != nil {
 			continue
 		}
