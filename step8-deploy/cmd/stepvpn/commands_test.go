@@ -41,7 +41,7 @@ func TestCommandLine(t *testing.T) {
 		{"status server", 2, "stepvpn: unexpected argument \"server\": every setting is a flag\n  'stepvpn status" + flags},
 		{"check a b", 2, "stepvpn: unexpected argument \"b\" after FILE\n  'stepvpn check" + flags},
 		{"clients revoke", 2, "stepvpn: NAME is missing\n  'stepvpn clients revoke" + flags},
-		{"pause -5m", 2, "stepvpn: \"-5m\" is no time from 1s to 24h, such as 5m\n  'stepvpn pause" + flags},
+		{"pause -5m", 2, "stepvpn: \"-5m\" is not a time from 1s to 24h, such as 5m\n  'stepvpn pause" + flags},
 		{"completion tcsh", 2, "stepvpn: \"tcsh\" is none of the shells bash, fish, zsh\n  'stepvpn completion" + flags},
 
 		// Names are no commands, and other programs' exit codes not this one's.
