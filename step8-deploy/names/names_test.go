@@ -194,6 +194,6 @@ func TestAskerGone(t *testing.T) {
 	require.Equal(t, plain, read())
 
 	_, err = NewRemote(filepath.Join(dir, "nobody.sock")).Keep(c)
-	require.ErrorContains(t, err, "does not run")
+	require.ErrorContains(t, err, "is not running")
 	require.Contains(t, app.HintOf(err), "stepvpn-names")
 }
