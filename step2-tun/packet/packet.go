@@ -8,9 +8,6 @@
 // read only after the length has been checked against the bytes present, and every
 // loop is bounded, so no input can make this package panic or hang. Nothing is kept
 // between calls: all functions are safe for concurrent use.
-//
-// To read it from top to bottom: this file, then ipv4.go and ipv6.go, then
-// transport.go with tcp.go, udp.go, icmp.go, and print.go.
 package packet
 
 import "net/netip"

@@ -15,7 +15,7 @@ import (
 // A socket can be used after every error except that it is closed. Some errors are
 // about a packet that this host did not accept. Others are caused by an ICMP message
 // (RFC 1122, section 4.1.3.3), which anybody who guesses two port numbers can forge;
-// so no list of fatal errors would be safe.
+// so only errors that the socket itself causes, by being closed, are final.
 func Passing(err error, drops *link.Drops) bool {
 	switch {
 	case errors.Is(err, net.ErrClosed), errors.Is(err, syscall.EBADF), errors.Is(err, syscall.ENOTSOCK):

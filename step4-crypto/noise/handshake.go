@@ -3,9 +3,9 @@
 // then share keys that nobody else has. The section numbers in the comments are
 // those of that specification.
 //
-// Read pattern.go first (what is exchanged, as data), then handshake.go and
-// message.go (how a message is made and read), then the files that these use:
-// symmetric.go, cipher.go, suite.go and key.go.
+// pattern.go has what is exchanged, as data; message.go makes and reads the messages, and
+// this file begins and ends a handshake. They use symmetric.go, cipher.go, suite.go and
+// key.go.
 //
 // Introduced in step 4.
 package noise

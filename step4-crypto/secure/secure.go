@@ -6,7 +6,7 @@
 // Where it fits, the design is WireGuard's (J. Donenfeld, "WireGuard: Next Generation
 // Kernel Network Tunnel", NDSS 2017).
 //
-// Read it in this order. Each file is one idea:
+// Each file is one idea:
 //
 //	message.go    the three kinds of messages, byte by byte
 //	content.go    the content of data messages: packets, and control messages
@@ -24,7 +24,7 @@
 //	bursts.go     seal and open the packets of a burst
 //	conn.go       the Link: one peer, and a socket
 //
-// Second reading: older.go, for clients that have not been updated yet; psk.go, for
+// Beside these: older.go, for clients that have not been updated yet; psk.go, for
 // clients that have a pre-shared key of their own; and probe.go, for messages whose length
 // matters. drops.go lists the reasons why messages are dropped.
 //

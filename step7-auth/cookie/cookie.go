@@ -27,8 +27,8 @@
 //
 // A mac2 of zeros says that the client has no cookie.
 //
-// Read mac.go first, then client.go, server.go and limiter.go. Second reading: keys.go, for a
-// server that is changing its key.
+// The codes are in mac.go, the two sides in client.go and server.go, each source's share in
+// limiter.go. keys.go is for a server that is changing its key (step 8).
 //
 // What is not covered: an attacker who sees the initiations on their way can answer with
 // a false cookie, and so keep a client out while the server is under load. But such an

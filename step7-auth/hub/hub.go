@@ -12,7 +12,7 @@
 //	           └─ send ── seal ← client ← destination address ───┘
 //	initiations: cookie check → handshake queue → lookup, lease → answer
 //
-// Read it in this order. Each file is one idea:
+// Each file is one idea:
 //
 //	config.go     what the hub needs, and its limits
 //	hub.go        how it runs
@@ -29,7 +29,7 @@
 //	leave.go      how a client goes: cut off, replaced, idle
 //	status.go     what an operator sees
 //
-// Second reading: shared.go, for a hub with several sockets; shares.go, for the order of
+// Beside these: shared.go, for a hub with several sockets; shares.go, for the order of
 // service when many ask; askers.go, for many programs with the same key; psk.go, for
 // clients with a pre-shared key of their own; keys.go, for a server that is changing its
 // key; probe.go, for messages whose length matters. drops.go names the reasons why packets

@@ -24,7 +24,7 @@
 // file decides who comes in, so a file that users other than its owner (or root) can
 // write or replace is refused.
 //
-// Read it in this order. Each file is one idea:
+// Each file is one idea:
 //
 //	identity.go   a client, and the clients by key and by name
 //	parse.go      the registry's lines
