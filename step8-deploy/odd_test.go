@@ -324,12 +324,17 @@ func TestRulesOfOthers(t *testing.T) {
 				w.Alice.Try("ping", "-m", "524288", "-c1", "-W1", w.Web.V4.String())
 				return len(seen.Stop()) > 0
 			}
-			require.True(t, peer() && underlay(), "without the tunnel")
+			theirs := func() bool { return peer() && underlay() }
+			netlab.Eventually(t, limit, "their networks are reached without the tunnel", theirs)
 			before := state(t, w.Alice)
 			client := w.client(t)
 			w.seenAs(t, w.Server.V4.String())
-			require.Equal(t, !kill, peer())
-			require.Equal(t, !kill, underlay())
+			if kill {
+				require.False(t, peer())
+				require.False(t, underlay())
+			} else {
+				netlab.Eventually(t, limit, "their networks are reached beside the tunnel", theirs)
+			}
 			notes := w.notes(t)
 			does := map[bool]string{true: "is refused by the kill switch", false: "goes outside of the tunnel"}[kill]
 			for _, says := range []string{"rule 5210 (fwmark 0x80000/0xff0000)", "rule 5270", "100.64.0.0/10 by tailscale0", does} {
@@ -338,7 +343,7 @@ func TestRulesOfOthers(t *testing.T) {
 			client.Interrupt()
 			require.Zero(t, client.Wait(t), client.Log())
 			require.Equal(t, before, state(t, w.Alice), "theirs are left alone")
-			require.True(t, peer() && underlay())
+			netlab.Eventually(t, limit, "their networks are reached after the tunnel", theirs)
 		})
 	}
 }

@@ -209,8 +209,8 @@ func TestKilled(t *testing.T) {
 	w.seenAs(t, w.Server.V4.String())
 
 	out, err := w.Alice.Try(netlab.Program("stepvpn"), "recover", "-state", w.path("alice"))
-	require.Error(t, err, "a client runs")
-	require.Contains(t, out, "runs")
+	require.Error(t, err, "a client is running")
+	require.Contains(t, out, "is running")
 	client.Kill()
 	client.Wait(t)
 	w.use()
