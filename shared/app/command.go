@@ -65,7 +65,7 @@ func choose(commands []Command, args []string) (*Command, error) {
 	case strings.HasPrefix(args[almost], "-"):
 		return nil, Usage("%sa command is missing: flags such as %s come after it", prefix(args[:almost]), args[almost])
 	}
-	return nil, Usage("%q is no command", strings.Join(args[:almost+1], " "))
+	return nil, Usage("%q is not a command", strings.Join(args[:almost+1], " "))
 }
 
 // prefix returns words in front of a message.

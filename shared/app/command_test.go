@@ -57,10 +57,10 @@ func TestCommands(t *testing.T) {
 		{"init server", 2, "prog: not so\n  'prog init server -help" + flags},
 
 		{"", 2, "prog: a command is missing" + list},
-		{"ecko a b", 2, `prog: "ecko" is no command` + list},
-		{"Echo a b", 2, `prog: "Echo" is no command` + list},
+		{"ecko a b", 2, `prog: "ecko" is not a command` + list},
+		{"Echo a b", 2, `prog: "Echo" is not a command` + list},
 		{"show", 2, "prog: show: a command is missing" + list},
-		{"show nothing", 2, `prog: "show nothing" is no command` + list},
+		{"show nothing", 2, `prog: "show nothing" is not a command` + list},
 		{"-loud echo a b", 2, "prog: a command is missing: flags such as -loud come after it" + list},
 		{"show -loud", 2, "prog: show: a command is missing: flags such as -loud come after it" + list},
 		{"echo a", 2, "prog: TWO is missing\n  'prog echo -help" + flags},

@@ -106,17 +106,17 @@ func parseRecord(line string) (r record, err error) {
 	}
 	r.addr, err = netip.ParseAddr(fields[0])
 	if err != nil || r.addr.String() != fields[0] || r.addr.Zone() != "" || r.addr.Is4In6() {
-		return r, fmt.Errorf("%.60q is no address", fields[0])
+		return r, fmt.Errorf("%.60q is not an address", fields[0])
 	}
 	if fields[1] != noOwner {
 		r.owner, err = noise.ParseKey[noise.PublicKey](fields[1])
 		if err != nil || r.owner == nobody {
-			return r, fmt.Errorf("%.60q is no key", fields[1])
+			return r, fmt.Errorf("%.60q is not a key", fields[1])
 		}
 	}
 	r.released, err = time.Parse(time.RFC3339, fields[2])
 	if err != nil || r.released.UTC().Format(time.RFC3339) != fields[2] {
-		return r, fmt.Errorf("%.60q is no time in UTC", fields[2])
+		return r, fmt.Errorf("%.60q is not a time in UTC", fields[2])
 	}
 	return r, nil
 }

@@ -26,12 +26,12 @@ type subnet struct {
 func newSubnet(server netip.Prefix) (subnet, error) {
 	addr := server.Addr()
 	if !server.IsValid() || addr.Is4In6() {
-		return subnet{}, fmt.Errorf("%v is no address with a subnet, such as 10.8.0.1/24", server)
+		return subnet{}, fmt.Errorf("%v is not an address with a subnet, such as 10.8.0.1/24", server)
 	}
 	s := subnet{prefix: server.Masked(), server: addr}
 	s.first, s.last = s.prefix.Addr(), hostnet.LastAddr(s.prefix)
 	if !addr.IsGlobalUnicast() || !s.last.IsGlobalUnicast() {
-		return subnet{}, app.Hint(fmt.Errorf("%v is no subnet for hosts", server),
+		return subnet{}, app.Hint(fmt.Errorf("%v is not a subnet for hosts", server),
 			"Use one for private networks, such as 10.8.0.1/24 or fd00:8::1/64.")
 	}
 	hostBits := addr.BitLen() - server.Bits()

@@ -21,7 +21,7 @@ var interfaceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.@-]*$`)
 // readInterface reads the name of an interface.
 func readInterface(s string) (string, error) {
 	if !interfaceName.MatchString(s) || len(s) > maxInterfaceName {
-		return "", fmt.Errorf("is %s, which is no name of an interface", quote(s))
+		return "", fmt.Errorf("is %s, which is not the name of an interface", quote(s))
 	}
 	return s, nil
 }
@@ -65,7 +65,7 @@ func readUpstream(s string) (netip.AddrPort, error) {
 // usable returns an error unless one host has the address.
 func usable(a netip.Addr) error {
 	if a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return fmt.Errorf("is %v, which is no address of a host", a)
+		return fmt.Errorf("is %v, which is not the address of a host", a)
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func readOpening(s string) (reach.Opening, error) {
 	return o, nil
 }
 
-// readReach sets a list that is there, be it empty, to one that is not nil.
+// readReach sets a list that is there, even an empty one, to one that is not nil.
 func readReach(set setter[Server]) setter[Server] {
 	return func(s *Server, v any) error {
 		err := set(s, v)
@@ -145,7 +145,7 @@ func readRoute(s string) (netip.Prefix, error) {
 func readDomain(s string) (string, error) {
 	name := strings.TrimSuffix(strings.ToLower(s), ".")
 	if push.CheckDomain(name) != nil {
-		return "", fmt.Errorf("is %s, which is no domain", quote(s))
+		return "", fmt.Errorf("is %s, which is not a domain", quote(s))
 	}
 	return name, nil
 }

@@ -226,7 +226,7 @@ func key[K ~[KeySize]byte](s string) (k K, err error) {
 	case err != nil:
 		return k, fmt.Errorf("is %w", err)
 	case k == (K{}):
-		return k, errors.New("is all zero, which is no key")
+		return k, errors.New("is all zero, which is not a key")
 	}
 	return k, nil
 }

@@ -167,7 +167,7 @@ func connected(ctx context.Context, s *config.Server, change keyChange) map[stri
 	return now
 }
 
-// Who has changed the registry waits until the server has it, which takes a second.
+// A command that has changed the registry waits until the server has read it, which takes a second.
 const (
 	inForceIn = 15 * time.Second
 	askIfEach = 50 * time.Millisecond

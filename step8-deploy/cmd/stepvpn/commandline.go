@@ -105,9 +105,9 @@ func noCommand(cmd *cli.Command) error {
 		path += " "
 	}
 	if near := cli.SuggestCommand(cmd.Commands, said); isTypo(said, near) {
-		return app.Usage("%q is no command: did you mean %q?", path+said, path+near)
+		return app.Usage("%q is not a command: did you mean %q?", path+said, path+near)
 	}
-	return app.Usage("%q is no command", path+said)
+	return app.Usage("%q is not a command", path+said)
 }
 
 // prefix returns a group's name for the front of a message, or "" for the program itself.
