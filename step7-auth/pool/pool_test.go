@@ -20,8 +20,8 @@ func TestFamilies(t *testing.T) {
 
 func TestWrongConfigs(t *testing.T) {
 	for want, cfg := range map[string]Config{
-		"the server has no address in the tunnel, such as 10.8.0.1/24":    {},
-		"a grace time of -1s is negative":                                 {Addrs: prefixes("10.8.0.1/24"), Grace: -time.Second},
+		"the server has no address in the tunnel, such as 10.8.0.1/24":        {},
+		"a grace time of -1s is negative":                                     {Addrs: prefixes("10.8.0.1/24"), Grace: -time.Second},
 		"invalid Prefix is not an address with a subnet, such as 10.8.0.1/24": {Addrs: []netip.Prefix{{}}},
 		"::ffff:10.8.0.1/120 is not an address with a subnet, such as 10.8.0.1/24": {Addrs: []netip.Prefix{
 			netip.PrefixFrom(netip.MustParseAddr("::ffff:10.8.0.1"), 120)}},
@@ -32,12 +32,12 @@ func TestWrongConfigs(t *testing.T) {
 		"10.8.0.0/24 is not the address of a host: it stands for the subnet":   {Addrs: prefixes("10.8.0.0/24")},
 		"10.8.0.255/24 is not the address of a host: it stands for the subnet": {Addrs: prefixes("10.8.0.255/24")},
 		"fd00:8::/64 is not the address of a host: it stands for the subnet":   {Addrs: prefixes("fd00:8::/64")},
-		"0.0.0.0/0 is not a subnet for hosts":                                     {Addrs: prefixes("0.0.0.0/0")},
-		"10.8.0.1/0 is not a subnet for hosts":                                    {Addrs: prefixes("10.8.0.1/0")},
-		"127.0.0.1/8 is not a subnet for hosts":                                   {Addrs: prefixes("127.0.0.1/8")},
-		"224.0.0.1/24 is not a subnet for hosts":                                  {Addrs: prefixes("224.0.0.1/24")},
-		"fe80::1/64 is not a subnet for hosts":                                    {Addrs: prefixes("fe80::1/64")},
-		"::1/0 is not a subnet for hosts":                                         {Addrs: prefixes("::1/0")},
+		"0.0.0.0/0 is not a subnet for hosts":                                  {Addrs: prefixes("0.0.0.0/0")},
+		"10.8.0.1/0 is not a subnet for hosts":                                 {Addrs: prefixes("10.8.0.1/0")},
+		"127.0.0.1/8 is not a subnet for hosts":                                {Addrs: prefixes("127.0.0.1/8")},
+		"224.0.0.1/24 is not a subnet for hosts":                               {Addrs: prefixes("224.0.0.1/24")},
+		"fe80::1/64 is not a subnet for hosts":                                 {Addrs: prefixes("fe80::1/64")},
+		"::1/0 is not a subnet for hosts":                                      {Addrs: prefixes("::1/0")},
 	} {
 		name := t.TempDir() + "/leases"
 		cfg.State = name
