@@ -58,11 +58,14 @@ func Routes(table int, device string, want []netip.Prefix) (missing int, err err
 }
 
 // isTo reports whether a route is to a network.
-func isTo(r netlink.Route, f hostnet.Family, p netip.Prefix) bool {
+func isTo(r netlink.Route, f hostnet.Family, p netip.Prefix) bool { return Destination(r, f) == p }
+
+// Destination returns the network that a route of a family leads to.
+func Destination(r netlink.Route, f hostnet.Family) netip.Prefix {
 	if r.Dst == nil {
-		return p == policy.Everything(f)
+		return policy.Everything(f)
 	}
 	a, _ := netip.AddrFromSlice(r.Dst.IP)
 	ones, _ := r.Dst.Mask.Size()
-	return a.Unmap() == p.Addr() && ones == p.Bits()
+	return netip.PrefixFrom(a.Unmap(), ones)
 }

@@ -15,6 +15,7 @@ import (
 	"stepvpn/step2-tun/packet"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
+	"stepvpn/step8-deploy/keep"
 )
 
 // Paths makes the kernel treat a client like a router's next link with a small MTU:
@@ -91,26 +92,24 @@ func (p *Paths) mend() (missing int, err error) {
 	if err != nil {
 		return 0, nil // the device is gone, which is reported elsewhere
 	}
-	there := make(map[netip.Addr]int)
+	there := make(map[netip.Prefix]int)
 	for _, f := range hostnet.Families {
+		if f.Off() {
+			continue
+		}
 		list, err := hostnet.Routes(f, unix.RT_TABLE_MAIN)
 		if err != nil {
 			return 0, err
 		}
 		for _, r := range list {
-			if r.LinkIndex != dev.Index || r.Dst == nil {
-				continue
-			}
-			if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
-				if a = a.Unmap(); hasAll(r.Dst.Mask, a) {
-					there[a] = r.MTU
-				}
+			if r.LinkIndex == dev.Index {
+				there[keep.Destination(r, f)] = r.MTU
 			}
 		}
 	}
 	var errs []error
 	for client, size := range p.sizes {
-		if there[client] == size {
+		if there[netip.PrefixFrom(client, client.BitLen())] == size {
 			continue
 		}
 		if err := setPath(dev.Index, client, size); err != nil {
@@ -120,12 +119,6 @@ func (p *Paths) mend() (missing int, err error) {
 		missing++
 	}
 	return missing, errors.Join(errs...)
-}
-
-// hasAll reports whether a mask has room for only one address.
-func hasAll(mask net.IPMask, a netip.Addr) bool {
-	ones, _ := mask.Size()
-	return ones == a.BitLen()
 }
 
 func setPath(device int, client netip.Addr, size int) error {
