@@ -31,9 +31,13 @@ func (k *serverKeys) of(server netip.AddrPort) noise.PublicKey {
 	return k.learned[n]
 }
 
+// maxTried bounds how many addresses of servers are remembered: a hostile resolver may name
+// others each time. When there are too many, all begin again.
+const maxTried = 256
+
 // failed records that a server has not answered by that key.
 func (k *serverKeys) failed(server netip.AddrPort) {
-	if k.tries == nil {
+	if k.tries == nil || len(k.tries) >= maxTried {
 		k.tries = make(map[netip.AddrPort]int)
 	}
 	k.tries[server]++

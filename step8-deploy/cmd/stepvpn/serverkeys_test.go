@@ -36,6 +36,15 @@ func TestServerKeysTakeTurns(t *testing.T) {
 	}
 }
 
+// A resolver that names another address each time fills no memory.
+func TestServerKeysAreBounded(t *testing.T) {
+	k := serverKeys{own: noise.PublicKey{1}}
+	for i := range 10 * maxTried {
+		k.failed(netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 5555))
+		require.LessOrEqual(t, len(k.tries), maxTried)
+	}
+}
+
 // A session by an older key is left for the next one that is known, and not again and again.
 func TestServerKeysLeave(t *testing.T) {
 	a := netip.MustParseAddrPort("203.0.113.10:5555")
