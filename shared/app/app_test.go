@@ -202,6 +202,16 @@ func TestUndo(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestClosest(t *testing.T) {
+	names := []string{"mtu", "routes", "route", "metrics", "v"}
+	for mistyped, want := range map[string]string{
+		"MTU": "mtu", "mtus": "mtu", "routs": "routes", "route": "route", "metric": "metrics", "dns": "", "x": "", "": "",
+		"metrics" + strings.Repeat("x", 60): "",
+	} {
+		require.Equal(t, want, Closest(mistyped, names), mistyped)
+	}
+}
+
 func TestDistance(t *testing.T) {
 	require.Equal(t, 3, Distance("kitten", "sitting"))
 	require.Equal(t, 4, Distance("", "four"))

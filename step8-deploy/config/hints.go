@@ -16,30 +16,13 @@ func unknown(name, kind string) string {
 		keys, others = others, keys
 	}
 	what := fmt.Sprintf("unknown key %q", name)
-	switch {
-	case slices.Contains(others, name):
+	if slices.Contains(others, name) {
 		return what + fmt.Sprintf(": it does not belong in the file of a %s", kind)
-	case nearest(name, keys) != "":
-		return what + fmt.Sprintf("; did you mean %s?", nearest(name, keys))
+	}
+	if near := app.Closest(strings.ReplaceAll(name, "-", "_"), keys); near != "" {
+		return what + fmt.Sprintf("; did you mean %s?", near)
 	}
 	return what + fmt.Sprintf("; a %s has: %s", kind, strings.Join(keys, ", "))
-}
-
-// nearest returns the key that name is most likely meant to be, or "": one that
-// differs in a third of its characters at most.
-func nearest(name string, keys []string) string {
-	if len(name) > 64 {
-		return ""
-	}
-	name = strings.ReplaceAll(strings.ToLower(name), "-", "_")
-	best, least := "", 0
-	for _, k := range keys {
-		d := app.Distance(name, k)
-		if d <= max(1, len(k)/3) && (best == "" || d < least) {
-			best, least = k, d
-		}
-	}
-	return best
 }
 
 var definedTwice = regexp.MustCompile(`^key (\S+) is already defined$`)

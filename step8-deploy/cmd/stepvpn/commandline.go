@@ -104,7 +104,11 @@ func noCommand(cmd *cli.Command) error {
 	if path != "" {
 		path += " "
 	}
-	if near := cli.SuggestCommand(cmd.Commands, said); isTypo(said, near) {
+	names := []string{"help"}
+	for _, c := range cmd.Commands {
+		names = append(names, c.Name)
+	}
+	if near := app.Closest(said, names); near != "" {
 		return app.Usage("%q is not a command: did you mean %q?", path+said, path+near)
 	}
 	return app.Usage("%q is not a command", path+said)
@@ -116,12 +120,6 @@ func prefix(cmd *cli.Command) string {
 		return ""
 	}
 	return strings.TrimPrefix(cmd.FullName(), cmd.Root().Name+" ") + ": "
-}
-
-// isTypo tells whether a name is close enough to what was typed to suggest it. The library
-// returns the closest one, however far away that is.
-func isTypo(said, name string) bool {
-	return name != "" && len(said) <= 64 && app.Distance(strings.ToLower(said), name) <= max(1, len(name)/3)
 }
 
 // command returns a command that can be run. Its flags are defined only if its name was typed,
@@ -142,7 +140,9 @@ func (l *commandLine) command(name string, of app.Command) *cli.Command {
 		OnUsageError: func(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 			l.help = fmt.Sprintf("'%s -help' lists the flags.", cmd.FullName())
 			if name, is := unknownFlag(err); is {
-				if near := strings.TrimLeft(cli.SuggestFlag(cmd.Flags, name, false), "-"); isTypo(name, near) {
+				names := []string{"help"}
+				c.flags.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+				if near := app.Closest(name, names); near != "" {
 					return app.Usage("%w: did you mean -%s?", err, near)
 				}
 			}
