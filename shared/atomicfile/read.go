@@ -81,3 +81,16 @@ func (e tooLarge) Is(target error) bool { return target == ErrTooLarge }
 func alone(info fs.FileInfo, user int) bool {
 	return OwnerOf(info).UID == user && info.Mode().Perm()&0o022 == 0
 }
+
+// ReadOwn is Read for a file that only this program writes. Its errors do not have the
+// file's name: they are for a caller that names the file.
+func ReadOwn(name string, limit int) ([]byte, error) {
+	data, _, err := Read(name, limit, Ours)
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return nil, fmt.Errorf("it is larger than %d bytes", limit)
+	case errors.Is(err, ErrNotRegular), errors.Is(err, ErrNotOurs):
+		return nil, errors.New("it is not ours alone")
+	}
+	return data, err
+}

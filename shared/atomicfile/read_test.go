@@ -215,3 +215,21 @@ func TestTorn(t *testing.T) {
 	require.False(t, Torn(nil, []byte(one), []byte(other)))
 	require.False(t, Torn([]byte(one[1:]), []byte(one), []byte(other)))
 }
+
+// What is wrong with a file of our own is said without its name.
+func TestReadOwn(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "state")
+	_, err := ReadOwn(name, 3)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoError(t, os.WriteFile(name, []byte("abc"), 0o600))
+	data, err := ReadOwn(name, 3)
+	require.NoError(t, err)
+	require.Equal(t, "abc", string(data))
+	_, err = ReadOwn(name, 2)
+	require.EqualError(t, err, "it is larger than 2 bytes")
+	_, err = ReadOwn(filepath.Dir(name), 3)
+	require.EqualError(t, err, "it is not ours alone")
+	require.NoError(t, os.Chmod(name, 0o666))
+	_, err = ReadOwn(name, 3)
+	require.EqualError(t, err, "it is not ours alone")
+}

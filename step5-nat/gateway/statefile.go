@@ -96,14 +96,10 @@ func lock(name string) (*atomicfile.Held, error) {
 
 // load reads a state. If there is no file, the state is empty.
 func load(name string) (*state, error) {
-	data, _, err := atomicfile.Read(name, maxStateSize, atomicfile.Ours)
-	switch { // the caller names the file
+	data, err := atomicfile.ReadOwn(name, maxStateSize)
+	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return new(state), nil
-	case errors.Is(err, atomicfile.ErrTooLarge):
-		return nil, fmt.Errorf("it is larger than %d bytes", maxStateSize)
-	case errors.Is(err, atomicfile.ErrNotRegular), errors.Is(err, atomicfile.ErrNotOurs):
-		return nil, errors.New("it is not ours alone")
 	case err != nil:
 		return nil, err
 	}

@@ -31,14 +31,10 @@ func (d *Damaged) Unwrap() error { return d.Err }
 
 // load reads a journal about path. No file is none.
 func load(name, path string) (*journal, error) {
-	data, _, err := atomicfile.Read(name, maxJournal, atomicfile.Ours)
-	switch { // the caller names the file
+	data, err := atomicfile.ReadOwn(name, maxJournal)
+	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	case errors.Is(err, atomicfile.ErrTooLarge):
-		return nil, fmt.Errorf("it is larger than %d bytes", maxJournal)
-	case errors.Is(err, atomicfile.ErrNotRegular), errors.Is(err, atomicfile.ErrNotOurs):
-		return nil, errors.New("it is not ours alone")
 	case err != nil:
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func (s *Server) passes(err error) bool {
 	case errors.Is(err, net.ErrClosed):
 		return false
 	case errors.Is(err, unix.EINVAL): // it does not listen any more: accept(2)
-		slog.Error("resolver: names are answered no more", "error", err)
+		slog.Error("resolver: a socket has failed, and names are no longer answered", "error", err, "cure", "Start the server anew.")
 		s.stop(err)
 		closeAll(s.sockets)
 		return false
