@@ -166,8 +166,8 @@ func TestServerAnswersEachPeerAtItsAddress(t *testing.T) {
 func TestNothingIsLostForAServerThatStartsLater(t *testing.T) {
 	for _, network := range []string{UDP, TCP} {
 		t.Run(network, func(t *testing.T) {
-			// A port that was free a moment ago.
-			first, addr, _ := listen(t, network, "127.0.0.1:0")
+			// A port that was free a moment ago, of an address from which no other program here connects.
+			first, addr, _ := listen(t, network, "127.0.3.1:0")
 			require.NoError(t, first.Close())
 
 			client, drops := dial(t, network, addr)
@@ -190,7 +190,7 @@ func TestNothingIsLostForAServerThatStartsLater(t *testing.T) {
 }
 
 func TestTCPClientConnectsAgain(t *testing.T) {
-	server, addr, _ := listen(t, TCP, "127.0.0.1:0")
+	server, addr, _ := listen(t, TCP, "127.0.3.2:0")
 	in := newInbox(t, server)
 	client, _ := dial(t, TCP, addr)
 	newInbox(t, client)

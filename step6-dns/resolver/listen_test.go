@@ -35,7 +35,7 @@ func ports(list string) (all []netip.AddrPort) {
 
 func TestStartRefuses(t *testing.T) {
 	verifyNoLeaks(t)
-	port := freePort(t)
+	port := freePort()
 	const up = "192.0.2.53:53"
 	for _, c := range []struct{ addrs, upstreams, device, want string }{
 		{"", up, "", "resolver: no address to listen on"},
@@ -67,7 +67,7 @@ func TestStartRefuses(t *testing.T) {
 func TestPortIsTaken(t *testing.T) {
 	verifyNoLeaks(t)
 	for network, at := range map[string]string{"udp": "0.0.0.0", "tcp": "127.0.0.1"} {
-		port := freePort(t)
+		port := freePort()
 		where := net.JoinHostPort(at, fmt.Sprint(port))
 		var taken interface{ Close() error }
 		var err error
@@ -154,7 +154,7 @@ func TestOnlyTheTunnelIsAnswered(t *testing.T) {
 
 // Check says beforehand what would go wrong, also for addresses that are not there yet.
 func TestCheck(t *testing.T) {
-	cfg := Config{Addrs: addrs("192.0.2.1,2001:db8::1"), Device: "nonesuch", Upstreams: ports("192.0.2.53:53"), Port: freePort(t)}
+	cfg := Config{Addrs: addrs("192.0.2.1,2001:db8::1"), Device: "nonesuch", Upstreams: ports("192.0.2.53:53"), Port: freePort()}
 	require.NoError(t, Check(cfg))
 	for _, at := range []string{"0.0.0.0", "[::]"} {
 		taken, err := net.ListenPacket("udp", fmt.Sprintf("%s:%d", at, cfg.Port))

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,13 +8,13 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
 )
@@ -57,25 +56,19 @@ func start(t testing.TB, cfg Config) *Server {
 	if cfg.limits.now == nil {
 		cfg.limits = testLimits()
 	}
-	var s *Server
-	var err error
-	for range 20 {
-		cfg.Port = freePort(t)
-		if s, err = Start(cfg); !errors.Is(err, unix.EADDRINUSE) {
-			break
-		}
-	}
+	cfg.Port = freePort()
+	s, err := Start(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
-func freePort(t testing.TB) uint16 {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort().Port()
-}
+var lastPort atomic.Uint32
+
+// freePort returns a port that is free over UDP and over TCP, on each address: this network namespace is the tests' own,
+// and the kernel chooses from 32768 up. A port that it chose for UDP may belong to a TCP connection, until a minute after
+// that has ended.
+func freePort() uint16 { return 10_000 + uint16(lastPort.Add(1)%20_000) }
 
 // at is where a resolver listens on the address.
 func (s *Server) at(addr netip.Addr) string { return netip.AddrPortFrom(addr, s.cfg.Port).String() }
@@ -102,19 +95,11 @@ func (u *upstreamServer) questions() []*dns.Msg {
 // serve starts an upstream on a loopback address, over UDP and TCP.
 func serve(t testing.TB, play script) *upstreamServer {
 	t.Helper()
-	var udp net.PacketConn
-	var tcp net.Listener
-	var err error
-	for range 20 {
-		udp, err = net.ListenPacket("udp", "127.0.0.1:0")
-		require.NoError(t, err)
-		if tcp, err = net.Listen("tcp", udp.LocalAddr().String()); err == nil {
-			break
-		}
-		udp.Close()
-	}
+	u := &upstreamServer{addr: netip.AddrPortFrom(loopback4, freePort())}
+	udp, err := net.ListenPacket("udp", u.addr.String())
 	require.NoError(t, err)
-	u := &upstreamServer{addr: udp.LocalAddr().(*net.UDPAddr).AddrPort()}
+	tcp, err := net.Listen("tcp", u.addr.String())
+	require.NoError(t, err)
 	var servers sync.WaitGroup
 	both := []*dns.Server{{PacketConn: udp, UDPSize: 4096}, {Listener: tcp}}
 	for _, server := range both {

@@ -18,7 +18,8 @@ const (
 // rawUpstream calls play for each question over UDP. There is no TCP.
 func rawUpstream(t *testing.T, play func(conn *net.UDPConn, from netip.AddrPort, q *dns.Msg)) netip.AddrPort {
 	t.Helper()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	up := netip.AddrPortFrom(loopback4, freePort())
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(up))
 	require.NoError(t, err)
 	done := make(chan struct{})
 	go func() {
@@ -39,7 +40,7 @@ func rawUpstream(t *testing.T, play func(conn *net.UDPConn, from netip.AddrPort,
 		conn.Close()
 		<-done
 	})
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	return up
 }
 
 // reply answers q with an address, after change.

@@ -25,7 +25,7 @@ func rcode(code int) script {
 }
 
 // nobody is an address where nobody listens.
-func nobody(t *testing.T) netip.AddrPort { return netip.AddrPortFrom(loopback4, freePort(t)) }
+func nobody(t *testing.T) netip.AddrPort { return netip.AddrPortFrom(loopback4, freePort()) }
 
 func TestUpstreamSeesNothingOfTheClient(t *testing.T) {
 	up := serve(t, zone(t, exampleZone...))

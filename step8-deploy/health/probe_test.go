@@ -56,10 +56,11 @@ func TestNames(t *testing.T) {
 			require.Equal(t, c.want, ask(t.Context()))
 		})
 	}
-	free, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	// A connected socket keeps the port from others, and hears nobody but its peer.
+	deaf, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
 	require.NoError(t, err)
-	port := free.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	require.NoError(t, free.Close())
+	defer deaf.Close()
+	port := deaf.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	require.Equal(t, Failure, names([]netip.Addr{loopback}, port, 20*time.Second)(t.Context()), "its host says that nobody listens")
 }
 
