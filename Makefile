@@ -4,7 +4,7 @@ steps  := $(sort $(patsubst %/,%,$(wildcard step*-*/)))
 latest := $(lastword $(steps))
 reverse := $(shell printf '%s\n' $(steps) | sort -r)
 
-.PHONY: help demo walk tour test soak lint unit modules demos readme
+.PHONY: help demo walk tour progress mine test soak lint unit modules exercises demos readme solutions
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,8 @@ help:
 	@echo "  make demo    the furthest step ($(latest)) at work, in a network of its own"
 	@echo "  make walk    the same, stopping before each act"
 	@echo "  make tour    the demos of all steps, in order"
+	@echo "  make progress  which exercises are to do, failing, done by you"
+	@echo "  make mine    build the VPN out of what you have written, after checking it"
 	@echo "  make test    all checks: lint, tests, demos; some ten minutes on 2 cores"
 	@echo "  make soak    what takes long: all variants of the tests, fuzzing, Ctrl-C at many moments"
 	@echo "  make lint    gofmt, go vet, staticcheck, and what the READMEs say of the source"
@@ -21,8 +23,20 @@ help:
 # Should this make be killed, then the one that it starts ends, too.
 sub := setpriv --pdeathsig KILL $(MAKE) --no-print-directory -C
 
+# First it looks whether a piece is missing; at the end it says whose they are.
 demo walk:
-	+@$(sub) $(latest) $@
+	+@pieces=$$(go run stepvpn/shared/exercise pieces) && $(sub) $(latest) $@ && printf '\n   %s\n' "$$pieces"
+
+progress:
+	@go run stepvpn/shared/exercise progress
+
+mine:
+	@go run stepvpn/shared/exercise mine
+	@$(MAKE) --no-print-directory -C $(latest) build
+
+# For those who change the course: the texts of the solutions are made from the code.
+solutions:
+	@go run stepvpn/shared/exercise sync
 
 tour:
 	+@set -e; for step in $(steps); do \
@@ -37,13 +51,15 @@ test:
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory modules
+	@$(MAKE) --no-print-directory exercises
 	@$(MAKE) --no-print-directory demos
-	@echo "make test: lint, unit and namespace tests, module builds, demos and READMEs are fine"
+	@echo "make test: lint, unit and namespace tests, module builds, exercises, demos and READMEs are fine"
 
 # STEPVPN_SOAK is what shared/soak and lint look at.
 soak:
 	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish
 	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
+	@go run stepvpn/shared/exercise prove -all
 	@echo "== every fuzz target"
 	@shared/lab/fuzz.sh 20s
 	@shared/lab/interrupt.sh 50
@@ -73,6 +89,11 @@ modules:
 		echo "== builds for macOS: $$module"; \
 		(cd $$module && GOOS=darwin go build -buildvcs=false ./...); \
 	done
+
+# Each exercise is what it says, see shared/exercise.
+exercises:
+	@echo "== exercises"
+	@go run stepvpn/shared/exercise prove
 
 demos:
 	@shared/lab/test.sh

@@ -6,7 +6,10 @@ step := $(notdir $(CURDIR))
 steps    := $(sort $(notdir $(patsubst %/,%,$(wildcard ../step*-*/))))
 previous := $(lastword $(filter-out $(step) %/,$(shell printf '%s\n' $(steps) | sed '/^$(step)$$/q')))
 
-.PHONY: help demo walk test diff build bench readme
+# exercise COMMAND: with the number in EX, or for all of the step; PUT=1 puts the course's version in.
+exercise = @go run stepvpn/shared/exercise $(1) $(if $(PUT),-put) $(EX)
+
+.PHONY: start check hint solution help demo walk test diff build bench readme
 .DEFAULT_GOAL := help
 
 help:
@@ -17,10 +20,16 @@ help:
 	@echo "  make diff    what this step adds to the one before"
 	@echo "  make build   build the programs into bin/"
 	@echo "  make bench   measure"
+	@echo "  make start EX=1     write a piece of it: takes the course's version out (without EX: all of the step's)"
+	@echo "  make check EX=1     is it right?"
+	@echo "  make hint EX=1      the next hint"
+	@echo "  make solution EX=1  the course's version; with PUT=1 it is put in"
 	@echo "  make readme  refresh the output that README.md shows (after make demo)"
 
 demo: ; @./demo.sh
 walk: ; @WALK=1 ./demo.sh
+
+start check hint solution: ; $(call exercise,$@)
 
 build:
 	@$(lab)build.sh

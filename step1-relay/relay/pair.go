@@ -72,6 +72,8 @@ func (r *Relay) pipe(ctx context.Context, p *pair) {
 }
 
 // oneWay pumps until the source has finished sending, and passes on that end as well.
+//
+//exercise:1
 func (r *Relay) oneWay(id int, d *direction) error {
 	err := pump(d.dst, d.src, func(chunk []byte) {
 		d.total += int64(len(chunk))

@@ -10,6 +10,8 @@ const ChunkSize = 32 * 1024
 
 // pump moves bytes from src to dst until src has no more; the end of src is not an
 // error. It calls show with each chunk before it passes the chunk on.
+//
+//exercise:1
 func pump(dst io.Writer, src io.Reader, show func(chunk []byte)) error {
 	buf := make([]byte, ChunkSize)
 	for {

@@ -99,6 +99,8 @@ func (r *Relay) first(ctx context.Context, arrivals <-chan *net.TCPConn) *net.TC
 // partner returns the connection to join with a. Its error says why a can't be
 // joined: a left, or waited too long (os.ErrDeadlineExceeded), or ctx ended. b may
 // be non-nil even then: it came when a had just left.
+//
+//exercise:2
 func (r *Relay) partner(ctx context.Context, a *net.TCPConn, arrivals <-chan *net.TCPConn) (b *net.TCPConn, err error) {
 	slog.Info("waiting for a partner", "from", a.RemoteAddr())
 	left := make(chan error, 1)

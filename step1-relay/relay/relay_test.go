@@ -352,16 +352,6 @@ func TestStop(t *testing.T) {
 	goleak.VerifyNone(t)
 }
 
-func TestStopWhileOneWaits(t *testing.T) {
-	s := serve(t, &Relay{})
-	a := s.dial(t)
-	s.stop()
-	_, err := a.Read(make([]byte, 1))
-	require.Error(t, err)
-	require.NotErrorIs(t, err, context.DeadlineExceeded)
-	goleak.VerifyNone(t)
-}
-
 // waitUntil polls.
 func waitUntil(t *testing.T, what string, ok func() bool) {
 	t.Helper()

@@ -1,13 +1,16 @@
 package relay
 
 import (
+	"context"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
 func TestWaitIsOver(t *testing.T) {
@@ -77,6 +80,51 @@ func TestLeaveWhileWaiting(t *testing.T) {
 	}
 }
 
+// A connection that leaves at the moment when the next comes is not joined with it. One processor makes sure that partner
+// has taken the next before watch has looked at all.
+func TestLeaveAtTheLastMoment(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	r := &Relay{Wait: time.Hour}
+	for range 20 {
+		client, a := connect(t)
+		_, next := connect(t)
+		require.NoError(t, client.Close())
+		waitUntil(t, "the relay's end has heard of it", func() bool { return check(a, leftWhileWaiting) != nil })
+		arrivals := make(chan *net.TCPConn, 1)
+		arrivals <- next
+		b, err := r.partner(t.Context(), a, arrivals)
+		require.ErrorIs(t, err, io.EOF, "a has left")
+		require.Same(t, next, b)
+	}
+}
+
+func TestStopWhileOneWaits(t *testing.T) {
+	client, a := connect(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(time.Millisecond, cancel)
+	b, err := (&Relay{Wait: time.Hour}).partner(ctx, a, make(chan *net.TCPConn))
+	require.ErrorIs(t, err, context.Canceled)
+	require.Nil(t, b)
+	expectEnd(t, client, "")
+	goleak.VerifyNone(t)
+}
+
+// connect returns both ends of a connection.
+func connect(t *testing.T) (client, conn *net.TCPConn) {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer l.Close()
+	client, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr))
+	require.NoError(t, err)
+	t.Cleanup(func() { client.Close() })
+	require.NoError(t, client.SetDeadline(time.Now().Add(limit)))
+	conn, err = l.AcceptTCP()
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return client, conn
+}
+
 // It is noticed before anybody else comes, too.
 func TestLeavingIsNoticed(t *testing.T) {
 	s := serve(t, &Relay{})
@@ -84,18 +132,11 @@ func TestLeavingIsNoticed(t *testing.T) {
 	require.NoError(t, a.CloseWrite())
 	expectEnd(t, a, "relay: you closed your side before a partner came, and sent nothing\n")
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	b, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	conn, err := l.Accept()
-	require.NoError(t, err)
-	defer conn.Close()
+	b, conn := connect(t)
 	send(t, b, "bytes")
 	left := make(chan error, 1)
-	go func() { left <- watch(conn.(*net.TCPConn), leftWhileWaiting) }()
-	breakOff(t, b.(*net.TCPConn))
+	go func() { left <- watch(conn, leftWhileWaiting) }()
+	breakOff(t, b)
 	select {
 	case err := <-left:
 		require.ErrorContains(t, err, "connection reset")
@@ -106,23 +147,13 @@ func TestLeavingIsNoticed(t *testing.T) {
 
 // watch takes nothing out of the connection.
 func TestWatchTakesNothing(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	b, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer b.Close()
-	conn, err := l.Accept()
-	require.NoError(t, err)
-	defer conn.Close()
-	tcp := conn.(*net.TCPConn)
-
+	b, tcp := connect(t)
 	require.NoError(t, check(tcp, leftWhileWaiting))
 	left := make(chan error, 1)
 	go func() { left <- watch(tcp, leftWhileWaiting) }()
 	send(t, b, "one ")
 	send(t, b, "two")
-	require.NoError(t, b.(*net.TCPConn).CloseWrite())
+	require.NoError(t, b.CloseWrite())
 	require.NoError(t, tcp.SetReadDeadline(time.Unix(0, 0)))
 	require.ErrorContains(t, <-left, "timeout")
 	require.NoError(t, tcp.SetReadDeadline(time.Time{}))

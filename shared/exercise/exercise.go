@@ -1,0 +1,93 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// An exercise is one text file, exercises/N-NAME.md in a step's folder, and the functions of that step whose doc comment
+// ends with the directive "//exercise:N". See parse for the text.
+type exercise struct {
+	step   string // the step's folder: "step4-crypto"
+	number int    // N, within the step
+	file   string // of the text, from the root
+	title  string
+
+	task, predict string
+	tests         []test
+	also          map[string][]string // tests that fail as well, as they need what is missing; by package
+	hints         []string            // from a nudge to an outline
+	mistakes      []mistake
+}
+
+// A test is one that fails until the exercise is solved.
+type test struct {
+	pkg, name string // "./relay", "TestHalfClose"
+	meaning   string // what is wrong when it fails, and why that matters
+}
+
+// A mistake is one that many make.
+type mistake struct {
+	title   string
+	test    string // the test that catches it
+	output  string // what the test's output has then; "" for anything
+	meaning string // what is wrong, and why that matters
+	patch   []string
+}
+
+// id is how people name an exercise: "4.3".
+func (e *exercise) id() string {
+	step, _, _ := strings.Cut(strings.TrimPrefix(e.step, "step"), "-")
+	return step + "." + strconv.Itoa(e.number)
+}
+
+func (e *exercise) String() string { return "exercise " + e.id() + " (" + e.title + ")" }
+
+// local is a file's name, or what begins with one, as it is in the step's folder.
+func (e *exercise) local(file string) string { return strings.TrimPrefix(file, e.step+"/") }
+
+// command is what to type in the step's folder for the exercise.
+func (e *exercise) command(verb string) string { return fmt.Sprintf("make %s EX=%d", verb, e.number) }
+
+// steps returns the folders of all steps, in order.
+func steps(root string) ([]string, error) {
+	list, err := filepath.Glob(filepath.Join(root, "step*-*"))
+	for i := range list {
+		list[i] = filepath.Base(list[i])
+	}
+	return list, err
+}
+
+// exercises returns those of the steps, in order. An error names the file.
+func exercises(root string, steps ...string) (list []*exercise, err error) {
+	for i, step := range steps {
+		files, err := filepath.Glob(filepath.Join(root, step, "exercises", "*.md"))
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			e := &exercise{step: steps[i], file: filepath.Join(step, "exercises", filepath.Base(file))}
+			number, _, _ := strings.Cut(filepath.Base(file), "-")
+			if e.number, err = strconv.Atoi(number); err != nil || e.number < 1 {
+				return nil, fmt.Errorf("%s: its name doesn't begin with the exercise's number, as in 1-pump.md", e.file)
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			if err := e.parse(string(text)); err != nil {
+				return nil, fmt.Errorf("%s: %w", e.file, err)
+			}
+			list = append(list, e)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b *exercise) int {
+		return cmp.Or(cmp.Compare(a.step, b.step), cmp.Compare(a.number, b.number))
+	})
+	return list, nil
+}

@@ -1,0 +1,341 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"stepvpn/shared/atomicfile"
+)
+
+// start takes the course's version of the exercises out of the tree, and says what to write. It changes nothing where that
+// would overwrite work.
+func start(root string, list []*exercise, one bool) error {
+	t := &tree{root: root}
+	r, err := readRecord(root)
+	if err != nil {
+		return err
+	}
+	var begun []*exercise
+	refused := false
+	for _, e := range list {
+		s, err := solutionOf(root, e)
+		if err != nil {
+			return err
+		}
+		st, where, err := t.state(e, s)
+		if err != nil {
+			return err
+		}
+		switch st {
+		case started:
+			fmt.Printf("%s is started already: write %s.\n", capital(e), e.local(where))
+			refused = refused || one
+			continue
+		case own:
+			fmt.Printf("%s: %s is not the course's version any more. It looks like your work, so it stays as it is.\n"+
+				"To begin anew, keep a copy, type '%s PUT=1', and start again.\n", capital(e), e.local(where), e.command("solution"))
+			refused = true
+			continue
+		}
+		for _, h := range s {
+			if err := t.put(h, stub(e)); err != nil {
+				return err
+			}
+		}
+		*r.of(e) = done{Started: time.Now().UTC().Truncate(time.Second)}
+		begun = append(begun, e)
+	}
+	if len(begun) > 0 {
+		if err := t.write(); err != nil {
+			return err
+		}
+		if err := r.write(root); err != nil {
+			return err
+		}
+	}
+	for _, e := range begun {
+		if err := describe(t, e); err != nil {
+			return err
+		}
+	}
+	if refused {
+		return errFailed
+	}
+	return nil
+}
+
+// show lists the exercises, with what there is to write.
+func show(root string, list []*exercise) error {
+	for _, e := range list {
+		s, err := solutionOf(root, e)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s  %s\n", e.id(), e.title)
+		for _, h := range s {
+			fmt.Printf("     %-40s %4d lines\n", e.local(h.file)+", "+h.name, h.lines())
+		}
+	}
+	return nil
+}
+
+// describe says what there is to write.
+func describe(t *tree, e *exercise) error {
+	s, err := solutionOf(t.root, e)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("== %s\n\n%s\n\nPredict: %s\n\nWrite:\n", capital(e), e.task, e.predict)
+	for _, h := range s {
+		c, err := t.read(h.file)
+		if err != nil {
+			return err
+		}
+		_, line, err := c.body(h.name)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  %s:%d, %s\n", e.local(h.file), line, h.name)
+	}
+	fmt.Printf("Then: %s. If you are stuck: %s.\n\n", e.command("check"), e.command("hint"))
+	return nil
+}
+
+// checkAll checks one exercise, or all of a step that have been started.
+func checkAll(ctx context.Context, root string, list []*exercise, one bool) error {
+	if !one {
+		var begun []*exercise
+		t := &tree{root: root}
+		for _, e := range list {
+			st, _, err := stateOf(t, e)
+			if err != nil {
+				return err
+			}
+			if st != course {
+				begun = append(begun, e)
+			}
+		}
+		if list = begun; len(list) == 0 {
+			fmt.Println("None of this step's exercises is started: 'make start' starts them, 'make start EX=1' the first.")
+			return nil
+		}
+	}
+	failed := false
+	for _, e := range list {
+		passed, err := checkOne(ctx, root, e)
+		if err != nil {
+			return err
+		}
+		failed = failed || !passed
+	}
+	if failed {
+		return errFailed
+	}
+	return nil
+}
+
+// checkOne runs the tests of an exercise on what is in the tree, and says what is wrong.
+func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err error) {
+	s, err := solutionOf(root, e)
+	if err != nil {
+		return false, err
+	}
+	t := &tree{root: root}
+	st, where, err := t.state(e, s)
+	if err != nil {
+		return false, err
+	}
+	r, err := readRecord(root)
+	if err != nil {
+		return false, err
+	}
+	if st == started {
+		fmt.Printf("%s is not written yet: %s. Its text is %s; '%s' helps.\n", capital(e), e.local(where), e.local(e.file), e.command("hint"))
+		return false, nil
+	}
+	// What uses a package again needs its import.
+	for _, h := range s {
+		c, err := t.read(h.file)
+		if err != nil {
+			return false, err
+		}
+		tidy, err := c.tidy(h.file, h.imports)
+		if err != nil {
+			return false, err
+		}
+		if st == own && strings.Join(tidy.imports(), "\n") != strings.Join(c.imports(), "\n") {
+			t.files[h.file] = tidy
+			if err := t.write(); err != nil {
+				return false, err
+			}
+		}
+	}
+	dir, err := os.MkdirTemp("", "exercise")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	run := &runner{root: root, dir: dir, limit: testTime}
+	results, err := run.judge(ctx, e.step, e.tests)
+	var build buildError
+	switch {
+	case errors.As(err, &build):
+		fmt.Printf("%s doesn't build:\n%s\n", capital(e), indent(excerpt(string(build))))
+	case err != nil:
+		return false, err
+	}
+	passed = err == nil && report(e, results)
+	d := r.of(e)
+	d.Checks++
+	if d.Checked, err = t.fingerprint(s); err != nil {
+		return false, err
+	}
+	switch d.Passed = (time.Time{}); {
+	case passed && st == course && d.Started.IsZero():
+		fmt.Printf("This is the course's own version: '%s' makes room for yours.\n", e.command("start"))
+	case passed:
+		d.Passed = time.Now().UTC().Truncate(time.Second)
+	case len(e.hints) > d.Hints:
+		fmt.Printf("Next hint, %d of %d: %s\n", d.Hints+1, len(e.hints), e.command("hint"))
+	default:
+		fmt.Printf("All hints are given; the course's version: %s\n", e.command("solution"))
+	}
+	fmt.Println()
+	if st == course && d.Started.IsZero() {
+		return passed, nil // not a learner's: no record of it
+	}
+	return passed, r.write(root)
+}
+
+// report prints how the tests ended, and what that means.
+func report(e *exercise, results []result) (passed bool) {
+	good := 0
+	for _, r := range results {
+		if r.passed {
+			good++
+		}
+	}
+	fmt.Printf("%s: %d of %d tests pass\n", capital(e), good, len(results))
+	shown := false
+	for _, r := range results {
+		word := "ok   "
+		if !r.passed {
+			word = "FAIL "
+		}
+		fmt.Printf("  %s %s %s\n", word, r.test.name, r.test.pkg)
+		if !r.passed && !shown { // the others mostly say the same
+			fmt.Println(indent(excerpt(r.output)))
+			shown = true
+		}
+	}
+	if shown {
+		words, m := e.explain(results)
+		if m != nil {
+			words = m.title + ". " + words
+		}
+		fmt.Printf("What is wrong: %s\n", words)
+	}
+	return !shown
+}
+
+// hint shows the hints so far and the next.
+func hint(root string, e *exercise) error {
+	r, err := readRecord(root)
+	if err != nil {
+		return err
+	}
+	d := r.of(e)
+	d.Hints = min(d.Hints+1, len(e.hints))
+	fmt.Printf("%s\n", capital(e))
+	for i, text := range e.hints[:d.Hints] {
+		fmt.Printf("\nHint %d of %d: %s\n", i+1, len(e.hints), text)
+	}
+	return r.write(root)
+}
+
+// showSolution prints the course's version, or puts it in. What it replaces is kept.
+func showSolution(root string, e *exercise, put bool) error {
+	s, err := solutionOf(root, e)
+	if err != nil {
+		return err
+	}
+	r, err := readRecord(root)
+	if err != nil {
+		return err
+	}
+	t := &tree{root: root}
+	st, _, err := t.state(e, s)
+	if err != nil {
+		return err
+	}
+	if d := r.Exercises[e.id()]; d != nil && !d.Shown {
+		d.Shown = true
+		if err := r.write(root); err != nil {
+			return err
+		}
+	}
+	if !put {
+		for _, h := range s {
+			fmt.Printf("// %s\n%s\n\n", h.file, h.text)
+		}
+		return nil
+	}
+	switch st {
+	case course:
+		fmt.Printf("%s: the course's version is in its place already.\n", capital(e))
+		return nil
+	case own:
+		kept := filepath.Join(e.step, "out", fmt.Sprintf("exercise-%d.%s.go.txt", e.number, time.Now().Format("20060102-150405")))
+		if err := t.keep(kept, s); err != nil {
+			return err
+		}
+		fmt.Printf("%s: your version is kept in %s.\n", capital(e), kept)
+	}
+	for _, h := range s {
+		if err := t.put(h, h.body); err != nil {
+			return err
+		}
+	}
+	if err := t.write(); err != nil {
+		return err
+	}
+	fmt.Printf("%s: the course's version is in its place.\n", capital(e))
+	return nil
+}
+
+// keep writes what is in the exercise's place into another file.
+func (t *tree) keep(name string, s solution) error {
+	var b strings.Builder
+	for _, h := range s {
+		c, err := t.read(h.file)
+		if err != nil {
+			return err
+		}
+		text, err := c.function(h.name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "// %s\n%s\n\n", h.file, text)
+	}
+	if err := os.MkdirAll(filepath.Join(t.root, filepath.Dir(name)), 0o755); err != nil {
+		return err
+	}
+	return atomicfile.Create(filepath.Join(t.root, name), []byte(b.String()), atomicfile.Options{Mode: 0o644})
+}
+
+func stateOf(t *tree, e *exercise) (state, string, error) {
+	s, err := solutionOf(t.root, e)
+	if err != nil {
+		return 0, "", err
+	}
+	return t.state(e, s)
+}
+
+func capital(e *exercise) string { return "E" + strings.TrimPrefix(e.String(), "e") }
+
+func indent(lines []string) string { return "        " + strings.Join(lines, "\n        ") }

@@ -1,0 +1,158 @@
+// Exercise lets a learner write the core of a step. An exercise is a hole in the finished code: "start" takes the bodies of
+// some functions out of the learner's tree, "check" runs the tests that say whether the new ones are right, "hint" helps,
+// and "solution" shows the course's version or puts it back. "progress" sums up.
+//
+// The course's own side of it: "sync" makes the texts of the solutions from the code, and "prove" shows that each exercise
+// is what it says: its starter builds, exactly the tests that it names fail, the solution passes, and each mistake is
+// recognised.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+const usage = `Usage, in a step's folder, with the number of an exercise or for all of the step:
+
+  exercise start [N]          take the course's version out, to write your own
+  exercise check [N]          run its tests
+  exercise hint N             the next hint
+  exercise solution [-put] N  show the course's version, or put it in
+  exercise list               what there is to write
+
+Anywhere in the course:
+
+  exercise progress           which exercises are to do, failing, done by you
+  exercise pieces             in a sentence, how much of the program is yours
+  exercise mine               fails unless all that you have written passes its tests
+  exercise sync [-check]      make the solutions' texts from the code, or compare them
+  exercise prove [-all] [N]   prove that all exercises are what they say, or one of the step
+`
+
+// errFailed is the error of a command that has said already what is wrong.
+var errFailed = errors.New("failed")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
+	case errors.Is(err, errFailed):
+		os.Exit(1)
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "exercise: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return flag.ErrHelp
+	}
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	flags.SetOutput(new(strings.Builder)) // the usage says it all
+	put, check, all := flags.Bool("put", false, ""), flags.Bool("check", false, ""), flags.Bool("all", false, "")
+	if flags.Parse(args[1:]) != nil {
+		return flag.ErrHelp
+	}
+	root, step, err := find()
+	if err != nil {
+		return err
+	}
+	every, err := steps(root)
+	if err != nil {
+		return err
+	}
+	list, err := exercises(root, every...)
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "progress":
+		return progress(root, list)
+	case "pieces":
+		return pieces(root, list)
+	case "mine":
+		return mine(ctx, root, list)
+	case "sync":
+		return syncSolutions(root, list, *check)
+	case "prove":
+		if err := syncSolutions(root, list, true); err != nil {
+			return err
+		}
+		if flags.NArg() > 0 { // in a step, to write an exercise
+			if list, err = choose(list, step, flags.Args()); err != nil {
+				return err
+			}
+		}
+		return prove(ctx, root, list, *all)
+	}
+	list, err = choose(list, step, flags.Args())
+	if err != nil {
+		return err
+	}
+	switch one := flags.NArg() == 1; {
+	case args[0] == "list":
+		return show(root, list)
+	case args[0] == "start":
+		return start(root, list, one)
+	case args[0] == "check":
+		return checkAll(ctx, root, list, one)
+	case args[0] == "hint" && one:
+		return hint(root, list[0])
+	case args[0] == "solution" && one:
+		return showSolution(root, list[0], *put)
+	}
+	return flag.ErrHelp
+}
+
+// find returns the course's root, and the step that the working folder belongs to, "" for none.
+func find() (root, step string, err error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", "", err
+	}
+	for below := ""; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+			return dir, below, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", "", errors.New("this folder is not in the course: there is no go.work above it")
+		}
+		below = filepath.Base(dir)
+	}
+}
+
+// choose returns the exercises of the step, or the one with the number.
+func choose(list []*exercise, step string, args []string) (chosen []*exercise, err error) {
+	for _, e := range list {
+		if e.step == step {
+			chosen = append(chosen, e)
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, errors.New("exercises belong to a step: do this in the folder of one, such as step1-relay")
+	}
+	if len(args) == 0 {
+		return chosen, nil
+	}
+	number := args[len(args)-1]
+	number = number[strings.LastIndex(number, ".")+1:]
+	for _, e := range chosen {
+		if len(args) == 1 && strconv.Itoa(e.number) == number {
+			return []*exercise{e}, nil
+		}
+	}
+	return nil, fmt.Errorf("%s has no exercise %s: its exercises are 1 to %d", step, strings.Join(args, " "), chosen[len(chosen)-1].number)
+}
