@@ -180,7 +180,7 @@ func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err e
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	run := &runner{root: root, dir: dir, limit: testTime}
+	run := &runner{root: root, dir: dir, limit: checkTime}
 	results, err := run.judge(ctx, e.step, e.tests)
 	var build buildError
 	switch {

@@ -19,7 +19,8 @@ import (
 // Bounds for what runs, and for what is shown of it.
 const (
 	buildTime = 5 * time.Minute
-	testTime  = time.Minute      // for one test: what hangs is a failure
+	checkTime = 30 * time.Second // for one test of a learner: what hangs is a failure
+	testTime  = time.Minute      // for one of the course
 	wrongTime = 10 * time.Second // for one that is expected to fail
 	atOnce    = 4                // tests
 	maxOutput = 1 << 20          // bytes of a test's output; the rest is dropped

@@ -11,8 +11,8 @@ import (
 const hints = 3 // in each exercise: a nudge, the idea, an outline
 
 var (
-	testItem    = regexp.MustCompile("(?s)^- `(\\./\\S*)` (Test\\w+): (\\S.*)$")
-	alsoItem    = regexp.MustCompile("(?s)^- `(\\./\\S*)` also: ([\\w\\s,]+)$")
+	testItem    = regexp.MustCompile("(?s)^- `(\\.\\S*)` (Test\\w+): (\\S.*)$")
+	alsoItem    = regexp.MustCompile("(?s)^- `(\\.\\S*)` also: ([\\w\\s,]+)$")
 	hintItem    = regexp.MustCompile(`(?s)^\d\. (\S.*)$`)
 	mistakeItem = regexp.MustCompile("(?s)^(Test\\w+)(?:, `([^`]+)`)?: (\\S.*)$")
 )

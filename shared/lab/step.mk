@@ -7,7 +7,7 @@ steps    := $(sort $(notdir $(patsubst %/,%,$(wildcard ../step*-*/))))
 previous := $(lastword $(filter-out $(step) %/,$(shell printf '%s\n' $(steps) | sed '/^$(step)$$/q')))
 
 # exercise COMMAND: with the number in EX, or for all of the step; PUT=1 puts the course's version in.
-exercise = @go run stepvpn/shared/exercise $(1) $(if $(PUT),-put) $(EX)
+exercise = @go build -o ../.cache/exercise stepvpn/shared/exercise && ../.cache/exercise $(1) $(if $(PUT),-put) $(EX)
 
 .PHONY: start check hint solution help demo walk test diff build bench readme
 .DEFAULT_GOAL := help
