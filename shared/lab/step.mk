@@ -9,7 +9,7 @@ previous := $(lastword $(filter-out $(step) %/,$(shell printf '%s\n' $(steps) | 
 # exercise COMMAND: with the number in EX, or for all of the step; PUT=1 puts the course's version in.
 exercise = @go build -o ../.cache/exercise stepvpn/shared/exercise && ../.cache/exercise $(1) $(if $(PUT),-put) $(EX)
 
-.PHONY: start check hint solution help demo walk test diff build bench readme
+.PHONY: start check hint solution lab help demo walk test diff build bench readme
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "  make diff    what this step adds to the one before"
 	@echo "  make build   build the programs into bin/"
 	@echo "  make bench   measure"
+	@echo "  make lab     a shell on alice, in the network of the demo (HOST=server: on another host)"
 	@echo "  make start EX=1     write a piece of it: takes the course's version out (without EX: all of the step's)"
 	@echo "  make check EX=1     is it right?"
 	@echo "  make hint EX=1      the next hint"
@@ -30,6 +31,8 @@ demo: ; @./demo.sh
 walk: ; @WALK=1 ./demo.sh
 
 start check hint solution: ; $(call exercise,$@)
+
+lab: ; @$(lab)open.sh $(HOST)
 
 build:
 	@$(lab)build.sh

@@ -20,6 +20,35 @@ for step in "${steps[@]%/}"; do
 	expect "$step leaves the machine as it was" unchanged
 done
 
+echo "== The lab, open for a learner (step3-tunnel)"
+# terminal NAME HOST: a shell in the lab that reads commands from standard input, in a terminal of its own.
+terminal() { timeout --foreground "$LIMIT" env "$mark" script -qec "make -C step3-tunnel lab HOST=$2" /dev/null >"$work/$1" 2>&1; }
+two_shells() {
+	terminal one alice <<-'END' &
+		on server server -v >/run/lab/server.log 2>&1 &
+		client -server $SERVER4:$PORT >/run/lab/client.log 2>&1 &
+		until ping -c 1 -W 1 10.8.0.1 >/dev/null; do sleep 0.2; done
+		echo "=== $(curl -s http://$WEB4/whoami) ==="
+		ping -q 10.8.0.1 & capture cafe br0 -c 1 udp port $PORT
+		touch /run/lab/first
+		until [ -e /run/lab/second ]; do sleep 0.1; done
+		exit
+	END
+	terminal two web <<-'END'
+		until [ -e /run/lab/first ]; do sleep 0.1; done
+		touch /run/lab/second
+		ip -br addr show eth0
+		exit
+	END
+	wait $!
+	cat "$work/one" "$work/two"
+	grep -q '=== 198.51.100.10 ===' "$work/one" && # curl: who came to the site
+		grep -q 'IP 198.51.100.10.* > 203.0.113.10.5555: UDP' "$work/one" && grep -q 'eth0.*203.0.113.80' "$work/two"
+}
+expect "a shell on alice, with the step's programs; another joins on web" two_shells
+expect "the lab closes with its last shell" until_true 20 none_left
+expect "and the machine is as it was" unchanged
+
 echo "== Ended in the middle ($latest)"
 begin make -C "$latest" demo
 expect "the search for leftovers sees a running demo" programs_run
