@@ -60,6 +60,8 @@ soak:
 	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish
 	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
 	@go run stepvpn/shared/exercise prove -all
+	@echo "== faults in the core that no test notices"
+	@go run stepvpn/shared/exercise mutants -n 12
 	@echo "== every fuzz target"
 	@shared/lab/fuzz.sh 20s
 	@shared/lab/interrupt.sh 50

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const usage = `Usage, in a step's folder, with the number of an exercise or for all of the step:
@@ -35,6 +36,8 @@ Anywhere in the course:
   exercise mine               fails unless all that you have written passes its tests
   exercise sync [-check]      make the solutions' texts from the code, or compare them
   exercise prove [-all] [N]   prove that all exercises are what they say, or one of the step
+  exercise mutants [-n N] [-seed S] [STEP ...]
+                              make N faults in the core of each step, and say which no test notices
 `
 
 // errFailed is the error of a command that has said already what is wrong.
@@ -62,6 +65,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(new(strings.Builder)) // the usage says it all
+	count, seed := flags.Int("n", 0, ""), flags.Uint64("seed", uint64(time.Now().Unix()), "")
 	put, check, all := flags.Bool("put", false, ""), flags.Bool("check", false, ""), flags.Bool("all", false, "")
 	if flags.Parse(args[1:]) != nil {
 		return flag.ErrHelp
@@ -87,6 +91,12 @@ func run(ctx context.Context, args []string) error {
 		return mine(ctx, root, list)
 	case "sync":
 		return syncSolutions(root, list, *check)
+	case "mutants":
+		chosen := every
+		if flags.NArg() > 0 {
+			chosen = flags.Args()
+		}
+		return mutants(ctx, root, chosen, *count, *seed)
 	case "prove":
 		if err := syncSolutions(root, list, true); err != nil {
 			return err

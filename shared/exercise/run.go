@@ -90,7 +90,7 @@ func (r *runner) run(ctx context.Context, step string, t test) (result, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*r.limit) // the test binary's own limit comes first, and shows where it hangs
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "-test.timeout="+r.limit.String(), "-test.run=^"+t.name+"$")
+	cmd := exec.CommandContext(ctx, binary, "-test.timeout="+r.limit.String(), "-test.failfast", "-test.run=^"+t.name+"$")
 	cmd.Dir, cmd.Env = filepath.Join(r.root, step, t.pkg), r.env()
 	var out limited
 	cmd.Stdout, cmd.Stderr = &out, &out
