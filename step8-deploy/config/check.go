@@ -9,6 +9,8 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
+// This file checks what can't be said of one value alone.
+
 // checkKind checks the key kind, and forgets all values if it is wrong.
 func (d *document) checkKind(want string) {
 	const allowed = `kind = "server" or kind = "client"`

@@ -10,12 +10,6 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// maxFile bounds the size of a file, in bytes.
-const maxFile = 64 << 10
-
-// settingsFile is what the files are, secrets in them aside (see Client.check).
-var settingsFile = atomicfile.Kind{Name: "the file of settings", Cure: "Anyone who can write it decides what this host does."}
-
 // read returns the content of a file, and what it was.
 func read(file string) ([]byte, fs.FileInfo, error) {
 	text, info, err := atomicfile.Read(file, maxFile, atomicfile.Follow)
@@ -32,6 +26,12 @@ func read(file string) ([]byte, fs.FileInfo, error) {
 	text, err = unmarked(file, text)
 	return text, info, err
 }
+
+// maxFile bounds the size of a file, in bytes.
+const maxFile = 64 << 10
+
+// settingsFile is what the files are, secrets in them aside (see Client.check).
+var settingsFile = atomicfile.Kind{Name: "the file of settings", Cure: "Anyone who can write it decides what this host does."}
 
 // mark is the byte order mark with which some editors begin a file.
 const mark = "\ufeff"

@@ -8,6 +8,8 @@ import (
 	"strings"
 )
 
+// This file keeps secrets out of errors and logs.
+
 // secretKeys are the keys whose value is a secret, in either kind of file.
 var secretKeys = []string{"private_key", "psk"}
 

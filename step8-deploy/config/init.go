@@ -15,30 +15,6 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-//go:embed templates
-var files embed.FS
-
-var templates = template.Must(template.New("").Funcs(template.FuncMap{"quote": tomlText}).ParseFS(files, "templates/*.toml"))
-
-// tomlText writes a text as TOML does (basic strings of TOML 1.0).
-func tomlText(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
-}
-
 // ServerTemplate is what differs between the first files of servers.
 type ServerTemplate struct {
 	File    string // where it will stand, for the first line
@@ -84,6 +60,30 @@ func render(name, file string, data any, check func(*document) error) ([]byte, e
 		return nil, err
 	}
 	return text, check(d)
+}
+
+//go:embed templates
+var files embed.FS
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"quote": tomlText}).ParseFS(files, "templates/*.toml"))
+
+// tomlText writes a text as TOML does (basic strings of TOML 1.0).
+func tomlText(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // A NewFile is a file to be written, with its mode.

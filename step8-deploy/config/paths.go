@@ -8,12 +8,6 @@ import (
 	"strings"
 )
 
-const (
-	credentialsVar = "CREDENTIALS_DIRECTORY" // set by systemd (systemd.exec(5))
-	maxPath        = 4095                    // PATH_MAX - 1 in the kernel's linux/limits.h, in bytes
-	maxSocketPath  = 107                     // of sockaddr_un, less the byte at the end (unix(7))
-)
-
 // readPath reads the path of a file. It is made absolute later (see resolve).
 func readPath(s string) (string, error) {
 	switch {
@@ -30,6 +24,12 @@ func readPath(s string) (string, error) {
 	}
 	return s, nil
 }
+
+const (
+	credentialsVar = "CREDENTIALS_DIRECTORY" // set by systemd (systemd.exec(5))
+	maxPath        = 4095                    // PATH_MAX - 1 in the kernel's linux/limits.h, in bytes
+	maxSocketPath  = 107                     // of sockaddr_un, less the byte at the end (unix(7))
+)
 
 // readSocket reads the path of a Unix socket.
 func readSocket(s string) (string, error) {

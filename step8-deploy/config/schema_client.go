@@ -7,6 +7,7 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
+// clientSchema returns all settings of a client, in the order of SETTINGS.md.
 func clientSchema() []setting[Client] {
 	type C = Client
 	const allowedKey = "32 bytes in base64: 44 characters"

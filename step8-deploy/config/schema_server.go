@@ -7,27 +7,7 @@ import (
 	"stepvpn/step8-deploy/reach"
 )
 
-// What values may be, where several keys share it.
-const (
-	allowedFile  = "the path of a file; a relative one starts at the folder of this file"
-	allowedYesNo = "true or false"
-	allowedMTU   = "0 (what the path has room for), or 576 to 65535 bytes"
-	allowedName  = "1 to 15 letters, digits and _ . @ -"
-	allowedSock  = `the path of a socket, of at most 107 bytes, or "" for none`
-	allowedProm  = `"ADDRESS:PORT", such as "127.0.0.1:9586", or "" for none`
-	allowedNets  = `at most 256 networks, such as ["10.0.0.0/8", "fd00::/8"]`
-)
-
-// Where things are if a file does not say.
-const (
-	defaultState = "/var/lib/stepvpn"
-	ServerSocket = "/run/stepvpn/server.sock"
-	ClientSocket = "/run/stepvpn/client.sock"
-)
-
-// maxClients bounds max_clients: the hosts of an IPv4 /16.
-const maxClients = 65533
-
+// serverSchema returns all settings of a server, in the order of SETTINGS.md.
 func serverSchema() []setting[Server] {
 	type S = Server
 	return []setting[Server]{
@@ -82,3 +62,24 @@ func serverSchema() []setting[Server] {
 			set: optional(func(s *S) *netip.AddrPort { return &s.Metrics }, readAddrPort)},
 	}
 }
+
+// What values may be, where several keys share it.
+const (
+	allowedFile  = "the path of a file; a relative one starts at the folder of this file"
+	allowedYesNo = "true or false"
+	allowedMTU   = "0 (what the path has room for), or 576 to 65535 bytes"
+	allowedName  = "1 to 15 letters, digits and _ . @ -"
+	allowedSock  = `the path of a socket, of at most 107 bytes, or "" for none`
+	allowedProm  = `"ADDRESS:PORT", such as "127.0.0.1:9586", or "" for none`
+	allowedNets  = `at most 256 networks, such as ["10.0.0.0/8", "fd00::/8"]`
+)
+
+// Where things are if a file does not say.
+const (
+	defaultState = "/var/lib/stepvpn"
+	ServerSocket = "/run/stepvpn/server.sock"
+	ClientSocket = "/run/stepvpn/client.sock"
+)
+
+// maxClients bounds max_clients: the hosts of an IPv4 /16.
+const maxClients = 65533

@@ -24,9 +24,9 @@ import (
 	"stepvpn/step7-auth/pool"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lastseen"
+	"stepvpn/step8-deploy/reconcile"
 	"stepvpn/step8-deploy/rotation"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/uplink"
@@ -96,7 +96,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	if _, err := lastseen.Read(SeenFile(cfg)); seen && err != nil {
 		c.warn(fmt.Sprintf("the file that says when clients were last seen is damaged: %v", err), "A start sets it aside; 'stepvpn clients list' begins with no times.")
 	}
-	problems, err := uplink.Check(uplink.Config{Device: keep.Device{Name: cfg.Device, Addrs: cfg.Subnets}, Egress: cfg.Egress})
+	problems, err := uplink.Check(uplink.Config{Device: reconcile.Device{Name: cfg.Device, Addrs: cfg.Subnets}, Egress: cfg.Egress})
 	c.failed(err)
 	c.Warnings = append(c.Warnings, problems...)
 	return c, nil

@@ -14,7 +14,8 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
-// The worker parses the registry, but may not read the operator's file. So it has a copy.
+// The server's worker parses the registry of clients, but may not read the operator's file. So
+// it has a copy.
 const (
 	eventRegistry = "registry"
 	lookEvery     = 250 * time.Millisecond

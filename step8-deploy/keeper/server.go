@@ -27,9 +27,9 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/privsep"
+	"stepvpn/step8-deploy/reconcile"
 	"stepvpn/step8-deploy/uplink"
 )
 
@@ -153,8 +153,8 @@ func (s *Server) add(fd int) bool {
 func (s *Server) Settings() *config.Server { return s.cfg }
 
 // Device returns the tunnel's device as it should be.
-func (s *Server) Device() keep.Device {
-	return keep.Device{Name: s.told.Device, Addrs: s.cfg.Subnets, MTU: s.told.MTU}
+func (s *Server) Device() reconcile.Device {
+	return reconcile.Device{Name: s.told.Device, Addrs: s.cfg.Subnets, MTU: s.told.MTU}
 }
 
 // Paths returns what is said of the paths to clients.

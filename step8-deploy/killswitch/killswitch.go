@@ -51,8 +51,8 @@ import (
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/nft"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 // A Config says which traffic is closed. It is what is kept from one start to the next.
@@ -77,8 +77,8 @@ const (
 )
 
 // Table returns the table that outlives this program.
-func (s Switch) Table() keep.Table {
-	return keep.Table{Name: plainTable, Text: s.ruleset(plainTable, s.Local)}
+func (s Switch) Table() reconcile.Table {
+	return reconcile.Table{Name: plainTable, Text: s.ruleset(plainTable, s.Local)}
 }
 
 // Rules returns the policy rules, with priorities from PriorityFirst to PriorityLast.
@@ -104,8 +104,8 @@ func Close(c Config, state string) error {
 	if s.Local, err = lan.Look(c.LAN, c.Device); err != nil {
 		return errors.Join(err, giveUp())
 	}
-	err = new(keep.Tables).Set(s.Table())
-	_, err2 := keep.Rules(PriorityFirst, PriorityLast, s.Rules())
+	err = new(reconcile.Tables).Set(s.Table())
+	_, err2 := reconcile.Rules(PriorityFirst, PriorityLast, s.Rules())
 	if err := errors.Join(err, err2); err != nil {
 		return errors.Join(err, giveUp())
 	}
@@ -147,7 +147,7 @@ func closed() (bool, error) {
 			return true, err
 		}
 	}
-	return keep.Exists(plainTable), nil
+	return reconcile.Exists(plainTable), nil
 }
 
 // Open opens the switch that another program has closed, and removes its saved Config. It is
@@ -165,10 +165,10 @@ func Open(state string) error {
 // removeAll removes the tables, either all of them or none, and then, if that has worked, the
 // rules.
 func removeAll() error {
-	if err := keep.Remove(plainTable, pauseTable); err != nil {
+	if err := reconcile.Remove(plainTable, pauseTable); err != nil {
 		return err
 	}
-	_, err := keep.Rules(PriorityFirst, PriorityLast, nil)
+	_, err := reconcile.Rules(PriorityFirst, PriorityLast, nil)
 	return err
 }
 

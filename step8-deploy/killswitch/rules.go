@@ -16,8 +16,6 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-func isOurs(r netlink.Rule) bool { return r.Priority >= PriorityFirst && r.Priority <= PriorityLast }
-
 // rules returns the policy rules, of both families.
 func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	for _, f := range hostnet.Families {
@@ -35,6 +33,8 @@ func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	}
 	return list
 }
+
+func isOurs(r netlink.Rule) bool { return r.Priority >= PriorityFirst && r.Priority <= PriorityLast }
 
 // believed returns the networks that count as local: none, if the tunnel is for a list of
 // networks only.

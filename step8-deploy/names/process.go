@@ -14,18 +14,10 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// A request is the argument of a request from a process that may not write to /etc. State
-// makes sure that both use the same journal.
-type request struct {
-	Device string       `json:"device,omitempty"`
-	DNS    []netip.Addr `json:"dns,omitempty"`
-	Search []string     `json:"search,omitempty"`
-	State  string       `json:"state"`
-}
-
-// Serve does what a process without the right to write to /etc asks for, until that process
-// is gone; then Serve puts back what it has done. The operator sets state, the folder of the
-// journals, and Serve refuses any other.
+// Serve is the server's end for a process of its own, which may write to /etc (a Remote is the
+// other end). It does what a process without that right asks for, until that process is gone;
+// then Serve puts back what it has done. The operator sets state, the folder of the journals,
+// and Serve refuses any other.
 func Serve(c *privsep.Conn, k Keeper, state string) (err error) {
 	defer func() { err = errors.Join(err, k.PutBack(resolvconf.Config{State: state})) }()
 	read := func(parse func(any) error) (c resolvconf.Config, err error) {
@@ -64,6 +56,15 @@ type Remote struct {
 	socket string
 	mu     sync.Mutex     // one request at a time
 	asker  *privsep.Asker // nil if none is connected
+}
+
+// A request is the argument of a request from a process that may not write to /etc. State
+// makes sure that both use the same journal.
+type request struct {
+	Device string       `json:"device,omitempty"`
+	DNS    []netip.Addr `json:"dns,omitempty"`
+	Search []string     `json:"search,omitempty"`
+	State  string       `json:"state"`
 }
 
 // NewRemote returns a Remote, which connects at its first request.

@@ -7,9 +7,6 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// OurTable is the name of Ruleset's table.
-const OurTable nft.Table = "inet stepvpn_mss"
-
 // Ruleset returns the table as a person would type it. It lowers the MSS option (RFC 9293,
 // section 3.7.1) in each new TCP connection through a device, so that both ends send no
 // segments that make packets of more than size bytes. That includes connections of hosts
@@ -38,3 +35,6 @@ func Ruleset(device string, size int) string {
 }
 `, OurTable, size-ipv4, size-ipv6, device)
 }
+
+// OurTable is the name of Ruleset's table.
+const OurTable nft.Table = "inet stepvpn_mss"

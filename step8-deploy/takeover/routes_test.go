@@ -11,8 +11,8 @@ import (
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 func prefixes(list ...string) (ps []netip.Prefix) {
@@ -62,16 +62,16 @@ func TestIntoTunnel(t *testing.T) {
 		lab.Alice.Do(func() {
 			now := into(terms, c.only)
 			require.NoError(t, now.check())
-			_, err := keep.Routes(route.Table, "vpn0", now.routes())
+			_, err := reconcile.Routes(route.Table, "vpn0", now.routes())
 			require.NoError(t, err)
-			_, err = keep.Rules(route.PriorityTunnel, route.PriorityTunnel, now.rules(lan.Networks{}))
+			_, err = reconcile.Rules(route.PriorityTunnel, route.PriorityTunnel, now.rules(lan.Networks{}))
 			require.NoError(t, err)
 			for question, want := range c.ways {
 				require.Equal(t, want, way(t, lab.Alice, question), question)
 			}
-			_, err = keep.Routes(route.Table, "vpn0", nil)
+			_, err = reconcile.Routes(route.Table, "vpn0", nil)
 			require.NoError(t, err)
-			_, err = keep.Rules(route.PriorityTunnel, route.PriorityTunnel, nil)
+			_, err = reconcile.Rules(route.PriorityTunnel, route.PriorityTunnel, nil)
 			require.NoError(t, err)
 			require.Empty(t, lab.Alice.Run(t, "bash", "-c", "ip -4 route show table 22505; ip -6 route show table 22505"))
 		})

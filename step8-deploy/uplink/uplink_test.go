@@ -10,8 +10,8 @@ import (
 
 	"stepvpn/shared/netlab"
 	"stepvpn/step2-tun/tun"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/reach"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
@@ -28,7 +28,7 @@ type kept struct {
 func enable(t *testing.T, egress ...string) *kept {
 	t.Helper()
 	h := &kept{Lab: netlab.New(t), t: t, now: time.Now()}
-	d := keep.Device{Name: "vpn0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}, MTU: 1400}
+	d := reconcile.Device{Name: "vpn0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}, MTU: 1400}
 	h.Server.Do(func() {
 		var err error
 		h.dev, err = tun.Open(tun.Config{Name: d.Name, Addrs: d.Addrs, MTU: d.MTU})

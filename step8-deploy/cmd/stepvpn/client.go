@@ -16,6 +16,8 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
+// client is the command that connects this host to a server. This file is the privileged
+// process, the keeper; worker.go is the other one.
 var client = app.Command{
 	Name:  "client",
 	Args:  "FILE",

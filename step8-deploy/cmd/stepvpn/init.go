@@ -17,9 +17,7 @@ import (
 	"stepvpn/step8-deploy/config"
 )
 
-// defaultDir is where the units look for the files.
-const defaultDir = "/etc/stepvpn"
-
+// initServer and initClient are the commands that write a first file of settings, and a key.
 var initServer = app.Command{
 	Name:  "init server",
 	About: "Writes the first settings of a server, with a comment for each, and a new private key.",
@@ -52,6 +50,9 @@ var initServer = app.Command{
 		}
 	},
 }
+
+// defaultDir is where the units look for the files.
+const defaultDir = "/etc/stepvpn"
 
 var initClient = app.Command{
 	Name:  "init client",

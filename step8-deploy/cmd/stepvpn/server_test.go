@@ -34,13 +34,13 @@ func TestAllClientsCanComeAtOnceOverTCP(t *testing.T) {
 	defer unix.Close(fds[1])
 	given := &keeper.Handover{Clients: [][]syscall.Conn{sockets}, Queues: fds[:1]}
 	given.Server = &config.Server{MaxClients: clients}
-	pairs, err := pairsOf(given, new(tunnel.Counters), new(liveness.Monitor))
+	queues, err := queuesOf(given, new(tunnel.Counters), new(liveness.Monitor))
 	require.NoError(t, err)
-	defer closePairs(pairs)
+	defer closeQueues(queues)
 	arrived := make(chan bool, 1)
 	go func() {
 		b := link.NewBurst()
-		for pairs[0].Socket.ReadBurst(b) == nil {
+		for queues[0].Socket.ReadBurst(b) == nil {
 			arrived <- true
 		}
 	}()

@@ -19,6 +19,8 @@ import (
 	"stepvpn/step8-deploy/supervise"
 )
 
+// worker is the command of a client's unprivileged process, which connects to servers again
+// and again. The keeper (client.go) or systemd starts it.
 var worker = app.Command{
 	Name:  "worker client",
 	About: "The half of 'client', which starts it, that reads everything from the network and has no privileges.",

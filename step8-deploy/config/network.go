@@ -12,6 +12,8 @@ import (
 	"stepvpn/step8-deploy/reach"
 )
 
+// This file reads texts about networks: interfaces, addresses, ports, networks, domains.
+
 // maxInterfaceName is the length of the longest name of an interface
 // (IFNAMSIZ - 1 in the kernel's linux/if.h), in bytes.
 const maxInterfaceName = 15

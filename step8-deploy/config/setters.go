@@ -10,7 +10,10 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// What the values of TOML are called in messages.
+// This file has the setters for the types of TOML: yes or no, numbers, texts, and lists. The
+// schemas combine them with functions that read a text, such as those of network.go.
+
+// typeName returns what a value of TOML is called in messages.
 func typeName(v any) string {
 	switch v.(type) {
 	case string:
