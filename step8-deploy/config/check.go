@@ -9,7 +9,7 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// This file checks what can't be said of one value alone.
+// This file finds mistakes that concern several settings at once.
 
 // checkKind checks the key kind, and forgets all values if it is wrong.
 func (d *document) checkKind(want string) {

@@ -12,8 +12,8 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// A document is a file after its TOML was parsed: the value of each key, and
-// where it stands.
+// A document is a file of settings after its TOML was parsed: the value of each key, and its
+// line.
 type document struct {
 	file     string
 	lines    []string

@@ -10,7 +10,7 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// read returns the content of a file, and what it was.
+// read reads a file of settings, and returns its content and its mode, owner and size.
 func read(file string) ([]byte, fs.FileInfo, error) {
 	text, info, err := atomicfile.Read(file, maxFile, atomicfile.Follow)
 	switch {

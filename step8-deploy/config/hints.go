@@ -9,7 +9,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-// unknown says what is wrong with a key that no file of a kind has.
+// unknown says what is wrong with a key that no file of this kind has, and which key may have
+// been meant.
 func unknown(name, kind string) string {
 	keys, others := keysOf(serverSchema()), keysOf(clientSchema())
 	if kind == KindClient {

@@ -6,19 +6,6 @@ import (
 	"slices"
 )
 
-// A setting is one key of a file. C is Server or Client.
-type setting[C any] struct {
-	key      string
-	required bool
-	allowed  string // what the value may be, for people
-	def      any    // what it is if the file does not say, as the TOML library makes it; nil leaves the zero value
-	set      setter[C]
-}
-
-// A setter puts a value into a C. An error says what is wrong with the value,
-// such as "is text, not true or false", and may be an elementError.
-type setter[C any] func(c *C, value any) error
-
 // LoadServer reads the settings of a server. What is wrong with the file's
 // content is an error of type Problems.
 func LoadServer(file string) (*Server, error) {
@@ -72,6 +59,19 @@ func load(file, kind string) (*document, fs.FileInfo, error) {
 	}
 	return d, info, nil
 }
+
+// A setting is one key of a file. C is Server or Client.
+type setting[C any] struct {
+	key      string
+	required bool
+	allowed  string // what the value may be, for people
+	def      any    // what it is if the file does not say, as the TOML library makes it; nil leaves the zero value
+	set      setter[C]
+}
+
+// A setter puts a value into a C. An error says what is wrong with the value,
+// such as "is text, not true or false", and may be an elementError.
+type setter[C any] func(c *C, value any) error
 
 // server makes the settings of a document.
 func server(d *document) (*Server, error) {

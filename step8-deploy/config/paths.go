@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// readPath reads the path of a file. It is made absolute later (see resolve).
+// readPath checks the value of a setting that is a path. Later, resolve makes it absolute.
 func readPath(s string) (string, error) {
 	switch {
 	case s == "":

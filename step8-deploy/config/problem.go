@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A Problem is one thing that is wrong with a file.
+// A Problem is one thing that is wrong with a file of settings.
 type Problem struct {
 	File    string
 	Line    int    // from 1; 0 for what is wrong with the file as a whole

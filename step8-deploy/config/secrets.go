@@ -12,6 +12,8 @@ import (
 	"stepvpn/step4-crypto/keyfile"
 )
 
+// This file reads the secrets, most of which are in files that the settings name.
+
 // PrivateKey reads the server's private key.
 func (s *Server) PrivateKey() ([KeySize]byte, error) { return readKey("key_file", s.Key) }
 

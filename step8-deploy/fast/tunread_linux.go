@@ -10,7 +10,8 @@ import (
 	"stepvpn/step2-tun/tun"
 )
 
-// A tunReader is the reading side of a TUN. It is used by one goroutine.
+// A tunReader is the reading side of a TUN: it takes packets from the host. It is used by one
+// goroutine.
 type tunReader struct {
 	tun *TUN
 	buf []byte

@@ -12,7 +12,7 @@ import (
 	"stepvpn/step3-tunnel/transport"
 )
 
-// A udpSender is the writing side of a UDP. It is used by one goroutine.
+// A udpSender is the sending side of a UDP. It is used by one goroutine.
 type udpSender struct {
 	udp *UDP
 	raw syscall.RawConn

@@ -32,9 +32,10 @@ import (
 	"stepvpn/step8-deploy/uplink"
 )
 
-// A Check says what errors and warnings a start with these settings would give. It runs the
-// code that a start runs, except for what changes something. What the running daemon has,
-// such as a port, counts as free, as the start would take that daemon's place.
+// A Check is the result of 'stepvpn check': the errors and warnings that a start with these
+// settings would give. It runs the code that a start runs, except for what changes something.
+// What the running daemon has, such as a port, counts as free, as the start would take that
+// daemon's place.
 type Check struct {
 	Errors   []error   // the start would fail with these
 	Warnings []Problem // the start would succeed, and report these

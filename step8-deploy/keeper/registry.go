@@ -14,7 +14,9 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
-// The server's worker parses the registry of clients, but may not read the operator's file. So
+// This file copies the registry of clients for the worker.
+//
+// The server's worker parses the registry, but may not read the operator's file. So
 // it has a copy.
 const (
 	eventRegistry = "registry"

@@ -33,8 +33,10 @@ import (
 	"stepvpn/step8-deploy/uplink"
 )
 
-// ServerSettings are what the worker of a server needs to know. Descriptors come with
-// them, in this order: its folder, the sockets for status and metrics, those of each
+// This file is the privileged half of a server; client.go is that of a client.
+
+// ServerSettings are what the worker of a server needs to know. With them come descriptors, in
+// this order: its folder, the sockets for status and metrics, those of each
 // Listener, the queues of the device, and the resolver's, UDP and TCP for each address.
 type ServerSettings struct {
 	Server    *config.Server

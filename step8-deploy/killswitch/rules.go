@@ -16,7 +16,8 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// rules returns the policy rules, of both families.
+// rules returns the policy rules that close the switch, of both families. (ruleset, below,
+// returns the firewall's.)
 func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	for _, f := range hostnet.Families {
 		list = append(list, guard.Own(f, priorityOwn))

@@ -14,10 +14,12 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// Serve is the server's end for a process of its own, which may write to /etc (a Remote is the
-// other end). It does what a process without that right asks for, until that process is gone;
-// then Serve puts back what it has done. The operator sets state, the folder of the journals,
-// and Serve refuses any other.
+// This file lets a process of its own write resolv.conf. Serve is that process's end, and a
+// Remote is the end of the process that asks.
+
+// Serve does what a process without the right to write to /etc asks for, until that process is
+// gone; then Serve puts back what it has done. The operator sets state, the folder of the
+// journals, and Serve refuses any other.
 func Serve(c *privsep.Conn, k Keeper, state string) (err error) {
 	defer func() { err = errors.Join(err, k.PutBack(resolvconf.Config{State: state})) }()
 	read := func(parse func(any) error) (c resolvconf.Config, err error) {

@@ -3,8 +3,7 @@ package reconcile
 import "time"
 
 // A Pace says how often one thing may be put back, because another program may remove it again
-// and again. The zero value is ready to use. It is not
-// safe for concurrent use.
+// and again. The zero value is ready to use. It is not safe for concurrent use.
 type Pace struct {
 	times []time.Time // when it was last put back; at most often of them
 	pause time.Duration

@@ -16,7 +16,7 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// opening is one tunnel's way through an iptables firewall that by default drops what no
+// An opening is one tunnel's way through an iptables firewall that by default drops what no
 // rule allows: by the policy of INPUT, or by a rule for all packets, which may be in a
 // chain of its own ("ufw default reject"). Just before that rule, one more rule leads to a
 // chain of ours,

@@ -17,8 +17,7 @@ import (
 )
 
 // watch sends a value when something on this host has changed that may concern the gateway,
-// until ctx ends. The
-// Keeper itself may have changed it.
+// until ctx ends. The Keeper itself may have changed it.
 func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 	changed := make(chan struct{}, 1)
 	tell := func() {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// A measure is one line of the table.
+// A measure is one line of the table of results.
 type measure struct {
 	ID     string
 	title  string

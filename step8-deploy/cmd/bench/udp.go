@@ -17,6 +17,8 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
+// This file finds out how many UDP packets per second a path carries.
+
 // rate searches for the highest rate, in packets per second, at which packets of size bytes
 // (with their headers) get through with a loss below maxLoss. It doubles the rate while that
 // works, then bisects. A rate counts as too high if it has failed twice, as a busy machine

@@ -12,6 +12,8 @@ import (
 	"time"
 )
 
+// This file measures how much processor time and memory a program uses.
+
 // cpu returns the processor time that the process and its children have used so far, in user
 // space and in the kernel. Children that have ended count as well, if they were waited for.
 func (p *process) cpu() (time.Duration, error) {
