@@ -57,7 +57,7 @@ func clientSchema() []setting[Client] {
 	}
 }
 
-// readLAN reads what counts as local.
+// readLAN reads the policy that says which networks count as local.
 func readLAN(s string) (lan.Policy, error) {
 	word, err := choice(lan.Policies...)(s)
 	return lan.Policy(word), err

@@ -40,7 +40,7 @@ func TestInitAndCheck(t *testing.T) {
 	dir := t.TempDir()
 	out, code := stepvpn(t, dir, "init", "server", "-dir", "etc")
 	require.Zero(t, code, out)
-	require.Regexp(t, `^wrote etc/server.toml and etc/server.key; who may come in will be in etc/clients\nthe server's public key, which its clients need: \S{44}\n$`, out)
+	require.Regexp(t, `^wrote etc/server.toml and etc/server.key; the registry of clients is etc/clients\nthe server's public key, which its clients need: \S{44}\n$`, out)
 	public := strings.TrimSpace(out[strings.LastIndex(out, " ")+1:])
 
 	out, code = stepvpn(t, dir, "init", "client", "-dir", "etc", "-server", "a.example.org:1,192.0.2.1:2", "-server-key", public, "-transport", "tcp")
