@@ -149,7 +149,7 @@ func TestCloseEndsAll(t *testing.T) {
 func (s *Link) current() link.Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.session
+	return s.inner
 }
 
 // Sessions change while packets pass in both directions.

@@ -19,7 +19,8 @@
 // The rules alone have the same hole as those of package guard: a program may tie its
 // socket to an interface, and needs no privilege for that. So the firewall also checks
 // packets after routing, in a table of our own, which is in force even while the tunnel
-// is up: see ruleset.
+// is up. rules.go writes the rules and the table; package reconcile, given what the host should
+// have, adds what is missing and removes the rest.
 //
 // # What opens it
 //
@@ -101,7 +102,7 @@ func Close(c Config, state string) error {
 		return err
 	}
 	s := Switch{Config: c, Paused: Paused() > 0}
-	if s.Local, err = lan.Look(c.LAN, c.Device); err != nil {
+	if s.Local, err = lan.Look(c.LAN, c.Device); err != nil { // which reads the host's routes
 		return errors.Join(err, giveUp())
 	}
 	err = new(reconcile.Tables).Set(s.Table())

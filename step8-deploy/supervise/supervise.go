@@ -21,6 +21,9 @@
 // while the supervisor reconnects, so that nothing leaves outside of the tunnel, and
 // undoes them when Run returns.
 //
+// This file says what a Supervisor is told. Run, in run.go, does what is written here; status.go
+// has the states.
+//
 // # When it tries again
 //
 // A round asks each address of each server once, one after another, never two at
