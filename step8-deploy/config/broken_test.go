@@ -225,7 +225,7 @@ func TestFiles(t *testing.T) {
 		require.ErrorContains(t, loadAny("client", name), "it holds a secret, and may be read or changed by users other than its owner")
 	}
 	name = write(t, shortClient)
-	require.NoError(t, os.Chmod(name, 0o644), "without a secret it may be read")
+	require.NoError(t, os.Chmod(name, 0o644), "others may read a file without a secret")
 	require.NoError(t, loadAny("client", name))
 
 	require.EqualError(t, loadAny("client", "/none"), "there is no file /none")

@@ -12,7 +12,7 @@ import (
 
 //go:generate go test -run TestReference -update .
 
-var update = flag.Bool("update", false, "write SETTINGS.md anew")
+var update = flag.Bool("update", false, "write SETTINGS.md")
 
 // SETTINGS.md is the page that reference returns, and has every key.
 func TestReference(t *testing.T) {
@@ -27,7 +27,7 @@ func TestReference(t *testing.T) {
 	}
 	got, err := os.ReadFile(page)
 	require.NoError(t, err)
-	require.Equal(t, want, string(got), "go generate ./config writes it anew")
+	require.Equal(t, want, string(got), "go generate ./config writes it")
 }
 
 // reference returns a page in Markdown with a table of all keys, for SETTINGS.md.

@@ -19,8 +19,8 @@ import (
 	"stepvpn/step8-deploy/liveness"
 )
 
-// As many clients as may be there at the same time can come at the same time, over TCP
-// and from behind one NAT.
+// All clients that the server has room for can connect at the same time, over TCP and from
+// behind one NAT.
 func TestAllClientsCanComeAtOnceOverTCP(t *testing.T) {
 	const clients = 250
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -29,7 +29,7 @@ func TestAllClientsCanComeAtOnceOverTCP(t *testing.T) {
 	require.NoError(t, free.Close())
 	sockets, err := fast.Bind("tcp", at, 1)
 	require.NoError(t, err)
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0) // in the place of a device
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0) // it stands in for a device
 	require.NoError(t, err)
 	defer unix.Close(fds[1])
 	given := &keeper.Handover{Clients: [][]syscall.Conn{sockets}, Queues: fds[:1]}
