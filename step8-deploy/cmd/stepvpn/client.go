@@ -32,7 +32,9 @@ var client = app.Command{
 	},
 }
 
-// runClient keeps the host, and runs a worker that connects it.
+// runClient keeps the host, and runs a worker that connects it. worker is the socket at which a
+// worker that systemd starts finds this process; if it is "", this process starts one. names
+// writes resolv.conf.
 func runClient(ctx context.Context, file string, leave bool, worker string, names names.Keeper) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)

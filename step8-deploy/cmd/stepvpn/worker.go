@@ -23,7 +23,7 @@ import (
 // and again. The keeper (client.go) or systemd starts it.
 var worker = app.Command{
 	Name:  "worker client",
-	About: "The half of 'client', which starts it, that reads everything from the network and has no privileges.",
+	About: "The half of a client that reads everything from the network, and has no privileges. 'client' or systemd starts it.",
 	Setup: func() func(context.Context, []string) error {
 		socket := keeperFlag()
 		return func(ctx context.Context, _ []string) error { return runWorker(ctx, *socket) }
@@ -40,9 +40,9 @@ type node struct {
 	keeper          *keeper.Remote  // whose methods ask the other process
 	carrier         *carrier        // moves packets between device and session, see carry.go
 	count           *tunnel.Counters
-	network         func(link.Link) link.Link    // see liveness.Monitor
+	network         func(link.Link) link.Link    // has the watchdog see how a socket does
 	session         atomic.Pointer[join.Session] // the latest one
-	keys            serverKeys                   // which of its keys each server is asked by
+	keys            serverKeys                   // by which of its keys to ask each server
 
 	supervisor *supervise.Supervisor
 	ctx        context.Context // ends when another node has taken its place

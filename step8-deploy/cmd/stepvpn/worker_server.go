@@ -35,7 +35,7 @@ import (
 // server does. The keeper (server.go) or systemd starts it.
 var serverWorker = app.Command{
 	Name:  "worker server",
-	About: "The half of 'server', which starts it, that reads everything from the network and has no privileges.",
+	About: "The half of a server that reads everything from the network, and has no privileges. 'server' or systemd starts it.",
 	Setup: func() func(context.Context, []string) error {
 		socket := keeperFlag()
 		return func(ctx context.Context, _ []string) error { return runServerWorker(ctx, *socket) }
