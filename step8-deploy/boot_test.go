@@ -12,7 +12,7 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// dhcp has the cafe give alice her address, as the lab does, with more options.
+// dhcp makes the cafe give alice her address, as the lab does, with more options.
 func (w *world) dhcp(t *testing.T, options ...string) *netlab.Process {
 	t.Helper()
 	p := w.Cafe.Start(t, "dnsmasq", append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--user=root", "--port=0",
@@ -23,8 +23,8 @@ func (w *world) dhcp(t *testing.T, options ...string) *netlab.Process {
 	return p
 }
 
-// network has the machine's own systemd-networkd set up eth0 when it boots: IPv4 by
-// DHCP, IPv6 by hand.
+// network makes the machine's own systemd-networkd set up eth0 at boot: IPv4 by DHCP, IPv6
+// with fixed addresses.
 func (b *box) network() {
 	b.t.Helper()
 	b.write("etc/systemd/network/eth0.network", fmt.Sprintf(`[Match]
@@ -43,8 +43,8 @@ UseDNS=no
 	require.NoError(b.t, os.Symlink("/usr/lib/systemd/system/systemd-networkd.service", filepath.Join(units, "systemd-networkd.service")))
 }
 
-// blank is what the kernel knows of alice's network when her machine is switched on.
-// In the lab that outlives her systemd.
+// blank removes what the kernel knows of alice's network, as if her machine were switched on.
+// In the lab, that outlives her systemd.
 func (w *world) blank(t *testing.T) {
 	t.Helper()
 	w.Alice.Run(t, "bash", "-ec", `ip link set eth0 down; ip addr flush dev eth0; nft flush ruleset
@@ -56,9 +56,9 @@ func (w *world) blank(t *testing.T) {
 		ip -4 rule add priority 32767 lookup default`)
 }
 
-// From the moment that the network is there until it is gone nothing leaves a machine
-// but through the tunnel, however it was switched off, and whether the client can be
-// started or not.
+// From the moment that the network is there until it is gone, nothing leaves a machine except
+// through the tunnel. That holds however the machine was switched off, and whether or not the
+// client can be started.
 func TestBoot(t *testing.T) {
 	w := newWorld(t)
 	w.Cafe.ServeDNS(t)
@@ -111,7 +111,7 @@ func TestBoot(t *testing.T) {
 	b.run("systemctl", "start", "stepvpn-client")
 	w.seenAs(t, w.Server.V4.String())
 
-	// A network that draws traffic out of tunnels, from the first moment on, and no
+	// This network draws traffic out of tunnels from the first moment on, and there is no
 	// server. DHCP renews its leases.
 	eyes.phase("it is rebooted, in a hostile network without a server", false)
 	must(t, "off", "alice")
@@ -136,8 +136,8 @@ func TestBoot(t *testing.T) {
 	t.Run("the switch can't be closed at first", func(t *testing.T) { b.closesLater(t) })
 }
 
-// closesLater checks that a boot at which the switch's unit fails is no boot without a
-// switch: it is tried again, and the client closes it, too.
+// closesLater checks that if the switch's unit fails at boot, the switch is closed
+// nevertheless: systemd tries the unit again, and the client closes the switch, too.
 func (b *box) closesLater(t *testing.T) {
 	w := b.w
 	b.dropIn("stepvpn-killswitch.service", "fails", "[Service]\nExecStartPre=/bin/sh -c 'test -e /var/lib/stepvpn/failed || { touch /var/lib/stepvpn/failed; exit 1; }'\n")
@@ -160,8 +160,8 @@ func (b *box) closesLater(t *testing.T) {
 	require.Equal(t, w.Alice.V4.String(), w.whoami(w.Web.V4), "a stop has opened it when it returns")
 }
 
-// pauses checks 'stepvpn pause' on a machine that has just been booted, whose server
-// is away: the captive portal's case.
+// pauses checks 'stepvpn pause' on a machine that has just booted and whose server is away, as
+// in a network with a captive portal.
 func (b *box) pauses(t *testing.T) {
 	w := b.w
 	in := func() bool { return w.whoami(w.Web.V4) == "" && w.whoami(w.Web.V6) == "" }
@@ -170,7 +170,7 @@ func (b *box) pauses(t *testing.T) {
 		return strings.TrimSpace(out)
 	}
 	require.True(t, in(), "closed")
-	// The kernel closes it again, whatever becomes of the daemon.
+	// The kernel closes the switch again, whatever happens to the daemon.
 	eyes := w.watch(t, "paused", true)
 	mend := rewrite(t, b.settings(), func(text string) string { return text + "\nnonsense = [\n" })
 	b.run("stepvpn", "pause", "4s")
@@ -182,7 +182,7 @@ func (b *box) pauses(t *testing.T) {
 	eyes.more(40)
 	mend()
 
-	// It ends when the tunnel is up. Names are the tunnel's then.
+	// The pause ends when the tunnel is up. Then names are asked for in the tunnel.
 	b.run("systemctl", "start", "stepvpn-client")
 	eyes.phase("paused until there is a tunnel", true)
 	netlab.Eventually(t, limit, "the client runs", func() bool { return b.status() != "" })
@@ -196,7 +196,7 @@ func (b *box) pauses(t *testing.T) {
 	require.Equal(t, w.Server.V4.String(), name())
 	eyes.more(20)
 
-	// After a session names are asked of the host's own resolver in a pause, too.
+	// In a pause after a session, names are asked of the host's own resolver, too.
 	if long(t, "between sessions") {
 		eyes.phase("between sessions", false)
 		b.lose(server)
@@ -208,12 +208,12 @@ func (b *box) pauses(t *testing.T) {
 		eyes.more(20)
 	}
 
-	// A stop opens it; a start after that knows of no pause.
+	// A stop opens the switch; a start after that knows of no pause.
 	eyes.phase("stopped", true)
 	b.run("systemctl", "stop", "stepvpn-client")
 	w.seenAs(t, w.Alice.V4.String())
 	b.run("systemctl", "start", "stepvpn-client")
-	eyes.phase("started again", false) // it is closed when the start has returned
+	eyes.phase("started again", false) // the switch is closed when the start has returned
 	require.NotEqual(t, w.Alice.V4.String(), w.whoami(w.Web.V4))
 	eyes.more(40)
 	eyes.verdict()

@@ -13,22 +13,22 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// A box is alice as a machine with systemd, on which the program is installed with
-// its units and settings, as an operator does it.
+// A box is alice as a machine with systemd. The program is installed on it, with its units and
+// settings, as an operator does it.
 type box struct {
 	t    *testing.T
 	w    *world
 	root string // where its files are, seen from outside
 }
 
-// box makes it. It is not booted yet.
+// box makes a box, which has not booted yet.
 func (w *world) box(t *testing.T) *box {
 	t.Helper()
 	if why, err := machine(t, "check"); err != nil {
-		require.Contains(t, why, "What to do: ", "where it can't be, it says so")
+		require.Contains(t, why, "What to do: ", "if no machine can be booted, the script says why")
 		t.Skip(why)
 	}
-	clean := func() { require.NoError(t, os.RemoveAll("/run/lab/machines/alice")) } // of another test
+	clean := func() { require.NoError(t, os.RemoveAll("/run/lab/machines/alice")) } // that another test has left
 	clean()
 	b := &box{t, w, must(t, "root", "alice")}
 	t.Cleanup(func() {
@@ -49,7 +49,7 @@ func (w *world) box(t *testing.T) *box {
 	return b
 }
 
-// install is 'make install', for the first time or as an update.
+// install runs 'make install', for the first time or as an update.
 func (b *box) install() {
 	b.t.Helper()
 	cmd := exec.Command("make", "--silent", "install", "DESTDIR="+b.root)
@@ -60,7 +60,7 @@ func (b *box) install() {
 
 func (b *box) path(name string) string { return filepath.Join(b.root, name) }
 
-// settings is the client's file.
+// settings returns the path of the client's file of settings.
 func (b *box) settings() string { return b.path("etc/stepvpn/client.toml") }
 
 func (b *box) write(name, text string) {
@@ -72,7 +72,7 @@ func (b *box) write(name, text string) {
 	}
 }
 
-// dropIn adds to a unit of ours.
+// dropIn adds lines to one of our units.
 func (b *box) dropIn(unit, name, text string) (remove func()) {
 	b.t.Helper()
 	file := "etc/systemd/system/" + unit + ".d/" + name + ".conf"
@@ -98,19 +98,19 @@ func (b *box) run(command ...string) string {
 	return out
 }
 
-// of is a property of the client's service, "" if it cannot be told.
+// of returns a property of the client's service, or "" if systemd does not answer.
 func (b *box) of(property string) string {
 	out, _ := b.try("systemctl", "show", "--property="+property, "--value", "stepvpn-client")
 	return out
 }
 
-// restarts is how often systemd has started the client again by itself.
+// restarts returns how often systemd itself has restarted the client.
 func (b *box) restarts() int {
 	n, _ := strconv.Atoi(b.of("NRestarts"))
 	return n
 }
 
-// status is what 'stepvpn status' says, "" if nobody answers.
+// status returns the output of 'stepvpn status', or "" if no client answers.
 func (b *box) status(flags ...string) string {
 	out, err := b.try(append([]string{"stepvpn", "status"}, flags...)...)
 	if err != nil {
@@ -119,8 +119,8 @@ func (b *box) status(flags ...string) string {
 	return out
 }
 
-// up starts the service, if it does not run, and waits for the tunnel. (A start joins one
-// that systemd has begun by itself, perhaps with settings that were mended since.)
+// up starts the service, if it does not run, and waits for the tunnel. (A start joins one that
+// systemd has already begun, perhaps with settings that were corrected since.)
 func (b *box) up() {
 	b.t.Helper()
 	netlab.Eventually(b.t, limit, "the service starts", func() bool {
@@ -130,13 +130,13 @@ func (b *box) up() {
 	b.w.seenAs(b.t, b.w.Server.V4.String())
 }
 
-// kill is kill -9 of the daemon.
+// kill sends the daemon a SIGKILL.
 func (b *box) kill() {
 	b.t.Helper()
 	b.run("systemctl", "kill", "--signal=KILL", "stepvpn-client")
 }
 
-// lose takes the server away, which says farewell.
+// lose stops the server, which tells its clients that it goes.
 func (b *box) lose(server *netlab.Process) {
 	b.t.Helper()
 	server.Interrupt()

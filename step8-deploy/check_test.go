@@ -9,19 +9,19 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// checks returns what 'check' says of settings, and whether it is content.
+// checks runs 'check' on settings. It returns the output, and whether 'check' found no errors.
 func (w *world) checks(h *netlab.Host, file string) (out string, fine bool) {
 	out, err := h.Try(netlab.Program("stepvpn"), "check", w.path(file))
 	return out, err == nil
 }
 
-// What 'check' finds wrong with a server's settings and its host, a start says, too; and
-// what it finds fine starts.
+// If 'check' finds something wrong with a server's settings or its host, so does a start. If
+// it finds nothing, the server starts.
 func TestCheckServer(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
 	w.set(t, "server.toml", "status_socket", w.path("server.sock"))
-	// fine has no warning either.
+	// fine checks settings without errors or warnings.
 	fine := func(when string) {
 		t.Helper()
 		out, is := w.checks(w.Server, "server.toml")
@@ -54,7 +54,7 @@ func TestCheckServer(t *testing.T) {
 			return func() { w.Server.Run(t, "sh", "-c", undo) }
 		}
 	}
-	// A python that waits for clients of its own.
+	// A Python program listens at the server's port.
 	listens := func(program string) func() func() {
 		return func() func() {
 			p := w.Server.Start(t, "python3", "-c", "import socket\n"+program+"\nprint('there', flush=True)\nwhile True: s.recv(1)")
@@ -78,9 +78,9 @@ func TestCheckServer(t *testing.T) {
 		{"a subnet that is another one's", set("subnets", []string{w.Server.V4.String() + "/24"}, []string{"10.8.0.1/24", "fd00:8::1/64"}), "overlaps"},
 		{"a port that is taken", listens("s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',5555))"), "another program uses udp port"},
 		{"an address that is not there", set("listen", []string{"192.0.2.99:5555"}, []string{":5555"}), "this host does not have that address"},
-		{"somebody on the port of names", listens("s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',53))"), "another program has it"},
+		{"another program on port 53", listens("s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',53))"), "another program has it"},
 		{"a state that is no folder", set("state", w.path("server.key"), w.dir), "the folder of the setting state"},
-		{"a status socket that is none", set("status_socket", w.path("server.key"), w.path("server.sock")), "status socket"},
+		{"a status socket whose path is another file", set("status_socket", w.path("server.key"), w.path("server.sock")), "status socket"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			end := c.begin()
@@ -95,7 +95,7 @@ func TestCheckServer(t *testing.T) {
 		})
 	}
 
-	// What a start would only warn of.
+	// These are only warnings, also at a start.
 	w.set(t, "server.toml", "egress", "nowhere0")
 	out, is := w.checks(w.Server, "server.toml")
 	require.True(t, is, out)
@@ -103,7 +103,7 @@ func TestCheckServer(t *testing.T) {
 	w.set(t, "server.toml", "egress", "")
 	require.Equal(t, before, state(t, w.Server), "it changes nothing")
 
-	// What the server that runs has is free for the next one.
+	// What the running server uses is free for the server that takes its place.
 	server := w.serve(t, w.Server)
 	fine("while it runs")
 	w.set(t, "server.toml", "listen", []string{":5555", ":53"}, "metrics", "127.0.0.1:9586")

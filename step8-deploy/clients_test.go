@@ -14,8 +14,8 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// Who is added finds the server as its settings say, may come in when the command ends,
-// and does not keep the server from starting.
+// A client that is added finds the server by the server's settings, may connect when the
+// command has ended, and does not keep the server from starting.
 func TestClientsAdd(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, os.WriteFile(w.path("psk"), []byte(serverKey), 0o600))
@@ -68,15 +68,16 @@ func TestClientsAdd(t *testing.T) {
 	client.Interrupt()
 	client.Wait(t)
 
-	// A server that does not act upon it is not waited for without end, nor believed.
+	// If a server does not act upon the change, the command does not wait without end, and
+	// does not claim success.
 	server.Interrupt()
 	require.Zero(t, server.Wait(t), server.Log())
 	_, err = clients("add", "carol", "-server", "vpn.example.org:1", "-out", w.path("carol.toml"))
-	require.NoError(t, err, "there is none to wait for")
+	require.NoError(t, err, "no server runs that it could wait for")
 }
 
-// Who lists the clients sees who is connected, when others were last, and who never was;
-// whatever has become of the file in which the server notes that.
+// 'clients list' shows which clients are connected, when the others were last connected, and
+// which never were, whatever has happened to the file in which the server notes that.
 func TestLastSeen(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -113,13 +114,13 @@ func TestLastSeen(t *testing.T) {
 	recent("while the server runs")
 	began = time.Now().Add(-time.Second)
 	client = w.client(t)
-	server.Interrupt() // it says goodbye to a client that is there
+	server.Interrupt() // the server says goodbye to a connected client
 	require.Zero(t, server.Wait(t), server.Log())
 	recent("after the server's end")
 	client.Interrupt()
 	client.Wait(t)
 
-	// A damaged file, or none to write to, is no reason to fail.
+	// A damaged file, or one that can't be written, is no reason to fail.
 	file := filepath.Join(w.dir, "worker", "pool", "seen")
 	require.FileExists(t, file)
 	require.NoError(t, os.WriteFile(file, []byte("hunter2"), 0o600))
@@ -134,9 +135,9 @@ func TestLastSeen(t *testing.T) {
 	require.Empty(t, seen("alice"))
 }
 
-// One client may have a pre-shared key of its own, on a server that runs, with a key that
-// all have or without. Who comes with another one or none is refused, and both sides say
-// why; and the key is where nobody but root reads it.
+// One client may have a pre-shared key of its own, on a running server, whether or not that
+// has a key for all clients. A client with a wrong pre-shared key, or with none, is refused,
+// and both sides say why. Only root can read the key's file.
 func TestClientsOwnPSK(t *testing.T) {
 	for _, common := range []bool{false, true} {
 		t.Run(fmt.Sprintf("common=%v", common), func(t *testing.T) {
@@ -183,7 +184,8 @@ func TestClientsOwnPSK(t *testing.T) {
 			server = w.serve(t, w.Server)
 			connects("alice.toml")
 
-			// The secret, and what is made of it, is in no file that others may read.
+			// The secret and the keys that are derived from it are in no file that other users
+			// can read.
 			secret, err := os.ReadFile(w.path("clients.psk"))
 			require.NoError(t, err)
 			info, err := os.Stat(w.path("clients.psk"))

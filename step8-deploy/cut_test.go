@@ -22,8 +22,9 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
-// takenOver makes the test binary a worker that somebody has taken over, at the keeper's
-// socket that the variable names. It tries what gives it more than the tunnel.
+// takenOver is the variable that makes the test binary a worker that an attacker controls, at
+// the keeper's socket that it names. That worker tries everything that would give it more than
+// the tunnel.
 const takenOver = "STEPVPN_TEST_TAKEN_OVER"
 
 func TestMain(m *testing.M) {
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 	netlab.MainInShards(m, 3, "./cmd/stepvpn", "stepvpn/step7-auth/cmd/client")
 }
 
-// What it may ask its keeper for is in the lab's addresses.
+// These are the lab's addresses, for requests to the keeper.
 var (
 	theServer = netip.MustParseAddrPort("203.0.113.10:5555")
 	theSite   = netip.MustParseAddrPort("203.0.113.80:80")
@@ -51,7 +52,7 @@ type dial struct {
 	Address netip.AddrPort
 }
 
-// asker returns the keeper, and what asks it for something.
+// asker returns the keeper, and a function that sends it a request.
 func asker(socket string) (keeper *privsep.Asker, try func(what, do string, with any) []int) {
 	conn, err := privsep.Dial(context.Background(), socket)
 	if err != nil {
@@ -66,10 +67,10 @@ func asker(socket string) (keeper *privsep.Asker, try func(what, do string, with
 	}
 }
 
-// report prints what was refused, or that it was not.
+// report prints whether a request was refused.
 func report(what string, err error) { fmt.Printf("%s: %v\n", what, err) }
 
-// attackServer is what a worker of a server tries.
+// attackServer tries what the worker of a server could try.
 func attackServer(socket string) {
 	keeper, try := asker(socket)
 	try("what it is for", "settings", nil)
@@ -88,7 +89,7 @@ func attackServer(socket string) {
 	report("after that", err)
 }
 
-// attackClient is what a worker of a client tries.
+// attackClient tries what the worker of a client could try.
 func attackClient(socket string) {
 	keeper, try := asker(socket)
 	try("another server", "dial", dial{1, "udp", netip.MustParseAddrPort("203.0.113.80:5555")})
@@ -133,7 +134,7 @@ func attackClient(socket string) {
 	} {
 		try(what, "take", terms(change))
 	}
-	// One that is taken over can have a device, which is what it is for...
+	// A worker that an attacker controls can have a device, which is its purpose...
 	if fds := try("the terms", "take", terms(func(*takeover.Terms) {})); len(fds) != 1 {
 		return
 	}
@@ -160,8 +161,9 @@ func first(errs ...error) error {
 	return nil
 }
 
-// Somebody has taken a client's worker over. He has the tunnel, and nothing else: nothing
-// leaves the host past it but to the server, and he reads and changes no file.
+// An attacker has taken over a client's worker. He has the tunnel, and nothing else: he reads
+// and changes no file, and nothing leaves the host outside of the tunnel, except to the
+// server.
 func TestWorkerTakenOver(t *testing.T) {
 	needsUsers(t)
 	w := newWorld(t)
@@ -187,14 +189,15 @@ func TestWorkerTakenOver(t *testing.T) {
 	netlab.Eventually(t, limit, "the keeper is there", func() bool { _, err := os.Stat(socket); return err == nil })
 	var out string
 	require.Empty(t, seen(func() { out = as(t, w.Alice, "22505", self, takenOver+"="+socket, "SETTINGS="+w.path("alice.toml")) }), out)
-	mayOnly(t, out, 26, "the server", "send to the server", "the terms", "tie it to eth0") // where it goes anyway
+	mayOnly(t, out, 26, "the server", "send to the server", "the terms", "tie it to eth0") // where the traffic goes anyway
 	require.False(t, keeper.Ended(), keeper.Log())
 	keeper.Interrupt()
 	require.Zero(t, keeper.Wait(t))
 	require.Equal(t, w.Alice.V4.String(), w.whoami(w.Web.V4))
 }
 
-// The same with a server's: he has its clients' packets, but not its files.
+// An attacker has taken over a server's worker. He has its clients' packets, but not its
+// files.
 func TestServersWorkerTakenOver(t *testing.T) {
 	needsUsers(t)
 	w := newWorld(t)
@@ -209,8 +212,8 @@ func TestServersWorkerTakenOver(t *testing.T) {
 	require.Zero(t, keeper.Wait(t))
 }
 
-// needsUsers skips a test where an ordinary user runs it, as whose worker is no other user:
-// the lab of his has one.
+// needsUsers skips a test that an ordinary user runs, because that user's lab has no second
+// user for the worker.
 func needsUsers(t *testing.T) {
 	t.Helper()
 	users, err := os.ReadFile("/proc/self/uid_map")
@@ -220,8 +223,9 @@ func needsUsers(t *testing.T) {
 	}
 }
 
-// placeFor returns where a worker finds its keeper, and this program, in a folder that all may
-// read. Only the test's own folders are opened: the machine's are not a test's to change.
+// placeFor returns the paths of a keeper's socket and of this program, in a folder that all
+// users can read. It changes the modes only of the test's own folders: those of the machine
+// are not the test's to change.
 func placeFor(t *testing.T) (socket, self string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -235,15 +239,15 @@ func placeFor(t *testing.T) (socket, self string) {
 	return filepath.Join(dir, "k.sock"), self
 }
 
-// as runs this program as a user, and returns what it has printed.
+// as runs this program as a user, and returns its output.
 func as(t *testing.T, h *netlab.Host, user, self string, env ...string) string {
 	t.Helper()
 	args := []string{"--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs", "env"}
 	return h.Run(t, "setpriv", append(append(args, env...), self)...)
 }
 
-// mayOnly fails the test if something else was not refused, or if one of these was, or if
-// there was less to try.
+// mayOnly fails the test if anything except these was allowed, if one of these was refused, or
+// if fewer things were tried.
 func mayOnly(t *testing.T, out string, least int, may ...string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -254,7 +258,7 @@ func mayOnly(t *testing.T, out string, least int, may ...string) {
 	}
 }
 
-// worker returns the number of the process without privileges.
+// worker returns the process ID of the process without privileges.
 func worker(t *testing.T, h *netlab.Host, keeper *netlab.Process) string {
 	t.Helper()
 	var pid string
@@ -266,9 +270,9 @@ func worker(t *testing.T, h *netlab.Host, keeper *netlab.Process) string {
 	return pid
 }
 
-// A worker that is killed is started anew; the device, routes, names and the kill switch
-// stay meanwhile, so that a download goes on and nothing leaves. A keeper that is killed
-// takes its worker along, and leaves the kill switch closed.
+// A worker that is killed is restarted. Meanwhile device, routes, names and the kill switch
+// stay, so a download goes on and nothing leaves. A keeper that is killed takes its worker
+// along, and leaves the kill switch closed.
 func TestKilledUnderLoad(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")

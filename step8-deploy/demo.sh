@@ -146,6 +146,7 @@ type_at alice curl -4sS --max-time 1 "http://$WEB4/whoami" || true
 type_at alice curl -4sS --max-time 1 --interface eth0 "http://$WEB4/whoami" || true
 type_at alice dig +short +tries=1 +time=1 "@$CAFE4" web.example || true
 type_at alice ip -4 rule show priority 22511
+say "22511 is the priority of the kill switch's last rule: it refuses what no earlier rule has sent on. 'proto 87' says which program made the rule, as in step 5."
 check_not "alice can't reach the internet: the kill switch needs neither the daemon nor its settings" at alice curl -4sS --max-time 1 "http://$WEB4/whoami"
 type_at alice sed -i 's/^sever_key/server_key/' /etc/stepvpn/client.toml
 restarted alice client

@@ -14,14 +14,14 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// A breakage is what keeps a client that was killed from its next start.
+// A breakage is a reason why a client that was killed can't be started again.
 type breakage struct {
 	name string
-	unit bool // with a service it is tried in the quick tests, too
+	unit bool // the quick tests try it with a service, too
 	do   func(t *testing.T) (mend func())
 }
 
-// breakages lists them, for settings and a state folder.
+// breakages lists them, for a file of settings and a state folder.
 func (w *world) breakages(settings, state string) []breakage {
 	key := filepath.Join(filepath.Dir(settings), "broken.key")
 	edit := func(f func(text string) string) func(t *testing.T) func() {
@@ -96,17 +96,17 @@ func (w *world) breakages(settings, state string) []breakage {
 				require.NoError(t, os.Remove(key))
 			}
 		}},
-		{"what is saved of the switch is empty", false, saved("")},
-		{"what is saved of the switch is damaged", false, saved("{\"")},
-		{"what is saved of the switch is damaged, and the settings, too", false, func(t *testing.T) func() {
+		{"the saved switch is empty", false, saved("")},
+		{"the saved switch is damaged", false, saved("{\"")},
+		{"the saved switch is damaged, and so are the settings", false, func(t *testing.T) func() {
 			one, two := saved("{\"")(t), edit(func(text string) string { return text + typo })(t)
 			return func() { one(); two() }
 		}},
 	}
 }
 
-// rewrite changes the text of a file, which need not be there, in its place. mend
-// puts it back, or removes the file.
+// rewrite changes the text of a file, which need not exist. mend puts the text back, or
+// removes the file.
 func rewrite(t *testing.T, file string, f func(string) string) (mend func()) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -119,14 +119,13 @@ func rewrite(t *testing.T, file string, f func(string) string) (mend func()) {
 		if there {
 			require.NoError(t, os.WriteFile(file, text, 0o600))
 		} else {
-			os.Remove(file) // by now the program may have
+			os.Remove(file) // by now, the program may have changed it
 		}
 	}
 }
 
-// A client in the foreground that was killed, and whose next start fails, leaves the
-// kill switch closed, however often that happens. Only Ctrl-C, SIGTERM and 'recover'
-// open it.
+// A client in the foreground is killed, and its next start fails: the kill switch stays
+// closed, however often that happens. Only Ctrl-C, SIGTERM and 'recover' open it.
 func TestFailedStartStaysClosed(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -183,7 +182,7 @@ func TestFailedStartStaysClosed(t *testing.T) {
 	eyes.phase("the state folder is gone", false)
 	require.NoError(t, os.Rename(w.path("alice"), w.path("alice.away")))
 	starts()
-	if _, err := os.Stat(w.path("alice")); err != nil { // else there is a new one, with what must be put back by now
+	if _, err := os.Stat(w.path("alice")); err != nil { // otherwise, there is a new client, which has put back by now what must be put back
 		require.NoError(t, os.Rename(w.path("alice.away"), w.path("alice")))
 	}
 	eyes.phase("up again", false)
@@ -210,8 +209,8 @@ func TestFailedStartStaysClosed(t *testing.T) {
 	eyes.verdict()
 }
 
-// Of what the server says is to go through the tunnel nothing leaves before the
-// first connection after a kill, either. The rest does not come to a halt.
+// If the server says which networks go through the tunnel, nothing for them leaves after a
+// kill and before the first connection, either. Everything else still gets out.
 func TestPushedStaysClosed(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "routes", "pushed", "allow_other_dns", true)
@@ -223,7 +222,7 @@ func TestPushedStaysClosed(t *testing.T) {
 	w.seenAs(t, w.Server.V4.String())
 	server.Kill()
 	server.Wait(t)
-	for range 2 { // what is saved outlives a session that never was
+	for range 2 { // the saved state outlives a session that never began
 		eyes.phase("killed", false)
 		client.Kill()
 		client.Wait(t)
@@ -240,15 +239,16 @@ func TestPushedStaysClosed(t *testing.T) {
 	eyes.verdict()
 }
 
-// The same as a service: whatever keeps it from starting, and whatever the operator
-// or systemd does to it short of a stop, the switch stays closed.
+// As a service, the switch stays closed, too, whatever keeps the client from starting, and
+// whatever the operator or systemd does short of a stop.
 func TestServiceStaysClosed(t *testing.T) {
 	w := newWorld(t)
 	b := w.box(t)
 	w.server(t)
 	b.boot()
-	// It is tried again sooner, so that the test takes less long; and where there is no
-	// cgroup v2, systemd may not see that the last process of a killed unit has ended.
+	// systemd tries the service again sooner than usual, so that the test takes less time.
+	// Without cgroup v2, systemd may not notice that the last process of a killed unit has
+	// ended.
 	b.dropIn("stepvpn-client.service", "soon", "[Service]\nRestartSec=200ms\nTimeoutStopSec=3s\n")
 	before := state(t, w.Alice)
 	eyes := w.watch(t, "before the first start", true)
@@ -257,8 +257,8 @@ func TestServiceStaysClosed(t *testing.T) {
 	eyes.phase("connected", false)
 	w.seenAs(t, w.Server.V4.String())
 
-	// settled waits until systemd has tried to start it again twice, or gave up; or until
-	// it runs, if that is no obstacle.
+	// settled waits until systemd has tried twice to start the service again, or has given up;
+	// or until the service runs, if nothing hinders it.
 	settled := func(restarts int) {
 		t.Helper()
 		netlab.Eventually(t, limit, "systemd has tried again, or gave up", func() bool {
@@ -305,7 +305,7 @@ func TestServiceStaysClosed(t *testing.T) {
 	b.run("systemctl", "reload", "stepvpn-client")
 	w.seenAs(t, w.Server.V4.String())
 	mend := rewrite(t, b.settings(), func(text string) string { return text + "\nnonsense = [\n" })
-	b.try("systemctl", "reload", "stepvpn-client") // whether it knows by then or not
+	b.try("systemctl", "reload", "stepvpn-client") // whether or not it knows by then
 	netlab.Eventually(t, limit, "the typo is logged with its line", func() bool {
 		log, _ := b.try("journalctl", "--no-pager", "-o", "cat", "-u", "stepvpn-client*")
 		return regexp.MustCompile(`client\.toml:\d+: .*array is incomplete`).MatchString(log)
@@ -333,14 +333,14 @@ func TestServiceStaysClosed(t *testing.T) {
 		w.seenAs(t, w.Server.V4.String())
 	}
 
-	// A restart whose start fails is not a stop, either.
+	// A restart that fails to start the service is not a stop, either.
 	eyes.phase("restarted with a typo", false)
 	mend = rewrite(t, b.settings(), func(text string) string { return text + "\nnonsense = [\n" })
 	b.try("systemctl", "restart", "stepvpn-client")
 	settled(b.restarts())
 
-	// But a stop of a service that can't be started is one, even if it only takes back the
-	// next start: that waits for another unit here.
+	// But the stop of a service that can't be started is one, even if it only cancels the next
+	// start, which waits for another unit here.
 	slow := b.dropIn("stepvpn-names.service", "slow", "[Service]\nExecStartPre=/bin/sleep 3\n")
 	netlab.Eventually(t, limit, "the next start waits", func() bool {
 		jobs, _ := b.try("systemctl", "list-jobs", "--no-legend", "--full")
@@ -357,7 +357,7 @@ func TestServiceStaysClosed(t *testing.T) {
 	eyes.phase("started", false)
 	w.seenAs(t, w.Server.V4.String())
 
-	// So is 'recover', when none is to be started again; a start closes it again.
+	// So is 'recover', if no client is to be started again. A start closes the switch again.
 	eyes.phase("killed", false)
 	remove := b.dropIn("stepvpn-client.service", "soon", "[Service]\nRestartSec=1h\n")
 	b.kill()

@@ -12,9 +12,9 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// firewall is alice's tables and rules, in an order of its own: what is put back need
-// not stand where it stood. The rule for the answers of the server is left out: it is
-// another one for each attempt to connect.
+// firewall returns alice's tables and rules, sorted, as what is put back may come in another
+// order. It leaves out the rule for the server's answers, which is another one for each
+// attempt to connect.
 func (w *world) firewall(t *testing.T) []string {
 	t.Helper()
 	out := w.Alice.Run(t, "bash", "-c", "nft --stateless list ruleset; ip -4 rule; ip -6 rule")
@@ -28,9 +28,9 @@ func (w *world) firewall(t *testing.T) []string {
 	return lines
 }
 
-// Others remove tables and rules on alice while the client runs: all of them, ours, or
-// by and by. Not one packet leaves in the clear, neither of a program that is tied to
-// eth0 nor of another, and they come back.
+// While the client runs, others remove tables and rules on alice: all of them, only ours, or
+// one after another. Not one packet leaves in the clear, neither of a program that is tied to
+// eth0 nor of another one, and everything is put back.
 func TestFlushed(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -51,7 +51,7 @@ func TestFlushed(t *testing.T) {
 		{"nft flush ruleset", "nft flush ruleset"},
 		{"each of our tables is deleted", tables},
 		{"our chains are flushed", `nft list tables | grep stepvpn | while read -r word family name; do nft flush table "$family" "$name" 2>/dev/null || true; done`},
-		{"a firewall is loaded anew", `printf 'flush ruleset\ntable inet filter {\n}\n' | nft -f -; nft delete table inet filter`},
+		{"a firewall is loaded again", `printf 'flush ruleset\ntable inet filter {\n}\n' | nft -f -; nft delete table inet filter`},
 		{"the rules are removed", rules},
 		{"rules and tables are removed", rules + "\n nft flush ruleset"},
 		{"tables are flushed again and again", "for i in 1 2 3 4 5 6 7 8 9 10; do nft flush ruleset; done"},
@@ -94,7 +94,7 @@ func TestFlushed(t *testing.T) {
 	eyes.verdict()
 }
 
-// isBack waits until tables and rules are as wanted.
+// isBack waits until tables and rules are as they should be.
 func (w *world) isBack(t *testing.T, wanted []string, what string) {
 	t.Helper()
 	var missing, more []string
@@ -113,7 +113,7 @@ func (w *world) isBack(t *testing.T, wanted []string, what string) {
 	netlab.Eventually(t, limit/3, fmt.Sprintf("%s: tables and rules are put back", what), done)
 }
 
-// difference is what of a is not in b, or not as often.
+// difference returns the lines of a that b does not have, or not as often.
 func difference(a, b []string) (list []string) {
 	count := make(map[string]int)
 	for _, s := range b {

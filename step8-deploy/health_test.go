@@ -21,7 +21,7 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-// A systemd that is told how a service is (sd_notify(3)).
+// A systemd records what a service tells it (sd_notify(3)).
 type systemd struct {
 	path string
 
@@ -54,7 +54,7 @@ func newSystemd(t *testing.T) *systemd {
 	return s
 }
 
-// count is how often it was told something that begins so.
+// count returns how many messages begin with a text.
 func (s *systemd) count(prefix string) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,14 +66,14 @@ func (s *systemd) count(prefix string) (n int) {
 	return n
 }
 
-// notifying starts alice's client, which tells a systemd.
+// notifying starts alice's client, which notifies a systemd.
 func (w *world) notifying(t *testing.T, s *systemd, more ...string) *netlab.Process {
 	t.Helper()
 	args := append([]string{"NOTIFY_SOCKET=" + s.path}, more...)
 	return w.Alice.Start(t, "env", append(args, netlab.Program("stepvpn"), "client", w.path("alice.toml"))...)
 }
 
-// reported is what alice's client says of itself, as far as these tests go.
+// reported is the part of the status of alice's client that these tests need.
 type reported struct{ State, Reason, Cure string }
 
 // says waits until alice's client is in a state, with a reason that contains a text.
@@ -99,8 +99,8 @@ func once(t *testing.T, log string, texts ...string) {
 	}
 }
 
-// A client that gets nowhere is ready all the same, says at once what it waits for, then
-// what is wrong and what to do; all of it once, however often it tries.
+// A client that can't connect is ready nevertheless. It says at once what it waits for, then
+// what is wrong and what to do; it says each of these once, however often it tries.
 func TestSaysWhatItWaitsFor(t *testing.T) {
 	for _, c := range []struct {
 		name, server, awaits, reason, cure string
@@ -134,7 +134,7 @@ func TestSaysWhatItWaitsFor(t *testing.T) {
 			require.Contains(t, out, "what to do: "+c.cure)
 			require.Positive(t, s.count("STATUS=connecting to "+c.server+": waiting for "+c.awaits))
 			require.Positive(t, s.count("STATUS=not connected: "))
-			if c.name == "a wrong name" { // is tried soonest
+			if c.name == "a wrong name" { // this one is tried again soonest
 				netlab.Eventually(t, limit, "it has tried again", func() bool { return s.count("STATUS=not connected: ") > 2 })
 			}
 			once(t, p.Log(), "client is connecting", `awaits="`+c.awaits, "client is waiting", c.reason, c.cure)
@@ -142,8 +142,8 @@ func TestSaysWhatItWaitsFor(t *testing.T) {
 	}
 }
 
-// The session is alive, and nothing passes: the client says so, with what fails and what
-// to do; and that it is up when it is. Nothing of that ends the session.
+// The session is alive, but no packets pass: the client says so, with what fails and what to
+// do. It also says when packets pass again. The session does not end because of that.
 func TestDegraded(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "metrics", "127.0.0.1:9587")
@@ -189,7 +189,7 @@ func TestDegraded(t *testing.T) {
 	w.Server.Run(t, "nft", "delete", "table", "inet", "broken")
 	w.says(t, "up", "")
 
-	// Whom the resolver asks is dead: packets pass, and names are not found.
+	// The resolver's upstream is dead: packets pass, but names are not found.
 	w.names.Answer(func(zone.Query) *dns.Msg { return nil })
 	r = w.says(t, "degraded", "names")
 	require.Equal(t, w.Server.V4.String(), w.whoami(w.Web.V4), "packets pass")
@@ -198,7 +198,7 @@ func TestDegraded(t *testing.T) {
 	w.says(t, "up", "")
 	measured("stepvpn_up 1")
 
-	// The resolver itself does not answer, and the host does.
+	// The resolver itself does not answer, but its host does.
 	w.Server.Run(t, "bash", "-ec", `nft add table inet broken
 		nft add chain inet broken in '{ type filter hook prerouting priority -500; }'
 		nft add rule inet broken in iifname vpn0 udp dport 53 drop`)
@@ -213,7 +213,7 @@ func TestDegraded(t *testing.T) {
 	require.NotContains(t, p.Log(), "client is waiting")
 }
 
-// Where names are not the tunnel's, the server's host answers echo requests.
+// If names are not asked for in the tunnel, the server's host answers echo requests.
 func TestDegradedWithoutNames(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "dns", false)
@@ -230,10 +230,10 @@ func TestDegradedWithoutNames(t *testing.T) {
 	require.NotContains(t, p.Log(), "client is waiting")
 }
 
-// probes are the times at which probes came out of the tunnel, in seconds.
+// probes returns the times at which probes came out of the tunnel, in seconds.
 func probes(t *testing.T, c *netlab.Capture) (list []float64) {
 	t.Helper()
-	for _, line := range c.Read("-t") { // twice: the time of day
+	for _, line := range c.Read("-t") { // twice: with the time of day
 		if at, _, found := strings.Cut(line, " "); found && strings.Contains(line, ".test.") {
 			seconds, err := strconv.ParseFloat(at, 64)
 			require.NoError(t, err, line)
@@ -243,7 +243,7 @@ func probes(t *testing.T, c *netlab.Capture) (list []float64) {
 	return list
 }
 
-// asked is how often the server has been asked by a probe.
+// asked returns how many probes have reached the server's resolver.
 func (w *world) asked() int {
 	n := 0
 	for _, q := range w.names.Questions() {
@@ -254,7 +254,7 @@ func (w *world) asked() int {
 	return n
 }
 
-// A client at rest sends one probe every 10 s, and one that downloads none.
+// An idle client sends one probe every 10 s. A client that downloads sends none.
 func TestProbesAreFew(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -288,8 +288,8 @@ func TestProbesAreFew(t *testing.T) {
 	require.Empty(t, probes(t, capture))
 }
 
-// A dead server and a dead network are nothing that a restart would mend: the watchdog is
-// fed.
+// A restart would not bring back a dead server or a dead network, so the watchdog is fed
+// nevertheless.
 func TestWatchdogOfADeadNetwork(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -319,8 +319,8 @@ func TestWatchdogOfADeadNetwork(t *testing.T) {
 	require.NotContains(t, p.Log(), "the watchdog is not fed")
 }
 
-// A service starts, and a machine boots, whether there is a server or not. Who needs the
-// tunnel waits for it by a unit.
+// A service starts and a machine boots, whether or not there is a server. A unit lets programs
+// wait for the tunnel.
 func TestStartsWithoutServer(t *testing.T) {
 	w := newWorld(t)
 	w.Cafe.ServeDNS(t)
@@ -333,7 +333,7 @@ func TestStartsWithoutServer(t *testing.T) {
 	require.Contains(t, journal(), "client is connecting")
 	require.Contains(t, b.of("StatusText"), "waiting for an answer from 203.0.113.10:5555")
 
-	// A boot. Somebody who needs the tunnel is started when the wait is over.
+	// The machine boots. A service that needs the tunnel starts when the wait is over.
 	remove := b.dropIn("stepvpn-wait-online.service", "soon", "[Service]\nExecStart=\nExecStart=/usr/local/bin/stepvpn wait-online -timeout 2s\n")
 	b.write("etc/systemd/system/needs.service", `[Unit]
 Wants=stepvpn-wait-online.service
@@ -381,7 +381,7 @@ WantedBy=multi-user.target
 			}
 			return strings.Join(lines, "")
 		})
-		b.run("systemctl", "start", "stepvpn-client") // returns
+		b.run("systemctl", "start", "stepvpn-client") // with an exit code
 		netlab.Eventually(t, limit, c.name+": the journal says so", func() bool {
 			return strings.Contains(journal(), c.reason)
 		})

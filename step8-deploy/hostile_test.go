@@ -12,7 +12,7 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// past returns which of the flows, tied to eth0 and not, were seen in the cafe.
+// past returns which of the flows, tied to eth0 or not, were seen in the cafe.
 func (w *world) past(t *testing.T, to ...string) (seen []string) {
 	t.Helper()
 	mac := strings.Fields(w.Cafe.Run(t, "ip", "-br", "link", "show", "br0"))[2]
@@ -39,8 +39,8 @@ func (w *world) past(t *testing.T, to ...string) (seen []string) {
 	return seen
 }
 
-// A client that is started again remembers which networks are the tunnel's own before
-// a server tells it: a local network that claims them gets nothing.
+// A client that is restarted remembers which networks are the tunnel's own before a server
+// tells it. A local network that claims them gets no packets.
 func TestTheTunnelsNetworksAreRemembered(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -57,8 +57,8 @@ func TestTheTunnelsNetworksAreRemembered(t *testing.T) {
 	require.Empty(t, w.past(t, "10.8.0.1:9", "[fd00:8::1]:9"))
 }
 
-// What is refused is refused also inside a network that is local, and a network that
-// only begins like the link-local one is not that.
+// Refused networks are refused also inside a local network, and a network that only begins
+// like the link-local one is not link-local.
 func TestRefusedInsideALocalNetwork(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -75,8 +75,8 @@ func TestRefusedInsideALocalNetwork(t *testing.T) {
 	assert.Empty(t, w.past(t, to...))
 }
 
-// The networks that a server has pushed, and those of the operator's list, are not
-// local, whatever the cafe's network says.
+// Neither the networks that a server has pushed nor those in the operator's list are local,
+// whatever the cafe's network says.
 func TestRoutesBeatLocal(t *testing.T) {
 	to := []string{"10.20.5.5:9", "[fd20::5]:9", "203.0.113.80:9"}
 	list := []string{"10.20.0.0/16", "fd20::/48", "203.0.113.64/27"}
@@ -105,8 +105,8 @@ func TestRoutesBeatLocal(t *testing.T) {
 	}
 }
 
-// What a container sends goes the way of all, also what looks like DHCP, and what is
-// neither TCP nor UDP.
+// A container's packets take the same way as all others, also those that look like DHCP, and
+// those that are neither TCP nor UDP.
 func TestContainer(t *testing.T) {
 	for _, kill := range []bool{true, false} {
 		t.Run(fmt.Sprintf("kill_switch=%v", kill), func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestContainer(t *testing.T) {
 	}
 }
 
-// LLMNR does not leave, with a kill switch and without.
+// LLMNR queries do not leave, with or without a kill switch.
 func TestNoLLMNRWithoutKillSwitch(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "kill_switch", false)

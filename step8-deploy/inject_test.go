@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A stranger of the cafe's network sends to alice's address in the tunnel, by her
-// network card (CVE-2019-14899): she does not answer, no program of hers gets it, and
-// an address that a NAT of hers leads elsewhere does not help. It would tell the
-// stranger which address she has there, and with whom she has connections.
+// A stranger in the cafe's network sends packets to alice's address in the tunnel, by way of
+// her network card (CVE-2019-14899). She does not answer, none of her programs receives one,
+// and it does not help the stranger if a NAT of hers translates the address. An answer would
+// tell the stranger her address in the tunnel, and with whom she has connections.
 func TestInjected(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		t.Run(fmt.Sprintf("kill_switch=%v", on), func(t *testing.T) {
@@ -29,8 +29,8 @@ func TestInjected(t *testing.T) {
 				ip route add 10.8.0.2 via %v; ip -6 route add fd00:8::2 via %v
 				ip addr add %v/32 dev lo; ip addr add %v/128 dev lo nodad`, w.Alice.V4, w.Alice.V6, w.Web.V4, w.Web.V6))
 
-			// A program of alice's that hears everybody, and one whose connection to
-			// the site a NAT gives the tunnel's address to.
+			// One program of alice's accepts packets from everybody. Another one talks to the
+			// site, and a NAT of hers replaces its own address by the tunnel's.
 			var heard, tied map[string]int
 			w.Alice.Do(func() {
 				heard, tied = make(map[string]int), make(map[string]int)
@@ -45,7 +45,7 @@ func TestInjected(t *testing.T) {
 				tied["4"], tied["6"] = listen(w.Alice.V4, 7001), listen(w.Alice.V6, 7001)
 			})
 			w.Alice.Start(t, "socat", "-d", "-d", "TCP6-LISTEN:7002,fork,reuseaddr,ipv6only=0", "SYSTEM:true").WaitLog(t, "listening on")
-			// inject sends what the stranger has, and returns what came of it.
+			// inject sends the stranger's packets, and returns what they have caused.
 			inject := func() (came []string) {
 				answers := w.Cafe.Capture(t, "br0", fmt.Sprintf("ether src %s and (host 10.8.0.2 or host fd00:8::2)", w.mac(t)))
 				for v, to := range tunnel {
@@ -67,7 +67,7 @@ func TestInjected(t *testing.T) {
 					came = append(came, "answer: "+line)
 				}
 				for _, v := range []string{"4", "6"} {
-					for name, fd := range map[string]int{"who listens": heard[v], "whose connection is by NAT": tied[v]} {
+					for name, fd := range map[string]int{"the program that listens": heard[v], "the program behind NAT": tied[v]} {
 						for {
 							b := make([]byte, 100)
 							n, _, err := unix.Recvfrom(fd, b, 0)
@@ -81,10 +81,10 @@ func TestInjected(t *testing.T) {
 				return came
 			}
 
-			// The detector: an address of a device is one of the host.
+			// The detector: an address of any device is an address of the host.
 			w.Alice.Run(t, "bash", "-ec", "ip tuntap add dev spare mode tun; ip link set spare up; ip addr add 10.8.0.2/32 dev spare; ip addr add fd00:8::2/128 dev spare nodad")
 			came := strings.Join(inject(), "\n")
-			for _, s := range []string{"ICMP echo reply", "ICMP6, echo reply", "10.8.0.2.7002 >", "fd00:8::2.7002 >", "IPv4, who listens got: injected", "IPv6, who listens got: injected"} {
+			for _, s := range []string{"ICMP echo reply", "ICMP6, echo reply", "10.8.0.2.7002 >", "fd00:8::2.7002 >", "IPv4, the program that listens got: injected", "IPv6, the program that listens got: injected"} {
 				require.Contains(t, came, s, "the detector sees it")
 			}
 			w.Alice.Run(t, "ip", "link", "del", "spare")
@@ -100,7 +100,7 @@ func TestInjected(t *testing.T) {
 			require.Contains(t, strings.Join(mapped.Stop(), "\n"), "10.8.0.2.7001 >", "the NAT works")
 			require.Empty(t, inject())
 
-			// Nor does she answer, or is reached, when there is no server.
+			// Without a server, she neither answers nor receives them, either.
 			require.NotContains(t, client.Log(), "does not answer")
 			w.seenAs(t, w.Server.V4.String())
 		})

@@ -14,11 +14,11 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// Removes all policy rules that are ours, one by one.
+// This command removes all our policy rules, one by one.
 const removeRules = `for f in -4 -6; do ip $f rule show | awk '/proto(col)? 87/ { sub(":", ""); print $1 }' |
 	while read -r priority; do ip $f rule del protocol 87 priority "$priority"; done; done`
 
-// kept is all that the client keeps of alice.
+// kept returns everything on alice that the client keeps as it should be.
 func (w *world) kept(t *testing.T) []string {
 	t.Helper()
 	out := w.Alice.Run(t, "bash", "-c", `ip -br addr show dev vpn0 2>/dev/null; ip link show dev vpn0 2>/dev/null | grep -o "mtu [0-9]*\|[<,]UP[,>]"
@@ -26,7 +26,7 @@ func (w *world) kept(t *testing.T) []string {
 	return append(w.firewall(t), strings.Split(out, "\n")...)
 }
 
-// A download is one TCP connection, by which some bytes come all the time.
+// A download is a TCP connection by which some bytes arrive all the time.
 type download struct{ reader *netlab.Process }
 
 func (w *world) download(t *testing.T) download {
@@ -39,14 +39,14 @@ func (w *world) download(t *testing.T) download {
 
 func (d download) goesOn(t *testing.T, what string) {
 	t.Helper()
-	const ahead = 30 // more than what may be on the way
+	const ahead = 30 // more than can be on the way
 	before := strings.Count(d.reader.Log(), "more")
 	netlab.Eventually(t, limit, "the download "+what, func() bool { return strings.Count(d.reader.Log(), "more") > before+ahead })
 	require.NotContains(t, d.reader.Log(), "it has ended")
 }
 
-// Whatever others change of what the client has made on alice, it is as it was within two
-// seconds; a download goes on, over the same connection, and nothing leaves in the clear.
+// If others change what the client has made on alice, it is as before within two seconds. A
+// download goes on, over the same connection, and nothing leaves in the clear.
 func TestKept(t *testing.T) {
 	w := newWorld(t)
 	w.Cafe.ServeDNS(t)
@@ -64,7 +64,7 @@ func TestKept(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   string
-		last string // what resolv.conf says in the end, if that is another one by now
+		last string // the text of resolv.conf in the end, if it is another one by now
 	}{
 		{name: "the rules are removed", do: removeRules},
 		{name: "vpn0 is taken down and up", do: "ip link set vpn0 down; ip link set vpn0 up"},
@@ -103,15 +103,15 @@ func TestKept(t *testing.T) {
 	client.Interrupt()
 	require.Zero(t, client.Wait(t), client.Log())
 	eyes.more(20)
-	require.Equal(t, last, w.Alice.Run(t, "cat", "/etc/resolv.conf"), "what the new network said")
+	require.Equal(t, last, w.Alice.Run(t, "cat", "/etc/resolv.conf"), "the text of the new network")
 	require.NoFileExists(t, "/etc/resolv.conf.before-stepvpn")
 	require.NotContains(t, state(t, w.Alice), "stepvpn")
 	require.NotContains(t, state(t, w.Alice), "proto 87")
 	eyes.verdict()
 }
 
-// counted returns a PATH by which the runs of nft are counted, and how many there were
-// since it was asked last.
+// counted returns a PATH with an nft that counts its runs, and a function that returns how
+// many runs there were since its last call.
 func (w *world) counted(t *testing.T) (path string, runs func() int) {
 	t.Helper()
 	bin := t.TempDir()
@@ -125,8 +125,8 @@ func (w *world) counted(t *testing.T) (path string, runs func() int) {
 	}
 }
 
-// It takes few runs of nft to connect, and none while nobody changes anything: what the
-// client does itself is no reason to do more.
+// Connecting takes few runs of nft, and afterwards there is none while nobody changes
+// anything: the client does not react to its own changes.
 func TestKeptAtRest(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -137,8 +137,8 @@ func TestKeptAtRest(t *testing.T) {
 	n := runs()
 	t.Logf("%d runs of nft to connect", n)
 	require.Positive(t, n, "they are counted")
-	// The kill switch, its second table, and all of the tunnel's; where that takes long, it is
-	// looked at in between, too.
+	// These are the kill switch, its second table, and all tables of the tunnel. If that takes
+	// long, the client also looks at them in between.
 	require.LessOrEqual(t, n, 8)
 	w.seenAs(t, w.Server.V4.String())
 
@@ -165,14 +165,14 @@ func TestKeptAtRest(t *testing.T) {
 		return runs() == 0
 	})
 	before := []int{about(monitor), about(firewall)}
-	time.Sleep(12 * time.Second) // it looks by itself every 10 s
+	time.Sleep(12 * time.Second) // it looks at everything every 10 s
 	require.Zero(t, runs())
 	require.Equal(t, before, []int{about(monitor), about(firewall)}, "%s\n%s", monitor.Log(), firewall.Log())
 	require.Zero(t, strings.Count(client.Log(), "another program"), client.Log())
 }
 
-// With a program that changes a thing again and again the client has patience, and says
-// once who that may be; but the kill switch is put back whenever it is removed.
+// If a program changes something again and again, the client puts it back less and less often,
+// and says once which program that may be. But it always puts the kill switch back.
 func TestKeptFromAnotherProgram(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")

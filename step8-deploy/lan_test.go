@@ -16,12 +16,12 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// A flow is a datagram of alice's into the cafe, and what becomes of it.
+// A flow is a datagram that alice sends into the cafe, with what should happen to it.
 type flow struct {
 	to        string // address and port
 	from      int    // port; 0 is any
-	mode      string // of "private", "none" and "as routed", those with which it may leave by eth0
-	otherwise string // those of which nothing is said
+	mode      string // the policies ("private", "none", "as routed") with which it may leave by eth0
+	otherwise string // the policies with which it may or may not leave
 }
 
 const (
@@ -31,26 +31,27 @@ const (
 	never   = ""
 )
 
-// flows are those of a host whose network does to it what it can; see hostile.
+// flows are the flows of a host whose network attacks it in every way that it can; see
+// hostile.
 var flows = []flow{
-	// Neighbours that are.
+	// These are real neighbours.
 	{to: "192.168.44.11:9", mode: local},
 	{to: "172.20.1.1:9", mode: local},
 	{to: "169.254.7.7:9", mode: local},
 	{to: "[fd44::11]:9", mode: local},
 	{to: "[fd66::11]:9", mode: local}, // by a router advertisement
 	{to: "[fe80::b0b]:9", mode: local},
-	// Neighbours whose addresses are public ones.
+	// These are neighbours with public addresses.
 	{to: "198.51.100.11:9", mode: foreign},
 	{to: "[2001:db8:cafe::11]:9", mode: foreign},
 	{to: "203.0.113.80:9", mode: foreign},
 	{to: "[2001:db8:80::80]:9", mode: foreign},
 	{to: "[2001:db8:66::1]:9", mode: foreign}, // by a router advertisement
-	// Networks that are wider than any private one.
+	// These networks are larger than any private network.
 	{to: "10.200.0.1:9", mode: foreign},
 	{to: "11.1.1.1:9", mode: foreign},
 	{to: "[fdaa::1]:9", mode: foreign},
-	// By a router of theirs.
+	// These are reached by a router in the cafe.
 	{to: "192.0.2.1:9", mode: foreign},    // a route of its own
 	{to: "203.0.113.1:9", mode: foreign},  // 128.0.0.0/1
 	{to: "8.8.8.8:9", mode: foreign},      // 0.0.0.0/1
@@ -58,10 +59,10 @@ var flows = []flow{
 	{to: "192.168.99.1:9", mode: foreign}, // another
 	{to: "[2001:db8:5::1]:9", mode: foreign},
 	{to: "[fd99::1]:9", mode: foreign},
-	// The tunnel's own networks are nobody else's.
+	// The tunnel's own networks belong to nobody else.
 	{to: "10.8.0.1:9", mode: never, otherwise: foreign},
 	{to: "[fd00:8::1]:9", mode: never, otherwise: foreign},
-	// Names are asked in the tunnel, whoever offers to know them.
+	// Names are asked for in the tunnel, whichever resolver offers itself.
 	{to: "198.51.100.1:53", mode: never},
 	{to: "192.168.44.1:53", mode: never},
 	{to: "[fd44::1]:53", mode: never},
@@ -69,7 +70,7 @@ var flows = []flow{
 	{to: "[fd44::11]:5355", mode: never},
 	{to: "224.0.0.252:5355", mode: never},
 	{to: "[ff02::1:3]:5355", mode: never},
-	// Discovery.
+	// These are for the discovery of services.
 	{to: "224.0.0.251:5353", mode: local},
 	{to: "[ff02::fb]:5353", mode: local},
 	{to: "239.255.255.250:1900", mode: local},
@@ -80,15 +81,15 @@ var flows = []flow{
 	{to: "239.1.2.3:9", mode: never, otherwise: foreign},
 	{to: "[ff05::99]:9", mode: never, otherwise: foreign},
 	{to: "[ff0e::c]:1900", mode: never, otherwise: foreign},
-	// DHCP, first of all and to renew.
+	// These are DHCP messages, the first ones and renewals.
 	{to: "255.255.255.255:67", from: 68, mode: always},
 	{to: "198.51.100.1:67", from: 68, mode: always},
 	{to: "192.168.44.1:67", from: 68, mode: always},
 	{to: "[ff02::1:2]:547", from: 546, mode: always},
 }
 
-// leaving sends each flow, tied to eth0 and not, and returns which of them were seen
-// in the cafe, as "192.168.44.11:9 tied".
+// leaving sends each flow, tied to eth0 and not tied, and returns which of them were seen in
+// the cafe, as "192.168.44.11:9 tied".
 func (w *world) leaving(t *testing.T) map[string]bool {
 	t.Helper()
 	capture := w.Cafe.Capture(t, "br0", "udp and ether src "+w.mac(t))
@@ -115,7 +116,7 @@ func (w *world) leaving(t *testing.T) map[string]bool {
 	return seen
 }
 
-// send sends a flow's datagram. A refusal is an error, and not the end of a test.
+// send sends a flow's datagram. If that is refused, it returns an error, and the test goes on.
 func send(t *testing.T, f flow, device string, port int) {
 	t.Helper()
 	to := netip.MustParseAddrPort(f.to)
@@ -143,7 +144,7 @@ func send(t *testing.T, f flow, device string, port int) {
 	require.NoError(t, unix.Bind(fd, sockaddr(any, uint16(port))))
 	addr := sockaddr(to.Addr(), to.Port())
 	if to.Addr().Is4() && to.Addr().IsMulticast() {
-		// Who discovers says by which interface.
+		// A program that discovers services names the interface.
 		require.NoError(t, unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(interfaces())}))
 	}
 	if six, ok := addr.(*unix.SockaddrInet6); ok && (to.Addr().IsMulticast() || to.Addr().IsLinkLocalUnicast()) {
@@ -152,8 +153,8 @@ func send(t *testing.T, f flow, device string, port int) {
 	unix.Sendto(fd, []byte("hello"), 0, addr)
 }
 
-// flow is what of the flows does not leave with a setting of lan though it may, and
-// what does though it may not.
+// flow lists the flows that do not leave with a setting of lan although they may, and those
+// that leave although they may not.
 func (w *world) flow(t *testing.T, mode string) (silent, stray []string) {
 	t.Helper()
 	seen := w.leaving(t)
@@ -171,7 +172,7 @@ func (w *world) flow(t *testing.T, mode string) (silent, stray []string) {
 	return silent, stray
 }
 
-// may is what leaving returns if all is well; nothing is said of the rest.
+// may is what leaving should return. It does not say anything about the other flows.
 func may(mode string) (wanted, forbidden []string) {
 	for _, f := range flows {
 		how := []string{"tied", "untied"}
@@ -199,7 +200,7 @@ func has(modes, mode string) bool {
 	return false
 }
 
-// lan sets what of alice's settings is about the local network.
+// lan changes those of alice's settings that concern the local network.
 func (w *world) lan(t *testing.T, mode string) {
 	t.Helper()
 	text, err := os.ReadFile(w.path("alice.toml"))
@@ -218,7 +219,7 @@ func (w *world) neighbours(t *testing.T) {
 	}
 }
 
-// hostile has the cafe's network tell alice all that may draw traffic out of a
+// hostile makes the cafe's network announce everything to alice that may draw traffic out of a
 // tunnel, by DHCP and by router advertisements.
 func (w *world) hostile(t *testing.T) {
 	t.Helper()
@@ -240,7 +241,7 @@ func (w *world) hostile(t *testing.T) {
 		out := w.Alice.Run(t, "ip", "-6", "route", "show", "dev", "eth0")
 		return strings.Contains(out, "2001:db8:66::/64") && strings.Contains(out, "fd66::/64")
 	})
-	// Where nobody is, the cafe's router answers.
+	// The cafe's router answers for addresses that no host has.
 	mac := strings.Fields(w.Cafe.Run(t, "ip", "-br", "link", "show", "br0"))[2]
 	bobs := []string{w.Bob.V4.String(), w.Bob.V6.String(), "192.168.44.11", "fd44::11"}
 	for _, f := range flows {
@@ -251,8 +252,8 @@ func (w *world) hostile(t *testing.T) {
 	}
 }
 
-// advertise sends a router advertisement (RFC 4861) that says that networks of 64 bits
-// are on the link.
+// advertise sends a router advertisement (RFC 4861), which says that networks with prefixes of
+// 64 bits are on the link.
 func advertise(t *testing.T, networks ...string) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_ICMPV6)
@@ -270,8 +271,8 @@ func advertise(t *testing.T, networks ...string) {
 	require.NoError(t, unix.Sendto(fd, b, 0, to))
 }
 
-// What counts as the local network, whatever the one who runs it says, by the setting
-// lan.
+// The setting lan decides what counts as the local network, whatever the network's operator
+// says.
 func TestLocalNetwork(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -296,8 +297,8 @@ func TestLocalNetwork(t *testing.T) {
 				require.Equal(t, w.Server.V6.String(), w.whoami(w.Web.V6))
 			}
 			wanted, forbidden := w.flow(t, mode)
-			assert.Empty(t, wanted, "what does not leave and should")
-			assert.Empty(t, forbidden, "what leaves and should not")
+			assert.Empty(t, wanted, "these flows should leave, but do not")
+			assert.Empty(t, forbidden, "these flows leave, but should not")
 			_, err := w.Alice.Try("ping", "-c1", "-W2", "192.168.44.11")
 			require.Equal(t, mode != "none", err == nil, "bob's answers come in")
 			_, err = w.Alice.Try("ping", "-c1", "-W2", "fd44::11")
@@ -309,8 +310,8 @@ func TestLocalNetwork(t *testing.T) {
 	}
 }
 
-// A network turns hostile while the client is connected: nothing leaves, at no time.
-// Networks that were not believed are logged once, and shown.
+// A network turns hostile while the client is connected: nothing leaves at any time. Networks
+// that are not believed are logged once, and shown.
 func TestRefusedNetworks(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -319,7 +320,7 @@ func TestRefusedNetworks(t *testing.T) {
 	client := w.client(t)
 	w.hostile(t)
 	_, stray := w.flow(t, "private")
-	assert.Empty(t, stray, "what leaves and should not, at once")
+	assert.Empty(t, stray, "these flows leave at once, but should not")
 	w.seenAs(t, w.Server.V4.String())
 	refused := []string{"203.0.113.64/27", "2001:db8:80::/64", "10.0.0.0/7", "0.0.0.0/1", "128.0.0.0/1", "192.0.2.1", "10.99.0.0/16",
 		"fd99::/48", "2001:db8:66::/64", "198.51.100.0/24", "2001:db8:cafe::/64"}
@@ -327,8 +328,8 @@ func TestRefusedNetworks(t *testing.T) {
 		client.WaitLog(t, network)
 	}
 	silent, stray := w.flow(t, "private")
-	assert.Empty(t, silent, "what does not leave and should")
-	assert.Empty(t, stray, "what leaves and should not")
+	assert.Empty(t, silent, "these flows should leave, but do not")
+	assert.Empty(t, stray, "these flows leave, but should not")
 	for _, flags := range [][]string{nil, {"-json"}} {
 		out := w.Alice.Run(t, netlab.Program("stepvpn"), append([]string{"status", "-socket", w.path("alice.sock")}, flags...)...)
 		for _, network := range refused {
@@ -343,16 +344,16 @@ func TestRefusedNetworks(t *testing.T) {
 	w.seenAs(t, w.Server.V4.String())
 	require.NotContains(t, client.Log(), "does not answer")
 
-	// What was a private network goes on being one when the hostile ones are gone.
+	// A network that was private is local again when the hostile networks are gone.
 	w.Alice.Run(t, "ping", "-c1", "-W5", "192.168.44.11")
 	w.Alice.Run(t, "ip", "route", "del", "198.18.0.0/15")
-	netlab.Eventually(t, limit, "status forgets what is gone", func() bool {
+	netlab.Eventually(t, limit, "status no longer shows networks that are gone", func() bool {
 		return !strings.Contains(w.Alice.Run(t, netlab.Program("stepvpn"), "status", "-socket", w.path("alice.sock")), "198.18.0.0/15")
 	})
 }
 
-// The networks of the tunnel, and those that the operator has go through it, are not
-// local, whatever the cafe's network says.
+// Neither the tunnel's networks nor those that the operator sends through it are local,
+// whatever the cafe's network says.
 func TestTunnelBeatsLocal(t *testing.T) {
 	for _, c := range []struct {
 		name    string

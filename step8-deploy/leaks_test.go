@@ -17,10 +17,10 @@ import (
 	"stepvpn/shared/soak"
 )
 
-// A watch notes what leaves alice past her tunnel, all the time, while restless
-// programs of hers talk to the web site and to the cafe's resolver: over IPv4 and
-// IPv6, by UDP, TCP and ping, half of them tied to eth0. It has phases, so that a
-// packet tells when it left.
+// A watch records all packets that leave alice outside of her tunnel, while restless programs
+// of hers talk to the web site and to the cafe's resolver: over IPv4 and IPv6, by UDP, TCP and
+// ping, half of them tied to eth0. A watch has phases, so that a packet shows when it has
+// left.
 type watch struct {
 	t       *testing.T
 	capture *netlab.Capture
@@ -35,22 +35,22 @@ type watch struct {
 
 type phase struct {
 	name  string
-	open  bool // packets may leave, and those of all probes do
-	some  bool // with open: those of some
+	open  bool // packets may leave, and those of all probes must
+	some  bool // with open: those of some probes must
 	began time.Time
 }
 
-// A probe is what a restless program sends.
+// A probe is a packet that a restless program sends.
 type probe struct {
 	name string
-	sign string // what tcpdump's line of it has, and no other's
+	sign string // a part of tcpdump's line about it that no other line has
 	send func()
 }
 
 // pause is the time between two rounds of probes.
 const pause = 5 * time.Millisecond
 
-// takesLong skips a test, unless this is 'make soak'.
+// takesLong skips a test that takes long, except in 'make soak'.
 func takesLong(t *testing.T) {
 	t.Helper()
 	if !soak.On() {
@@ -58,7 +58,8 @@ func takesLong(t *testing.T) {
 	}
 }
 
-// long tells whether to do a part of a test that takes long, and shows when not.
+// long reports whether to run a part of a test that takes long, and prints when it is left
+// out.
 func long(t *testing.T, what string) (do bool) {
 	t.Helper()
 	t.Run(what, func(t *testing.T) {
@@ -68,22 +69,21 @@ func long(t *testing.T, what string) (do bool) {
 	return do
 }
 
-// mac is that of alice's eth0.
+// mac returns the MAC address of alice's eth0.
 func (w *world) mac(t *testing.T) string {
 	t.Helper()
 	return strings.Fields(w.Alice.Run(t, "ip", "-br", "link", "show", "eth0"))[2]
 }
 
-// watch begins with a phase in which packets may leave, or not. What never counts:
-// packets for the VPN servers, DHCP, how a host finds its neighbours and says which
-// groups it is in, that a neighbour's own packet can't be delivered, and what is for those
-// that neighbours gives private addresses.
+// watch begins with a phase in which packets may or may not leave. Some packets never count:
+// those for the VPN servers, DHCP, neighbour discovery and multicast group reports, errors
+// about a neighbour's own packet, and packets for neighbours' private addresses.
 func (w *world) watch(t *testing.T, name string, open bool) *watch {
 	t.Helper()
 	return w.watchFor(t, "", name, open)
 }
 
-// watchSite is watch for packets to the web site only.
+// watchSite is like watch, but only for packets to the web site.
 func (w *world) watchSite(t *testing.T, name string, open bool) *watch {
 	t.Helper()
 	return w.watchFor(t, fmt.Sprintf("dst host %v or dst host %v", w.Web.V4, w.Web.V6), name, open)
@@ -108,7 +108,7 @@ func (w *world) watchFor(t *testing.T, filter, name string, open bool) *watch {
 		w.Alice.Do(l.loop)
 	}()
 	t.Cleanup(func() {
-		if !l.judged { // the test has failed before: which packets have left is worth knowing all the more
+		if !l.judged { // if the test has failed already, it is even more useful to know which packets have left
 			l.verdict()
 		}
 	})
@@ -116,8 +116,7 @@ func (w *world) watchFor(t *testing.T, filter, name string, open bool) *watch {
 	return l
 }
 
-// phase begins the next one, and ends the one before when all probes have been sent
-// in that.
+// phase begins the next phase. The one before ends when all probes were sent in it.
 func (l *watch) phase(name string, open bool) {
 	l.t.Helper()
 	if len(l.phases) > 0 {
@@ -126,16 +125,16 @@ func (l *watch) phase(name string, open bool) {
 	l.phases = append(l.phases, phase{name: name, open: open, began: time.Now()})
 }
 
-// more waits until the probes have been sent n times more.
+// more waits until the probes were sent n more times.
 func (l *watch) more(n int) {
 	l.t.Helper()
 	until := l.rounds.Load() + int64(n)
 	netlab.Eventually(l.t, limit, "the restless programs send", func() bool { return l.rounds.Load() > until })
 }
 
-// verdict ends the watch. The test fails if packets have left in a phase that does
-// not allow it, or if in one that does some probe was not seen: then its silence in
-// the others proves nothing.
+// verdict ends the watch. The test fails if packets have left in a phase that does not allow
+// it. It also fails if a probe was not seen in a phase that allows it: then its silence in the
+// other phases proves nothing.
 func (l *watch) verdict() {
 	l.t.Helper()
 	l.judged = true
@@ -155,7 +154,7 @@ func (l *watch) verdict() {
 	}
 	l.capture.Stop()
 	seen := make([][]string, len(l.phases))
-	for _, line := range l.capture.Read("-t") { // twice -t: with the time in seconds
+	for _, line := range l.capture.Read("-t") { // -t twice: with the time in seconds
 		stamp, rest, _ := strings.Cut(line, " ")
 		seconds, err := strconv.ParseFloat(stamp, 64)
 		require.NoError(l.t, err, line)
@@ -182,7 +181,7 @@ func (l *watch) verdict() {
 	}
 }
 
-// summary names the probes among the lines and how many each has, and shows others.
+// summary counts the lines of each probe, and shows the other lines.
 func (l *watch) summary(lines []string) string {
 	var b strings.Builder
 	count := make(map[string]int)
@@ -208,7 +207,7 @@ func (l *watch) summary(lines []string) string {
 	return b.String() + "  " + strings.Join(known, ", ")
 }
 
-// open opens the sockets. They are those of programs that ran before the VPN did.
+// open opens the sockets, as programs do that were running before the VPN.
 func (l *watch) open(w *world, resolver bool) {
 	query := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x06secret\x07example\x00\x00\x01\x00\x01")
 	for _, device := range []string{"", "eth0"} {
@@ -254,7 +253,7 @@ func (l *watch) open(w *world, resolver bool) {
 	}
 }
 
-// loop sends all probes again and again. An error is what most of them get.
+// loop sends all probes again and again. Most calls return an error.
 func (l *watch) loop() {
 	for tick := time.Tick(pause); ; {
 		for _, p := range l.probes {
@@ -269,7 +268,7 @@ func (l *watch) loop() {
 	}
 }
 
-// open opens a socket for packets to an address, that does not block.
+// open opens a non-blocking socket for packets to an address.
 func open(to netip.Addr, kind, protocol int, device string) (int, error) {
 	family := unix.AF_INET6
 	if to.Is4() {
@@ -285,7 +284,7 @@ func open(to netip.Addr, kind, protocol int, device string) (int, error) {
 	return fd, err
 }
 
-// socket is open, for as long as the watch lasts, at a port unless that is 0.
+// socket stays open for as long as the watch lasts. It has a port, unless that is 0.
 func (l *watch) socket(to netip.Addr, kind, protocol int, device string, port int) int {
 	l.t.Helper()
 	fd, err := open(to, kind, protocol, device)
@@ -308,7 +307,7 @@ func sockaddr(a netip.Addr, port uint16) unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: int(port), Addr: a.As16()}
 }
 
-// echoRequest is that of ping. Of IPv6's the kernel computes the checksum.
+// echoRequest is a request like ping's. For IPv6, the kernel computes the checksum.
 func echoRequest(to netip.Addr, id uint16) []byte {
 	b := make([]byte, 16)
 	b[0] = 128

@@ -1,4 +1,4 @@
-// Package step8_test checks what this step's scripts promise.
+// Package step8_test tests the programs and scripts of this step.
 package step8_test
 
 import (
@@ -11,14 +11,14 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// machine runs machine.sh, and returns what it printed.
+// machine runs machine.sh, and returns its output.
 func machine(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	out, err := exec.Command("./machine.sh", args...).CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
 
-// must is machine for what must not fail.
+// must runs machine.sh, and fails the test if that fails.
 func must(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := machine(t, args...)
@@ -26,12 +26,12 @@ func must(t *testing.T, args ...string) string {
 	return out
 }
 
-// A host of the lab becomes a machine with systemd, that is rebooted, loses its
-// power, and is shut down. What was written to /etc is there after each.
+// A host of the lab becomes a machine with systemd, which is rebooted, loses its power, and is
+// shut down. Its files in /etc stay.
 func TestMachine(t *testing.T) {
 	lab := netlab.New(t)
 	if why, err := machine(t, "check"); err != nil {
-		require.Contains(t, why, "What to do: ", "where it can't be, it says so")
+		require.Contains(t, why, "What to do: ", "if no machine can be booted, the script says why")
 		t.Skip(why)
 	}
 	must(t, "boot", "server")
@@ -41,8 +41,8 @@ func TestMachine(t *testing.T) {
 	require.Contains(t, must(t, "exec", "server", "systemctl", "is-system-running"), "running")
 	lab.Alice.Run(t, "ping", "-c1", "-W5", lab.Server.V4.String())
 
-	// What the units need: a service that opens a TUN device, sets what the
-	// kernel forwards, and changes the firewall.
+	// This is what the units need: a service that opens a TUN device, changes the kernel's
+	// forwarding, and changes the firewall.
 	must(t, "exec", "server", "systemd-run", "--quiet", "--wait", "--pipe", "sh", "-ec",
 		"ip tuntap add dev vpn9 mode tun; ip link del vpn9; echo 1 >/proc/sys/net/ipv4/ip_forward; iptables -w -S; touch /etc/stays")
 	require.Equal(t, "1", lab.Server.Read(t, "ipv4/ip_forward"))

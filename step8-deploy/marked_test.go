@@ -14,9 +14,9 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
-// A worker may keep a socket with the mark for longer than its keeper lives. While the
-// kill switch is closed it reaches nobody by it; once that is open, it is a socket like
-// any other.
+// A worker may keep a socket with the mark for longer than its keeper lives. While the kill
+// switch is closed, it reaches nobody with that socket. When the switch is open, the socket is
+// like any other.
 func TestMarkedSocketOutlivesItsKeeper(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "kill_switch", true)
@@ -51,15 +51,15 @@ func TestMarkedSocketOutlivesItsKeeper(t *testing.T) {
 	require.NotContains(t, w.Alice.Run(t, "nft", "list", "tables"), "stepvpn")
 }
 
-// The socket for ping that a worker gets is raw, and tied to the device. The kernel lets
-// whoever has such a socket write whole IPv4 packets (IP_HDRINCL), and send each by
-// another device (IP_PKTINFO), with no privilege: the mark keeps them in.
+// A worker's socket for ping is raw, and tied to the device. The kernel lets the owner of such
+// a socket write whole IPv4 packets (IP_HDRINCL), and send each by another device
+// (IP_PKTINFO), without any privilege. The mark keeps these packets in the tunnel.
 func TestEchoSocketStaysInTunnel(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "kill_switch", false)
 	w.server(t)
 	w.client(t)
-	// forge sends a packet that is another host's, past the tunnel.
+	// forge sends a packet with another host's address, outside of the tunnel.
 	forge := func(mark int, port uint16) {
 		w.Alice.Do(func() {
 			fd, err := open(w.Web.V4, unix.SOCK_RAW, unix.IPPROTO_ICMP, "vpn0")

@@ -12,7 +12,7 @@ import (
 	"stepvpn/shared/soak"
 )
 
-// resolves asks a resolver for web.example, once over UDP and once over TCP.
+// resolves looks up web.example at a resolver, once over UDP and once over TCP.
 func (w *world) resolves(resolver netip.Addr) bool {
 	for _, how := range []string{"+notcp", "+tcp"} {
 		out, err := w.Alice.Try("dig", "+short", "+tries=3", "+time=2", how, "@"+resolver.String(), "web.example")
@@ -23,8 +23,8 @@ func (w *world) resolves(resolver netip.Addr) bool {
 	return true
 }
 
-// Names are asked for in the tunnel whatever else goes through it: other networks, the
-// resolver's, itself, those of one family, or what the server says.
+// Names are asked for in the tunnel, whatever else goes through it: other networks, the
+// resolver's, the server itself, one family, or what the server says.
 func TestNamesWithAListOfRoutes(t *testing.T) {
 	in4, in6 := netip.MustParseAddr("10.8.0.1"), netip.MustParseAddr("fd00:8::1")
 	for name, routes := range map[string]any{
@@ -55,9 +55,9 @@ func TestNamesWithAListOfRoutes(t *testing.T) {
 	}
 }
 
-// A server on port 53 gets through many a firewall. The client hears its answers
-// however strictly its host checks where they come from, and nobody else gets out to
-// that port.
+// Many firewalls let packets to port 53 pass, so a server may use it. The client receives its
+// answers, however strictly its host checks where packets come from, and no other program
+// reaches that port.
 func TestServerOnPort53(t *testing.T) {
 	for _, transport := range []string{"udp", "tcp"} {
 		for _, listen := range []string{"all", "one", "IPv6"} {

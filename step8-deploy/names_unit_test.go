@@ -12,9 +12,9 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// In the client's service it is a unit of its own that writes resolv.conf: whoever of the
-// two is killed, and whatever others write, names are asked for in the tunnel, and in the
-// end as another program has said.
+// In the client's service, a unit of its own writes resolv.conf. Whichever of the two is
+// killed, and whatever others write, names are asked for in the tunnel. In the end, the file
+// is as another program has written it.
 func TestNamesUnit(t *testing.T) {
 	const found, written = "nameserver 198.51.100.1\n", "nameserver 198.51.100.2\n"
 	w := newWorld(t)
@@ -39,24 +39,24 @@ func TestNamesUnit(t *testing.T) {
 	b.run("systemctl", "kill", "--signal=KILL", "stepvpn-names")
 	tunnels("its writer was killed")
 	b.run("systemctl", "restart", "stepvpn-names")
-	tunnels("its writer was started anew")
+	tunnels("its writer was restarted")
 	require.Equal(t, pid, b.of("MainPID"), "the client goes on")
 	b.kill()
 	tunnels("the client was killed")
 	b.write("etc/resolv.conf", written)
 	tunnels("another program has written it")
 	b.run("systemctl", "stop", "stepvpn-client")
-	require.Equal(t, written, read(), "what the other program said")
+	require.Equal(t, written, read(), "the other program's text")
 	out, _ := b.try("systemctl", "is-active", "stepvpn-names")
 	require.Equal(t, "inactive", out)
 	require.NotContains(t, b.run("ls", "/etc"), "before-stepvpn")
 }
 
-// resolvedVar holds the folder of systemd-resolved's unpacked package, or "!" and why there
-// is none.
+// resolvedVar is the variable with the folder of systemd-resolved's unpacked package, or with
+// "!" and the reason why there is none.
 const resolvedVar = "STEPVPN_TEST_RESOLVED"
 
-// fetchResolved gets it while there still is a network, that is outside of the lab.
+// fetchResolved fetches the package while there is a network, which is outside of the lab.
 func fetchResolved() {
 	if _, done := os.LookupEnv(resolvedVar); done || os.Getenv("STEPVPN_SKIP_NETNS") == "1" {
 		return
@@ -73,7 +73,7 @@ func fetchResolved() {
 }
 
 // installResolved puts systemd-resolved into a box, as most distributions have it: programs
-// are sent to its stub.
+// ask its stub.
 func (b *box) installResolved() {
 	b.t.Helper()
 	from := os.Getenv(resolvedVar)
@@ -104,8 +104,8 @@ func (b *box) installResolved() {
 	require.NoError(b.t, os.Symlink("../run/systemd/resolve/stub-resolv.conf", b.path("etc/resolv.conf")))
 }
 
-// Where systemd-resolved has the names in hand, the unit tells it, by a bus on which it is
-// nobody; also when that was started anew and has forgotten.
+// If systemd-resolved manages the names, the unit tells it, through a bus at which the unit
+// has no privileges, also after systemd-resolved was restarted and has forgotten.
 func TestNamesUnitWithResolved(t *testing.T) {
 	w := newWorld(t)
 	w.Cafe.ServeDNS(t)
@@ -125,18 +125,18 @@ func TestNamesUnitWithResolved(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, target, "stub-resolv.conf", "the file stays as it is")
 	b.run("systemctl", "restart", "systemd-resolved")
-	tunnels("it was started anew")
+	tunnels("it was restarted")
 	b.run("resolvectl", "dns", "vpn0", "192.0.2.1")
 	tunnels("it was told of others")
 	b.run("systemctl", "kill", "--signal=KILL", "stepvpn-names")
 	b.run("resolvectl", "revert", "vpn0")
-	tunnels("the unit was killed, and what it has said is reverted")
+	tunnels("the unit was killed, and its setting is reverted")
 	b.run("systemctl", "stop", "stepvpn-client")
 	again, err := os.Readlink(b.path("etc/resolv.conf"))
 	require.NoError(t, err)
 	require.Equal(t, target, again)
-	// While systemd-resolved was away the file may have been another one, which it looks at
-	// anew when it is asked for a name.
+	// While systemd-resolved was away, the file may have been replaced. It reads the file
+	// again when it is asked for a name.
 	netlab.Eventually(t, limit, "systemd-resolved asks in the tunnel no more", func() bool {
 		b.try("resolvectl", "query", "www.example")
 		return !strings.Contains(b.run("resolvectl", "dns"), "10.8.0.1")

@@ -15,14 +15,14 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-// notes waits until alice's client is up, and returns what it says of the host.
+// notes waits until alice's client is up, and returns its notes about the host.
 func (w *world) notes(t *testing.T) string {
 	t.Helper()
 	w.says(t, status.Up, "")
 	return strings.Join(w.report(t, w.Alice, "alice.sock").Notes, "\n")
 }
 
-// leaves tells whether alice's packets to an address get into the cafe.
+// leaves reports whether alice's packets to an address get into the cafe.
 func (w *world) leaves(t *testing.T, to string) bool {
 	t.Helper()
 	capture := w.Cafe.Capture(t, "br0", "(icmp or icmp6) and dst host "+to+" and ether src "+w.mac(t))
@@ -36,9 +36,9 @@ func (w *world) leaves(t *testing.T, to string) bool {
 	return false
 }
 
-// Where IPv6 is switched off IPv4 works, and status says so; nothing leaves by IPv6 from
-// the devices that still have it. It may be switched off and on at any time, and nobody's
-// connection is lost.
+// If IPv6 is switched off, IPv4 works, and status says so. Nothing leaves by IPv6 from the
+// devices that still have it. IPv6 may be switched off and on at any time, and no connection
+// is lost.
 func TestNoIPv6(t *testing.T) {
 	for _, c := range []struct {
 		name, conf string
@@ -90,8 +90,8 @@ func TestNoIPv6(t *testing.T) {
 	})
 }
 
-// What of the network around the tunnel's own network hides is named, once, and no more
-// than that.
+// If the tunnel's own network hides a part of a network around this host, that part is named
+// once, and nothing else.
 func TestHiddenNetwork(t *testing.T) {
 	for _, c := range []struct{ name, address, router, says, no string }{
 		{"the same", "10.8.0.77/24", "10.8.0.254/24", "10.8.0.0/24 of the network 10.8.0.0/24 on eth0 is hidden", ""},
@@ -119,9 +119,9 @@ func TestHiddenNetwork(t *testing.T) {
 	}
 }
 
-// Where resolv.conf can't be changed the client connects all the same, and says what does
-// not work and what to do: what goes by address works, no name is asked of anybody else,
-// and names work as soon as the file can be changed.
+// If resolv.conf can't be changed, the client connects nevertheless, and says what does not
+// work and what to do: connections to addresses work, no other resolver is asked, and names
+// work as soon as the file can be changed.
 func TestNamesCantBeTakenOver(t *testing.T) {
 	for _, c := range []struct{ name, make, end, reason string }{
 		{"read-only", "mount --bind /etc /etc; mount -o remount,bind,ro /etc", "umount /etc", "read-only"},
@@ -146,7 +146,7 @@ func TestNamesCantBeTakenOver(t *testing.T) {
 			require.NotEmpty(t, r.Cure)
 			w.Alice.Try("getent", "ahosts", "secret.example")
 			w.Alice.Try("dig", "+tries=1", "+time=1", "@"+w.Cafe.V4.String(), "secret.example")
-			require.Empty(t, names.Questions(), "nobody else is asked")
+			require.Empty(t, names.Questions(), "no other resolver is asked")
 			require.True(t, w.resolves(netip.MustParseAddr("10.8.0.1")), "the tunnel's resolver answers")
 
 			sh(c.end)
@@ -162,8 +162,8 @@ func TestNamesCantBeTakenOver(t *testing.T) {
 	}
 }
 
-// A client that was killed has left resolv.conf as the tunnel wants it, and now it can't
-// be put back: the next one starts all the same.
+// A client that was killed has left the tunnel's resolv.conf, and now it can't be put back.
+// The next client starts nevertheless.
 func TestNamesCantBePutBack(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -184,8 +184,8 @@ func TestNamesCantBePutBack(t *testing.T) {
 	require.Equal(t, before, w.Alice.Run(t, "cat", "/etc/resolv.conf"))
 }
 
-// The host's resolver is a program on it, which has no way out while there is no tunnel:
-// the server's name, and no other, is asked of those whom it asks.
+// The host's resolver is a program on the host, which can't reach anybody while there is no
+// tunnel. The client asks that resolver's nameservers for the server's name, and for no other.
 func TestLocalResolver(t *testing.T) {
 	for name, settings := range map[string]string{
 		"command line": "--server=CAFE",
@@ -230,7 +230,7 @@ func TestLocalResolver(t *testing.T) {
 			require.Equal(t, before, state(t, w.Alice))
 		})
 	}
-	t.Run("none", func(t *testing.T) { // nobody knows whom that asks
+	t.Run("none", func(t *testing.T) { // its nameservers are unknown
 		w := newWorld(t)
 		w.add(t, "alice", "server", "vpn.example:5555")
 		w.Alice.Run(t, "sh", "-c", "echo 'nameserver 127.0.0.1' >/etc/resolv.conf")
@@ -239,8 +239,8 @@ func TestLocalResolver(t *testing.T) {
 	})
 }
 
-// Whatever has become of what a client that was killed has left in its state, the next one
-// connects, says what it found, and puts this host back as it was in the end.
+// Whatever has happened to the state of a client that was killed, the next client connects,
+// says what it has found, and in the end puts this host back as it was.
 func TestDamagedState(t *testing.T) {
 	damages := map[string]string{
 		"empty":   ": >FILE",
@@ -301,8 +301,8 @@ func TestDamagedState(t *testing.T) {
 	})
 }
 
-// Policy rules that come before the tunnel's, as Tailscale's, go on working without a kill
-// switch; with it what they lead elsewhere is refused. Either is named, and the tunnel works.
+// Policy rules that come before the tunnel's, such as Tailscale's, go on working without a
+// kill switch. With it, their packets are refused. Both are named, and the tunnel works.
 func TestRulesOfOthers(t *testing.T) {
 	for _, kill := range []bool{true, false} {
 		t.Run(fmt.Sprintf("kill_switch=%v", kill), func(t *testing.T) {
@@ -333,7 +333,7 @@ func TestRulesOfOthers(t *testing.T) {
 				require.False(t, peer())
 				require.False(t, underlay())
 			} else {
-				netlab.Eventually(t, limit, "their networks are reached beside the tunnel", theirs)
+				netlab.Eventually(t, limit, "their networks are reached outside of the tunnel", theirs)
 			}
 			notes := w.notes(t)
 			does := map[bool]string{true: "is refused by the kill switch", false: "goes outside of the tunnel"}[kill]
@@ -348,7 +348,7 @@ func TestRulesOfOthers(t *testing.T) {
 	}
 }
 
-// netns makes a network namespace behind alice, and returns the number of a process in it.
+// netns makes a network namespace behind alice, and returns the ID of a process in it.
 func (w *world) netns(t *testing.T) string {
 	t.Helper()
 	p := w.Alice.Start(t, "unshare", "--net", "sleep", "1000")
@@ -361,8 +361,8 @@ func (w *world) netns(t *testing.T) string {
 	return pid
 }
 
-// A container's traffic, which this host forwards, goes through the tunnel, and nowhere
-// else while there is none; also names.
+// A container's traffic, including its DNS queries, which this host forwards, goes through the
+// tunnel, or nowhere while there is none.
 func TestContainerBehindTheClient(t *testing.T) {
 	w := newWorld(t)
 	names := w.Cafe.ServeDNS(t)
@@ -420,8 +420,8 @@ func TestContainerBehindTheClient(t *testing.T) {
 	require.Len(t, names.Questions(), asked)
 }
 
-// A virtual machine that is bridged to this host's network is on it by itself. That is
-// named; this host's own traffic goes through the tunnel.
+// A virtual machine that is bridged to this host's network is on that network by itself. The
+// status names it. This host's own traffic goes through the tunnel.
 func TestBridgedMachine(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -440,14 +440,14 @@ func TestBridgedMachine(t *testing.T) {
 	w.seenAs(t, w.Server.V4.String())
 	require.Contains(t, w.notes(t), "br0 joins eth0, vnet0")
 	const calls = "bridge/bridge-nf-call-iptables"
-	if _, err := w.Alice.Try("test", "-e", "/proc/sys/net/"+calls); err == nil { // the module of Docker's is there
+	if _, err := w.Alice.Try("test", "-e", "/proc/sys/net/"+calls); err == nil { // Docker's kernel module is loaded
 		w.Alice.Write(t, calls, "1")
 		require.False(t, outside())
-		netlab.Eventually(t, limit, "that is named", func() bool { return strings.Contains(w.notes(t), "are refused by the kill switch") })
+		netlab.Eventually(t, limit, "the status says it", func() bool { return strings.Contains(w.notes(t), "are refused by the kill switch") })
 		w.Alice.Write(t, calls, "0")
 	}
 	require.True(t, outside())
-	netlab.Eventually(t, limit, "that is named", func() bool { return strings.Contains(w.notes(t), "do not go through the tunnel") })
+	netlab.Eventually(t, limit, "the status says it", func() bool { return strings.Contains(w.notes(t), "do not go through the tunnel") })
 	w.Alice.Run(t, "ip", "link", "del", "vnet0")
-	netlab.Eventually(t, limit, "what is gone is forgotten", func() bool { return w.notes(t) == "" })
+	netlab.Eventually(t, limit, "a bridge that is gone is forgotten", func() bool { return w.notes(t) == "" })
 }

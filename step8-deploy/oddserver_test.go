@@ -22,8 +22,8 @@ func (w *world) fix(t *testing.T, client, addrs string) {
 	require.NoError(t, os.WriteFile(w.path("clients"), line.ReplaceAll(text, []byte("$0 addr="+addrs)), 0o600))
 }
 
-// A host without IPv6 serves IPv4. What is fixed for a client in IPv6 is in nobody's way,
-// and is the client's again once the host has IPv6.
+// A host without IPv6 serves IPv4. A client's fixed IPv6 address does no harm, and is the
+// client's again once the host has IPv6.
 func TestServerWithoutIPv6(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -33,7 +33,7 @@ func TestServerWithoutIPv6(t *testing.T) {
 	client := w.client(t)
 	w.seenAs(t, w.Server.V4.String())
 	require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String())
-	require.Empty(t, w.whoami(w.Web.V6), "nothing leaves beside the tunnel")
+	require.Empty(t, w.whoami(w.Web.V6), "nothing leaves outside of the tunnel")
 	require.Equal(t, "[10.8.0.9]", fmt.Sprint(w.report(t, w.Server, "server.sock").Peers[0].Addresses))
 	require.Equal(t, 1, strings.Count(server.Log(), "IPv6 is switched off on this host"), server.Log())
 	client.Interrupt()
@@ -48,8 +48,8 @@ func TestServerWithoutIPv6(t *testing.T) {
 	require.Equal(t, "[10.8.0.9 fd00:8::9]", fmt.Sprint(w.report(t, w.Server, "server.sock").Peers[0].Addresses))
 }
 
-// Where /proc/sys is read-only, as in a container, what is needed is set from outside; a
-// setting that is only of use is done without.
+// If /proc/sys is read-only, as in a container, settings that are needed must be set from
+// outside, and the server does without settings that are only useful.
 func TestServerWithReadOnlySettings(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -61,12 +61,12 @@ func TestServerWithReadOnlySettings(t *testing.T) {
 	server.WaitLog(t, "server is up")
 	w.client(t)
 	w.seenAs(t, w.Server.V4.String())
-	netlab.Eventually(t, limit, "IPv6 works, too", func() bool { return w.whoami(w.Web.V6) == w.Server.V6.String() })
+	netlab.Eventually(t, limit, "IPv6 works as well", func() bool { return w.whoami(w.Web.V6) == w.Server.V6.String() })
 	require.Equal(t, 1, strings.Count(server.Log(), "can't be changed from here"), server.Log())
 	require.Equal(t, "up", w.report(t, w.Server, "server.sock").State)
 }
 
-// A full disk does not keep a server from starting, with the addresses that clients had.
+// A full disk does not keep a server from starting. Clients keep their addresses.
 func TestServerWithAFullDisk(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -87,7 +87,8 @@ func TestServerWithAFullDisk(t *testing.T) {
 	require.Equal(t, had, w.report(t, w.Server, "server.sock").Peers[0].Addresses)
 	require.Equal(t, 1, strings.Count(server.Log(), "the leases can't be saved"), server.Log())
 
-	// What the operator changes now is not in force, and is told of; it is once there is room.
+	// Changes that the operator makes now are not in force, and the operator is told so. They
+	// are in force once there is room.
 	out, err := w.Server.Try(netlab.Program("stepvpn"), "clients", "revoke", "alice", "-registry", w.path("clients"))
 	require.Error(t, err)
 	require.Contains(t, out, "the server that runs does not act upon it")
@@ -99,8 +100,8 @@ func TestServerWithAFullDisk(t *testing.T) {
 	netlab.Eventually(t, limit, "all is well", func() bool { return w.report(t, w.Server, "server.sock").State == "up" })
 }
 
-// A firewall that drops what nobody has allowed lets in what the server is for, and what
-// its owner refuses by a rule stays refused. All is as before in the end.
+// A firewall that drops what no rule allows lets in what the server needs. What its owner
+// refuses by a rule stays refused. In the end, everything is as before.
 func TestServerBehindAFirewall(t *testing.T) {
 	const tools = `for t in iptables ip6tables; do $t -A INPUT -i lo -j ACCEPT; $t -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 		%s; done; ip6tables -I INPUT -p icmpv6 --icmpv6-type neighbour-solicitation -j ACCEPT; ip6tables -I INPUT -p icmpv6 --icmpv6-type neighbour-advertisement -j ACCEPT`
@@ -136,13 +137,13 @@ func TestServerBehindAFirewall(t *testing.T) {
 			})
 			require.False(t, other(), "nothing else is open")
 
-			// Its owner loads it again, and refuses one client.
+			// The owner loads the firewall again, and refuses one client.
 			w.Server.Run(t, "bash", "-ec", "for t in iptables ip6tables; do $t-restore "+w.path("firewall")+".$t; done")
 			netlab.Eventually(t, limit, "names are found", byName)
 			require.Equal(t, "up", w.report(t, w.Server, "server.sock").State)
 			w.Server.Run(t, "iptables", "-I", "INPUT", "-i", "vpn0", "-s", "10.8.0.2", "-j", "DROP")
 			w.Server.Run(t, "ip6tables", "-I", "INPUT", "-i", "vpn0", "-s", "fd00:8::2", "-j", "DROP")
-			require.False(t, byName(), "what is refused by a rule stays so")
+			require.False(t, byName(), "packets that a rule refuses stay refused")
 			w.Server.Run(t, "iptables", "-D", "INPUT", "1")
 			w.Server.Run(t, "ip6tables", "-D", "INPUT", "1")
 
@@ -155,8 +156,7 @@ func TestServerBehindAFirewall(t *testing.T) {
 	}
 }
 
-// In a firewall of nft nobody else changes anything: 'status' says what is to be typed,
-// and it helps.
+// The server changes no firewall of nft. 'status' says what to type, and that helps.
 func TestServerBehindNft(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")

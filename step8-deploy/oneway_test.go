@@ -15,8 +15,8 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// loses has the internet lose without a word each packet of the tunnel that is longer than
-// size bytes and whose port, sport or dport, is the server's.
+// loses makes the internet lose, in silence, each packet of the tunnel that is longer than
+// size bytes and has the server's port as port (sport or dport).
 func (w *world) loses(t *testing.T, port string, size int) {
 	t.Helper()
 	for _, h := range []*netlab.Host{w.Alice, w.Server} {
@@ -30,13 +30,13 @@ func (w *world) loses(t *testing.T, port string, size int) {
 	}`, port, size))
 }
 
-// The ports at which web answers by UDP.
+// At these ports, web answers by UDP.
 const (
-	wholeOrNot = 7001 // routers may not fragment it, until the kernel has heard that somebody has to
-	inPieces   = 7002 // routers may, if it is IPv4
+	wholeOrNot = 7001 // routers may not fragment the answer, until the kernel has heard that somebody must
+	inPieces   = 7002 // routers may fragment it, if it is IPv4
 )
 
-// answers has web answer by UDP, to who asks for so many bytes.
+// answers makes web answer by UDP, with as many bytes as the sender asks for.
 func (w *world) answers(t *testing.T) {
 	t.Helper()
 	for port, discover := range map[uint16]int{wholeOrNot: unix.IP_PMTUDISC_WANT, inPieces: unix.IP_PMTUDISC_DONT} {
@@ -68,8 +68,8 @@ func (w *world) answers(t *testing.T) {
 	}
 }
 
-// answered reports whether alice gets an answer of size bytes within some tries: the first
-// is lost where a router says that it is too long.
+// answered reports whether alice gets an answer of size bytes within some tries. The first
+// answer is lost if a router says that it is too long.
 func (w *world) answered(to netip.Addr, port uint16, size, tries int) (ok bool) {
 	w.Alice.Do(func() {
 		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, port)))
@@ -90,7 +90,7 @@ func (w *world) answered(to netip.Addr, port uint16, size, tries int) (ok bool) 
 	return ok
 }
 
-// carries waits until packets of any length pass, both ways.
+// carries waits until packets of any length pass in both directions.
 func (w *world) carries(t *testing.T) {
 	t.Helper()
 	for _, to := range []netip.Addr{w.Web.V4, w.Web.V6} {
@@ -128,8 +128,8 @@ func ends(t *testing.T, p *netlab.Process) {
 }
 
 // A path may lose long packets in one direction only. The client finds that out, the server
-// keeps to it, too, and who sends more is told. So it is with a size that is set by hand,
-// also when the server has been started anew and knows nothing.
+// keeps to it, too, and senders of longer packets are told. A size that is set by hand works
+// in the same way, also after the server was restarted and has forgotten it.
 func TestPathThatLosesOneWay(t *testing.T) {
 	for name, port := range map[string]string{"from the server": "sport", "to the server": "dport"} {
 		t.Run(name, func(t *testing.T) {
@@ -169,9 +169,9 @@ func TestPathThatLosesOneWay(t *testing.T) {
 	}
 }
 
-// A server in a cloud can have an interface of 9,001 bytes, and the internet carries
-// 1,500. Where fragments are dropped, as by many mobile networks and NATs, everything
-// arrives nevertheless.
+// A server in a cloud can have an interface of 9,001 bytes, while the internet carries 1,500.
+// If fragments are dropped, as by many mobile networks and NATs, everything arrives
+// nevertheless.
 func TestServerWithJumboFrames(t *testing.T) {
 	w := newWays(t)
 	w.Server.Run(t, "ip", "link", "set", "eth0", "mtu", "9001")

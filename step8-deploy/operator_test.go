@@ -11,7 +11,7 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// nft puts a program in the place of nft, and returns the PATH in which it comes first.
+// nft puts a program in the place of nft, and returns a PATH in which it comes first.
 func (w *world) nft(t *testing.T, script string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -21,7 +21,7 @@ func (w *world) nft(t *testing.T, script string) string {
 
 const nftFails = "echo 'Error: Could not process rule: Cannot allocate memory' >&2; exit 1"
 
-// killed has a client that was connected and got a SIGKILL.
+// killed returns a client that was connected and got a SIGKILL.
 func killed(t *testing.T) (w *world, before string) {
 	w = newWorld(t)
 	w.add(t, "alice")
@@ -33,8 +33,8 @@ func killed(t *testing.T) (w *world, before string) {
 	return w, before
 }
 
-// An nft that fails is not one that has found nothing: 'recover' says so, and does its
-// work once nft does.
+// An nft that fails is not mistaken for one that has found nothing: 'recover' says so, and
+// does its work once nft works.
 func TestRecoverTellsThatNftFails(t *testing.T) {
 	w, before := killed(t)
 	out, err := w.Alice.Try("env", w.nft(t, nftFails), netlab.Program("stepvpn"), "recover", "-state", w.path("alice"))
@@ -43,8 +43,8 @@ func TestRecoverTellsThatNftFails(t *testing.T) {
 	require.Equal(t, before, state(t, w.Alice))
 }
 
-// What can't be put back keeps closed what is closed, all of it, and 'recover' says what is
-// left, and does it once it can.
+// If something can't be put back, everything that is closed stays closed. 'recover' says what
+// is left, and does it once it can.
 func TestRecoverAllOrNothing(t *testing.T) {
 	w, before := killed(t)
 	closed := func() bool { return w.whoami(w.Web.V4) == "" && w.whoami(w.Web.V6) == "" }
@@ -74,7 +74,7 @@ func TestRecoverAllOrNothing(t *testing.T) {
 	require.Equal(t, before, state(t, w.Alice))
 }
 
-// A boot at which nft fails neither opens the switch nor forgets it.
+// If nft fails at boot, the switch is neither opened nor forgotten.
 func TestBootWithoutNft(t *testing.T) {
 	w, _ := killed(t)
 	w.Alice.Run(t, "bash", "-ec", `nft flush ruleset
@@ -87,7 +87,7 @@ func TestBootWithoutNft(t *testing.T) {
 	require.Empty(t, w.whoami(w.Web.V4))
 }
 
-// A state folder that can't be written does not keep the host closed.
+// A read-only state folder does not keep the host closed.
 func TestRecoverReadOnly(t *testing.T) {
 	w, _ := killed(t)
 	w.Alice.Run(t, "mount", "--bind", w.path("alice"), w.path("alice"))
@@ -96,7 +96,7 @@ func TestRecoverReadOnly(t *testing.T) {
 	require.Equal(t, w.Alice.V4.String(), w.whoami(w.Web.V4), "%v: %s", err, out)
 }
 
-// Whoever presses Ctrl-C twice has an open host, or is told what to do.
+// If the operator presses Ctrl-C twice, the host is open, or the program says what to do.
 func TestInterruptedTwice(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -113,7 +113,7 @@ func TestInterruptedTwice(t *testing.T) {
 	}
 }
 
-// A start that fails when the switch is closed already says so.
+// A start that fails while the switch is closed says that it is closed.
 func TestFailedStartTellsThatItIsClosed(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -126,7 +126,7 @@ func TestFailedStartTellsThatItIsClosed(t *testing.T) {
 	}
 }
 
-// Whatever the operator stops first, in the end the host is open.
+// Whichever unit the operator stops first, in the end the host is open.
 func TestServiceStopped(t *testing.T) {
 	w := newWorld(t)
 	b := w.box(t)
@@ -140,7 +140,7 @@ func TestServiceStopped(t *testing.T) {
 	}{
 		{"the switch alone", nothing, func() { b.try("systemctl", "stop", "stepvpn-killswitch") }},
 		{"both, the switch first", nothing, func() { b.try("systemctl", "stop", "stepvpn-killswitch", "stepvpn-client") }},
-		// The last one: until systemd has tried that unit again, the client's waits for it.
+		// In this case, the client's unit waits until systemd has tried the switch's unit again.
 		{"when the switch's unit fails", func() {
 			t.Cleanup(b.dropIn("stepvpn-killswitch.service", "fails", "[Service]\nExecStart=\nExecStart=/bin/false\nRestartSec=1h\n"))
 		}, nothing},

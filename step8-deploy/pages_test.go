@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is to be read is installed with the program, and the man pages say what the pages
-// do; and it goes with the program.
+// The pages are installed and removed with the program, and the man pages say the same as the
+// pages.
 func TestPagesAreInstalled(t *testing.T) {
 	dir := t.TempDir()
 	run := func(what string) {
@@ -65,7 +65,7 @@ func TestPagesAreInstalled(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(want), string(got))
 	}
-	// zsh looks through fpath, and fish through XDG_DATA_DIRS.
+	// zsh uses fpath for that, and fish XDG_DATA_DIRS.
 	t.Setenv("PATH", filepath.Join(dir, "usr/local/bin")+":"+os.Getenv("PATH"))
 	t.Setenv("XDG_DATA_DIRS", share)
 	t.Setenv("HOME", t.TempDir())

@@ -12,8 +12,8 @@ import (
 	"stepvpn/shared/soak"
 )
 
-// narrow gives the path between the cafe and the internet another size. Silent
-// routers don't tell who sends more.
+// narrow changes the MTU of the path between the cafe and the internet. Silent routers do not
+// tell the sender of longer packets.
 func (w *world) narrow(t *testing.T, mtu int, silent bool) {
 	t.Helper()
 	for host, dev := range map[*netlab.Host]string{w.Cafe: "up0", w.Internet: "cafe0"} {
@@ -25,7 +25,7 @@ func (w *world) narrow(t *testing.T, mtu int, silent bool) {
 	}
 }
 
-// mtu is that of alice's device.
+// mtu returns the MTU of alice's device.
 func (w *world) mtu() string {
 	out, _ := w.Alice.Try("ip", "-o", "link", "show", "vpn0")
 	_, rest, _ := strings.Cut(out, " mtu ")
@@ -38,8 +38,8 @@ func (w *world) hasMTU(t *testing.T, n int) {
 	netlab.Eventually(t, limit, fmt.Sprintf("alice's device has an MTU of %d", n), func() bool { return w.mtu() == strconv.Itoa(n) })
 }
 
-// fragments moves data both ways through the tunnel, and returns the pieces of
-// packets that pass between the cafe and the internet.
+// fragments moves data in both directions through the tunnel, and returns the fragments that
+// pass between the cafe and the internet.
 func (w *world) fragments(t *testing.T) []string {
 	t.Helper()
 	pieces := w.Cafe.Capture(t, "up0", "ip[6:2] & 0x3fff != 0 or ip6[6] == 44")
@@ -54,8 +54,8 @@ func (w *world) fragments(t *testing.T) []string {
 	return pieces.Stop()
 }
 
-// The client finds what the path has room for, whether routers tell or not, and
-// nothing has to be cut up.
+// The client finds the size that the path carries, whether or not routers report it, and
+// nothing has to be fragmented.
 func TestPathMTU(t *testing.T) {
 	const headers = 20 + 8 + 32 // IPv4, UDP, encryption
 	type network struct {
@@ -65,7 +65,7 @@ func TestPathMTU(t *testing.T) {
 	}
 	all := []network{
 		{1400, true, 1400 - headers},
-		{1280, false, 1280}, // IPv6 wants no less
+		{1280, false, 1280}, // the minimum of IPv6
 		{1400, false, 1400 - headers},
 		{1280, true, 1280},
 	}
@@ -97,7 +97,7 @@ func TestPathMTU(t *testing.T) {
 			client.Interrupt()
 			require.Zero(t, client.Wait(t), client.Log())
 
-			// By now the kernel has heard of it, too, and computes another size.
+			// By now, the kernel has heard of it, too, and computes another size.
 			client = w.client(t)
 			w.hasMTU(t, c.device)
 			w.seenAs(t, w.Server.V4.String())
@@ -108,8 +108,8 @@ func TestPathMTU(t *testing.T) {
 	}
 }
 
-// Over IPv6 no router cuts up anything, and silent ones let what is too long
-// disappear. TCP gets through anyway, once the client knows how much does.
+// Over IPv6, no router fragments packets, and silent routers drop packets that are too long.
+// TCP gets through nevertheless, once the client knows the size.
 func TestPathMTUOverIPv6(t *testing.T) {
 	const headers = 40 + 8 + 32 // IPv6, UDP, encryption
 	for path, device := range map[int]int{1400: 1400 - headers, 1280: 1280} {

@@ -20,15 +20,15 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// What alice may find at or behind the server.
+// Alice may find these services at the server, or behind it.
 var (
 	forAll = []string{"DNS", "DNS over TCP", "the internet", "ping IPv4", "ping IPv6"}
 	ofHost = []string{"a container's port", "a forwarded port", "its public IPv4", "its public IPv6", "its tunnel's IPv4", "its tunnel's IPv6", "its LAN", "its UDP", "to all in the tunnel"}
 	closed = []string{"metadata IPv4", "metadata IPv6", "loopback"}
 )
 
-// services puts all that on the server's host and beside it, and returns a function that
-// says what of it alice reaches.
+// services starts them on the server's host and beside it, and returns a function that says
+// which of them alice reaches.
 func (w *world) services(t *testing.T) (reached func() []string) {
 	t.Helper()
 	script := w.path("answer")
@@ -69,12 +69,12 @@ func (w *world) services(t *testing.T) (reached func() []string) {
 		return c
 	}
 	udp, loop := hear("0.0.0.0:7023"), hear("127.0.0.1:7024")
-	// heard sends a datagram as it is, wherever alice's own kernel would send it to, some
-	// times, and tells whether the server's socket gets one.
+	// heard sends a datagram unchanged, several times, whatever alice's own kernel would do
+	// with it, and reports whether the server's socket receives one.
 	heard := func(c *net.UDPConn, to string) bool {
 		p := datagram("10.8.0.2", to, uint16(c.LocalAddr().(*net.UDPAddr).Port))
 		buf := make([]byte, 100)
-		for c.SetReadDeadline(time.Now()) == nil { // those of before
+		for c.SetReadDeadline(time.Now()) == nil { // earlier ones
 			if _, err := c.Read(buf); err != nil {
 				break
 			}
@@ -155,8 +155,8 @@ func sorted(lists ...[]string) []string {
 	return all
 }
 
-// Clients go through the server, and not to what it has for itself: neither its services,
-// by whatever address, nor the ports that it forwards, nor what its cloud tells it alone.
+// Clients get through the server, but not to what is only for the server itself: its services,
+// at any address, the ports that it forwards, and what its cloud tells it.
 func TestServerReach(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "lan", "none")
@@ -172,17 +172,18 @@ func TestServerReach(t *testing.T) {
 			require.Equal(t, before, state(t, w.Server))
 		}
 		server = w.server(t)
-		// As Docker does when it is started: its rules come first.
+		// These rules come first, as Docker's do when it starts.
 		w.Server.Run(t, "bash", "-ec", "iptables -I FORWARD -i docker0 -j ACCEPT; iptables -I FORWARD -o docker0 -j ACCEPT")
 		w.seenAs(t, w.Server.V4.String())
 	}
 	client := w.start(t)
-	start() // as it is installed
+	start() // as 'stepvpn init' writes it
 	require.Equal(t, sorted(forAll), reached())
 	require.NotContains(t, server.Log(), "reach")
 	require.NotContains(t, w.stepvpn(t, "check", w.path("server.toml")), "reach")
 
-	// The detector: without the table all is open. Whoever removes it sees it come back.
+	// The detector: without the table, everything is reachable. The table comes back if
+	// somebody removes it.
 	server.Signal(syscall.SIGSTOP)
 	w.Server.Run(t, "nft", "delete", "table", "inet", "stepvpn_reach_vpn0")
 	require.Equal(t, sorted(forAll, ofHost, closed), reached(), "the detector sees it all")
@@ -190,7 +191,7 @@ func TestServerReach(t *testing.T) {
 	server.WaitLog(t, "what clients can reach on this host had been removed")
 	require.Equal(t, sorted(forAll), reached())
 
-	// What is opened is open, and no more. The server may ask clients.
+	// Only the services that are opened are open. The server may connect to clients.
 	w.set(t, "server.toml", "reach", []string{"tcp:7080", w.Server.V4.String() + ":7022", "udp:7023"})
 	start()
 	require.Equal(t, sorted(forAll, []string{"a container's port", "its public IPv4", "its UDP", "to all in the tunnel"}), reached())
@@ -200,7 +201,7 @@ func TestServerReach(t *testing.T) {
 	start()
 	require.Equal(t, sorted(forAll, ofHost), reached())
 
-	// A file from before there was the key.
+	// This file is from before the key reach existed.
 	text, err := os.ReadFile(w.path("server.toml"))
 	require.NoError(t, err)
 	old := regexp.MustCompile(`(?m)^reach = .*$`).ReplaceAll(text, nil)
@@ -215,10 +216,10 @@ func TestServerReach(t *testing.T) {
 	require.Zero(t, client.Wait(t), client.Log())
 }
 
-// A client that opens connections without end gets its share of those that the kernel can
-// follow, and another one does not notice.
+// A client that opens connections without end gets only its share of those that the kernel can
+// follow, and another client is not affected.
 func TestFlowsAreShared(t *testing.T) {
-	const share = 256 // of the least that there is
+	const share = 256 // of the smallest possible total
 	w := newWorld(t)
 	w.add(t, "alice")
 	w.add(t, "bob")
@@ -226,8 +227,8 @@ func TestFlowsAreShared(t *testing.T) {
 	w.client(t)
 	w.Bob.Start(t, netlab.Program("stepvpn"), "client", w.path("bob.toml")).WaitLog(t, "tunnel is up")
 	w.seenAs(t, w.Server.V4.String())
-	// flood sends from so many ports, and returns how many connections of alice's the
-	// server's kernel follows then.
+	// flood sends packets from this many ports, and returns how many connections of alice's
+	// the server's kernel follows afterwards.
 	flood := func(first, n int) int {
 		came := func() (n int) {
 			_, err := fmt.Sscan(w.Server.Run(t, "bash", "-c", "ip -s link show vpn0 | awk '/RX:/ { getline; print $2 }'"), &n)
@@ -235,18 +236,18 @@ func TestFlowsAreShared(t *testing.T) {
 			return n
 		}
 		before := came()
-		netlab.Eventually(t, limit, "most of them have come", func() bool { // as queues may overflow
+		netlab.Eventually(t, limit, "most of them have come", func() bool { // because queues may overflow
 			w.Alice.Do(func() {
 				for i := range n {
 					c, err := net.DialUDP("udp", &net.UDPAddr{Port: first + i}, &net.UDPAddr{IP: w.Web.V4.AsSlice(), Port: 9})
-					if errors.Is(err, unix.EADDRINUSE) { // by the client itself
+					if errors.Is(err, unix.EADDRINUSE) { // the client itself counts it
 						continue
 					}
 					require.NoError(t, err)
 					c.Write([]byte("x"))
 					c.Close()
 					if i%20 == 0 {
-						time.Sleep(time.Millisecond) // no faster than they are read
+						time.Sleep(time.Millisecond) // no faster than the server reads them
 					}
 				}
 			})
@@ -254,8 +255,8 @@ func TestFlowsAreShared(t *testing.T) {
 		})
 		return strings.Count(w.Server.Run(t, "conntrack", "-L", "-p", "udp"), "dport=9 ")
 	}
-	// The first may come while the keeper still makes its tables, and what is made anew
-	// counts anew.
+	// The first packets may come while the keeper is still making its tables, and a new table
+	// counts from 0.
 	netlab.Eventually(t, limit, "alice has her share, and no more", func() bool {
 		w.Server.Run(t, "conntrack", "-F")
 		have := flood(10_000, 3000)
@@ -265,7 +266,7 @@ func TestFlowsAreShared(t *testing.T) {
 	require.NoError(t, err, out)
 	require.Contains(t, out, w.Server.V4.String())
 
-	// The detector: without the table she gets them all.
+	// The detector: without the table, she gets all connections.
 	server.Signal(syscall.SIGSTOP)
 	w.Server.Run(t, "nft", "delete", "table", "inet", "stepvpn_reach_vpn0")
 	require.Greater(t, flood(20_000, 3000), 4*share)

@@ -15,8 +15,8 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// A client reads its settings again on SIGHUP, in the place of the old ones, without
-// an end of its session; what cannot be read changes nothing, and it says so.
+// On SIGHUP, a client reads its settings again, without ending the session. Settings that
+// can't be read change nothing, and the client says so.
 func TestReload(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -56,7 +56,7 @@ func TestReload(t *testing.T) {
 	bob(true)
 	w.seenAs(t, w.Server.V4.String())
 
-	// All or nothing: of a file with a typo no line counts.
+	// If a file has a typo, none of its lines counts.
 	eyes.phase("reloaded, with a typo", false)
 	text, err := os.ReadFile(w.path("alice.toml"))
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func TestReload(t *testing.T) {
 	w.seenAs(t, w.Server.V4.String())
 	require.NoError(t, os.WriteFile(w.path("alice.toml"), text, 0o600))
 
-	// Less goes through the tunnel, and more again.
+	// Fewer networks go through the tunnel, and then more again.
 	eyes.phase("reloaded, with routes", true)
 	w.set(t, "alice.toml", "routes", []string{netip.PrefixFrom(w.Web.V4, 27).Masked().String()})
 	reload()
@@ -93,7 +93,7 @@ func TestReload(t *testing.T) {
 		w.set(t, "alice.toml", "server", []string{w.Server.V4.String() + ":5555", w.Internet.V4.String() + ":5555"})
 		reload()
 		w.seenAs(t, w.Server.V4.String())
-		server.Interrupt() // it says farewell
+		server.Interrupt() // it tells its clients that it goes
 		server.Wait(t)
 		w.set(t, "server.toml", "state", t.TempDir(), "egress", "web0", "status_socket", "", "dns_upstreams", []string{w.Web.V4.String()})
 		w.serve(t, w.Internet)
@@ -104,11 +104,11 @@ func TestReload(t *testing.T) {
 	require.Zero(t, client.Wait(t), client.Log())
 }
 
-// A client without a server is not ended by SIGHUP either, and takes the server that
-// it reads then.
+// SIGHUP does not end a client without a server, either. The client uses the server that it
+// reads then.
 func TestReloadWithoutServer(t *testing.T) {
 	w := newWorld(t)
-	w.add(t, "alice", "server", w.Internet.V4.String()+":5555") // where none is
+	w.add(t, "alice", "server", w.Internet.V4.String()+":5555") // where no server is
 	client := w.start(t)
 	running := func() bool {
 		_, err := w.Alice.Try(netlab.Program("stepvpn"), "status", "-socket", w.path("alice.sock"))
@@ -127,7 +127,8 @@ func TestReloadWithoutServer(t *testing.T) {
 	eyes.verdict()
 }
 
-// Keepalives come as often as the settings say after a reload. That shows in time only.
+// After a reload, keepalives come as often as the settings say. This can only be measured over
+// time.
 func TestReloadKeepalive(t *testing.T) {
 	takesLong(t)
 	w := newWorld(t)
@@ -135,7 +136,7 @@ func TestReloadKeepalive(t *testing.T) {
 	w.server(t)
 	client := w.client(t)
 	w.seenAs(t, w.Server.V4.String())
-	// heard is how many packets alice sends in some time, with nothing to send.
+	// heard returns how many packets an idle alice sends in some time.
 	heard := func() int {
 		beats := w.Cafe.Capture(t, "br0", fmt.Sprintf("udp dst port 5555 and src host %v", w.Alice.V4))
 		time.Sleep(12 * time.Second)
@@ -148,8 +149,8 @@ func TestReloadKeepalive(t *testing.T) {
 	require.Greater(t, heard(), before)
 }
 
-// What the settings say of this host is carried out, whatever the worker does, and not
-// before the operator says so.
+// The keeper carries out what the settings say about this host, whatever the worker does, but
+// not before the operator asks for it.
 func TestReloadWithoutWorker(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "kill_switch", false)
@@ -159,7 +160,7 @@ func TestReloadWithoutWorker(t *testing.T) {
 	w.set(t, "alice.toml", "kill_switch", true)
 	w.Alice.Run(t, "kill", "-KILL", worker(t, w.Alice, client))
 	netlab.Eventually(t, limit, "there is another worker", func() bool { return strings.Count(client.Log(), "connected") > 1 })
-	require.False(t, closed(), "nobody has said so")
+	require.False(t, closed(), "the operator has not asked for it")
 
 	pid := worker(t, w.Alice, client)
 	w.Alice.Run(t, "kill", "-STOP", pid)

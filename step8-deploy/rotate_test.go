@@ -14,7 +14,7 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// rotate runs 'stepvpn rotate-key', and returns what it says, and whether it did it.
+// rotate runs 'stepvpn rotate-key', and returns its output, and whether it has succeeded.
 func (w *world) rotate(args ...string) (out string, done bool) {
 	out, err := w.Server.Try(netlab.Program("stepvpn"), append([]string{"rotate-key", "-settings", w.path("server.toml")}, args...)...)
 	return out, err == nil
@@ -27,7 +27,8 @@ func (w *world) mustRotate(t *testing.T, args ...string) string {
 	return out
 }
 
-// seen is what 'clients list' says of when a client was last connected, and how.
+// seen returns what 'clients list' says about when a client was last connected, and by which
+// key.
 func (w *world) seen(t *testing.T, name string) string {
 	t.Helper()
 	for line := range strings.Lines(w.stepvpn(t, "clients", "list", "-settings", w.path("server.toml"))) {
@@ -38,7 +39,7 @@ func (w *world) seen(t *testing.T, name string) string {
 	return ""
 }
 
-// again starts the server anew.
+// again restarts the server.
 func (w *world) again(t *testing.T, server *netlab.Process) *netlab.Process {
 	t.Helper()
 	server.Interrupt()
@@ -48,7 +49,7 @@ func (w *world) again(t *testing.T, server *netlab.Process) *netlab.Process {
 
 var keyLine = regexp.MustCompile(`(?m)^server_key = "(.*)"$`)
 
-// serverKeyOf is the key that a client's file names.
+// serverKeyOf returns the key that a client's file names.
 func (w *world) serverKeyOf(t *testing.T, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(w.path(file))
@@ -63,14 +64,14 @@ func (w *world) publicKey(t *testing.T, file string) string {
 	return strings.TrimSpace(w.stepvpn(t, "clients", "public-key", "-settings", w.path("server.toml"), "-key", w.path(file)))
 }
 
-// The server's key is changed, and no client gets a new file: whoever comes by the old key is
-// told the next one, and comes by that, at once and after a start. The old one is not dropped
-// before all have.
+// The server's key is changed, and no client gets a new file. A client that comes by the old
+// key is told the next one, and uses that, at once and after a restart. The old key is not
+// dropped before all clients have used the next one.
 func TestRotateKey(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
 	w.stepvpn(t, "clients", "add", "bob", "-own-psk", "-settings", w.path("server.toml"), "-server", w.Server.V4.String(), "-out", w.path("bob.toml"))
-	w.set(t, "bob.toml", "state", w.path("bob"), "status_socket", w.path("alice.sock")) // on alice's host, some day
+	w.set(t, "bob.toml", "state", w.path("bob"), "status_socket", w.path("alice.sock")) // on alice's host, on some day
 	old := w.serverKeyOf(t, "alice.toml")
 	server := w.server(t)
 	client := w.client(t)
@@ -92,7 +93,8 @@ func TestRotateKey(t *testing.T) {
 	require.Equal(t, next, w.publicKey(t, "server.key.next"))
 	require.Equal(t, "now, by the old key", w.seen(t, "alice"))
 
-	// Who is let in before the server has the next key comes in at once.
+	// A client that is added before the server is restarted gets the present key, so it can connect
+	// at once.
 	add := func(name string) {
 		t.Helper()
 		w.stepvpn(t, "clients", "add", name, "-settings", w.path("server.toml"), "-server", w.Server.V4.String(), "-out", w.path(name+".toml"))
@@ -114,7 +116,7 @@ func TestRotateKey(t *testing.T) {
 	require.False(t, client.Ended(), "it is the same one")
 	require.Contains(t, w.Server.Run(t, netlab.Program("stepvpn"), "status", "-socket", w.path("server.sock")), "the server's key changes to "+next)
 
-	// Bob has not been there, and keeps the old key in force.
+	// Bob has not been connected, so the old key stays in force.
 	out, done = w.rotate("-finish")
 	require.False(t, done, out)
 	require.Contains(t, out, "could not come in any more: bob\n")
@@ -134,7 +136,8 @@ func TestRotateKey(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 
-	// The old key is gone. Who has been told the next one comes by it, whatever its file says.
+	// The old key is gone. A client that was told the next one uses it, whatever its file
+	// says.
 	server = w.again(t, server)
 	w.seenAs(t, w.Server.V4.String())
 	require.Equal(t, "now", w.seen(t, "bob"))
@@ -144,7 +147,7 @@ func TestRotateKey(t *testing.T) {
 	w.seenAs(t, w.Server.V4.String())
 	require.Equal(t, old, w.serverKeyOf(t, "alice.toml"))
 
-	// And so it is with the key after that.
+	// The same works with the key after that.
 	w.mustRotate(t)
 	server = w.again(t, server)
 	byNext("alice")
@@ -152,7 +155,7 @@ func TestRotateKey(t *testing.T) {
 	w.again(t, server)
 	w.seenAs(t, w.Server.V4.String())
 
-	// A client that has forgotten it all has neither key, and is not let in.
+	// A client that has forgotten everything has neither key, and is not let in.
 	client.Interrupt()
 	require.Zero(t, client.Wait(t), client.Log())
 	require.NoError(t, os.Remove(w.path("alice/server-keys")))
@@ -164,11 +167,11 @@ func TestRotateKey(t *testing.T) {
 	w.seenAs(t, w.Server.V4.String())
 }
 
-// A change that is taken back, and what nobody has told, keep no client out; a damaged file is
-// set aside; and another key in the settings counts at once.
+// Neither a change that is taken back nor a key that no server has announced keeps a client
+// out. A damaged file is set aside. Another key in the settings counts at once.
 func TestRotateKeyTakenBack(t *testing.T) {
 	w := newWorld(t)
-	require.NoError(t, os.WriteFile(w.path("psk"), []byte(serverKey), 0o600)) // that all have
+	require.NoError(t, os.WriteFile(w.path("psk"), []byte(serverKey), 0o600)) // every client has it
 	w.set(t, "server.toml", "psk_file", "psk")
 	w.add(t, "alice")
 	server := w.server(t)
@@ -224,7 +227,7 @@ func TestRotateKeyTakenBack(t *testing.T) {
 	}
 }
 
-// A client of before there was any of this does not mind, as long as there is its key.
+// A client from before key changes existed works as long as the server has its key.
 func TestRotateKeyOldClient(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -249,14 +252,15 @@ func TestRotateKeyOldClient(t *testing.T) {
 	require.Equal(t, "now, by the old key", w.seen(t, "alice"))
 }
 
-// As a service, the server gets its next key as it gets its key: it need not read either.
+// As a service, the server gets its next key as it gets its key, so it need not be able to
+// read either file.
 func TestRotateKeyOfAService(t *testing.T) {
 	w := newWorld(t)
 	if why, err := machine(t, "check"); err != nil {
-		require.Contains(t, why, "What to do: ", "where it can't be, it says so")
+		require.Contains(t, why, "What to do: ", "if no machine can be booted, the script says why")
 		t.Skip(why)
 	}
-	clean := func() { require.NoError(t, os.RemoveAll("/run/lab/machines/server")) } // of another test
+	clean := func() { require.NoError(t, os.RemoveAll("/run/lab/machines/server")) } // that another test has left
 	clean()
 	b := &box{t, w, must(t, "root", "server")}
 	t.Cleanup(func() {

@@ -14,20 +14,20 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// What a service of ours has to be able to do, and what each of them needs more.
+// A keeper must be able to do the things in keepers, and each service those in needs.
 var (
 	keepers = []string{"open a TUN device", "change the firewall", "mark a socket", "add a route", "read its key", "read its settings", "keep state", "read keys",
-		"send process 1 a signal"} // which is root's, too
+		"send process 1 a signal"} // process 1 belongs to root, too
 	needs = map[string][]string{
 		"server":        append([]string{"turn forwarding on", "listen on port 53"}, keepers...),
 		"client":        keepers,
 		"server-worker": nil,
 		"client-worker": nil,
-		// Who replaces a file in /etc may make one there that nobody has thought of: that is
-		// why it is a process of its own, which reads no packet.
+		// A process that replaces a file in /etc may also make new files there. That is why it
+		// is a process of its own, which reads no packet.
 		"names": {"replace resolv.conf", "keep state", "send process 1 a signal", "make a file that runs at boot", "make a file that all programs load"},
-		// Its own file system would come too early at boot: it sees that of the host. It
-		// reads nothing that comes from a network.
+		// A file system of its own would come too early at boot, so it sees that of the host.
+		// It reads nothing that comes from a network.
 		"killswitch": {"change the firewall", "add a route", "read its settings", "read keys", "keep state", "replace resolv.conf",
 			"have systemd run a command", "talk to systemd", "talk to the system bus", "send process 1 a signal",
 			"open a TUN device", "turn forwarding on", "write its settings", "write units", "write what dhclient runs", "write what cron runs",
@@ -36,25 +36,25 @@ var (
 	}
 )
 
-// The sandbox of the units, in a real systemd: the services may do what they need,
-// and of the rest nothing. That the rest is possible at all is seen first, by a
-// service without a sandbox.
+// This tests the units' sandbox with a real systemd: the services may do what they need, and
+// nothing else. A service without a sandbox first shows that the rest is possible at all.
 func TestSandbox(t *testing.T) {
 	const host = "server"
 	netlab.New(t)
 	if why, err := machine(t, "check"); err != nil {
-		require.Contains(t, why, "What to do: ", "where it can't be, it says so")
+		require.Contains(t, why, "What to do: ", "if no machine can be booted, the script says why")
 		t.Skip(why)
 	}
 	program := filepath.Join(t.TempDir(), "sandboxed")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "./units/sandboxed")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as what is installed
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // like an installed one
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
 	root := must(t, "root", host)
 	install(t, root, program)
-	// Each starts alone: what two try at the same time fails for one of them.
+	// Each starts alone, because some attempts fail if two services make them at the same
+	// time.
 	units, err := filepath.Glob(filepath.Join(root, "etc/systemd/system/stepvpn-*.service"))
 	require.NoError(t, err)
 	require.NotEmpty(t, units)
@@ -80,7 +80,7 @@ func TestSandbox(t *testing.T) {
 				return strings.Count(log, "may: ") > before
 			})
 			require.NoError(t, err, "%s\n%s", out, log)
-			if role != "killswitch" { // which stops by itself: nobody needs it
+			if role != "killswitch" { // it stops by itself when nobody needs it
 				must(t, "exec", host, "systemctl", "stop", "stepvpn-"+role)
 			}
 			t.Logf("%s", log)
@@ -97,14 +97,14 @@ func TestSandbox(t *testing.T) {
 			require.Contains(t, needed, what, "%s may do more than it needs", role)
 		}
 
-		// The same without a sandbox.
+		// This is the same without a sandbox.
 		unit := filepath.Join(root, "etc/systemd/system/stepvpn-"+role+".service")
 		text, err := os.ReadFile(unit)
 		require.NoError(t, err)
 		before, rest, found := strings.Cut(string(text), "# --- Sandbox")
 		require.True(t, found)
 		before = regexp.MustCompile(`(?m)^User=.*$`).ReplaceAllString(before, "")
-		_, after, _ := strings.Cut(rest, "\n[Install]") // which not all have
+		_, after, _ := strings.Cut(rest, "\n[Install]") // not all services have one
 		require.NoError(t, os.WriteFile(unit, []byte(before+"\n[Install]"+after), 0o644))
 		must(t, "exec", host, "systemctl", "daemon-reload")
 		all := 31
@@ -114,13 +114,13 @@ func TestSandbox(t *testing.T) {
 		if role == "names" || strings.HasSuffix(role, "-worker") {
 			all-- // nor a file of settings
 		}
-		require.Len(t, start(), all, "all that is tried can be done")
-		require.NoError(t, os.WriteFile(unit, text, 0o644)) // it may be started along with the next one
+		require.Len(t, start(), all, "everything that is tried can be done")
+		require.NoError(t, os.WriteFile(unit, text, 0o644)) // it may be started together with the next one
 		must(t, "exec", host, "systemctl", "daemon-reload")
 	}
 }
 
-// cutLast is strings.Cut at the last of several.
+// cutLast is like strings.Cut, but at the last occurrence.
 func cutLast(s, sep string) (before, after string, found bool) {
 	if i := strings.LastIndex(s, sep); i >= 0 {
 		return s[:i], s[i+len(sep):], true

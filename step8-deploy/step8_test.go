@@ -27,7 +27,7 @@ const limit = 60 * time.Second // bounds each wait; a busy machine is slow
 type world struct {
 	*netlab.Lab
 	site  *netlab.Site
-	names *netlab.DNS // at web, whom the server asks
+	names *netlab.DNS // on web; the server asks it
 	dir   string
 }
 
@@ -42,7 +42,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 
-// stepvpn runs the program as the operator of the server.
+// stepvpn runs the program as the server's operator does.
 func (w *world) stepvpn(t *testing.T, args ...string) string {
 	t.Helper()
 	return w.Server.Run(t, netlab.Program("stepvpn"), args...)
@@ -54,7 +54,7 @@ func (w *world) set(t *testing.T, file string, settings ...any) {
 	text, err := os.ReadFile(w.path(file))
 	require.NoError(t, err)
 	for i := 0; i < len(settings); i += 2 {
-		value, err := json.Marshal(settings[i+1]) // is TOML, too, for what we have
+		value, err := json.Marshal(settings[i+1]) // JSON is valid TOML for these values
 		require.NoError(t, err)
 		line := regexp.MustCompile(fmt.Sprintf(`(?m)^(# )?%s = .*$`, settings[i]))
 		require.Regexp(t, line, string(text))
@@ -63,7 +63,7 @@ func (w *world) set(t *testing.T, file string, settings ...any) {
 	require.NoError(t, os.WriteFile(w.path(file), text, 0o600))
 }
 
-// add lets somebody in, with some settings.
+// add registers a client, with some settings.
 func (w *world) add(t *testing.T, name string, settings ...any) {
 	t.Helper()
 	w.stepvpn(t, "clients", "add", name, "-registry", w.path("clients"), "-key", w.path("server.key"),
@@ -97,7 +97,7 @@ func (w *world) client(t *testing.T) *netlab.Process {
 	return p
 }
 
-// whoami is as whom the web site sees alice, "" if it does not answer.
+// whoami returns the address as which the web site sees alice, or "" if it does not answer.
 func (w *world) whoami(to netip.Addr) string {
 	out, err := w.Alice.Try("curl", "-sS", "--max-time", "3", "http://"+netip.AddrPortFrom(to, 80).String()+"/whoami")
 	if err != nil {
@@ -106,7 +106,7 @@ func (w *world) whoami(to netip.Addr) string {
 	return strings.TrimSpace(out)
 }
 
-// seenAs waits until the web site sees alice as somebody.
+// seenAs waits until the web site sees alice with an address.
 func (w *world) seenAs(t *testing.T, who string) {
 	t.Helper()
 	netlab.Eventually(t, limit, "alice is seen as "+who, func() bool { return w.whoami(w.Web.V4) == who })
@@ -118,7 +118,7 @@ func (w *world) report(t *testing.T, h *netlab.Host, socket string) (r status.Re
 	return r
 }
 
-// state is all that a daemon may change of a host.
+// state returns everything that a daemon may change on a host.
 func state(t *testing.T, h *netlab.Host) string {
 	t.Helper()
 	return h.Run(t, "bash", "-c", `cat /etc/resolv.conf; stat -c "%A %U %F" /etc/resolv.conf; ip -4 rule; ip -6 rule
@@ -127,14 +127,14 @@ func state(t *testing.T, h *netlab.Host) string {
 		cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding; true`)
 }
 
-// strays captures what alice sends into the cafe that is not for a server.
+// strays captures everything that alice sends into the cafe, except packets for a server.
 func (w *world) strays(t *testing.T) *netlab.Capture {
 	t.Helper()
 	return w.Cafe.Capture(t, "br0", fmt.Sprintf(`not arp and (src %v or src %v or src 198.51.100.77) and not port 5555
 		and not (ip6 dst net ff02::/16) and not (icmp6 and (ip6[40] >= 133 and ip6[40] <= 136))`, w.Alice.V4, w.Alice.V6))
 }
 
-// use is some of everything that alice does.
+// use does a little of everything that alice does.
 func (w *world) use() {
 	w.whoami(w.Web.V4)
 	w.whoami(w.Web.V6)
@@ -163,7 +163,7 @@ func TestEverything(t *testing.T) {
 			require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String()[:8])
 			w.use()
 
-			// Status, for people and machines, and metrics, are about the same.
+			// The status, for people and for machines, and the metrics agree.
 			r := w.report(t, w.Server, "server.sock")
 			require.Equal(t, "alice", r.Peers[0].Name)
 			require.Greater(t, r.Peers[0].Received.Bytes, uint64(500))
@@ -175,7 +175,7 @@ func TestEverything(t *testing.T) {
 			require.Contains(t, metrics, "stepvpn_up 1\n")
 			require.Contains(t, metrics, `direction="received"`)
 
-			// The settings can be read again, and nobody notices.
+			// Settings can be read again without an effect on connections.
 			server.Signal(syscall.SIGHUP)
 			w.seenAs(t, w.Server.V4.String())
 			require.NotContains(t, client.Log(), "does not answer")
@@ -191,8 +191,8 @@ func TestEverything(t *testing.T) {
 	}
 }
 
-// Whatever is killed, nothing leaves alice but through the tunnel, and all comes
-// back by itself; 'recover' puts back what nobody else will.
+// Whichever process is killed, nothing leaves alice except through the tunnel, and everything
+// comes back by itself. 'recover' puts back what nothing else will.
 func TestKilled(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -226,7 +226,7 @@ func TestKilled(t *testing.T) {
 	require.Equal(t, w.Alice.V4.String(), w.whoami(w.Web.V4))
 }
 
-// Without a kill switch all goes in the clear while there is no tunnel.
+// Without a kill switch, everything leaves in the clear while there is no tunnel.
 func TestNoKillSwitch(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "kill_switch", false)
@@ -244,13 +244,13 @@ func TestNoKillSwitch(t *testing.T) {
 	require.Equal(t, before, state(t, w.Alice))
 }
 
-// The second server of the list takes over; and one that is found by its name is
-// found where that leads by then.
+// The second server of the list takes over. A server that is found by its name is looked up
+// again.
 func TestAnotherServer(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice", "server", []string{w.Server.V4.String() + ":5555", w.Internet.V4.String() + ":5555"})
 	for _, conf := range []string{"all", "default", "eth0"} {
-		w.Alice.Write(t, "ipv4/conf/"+conf+"/rp_filter", "1") // each server's answers must find the way
+		w.Alice.Write(t, "ipv4/conf/"+conf+"/rp_filter", "1") // each server's answers must find their way back
 	}
 	server := w.server(t)
 	client := w.client(t)
@@ -286,15 +286,15 @@ func TestAnotherServer(t *testing.T) {
 	w.set(t, "alice.toml", "server", "vpn.example:5555")
 	w.client(t)
 	w.seenAs(t, w.Server.V4.String())
-	server.Interrupt() // it tells the client, which need not find out
+	server.Interrupt() // it tells the client, which therefore need not find out
 	server.Wait(t)
 	other()
 	lead(w.Internet.V4)
 	w.seenAs(t, "203.0.113.65")
 }
 
-// A download goes on while alice gets another address; and a client that is
-// started without a network waits for it.
+// A download goes on while alice gets another address. A client that is started without a
+// network waits for one.
 func TestMoves(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -327,8 +327,8 @@ func TestMoves(t *testing.T) {
 	require.Empty(t, capture.Stop())
 }
 
-// Some networks go through the tunnel, of the client's choice or the server's, and
-// the rest does not; and names may be asked as before.
+// Some networks go through the tunnel, chosen by the client or the server, and the rest does
+// not. Names may be asked for as before.
 func TestSomeNetworks(t *testing.T) {
 	for name, settings := range map[string][]any{
 		"list":   {"routes", []string{"203.0.113.64/27"}, "dns", false},
@@ -355,7 +355,7 @@ func TestSomeNetworks(t *testing.T) {
 	}
 }
 
-// Who is revoked is cut off, asks no more, and stays silent.
+// A client that is revoked is cut off, and asks no more.
 func TestRevoked(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")

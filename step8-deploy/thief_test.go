@@ -29,16 +29,16 @@ import (
 	"stepvpn/step8-deploy/config"
 )
 
-// A thief has a client's file, and not its password.
+// A thief has a client's file, but not its password.
 type thief struct {
 	t    *testing.T
-	host *netlab.Host // is elsewhere than the owner
+	host *netlab.Host // the thief is not where the owner is
 	to   netip.AddrPort
 	keys noise.Config
 	done sync.WaitGroup
 
 	asked    atomic.Int32 // the server has answered a hello of his
-	mistaken atomic.Int32 // the server has checked a password of his, or has him wait
+	mistaken atomic.Int32 // the server has checked a password from him, or makes him wait
 }
 
 func (w *world) thief(t *testing.T, file string) *thief {
@@ -48,7 +48,7 @@ func (w *world) thief(t *testing.T, file string) *thief {
 	return &thief{t: t, host: w.Web, to: netip.AddrPortFrom(w.Server.V4, 5555), keys: p.Handshake()}
 }
 
-// lower is a way to the server of its own.
+// lower is a connection of its own to the server.
 func (f *thief) lower() link.Link {
 	var conn *net.UDPConn
 	var err error
@@ -59,8 +59,7 @@ func (f *thief) lower() link.Link {
 	return cookie.Client(link.Single(conn), *f.keys.PeerStatic, new(link.Drops))
 }
 
-// hellos asks the server to be let in every few milliseconds, each time at a time that
-// says knows.
+// hellos asks the server every few milliseconds to be let in, each time with a time from says.
 func (f *thief) hellos(ctx context.Context, every time.Duration, instance func() uint64, says func() uint64) {
 	lower := f.lower()
 	f.done.Go(func() {
@@ -87,7 +86,7 @@ func (f *thief) hellos(ctx context.Context, every time.Duration, instance func()
 			}
 			b.Reset()
 			copy(b.Alloc(len(m)), m)
-			lower.WriteBurst(b) // what is refused is lost
+			lower.WriteBurst(b) // refused packets are lost
 			select {
 			case <-ctx.Done():
 			case <-time.After(every):
@@ -96,7 +95,7 @@ func (f *thief) hellos(ctx context.Context, every time.Duration, instance func()
 	})
 }
 
-// guess says wrong passwords, each as soon as it knows what came of the last one.
+// guess tries wrong passwords, each as soon as it knows the result of the last one.
 func (f *thief) guess(ctx context.Context) {
 	f.done.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
@@ -113,12 +112,12 @@ func (f *thief) guess(ctx context.Context) {
 	})
 }
 
-// Whoever has a client's file and not its password keeps its owner neither from what he
-// does, nor from coming in. (The detector: the program as it was before each of these kinds
-// was seen to fails.)
+// A thief with a client's file but without its password neither disturbs its owner's session
+// nor keeps the owner from connecting. (The detector: this test fails with the program as it
+// was before each of these attacks was prevented.)
 func TestThiefWithAClientsFile(t *testing.T) {
 	defer slog.SetDefault(slog.Default())
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // the thief's own
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // the thief's own clock
 	w := newWorld(t)
 	w.add(t, "alice", "login_file", "login")
 	thief := w.thief(t, w.path("alice.toml"))
@@ -161,14 +160,14 @@ func TestThiefWithAClientsFile(t *testing.T) {
 				begin(ctx)
 			}
 
-			// The owner goes on.
+			// The owner's session goes on.
 			const size = 3_000_000
 			out := w.Alice.Run(t, "bash", "-c", fmt.Sprintf("set -o pipefail; curl -sS --limit-rate 1000k 'http://%v/file?bytes=%d' | sha256sum", w.Web.V4, size))
 			require.Equal(t, site.Hash(size), strings.Fields(out)[0])
 			netlab.Eventually(t, limit, "the server has heard the thief", func() bool { return thief.asked.Load()+thief.mistaken.Load() > 0 })
 			require.Equal(t, since, w.report(t, w.Server, "server.sock").Peers[0].Since, "it is the same session: %s", server.Log())
 
-			// The owner comes again.
+			// The owner connects again.
 			client.Interrupt()
 			require.Zero(t, client.Wait(t), client.Log())
 			client = w.start(t)

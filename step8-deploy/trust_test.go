@@ -9,8 +9,8 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// Whoever can change a file, or put another one in its place, decides what the programs
-// do; so can who reads a key. Each program says so, of each file that it reads.
+// A user who can change or replace a file decides what the programs do, and so does a user who
+// can read a key. Each program says so, of each file that it reads.
 func TestFilesThatOthersHaveInHand(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -88,7 +88,7 @@ func TestFilesThatOthersHaveInHand(t *testing.T) {
 		})
 	}
 
-	// In a folder like /tmp nobody can replace the file of another one.
+	// In a folder like /tmp, nobody can replace another user's file.
 	require.NoError(t, os.Chmod(w.dir, 0o777|os.ModeSticky))
 	code, said := try(check)
 	require.Zero(t, code, said)

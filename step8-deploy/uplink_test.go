@@ -13,7 +13,7 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// forwarder is what the server has set up on its host for its clients.
+// forwarder returns what the server has set up on its host for its clients.
 func (w *world) forwarder(t *testing.T) string {
 	t.Helper()
 	return w.Server.Run(t, "bash", "-c", `for tool in iptables ip6tables; do for table in raw mangle filter nat; do
@@ -22,8 +22,8 @@ func (w *world) forwarder(t *testing.T) string {
 		cd /proc/sys/net; grep . ipv4/ip_forward ipv4/conf/{vpn0,eth0}/forwarding ipv6/conf/all/forwarding netfilter/nf_conntrack_tcp_be_liberal; true`)
 }
 
-// A held connection is one of alice's with the web site, on which data comes now and
-// then: sometimes just when the host between them has been changed.
+// A held connection is a connection of alice's to the web site, with a little data now and
+// then, and right after a change of the host between them.
 type held struct {
 	network    string
 	alice, web net.Conn
@@ -49,7 +49,7 @@ func (w *world) hold(t *testing.T) (list []*held) {
 	return list
 }
 
-// send has the web site send something, and receive has alice get it.
+// send makes the web site send something, and receive makes alice receive it.
 func (h *held) send(t *testing.T) {
 	t.Helper()
 	_, err := h.web.Write([]byte("x"))
@@ -64,9 +64,9 @@ func (h *held) receive(t *testing.T) {
 	require.Equal(t, 1, n)
 }
 
-// Others change the server's host: all is as it was soon after, connections that there
-// are go on, and the log says it once. The server is stopped meanwhile, to be sure that
-// the change is there; the kernel goes on.
+// Others change the server's host: soon afterwards, everything is as before, existing
+// connections go on, and the log says it once. The server is stopped while it is changed, so
+// that it can't be faster; the kernel goes on.
 func TestServerHostKept(t *testing.T) {
 	const flush = `for tool in iptables ip6tables; do for table in raw mangle filter nat; do $tool -t $table -F; $tool -t $table -X; done; done`
 	type way struct{ do, says string }
@@ -84,7 +84,7 @@ func TestServerHostKept(t *testing.T) {
 		"settings": {
 			setting("net.ipv4.ip_forward"), setting("net.ipv6.conf.all.forwarding"), setting("net.ipv4.conf.vpn0.forwarding"), setting("net.ipv4.conf.eth0.forwarding"),
 		},
-		"a setting that nobody tells of": {setting("net.netfilter.nf_conntrack_tcp_be_liberal")},
+		"a setting that nothing announces": {setting("net.netfilter.nf_conntrack_tcp_be_liberal")},
 		"device": {
 			device("ip link set vpn0 down", "it was down"), device("ip addr flush dev vpn0", "its address 10.8.0.1/24 was missing"),
 			device("ip link set vpn0 mtu 1300", "its MTU was 1300"), device("ip link set vpn0 down; ip link set vpn0 up", "its address fd00:"),
@@ -129,8 +129,8 @@ func TestServerHostKept(t *testing.T) {
 	}
 }
 
-// A program that removes the rules again and again does not keep the server busy, and
-// the server says who has to give in.
+// A program that removes the rules again and again does not keep the server busy, and the
+// server says which program has to stop.
 func TestServerHostFoughtOver(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -139,7 +139,7 @@ func TestServerHostFoughtOver(t *testing.T) {
 	w.seenAs(t, w.Server.V4.String())
 	want := w.forwarder(t)
 	there := func() bool { return w.forwarder(t) == want }
-	// The table of what clients reach is another thing, of which the same may be said.
+	// The same holds for the table that says what clients reach.
 	const says = "another program keeps changing the firewall:"
 	for rounds := 0; !strings.Contains(server.Log(), says); rounds++ {
 		require.Less(t, rounds, 60, server.Log())
@@ -165,7 +165,7 @@ func (w *world) uplink(t *testing.T) (v4 string) {
 	return "203.0.113.20"
 }
 
-// sites is how many of the web's addresses alice reaches.
+// sites returns how many of the web's addresses alice reaches.
 func (w *world) sites() (n int) {
 	for i := range 12 {
 		if _, err := w.Alice.Try("curl", "-sS", "--max-time", "5", fmt.Sprintf("http://203.0.113.%d/whoami", 81+i)); err == nil {
@@ -175,7 +175,7 @@ func (w *world) sites() (n int) {
 	return n
 }
 
-// Clients leave by whatever leads to the internet.
+// Clients' packets leave by whichever interface leads to the internet.
 func TestServerUplinks(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
@@ -183,7 +183,7 @@ func TestServerUplinks(t *testing.T) {
 	ip := func(args string) { t.Helper(); w.Server.Run(t, "ip", strings.Fields(args)...) }
 	require.Contains(t, w.Server.Run(t, "ip", "route"), "default via 203.0.113.1 ")
 
-	// There is none at the start.
+	// At the start, there is none.
 	ip("-4 route del default")
 	ip("-6 route del default")
 	ip("-4 route add " + w.Alice.V4.String() + " via 203.0.113.1")
@@ -199,18 +199,19 @@ func TestServerUplinks(t *testing.T) {
 	ip("-6 route add default via 2001:db8:5::1")
 	netlab.Eventually(t, limit, "IPv6 is served", func() bool { return w.whoami(w.Web.V6) == w.Server.V6.String() })
 
-	// Another one takes over, on a host where new interfaces do not forward.
+	// Another interface takes over, on a host where new interfaces do not forward packets.
 	w.Server.Write(t, "ipv4/conf/default/forwarding", "0")
 	second := w.uplink(t)
 	require.Equal(t, "0", w.Server.Read(t, "ipv4/conf/eth1/forwarding"))
 	ip("-4 route replace default via 203.0.113.17")
 	w.seenAs(t, second)
 	ip("-6 route replace default via 2001:db8:17::1")
-	netlab.Eventually(t, limit, "IPv6 leaves by the other, too", func() bool { return w.whoami(w.Web.V6) == "2001:db8:17::20" })
+	netlab.Eventually(t, limit, "IPv6 leaves by the other one as well", func() bool { return w.whoami(w.Web.V6) == "2001:db8:17::20" })
 	ip("-4 route replace default via 203.0.113.1")
 	w.seenAs(t, own)
 
-	// Both at the same time: of equal rank, and as a reserve that is to be ready at once.
+	// Both are used at the same time, with equal metrics, and then one as a reserve, which
+	// must be ready at once.
 	ip("-4 route replace default nexthop via 203.0.113.1 nexthop via 203.0.113.17")
 	netlab.Eventually(t, limit, "all sites are reached", func() bool { return w.sites() == 12 })
 	ip("-4 route replace default via 203.0.113.1")
@@ -220,7 +221,7 @@ func TestServerUplinks(t *testing.T) {
 		return strings.Contains(rules, "-o eth0 -j MASQUERADE") && strings.Contains(rules, "-o eth1 -j MASQUERADE")
 	})
 
-	// A family goes, and nobody minds.
+	// One family disappears, and the other goes on.
 	ip("-6 route del default")
 	netlab.Eventually(t, limit, "IPv6 is not accepted any more", func() bool { return !strings.Contains(w.forwarder(t), "ip6tables nat -A STEPVPN") })
 	w.seenAs(t, own)
@@ -233,7 +234,8 @@ func TestServerUplinks(t *testing.T) {
 	require.Equal(t, "0", w.Server.Read(t, "ipv4/ip_forward"))
 	require.Equal(t, "0", w.Server.Read(t, "ipv4/conf/eth1/forwarding"))
 
-	// The interfaces may be named. One that is not there yet is served when it comes.
+	// The settings may name the interfaces. An interface that does not exist yet is served
+	// when it appears.
 	ip("link set eth1 name wwan0")
 	ip("link set wwan0 up")
 	server = w.server(t, "egress", []string{"wwan0", "lte0"})
@@ -249,8 +251,8 @@ func TestServerUplinks(t *testing.T) {
 	w.seenAs(t, second)
 }
 
-// Somebody deletes the server's device: the server ends and says why, and systemd starts
-// it anew. Nothing of it is left.
+// Somebody deletes the server's device: the server ends and says why, systemd restarts it, and
+// nothing of the old device is left.
 func TestServerDeviceDeleted(t *testing.T) {
 	w := newWorld(t)
 	before := state(t, w.Server)

@@ -28,7 +28,7 @@ type contender struct {
 	addr      string            // of the server
 	processes []*netlab.Process // both ends
 
-	rates, udp, pings []float64 // Mbit/s; small packets a second; ms
+	rates, udp, pings []float64 // Mbit/s; small packets per second; ms
 	cpu               []float64 // s per GB, both ends
 }
 
@@ -60,7 +60,7 @@ func BenchmarkTunnels(b *testing.B) {
 		}
 	}
 	print(list)
-	b.ReportMetric(0, "ns/op") // says nothing here
+	b.ReportMetric(0, "ns/op") // it logs nothing of interest here
 }
 
 // ours starts a tunnel of our own.
@@ -116,7 +116,7 @@ func (c *contender) iperf(b *testing.B, lab *netlab.Lab, flags ...string) sum {
 		}
 	}
 	var out string
-	netlab.Eventually(b, limit, "iperf3 is free", func() bool { // a server that still ends the last run says "busy"
+	netlab.Eventually(b, limit, "iperf3 is free", func() bool { // a server that is still ending the last run answers "busy"
 		var err error
 		out, err = lab.Alice.Try("iperf3", append([]string{"-J", "-t", strconv.Itoa(*seconds), "-c", c.addr}, flags...)...)
 		return err == nil
@@ -130,7 +130,7 @@ func (c *contender) iperf(b *testing.B, lab *netlab.Lab, flags ...string) sum {
 	return result.End.Received
 }
 
-// cpuSeconds returns the processor time that both ends have taken.
+// cpuSeconds returns the processor time that both ends have used.
 func (c *contender) cpuSeconds(b *testing.B) (s float64) {
 	const ticks = 100 // USER_HZ
 	for _, p := range c.processes {
@@ -147,7 +147,7 @@ func (c *contender) cpuSeconds(b *testing.B) (s float64) {
 	return s
 }
 
-// peak returns the memory in MB of the end that has taken more, at its peak.
+// peak returns the peak memory, in MB, of the end that has used more.
 func (c *contender) peak() (mb float64) {
 	for _, p := range c.processes {
 		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))

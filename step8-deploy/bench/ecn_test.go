@@ -9,9 +9,9 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// A router on the way marks packets as too much (ECN, RFC 3168). The mark reaches
-// who receives what was in the tunnel, if the sender knows marks; else the packet
-// is dropped (RFC 6040).
+// A router on the way marks packets because it is congested (ECN, RFC 3168). The mark reaches
+// the receiver of the packets in the tunnel, if their sender supports marks; otherwise the
+// packets are dropped (RFC 6040).
 func TestRouterMarksPackets(t *testing.T) {
 	lab := netlab.New(t)
 	u := connect(t, lab, nil, nil)

@@ -1,5 +1,5 @@
-// Package bench tries and measures the fast ends in real kernels: in network
-// namespaces, beside the simple ends, with other people's tools.
+// Package bench tests and measures the fast ends in real kernels: in network namespaces,
+// compared with the simple ends, with other people's tools.
 package bench
 
 import (
@@ -39,13 +39,13 @@ type tunnel struct {
 	client, server *netlab.Process
 }
 
-// connect starts a tunnel. The flags say what is special about each end.
+// connect starts a tunnel. The flags set the options of each end.
 func connect(t *testing.T, lab *netlab.Lab, clientFlags, serverFlags []string) tunnel {
 	t.Helper()
 	return connectTo(t, lab, lab.Server.V4, clientFlags, serverFlags)
 }
 
-// connectTo is connect by way of some address of the server.
+// connectTo is like connect, but for another address of the server.
 func connectTo(t *testing.T, lab *netlab.Lab, addr netip.Addr, clientFlags, serverFlags []string) tunnel {
 	t.Helper()
 	server := lab.Server.Start(t, netlab.Program("peer"),
@@ -61,8 +61,8 @@ func connectTo(t *testing.T, lab *netlab.Lab, addr netip.Addr, clientFlags, serv
 	return tunnel{lab, client, server}
 }
 
-// stop ends the tunnel, and sees to it that nothing was dropped that should not
-// have been, and that nothing was logged but what is normal.
+// stop ends the tunnel, and fails the test if a packet was dropped without a good reason, or
+// if anything unusual was logged.
 func (u tunnel) stop(t *testing.T) {
 	t.Helper()
 	for _, p := range []*netlab.Process{u.client, u.server} {
@@ -75,7 +75,7 @@ func (u tunnel) stop(t *testing.T) {
 	}
 }
 
-// checksumErrors returns how many packets a host has got with a wrong checksum.
+// checksumErrors returns how many packets with a wrong checksum a host has received.
 func checksumErrors(t *testing.T, h *netlab.Host) (n int) {
 	t.Helper()
 	out := h.Run(t, "nstat", "-asz")
@@ -96,8 +96,8 @@ func download(t *testing.T, from *netlab.Host, host string, size int64) {
 	require.Equal(t, site.Hash(size), strings.Fields(got)[0])
 }
 
-// echo sends datagrams of some size, several at a time by one call, and waits
-// until each has come back as it was.
+// echo sends datagrams of some size, several with each call, and waits until each has come
+// back unchanged.
 func echo(t *testing.T, lab *netlab.Lab, addr string, size int) {
 	t.Helper()
 	var there, here *net.UDPConn
@@ -108,7 +108,7 @@ func echo(t *testing.T, lab *netlab.Lab, addr string, size int) {
 	defer there.Close()
 	lab.Alice.Do(func() { here, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to)) })
 	require.NoError(t, err)
-	// The same code, as an application: its sockets hand over many datagrams at once.
+	// The same code as an application's sockets, which hand over many datagrams at once.
 	answering, err := fast.NewUDP(there, fast.UDPOptions{Drops: new(link.Drops)})
 	require.NoError(t, err)
 	asking, err := fast.NewUDP(here, fast.UDPOptions{Drops: new(link.Drops)})
@@ -150,7 +150,7 @@ func echo(t *testing.T, lab *netlab.Lab, addr string, size int) {
 	}()
 	for deadline := time.Now().Add(limit); len(missing) > 0; {
 		require.True(t, time.Now().Before(deadline), "%d datagrams are missing", len(missing))
-		require.NoError(t, asking.WriteBurst(b)) // some may get lost, so all again
+		require.NoError(t, asking.WriteBurst(b)) // some may get lost, so all are sent again
 		for wait := time.After(time.Second); len(missing) > 0 && wait != nil; {
 			select {
 			case p := <-answers:
@@ -163,7 +163,7 @@ func echo(t *testing.T, lab *netlab.Lab, addr string, size int) {
 	}
 }
 
-// Everything arrives as it was sent, whatever the ends are.
+// Everything arrives as it was sent, whichever ends are used.
 func TestTraffic(t *testing.T) {
 	ends := map[string][]string{
 		"fast":   nil,
@@ -200,8 +200,8 @@ func TestTraffic(t *testing.T) {
 	}
 }
 
-// The tunnel itself goes over IPv6, and to an address of the server that is not
-// the one that it would answer from by itself.
+// The tunnel itself goes over IPv6, and to an address of the server that is not the one from
+// which its kernel would answer.
 func TestOtherAddressesOfTheServer(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Server.ServeSite(t)
@@ -220,7 +220,7 @@ func TestOtherAddressesOfTheServer(t *testing.T) {
 	}
 }
 
-// The detector of wrong checksums sees one.
+// The detector of wrong checksums detects one.
 func TestChecksumErrorsAreSeen(t *testing.T) {
 	lab := netlab.New(t)
 	require.Zero(t, checksumErrors(t, lab.Server))

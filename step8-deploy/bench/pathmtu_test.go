@@ -9,8 +9,8 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// narrow makes the path between the cafe and the internet one of 1,280 bytes, the
-// least that IPv6 allows. Silent routers don't tell who sends more.
+// narrow limits packets between the cafe and the internet to 1,280 bytes, the minimum of IPv6.
+// Silent routers do not tell the sender of longer packets.
 func narrow(t *testing.T, lab *netlab.Lab, silent bool) {
 	lab.Cafe.Run(t, "ip", "link", "set", "up0", "mtu", "1280")
 	lab.Internet.Run(t, "ip", "link", "set", "cafe0", "mtu", "1280")
@@ -21,20 +21,20 @@ func narrow(t *testing.T, lab *netlab.Lab, silent bool) {
 	}
 }
 
-// fits reports whether an answer comes to a ping that makes full packets, once who
-// sends has had time to learn the path's size.
+// fits reports whether a ping with full packets is answered, once its sender has had time to
+// learn the path's size.
 func fits(lab *netlab.Lab) bool {
 	_, err := lab.Alice.Try("ping", "-c", "20", "-i", "0.1", "-W", "1", "-s", "1372", "-M", "dont", "-w", "4", server4)
 	return err == nil
 }
 
-// Packets get through a path that has less room than the tunnel takes it to have,
-// even if no router says so.
+// Packets get through a path with a smaller MTU than the tunnel assumes, even if no router
+// says so.
 func TestPathOf1280Bytes(t *testing.T) {
 	for _, silent := range []bool{false, true} {
 		for _, v6 := range []bool{false, true} {
 			if silent && v6 {
-				continue // over IPv6 nothing else can tell
+				continue // over IPv6, nothing else can tell it
 			}
 			t.Run(fmt.Sprintf("silent=%v,IPv6=%v", silent, v6), func(t *testing.T) {
 				lab := netlab.New(t)
@@ -61,8 +61,8 @@ func TestPathOf1280Bytes(t *testing.T) {
 	}
 }
 
-// The measurement sees the fault: a socket that forbids routers to cut up its
-// packets, as Linux does by default, sends into a black hole.
+// The test can detect the fault: a socket that forbids routers to fragment its packets, as
+// Linux does by default, sends into a black hole.
 func TestSilentPathStopsSimpleEnds(t *testing.T) {
 	lab := netlab.New(t)
 	narrow(t, lab, true)

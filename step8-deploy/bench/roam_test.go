@@ -8,8 +8,8 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// A client that moves to another network, with none for a while, keeps its
-// session.
+// A client keeps its session when it moves to another network, even if it has no network for a
+// while.
 func TestRoaming(t *testing.T) {
 	lab := netlab.New(t)
 	u := connect(t, lab, nil, nil)

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	// What tcpdump -vv says of a checksum that is wrong, in IP, TCP and UDP.
+	// What tcpdump -vv prints about a wrong checksum in IP, TCP and UDP.
 	wrong = regexp.MustCompile(`bad cksum|\(incorrect|bad udp cksum`)
 	right = regexp.MustCompile(`\(correct\)|udp sum ok`)
 	// The length of the IP packet.
@@ -40,8 +40,8 @@ func requireRight(t *testing.T, lines []string) {
 	require.Greater(t, len(right.FindAllString(strings.Join(lines, "\n"), -1)), 100)
 }
 
-// What fast ends cut, tcpdump finds to be whole packets with right checksums: it
-// looks where simple ends hand them over one by one.
+// If fast ends segment packets, tcpdump sees whole packets with correct checksums: it captures
+// where simple ends hand them over one by one.
 func TestCutPacketsAreRight(t *testing.T) {
 	lab := netlab.New(t)
 	u := connect(t, lab, nil, []string{"-simple"})
@@ -60,8 +60,9 @@ func TestCutPacketsAreRight(t *testing.T) {
 	u.stop(t)
 }
 
-// What fast ends join, the kernel takes and, when it forwards it, cuts into
-// packets with right checksums. That it was joined shows on the device.
+// The kernel accepts packets that fast ends have coalesced, and when it forwards them, it
+// segments them into packets with correct checksums. The device shows that they were
+// coalesced.
 func TestJoinedPacketsAreRight(t *testing.T) {
 	lab := netlab.New(t)
 	u := connect(t, lab, nil, nil)
@@ -98,7 +99,7 @@ func TestJoinedPacketsAreRight(t *testing.T) {
 	require.Zero(t, checksumErrors(t, lab.Web))
 }
 
-// The switches do what they say.
+// Each switch that turns an offload off does so.
 func TestNoJoinOnDevice(t *testing.T) {
 	lab := netlab.New(t)
 	u := connect(t, lab, nil, []string{"-no-tun-gro"})
@@ -110,8 +111,8 @@ func TestNoJoinOnDevice(t *testing.T) {
 	u.stop(t)
 }
 
-// Tunnels that are narrower than the path, and of which each end has another
-// idea, carry all sizes.
+// Tunnels with an MTU below the path's, even with a different one at each end, carry packets
+// of all sizes.
 func TestMTUs(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Server.ServeSite(t)

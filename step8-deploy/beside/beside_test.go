@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Nobody waits for one that takes long. What comes meanwhile goes together, and once.
+// Put does not wait for a slow handler. Values that are put in meanwhile are passed on
+// together, in one call.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, c := netip.MustParseAddr("10.8.0.2"), netip.MustParseAddr("fd00:8::2"), netip.MustParseAddr("10.8.0.3")
@@ -50,7 +51,7 @@ func TestQueue(t *testing.T) {
 		q.Put(true, c)
 		end <- struct{}{}
 		open()
-		require.Equal(t, []netip.Addr{b}, <-looked, "what waits comes, and no more")
+		require.Equal(t, []netip.Addr{b}, <-looked, "the waiting values come, and nothing else")
 		end <- struct{}{}
 		<-closed
 		require.Empty(t, looked)

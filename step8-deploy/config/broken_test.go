@@ -19,8 +19,8 @@ func loadAny(kind, name string) error {
 	return err
 }
 
-// broken loads the short file of a kind with line in the place of the line of the
-// same key, or behind it, and returns the message; "F" stands for the file's path.
+// broken loads the short file of a kind, with line in the place of the line that has the same
+// key, or else added at the end. It returns the message, with "F" for the file's path.
 func broken(t *testing.T, kind, line string) string {
 	text := map[string]string{KindServer: shortServer, KindClient: shortClient}[kind]
 	key, _, _ := strings.Cut(line, " ")
@@ -42,8 +42,8 @@ func broken(t *testing.T, kind, line string) string {
 	return strings.ReplaceAll(err.Error(), name, "F")
 }
 
-// One wrong line each: what is said about it, without the file's name, the line's
-// text, and what is allowed, which the schema says and another test shows.
+// Each file has one wrong line. This is the first line of the message; TestMessages tests the
+// others, which show the line's text and what is allowed.
 func TestBrokenLines(t *testing.T) {
 	for _, c := range []struct{ kind, line, want string }{
 		// The TOML itself.
@@ -84,17 +84,17 @@ func TestBrokenLines(t *testing.T) {
 		{"server", `subnets = ["10.8.0.0/24"]`, "F:4: subnets has an element that is 10.8.0.0/24, the address of the subnet itself; the server needs one in it, such as 10.8.0.1/24"},
 		{"server", `subnets = ["10.8.0.255/24"]`, "F:4: subnets has an element that is 10.8.0.255/24, the broadcast address of the subnet"},
 		{"server", `subnets = ["10.8.0.1/31"]`, "F:4: subnets has an element that is 10.8.0.1/31, which has no room for a client"},
-		{"server", `subnets = ["10.0.0.1/7"]`, "F:4: subnets has an element that is 10.0.0.1/7, which is more than a subnet"},
+		{"server", `subnets = ["10.0.0.1/7"]`, "F:4: subnets has an element that is 10.0.0.1/7, which is too large for a subnet"},
 		{"server", `subnets = ["127.0.0.1/8"]`, "F:4: subnets has an element that is 127.0.0.1/8, which stays on one host or link"},
 		{"server", `subnets = ["224.0.0.1/24"]`, "F:4: subnets has an element that is 224.0.0.1, which is not the address of a host"},
 		{"server", `subnets = ["::ffff:10.8.0.1/120"]`, `F:4: subnets has an element that is "::ffff:10.8.0.1/120", an IPv4 address in the form of IPv6`},
 		{"server", `subnets = ["10.8.0.1/24", "10.9.0.1/24"]`, "F:4: subnets has two of the same family"},
 		{"server", `routes = "all"`, `F:5: routes is "all"`},
 		{"server", `routes = "pushed"`, `F:5: routes is "pushed"`},
-		{"server", `routes = ["0.0.0.0/0"]`, `F:5: routes has an element that is 0.0.0.0/0; for that write routes = "everything"`},
+		{"server", `routes = ["0.0.0.0/0"]`, `F:5: routes has an element that is 0.0.0.0/0; write routes = "everything" instead`},
 		{"server", `routes = ["10.1.2.3/8"]`, "F:5: routes has an element that is 10.1.2.3/8, an address inside of the network 10.0.0.0/8"},
 		{"server", `routes = ["127.0.0.0/8"]`, "F:5: routes has an element that is 127.0.0.0/8, which never leaves a host or a link"},
-		{"server", `routes = [` + strings.Repeat(`"10.0.0.0/8",`, 257) + `]`, "F:5: routes is a list of 257; 256 are the most"},
+		{"server", `routes = [` + strings.Repeat(`"10.0.0.0/8",`, 257) + `]`, "F:5: routes has 257 elements, but at most 256 are allowed"},
 		{"server", `dns_upstreams = ["dns.example.org"]`, `F:5: dns_upstreams has an element that is "dns.example.org", not an address`},
 		{"server", `dns_upstreams = ["10.8.0.1"]`, "F:5: dns_upstreams has 10.8.0.1, which is the server itself"},
 		{"server", `dns_search = ["a..b"]`, `F:5: dns_search has an element that is "a..b", which is not a domain`},
@@ -109,14 +109,14 @@ func TestBrokenLines(t *testing.T) {
 
 		// Files.
 		{"server", `key_file = ""`, "F:2: key_file is empty"},
-		{"server", `key_file = "~/k"`, `F:2: key_file is "~/k", and ~ is not replaced here`},
-		{"server", `key_file = "$HOME/k"`, `F:2: key_file is "$HOME/k"; the only variable is $CREDENTIALS_DIRECTORY, at the start and with a slash behind it`},
+		{"server", `key_file = "~/k"`, `F:2: key_file is "~/k", but ~ is not replaced here`},
+		{"server", `key_file = "$HOME/k"`, `F:2: key_file is "$HOME/k"; the only variable is $CREDENTIALS_DIRECTORY, at the start and followed by a slash`},
 		{"server", `key_file = "a\u0000b"`, "F:2: key_file has a control character in it"},
 		{"server", `status_socket = "/` + strings.Repeat("x", 107) + `"`, "F:5: status_socket is a path of 108 bytes"},
 
-		// Between keys.
-		{"server", `mtu = 1279`, "F:5: mtu is 1279, and there is an IPv6 subnet"},
-		{"server", `max_clients = 254`, "F:5: max_clients is 254, and 10.8.0.1/24 has room for 253"},
+		// Keys that contradict each other.
+		{"server", `mtu = 1279`, "F:5: mtu is 1279, but there is an IPv6 subnet"},
+		{"server", `max_clients = 254`, "F:5: max_clients is 254, but 10.8.0.1/24 has room for only 253"},
 
 		// Unknown keys.
 		{"server", `lisen = [":1"]`, `F:5: unknown key "lisen"; did you mean listen?`},
@@ -124,8 +124,8 @@ func TestBrokenLines(t *testing.T) {
 		{"server", `kill_switch = true`, `F:5: unknown key "kill_switch": it does not belong in the file of a server`},
 		{"client", `clients_file = "x"`, `F:5: unknown key "clients_file": it does not belong in the file of a client`},
 		{"client", `[server]`, `F:5: key server should be a table, not a value`},
-		{"client", `[peer]`, `F:5: there are no tables here, such as "peer"`},
-		{"client", `peer.name = 1`, `F:5: there are no tables here, such as "peer.name"`},
+		{"client", `[peer]`, `F:5: tables, such as "peer", are not allowed`},
+		{"client", `peer.name = 1`, `F:5: tables, such as "peer.name", are not allowed`},
 
 		// Clients.
 		{"client", `server = ""`, `F:2: server is "", without a port`},
@@ -147,16 +147,16 @@ func TestBrokenLines(t *testing.T) {
 		{"client", `transport = "both"`, `F:5: transport is "both"`},
 		{"client", `keepalive = "1s"`, "F:5: keepalive is 1s, which is too short"},
 		{"client", `routes = ["fe80::/64"]`, "F:5: routes has an element that is fe80::/64, which never leaves a host or a link"},
-		{"client", `kind = "server"`, "F:1: this is the file of a server, and a client was to be started"},
-		{"client", `kind = "peer"`, "F:1: kind is neither of the two"},
-		{"client", `kind = 7`, "F:1: kind is neither of the two"},
+		{"client", `kind = "server"`, "F:1: this is the file of a server, but a client is to be started"},
+		{"client", `kind = "peer"`, "F:1: kind is neither \"server\" nor \"client\""},
+		{"client", `kind = 7`, "F:1: kind is neither \"server\" nor \"client\""},
 	} {
 		what, _, _ := strings.Cut(broken(t, c.kind, c.line), "\n")
 		require.Equal(t, c.want, what, c.line)
 	}
 }
 
-// The whole message: the line's text, and what is allowed.
+// A message also shows the line's text, and what is allowed.
 func TestMessages(t *testing.T) {
 	require.Equal(t, `F:5: mtu is text, not a whole number
     mtu = "big" # bytes
@@ -170,12 +170,12 @@ func TestMessages(t *testing.T) {
     Allowed: "everything", or at most 256 networks, such as ["10.0.0.0/8", "fd00::/8"].`,
 		broken(t, "server", "routes = [\n\"192.168.0.0/16\",\n\"10.0.0.0\",\n]"))
 
-	// What is missing has no line. All problems are told at once, sorted by line.
+	// A missing key has no line. All problems are reported at once, sorted by line.
 	name := write(t, "kind = \"client\"\nmtu = 1\n\nfoobarbaz = 1\nserver = 1\n")
 	require.Equal(t, `F: the key server_key is missing
     Allowed: 32 bytes in base64: 44 characters.
 F: the key private_key or key_file is missing
-    Allowed: private_key with the key itself, or key_file with the file that it stands in.
+    Allowed: private_key with the key itself, or key_file with the file that has it.
 F:2: mtu is 1
     mtu = 1
     Allowed: 0 (what the path has room for), or 576 to 65535 bytes.
@@ -189,7 +189,7 @@ F:5: server is a whole number, not a list
 	require.Less(t, len(loadAny("server", name).Error()), 2500, "a message is bounded")
 }
 
-// No message shows a secret, whatever is wrong with its line.
+// No message shows a secret, whatever is wrong with the secret's line.
 func TestSecretsStayOutOfMessages(t *testing.T) {
 	const secret = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI"
 	for _, lines := range []string{
@@ -225,7 +225,7 @@ func TestFiles(t *testing.T) {
 		require.ErrorContains(t, loadAny("client", name), "it holds a secret, and may be read or changed by users other than its owner")
 	}
 	name = write(t, shortClient)
-	require.NoError(t, os.Chmod(name, 0o644), "without a secret it may be read")
+	require.NoError(t, os.Chmod(name, 0o644), "others may read a file without a secret")
 	require.NoError(t, loadAny("client", name))
 
 	require.EqualError(t, loadAny("client", "/none"), "there is no file /none")

@@ -9,6 +9,8 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
+// This file finds mistakes that concern several settings at once.
+
 // checkKind checks the key kind, and forgets all values if it is wrong.
 func (d *document) checkKind(want string) {
 	const allowed = `kind = "server" or kind = "client"`
@@ -18,16 +20,16 @@ func (d *document) checkKind(want string) {
 	case !given:
 		d.add(0, "the key kind is missing", allowed)
 	case !isText || kind != KindServer && kind != KindClient:
-		d.addTo("kind", -1, "kind is neither of the two", allowed)
+		d.addTo("kind", -1, `kind is neither "server" nor "client"`, allowed)
 	case want != "" && kind != want:
-		d.addTo("kind", -1, fmt.Sprintf("this is the file of a %s, and a %s was to be started", kind, want), "")
+		d.addTo("kind", -1, fmt.Sprintf("this is the file of a %s, but a %s is to be started", kind, want), "")
 	default:
 		return
 	}
 	d.values = nil
 }
 
-// check notes what is wrong between the keys of a server.
+// check notes settings of a server that contradict each other.
 func (s *Server) check(d *document) {
 	for i, a := range s.Subnets {
 		for _, b := range s.Subnets[:i] {
@@ -36,15 +38,15 @@ func (s *Server) check(d *document) {
 			}
 		}
 		if a.Addr().Is6() && s.MTU != 0 && s.MTU < packet.MinIPv6MTU {
-			d.addTo("mtu", -1, fmt.Sprintf("mtu is %d, and there is an IPv6 subnet", s.MTU), "0, or at least 1280 bytes with IPv6")
+			d.addTo("mtu", -1, fmt.Sprintf("mtu is %d, but there is an IPv6 subnet", s.MTU), "0, or at least 1280 bytes with IPv6")
 		}
 		_, given := d.values["max_clients"]
 		if room := hosts(a); given && s.MaxClients > room {
-			d.addTo("max_clients", -1, fmt.Sprintf("max_clients is %d, and %v has room for %d", s.MaxClients, a, room), "")
+			d.addTo("max_clients", -1, fmt.Sprintf("max_clients is %d, but %v has room for only %d", s.MaxClients, a, room), "")
 		}
 	}
 	if _, given := d.values["dns_upstreams"]; given && d.values["dns"] == false {
-		d.addTo("dns_upstreams", -1, "dns_upstreams is set, and dns is false", "dns = true, or no dns_upstreams")
+		d.addTo("dns_upstreams", -1, "dns_upstreams is set, but dns is false", "dns = true, or no dns_upstreams")
 	}
 	if slices.Contains(s.Egress, s.Device) {
 		d.addTo("egress", -1, "egress is the tunnel's own device", "")
@@ -58,15 +60,16 @@ func (s *Server) check(d *document) {
 	}
 }
 
-// Warning returns what is allowed and should not stay so, or "".
+// Warning returns a warning about settings that are allowed, but dangerous; "" if there are
+// none.
 func (s *Server) Warning() string {
 	if s.Reach == nil {
-		return `clients reach every service of the server itself, as the key reach is missing: reach = [] leaves them DNS and ping, reach = ["tcp:22"] also its SSH, reach = ["server"] all`
+		return `clients reach every service of the server itself, because the key reach is missing: reach = [] lets them reach only DNS and ping, reach = ["tcp:22"] also SSH, and reach = ["server"] everything`
 	}
 	return ""
 }
 
-// hosts counts the clients that a subnet has room for, beside the server.
+// hosts returns how many clients a subnet has room for, in addition to the server.
 func hosts(p netip.Prefix) int {
 	bits := p.Addr().BitLen() - p.Bits()
 	switch {
@@ -78,8 +81,8 @@ func hosts(p netip.Prefix) int {
 	return 1<<bits - 2 // IPv6 has no broadcast
 }
 
-// check notes what is wrong between the keys of a client, whose file is of that
-// mode.
+// check notes settings of a client that contradict each other, and secrets in a file whose mode
+// lets others read them.
 func (c *Client) check(d *document, mode fs.FileMode) {
 	_, inline := d.values["private_key"]
 	_, file := d.values["key_file"]
@@ -87,7 +90,7 @@ func (c *Client) check(d *document, mode fs.FileMode) {
 	case inline && file:
 		d.addTo("private_key", -1, "private_key and key_file are both set", "one of the two")
 	case !inline && !file:
-		d.add(0, "the key private_key or key_file is missing", "private_key with the key itself, or key_file with the file that it stands in")
+		d.add(0, "the key private_key or key_file is missing", "private_key with the key itself, or key_file with the file that has it")
 	}
 	_, inline = d.values["psk"]
 	_, file = d.values["psk_file"]
@@ -100,6 +103,6 @@ func (c *Client) check(d *document, mode fs.FileMode) {
 			fmt.Sprintf("mode 0600. If nobody has read it so far, type: chmod 600 %s; otherwise make a new key", d.file))
 	}
 	if c.AllowOtherDNS && d.values["dns"] == false {
-		d.addTo("allow_other_dns", -1, "allow_other_dns is set, and dns is false", "dns = true, or no allow_other_dns")
+		d.addTo("allow_other_dns", -1, "allow_other_dns is set, but dns is false", "dns = true, or no allow_other_dns")
 	}
 }

@@ -5,19 +5,18 @@
 // Introduced in step 8.
 //
 // A file is a flat list of keys, one of which, kind, says whether it is meant for
-// a server or a client. All keys stand in schema_server.go and schema_client.go,
-// each with what it may be. Nothing in a file is ignored: an unknown key, a value
-// of the wrong type or out of bounds is an error with the file, the line, the
-// line's text, and what is allowed. All errors of a file are told at once.
+// a server or a client. schema_server.go and schema_client.go list all keys, each with
+// the values that are allowed. Nothing in a file is ignored: an unknown key, or a value
+// of the wrong type or out of bounds, is an error with the file, the line, the
+// line's text, and what is allowed. All errors of a file are reported at once.
 //
 // # Files that a file names
 //
 // A relative path starts at the folder of the file that names it. A path may
 // start with $CREDENTIALS_DIRECTORY, which is where systemd puts the copies of
-// keys that it made for a service (LoadCredential= in systemd.exec(5)). Where
-// nothing set this variable, as in a shell, it means the folder of the file, too:
-// so the same file works by hand and as a service. No other variable is
-// replaced.
+// keys that it made for a service (LoadCredential= in systemd.exec(5)). If this
+// variable is not set, as in a shell, it also means the folder of the file: so the
+// same file works by hand and as a service. No other variable is replaced.
 //
 // # Secrets
 //
@@ -27,9 +26,9 @@
 //
 // # What is not covered
 //
-// Load does not look at the host or the network: whether an address is one of
-// this host's, whether an interface exists, whether a name can be resolved. CheckFiles
-// reads the secrets that a file names, and no more.
+// LoadServer and LoadClient do not look at the host or the network. They do not find out
+// whether an address is one of this host's, whether an interface exists, or whether a name
+// can be resolved. CheckFiles only reads the secrets that a file names.
 package config
 
 import (
@@ -52,30 +51,30 @@ type Server struct {
 	Listen     []netip.AddrPort // an unspecified address (:: or 0.0.0.0) stands for all
 	Transports []string         // "udp", "tcp", or both
 	Key        string           // file with the private key
-	PSK        string           // file with the pre-shared key, or ""
+	PSK        string           // file with the pre-shared key; "": none
 	Clients    string           // file with the registry of clients
 	State      string           // folder for what is kept from one start to the next
 
 	Device  string          // name of the TUN device
 	Subnets []netip.Prefix  // the server's addresses in the tunnel, with the subnets
-	MTU     int             // bytes; 0 is what the path to the internet has room for
+	MTU     int             // bytes; 0: as large as the path to the internet allows
 	Egress  []string        // interfaces that packets leave by; none: those of the default routes
-	Reach   []reach.Opening // what clients reach of the server itself; nil: all of it, as before there was this key
+	Reach   []reach.Opening // what clients can reach of the server itself; nil (the key is missing): everything
 
 	MaxClients     int
 	ClientToClient bool
-	IdleTimeout    time.Duration // 0 is never
+	IdleTimeout    time.Duration // 0: never
 
 	Routes       Routes // what clients are told to send into the tunnel
 	DNS          bool   // whether the server answers queries, and clients are told to ask it
 	DNSUpstreams []netip.AddrPort
 	DNSSearch    []string
 
-	Queues   int // 0 is a number that fits the host
+	Queues   int // 0: a number that fits the host
 	Offloads bool
 
-	StatusSocket string         // path of the Unix socket, or ""
-	Metrics      netip.AddrPort // where Prometheus can ask; the zero value is nowhere
+	StatusSocket string         // path of the Unix socket; "": none
+	Metrics      netip.AddrPort // where Prometheus can fetch metrics; the zero value: nowhere
 }
 
 // A Client has the settings of a client. For paths see Server.
@@ -83,19 +82,19 @@ type Client struct {
 	Servers    []Endpoint // in order of preference
 	Transport  string     // "udp" or "tcp"
 	ServerKey  Key        // the server's public key
-	PrivateKey Secret     // the client's own, if it stands in the file itself
-	Key        string     // else the file that it stands in
-	PSK        Secret     // the pre-shared key, if it stands in the file itself
-	PSKFile    string     // or the file that it stands in, or ""
-	Login      string     // file with user name and password, one a line, or ""
+	PrivateKey Secret     // the client's own, if the file itself has it
+	Key        string     // otherwise the file that has it
+	PSK        Secret     // the pre-shared key, if the file itself has it
+	PSKFile    string     // otherwise the file that has it; "": there is none
+	Login      string     // file with user name and password, one per line; "": none
 
 	Device        string
 	Routes        Routes     // what goes into the tunnel
-	LAN           lan.Policy // what of the rest is local
+	LAN           lan.Policy // which networks are local, and stay outside of the tunnel
 	DNS           bool       // whether to take the server's DNS settings
 	AllowOtherDNS bool       // whether programs may ask other resolvers
 	KillSwitch    bool       // whether routes and DNS stay taken while there is no connection
-	MTU           int        // bytes; 0 is what the path to the server has room for
+	MTU           int        // bytes; 0: as large as the path to the server allows
 	Keepalive     time.Duration
 	Offloads      bool
 
@@ -107,7 +106,7 @@ type Client struct {
 // Routes says what goes into the tunnel.
 type Routes struct {
 	Everything bool
-	Pushed     bool           // what the server says; only in a client's file
+	Pushed     bool           // the networks that the server names; only in a client's file
 	Prefixes   []netip.Prefix // if neither of the above
 }
 
@@ -123,6 +122,6 @@ const KeySize = 32
 // A Key is a public key.
 type Key [KeySize]byte
 
-// A Secret is a private or a pre-shared key that stood in the file itself. The
-// zero value is none. Printing and logging do not show it (see hide.go).
+// A Secret is a private or a pre-shared key that the file itself has. The zero value means
+// that there is none. Printing and logging do not show it (see hide.go).
 type Secret [KeySize]byte

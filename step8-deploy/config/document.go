@@ -12,24 +12,23 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// A document is a file after its TOML was parsed: the value of each key, and
-// where it stands.
+// A document is a file of settings after its TOML was parsed: the value of each key, and its
+// line.
 type document struct {
 	file     string
 	lines    []string
-	values   map[string]any // as the TOML library makes them: string, int64, bool, []any...
-	places   map[string]place
+	values   map[string]any   // as the TOML library makes them: string, int64, bool, []any...
+	places   map[string]place // of each key
 	problems Problems
 }
 
-// A place is where a key stands.
+// A place says on which line of the file a key is.
 type place struct {
 	line     int   // of the key
 	elements []int // lines of the elements, if the value is a list
 }
 
-// parse reads TOML. What is wrong with it goes to the document's problems; there
-// are no values then.
+// parse reads TOML. If that fails, the document has a problem and no values.
 func parse(file string, text []byte) *document {
 	d := &document{file: file, places: make(map[string]place)}
 	for line := range bytes.Lines(text) {
@@ -60,7 +59,7 @@ func (d *document) locate(text []byte) {
 		switch {
 		case e.Kind != unstable.KeyValue || len(names) > 1:
 			if !inTable {
-				d.add(line, fmt.Sprintf("there are no tables here, such as %q", strings.Join(names, ".")),
+				d.add(line, fmt.Sprintf("tables, such as %q, are not allowed", strings.Join(names, ".")),
 					"a list of keys, each on a line of its own")
 			}
 			inTable = e.Kind != unstable.KeyValue // what follows belongs to it
@@ -88,7 +87,7 @@ func (d *document) key(p *unstable.Parser, e *unstable.Node) (names []string, li
 	return names, line
 }
 
-// maxText bounds the text of a line that is shown, in bytes.
+// maxText is how many bytes of a line are shown.
 const maxText = 160
 
 // add notes a problem on a line.

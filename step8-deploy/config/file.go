@@ -10,13 +10,7 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// maxFile bounds the size of a file, in bytes.
-const maxFile = 64 << 10
-
-// settingsFile is what the files are, secrets in them aside (see Client.check).
-var settingsFile = atomicfile.Kind{Name: "the file of settings", Cure: "Anyone who can write it decides what this host does."}
-
-// read returns the content of a file, and what it was.
+// read reads a file of settings, and returns its content and its mode, owner and size.
 func read(file string) ([]byte, fs.FileInfo, error) {
 	text, info, err := atomicfile.Read(file, maxFile, atomicfile.Follow)
 	switch {
@@ -33,14 +27,20 @@ func read(file string) ([]byte, fs.FileInfo, error) {
 	return text, info, err
 }
 
+// maxFile is the size of the largest file that is read, in bytes.
+const maxFile = 64 << 10
+
+// settingsFile says who may change a file of settings. (Client.check says who may read it.)
+var settingsFile = atomicfile.Kind{Name: "the file of settings", Cure: "Anyone who can write it decides what this host does."}
+
 // mark is the byte order mark with which some editors begin a file.
 const mark = "\ufeff"
 
-// unmarked returns a text as if it had none. A text in UTF-16, which has a mark of its own,
-// is an error.
+// unmarked returns a text without that mark. A text in UTF-16, which begins with a mark of its
+// own, is an error.
 func unmarked(file string, text []byte) ([]byte, error) {
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
-		return nil, app.Hint(fmt.Errorf("%s is text in UTF-16", file), "Save it as UTF-8, which editors of Windows offer as 'encoding'.")
+		return nil, app.Hint(fmt.Errorf("%s is text in UTF-16", file), "Save it as UTF-8: editors on Windows offer that as 'encoding'.")
 	}
 	return bytes.TrimPrefix(text, []byte(mark)), nil
 }

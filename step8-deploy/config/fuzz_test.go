@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// Whatever a file holds: it is loaded, or refused with a message of bounded
-// length, and nothing else.
+// Whatever a file contains, it is either loaded, or refused with a message of bounded length.
 func FuzzLoad(f *testing.F) {
 	for _, s := range []string{shortServer, shortClient, "a.b = 1\n[x]\n[[y]]\nz = {a = [1]}", "kind = \"server\"\nmtu = [[1], 2]\nlisten = [\n1,\n{a=2}]",
 		"kind = \"client\"\nserver = \"\"\"\na\nb\"\"\"", "\"\" = 1", "kind.x = 1", "kind = \"server\"\nkind = \"client\""} {

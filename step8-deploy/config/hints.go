@@ -9,7 +9,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-// unknown says what is wrong with a key that no file of a kind has.
+// unknown says what is wrong with a key that no file of this kind has, and which key may have
+// been meant.
 func unknown(name, kind string) string {
 	keys, others := keysOf(serverSchema()), keysOf(clientSchema())
 	if kind == KindClient {
@@ -27,7 +28,7 @@ func unknown(name, kind string) string {
 
 var definedTwice = regexp.MustCompile(`^key (\S+) is already defined$`)
 
-// plain says in plain words what the TOML library says, and what is allowed.
+// plain rewrites a message of the TOML library in plain words, and says what is allowed.
 func (d *document) plain(line int, what string) (plain, allowed string) {
 	twice := definedTwice.FindStringSubmatch(what)
 	if twice == nil {
@@ -35,7 +36,7 @@ func (d *document) plain(line int, what string) (plain, allowed string) {
 	}
 	for i, text := range d.lines[:max(0, min(line-1, len(d.lines)))] {
 		if name, _, _ := strings.Cut(text, "="); strings.Trim(name, " \t\"'") == twice[1] {
-			return fmt.Sprintf("%s is set twice, here and in line %d", twice[1], i+1), "each key once"
+			return fmt.Sprintf("%s is set twice, here and on line %d", twice[1], i+1), "each key once"
 		}
 	}
 	return twice[1] + " is set twice", "each key once"

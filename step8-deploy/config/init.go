@@ -15,57 +15,31 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-//go:embed templates
-var files embed.FS
-
-var templates = template.Must(template.New("").Funcs(template.FuncMap{"quote": tomlText}).ParseFS(files, "templates/*.toml"))
-
-// tomlText writes a text as TOML does (basic strings of TOML 1.0).
-func tomlText(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
-}
-
-// ServerTemplate is what differs between the first files of servers.
+// ServerTemplate has the values that are filled into a server's first file of settings.
 type ServerTemplate struct {
 	File    string // where it will stand, for the first line
 	Listen  string
 	Subnets []string
 }
 
-// ClientTemplate is what differs between the first files of clients. Keys are in
-// base64.
+// ClientTemplate has the values that are filled into a client's first file of settings. Keys are
+// in base64.
 type ClientTemplate struct {
 	File       string // where it will stand, for the first line
 	Servers    []string
 	ServerKey  string
-	Transport  string // or "" for the default
-	PrivateKey string // or "" for one that stands in the file client.key
-	PSK        string // or "" for none
-	User       string // whose password the server asks for, or "" for none
+	Transport  string // "": the default
+	PrivateKey string // "": the file client.key has it
+	PSK        string // "": none
+	User       string // the user whose password the server asks for; "": it asks for none
 }
 
-// Render returns the text of the file, or an error if it would not be one that
-// LoadServer takes.
+// Render returns the text of the file, or an error if LoadServer would refuse it.
 func (t ServerTemplate) Render() ([]byte, error) {
 	return render("server.toml", t.File, t, func(d *document) error { _, err := server(d); return err })
 }
 
-// Render returns the text of the file, or an error if it would not be one that
-// LoadClient takes.
+// Render returns the text of the file, or an error if LoadClient would refuse it.
 func (t ClientTemplate) Render() ([]byte, error) {
 	return render("client.toml", t.File, t, func(d *document) error { _, err := client(d, 0o600); return err })
 }
@@ -86,6 +60,30 @@ func render(name, file string, data any, check func(*document) error) ([]byte, e
 	return text, check(d)
 }
 
+//go:embed templates
+var files embed.FS
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"quote": tomlText}).ParseFS(files, "templates/*.toml"))
+
+// tomlText returns a text as a basic string of TOML 1.0, in quotes.
+func tomlText(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
 // A NewFile is a file to be written, with its mode.
 type NewFile struct {
 	Name string
@@ -99,10 +97,10 @@ func NewKey(name string) (f NewFile, public string) {
 	return NewFile{name, []byte(noise.FormatKey(private) + "\n"), 0o600}, noise.FormatKey(private.Public())
 }
 
-// Write writes the files, and makes their folder, of mode 0700, if there is none.
-// Unless force is set, it refuses if one of them is there already, and writes
-// none. Each appears whole or not at all; when one fails, those that Write has
-// made are removed again.
+// Write writes the files, and makes their folder, with mode 0700, if there is none. If one of
+// the files exists already and force is not set, Write returns an error, and writes none of
+// them. Each file appears whole or not at all. After an error, Write removes the files that it
+// has made.
 func Write(force bool, list ...NewFile) (err error) {
 	for _, f := range list {
 		if _, err := os.Lstat(f.Name); !force && err == nil {
@@ -138,5 +136,5 @@ func Write(force bool, list ...NewFile) (err error) {
 
 func exists(name string) error {
 	return app.Hint(fmt.Errorf("%s exists already, and is left as it is", name),
-		"Choose another folder with -dir; -force writes settings anew, and keeps a key and a registry that are there.")
+		"Choose another folder with -dir; -force overwrites settings, and keeps an existing key and registry.")
 }

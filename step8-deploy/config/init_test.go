@@ -17,7 +17,7 @@ var (
 	someClient = ClientTemplate{File: "client.toml", Servers: []string{"vpn.example.org:5555"}, ServerKey: publicKey}
 )
 
-// What the templates make can be loaded, and says what holds without a file.
+// The templates' files can be loaded, and their values are the defaults.
 func TestRender(t *testing.T) {
 	text, err := someServer.Render()
 	require.NoError(t, err)
@@ -27,8 +27,8 @@ func TestRender(t *testing.T) {
 	require.NoError(t, err)
 	s.Key, s.Clients = short.Key, short.Clients
 	require.Empty(t, s.Warning())
-	require.NotNil(t, s.Reach, "a new server is closed...")
-	require.NotEmpty(t, short.Warning(), "...and one of before says that it is not")
+	require.NotNil(t, s.Reach, "a new server's file closes it...")
+	require.NotEmpty(t, short.Warning(), "...and an older file, without the key, causes a warning")
 	s.Reach = nil
 	require.Equal(t, short, s)
 
@@ -63,8 +63,8 @@ func TestRender(t *testing.T) {
 
 var assignment = regexp.MustCompile(`(?m)^(?:# )?([a-z_]+) = (.*)$`)
 
-// Each key of the schema stands in the template, with its default if it is a
-// comment; and nothing else does.
+// The template has each key of the schema, and no other. If a comment shows a key, its value is
+// the default.
 func TestTemplatesAreComplete(t *testing.T) {
 	check := func(text []byte, keys []string, defaults map[string]any) {
 		seen := make(map[string]bool)
@@ -74,7 +74,7 @@ func TestTemplatesAreComplete(t *testing.T) {
 				continue
 			}
 			require.Contains(t, keys, name)
-			require.False(t, seen[name], "%s stands there twice", name)
+			require.False(t, seen[name], "the template has %s twice", name)
 			seen[name] = true
 			if !strings.HasPrefix(string(m[0]), "# ") {
 				continue
@@ -109,8 +109,7 @@ func defaultsOf[C any](schema []setting[C]) map[string]any {
 	return m
 }
 
-// Each key has something to say about what is allowed, in one sentence that fits
-// behind "Allowed: ".
+// Each key says what is allowed, in words that fit between "Allowed: " and a full stop.
 func TestAllowed(t *testing.T) {
 	check := func(key, allowed string) {
 		require.NotEmpty(t, allowed, key)
@@ -134,23 +133,23 @@ func TestWrite(t *testing.T) {
 
 	require.NoError(t, Write(false, key, NewFile{path("server.toml"), []byte("x"), 0o644}))
 	got, err := readKey("key_file", path("server.key"))
-	require.NoError(t, err, "the mode is right, and so is the content")
+	require.NoError(t, err, "the mode and the content are right")
 	require.Equal(t, string(key.Text), base64.StdEncoding.EncodeToString(got[:])+"\n")
 	require.Equal(t, os.FileMode(0o600), mode(t, path("server.key")))
 	require.Equal(t, os.FileMode(0o644), mode(t, path("server.toml")))
 	require.Equal(t, os.FileMode(0o700), mode(t, dir))
 
-	// One of the files is there: nothing is written.
+	// One of the files exists already, so none is written.
 	err = Write(false, NewFile{path("new"), nil, 0o600}, NewFile{path("server.toml"), []byte("y"), 0o600})
 	require.EqualError(t, err, path("server.toml")+" exists already, and is left as it is")
 	require.Equal(t, []string{"server.key", "server.toml"}, names(t, dir))
 
-	// A dangling link is there, too.
+	// A dangling link counts as an existing file.
 	require.NoError(t, os.Symlink("/none", path("link")))
 	require.ErrorContains(t, Write(false, NewFile{path("link"), nil, 0o600}), "exists already")
 	require.NoError(t, os.Remove(path("link")))
 
-	// A later one fails: the ones before are gone again.
+	// If a file can't be written, those before it are removed again.
 	require.NoError(t, os.WriteFile(path("file"), nil, 0o600))
 	require.Error(t, Write(false, NewFile{path("new"), nil, 0o600}, NewFile{path("file/x"), nil, 0o600}))
 	require.Equal(t, []string{"file", "server.key", "server.toml"}, names(t, dir))

@@ -6,21 +6,8 @@ import (
 	"slices"
 )
 
-// A setting is one key of a file. C is Server or Client.
-type setting[C any] struct {
-	key      string
-	required bool
-	allowed  string // what the value may be, for people
-	def      any    // what it is if the file does not say, as the TOML library makes it; nil leaves the zero value
-	set      setter[C]
-}
-
-// A setter puts a value into a C. An error says what is wrong with the value,
-// such as "is text, not true or false", and may be an elementError.
-type setter[C any] func(c *C, value any) error
-
-// LoadServer reads the settings of a server. What is wrong with the file's
-// content is an error of type Problems.
+// LoadServer reads the settings of a server. Mistakes in the file are an error of type
+// Problems.
 func LoadServer(file string) (*Server, error) {
 	d, info, err := load(file, KindServer)
 	if err != nil {
@@ -33,8 +20,8 @@ func LoadServer(file string) (*Server, error) {
 	return s, settingsFile.Check(file, info)
 }
 
-// LoadClient reads the settings of a client. What is wrong with the file's
-// content is an error of type Problems.
+// LoadClient reads the settings of a client. Mistakes in the file are an error of type
+// Problems.
 func LoadClient(file string) (*Client, error) {
 	d, info, err := load(file, KindClient)
 	if err != nil {
@@ -47,7 +34,7 @@ func LoadClient(file string) (*Client, error) {
 	return c, settingsFile.Check(file, info)
 }
 
-// Kind tells which kind of file it is: KindServer or KindClient.
+// Kind returns the kind of a file: KindServer or KindClient.
 func Kind(file string) (string, error) {
 	d, _, err := load(file, "")
 	if err != nil {
@@ -56,8 +43,8 @@ func Kind(file string) (string, error) {
 	return d.values["kind"].(string), nil
 }
 
-// load reads a file of a kind, or of either if kind is "", and returns also what
-// the file was.
+// load reads a file of a kind, or of either kind if kind is "". It also returns the file's mode
+// and owner.
 func load(file, kind string) (*document, fs.FileInfo, error) {
 	text, info, err := read(file)
 	if err != nil {
@@ -68,12 +55,25 @@ func load(file, kind string) (*document, fs.FileInfo, error) {
 		d.checkKind(kind)
 	}
 	if _, ok := d.values["kind"]; !ok {
-		return nil, nil, d.failed() // all else would be a guess
+		return nil, nil, d.failed() // without the kind, any other message would be a guess
 	}
 	return d, info, nil
 }
 
-// server makes the settings of a document.
+// A setting is one key of a file. C is Server or Client.
+type setting[C any] struct {
+	key      string
+	required bool
+	allowed  string // the values that are allowed, for people
+	def      any    // the value if the file does not have the key, as the TOML library would return it; nil: the zero value
+	set      setter[C]
+}
+
+// A setter puts a value into a C. An error says what is wrong with the value,
+// such as "is text, not true or false", and may be an elementError.
+type setter[C any] func(c *C, value any) error
+
+// server returns the settings of a server's document, or what is wrong with them.
 func server(d *document) (*Server, error) {
 	s := new(Server)
 	fill(d, s, serverSchema(), KindServer)
@@ -85,7 +85,8 @@ func server(d *document) (*Server, error) {
 	return s, nil
 }
 
-// client makes the settings of a document, which is a file of that mode.
+// client returns the settings of a client's document, or what is wrong with them. mode is the
+// file's.
 func client(d *document, mode fs.FileMode) (*Client, error) {
 	c := new(Client)
 	fill(d, c, clientSchema(), KindClient)
@@ -97,7 +98,7 @@ func client(d *document, mode fs.FileMode) (*Client, error) {
 	return c, nil
 }
 
-// fill puts the values of a document into c, and notes what is wrong with them.
+// fill sets the fields of c to the values of a document, and notes mistakes in them.
 func fill[C any](d *document, c *C, schema []setting[C], kind string) {
 	keys := keysOf(schema)
 	for name := range d.values {
@@ -122,7 +123,7 @@ func fill[C any](d *document, c *C, schema []setting[C], kind string) {
 	}
 }
 
-// keysOf lists the keys of a schema.
+// keysOf returns the keys of a schema.
 func keysOf[C any](schema []setting[C]) []string {
 	var keys []string
 	for _, s := range schema {

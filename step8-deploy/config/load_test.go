@@ -19,7 +19,7 @@ const (
 	privateKey = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
 )
 
-// The shortest files that are right.
+// The shortest valid files.
 const (
 	shortServer = `kind = "server"
 key_file = "server.key"
@@ -82,7 +82,7 @@ func TestDefaults(t *testing.T) {
 	}, c)
 }
 
-// Every key, with a value that is not its default.
+// Each key can have a value other than its default.
 func TestAllKeys(t *testing.T) {
 	name := write(t, `kind = "server"
 listen = ["203.0.113.10:5555", "[2001:db8::1]:443", ":53"]
@@ -154,7 +154,7 @@ metrics = "127.0.0.1:1"
 		State: "/s", StatusSocket: folder + "/sock", Metrics: netip.MustParseAddrPort("127.0.0.1:1"),
 	}, c)
 	require.Equal(t, "192.0.2.7:443 [2001:db8::7]:443 vpn.example.org:1", fmt.Sprintf("%v %v %v", c.Servers[0], c.Servers[1], c.Servers[2]))
-	shown := strings.ReplaceAll(fmt.Sprintf("%v %+v %#v %x", c, c, c, c.PSK), folder, "") // whose name has any digits
+	shown := strings.ReplaceAll(fmt.Sprintf("%v %+v %#v %x", c, c, c, c.PSK), folder, "") // the folder's name may have these digits
 	require.Contains(t, shown, "PrivateKey:(secret)")
 	for _, leak := range []string{"2 2 2", "0x2, 0x2", "0202"} {
 		require.NotContains(t, shown, leak)
@@ -171,7 +171,7 @@ func TestKind(t *testing.T) {
 	require.ErrorContains(t, err, "the key kind is missing")
 }
 
-// Where paths start.
+// A relative path starts at the file's folder, and $CREDENTIALS_DIRECTORY at that of systemd.
 func TestPaths(t *testing.T) {
 	text := strings.ReplaceAll(shortServer, `"server.key"`, `"$CREDENTIALS_DIRECTORY/server.key"`)
 	name := write(t, text)
@@ -214,7 +214,7 @@ func TestTextOfWindows(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"alice", " pass word "}, []string{user, password})
 
-	// A mistake is on its line, and UTF-16 has a name.
+	// The message names the line of a mistake, and says that a file is UTF-16.
 	_, err = LoadClient(file("client.toml", windows(shortClient+"mtu = 7\n")))
 	require.ErrorContains(t, err, fmt.Sprintf("client.toml:%d: mtu is 7\n", strings.Count(shortClient, "\n")+1))
 	_, err = LoadClient(file("client.toml", "\xff\xfek\x00"))
@@ -224,5 +224,5 @@ func TestTextOfWindows(t *testing.T) {
 func TestKeyTwice(t *testing.T) {
 	_, err := LoadServer(write(t, shortServer+"mtu = 1400\n# mtu = 2\nmtu = 1500\n"))
 	n := strings.Count(shortServer, "\n") + 1
-	require.ErrorContains(t, err, fmt.Sprintf(":%d: mtu is set twice, here and in line %d\n    mtu = 1500\n    Allowed: each key once.", n+2, n))
+	require.ErrorContains(t, err, fmt.Sprintf(":%d: mtu is set twice, here and on line %d\n    mtu = 1500\n    Allowed: each key once.", n+2, n))
 }

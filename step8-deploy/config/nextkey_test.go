@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// There is a next key, or none: then there is no file, or a service has the word for it. What
-// can't be used is not taken for none.
+// A server without a next key has no file for it or, as a service, one with the word "missing".
+// A file that can't be used is an error: it is not taken for a missing one.
 func TestNextKey(t *testing.T) {
 	s := &Server{Key: t.TempDir() + "/server.key"}
 	put := func(name, text string, mode os.FileMode) {
@@ -22,12 +22,12 @@ func TestNextKey(t *testing.T) {
 		mode        os.FileMode
 		key         bool
 	}{
-		"a key":                {publicKey + "\n", "", 0o600, true},
-		"none":                 {"missing", "", 0o400, false},
-		"others may read it":   {publicKey + "\n", "may be read or changed by users other than its owner", 0o644, false},
-		"damage":               {"not a key\n", "does not hold a key", 0o600, false},
-		"nothing in it":        {"", "holds 0 bytes", 0o600, false},
-		"the key there is now": {privateKey + "\n", "holds the same key", 0o600, false},
+		"a key":              {publicKey + "\n", "", 0o600, true},
+		"the word for none":  {"missing", "", 0o400, false},
+		"others may read it": {publicKey + "\n", "may be read or changed by users other than its owner", 0o644, false},
+		"a damaged key":      {"not a key\n", "does not hold a key", 0o600, false},
+		"an empty file":      {"", "holds 0 bytes", 0o600, false},
+		"the present key":    {privateKey + "\n", "holds the same key", 0o600, false},
 	} {
 		os.Remove(s.NextKeyFile())
 		none, err := s.NextKey()
@@ -41,7 +41,7 @@ func TestNextKey(t *testing.T) {
 			require.NoError(t, s.CheckFiles())
 		} else {
 			require.ErrorContains(t, err, c.wrong, what)
-			require.ErrorContains(t, s.CheckFiles(), c.wrong, "'stepvpn check' says it")
+			require.ErrorContains(t, s.CheckFiles(), c.wrong, "'stepvpn check' reports it")
 		}
 	}
 }

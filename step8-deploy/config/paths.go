@@ -8,13 +8,7 @@ import (
 	"strings"
 )
 
-const (
-	credentialsVar = "CREDENTIALS_DIRECTORY" // set by systemd (systemd.exec(5))
-	maxPath        = 4095                    // PATH_MAX - 1 in the kernel's linux/limits.h, in bytes
-	maxSocketPath  = 107                     // of sockaddr_un, less the byte at the end (unix(7))
-)
-
-// readPath reads the path of a file. It is made absolute later (see resolve).
+// readPath checks the value of a setting that is a path. Later, resolve makes it absolute.
 func readPath(s string) (string, error) {
 	switch {
 	case s == "":
@@ -24,12 +18,18 @@ func readPath(s string) (string, error) {
 	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return "", errors.New("has a control character in it")
 	case strings.HasPrefix(s, "~"):
-		return "", fmt.Errorf("is %s, and ~ is not replaced here", quote(s))
+		return "", fmt.Errorf("is %s, but ~ is not replaced here", quote(s))
 	case strings.Contains(strings.TrimPrefix(s, "$"+credentialsVar+"/"), "$"):
-		return "", fmt.Errorf("is %s; the only variable is $%s, at the start and with a slash behind it", quote(s), credentialsVar)
+		return "", fmt.Errorf("is %s; the only variable is $%s, at the start and followed by a slash", quote(s), credentialsVar)
 	}
 	return s, nil
 }
+
+const (
+	credentialsVar = "CREDENTIALS_DIRECTORY" // set by systemd (systemd.exec(5))
+	maxPath        = 4095                    // PATH_MAX - 1 in the kernel's linux/limits.h, in bytes
+	maxSocketPath  = 107                     // of sockaddr_un, without the zero byte at the end (unix(7))
+)
 
 // readSocket reads the path of a Unix socket.
 func readSocket(s string) (string, error) {
@@ -39,7 +39,8 @@ func readSocket(s string) (string, error) {
 	return readPath(s)
 }
 
-// resolve replaces each path by what it means in the file.
+// resolve replaces each path by the path that it stands for: relative paths start at the file's
+// folder or, after $CREDENTIALS_DIRECTORY, at that of systemd.
 func resolve(file string, paths ...*string) {
 	folder := filepath.Dir(file)
 	for _, p := range paths {

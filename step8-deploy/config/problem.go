@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// A Problem is one thing that is wrong with a file.
+// A Problem is one thing that is wrong with a file of settings.
 type Problem struct {
 	File    string
-	Line    int    // from 1; 0 for what is wrong with the file as a whole
-	Text    string // the line; "" for one that holds a secret, and for line 0
-	What    string // what is wrong, beginning with the key, if it is about one
-	Allowed string // what would be right, or ""
+	Line    int    // from 1; 0 for a mistake of the file as a whole, such as a missing key
+	Text    string // of the line; "" if it holds a secret, and for line 0
+	What    string // what is wrong; it begins with the key, if it is about one
+	Allowed string // what would be right; "" if there is nothing to say
 }
 
 // String returns the problem as a line, with the text of the file and what is
@@ -40,7 +40,7 @@ func (p Problem) String() string {
 // file's lines.
 type Problems []Problem
 
-// maxShown bounds the problems that Error shows.
+// maxShown is how many problems Error shows.
 const maxShown = 20
 
 // Error shows the problems, one below the other.

@@ -12,9 +12,9 @@ import (
 
 //go:generate go test -run TestReference -update .
 
-var update = flag.Bool("update", false, "write SETTINGS.md anew")
+var update = flag.Bool("update", false, "write SETTINGS.md")
 
-// The page is what the program says, and has every key.
+// SETTINGS.md is the page that reference returns, and has every key.
 func TestReference(t *testing.T) {
 	const page = "../SETTINGS.md"
 	want := reference()
@@ -27,7 +27,7 @@ func TestReference(t *testing.T) {
 	}
 	got, err := os.ReadFile(page)
 	require.NoError(t, err)
-	require.Equal(t, want, string(got), "go generate ./config writes it anew")
+	require.Equal(t, want, string(got), "go generate ./config writes it")
 }
 
 // reference returns a page in Markdown with a table of all keys, for SETTINGS.md.
@@ -35,14 +35,14 @@ func reference() string {
 	var b strings.Builder
 	b.WriteString(`# Settings
 
-All keys of the two kinds of file. 'stepvpn init' writes files in which each one is
-explained; 'stepvpn check FILE' says what is wrong with one. This page is made from
-the program (go generate ./config), and a test compares them.
+All keys of the two kinds of file. 'stepvpn init' writes files that explain each key;
+'stepvpn check FILE' says what is wrong with a file. This page is made from the program
+(go generate ./config), and a test compares them.
 
-A file is TOML: one key = value a line, no tables. A relative path starts at the
-folder of the file that has it. A path that starts with $CREDENTIALS_DIRECTORY/ is
-one of a key that systemd has copied for the service (LoadCredential=); outside of a
-service it means the folder of the file.
+A file is TOML, with one "key = value" per line, and no tables. A relative path starts at
+the folder of the file that has it. $CREDENTIALS_DIRECTORY/ at the start of a path means
+the folder in which systemd puts copies of keys for the service (LoadCredential=); outside
+of a service, it means the folder of the file.
 `)
 	table(&b, KindServer, serverSchema())
 	table(&b, KindClient, clientSchema())
@@ -57,7 +57,7 @@ func table[C any](b *strings.Builder, kind string, schema []setting[C]) {
 	}
 }
 
-// without says what holds without a key.
+// without returns what the page says about a file without a key: its default, or "an error".
 func without(required bool, def any) string {
 	switch v := def.(type) {
 	case nil:

@@ -1,7 +1,7 @@
 package config
 
-// Keep puts back those settings that a running client can't change to what they were in
-// old, and returns the keys of those that differed.
+// Keep is for settings that a running client reads again. It sets those that only a restart can
+// change back to their values in old, and returns the keys of those that differed.
 func (c *Client) Keep(old *Client) (changed []string) {
 	keep(&changed, "device", &c.Device, old.Device)
 	keep(&changed, "offloads", &c.Offloads, old.Offloads)
@@ -11,6 +11,7 @@ func (c *Client) Keep(old *Client) (changed []string) {
 	return changed
 }
 
+// keep does that for one setting.
 func keep[T comparable](changed *[]string, key string, value *T, old T) {
 	if *value != old {
 		*changed = append(*changed, key)

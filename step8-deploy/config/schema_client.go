@@ -7,6 +7,7 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
+// clientSchema returns all settings of a client, in the order of SETTINGS.md.
 func clientSchema() []setting[Client] {
 	type C = Client
 	const allowedKey = "32 bytes in base64: 44 characters"
@@ -56,7 +57,7 @@ func clientSchema() []setting[Client] {
 	}
 }
 
-// readLAN reads what counts as local.
+// readLAN reads the policy that says which networks count as local.
 func readLAN(s string) (lan.Policy, error) {
 	word, err := choice(lan.Policies...)(s)
 	return lan.Policy(word), err

@@ -7,27 +7,7 @@ import (
 	"stepvpn/step8-deploy/reach"
 )
 
-// What values may be, where several keys share it.
-const (
-	allowedFile  = "the path of a file; a relative one starts at the folder of this file"
-	allowedYesNo = "true or false"
-	allowedMTU   = "0 (what the path has room for), or 576 to 65535 bytes"
-	allowedName  = "1 to 15 letters, digits and _ . @ -"
-	allowedSock  = `the path of a socket, of at most 107 bytes, or "" for none`
-	allowedProm  = `"ADDRESS:PORT", such as "127.0.0.1:9586", or "" for none`
-	allowedNets  = `at most 256 networks, such as ["10.0.0.0/8", "fd00::/8"]`
-)
-
-// Where things are if a file does not say.
-const (
-	defaultState = "/var/lib/stepvpn"
-	ServerSocket = "/run/stepvpn/server.sock"
-	ClientSocket = "/run/stepvpn/client.sock"
-)
-
-// maxClients bounds max_clients: the hosts of an IPv4 /16.
-const maxClients = 65533
-
+// serverSchema returns all settings of a server, in the order of SETTINGS.md.
 func serverSchema() []setting[Server] {
 	type S = Server
 	return []setting[Server]{
@@ -50,9 +30,9 @@ func serverSchema() []setting[Server] {
 			set: list(func(s *S) *[]netip.Prefix { return &s.Subnets }, 1, 2, readSubnet)},
 		{key: "mtu", allowed: allowedMTU, def: int64(0),
 			set: number(func(s *S) *int { return &s.MTU }, 576, 65535, true)},
-		{key: "egress", allowed: allowedName + `, a list of at most 16 such, or "" for those of the default routes`, def: "",
+		{key: "egress", allowed: allowedName + `, a list of at most 16 such names, or "" for the interfaces of the default routes`, def: "",
 			set: unlessEmpty(oneOrMore(func(s *S) *[]string { return &s.Egress }, 16, readInterface))},
-		{key: "reach", allowed: `at most 64 of "tcp:PORT", "udp:PORT" and "ADDRESS:PORT", such as ["tcp:22"], ["server"] for all, or [] for DNS and ping only; a file without it leaves all of the server open, and a warning says so`,
+		{key: "reach", allowed: `at most 64 of "tcp:PORT", "udp:PORT" and "ADDRESS:PORT", such as ["tcp:22"], ["server"] for all, or [] for DNS and ping only; a file without this key leaves all of the server open, and a warning says so`,
 			set: readReach(list(func(s *S) *[]reach.Opening { return &s.Reach }, 0, 64, readOpening))},
 
 		{key: "max_clients", allowed: "1 to 65533, and no more than the subnets have room for", def: int64(250),
@@ -82,3 +62,24 @@ func serverSchema() []setting[Server] {
 			set: optional(func(s *S) *netip.AddrPort { return &s.Metrics }, readAddrPort)},
 	}
 }
+
+// Descriptions of allowed values that several keys share.
+const (
+	allowedFile  = "the path of a file; a relative one starts at the folder of this file"
+	allowedYesNo = "true or false"
+	allowedMTU   = "0 (what the path has room for), or 576 to 65535 bytes"
+	allowedName  = "1 to 15 letters, digits and _ . @ -"
+	allowedSock  = `the path of a socket, of at most 107 bytes, or "" for none`
+	allowedProm  = `"ADDRESS:PORT", such as "127.0.0.1:9586", or "" for none`
+	allowedNets  = `at most 256 networks, such as ["10.0.0.0/8", "fd00::/8"]`
+)
+
+// Paths that are used if a file does not set others.
+const (
+	defaultState = "/var/lib/stepvpn"
+	ServerSocket = "/run/stepvpn/server.sock"
+	ClientSocket = "/run/stepvpn/client.sock"
+)
+
+// maxClients is the largest max_clients: an IPv4 /16 has room for this many.
+const maxClients = 65533

@@ -12,17 +12,20 @@ import (
 	"stepvpn/step4-crypto/keyfile"
 )
 
+// This file reads the secrets, most of which are in files that the settings name.
+
 // PrivateKey reads the server's private key.
 func (s *Server) PrivateKey() ([KeySize]byte, error) { return readKey("key_file", s.Key) }
 
-// NextKeyFile is where the private key is that the server is about to change to, if it is.
+// NextKeyFile returns the path of the server's next private key. The file exists only while the
+// server changes its key.
 func (s *Server) NextKeyFile() string { return s.Key + ".next" }
 
-// noNextKey is what a service gets in the place of that file if there is none (see
+// noNextKey is the content of the file that a service gets if there is no such file (see
 // SetCredential= in its unit).
 const noNextKey = "missing"
 
-// NextKey reads that key. nil is none.
+// NextKey reads that key. It returns nil if there is none.
 func (s *Server) NextKey() (*[KeySize]byte, error) {
 	text, _, err := atomicfile.Read(s.NextKeyFile(), maxLogin, atomicfile.Follow)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(text)) == noNextKey {
@@ -38,10 +41,10 @@ func (s *Server) NextKey() (*[KeySize]byte, error) {
 	return &next, nil
 }
 
-// PresharedKey reads the pre-shared key. If there is none it is all zero.
+// PresharedKey reads the pre-shared key. It returns zeros if there is none.
 func (s *Server) PresharedKey() ([KeySize]byte, error) { return readKey("psk_file", s.PSK) }
 
-// OwnKey returns the client's private key, from wherever it stands.
+// OwnKey returns the client's private key, which is in the settings or in a file of its own.
 func (c *Client) OwnKey() ([KeySize]byte, error) {
 	if c.PrivateKey.Given() {
 		return c.PrivateKey, nil
@@ -49,8 +52,8 @@ func (c *Client) OwnKey() ([KeySize]byte, error) {
 	return readKey("key_file", c.Key)
 }
 
-// PresharedKey returns the pre-shared key, from wherever it stands. If there is
-// none it is all zero.
+// PresharedKey returns the pre-shared key, which is in the settings or in a file of its own. It
+// returns zeros if there is none.
 func (c *Client) PresharedKey() ([KeySize]byte, error) {
 	if c.PSK.Given() {
 		return c.PSK, nil
@@ -58,7 +61,7 @@ func (c *Client) PresharedKey() ([KeySize]byte, error) {
 	return readKey("psk_file", c.PSKFile)
 }
 
-// readKey reads the key in the file that a setting names, or zero for no file.
+// readKey reads the key in the file that a setting names. It returns zeros if file is "".
 func readKey(setting, file string) (key [KeySize]byte, err error) {
 	if file == "" {
 		return key, nil
@@ -69,7 +72,7 @@ func readKey(setting, file string) (key [KeySize]byte, err error) {
 	return keyfile.Read(file)
 }
 
-// whence says where a key that is missing comes from.
+// whence says, for each setting, where a missing key comes from.
 var whence = map[string]string{
 	"key_file": "'stepvpn init' writes a key; a service gets its copy by LoadCredential= in its unit.",
 	"psk_file": "The server and all clients have the same one: the comment of psk_file in a new server.toml says how to make it.",
@@ -79,11 +82,11 @@ func missing(setting, file string) error {
 	return fmt.Errorf("there is no file %s, which the setting %s names", file, setting)
 }
 
-// maxLogin bounds a login file, in bytes.
+// maxLogin is the size of the largest login file, in bytes.
 const maxLogin = 1024
 
-// UserPassword reads the login file: a user name and a password, one a line. Both
-// are empty if there is no such file.
+// UserPassword reads the login file: a user name and a password, one per line. Both are empty if
+// the settings name no login file.
 func (c *Client) UserPassword() (user, password string, err error) {
 	if c.Login == "" {
 		return "", "", nil
@@ -91,7 +94,7 @@ func (c *Client) UserPassword() (user, password string, err error) {
 	text, info, err := atomicfile.Read(c.Login, maxLogin, atomicfile.Follow)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", "", app.Hint(missing("login_file", c.Login),
-			"Make it, of two lines, the user name and the password, and type: chmod 600 %s. Without login_file no password is given.", c.Login)
+			"Write two lines into it, the user name and the password, and type: chmod 600 %s. Without login_file, the client sends no password.", c.Login)
 	}
 	if err != nil && !errors.Is(err, atomicfile.ErrTooLarge) {
 		return "", "", err
@@ -108,13 +111,13 @@ func (c *Client) UserPassword() (user, password string, err error) {
 	password, rest, _ = strings.Cut(rest, "\n")
 	if err != nil || user == "" || password == "" || strings.TrimSpace(rest) != "" {
 		return "", "", app.Hint(fmt.Errorf("login file %s does not hold a user name and a password", c.Login),
-			"It should be two lines: the user name, and the password.")
+			"It should have two lines: the user name, and the password.")
 	}
 	return user, password, nil
 }
 
-// CheckFiles reads the secrets that the settings name, and returns what is wrong
-// with any of them.
+// CheckFiles reads the secrets that the settings name, and returns an error if it can't read
+// one.
 func (s *Server) CheckFiles() error {
 	_, err1 := s.PrivateKey()
 	_, err2 := s.PresharedKey()
@@ -122,8 +125,8 @@ func (s *Server) CheckFiles() error {
 	return errors.Join(err1, err2, err3)
 }
 
-// CheckFiles reads the secrets that the settings name, and returns what is wrong
-// with any of them.
+// CheckFiles reads the secrets that the settings name, and returns an error if it can't read
+// one.
 func (c *Client) CheckFiles() error {
 	_, err1 := c.OwnKey()
 	_, err2 := c.PresharedKey()

@@ -73,7 +73,8 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// What it costs to look at a segment and coalesce it with the one before.
+// This benchmark measures how long it takes to parse a segment and to coalesce it with the one
+// before.
 func BenchmarkCoalesce(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
 	out := burstOf(packets(stream(r, spec{tcpOptions: timestamps}, 45, 1368))...)
@@ -90,7 +91,7 @@ func BenchmarkCoalesce(b *testing.B) {
 	}
 }
 
-// What it costs to segment a super-packet.
+// This benchmark measures how long it takes to segment a super-packet.
 func BenchmarkSegment(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	data := super(spec{tcpOptions: timestamps, payload: randomBytes(r, 45*1368)}, gsoTCP4, 1368)

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// A spec says what packet to build. The zero value is a TCP segment over IPv4
-// with ACK set and nothing inside.
+// A spec says what packet to build. The zero value is a TCP segment over IPv4 with ACK set and
+// no payload.
 type spec struct {
 	v6, udp   bool
 	tos       byte
@@ -19,7 +19,7 @@ type spec struct {
 
 	srcPort    uint16
 	seq, ack   uint32
-	flags      byte // ACK is added
+	flags      byte // in addition to ACK
 	reserved   byte // low bits of the data offset's byte
 	window     uint16
 	urgent     uint16
@@ -94,7 +94,7 @@ func (s spec) transport() []byte {
 	return append(t, s.payload...)
 }
 
-// transportChecksum is the checksum of t, whose own field is 0.
+// transportChecksum returns the checksum of t, whose own checksum field is 0.
 func transportChecksum(addresses []byte, protocol byte, t []byte) uint16 {
 	b := append([]byte{}, addresses...)
 	b = append(b, 0, protocol, byte(len(t)>>8), byte(len(t)))
@@ -115,7 +115,7 @@ func referenceChecksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// timestamps are the options that practically every segment has.
+// timestamps are options that nearly every segment has.
 var timestamps = []byte{1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8}
 
 func randomBytes(r *rand.Rand, n int) []byte {

@@ -5,6 +5,9 @@ import (
 	"encoding/binary"
 )
 
+// This file joins packets from the network into super-packets for the device: segment.go does
+// the reverse.
+
 // A segment is a packet that can be part of a super-packet.
 type segment struct {
 	p         []byte

@@ -15,9 +15,9 @@ import (
 	"stepvpn/shared/soak"
 )
 
-// device returns a TUN with an end of a socket pair in place of a device, and
-// the other end, which sees what a device would: each write and read is one
-// message, header and packet.
+// device returns a TUN that has an end of a socket pair instead of a device, and the other
+// end, which sees what a device would: each write and each read is one message, of a header
+// and a packet.
 func device(t testing.TB, o TUNOptions) (dev *TUN, kernel *os.File) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -37,7 +37,7 @@ func device(t testing.TB, o TUNOptions) (dev *TUN, kernel *os.File) {
 	return dev, kernel
 }
 
-// twoDevices returns two TUNs that are joined: what one writes the other reads.
+// twoDevices returns two connected TUNs: each reads what the other one writes.
 func twoDevices(t testing.TB, o TUNOptions) (a, z *TUN) {
 	a, kernel := device(t, o)
 	z, other := device(t, o)
@@ -76,7 +76,7 @@ func readPackets(t testing.TB, dev *TUN, n int) (packets [][]byte) {
 	return packets
 }
 
-// frames writes packets, and returns what the kernel sees of them.
+// frames writes packets, and returns the frames that the kernel sees.
 func frames(t testing.TB, packets ...[]byte) (list [][]byte) {
 	t.Helper()
 	dev, kernel := device(t, TUNOptions{})
@@ -92,7 +92,7 @@ func frames(t testing.TB, packets ...[]byte) (list [][]byte) {
 	}
 }
 
-// Each kind of flow becomes one super-packet, and comes back as it was.
+// Each kind of flow becomes one super-packet, and is segmented into the same packets again.
 func TestCoalesce(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, s := range []spec{
@@ -126,7 +126,7 @@ func TestCoalesce(t *testing.T) {
 	}
 }
 
-// What must not be coalesced, because something would be lost.
+// Some packets must not be coalesced, because something would be lost.
 func TestNotCoalesced(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	base := spec{ttl: 64, tcpOptions: timestamps, fragment: 0x4000, tos: 2}
@@ -171,7 +171,7 @@ func TestNotCoalesced(t *testing.T) {
 			change(&list[1])
 			second := list[1].packet()
 			if bytes.Equal(same, second) {
-				continue // this kind of packet does not have it
+				continue // this kind of packet has no such field
 			}
 			t.Run(fmt.Sprintf("%s/v6=%v,udp=%v", name, base.v6, base.udp), func(t *testing.T) {
 				got := frames(t, first, second)
@@ -185,7 +185,7 @@ func TestNotCoalesced(t *testing.T) {
 	}
 }
 
-// A wrong checksum is not made good.
+// A wrong checksum stays wrong.
 func TestWrongChecksumsPass(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for _, s := range []spec{{}, {v6: true}, {udp: true}, {udp: true, v6: true}} {
@@ -206,7 +206,7 @@ func TestWrongChecksumsPass(t *testing.T) {
 	}
 }
 
-// Whatever the packets are: those that come out are those that went in.
+// Whatever packets go in, the same packets come out.
 func TestCoalesceThenSegment(t *testing.T) {
 	a, z := twoDevices(t, TUNOptions{})
 	runs := soak.Pick(t, 200, 2000)
@@ -238,7 +238,7 @@ func (w *tunWriter) coalesced(packets [][]byte) (n int) {
 	return n
 }
 
-// randomPackets returns some packets, of which neighbours often belong together.
+// randomPackets returns some packets, with neighbours that often belong together.
 func randomPackets(r *rand.Rand) (packets [][]byte) {
 	room := link.MaxPacket
 	for {
@@ -264,7 +264,7 @@ func randomPackets(r *rand.Rand) (packets [][]byte) {
 	}
 }
 
-// disturb changes something that can matter.
+// disturb changes a property that may matter.
 func disturb(r *rand.Rand, s spec) spec {
 	switch r.IntN(9) {
 	case 0:
@@ -290,7 +290,7 @@ func disturb(r *rand.Rand, s spec) spec {
 	return s
 }
 
-// A super-packet does not reach over two bursts, even if the flow goes on.
+// A super-packet does not extend over two bursts, even if the flow goes on.
 func TestBurstsAreNotCoalesced(t *testing.T) {
 	want := packets(stream(rand.New(rand.NewPCG(9, 9)), spec{}, 60, 1000))
 	a, z := twoDevices(t, TUNOptions{})

@@ -52,8 +52,8 @@ func TestOpenRefusals(t *testing.T) {
 	}
 }
 
-// The host's super-packets are no larger than one call can send; a router's are not
-// its own.
+// The super-packets that a host makes are no larger than one call can send. A router's packets
+// come from other hosts.
 func TestSuperPacketsAreLimited(t *testing.T) {
 	lab := netlab.New(t)
 	_, name := open(t, lab.Alice, TUNOptions{})
@@ -66,7 +66,7 @@ func TestSuperPacketsAreLimited(t *testing.T) {
 	})
 }
 
-// A device goes with its last queue.
+// A device is removed with its last queue.
 func TestDeviceGoes(t *testing.T) {
 	lab := netlab.New(t)
 	queues, name := open(t, lab.Alice, TUNOptions{Queues: 2})
@@ -96,7 +96,7 @@ func TestDeviceDeletedBySomebodyElse(t *testing.T) {
 	require.EqualError(t, err, "device "+name+" was deleted by somebody else")
 }
 
-// A device that is down, or not IP: the packet is gone, and the device stays.
+// If a device is down, or a packet is not IP, the packet is dropped, and the device stays.
 func TestDeviceRefusesPackets(t *testing.T) {
 	lab := netlab.New(t)
 	queues, name := open(t, lab.Alice, TUNOptions{})
@@ -111,7 +111,7 @@ func TestDeviceRefusesPackets(t *testing.T) {
 	require.False(t, dev.o.NoGRO, "that says nothing about super-packets")
 }
 
-// The queues share the work, and the packets of a flow stay in one of them.
+// The queues share the packets, and the packets of a flow stay in one queue.
 func TestQueues(t *testing.T) {
 	lab := netlab.New(t)
 	queues, _ := open(t, lab.Alice, TUNOptions{Queues: 4})
@@ -161,7 +161,8 @@ func TestQueues(t *testing.T) {
 	require.Greater(t, len(used), 1)
 }
 
-// program returns a socket of a program on a host, for packets through its tunnel.
+// program returns the socket of a program on a host, which sends packets through the host's
+// tunnel.
 func program(t *testing.T, h *netlab.Host) *UDP {
 	t.Helper()
 	var conn *net.UDPConn
@@ -176,8 +177,8 @@ func program(t *testing.T, h *netlab.Host) *UDP {
 	return app
 }
 
-// A router's reader is told whether there is more to read: behind super-packets, and behind
-// packets that come whole.
+// A router's reader is told whether there is more to read, after super-packets and after whole
+// packets.
 func TestMore(t *testing.T) {
 	lab := netlab.New(t)
 	queues, _ := open(t, lab.Alice, TUNOptions{Router: true})
@@ -193,7 +194,7 @@ func TestMore(t *testing.T) {
 		for got := 0; got < want; {
 			require.NoError(t, queues[0].ReadBurst(b))
 			if p := b.At(0); p[0]>>4 != 4 || p[9] != 17 {
-				continue // the kernel's own
+				continue // the kernel's own packets
 			}
 			got += b.Len()
 			require.Equal(t, got < want, b.Hints.More, "after %d of %d packets", got, want)
@@ -201,8 +202,8 @@ func TestMore(t *testing.T) {
 	}
 }
 
-// A host's UDP datagrams of the same size become one super-packet, in both
-// directions, if its kernel can.
+// A host's UDP datagrams of the same size become one super-packet, in both directions, if the
+// host's kernel supports that.
 func TestUDPSuperPackets(t *testing.T) {
 	lab := netlab.New(t)
 	queues, name := open(t, lab.Alice, TUNOptions{})
@@ -233,7 +234,7 @@ func TestUDPSuperPackets(t *testing.T) {
 	require.Len(t, wire.Stop(), 1)
 }
 
-// answer turns a UDP packet round. Its checksum stays right.
+// answer exchanges the source and the destination of a UDP packet. Its checksum stays correct.
 func answer(p []byte) []byte {
 	p = bytes.Clone(p)
 	for i := range 4 {

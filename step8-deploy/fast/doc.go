@@ -25,7 +25,7 @@
 //
 // The socket also does what servers and moving clients need: it answers from the address
 // that was asked (sources.go), it carries congestion marks into the tunnel and out of it
-// (class.go), and a client's socket continues from another address when the host's address
+// (ecn.go), and a client's socket continues from another address when the host's address
 // has gone (roam_linux.go).
 //
 // One goroutine per direction does everything. There are no queues and no pools, and the

@@ -10,8 +10,8 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// What is not to be fragmented arrives whole or not at all, whether it is too long for a router
-// or for this host, and disturbs nothing that comes after it.
+// A packet that must not be fragmented arrives whole or not at all, whether it is too long for
+// a router or for this host. It does not disturb later packets.
 func TestDontFragment(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Cafe.Run(t, "ip", "link", "set", "up0", "mtu", "1400")
@@ -43,9 +43,9 @@ func TestDontFragment(t *testing.T) {
 			for _, size := range []int{longest + 1, 1452, 1473, 9000, 60000} {
 				send(size, true)
 				send(100, false)
-				arrives(100) // and not what was sent before
+				arrives(100) // and no earlier packet
 			}
-			send(longest, true) // the router's word does not matter
+			send(longest, true) // what a router says does not matter
 			arrives(longest)
 			if addr.Is4() {
 				send(1472, false) // in pieces

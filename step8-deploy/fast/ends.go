@@ -15,6 +15,8 @@ import (
 	"stepvpn/step6-dns/resolver"
 )
 
+// This file opens a tunnel's ends, the fast ones or the simple ones.
+
 // Device returns the function that opens a client's TUN device: with offloads, or with one
 // packet at a time.
 func Device(offloads bool) func(tun.Config) (*tun.Device, error) {

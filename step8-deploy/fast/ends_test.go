@@ -16,8 +16,8 @@ import (
 var vpn0 = tun.Config{Name: "vpn0", MTU: 1400,
 	Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}}
 
-// A device with offloads is configured and counted as any other, and so are its
-// refusals; nothing is left behind.
+// A device with offloads is configured and counted like any other, and returns the same
+// errors. It leaves nothing behind.
 func TestOpen(t *testing.T) {
 	lab := netlab.New(t)
 	h := lab.Alice
@@ -57,7 +57,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// With and without offloads a device has as many queues as are wanted.
+// With and without offloads, a device has as many queues as requested.
 func TestQueuesOfAServer(t *testing.T) {
 	lab := netlab.New(t)
 	for _, offloads := range []bool{true, false} {
@@ -81,7 +81,7 @@ func TestQueuesOfAServer(t *testing.T) {
 	}
 }
 
-// A UDP socket goes by the fast end, with its address and MTU; TCP is left alone.
+// A UDP socket becomes a fast end, with its address and MTU. A TCP socket stays as it is.
 func TestCarry(t *testing.T) {
 	var drops link.Drops
 	o := transport.Options{Drops: &drops}

@@ -42,14 +42,14 @@ func packets(list []spec) (packets [][]byte) {
 	return packets
 }
 
-// When the kernel refuses super-packets, what was in them goes out one by one,
-// and so does what follows; that is logged once.
+// When the kernel refuses super-packets, their packets are sent one by one, and so are later
+// packets. That is logged once.
 func TestKernelThatDoesNotTakeSuperPackets(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, errno := range []unix.Errno{unix.EIO, unix.EINVAL} {
 		for _, udp := range []bool{false, true} {
 			want := packets(stream(r, spec{udp: udp}, 20, 1000))
-			want[19][25] ^= 1 // the last one is not a neighbour
+			want[19][25] ^= 1 // the last one does not belong to the flow
 			a, z := twoDevices(t, TUNOptions{})
 			supers := 0
 			a.raw = refusing{a.raw, &a.writer, func(h vnetHeader) unix.Errno {
@@ -74,7 +74,7 @@ func TestKernelThatDoesNotTakeSuperPackets(t *testing.T) {
 	}
 }
 
-// A device that is down takes nothing: that says nothing about super-packets.
+// A device that is down accepts nothing: that says nothing about super-packets.
 func TestDeviceDown(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	a, z := twoDevices(t, TUNOptions{})
@@ -94,7 +94,7 @@ func TestDeviceDown(t *testing.T) {
 	require.ErrorIs(t, a.WriteBurst(burstOf(want[0])), unix.ENXIO)
 }
 
-// Each of the offloads can be left out from the start.
+// Each offload can be switched off from the start.
 func TestNoGRO(t *testing.T) {
 	want := packets(stream(rand.New(rand.NewPCG(1, 3)), spec{}, 3, 1000))
 	dev, kernel := device(t, TUNOptions{NoGRO: true})

@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever the device gives, its segments are whole packets, with right
-// checksums, and all of the payload.
+// Whatever the device returns, its segments are whole packets with correct checksums, and have
+// all of the payload.
 func FuzzSegment(f *testing.F) {
-	// A frame of 64 KiB in segments of 1 byte takes as long as a thousand small ones,
-	// and there is nothing in it that these have not. See TestSegment for large ones.
+	// A frame of 64 KiB in segments of 1 byte takes as long as a thousand small frames, and
+	// tests nothing that these do not. TestSegment has large frames.
 	const limit = 1 << 10
 	big := randomBytes(rand.New(rand.NewPCG(1, 1)), 200)
 	f.Add(super(spec{payload: big, tcpOptions: timestamps, flags: cwr | psh}, gsoTCP4|gsoECN, 70))
@@ -50,8 +50,8 @@ func FuzzSegment(f *testing.F) {
 	})
 }
 
-// Two packets of a stranger, of which the second may be anything: either they
-// are not coalesced, or segmenting gives them back.
+// Two packets come from a stranger, and the second may be anything: either they are not
+// coalesced, or segmenting returns the same packets.
 func FuzzCoalesce(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, s := range []spec{{tcpOptions: timestamps}, {v6: true, flags: ece}, {udp: true}, {udp: true, v6: true}} {
@@ -60,7 +60,7 @@ func FuzzCoalesce(f *testing.F) {
 		f.Add(list[0].packet(), list[1].packet(), true)
 	}
 	f.Fuzz(func(t *testing.T, a, b []byte, repair bool) {
-		if repair { // get past the checksums
+		if repair { // without this, the checksums would stop them
 			repairChecksums(a)
 			repairChecksums(b)
 		}
@@ -87,7 +87,7 @@ func FuzzCoalesce(f *testing.F) {
 	})
 }
 
-// repairChecksums makes the checksums right, if p is a packet with any.
+// repairChecksums makes the checksums correct, if p is a packet that has any.
 func repairChecksums(p []byte) {
 	if len(p) < ipv6Len || len(p) > maxSuper {
 		return

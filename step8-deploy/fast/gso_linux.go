@@ -9,12 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxGSO is the size in bytes of the largest super-packet that the host is to make. As a
-// tunnel adds to each segment, the segments of a larger one would not fit into one call of
-// sendmsg, and the rest would need a second, nearly empty call: that costs 5 %. The value is
-// right for an MTU of 1280 bytes or more.
-const maxGSO = 60 << 10
-
 // limitGSO sets the size of a device's largest super-packet, like
 //
 //	ip link set dev NAME gso_max_size SIZE
@@ -38,6 +32,12 @@ func limitGSO(name string, size uint32) error {
 	}
 	return acknowledged(answer[:n])
 }
+
+// maxGSO is the size in bytes of the largest super-packet that the host is to make. As a
+// tunnel adds to each segment, the segments of a larger one would not fit into one call of
+// sendmsg, and the rest would need a second, nearly empty call: that costs 5 %. The value is
+// right for an MTU of 1280 bytes or more.
+const maxGSO = 60 << 10
 
 // setLink returns a message that sets a 32-bit attribute of an interface (see
 // rtnetlink(7)).

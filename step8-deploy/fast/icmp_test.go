@@ -19,7 +19,7 @@ import (
 // limit bounds each wait; a busy machine is slow.
 const limit = 30 * time.Second
 
-// A pair is a server's end on the lab's server and a client's end on alice.
+// A pair has a server's end on the lab's server, and a client's end on alice.
 type pair struct {
 	*netlab.Lab
 	server, client link.Link
@@ -48,7 +48,7 @@ func connect(t *testing.T, lab *netlab.Lab, addr netip.Addr, offloads bool) *pai
 	return p
 }
 
-// up sends packets to the server, and returns how many reads that took there.
+// up sends packets to the server, and returns how many reads the server needed.
 func (p *pair) up(t *testing.T, n int) (reads int) {
 	t.Helper()
 	defer time.AfterFunc(limit, func() { p.server.Close() }).Stop()
@@ -78,7 +78,7 @@ func (p *pair) down(t *testing.T, text string) {
 	require.NoError(t, p.server.WriteBurst(b))
 }
 
-// forEach tries something with all kinds of UDP sockets.
+// forEach runs a test with all kinds of UDP sockets.
 func forEach(t *testing.T, try func(t *testing.T, lab *netlab.Lab, server netip.Addr, offloads bool)) {
 	for _, offloads := range []bool{true, false} {
 		for _, ip := range []string{"IPv4", "IPv6"} {
@@ -94,7 +94,7 @@ func forEach(t *testing.T, try func(t *testing.T, lab *netlab.Lab, server netip.
 	}
 }
 
-// Whatever a forged ICMP message says to a client that waits for packets, it waits on.
+// A client that waits for packets goes on waiting, whatever a forged ICMP message says.
 func TestNoICMPMessageEndsReading(t *testing.T) {
 	forEach(t, func(t *testing.T, lab *netlab.Lab, addr netip.Addr, offloads bool) {
 		p := connect(t, lab, addr, offloads)
@@ -126,7 +126,7 @@ func TestNoICMPMessageEndsReading(t *testing.T) {
 	})
 }
 
-// A client that sends loses no packet by it, and goes on as fast.
+// A client that sends loses no packet because of such a message, and does not slow down.
 func TestNoICMPMessageEndsWriting(t *testing.T) {
 	forEach(t, func(t *testing.T, lab *netlab.Lab, addr netip.Addr, offloads bool) {
 		p := connect(t, lab, addr, offloads)
@@ -142,7 +142,8 @@ func TestNoICMPMessageEndsWriting(t *testing.T) {
 	})
 }
 
-// "Fragmentation needed" is not believed: this host would fragment all that it sends.
+// "Fragmentation needed" is not believed: otherwise this host would fragment everything that
+// it sends.
 func TestNoICMPMessageSwitchesOffloadsOff(t *testing.T) {
 	lab := netlab.New(t)
 	p := connect(t, lab, lab.Server.V4, true)
@@ -150,7 +151,7 @@ func TestNoICMPMessageSwitchesOffloadsOff(t *testing.T) {
 	lab.Web.Forge(t, m, lab.Alice, p.from, p.to)
 	require.Equal(t, 1, p.up(t, 40))
 
-	// Another socket does believe it, and with it the host.
+	// Another socket believes it, and so does the host.
 	var other net.Conn
 	var err error
 	lab.Alice.Do(func() { other, err = net.Dial("udp", p.to.String()) })

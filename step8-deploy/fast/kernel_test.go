@@ -10,23 +10,23 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// The kernel is the judge: what was coalesced, it takes as a super-packet and
-// forwards. It segments it itself where it leaves by a device that wants single
-// packets, and leaves that to us where it does not. Both give the packets that
-// were coalesced, byte by byte, but for the hop that they have made.
+// The kernel is the judge: it accepts a coalesced packet as a super-packet, and forwards it.
+// If the packet leaves by a device that wants single packets, the kernel segments it;
+// otherwise this package does. Both must return the packets that were coalesced, byte by byte,
+// except for the hop count.
 func TestKernelSegmentsTheSame(t *testing.T) {
 	lab := netlab.New(t)
 	h := lab.Alice
 	for _, setting := range []string{"ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"} {
 		h.Write(t, setting, "1")
 	}
-	h.Write(t, "ipv4/conf/all/rp_filter", "0") // the packets come from where no route leads
+	h.Write(t, "ipv4/conf/all/rp_filter", "0") // no route leads to the packets' sources
 	for _, noTSO := range []bool{true, false} {
 		in, inName := open(t, h, TUNOptions{})
 		out, outName := open(t, h, TUNOptions{NoTSO: noTSO})
 		h.Run(t, "ip", "address", "flush", "dev", inName)
 		h.Run(t, "ip", "address", "flush", "dev", outName)
-		h.Run(t, "ip", "address", "add", "192.168.77.1/24", "dev", outName) // some address to be an IPv4 host
+		h.Run(t, "ip", "address", "add", "192.168.77.1/24", "dev", outName) // the host needs an address for IPv4
 		h.Write(t, "ipv4/conf/"+inName+"/rp_filter", "0")
 		h.Run(t, "ip", "route", "replace", "10.8.0.2", "dev", outName)
 		h.Run(t, "ip", "-6", "route", "replace", "fd00:8::2", "dev", outName)
@@ -65,7 +65,7 @@ func TestKernelSegmentsTheSame(t *testing.T) {
 // readLimit bounds the wait for the packets of one flow.
 const readLimit = 20 * time.Second
 
-// readFlow reads n packets of the flow; the host may have others to send.
+// readFlow reads n packets of the flow, and skips the host's other packets.
 func readFlow(t *testing.T, dev *TUN, n int, s spec) (list [][]byte) {
 	t.Helper()
 	defer time.AfterFunc(readLimit, func() { dev.Close() }).Stop()

@@ -8,6 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// This file lets a client's socket survive a move to another network.
+//
 // A client's socket is connected, so the kernel drops what others send. But the socket also
 // keeps the source address that it had when it was connected. When the host moves to another
 // network, that address goes, and nothing can be sent until the socket is connected again.

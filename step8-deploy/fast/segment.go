@@ -7,6 +7,8 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
+// This file cuts a super-packet from the device into segments, packets that fit into the MTU.
+
 // Lengths in bytes and offsets of headers: RFC 791, RFC 8200, RFC 9293, RFC 768.
 const (
 	ipv4Len = packet.IPv4HeaderLen

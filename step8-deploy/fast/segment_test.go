@@ -12,8 +12,8 @@ import (
 	"stepvpn/shared/link"
 )
 
-// super returns the frame that the kernel gives for a packet which it has not segmented
-// yet: p with its checksum field as the sum of the pseudo-header.
+// super returns the frame that the kernel would return for a packet that it has not segmented
+// yet: p, with the sum of the pseudo-header in its checksum field.
 func super(s spec, gsoType byte, gsoSize int) []byte {
 	p := s.packet()
 	transport := len(p) - len(s.transport())
@@ -35,15 +35,15 @@ func super(s spec, gsoType byte, gsoSize int) []byte {
 	return append(frame, p...)
 }
 
-// give has the kernel hand a frame to the device.
+// give makes the kernel hand a frame to the device.
 func give(t testing.TB, kernel *os.File, frame []byte) {
 	t.Helper()
 	_, err := kernel.Write(frame)
 	require.NoError(t, err)
 }
 
-// The segments of a super-packet, as RFC 9293, RFC 3168 and the kernel's own
-// segmentation have them.
+// The segments of a super-packet are as RFC 9293, RFC 3168 and the kernel's own segmentation
+// require.
 func TestSegment(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, c := range []struct {
@@ -61,7 +61,7 @@ func TestSegment(t *testing.T) {
 	} {
 		for _, size := range []int{1, 100, 999, 1000, 1001, 60000} {
 			whole := c.spec
-			whole.seq = 0xfffffff0 // it overflows
+			whole.seq = 0xfffffff0 // the sequence number overflows
 			whole.payload = randomBytes(r, size)
 			var want [][]byte
 			for i, at := 0, 0; at < size; i, at = i+1, at+1000 {
@@ -104,7 +104,7 @@ func TestSegmentsGoOverSeveralBursts(t *testing.T) {
 	require.Equal(t, s.payload, stream)
 }
 
-// Single packets come without a checksum too. All that are there make one burst.
+// Single packets come without a checksum, too. All of them that are waiting make one burst.
 func TestSinglePackets(t *testing.T) {
 	dev, kernel := device(t, TUNOptions{})
 	r := rand.New(rand.NewPCG(1, 3))
@@ -130,11 +130,11 @@ func TestSinglePackets(t *testing.T) {
 	require.Equal(t, 3, b.Len())
 }
 
-// In UDP a checksum of 0 says that there is none, so it is written as 0xffff.
+// In UDP, the checksum 0 means that there is none, so 0xffff is written instead.
 func TestChecksumZero(t *testing.T) {
 	s := spec{udp: true, payload: []byte{0, 0}}
 	p := s.packet()
-	binary.BigEndian.PutUint16(p[28:], binary.BigEndian.Uint16(p[26:])) // what is missing to 0xffff
+	binary.BigEndian.PutUint16(p[28:], binary.BigEndian.Uint16(p[26:])) // the difference to 0xffff
 	binary.BigEndian.PutUint16(s.payload, binary.BigEndian.Uint16(p[28:]))
 	want := s.packet()
 	require.Equal(t, []byte{0xff, 0xff}, want[26:28], "the case is the one meant")
@@ -143,7 +143,7 @@ func TestChecksumZero(t *testing.T) {
 	require.Equal(t, want, readPackets(t, dev, 1)[0])
 }
 
-// Neither the header before a packet nor the packet is believed.
+// Neither the header before a packet nor the packet itself is trusted.
 func TestBadFrames(t *testing.T) {
 	good := super(spec{payload: make([]byte, 2000), tcpOptions: timestamps}, gsoTCP4, 500)
 	good6 := super(spec{v6: true, payload: make([]byte, 2000)}, gsoTCP6, 500)
@@ -197,7 +197,7 @@ func TestAdd(t *testing.T) {
 	}
 }
 
-// The driver had to cut something off.
+// The driver had to cut off a part.
 func TestFrameTooLong(t *testing.T) {
 	dev, _ := device(t, TUNOptions{})
 	dev.reader.used = singlesRoom

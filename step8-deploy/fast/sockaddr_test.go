@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An address comes back as it was, but for the name of an interface, which becomes
-// its number.
+// An address is the same after it was converted twice, except that the name of an interface
+// becomes its number.
 func TestSockaddr(t *testing.T) {
 	for _, s := range []string{"203.0.113.10:5555", "[2001:db8::1]:1", "[fe80::1%7]:65535"} {
 		for _, v6 := range []bool{true, false} {

@@ -13,22 +13,6 @@ import (
 	"stepvpn/shared/link"
 )
 
-// TUNOptions are Open's options, in addition to those of every device.
-type TUNOptions struct {
-	NoTSO  bool // take every packet from the host by itself
-	NoGRO  bool // hand every packet to the host by itself
-	Queues int  // how many queues to open; 0 means 1
-
-	// Router says that most packets come from other hosts, so the size of super-packets must
-	// not be limited: the kernel would segment one that is too large for the device into
-	// single packets, and the advantage of this package would be lost.
-	Router bool
-
-	// Drops counts packets that the host does not accept (see tun.Device), and packets that
-	// are Congested. Required.
-	Drops *link.Drops
-}
-
 // A TUN is one queue of a TUN device, as a link.Link.
 //
 // It reads the kernel's super-packets and segments them on demand. The packets of a burst
@@ -44,6 +28,22 @@ type TUN struct {
 
 	reader tunReader
 	writer tunWriter
+}
+
+// TUNOptions are Open's options, in addition to those of every device.
+type TUNOptions struct {
+	NoTSO  bool // take every packet from the host by itself
+	NoGRO  bool // hand every packet to the host by itself
+	Queues int  // how many queues to open; 0 means 1
+
+	// Router says that most packets come from other hosts, so the size of super-packets must
+	// not be limited: the kernel would segment one that is too large for the device into
+	// single packets, and the advantage of this package would be lost.
+	Router bool
+
+	// Drops counts packets that the host does not accept (see tun.Device), and packets that
+	// are Congested. Required.
+	Drops *link.Drops
 }
 
 // openTUN makes a TUN device, which is not configured yet, and returns its queues and its

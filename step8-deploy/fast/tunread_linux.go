@@ -10,15 +10,8 @@ import (
 	"stepvpn/step2-tun/tun"
 )
 
-const (
-	// frameRoom is the room in bytes for one read: the kernel's super-packets have at most
-	// 64 KB.
-	frameRoom = vnetLen + 1<<16
-	// singlesRoom is how many bytes of single packets are read for one burst.
-	singlesRoom = 1 << 16
-)
-
-// A tunReader is the reading side of a TUN. It is used by one goroutine.
+// A tunReader is the reading side of a TUN: it takes packets from the host. It is used by one
+// goroutine.
 type tunReader struct {
 	tun *TUN
 	buf []byte
@@ -44,6 +37,14 @@ type tunReader struct {
 	segment func(i int) []byte
 	lookFor func(fd uintptr)
 }
+
+const (
+	// frameRoom is the room in bytes for one read: the kernel's super-packets have at most
+	// 64 KB.
+	frameRoom = vnetLen + 1<<16
+	// singlesRoom is how many bytes of single packets are read for one burst.
+	singlesRoom = 1 << 16
+)
 
 func (r *tunReader) init(t *TUN) {
 	r.tun = t

@@ -10,7 +10,8 @@ import (
 	"stepvpn/step2-tun/tun"
 )
 
-// A tunWriter is the writing side of a TUN. It is used by one goroutine.
+// A tunWriter is the writing side of a TUN: it hands packets to the host. It is used by one
+// goroutine.
 type tunWriter struct {
 	tun *TUN
 	udp bool // the kernel accepts UDP super-packets

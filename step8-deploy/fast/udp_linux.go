@@ -14,37 +14,6 @@ import (
 	"stepvpn/shared/link"
 )
 
-// UDPOptions are NewUDP's options.
-type UDPOptions struct {
-	// Drops counts the packets that could not be carried. Required.
-	Drops *link.Drops
-
-	NoGSO bool // send every packet by itself
-	NoGRO bool // receive every packet by itself
-
-	// Shared by the sockets of one server. Without it each has its own.
-	sources *sources
-}
-
-// A Socket is a UDP socket, such as a net.UDPConn or package transport's UDP socket.
-type Socket interface {
-	syscall.Conn
-	LocalAddr() net.Addr
-	RemoteAddr() net.Addr
-	Close() error
-}
-
-// socketBuffer is the size, in bytes, to request for the kernel's queues. With CAP_NET_ADMIN
-// it is granted whatever net.core.rmem_max says.
-const socketBuffer = 4 << 20
-
-// Enlarge makes the kernel's queues of a socket as large as NewUDP wants them, on behalf of
-// another process that may not do so. It ignores errors.
-func Enlarge(fd int) {
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer)
-}
-
 // A UDP is a UDP socket as a link.Link. A connected socket is a client's end: it
 // sends to its server. Others send to the burst's Addr.
 //
@@ -58,6 +27,18 @@ type UDP struct {
 	sources  *sources // nil if there is only one address to answer from
 	receiver udpReceiver
 	sender   udpSender
+}
+
+// UDPOptions are NewUDP's options.
+type UDPOptions struct {
+	// Drops counts the packets that could not be carried. Required.
+	Drops *link.Drops
+
+	NoGSO bool // send every packet by itself
+	NoGRO bool // receive every packet by itself
+
+	// Shared by the sockets of one server. Without it each has its own.
+	sources *sources
 }
 
 // NewUDP makes a Link out of a socket, which the Link then owns.
@@ -79,6 +60,25 @@ func NewUDP(conn Socket, o UDPOptions) (*UDP, error) {
 	u.receiver.init(raw)
 	u.sender.init(u, raw)
 	return u, nil
+}
+
+// A Socket is a UDP socket, such as a net.UDPConn or package transport's UDP socket.
+type Socket interface {
+	syscall.Conn
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+	Close() error
+}
+
+// socketBuffer is the size, in bytes, to request for the kernel's queues. With CAP_NET_ADMIN
+// it is granted whatever net.core.rmem_max says.
+const socketBuffer = 4 << 20
+
+// Enlarge makes the kernel's queues of a socket as large as NewUDP wants them, on behalf of
+// another process that may not do so. It ignores errors.
+func Enlarge(fd int) {
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer)
 }
 
 // setUp sets the socket's options.

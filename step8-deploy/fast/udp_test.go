@@ -33,7 +33,7 @@ func listen(t testing.TB, addr string, o UDPOptions) (*UDP, netip.AddrPort) {
 	return u, conn.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// dial returns a client's end.
+// dial returns a client's end, connected to a server.
 func dial(t testing.TB, to netip.AddrPort, o UDPOptions) (*UDP, netip.AddrPort) {
 	t.Helper()
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
@@ -59,7 +59,7 @@ func receive(t testing.TB, u *UDP, n int, from netip.AddrPort) (packets [][]byte
 	return packets, bursts
 }
 
-// sizes is a burst's packets, by their lengths.
+// sizes returns the lengths of a burst's packets.
 func sizes(r *rand.Rand, list ...int) (packets [][]byte) {
 	for _, n := range list {
 		packets = append(packets, randomBytes(r, n))
@@ -74,8 +74,7 @@ func repeat(size, n int) (list []int) {
 	return list
 }
 
-// What is sent arrives, packet by packet, in both directions, with every
-// combination of offloads.
+// Packets arrive as they were sent, in both directions, with every combination of offloads.
 func TestUDP(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, host := range []string{"127.0.0.1", "::1"} {
@@ -111,7 +110,7 @@ func TestUDP(t *testing.T) {
 	}
 }
 
-// A server with several addresses answers from the one that was asked.
+// A server with several addresses answers from the address that the client has used.
 func TestAnswersFromTheAddressThatWasAsked(t *testing.T) {
 	for _, wildcard := range []string{":0", "0.0.0.0:0"} { // an IPv6 socket that takes IPv4 as well, and an IPv4 one
 		server, addr := listen(t, wildcard, UDPOptions{})
@@ -120,7 +119,7 @@ func TestAnswersFromTheAddressThatWasAsked(t *testing.T) {
 			if to.Addr().Is6() && wildcard != ":0" {
 				continue
 			}
-			client, clientAddr := dial(t, to, UDPOptions{}) // it takes answers from there only
+			client, clientAddr := dial(t, to, UDPOptions{}) // the client accepts answers only from there
 			for range 2 {
 				require.NoError(t, client.WriteBurst(burstOf(make([]byte, 100), make([]byte, 100))))
 				receive(t, server, 2, clientAddr)
@@ -141,7 +140,7 @@ func repeatBytes(size, n int) (list [][]byte) {
 	return list
 }
 
-// Sockets that share a port know of each other's peers.
+// Sockets that share a port share what they know about their peers.
 func TestSharedSources(t *testing.T) {
 	shared := newSources()
 	one, addr := listen(t, ":0", UDPOptions{sources: shared})
@@ -189,17 +188,17 @@ func TestSourcesForgetButNeverMixUp(t *testing.T) {
 	require.Greater(t, known, sourceSlots*9/10)
 }
 
-// Nobody to send to is no error.
+// A packet without a receiver is no error.
 func TestUDPWithoutPeer(t *testing.T) {
 	server, _ := listen(t, "127.0.0.1:0", UDPOptions{})
 	require.NoError(t, server.WriteBurst(burstOf(make([]byte, 10), make([]byte, 10))))
 	b := burstOf(make([]byte, 10))
-	b.Addr = netip.MustParseAddrPort("[2001:db8::1]:1") // an IPv4 socket cannot
+	b.Addr = netip.MustParseAddrPort("[2001:db8::1]:1") // an IPv4 socket can't send there
 	require.NoError(t, server.WriteBurst(b))
 	require.Equal(t, "no-peer 3", server.o.Drops.String())
 }
 
-// A server that is not there, or not yet, does not end the client.
+// A server that does not run, or not yet, does not end the client.
 func TestUDPRefused(t *testing.T) {
 	server, addr := listen(t, "127.0.0.1:0", UDPOptions{})
 	server.Close()
@@ -225,7 +224,7 @@ func TestUDPClosed(t *testing.T) {
 	}
 }
 
-// refusingSocket answers calls with several packets with an error.
+// refusingSocket is a socket whose calls with several packets return an error.
 type refusingSocket struct {
 	syscall.RawConn
 	s     *udpSender
@@ -242,9 +241,8 @@ func (r refusingSocket) Write(f func(uintptr) bool) error {
 	return r.RawConn.Write(f)
 }
 
-// When the kernel refuses to send several packets in one call, they go one by
-// one, and so does what follows for a while. A path that is too narrow is another
-// matter.
+// When the kernel refuses to send several packets in one call, they are sent one by one, and
+// so are later packets for a while. A path with too small an MTU is another matter.
 func TestKernelThatDoesNotSegment(t *testing.T) {
 	want := sizes(rand.New(rand.NewPCG(1, 2)), repeat(1000, 20)...)
 	for errno, calls := range map[unix.Errno]int{unix.EIO: 1, unix.EINVAL: 1, unix.EMSGSIZE: 6} {
@@ -259,7 +257,7 @@ func TestKernelThatDoesNotSegment(t *testing.T) {
 				require.Equal(t, want, got)
 			}
 			require.Equal(t, calls, refused)
-			for refused == calls { // it asks again
+			for refused == calls { // it tries again
 				require.NoError(t, client.WriteBurst(burstOf(want[:2]...)))
 				receive(t, server, 2, clientAddr)
 			}

@@ -11,7 +11,7 @@ import (
 	"stepvpn/step3-tunnel/transport"
 )
 
-// A udpReceiver is the reading side of a UDP. It is used by one goroutine.
+// A udpReceiver is the receiving side of a UDP. It is used by one goroutine.
 type udpReceiver struct {
 	raw syscall.RawConn
 

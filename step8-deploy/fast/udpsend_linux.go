@@ -12,11 +12,7 @@ import (
 	"stepvpn/step3-tunnel/transport"
 )
 
-// maxSend is the largest number of bytes for one call: an IPv4 packet has room for this many
-// after its headers.
-const maxSend = 65535 - ipv4Len - udpLen
-
-// A udpSender is the writing side of a UDP. It is used by one goroutine.
+// A udpSender is the sending side of a UDP. It is used by one goroutine.
 type udpSender struct {
 	udp *UDP
 	raw syscall.RawConn
@@ -35,6 +31,10 @@ type udpSender struct {
 	errno   unix.Errno // of the last sendmsg
 	sendmsg func(fd uintptr) bool
 }
+
+// maxSend is the largest number of bytes for one call: an IPv4 packet has room for this many
+// after its headers.
+const maxSend = 65535 - ipv4Len - udpLen
 
 func (s *udpSender) init(u *UDP, raw syscall.RawConn) {
 	s.udp, s.raw, s.to = u, raw, u.server

@@ -16,9 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// echoIn is how long an echo reply may take.
-const echoIn = 3 * time.Second
-
 // OpenEcho returns a function that opens a raw ICMP socket, connected to an address and tied
 // to a device: so it receives no other host's replies, and sends nothing outside of the
 // tunnel. That needs CAP_NET_RAW. A ping socket would not; but whether a program may have one
@@ -43,6 +40,9 @@ func OpenEcho(device string) func(netip.Addr) (*net.IPConn, error) {
 		return conn.(*net.IPConn), nil
 	}
 }
+
+// echoIn is how long an echo reply may take.
+const echoIn = 3 * time.Second
 
 // Echo returns a function that sends an echo request (RFC 792; RFC 4443, section 4.1) to one
 // of the addresses, which all belong to the same host, and reports whether that has answered.

@@ -14,8 +14,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A world is what a prober finds, in a bubble of synctest, where time passes when
-// everything waits.
+// A world is everything that a prober depends on, in a bubble of synctest, where time passes
+// when every goroutine waits.
 type world struct {
 	mu             sync.Mutex // guards what follows
 	names          Answer
@@ -32,7 +32,7 @@ func (w *world) set(change func()) {
 	change()
 }
 
-// last is what was told last, and how many times something was.
+// last returns what was reported last, and how many reports there were.
 func (w *world) last() (Problem, int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -48,7 +48,7 @@ func (w *world) probes() int {
 	return w.asked + w.echoed
 }
 
-// run watches in a bubble. change may change the functions.
+// run watches in a bubble. change may replace the functions.
 func run(t *testing.T, change func(*world, *Config), test func(*world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{names: Found, echo: true}
@@ -92,7 +92,7 @@ func (w *world) is(t *testing.T, want Problem, changes int) {
 	require.Equal(t, changes, n)
 }
 
-// What is well is told at once, and then there is a probe every 10 s, and no word.
+// If all is well, that is reported at once. Then there is a probe every 10 s, and no report.
 func TestAtRest(t *testing.T) {
 	for _, change := range []func(*world, *Config){asIs, echoOnly} {
 		run(t, change, func(w *world) {
@@ -105,7 +105,7 @@ func TestAtRest(t *testing.T) {
 	}
 }
 
-// Three in a row: two are forgiven, and the third one comes soon.
+// Two failures in a row are forgiven; the third probe comes soon, and its failure is reported.
 func TestThreeInARow(t *testing.T) {
 	run(t, asIs, func(w *world) {
 		wait(time.Second)
@@ -135,7 +135,7 @@ func TestThreeInARow(t *testing.T) {
 	})
 }
 
-// What fails is told apart: the path, the names, the resolver.
+// The reports tell what fails: the path, names, or the resolver.
 func TestWhatFails(t *testing.T) {
 	run(t, asIs, func(w *world) {
 		w.set(func() { w.names = Failure })
@@ -162,7 +162,7 @@ func TestWhatFails(t *testing.T) {
 	}
 }
 
-// flow has so many bytes come in each second, for a while.
+// flow makes this many bytes arrive per second, for a while.
 func (w *world) flow(bytes uint64, d time.Duration) {
 	for range d / time.Second {
 		w.set(func() { w.received += bytes })
@@ -170,8 +170,8 @@ func (w *world) flow(bytes uint64, d time.Duration) {
 	}
 }
 
-// Traffic takes the place of probes, and a trickle does not: a host that sends in vain
-// gets one, too.
+// Traffic takes the place of probes, unless it is a trickle. A host that sends, and receives
+// nothing, is probed as well.
 func TestTraffic(t *testing.T) {
 	run(t, asIs, func(w *world) {
 		wait(time.Nanosecond)
@@ -180,7 +180,7 @@ func TestTraffic(t *testing.T) {
 		w.flow(600, rest)
 		require.Equal(t, 1+1, w.probes())
 
-		// It proves that a path is well again, and not that names are found.
+		// Traffic proves that a path works again, but not that names are found.
 		w.fails(Silence)
 		wait(rest + 2*retry)
 		w.is(t, noPath, 2)
@@ -197,8 +197,8 @@ func TestTraffic(t *testing.T) {
 	})
 }
 
-// A peer that answers no probes gets none, and is judged by the age of its keys: they are
-// old when it does not answer, or when nobody has sent anything.
+// A peer that answers no probes is sent none. It is judged by the age of the keys: they get
+// old if it does not answer, or if nobody has sent anything.
 func TestHandshakesAge(t *testing.T) {
 	run(t, func(w *world, cfg *Config) {
 		w.handshake = time.Now()
@@ -231,7 +231,7 @@ func TestHandshakesAge(t *testing.T) {
 	})
 }
 
-// What a probe brings when the session has ended is told to nobody.
+// The result of a probe is not reported if the session has ended.
 func TestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())

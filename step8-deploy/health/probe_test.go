@@ -16,7 +16,7 @@ import (
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
-// serve has a resolver that answers as f does. It returns its port.
+// serve runs a resolver that answers as f does. It returns the resolver's port.
 func serve(t *testing.T, f func(zone.Query) *dns.Msg) uint16 {
 	t.Helper()
 	s, err := zone.Start("127.0.0.1:0", f)
@@ -56,15 +56,15 @@ func TestNames(t *testing.T) {
 			require.Equal(t, c.want, ask(t.Context()))
 		})
 	}
-	// A connected socket keeps the port from others, and hears nobody but its peer.
+	// A connected socket keeps others from its port, and receives only what its peer sends.
 	deaf, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
 	require.NoError(t, err)
 	defer deaf.Close()
 	port := deaf.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	require.Equal(t, Failure, names([]netip.Addr{loopback}, port, 20*time.Second)(t.Context()), "its host says that nobody listens")
+	require.Equal(t, Failure, names([]netip.Addr{loopback}, port, 20*time.Second)(t.Context()), "its host says that no program listens")
 }
 
-// No query is like another, so that no cache answers.
+// No two queries are the same, so no cache can answer one.
 func TestNoNameTwice(t *testing.T) {
 	seen := make(chan string, 10)
 	ask := names([]netip.Addr{loopback}, serve(t, func(q zone.Query) *dns.Msg {
@@ -76,7 +76,7 @@ func TestNoNameTwice(t *testing.T) {
 	require.NotEqual(t, <-seen, <-seen)
 }
 
-// Whoever does not answer is asked again when all others have been.
+// A resolver that does not answer is asked again after all others.
 func TestTurns(t *testing.T) {
 	port := serve(t, zone.Answer)
 	dead := netip.MustParseAddr("127.0.0.2") // nobody listens there
@@ -86,7 +86,7 @@ func TestTurns(t *testing.T) {
 	require.Equal(t, Found, ask(t.Context()))
 }
 
-// A stop does not wait for an answer.
+// A probe that is stopped does not wait for an answer.
 func TestStops(t *testing.T) {
 	var asked atomic.Int32
 	ctx, cancel := context.WithCancel(t.Context())
@@ -95,7 +95,7 @@ func TestStops(t *testing.T) {
 	require.EqualValues(t, 1, asked.Load())
 }
 
-// The kernel answers echo requests, here those to itself.
+// The kernel answers echo requests: here, requests to this host itself.
 func TestEcho(t *testing.T) {
 	for _, a := range []string{"127.0.0.1", "::1"} {
 		require.True(t, Echo([]netip.Addr{netip.MustParseAddr(a)}, OpenEcho("lo"))(t.Context()), a)
@@ -104,7 +104,7 @@ func TestEcho(t *testing.T) {
 	require.False(t, Echo([]netip.Addr{loopback}, OpenEcho("nosuch0"))(t.Context()))
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	nobody := netip.MustParseAddr("203.0.113.1") // is not reached by lo
+	nobody := netip.MustParseAddr("203.0.113.1") // lo does not lead there
 	turns := Echo([]netip.Addr{nobody, loopback}, OpenEcho("lo"))
 	require.False(t, turns(ctx))
 	require.True(t, turns(t.Context()), "it is the next one's turn")

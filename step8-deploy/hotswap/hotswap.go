@@ -23,9 +23,9 @@ type Link struct {
 	reason link.Reason
 
 	mu      sync.Mutex // guards all below
-	changed *sync.Cond // session or closed has changed
-	session link.Link  // nil if there is none
-	failed  error      // why session can no longer be used
+	changed *sync.Cond // inner or closed has changed
+	inner   link.Link  // nil if there is none
+	failed  error      // why inner can no longer be used
 	ended   chan struct{}
 	closed  bool
 }
@@ -37,17 +37,17 @@ func New(drops *link.Drops, reason link.Reason) *Link {
 	return s
 }
 
-// Use makes session the inner Link, until session fails or ctx ends. It closes the session,
-// and returns why it has ended, or nil if ctx has.
-func (s *Link) Use(ctx context.Context, session link.Link) error {
+// Use makes inner the inner Link, until inner fails or ctx ends. Then it closes inner, and
+// returns why inner has failed, or nil if ctx has ended.
+func (s *Link) Use(ctx context.Context, inner link.Link) error {
 	ended := make(chan struct{})
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		session.Close()
+		inner.Close()
 		return net.ErrClosed
 	}
-	s.session, s.failed, s.ended = session, nil, ended
+	s.inner, s.failed, s.ended = inner, nil, ended
 	s.changed.Broadcast()
 	s.mu.Unlock()
 
@@ -57,81 +57,81 @@ func (s *Link) Use(ctx context.Context, session link.Link) error {
 	}
 	s.mu.Lock()
 	err := s.failed
-	s.session = nil
+	s.inner = nil
 	s.mu.Unlock()
-	session.Close()
+	inner.Close()
 	return err
 }
 
-// fail records that a session can no longer be used.
-func (s *Link) fail(session link.Link, err error) {
+// fail records that inner can no longer be used.
+func (s *Link) fail(inner link.Link, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.session == session {
-		s.session, s.failed = nil, err
+	if s.inner == inner {
+		s.inner, s.failed = nil, err
 		close(s.ended)
 	}
 }
 
-// ReadBurst waits for a session, if there is none.
+// ReadBurst waits for an inner Link, if there is none.
 func (s *Link) ReadBurst(b *link.Burst) error {
 	for {
-		session, err := s.wait()
+		inner, err := s.wait()
 		if err != nil {
 			return err
 		}
-		if err = session.ReadBurst(b); err == nil {
+		if err = inner.ReadBurst(b); err == nil {
 			return nil
 		}
-		s.fail(session, err)
+		s.fail(inner, err)
 	}
 }
 
-// wait waits until there is a session, and returns it.
+// wait waits until there is an inner Link, and returns it.
 func (s *Link) wait() (link.Link, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.session == nil && !s.closed {
+	for s.inner == nil && !s.closed {
 		s.changed.Wait()
 	}
 	if s.closed {
 		return nil, net.ErrClosed
 	}
-	return s.session, nil
+	return s.inner, nil
 }
 
-// WriteBurst drops the packets if there is no session.
+// WriteBurst drops the packets if there is no inner Link.
 func (s *Link) WriteBurst(b *link.Burst) error {
 	s.mu.Lock()
-	session, closed := s.session, s.closed
+	inner, closed := s.inner, s.closed
 	s.mu.Unlock()
 	if closed {
 		return net.ErrClosed
 	}
-	if session == nil {
+	if inner == nil {
 		for range b.Len() {
 			s.drops.Add(s.reason)
 		}
 		return nil
 	}
-	if err := session.WriteBurst(b); err != nil {
-		s.fail(session, err)
+	if err := inner.WriteBurst(b); err != nil {
+		s.fail(inner, err)
 	}
 	return nil
 }
 
-// Close ends the Link, and the session in it.
+// Close ends the Link, and the inner Link.
 func (s *Link) Close() error {
 	s.mu.Lock()
-	session := s.session
+	inner := s.inner
 	s.closed = true
 	s.changed.Broadcast()
 	s.mu.Unlock()
-	if session == nil {
+	if inner == nil {
 		return nil
 	}
-	s.fail(session, errClosed)
-	return session.Close()
+	s.fail(inner, errClosed)
+	return inner.Close()
 }
 
 var errClosed = errors.New("the tunnel has ended")

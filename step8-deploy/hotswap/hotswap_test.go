@@ -43,7 +43,7 @@ func read(t *testing.T, l link.Link) string {
 	return string(b.At(0))
 }
 
-// use puts a session in, and returns its far end and what Use will return.
+// use puts a session in, and returns its far end and a channel with Use's result.
 func use(ctx context.Context, s *Link) (far link.Link, result chan error) {
 	near, far := link.Pipe(10)
 	result = make(chan error, 1)
@@ -51,11 +51,11 @@ func use(ctx context.Context, s *Link) (far link.Link, result chan error) {
 	return far, result
 }
 
-// requireClosed looks at the far end of a session that has been closed.
+// requireClosed checks, from its far end, that a session was closed.
 func requireClosed(t *testing.T, far link.Link) {
 	t.Helper()
 	within(t, func() {
-		for b := link.NewBurst(); far.ReadBurst(b) == nil; { // what was on the way
+		for b := link.NewBurst(); far.ReadBurst(b) == nil; { // packets that were on the way
 		}
 	})
 }
@@ -63,7 +63,7 @@ func requireClosed(t *testing.T, far link.Link) {
 func TestSessionsComeAndGo(t *testing.T) {
 	var drops link.Drops
 	s := New(&drops, secure.NoSession)
-	require.NoError(t, s.WriteBurst(burst("nobody is there")))
+	require.NoError(t, s.WriteBurst(burst("there is no session")))
 	require.EqualValues(t, 1, drops.Count(secure.NoSession))
 
 	for range 3 {
@@ -92,7 +92,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// A session that fails when it is written to has ended, too.
+// A session whose writes fail has ended, too.
 func TestAWriteThatFails(t *testing.T) {
 	s := New(new(link.Drops), secure.NoSession)
 	broken := errors.New("broken")
@@ -149,10 +149,10 @@ func TestCloseEndsAll(t *testing.T) {
 func (s *Link) current() link.Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.session
+	return s.inner
 }
 
-// Sessions change while packets pass in both directions.
+// Sessions are exchanged while packets pass in both directions.
 func TestRace(t *testing.T) {
 	s := New(new(link.Drops), secure.NoSession)
 	done := make(chan struct{}, 2)

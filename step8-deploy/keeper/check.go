@@ -24,17 +24,18 @@ import (
 	"stepvpn/step7-auth/pool"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lastseen"
+	"stepvpn/step8-deploy/reconcile"
 	"stepvpn/step8-deploy/rotation"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/uplink"
 )
 
-// A Check says what errors and warnings a start with these settings would give. It runs the
-// code that a start runs, except for what changes something. What the running daemon has,
-// such as a port, counts as free, as the start would take that daemon's place.
+// A Check is the result of 'stepvpn check': the errors and warnings that a start with these
+// settings would give. It runs the code that a start runs, except for what changes something.
+// What the running daemon has, such as a port, counts as free, as the start would take that
+// daemon's place.
 type Check struct {
 	Errors   []error   // the start would fail with these
 	Warnings []Problem // the start would succeed, and report these
@@ -96,7 +97,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	if _, err := lastseen.Read(SeenFile(cfg)); seen && err != nil {
 		c.warn(fmt.Sprintf("the file that says when clients were last seen is damaged: %v", err), "A start sets it aside; 'stepvpn clients list' begins with no times.")
 	}
-	problems, err := uplink.Check(uplink.Config{Device: keep.Device{Name: cfg.Device, Addrs: cfg.Subnets}, Egress: cfg.Egress})
+	problems, err := uplink.Check(uplink.Config{Device: reconcile.Device{Name: cfg.Device, Addrs: cfg.Subnets}, Egress: cfg.Egress})
 	c.failed(err)
 	c.Warnings = append(c.Warnings, problems...)
 	return c, nil

@@ -1,9 +1,10 @@
-// Package keeper is the privileged half of the programs of step 8. It does everything that
-// only root may do (devices, marked sockets, routes, firewall, keys on the disk), and reads
-// no packets. For the other half, the worker, it does a handful of things, each of which it
-// checks against the operator's own settings. The worker reads everything that comes from
-// the network, and has no privileges: a hole in it gives an attacker the tunnel, but not
-// the machine. Introduced in step 8.
+// Package keeper is the privileged half of the programs of step 8: client.go of a client, and
+// server.go of a server. (remote.go and remote_server.go are what the other half calls.) It
+// does everything that only root may do (devices, marked sockets, routes, firewall, keys on the
+// disk), and reads no packets. For the other half, the worker, it does a handful of things,
+// each of which it checks against the operator's own settings. The worker reads everything that
+// comes from the network, and has no privileges: a hole in it gives an attacker the tunnel, but
+// not the machine. Introduced in step 8.
 //
 //	worker                                keeper
 //	settings                          ->  settings and secrets, as they were last read; sockets for status and metrics

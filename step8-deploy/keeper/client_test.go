@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { netlab.Main(m) }
 
-// with is what comes with a request.
+// with returns a parser of the argument of a request.
 func with(v any) func(any) error {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -28,13 +28,13 @@ func with(v any) func(any) error {
 	return func(to any) error { return json.Unmarshal(text, to) }
 }
 
-// client keeps a host whose settings name a server, and take nothing.
+// client returns a keeper whose settings name a server, and which changes nothing on the host.
 func client(t *testing.T, server netip.AddrPort) *Client {
 	cfg := &config.Client{Device: "vpn0", Transport: "udp", State: t.TempDir(), Servers: []config.Endpoint{{Host: server.Addr().String(), Port: server.Port()}}}
 	return &Client{cfg: cfg, host: takeover.New(cfg, new(names.Local)), status: -1, metrics: -1, attempts: make(map[uint32]*attempt)}
 }
 
-// An attempt that is ended while its socket is being made leaves no policy rule.
+// If an attempt is ended while its socket is being made, no policy rule stays.
 func TestAttemptThatEndsEarly(t *testing.T) {
 	lab := netlab.New(t)
 	server := netip.MustParseAddrPort("203.0.113.10:5555")
@@ -64,7 +64,7 @@ func TestAttemptThatEndsEarly(t *testing.T) {
 	require.Empty(t, rules())
 }
 
-// See TestEchoSocketStaysInTunnel.
+// TestEchoSocketStaysInTunnel shows why.
 func TestEchoSocketHasTheMark(t *testing.T) {
 	lab := netlab.New(t)
 	k := client(t, netip.MustParseAddrPort("203.0.113.10:5555"))

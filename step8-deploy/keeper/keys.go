@@ -12,6 +12,8 @@ import (
 	"stepvpn/step8-deploy/rotation"
 )
 
+// This file remembers the next keys of a client's servers.
+//
 // A server that changes its key announces the next one to its clients (see package rotation).
 // The worker receives it, and the keeper remembers it, also for the next start. The keeper
 // can't see whether a server has really said that. So a remembered key is only tried first:

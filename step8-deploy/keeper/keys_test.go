@@ -14,8 +14,8 @@ import (
 	"stepvpn/step8-deploy/rotation"
 )
 
-// What a worker says of the server's keys is remembered if it begins with a key that the
-// settings name, or that was remembered under it. All else changes nothing.
+// The keeper remembers the server's key that a worker reports, if it follows a key that is in
+// the settings or was remembered. Any other report changes nothing.
 func TestLearn(t *testing.T) {
 	k := client(t, netip.MustParseAddrPort("203.0.113.10:5555"))
 	own, next, after, stranger := noise.PublicKey{1}, noise.PublicKey{2}, noise.PublicKey{3}, noise.PublicKey{9}
@@ -32,7 +32,7 @@ func TestLearn(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, news, got)
 		require.ElementsMatch(t, want, k.told.Learned)
-		require.Equal(t, rotation.Load(state, own), k.told.Learned, "it is on the disk, too")
+		require.Equal(t, rotation.Load(state, own), k.told.Learned, "the disk has it as well")
 	}
 	refused := func(by, next noise.PublicKey) {
 		t.Helper()
@@ -54,7 +54,7 @@ func TestLearn(t *testing.T) {
 	learn(after, noise.PublicKey{}, true, after)
 	refused(next, stranger)
 
-	// It is there at the next start, and with another key in the settings it is not.
+	// The key is remembered at the next start, but not if the settings have another key.
 	use(own)
 	require.Equal(t, []noise.PublicKey{after}, k.told.Learned)
 	use(stranger)
@@ -64,7 +64,7 @@ func TestLearn(t *testing.T) {
 	require.False(t, refused2)
 	use(own)
 
-	// What can't be written does not count: the next start would not know it.
+	// A key that can't be written is not used, because the next start would not know it.
 	require.NoError(t, os.Remove(rotation.File(state)))
 	require.NoError(t, os.Mkdir(rotation.File(state), 0o700))
 	require.NoError(t, os.WriteFile(rotation.File(state)+"/x", nil, 0o600))
@@ -73,7 +73,7 @@ func TestLearn(t *testing.T) {
 	require.Equal(t, []noise.PublicKey{after}, k.told.Learned)
 	require.NoError(t, os.RemoveAll(rotation.File(state)))
 
-	// Who has taken the worker over does not fill the log.
+	// An attacker who has taken over the worker can't fill the log.
 	news := 0
 	for i := range byte(100) {
 		if got, _ := k.remember(lesson{own, noise.PublicKey{100 + i}}); got {

@@ -8,7 +8,8 @@ import (
 	"stepvpn/step8-deploy/uplink"
 )
 
-// A Problem keeps a host from serving clients.
+// A Problem is something on the server's host that keeps it from serving clients. The keeper
+// tells the worker, which reports its status.
 type Problem = uplink.Problem
 
 const (

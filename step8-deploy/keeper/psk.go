@@ -15,6 +15,8 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
+// This file makes clients' own pre-shared keys, on the server.
+//
 // A client's own pre-shared key is derived from one secret and the client's public key
 // (HKDF, RFC 5869). So one client's file reveals nothing about the others' keys, and nothing
 // has to be stored for a client. Its line in the registry just says that it has such a key

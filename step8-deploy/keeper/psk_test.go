@@ -11,8 +11,8 @@ import (
 	"stepvpn/step8-deploy/config"
 )
 
-// Each client has another key, the same one whenever it is asked for, and with another
-// secret another one. The secret is made once, for its owner alone.
+// Each client has a different key, which is always the same for the same secret. The secret is
+// made once, and only its owner can read it.
 func TestOwnPSK(t *testing.T) {
 	cfg := &config.Server{Clients: filepath.Join(t.TempDir(), "clients")}
 	secret, err := PSKSecret(cfg)
@@ -32,7 +32,7 @@ func TestOwnPSK(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 
-	// One that others may have read is none, and is not replaced in silence.
+	// A secret that others may have read is not used, and is not replaced in silence.
 	require.NoError(t, os.Chmod(PSKSecretFile(cfg), 0o644))
 	_, err = NewOwnPSK(cfg, alice)
 	require.ErrorContains(t, err, "may be read or changed by users other than its owner")

@@ -14,7 +14,10 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
-// The worker parses the registry, but may not read the operator's file. So it has a copy.
+// This file copies the registry of clients for the worker.
+//
+// The server's worker parses the registry, but may not read the operator's file. So
+// it has a copy.
 const (
 	eventRegistry = "registry"
 	lookEvery     = 250 * time.Millisecond

@@ -27,14 +27,16 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/fast"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/privsep"
+	"stepvpn/step8-deploy/reconcile"
 	"stepvpn/step8-deploy/uplink"
 )
 
-// ServerSettings are what the worker of a server needs to know. Descriptors come with
-// them, in this order: its folder, the sockets for status and metrics, those of each
+// This file is the privileged half of a server; client.go is that of a client.
+
+// ServerSettings are what the worker of a server needs to know. With them come descriptors, in
+// this order: its folder, the sockets for status and metrics, those of each
 // Listener, the queues of the device, and the resolver's, UDP and TCP for each address.
 type ServerSettings struct {
 	Server    *config.Server
@@ -153,8 +155,8 @@ func (s *Server) add(fd int) bool {
 func (s *Server) Settings() *config.Server { return s.cfg }
 
 // Device returns the tunnel's device as it should be.
-func (s *Server) Device() keep.Device {
-	return keep.Device{Name: s.told.Device, Addrs: s.cfg.Subnets, MTU: s.told.MTU}
+func (s *Server) Device() reconcile.Device {
+	return reconcile.Device{Name: s.told.Device, Addrs: s.cfg.Subnets, MTU: s.told.MTU}
 }
 
 // Paths returns what is said of the paths to clients.

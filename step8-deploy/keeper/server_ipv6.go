@@ -10,10 +10,10 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// servable splits the subnets into those that this host can serve and those that are off. If
-// IPv6 is switched off, no device can have an IPv6 address, and the host serves IPv4 only. If
-// nothing would be left, it keeps all, and making the device reports what is wrong. Clients
-// keep their leases in the subnets that are off, for a later start.
+// servable splits a server's subnets into those that this host can serve and those that are
+// off. If IPv6 is switched off, no device can have an IPv6 address, and the host serves IPv4
+// only. If nothing would be left, it keeps all, and making the device reports what is wrong.
+// Clients keep their leases in the subnets that are off, for a later start.
 func servable(subnets []netip.Prefix) (served, off []netip.Prefix) {
 	is6 := func(a netip.Prefix) bool { return a.Addr().Is6() }
 	if !ipv6Off() || !slices.ContainsFunc(subnets, is6) {

@@ -10,10 +10,8 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// maxBounds is the largest number of bounds in one request.
-const maxBounds = 1024
-
-// bound has the kernel send clients packets no longer than their paths carry.
+// bound has the server's kernel send clients packets no longer than their paths carry. The
+// worker has measured that (package pathmtu).
 func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 	var list []pathmtu.Bound
 	if err := parse(&list); err != nil {
@@ -33,6 +31,9 @@ func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 	}
 	return r, errors.Join(errs...)
 }
+
+// maxBounds is the largest number of bounds in one request.
+const maxBounds = 1024
 
 // unbound removes the routes to clients.
 func (s *Server) unbound(clients []netip.Addr) error {

@@ -13,8 +13,8 @@ import (
 	"stepvpn/step8-deploy/uplink"
 )
 
-// A client that has less room than the device gets a route that says so, until it has more
-// or has gone. Nobody else does.
+// A client whose path carries less than the device gets a route with that size, until its path
+// carries more, or until it has gone. Other clients have no such route.
 func TestBound(t *testing.T) {
 	lab := netlab.New(t)
 	ip := func(args ...string) string { return lab.Server.Run(t, "ip", args...) }
@@ -37,7 +37,7 @@ func TestBound(t *testing.T) {
 		t.Helper()
 		require.NoError(t, bound(pathmtu.Bound{Client: four, Size: size}, pathmtu.Bound{Client: six, Size: size}))
 	}
-	for range 2 { // it is told more than once
+	for range 2 { // a second report changes nothing
 		both(1340)
 		require.Regexp(t, `10.8.0.2 dev vpn0 .*mtu 1340`, routes())
 		require.Regexp(t, `fd00:8::2 dev vpn0 .*mtu 1340`, routes())

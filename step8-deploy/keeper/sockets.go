@@ -13,13 +13,8 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-const (
-	dnsPort   = 53
-	dialLimit = 5 * time.Second
-)
-
-// listen makes the sockets for the worker's status and metrics. It returns -1 for each that
-// is not wanted.
+// listen makes the sockets for the status and the metrics of a worker, of a client or a server.
+// It returns -1 for each that is not wanted.
 func listen(path string, metrics netip.AddrPort) (statusFD, metricsFD int, err error) {
 	statusFD, metricsFD = -1, -1
 	if path != "" {
@@ -44,6 +39,11 @@ func listen(path string, metrics netip.AddrPort) (statusFD, metricsFD int, err e
 	}
 	return statusFD, metricsFD, nil
 }
+
+const (
+	dnsPort   = 53
+	dialLimit = 5 * time.Second
+)
 
 // unlisten closes these sockets, and removes the status socket's file.
 func unlisten(path string, fds ...int) error {

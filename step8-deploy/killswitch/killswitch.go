@@ -19,7 +19,8 @@
 // The rules alone have the same hole as those of package guard: a program may tie its
 // socket to an interface, and needs no privilege for that. So the firewall also checks
 // packets after routing, in a table of our own, which is in force even while the tunnel
-// is up: see ruleset.
+// is up. rules.go writes the rules and the table; package reconcile, given what the host should
+// have, adds what is missing and removes the rest.
 //
 // # What opens it
 //
@@ -51,8 +52,8 @@ import (
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/nft"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 // A Config says which traffic is closed. It is what is kept from one start to the next.
@@ -77,8 +78,8 @@ const (
 )
 
 // Table returns the table that outlives this program.
-func (s Switch) Table() keep.Table {
-	return keep.Table{Name: plainTable, Text: s.ruleset(plainTable, s.Local)}
+func (s Switch) Table() reconcile.Table {
+	return reconcile.Table{Name: plainTable, Text: s.ruleset(plainTable, s.Local)}
 }
 
 // Rules returns the policy rules, with priorities from PriorityFirst to PriorityLast.
@@ -101,11 +102,11 @@ func Close(c Config, state string) error {
 		return err
 	}
 	s := Switch{Config: c, Paused: Paused() > 0}
-	if s.Local, err = lan.Look(c.LAN, c.Device); err != nil {
+	if s.Local, err = lan.Look(c.LAN, c.Device); err != nil { // which reads the host's routes
 		return errors.Join(err, giveUp())
 	}
-	err = new(keep.Tables).Set(s.Table())
-	_, err2 := keep.Rules(PriorityFirst, PriorityLast, s.Rules())
+	err = new(reconcile.Tables).Set(s.Table())
+	_, err2 := reconcile.Rules(PriorityFirst, PriorityLast, s.Rules())
 	if err := errors.Join(err, err2); err != nil {
 		return errors.Join(err, giveUp())
 	}
@@ -147,7 +148,7 @@ func closed() (bool, error) {
 			return true, err
 		}
 	}
-	return keep.Exists(plainTable), nil
+	return reconcile.Exists(plainTable), nil
 }
 
 // Open opens the switch that another program has closed, and removes its saved Config. It is
@@ -165,10 +166,10 @@ func Open(state string) error {
 // removeAll removes the tables, either all of them or none, and then, if that has worked, the
 // rules.
 func removeAll() error {
-	if err := keep.Remove(plainTable, pauseTable); err != nil {
+	if err := reconcile.Remove(plainTable, pauseTable); err != nil {
 		return err
 	}
-	_, err := keep.Rules(PriorityFirst, PriorityLast, nil)
+	_, err := reconcile.Rules(PriorityFirst, PriorityLast, nil)
 	return err
 }
 

@@ -29,7 +29,7 @@ var (
 	serverAddr = netip.MustParseAddrPort("203.0.113.10:5555")
 )
 
-// like is what most tests close. The lab's local network has public addresses.
+// like is the Config of most tests. The lab's local network has public addresses.
 var like = Config{Device: "vpn0", Names: true, LAN: lan.AsRouted}
 
 func on(t *testing.T, h *netlab.Host) (off func()) {
@@ -44,7 +44,7 @@ func closeLike(t *testing.T, h *netlab.Host, c Config, state string) {
 	h.Do(func() { require.NoError(t, Close(c, state)) })
 }
 
-// hold has a Live closed as c says, from a thread of the host.
+// hold makes a Live that closes the switch as c says, on a thread in the host's namespace.
 func (l *Live) hold(h *netlab.Host, c Config) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,7 +61,7 @@ func listed(t *testing.T, h *netlab.Host) string {
 	return h.Run(t, "bash", "-c", "ip -4 rule; ip -6 rule; nft list ruleset")
 }
 
-// way is the interface by which a packet would leave, or why it would not.
+// way returns the interface by which a packet would leave, or why it would not.
 func way(h *netlab.Host, question string) string {
 	out, err := h.Try("ip", append([]string{"route", "get"}, strings.Fields(question)...)...)
 	if err != nil {
@@ -88,8 +88,7 @@ var questions = []struct{ question, off, on, up string }{
 	{"::1", "lo", "lo", "lo"},
 }
 
-// The kernel's own answers: without, while there is no tunnel, while there is one,
-// and when that is gone again.
+// The kernel itself answers: before the tunnel, without a tunnel, with one, and after it.
 func TestWhereEverythingGoes(t *testing.T) {
 	lab := netlab.New(t)
 	before := listed(t, lab.Alice)
@@ -104,7 +103,7 @@ func TestWhereEverythingGoes(t *testing.T) {
 	ask("on", func(i int) string { return questions[i].on })
 
 	lab.Alice.Do(func() {
-		require.NoError(t, route.Recover()) // as a client does at its start
+		require.NoError(t, route.Recover()) // as a client does at the start
 		dev, err := tun.Open(tun.Config{Name: "vpn0", Addrs: addrs})
 		require.NoError(t, err)
 		undoRoute, err := route.Default(route.Config{Device: "vpn0", Addrs: addrs, Network: "udp", Server: serverAddr})
@@ -112,7 +111,7 @@ func TestWhereEverythingGoes(t *testing.T) {
 		undoGuard, err := guard.DNS("vpn0", resolvers)
 		require.NoError(t, err)
 		ask("up", func(i int) string { return questions[i].up })
-		require.NoError(t, dev.Close()) // as at kill -9: the rest stays
+		require.NoError(t, dev.Close()) // as after kill -9: the rest stays
 		ask("killed", func(i int) string { return questions[i].on })
 		require.NoError(t, undoGuard())
 		require.NoError(t, undoRoute())
@@ -120,12 +119,11 @@ func TestWhereEverythingGoes(t *testing.T) {
 	ask("down", func(i int) string { return questions[i].on })
 
 	off()
-	off() // once more has no effect
+	off() // a second call has no effect
 	require.Equal(t, before, listed(t, lab.Alice))
 }
 
-// What eve sees of a host that uses the internet: first without, to see that she
-// sees.
+// Eve captures the traffic of a host that uses the internet. Without the switch, she sees it.
 func TestNothingLeaves(t *testing.T) {
 	lab := netlab.New(t)
 	filter := fmt.Sprintf("(src %v or src %v) and not (dst net 198.51.100.0/24 or dst net 2001:db8:cafe::/64 or dst net fe80::/10 or dst net ff02::/16)",
@@ -145,11 +143,11 @@ func TestNothingLeaves(t *testing.T) {
 	capture = lab.Cafe.Capture(t, "br0", filter)
 	use()
 	require.Empty(t, capture.Stop())
-	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", lab.Bob.V4.String()) // the local network is there
+	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", lab.Bob.V4.String()) // the local network is reachable
 }
 
-// A program that ties its socket to an interface gets past the rules, but not past
-// the table, whether the tunnel is up or not. It needs no right for that.
+// A program that ties its socket to an interface, which needs no privilege, gets past the
+// rules, but not past the table, whether or not the tunnel is up.
 func TestTiedToAnInterface(t *testing.T) {
 	lab := netlab.New(t)
 	filter := fmt.Sprintf("ether src %s and not arp and not (dst net 198.51.100.0/24 or dst net 2001:db8:cafe::/64 or dst net fe80::/10 or dst net ff02::/16)",
@@ -171,7 +169,7 @@ func TestTiedToAnInterface(t *testing.T) {
 		use()
 		return len(capture.Stop())
 	}
-	// An IPv4 packet for far away is taken to be for a neighbour: asked for by ARP.
+	// The host takes the receiver of an IPv4 packet for a neighbour, and asks for it by ARP.
 	lab.Alice.Run(t, "ip", "neigh", "add", lab.Web.V4.String(), "lladdr", "02:00:00:00:00:01", "dev", "eth0")
 	require.Greater(t, seen(nil), 3)
 	off := on(t, lab.Alice)
@@ -188,14 +186,14 @@ func TestTiedToAnInterface(t *testing.T) {
 		undoRoute, err = route.Default(route.Config{Device: "vpn0", Addrs: addrs, Network: "udp", Server: serverAddr})
 		require.NoError(t, err)
 	}), "with a tunnel")
-	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Bob.V4.String()) // the local network is there
+	lab.Alice.Run(t, "ping", "-c", "1", "-W", "5", "-I", "eth0", lab.Bob.V4.String()) // the local network is reachable
 	lab.Alice.Do(func() { require.NoError(t, undoRoute()) })
 	off2()
 	off()
 	require.Greater(t, seen(nil), 3)
 }
 
-// Another network, another neighbourhood; and some networks only.
+// In another network, other hosts are local; and only some networks go through the tunnel.
 func TestRuleset(t *testing.T) {
 	lab := netlab.New(t)
 	c := Config{Device: "vpn0", Only: prefixes("10.0.0.0/8", "10.1.0.0/16"), LAN: lan.Private, Tunnel: prefixes("10.8.0.0/24")}
@@ -211,20 +209,20 @@ func TestRuleset(t *testing.T) {
 		require.Equal(t, want, strings.Contains(lab.Alice.Run(t, "ip", "rule"), "10.7.0.0/24"))
 	}
 	look(false)
-	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.7.0.1"), "what is to go into the tunnel is not local")
+	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.7.0.1"), "the tunnel's networks are not local")
 
 	c.Only = nil
 	look(true)
 	require.Equal(t, "eth0", way(lab.Alice, "10.7.0.1"))
 
-	// What lies in the local network and is behind a gateway is not local.
+	// A network inside the local network that is behind a gateway is not local.
 	lab.Alice.Run(t, "ip", "route", "add", "10.7.0.128/25", "via", lab.Cafe.V4.String())
 	require.Equal(t, "eth0", way(lab.Alice, "10.7.0.200"))
 	look(true)
 	require.Equal(t, "Network is unreachable", way(lab.Alice, "10.7.0.200"))
 	require.Equal(t, "eth0", way(lab.Alice, "10.7.0.1"))
 	require.Contains(t, lab.Alice.Run(t, "nft", "list ruleset"), "ip daddr 10.7.0.128/25 reject")
-	// The tunnel's own networks are not local, also when it is not known any more which they are.
+	// The tunnel's own networks are not local, also when they are no longer known.
 	c.Tunnel = nil
 	lab.Alice.Run(t, "ip", "addr", "add", "10.8.0.77/24", "dev", "eth0")
 	look(true)
@@ -243,7 +241,7 @@ func prefixes(list ...string) (ps []netip.Prefix) {
 	return ps
 }
 
-// tied tells whether a packet of a program that ties itself to an interface gets out.
+// tied reports whether a packet gets out if its program ties the socket to an interface.
 func tied(t *testing.T, lab *netlab.Lab) bool {
 	t.Helper()
 	c := lab.Cafe.Capture(t, "br0", fmt.Sprintf("icmp and src %v and dst %v", lab.Alice.V4, lab.Web.V4))
@@ -251,8 +249,8 @@ func tied(t *testing.T, lab *netlab.Lab) bool {
 	return len(c.Stop()) > 0
 }
 
-// A flush of all rules leaves the table that has an owner. Close puts the other one back,
-// and rules that somebody has removed.
+// A flush of all rules leaves the table that has an owner. Close puts back the other table,
+// and rules that were removed.
 func TestFlushed(t *testing.T) {
 	lab := netlab.New(t)
 	router := strings.Fields(lab.Cafe.Run(t, "ip", "-br", "link", "show", "br0"))[2]
@@ -275,7 +273,7 @@ func TestFlushed(t *testing.T) {
 	closeLike(t, lab.Alice, like, state)
 	require.ElementsMatch(t, strings.Split(before, "\n"), strings.Split(listed(t, lab.Alice), "\n"))
 
-	// It follows other settings, and ends with its owner.
+	// The table follows other settings, and ends with its owner.
 	c := like
 	c.Device = "vpn7"
 	live.hold(lab.Alice, c)
@@ -285,7 +283,7 @@ func TestFlushed(t *testing.T) {
 	require.False(t, tied(t, lab))
 }
 
-// Somebody ends the nft that owns the table.
+// Somebody ends the nft process that owns the table.
 func TestOwnerEnds(t *testing.T) {
 	lab := netlab.New(t)
 	var live Live
@@ -302,7 +300,7 @@ func TestOwnerEnds(t *testing.T) {
 	require.NotContains(t, listed(t, lab.Alice), "stepvpn")
 }
 
-// A pause opens it, for everybody, and the kernel ends that, if nobody else does.
+// A pause opens the switch for everybody. If nobody else ends it, the kernel does.
 func TestPause(t *testing.T) {
 	lab := netlab.New(t)
 	open := func() bool {
@@ -328,7 +326,7 @@ func TestPause(t *testing.T) {
 	lab.Alice.Do(func() {
 		require.InDelta(t, time.Hour, Paused(), float64(time.Minute))
 		require.NoError(t, Close(like, state))
-		require.True(t, open(), "who closes it anew knows of it")
+		require.True(t, open(), "a switch that is closed again knows of the pause")
 		require.NoError(t, EndPause())
 	})
 	require.False(t, open())
@@ -348,7 +346,8 @@ func TestPause(t *testing.T) {
 	require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()))
 }
 
-// After a boot it is closed as it was. What can't be read closes everything.
+// After a boot, the switch is closed as before. If the saved file can't be read, everything is
+// closed.
 func TestRestore(t *testing.T) {
 	lab := netlab.New(t)
 	state := t.TempDir()
@@ -388,14 +387,14 @@ func TestRestore(t *testing.T) {
 	require.True(t, restore())
 	require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()))
 	lab.Alice.Do(func() { require.NoError(t, Open(state)) })
-	require.False(t, restore(), "whoever opens it forgets it")
+	require.False(t, restore(), "opening the switch removes its file")
 }
 
-// An error opens nothing; and where nothing was closed, nothing half-done stays.
+// An error opens nothing. If nothing was closed before, no half-closed switch stays.
 func TestErrorOpensNothing(t *testing.T) {
 	lab := netlab.New(t)
 	without := func() (err error) {
-		t.Setenv("PATH", t.TempDir()) // there is no nft
+		t.Setenv("PATH", t.TempDir()) // there is no program nft
 		lab.Alice.Do(func() { err = Close(like, t.TempDir()) })
 		return err
 	}
@@ -410,7 +409,7 @@ func TestErrorOpensNothing(t *testing.T) {
 	t.Setenv("PATH", path)
 	require.Equal(t, while, listed(t, lab.Alice))
 
-	// After a boot there is nothing in the kernel, but it had been closed before.
+	// After a boot, the kernel has no rules, but the switch had been closed before.
 	state := t.TempDir()
 	lab.Alice.Do(func() { require.NoError(t, like.save(state)) })
 	lab.Alice.Do(func() { require.NoError(t, Open(t.TempDir())) })
@@ -424,7 +423,7 @@ func TestErrorOpensNothing(t *testing.T) {
 	require.FileExists(t, state+"/"+fileName)
 }
 
-// Names of the link are not asked for, with or without a local network.
+// Names are not looked up on the link, with or without a local network.
 func TestNamesOfTheLink(t *testing.T) {
 	lab := netlab.New(t)
 	seen := func() int {
@@ -442,12 +441,11 @@ func TestNamesOfTheLink(t *testing.T) {
 	require.Zero(t, seen())
 }
 
-// After kill -9 the rules stay. The next client takes them over, and Off removes
-// them.
+// After kill -9, the rules stay. The next client takes them over, and Off removes them.
 func TestAfterKill(t *testing.T) {
 	lab := netlab.New(t)
 	before := listed(t, lab.Alice)
-	on(t, lab.Alice) // and never off
+	on(t, lab.Alice) // and never calls Off
 	while := listed(t, lab.Alice)
 	off := on(t, lab.Alice)
 	require.Equal(t, while, listed(t, lab.Alice))
@@ -462,7 +460,7 @@ func TestAfterKill(t *testing.T) {
 	require.Equal(t, before, listed(t, lab.Alice))
 }
 
-// What is damaged of the state is set aside before it is written anew.
+// A damaged file of the state is set aside before a new one is written.
 func TestSaveSetsAsideWhatIsDamaged(t *testing.T) {
 	for _, damage := range []string{"", "{\"", "\x00\x00", `{"LAN": "x"}`} {
 		state := t.TempDir()

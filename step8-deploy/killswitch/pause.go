@@ -11,7 +11,7 @@ import (
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
 	"stepvpn/step6-dns/nft"
-	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 // A pause opens the switch for a while, so that a person can log in to the network of a
@@ -72,7 +72,7 @@ func Pause(d time.Duration) error {
 	if err := pauseTable.Set(pauseRuleset(d)); err != nil {
 		return err
 	}
-	_, err := keep.Rules(priorityPause, priorityPause, pauseRules())
+	_, err := reconcile.Rules(priorityPause, priorityPause, pauseRules())
 	if err != nil {
 		return errors.Join(err, EndPause())
 	}
@@ -89,13 +89,13 @@ func pauseRules() (list []policy.Rule) {
 
 // EndPause closes the switch again. It is no error if there is no pause.
 func EndPause() error {
-	_, err := keep.Rules(priorityPause, priorityPause, nil)
-	return errors.Join(err, keep.Remove(pauseTable))
+	_, err := reconcile.Rules(priorityPause, priorityPause, nil)
+	return errors.Join(err, reconcile.Remove(pauseTable))
 }
 
 // Paused returns how much longer the switch will be open; 0 if it is closed.
 func Paused() time.Duration {
-	if !keep.Exists(pauseTable) {
+	if !reconcile.Exists(pauseTable) {
 		return 0
 	}
 	out, err := nft.Run("", "--json", "list", "set", "inet", "stepvpn_pause", "open")

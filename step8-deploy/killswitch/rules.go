@@ -16,9 +16,8 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-func isOurs(r netlink.Rule) bool { return r.Priority >= PriorityFirst && r.Priority <= PriorityLast }
-
-// rules returns the policy rules, of both families.
+// rules returns the policy rules that close the switch, of both families. (ruleset, below,
+// returns the firewall's.)
 func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	for _, f := range hostnet.Families {
 		list = append(list, guard.Own(f, priorityOwn))
@@ -35,6 +34,8 @@ func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	}
 	return list
 }
+
+func isOurs(r netlink.Rule) bool { return r.Priority >= PriorityFirst && r.Priority <= PriorityLast }
 
 // believed returns the networks that count as local: none, if the tunnel is for a list of
 // networks only.

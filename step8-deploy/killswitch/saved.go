@@ -17,11 +17,6 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-const (
-	fileName = "killswitch.json"
-	maxFile  = 1 << 20 // bytes; a list of 4,096 networks has less than 200,000
-)
-
 // Save saves the Config, and returns when it is on the disk. It only logs a failure, which
 // is no reason to leave the switch open.
 func (c Config) Save(state string) {
@@ -29,6 +24,11 @@ func (c Config) Save(state string) {
 		slog.Warn("the kill switch is closed, but its state can't be saved: after a reboot it depends on the settings", "error", err)
 	}
 }
+
+const (
+	fileName = "killswitch.json"
+	maxFile  = 1 << 20 // bytes; a list of 4,096 networks has less than 200,000
+)
 
 func (c Config) save(state string) error {
 	text, err := json.MarshalIndent(c, "", "\t")

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { netlab.Main(m) }
 
-// What a network may say about itself, and what of it is believed.
+// A network may claim these routes and addresses, and this is what is believed.
 func TestLook(t *testing.T) {
 	lab := netlab.New(t)
 	ip := func(command string) { t.Helper(); lab.Alice.Run(t, "ip", strings.Fields(command)...) }
@@ -75,7 +75,7 @@ func TestLook(t *testing.T) {
 	require.Empty(t, claims)
 }
 
-// A network can't have this host make any number of rules.
+// A network can't make this host add any number of rules.
 func TestManyNetworks(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Alice.Run(t, "bash", "-c", "for i in $(seq 200); do echo route add 10.0.$i.0/24 dev eth0; echo route add 11.0.$i.0/24 dev eth0; done | ip -batch -")
@@ -87,7 +87,7 @@ func TestManyNetworks(t *testing.T) {
 		require.Empty(t, n.Inside)
 	})
 
-	// Nor can it have a local network be left in any number of pieces.
+	// Nor can a network split the local networks into any number of pieces.
 	lab.Alice.Run(t, "bash", "-c", "for i in $(seq 16); do echo route add 10.0.1.$i/32 via 198.51.100.1; done | ip -batch -")
 	look := func() (n Networks) {
 		lab.Alice.Do(func() {

@@ -10,6 +10,9 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
+// This file writes networks in the language of nft, for the tables of this package and of
+// others.
+
 // Word returns nft's word for a family's addresses: "ip" or "ip6".
 func Word(f hostnet.Family) string {
 	if f == hostnet.V6 {

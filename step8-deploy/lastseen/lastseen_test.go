@@ -21,11 +21,11 @@ var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func key(n byte) noise.PublicKey { return noise.PublicKey{n} }
 
-var own noise.PublicKey // the server's key that it has always had
+var own noise.PublicKey // the server has always had this key
 
 func everybody(noise.PublicKey) bool { return true }
 
-// warned returns what is logged meanwhile.
+// warned returns what is logged while f runs.
 func warned(t *testing.T, do func()) string {
 	t.Helper()
 	var log bytes.Buffer
@@ -39,7 +39,7 @@ func TestRemembers(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "seen")
 	l := Open(name, everybody)
 	l.Note(key(1), epoch.Add(time.Millisecond), own)
-	l.Note(key(1), epoch.Add(-time.Hour), key(9)) // is older
+	l.Note(key(1), epoch.Add(-time.Hour), key(9)) // this one is older
 	l.Note(key(3), epoch, own)
 	l.Save()
 	text, err := os.ReadFile(name)
@@ -49,7 +49,7 @@ func TestRemembers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 
-	// Who is not in the registry any more drops out, also one that is known from before.
+	// A client that is no longer in the registry is dropped, also if the file has it.
 	l = Open(name, func(k noise.PublicKey) bool { return k == key(3) })
 	l.Save()
 	times, err := Read(name)
@@ -57,8 +57,8 @@ func TestRemembers(t *testing.T) {
 	require.Equal(t, Times{key(3): {At: epoch}}, times)
 }
 
-// It is remembered by which key of the server a client came last, not which ones it has ever
-// come by.
+// The file says by which key of the server a client came last, not by which keys it has ever
+// come.
 func TestByWhichKey(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "seen")
 	l := Open(name, everybody)
@@ -100,7 +100,7 @@ func TestDamaged(t *testing.T) {
 		require.NoError(t, err, what)
 		require.Len(t, times, 1)
 	}
-	// Neither a symbolic link nor a folder leads root elsewhere.
+	// A symbolic link or a folder in the file's place does not lead root elsewhere.
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(dir+"/secret", []byte("hunter2"), 0o600))
 	require.NoError(t, os.Symlink(dir+"/secret", dir+"/seen"))
@@ -112,8 +112,8 @@ func TestDamaged(t *testing.T) {
 	require.Contains(t, warned(t, func() { Open(dir+"/folder", everybody) }), "set aside")
 }
 
-// It is written soon after the first news, and then once a minute at most; and what fails is
-// tried again.
+// The file is written soon after the first news, and then at most once a minute. A write that
+// fails is tried again.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "state")
@@ -143,7 +143,7 @@ func TestRun(t *testing.T) {
 		has(2, "a minute later")
 		there.Store(new(key(3)))
 		time.Sleep(2 * saveEvery)
-		has(3, "who is there is seen")
+		has(3, "a connected client is seen")
 
 		require.NoError(t, os.Rename(dir, dir+"2"))
 		log := warned(t, func() {

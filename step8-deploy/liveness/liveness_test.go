@@ -39,9 +39,9 @@ func TestCheck(t *testing.T) {
 			require.NoError(t, m.Check())
 		}
 		well()
-		well() // it may wait for packets as long as it likes
+		well() // it may wait for packets for any time
 		give()
-		well() // it has just got some
+		well() // it has just received some
 		require.EqualError(t, m.Check(), "packets from the pipe have been stuck since the last check")
 		require.Error(t, m.Check(), "and still")
 		work <- true
@@ -51,9 +51,9 @@ func TestCheck(t *testing.T) {
 		work <- true
 		synctest.Wait()
 		give()
-		well() // others than before
+		well() // other packets than before
 		l.Close()
-		well() // whoever is at an end has no pulse
+		well() // a goroutine whose Link has ended is not watched
 		well()
 		work <- true
 		require.Error(t, <-done)
@@ -61,7 +61,7 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-// still is a network that takes a burst when it is told to.
+// still is a network whose writes block until it is told to go on.
 type still struct {
 	nothing
 	take chan bool
@@ -70,7 +70,8 @@ type still struct {
 func (s still) WriteBurst(*link.Burst) error { <-s.take; return nil }
 func (s still) Close() error                 { return nil }
 
-// Nobody is blamed for a network that takes no packets; and somebody is, once it does.
+// No goroutine is blamed while a network accepts no packets. If one is stuck after that, it
+// is.
 func TestNetworkStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m Monitor
@@ -93,7 +94,7 @@ func TestNetworkStandsStill(t *testing.T) {
 		}
 		s.take <- true
 		synctest.Wait()
-		m.Check() // it may have been the network's fault until now
+		m.Check() // until now, it may have been the network's fault
 		require.EqualError(t, m.Check(), "packets from the device have been stuck since the last check")
 		to.Close()
 		m.Check()
@@ -119,7 +120,7 @@ type nothing struct{ link.Link }
 
 func (nothing) ReadBurst(*link.Burst) error { return nil }
 
-// What is asked of a Link besides is passed on.
+// Other methods of a Link are passed on.
 func TestPeerMoved(t *testing.T) {
 	var m Monitor
 	var below keeping
@@ -129,7 +130,7 @@ func TestPeerMoved(t *testing.T) {
 	require.Equal(t, keeping{nil, a, z}, below)
 	m.Network(&below).(link.PeerKeeper).PeerMoved(z, a)
 	require.Equal(t, keeping{nil, z, a}, below)
-	m.Watch("nothing", nothing{}).(link.PeerKeeper).PeerMoved(a, z) // nobody listens
+	m.Watch("nothing", nothing{}).(link.PeerKeeper).PeerMoved(a, z) // no program listens there
 }
 
 // keeping is a link.PeerKeeper.

@@ -13,8 +13,8 @@ import (
 	"stepvpn/step6-dns/resolvconf"
 )
 
-// setAside sets a damaged file of the state aside, puts back what can be put back without it,
-// and reports whether another try is worthwhile.
+// setAside sets aside a damaged file of the state, such as resolvconf's journal, puts back what
+// can be put back without it, and reports whether another try is worthwhile.
 func setAside(c resolvconf.Config, err error) bool {
 	damage, is := errors.AsType[*resolvconf.Damaged](err)
 	if !is {

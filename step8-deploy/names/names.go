@@ -1,7 +1,9 @@
 // Package names makes this host ask the tunnel's resolvers for names. It uses resolvconf for
 // that, does so again when another program has changed the settings, and in the end puts back
 // what would be there without it. It needs the right to write to /etc, which a process of its
-// own can have (see Serve). Introduced in step 8.
+// own can have (process.go). On a host whose own resolver would ask through the tunnel, it also
+// finds out which nameservers to ask for the address of the tunnel's server (underlay.go,
+// upstreams.go). Introduced in step 8.
 package names
 
 import (

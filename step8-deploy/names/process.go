@@ -14,17 +14,11 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// A request is the argument of a request from a process that may not write to /etc. State
-// makes sure that both use the same journal.
-type request struct {
-	Device string       `json:"device,omitempty"`
-	DNS    []netip.Addr `json:"dns,omitempty"`
-	Search []string     `json:"search,omitempty"`
-	State  string       `json:"state"`
-}
+// This file lets a process of its own write resolv.conf. Serve is that process's end, and a
+// Remote is the end of the process that asks.
 
-// Serve does what a process without the right to write to /etc asks for, until that process
-// is gone; then Serve puts back what it has done. The operator sets state, the folder of the
+// Serve does what a process without the right to write to /etc asks for, until that process is
+// gone; then Serve puts back what it has done. The operator sets state, the folder of the
 // journals, and Serve refuses any other.
 func Serve(c *privsep.Conn, k Keeper, state string) (err error) {
 	defer func() { err = errors.Join(err, k.PutBack(resolvconf.Config{State: state})) }()
@@ -64,6 +58,15 @@ type Remote struct {
 	socket string
 	mu     sync.Mutex     // one request at a time
 	asker  *privsep.Asker // nil if none is connected
+}
+
+// A request is the argument of a request from a process that may not write to /etc. State
+// makes sure that both use the same journal.
+type request struct {
+	Device string       `json:"device,omitempty"`
+	DNS    []netip.Addr `json:"dns,omitempty"`
+	Search []string     `json:"search,omitempty"`
+	State  string       `json:"state"`
 }
 
 // NewRemote returns a Remote, which connects at its first request.

@@ -9,9 +9,6 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// resolvedList is a file in which systemd-resolved lists the resolvers of all links.
-const resolvedList = "/run/systemd/resolve/resolv.conf"
-
 // Underlay returns the nameservers that this host asks without the tunnel, even while
 // resolvconf.Use is in force: the client needs them to find the tunnel's server. It uses only
 // the fields Path, State, and DNS of the Config. It leaves out the tunnel's resolvers. It
@@ -34,3 +31,6 @@ func Underlay(c resolvconf.Config) ([]netip.Addr, error) {
 		return a.IsLoopback() || a.IsUnspecified() || slices.Contains(c.DNS, a)
 	}), nil
 }
+
+// resolvedList is a file in which systemd-resolved lists the resolvers of all links.
+const resolvedList = "/run/systemd/resolve/resolv.conf"

@@ -13,8 +13,8 @@ import (
 
 const plain = "# the cafe's\nsearch cafe.example\nnameserver 198.51.100.1\noptions edns0 trust-ad timeout:2\n"
 
-// Before Use and while it is in force the underlay's resolvers are the same, and what
-// another program writes meanwhile counts.
+// The underlay's resolvers are the same before Use and while it is in force. What another
+// program writes meanwhile counts.
 func TestUnderlay(t *testing.T) {
 	addrs := func(list ...string) (addrs []netip.Addr) {
 		for _, a := range list {
@@ -62,11 +62,11 @@ func TestUnderlay(t *testing.T) {
 			require.NoError(t, err)
 			require.ElementsMatch(t, c.want, underlay(), "while")
 
-			if c.name == "a symlink" { // to what a DHCP client writes, on another network
+			if c.name == "a symlink" { // to the text of a DHCP client in another network
 				require.NoError(t, os.WriteFile(config.Path+".real", []byte("nameserver 192.0.2.53\n"), 0o644))
 				require.Equal(t, addrs("192.0.2.53"), underlay())
 			}
-			if c.name == "a file" { // in its place
+			if c.name == "a file" { // in the place of the file
 				require.NoError(t, os.WriteFile(config.Path, []byte("nameserver 192.0.2.53\nnameserver 10.8.0.1\n"), 0o644))
 				require.Equal(t, addrs("192.0.2.53"), underlay(), "without the tunnel's own")
 			}

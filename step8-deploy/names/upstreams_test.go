@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whom a resolver on this host asks is read from its command line and its settings.
+// The nameservers that a resolver on this host asks are read from its command line and its
+// settings.
 func TestUpstreams(t *testing.T) {
 	for _, c := range []struct {
 		name, command, want string
@@ -72,7 +73,7 @@ func words(list []netip.Addr) string {
 	return strings.Join(words, " ")
 }
 
-// Programs of people, and of containers, are not believed.
+// Programs of ordinary users and of containers are not trusted.
 func TestUpstreamsOfOthers(t *testing.T) {
 	root := t.TempDir()
 	proc := root + "/proc/7"

@@ -47,7 +47,7 @@ func TestMessages(t *testing.T) {
 	require.Equal(t, "STOPPING=1", next())
 }
 
-// Without systemd, and with one that is gone, nothing happens.
+// Without systemd, or if it is gone, nothing happens.
 func TestNobodyListens(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	Ready("")
@@ -59,12 +59,12 @@ func TestNobodyListens(t *testing.T) {
 	Watchdog(t.Context(), func(context.Context) error { panic("not asked for") })
 }
 
-// The watchdog is fed while the check passes, and not while it fails or hangs.
+// The watchdog is fed while the check succeeds, but not while it fails or hangs.
 func TestWatchdog(t *testing.T) {
 	next := listen(t)
 	t.Setenv("WATCHDOG_USEC", strconv.Itoa(30_000))
 	t.Setenv("WATCHDOG_PID", "")
-	var mode atomic.Int32 // 0 well, 1 failing, 2 hanging
+	var mode atomic.Int32 // 0: it succeeds, 1: it fails, 2: it hangs
 	var failed, hung atomic.Int32
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -93,7 +93,7 @@ func TestWatchdog(t *testing.T) {
 	}
 	mode.Store(1)
 	m := next()
-	for m == "WATCHDOG=1" { // those that were on their way
+	for m == "WATCHDOG=1" { // messages that were on their way
 		m = next()
 	}
 	require.Equal(t, "STATUS=failed five times", m)

@@ -7,10 +7,8 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// OurTable is the name of Ruleset's table.
-const OurTable nft.Table = "inet stepvpn_mss"
-
-// Ruleset returns the table as a person would type it. It lowers the MSS option (RFC 9293,
+// Ruleset returns a table of nft that clamps TCP's maximum segment size (MSS), as a person would
+// type it. It lowers the MSS option (RFC 9293,
 // section 3.7.1) in each new TCP connection through a device, so that both ends send no
 // segments that make packets of more than size bytes. That includes connections of hosts
 // behind this one, and is needed where IPv6 forces the device to a larger MTU. Existing
@@ -38,3 +36,6 @@ func Ruleset(device string, size int) string {
 }
 `, OurTable, size-ipv4, size-ipv6, device)
 }
+
+// OurTable is the name of Ruleset's table.
+const OurTable nft.Table = "inet stepvpn_mss"

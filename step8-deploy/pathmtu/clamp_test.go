@@ -21,14 +21,14 @@ func sizes(c *netlab.Capture) (seen []string) {
 	return seen
 }
 
-// Both ends of a connection through the device are told what fits: of hosts behind
-// this one and of its own, whoever begins.
+// Both ends of a connection through the device are told what fits, for connections of this
+// host and of hosts behind it, in both directions.
 func TestClamp(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Internet.ServeSite(t)
 	lab.Alice.ServeSite(t)
-	// The cafe is the host in question, and up0 its tunnel. A capture sees what
-	// comes in as it is before.
+	// Here, the cafe is the host that clamps, and up0 is its tunnel. A capture sees incoming
+	// packets before they are changed.
 	check := func(v4, v6 string) {
 		t.Helper()
 		const syn = "(tcp port 80) and (tcp[13] & 2 != 0 or (ip6 and ip6[40+13] & 2 != 0))"
@@ -55,7 +55,7 @@ func TestClamp(t *testing.T) {
 		do(func() error { return OurTable.Set(Ruleset("up0", size)) })
 	}
 	check("1300", "1280")
-	do(func() error { return OurTable.Set(Ruleset("up0", 9000)) }) // never raised
+	do(func() error { return OurTable.Set(Ruleset("up0", 9000)) }) // it is never raised
 	check("1460", "1440")
 	do(func() error { return OurTable.Set(Ruleset("other0", 1220)) })
 	check("1460", "1440")

@@ -39,7 +39,7 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// What no client of ours sends is counted by the hub, and answered by nobody.
+// The hub counts messages that no client of ours sends, and nobody answers them.
 func TestServerTakesNothingElse(t *testing.T) {
 	n := &network{path: New()}
 	for kind, content := range map[byte][]byte{kindProbe: make([]byte, minProbe-1), kindFound: {1}, kindAnswer: make([]byte, answerLen), 99: nil} {

@@ -26,22 +26,22 @@ type network struct {
 	room   int  // outside of the tunnel; 0: the server knows no probes
 	back   int  // the same for the way back, if it is not 0
 	old    bool // the server is of a version that gives short answers only
-	loses  int  // of each size, so many probes
+	loses  int  // how many probes of each size there were
 	sent   map[int]int
 	found  []int
 	fails  error
-	probe  func(content []byte) // if set, before each probe
+	probe  func(content []byte) // called before each probe, if set
 
-	mtu  int              // of the client's session
-	told []int            // what the server was told
-	keys func() time.Time // since when there are those in use
+	mtu  int              // the client's session
+	told []int            // the messages that the server has received
+	keys func() time.Time // since when the current keys are in use
 }
 
 func (n *network) Status() secure.Status { return secure.Status{Since: n.keys()} }
 
 func (n *network) SetMTU(mtu int) { n.mtu = mtu }
 
-// Control comes from the client.
+// Control receives the client's messages.
 func (n *network) Control(kind byte, content []byte) error {
 	if !n.serve(kind, content) {
 		panic("the server does not know it")
@@ -49,12 +49,12 @@ func (n *network) Control(kind byte, content []byte) error {
 	return nil
 }
 
-// serve has the server take a message.
+// serve makes the server handle a message.
 func (n *network) serve(kind byte, content []byte) bool {
 	return Control(1420, func(client []netip.Addr, size int) { n.told = append(n.told, size) })(server{n}, kind, content)
 }
 
-// server is the network as the server's hub.Session.
+// server is the network as the server sees it, a hub.Session.
 type server struct{ *network }
 
 func (s server) SetMTU(int)          {}
@@ -67,7 +67,7 @@ func (s server) Control(kind byte, content []byte) {
 	s.path.Control(kind, content)
 }
 
-// Probe is the server's.
+// Probe sends the server's answers.
 func (s server) Probe(kind byte, content []byte) {
 	if s.back == 0 || len(content)+secure.ControlOverhead+headers(s.network.server) <= s.back {
 		s.path.Control(kind, content)
@@ -82,7 +82,7 @@ func (n *network) Probe(kind byte, content []byte) error {
 	n.sent[size]++
 	if size <= n.room && n.sent[size] > n.loses {
 		if n.old {
-			content[4] = 0 // it does not look at that
+			content[4] = 0 // an old server does not look at that
 		}
 		n.serve(kind, content)
 	}
@@ -99,7 +99,7 @@ func (n *network) config(server netip.AddrPort, computed int) Config {
 	}
 }
 
-// watch watches for a time, and returns what was found.
+// watch watches for a time, and returns the sizes that were found.
 func (n *network) watch(t *testing.T, c Config, during time.Duration) []int {
 	ctx, cancel := context.WithTimeout(t.Context(), during)
 	defer cancel()
@@ -151,8 +151,8 @@ func TestFound(t *testing.T) {
 	}
 }
 
-// The search is repeated, and what it finds may be more than before. When nothing
-// comes back at all, what is known stays.
+// The search is repeated, and may find a larger size than before. When nothing comes back at
+// all, the size stays.
 func TestPathChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network{room: 1400}
@@ -164,12 +164,12 @@ func TestPathChanges(t *testing.T) {
 			n.room, rooms = rooms[0], rooms[1:]
 		}
 		require.Equal(t, []int{1340, 1440, 1440, 1220}, n.watch(t, cfg, 32*time.Minute))
-		require.Equal(t, slices.Compact(slices.Clone(n.found)), slices.Compact(n.told), "the server knows, too")
+		require.Equal(t, slices.Compact(slices.Clone(n.found)), slices.Compact(n.told), "the server knows it as well")
 		require.Equal(t, 1220, n.mtu)
 	})
 }
 
-// A server that knows no probes is taken to be where the kernel says.
+// For a server that does not know probes, the kernel's MTU is used.
 func TestServerWithoutProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -177,7 +177,7 @@ func TestServerWithoutProbes(t *testing.T) {
 	})
 }
 
-// Nothing counts that does not answer a probe of this search.
+// Only answers to probes of the current search count.
 func TestOtherAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network{room: 1280}
@@ -200,7 +200,7 @@ func TestOtherAnswers(t *testing.T) {
 	})
 }
 
-// When the session is over, so is the search, and nothing is found.
+// The search ends with the session, and finds nothing then.
 func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network{room: 1500, fails: errors.New("closed")}
@@ -210,8 +210,8 @@ func TestEnd(t *testing.T) {
 	})
 }
 
-// What was found is told again when there are new keys, and a few times each, for a message
-// may get lost. A size that is set by hand is told so, too, and not searched for.
+// The size is sent again when there are new keys, and several times each, as a message may get
+// lost. A size that is set by hand is sent, too, and not searched for.
 func TestToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network{room: 1280}
@@ -234,7 +234,7 @@ func TestToldAgain(t *testing.T) {
 	})
 }
 
-// Bounds hand on the last of what comes, and not too often.
+// Bounds pass on only the latest bound, and not too often.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := netip.MustParseAddr("10.8.0.2"), netip.MustParseAddr("fd00:8::2")

@@ -16,8 +16,6 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-const network = "unixpacket"
-
 // Listen serves workers that another program (systemd) starts, at a socket that belongs to
 // owner, their user. It serves one at a time, until ctx ends, or serve returns an error that
 // is final. A new connection replaces the previous one: then the worker was restarted.
@@ -72,6 +70,8 @@ func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func
 	}
 	return err
 }
+
+const network = "unixpacket"
 
 // from returns an error unless the process at the other end belongs to this user.
 func from(c *net.UnixConn, owner atomicfile.Owner) error {

@@ -24,7 +24,7 @@ import (
 
 const limit = 20 * time.Second
 
-// childVar makes the test binary a worker of that kind.
+// childVar is the variable that makes the test binary a worker, and says of which kind.
 const childVar = "STEPVPN_TEST_WORKER"
 
 func TestMain(m *testing.M) {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	netlab.Main(m)
 }
 
-// worker tells what it may, and ends as its kind says.
+// worker prints what it is allowed to do, and ends as its kind says.
 func worker(kind string) {
 	conn, err := Parent()
 	if err != nil {
@@ -70,7 +70,7 @@ func worker(kind string) {
 	os.Exit(0)
 }
 
-// start starts one, and returns what it has told.
+// start starts a worker, and returns its output.
 func start(t *testing.T, kind string) (w *Worker, facts map[string]string) {
 	t.Helper()
 	t.Setenv(childVar, kind)
@@ -89,7 +89,7 @@ func start(t *testing.T, kind string) (w *Worker, facts map[string]string) {
 	return w, facts
 }
 
-// A worker has a user of its own, nothing that it may do, and no way to get it.
+// A worker has a user of its own, no privileges, and no way to get them.
 func TestWorkerMayDoNothing(t *testing.T) {
 	w, facts := start(t, "stays")
 	field := func(name string) string {
@@ -100,7 +100,7 @@ func TestWorkerMayDoNothing(t *testing.T) {
 		}
 		return ""
 	}
-	if mapped("/proc/self/uid_map", 22505) { // else an ordinary user runs this, and there is only one
+	if mapped("/proc/self/uid_map", 22505) { // otherwise an ordinary user runs this, and there is only one user
 		require.Equal(t, "22505 22505 22505 22505", field("Uid"))
 		require.Equal(t, "22505 22505 22505 22505", field("Gid"))
 		require.Empty(t, field("Groups"))
@@ -111,12 +111,12 @@ func TestWorkerMayDoNothing(t *testing.T) {
 	}
 	require.Contains(t, facts["shadow"], "permission denied")
 	require.Contains(t, facts["mark"], "operation not permitted")
-	// The process itself has all of it still.
+	// The process itself still has its privileges.
 	own, err := os.ReadFile("/proc/self/status")
 	require.NoError(t, err)
 	require.NotContains(t, string(own), "CapEff:\t0000000000000000")
 
-	// It ends with this side of the Conn.
+	// The worker ends when this side closes the Conn.
 	w.Conn.Close()
 	select {
 	case <-w.Done():
@@ -125,7 +125,7 @@ func TestWorkerMayDoNothing(t *testing.T) {
 	}
 }
 
-// The operator's terminal is for a worker to write to, and not to read from or type in.
+// A worker may write to the operator's terminal, but not read from it, nor type into it.
 func TestWorkerAndTerminal(t *testing.T) {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
@@ -158,7 +158,7 @@ func TestHowAWorkerEnds(t *testing.T) {
 	}
 }
 
-// pair returns two ends.
+// pair returns the two ends of a connection.
 func pair(t *testing.T) (a, z *Conn) {
 	t.Helper()
 	a, f, err := Pair()
@@ -169,7 +169,7 @@ func pair(t *testing.T) (a, z *Conn) {
 	return a, z
 }
 
-// open counts the descriptors of this process of a kind; others come and go.
+// open counts this process's descriptors of one kind, as others come and go.
 func open(t *testing.T, what string) (n int) {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
@@ -231,7 +231,7 @@ func TestAsk(t *testing.T) {
 	require.ErrorIs(t, err, ErrGone)
 }
 
-// What no worker of ours sends ends the conversation; descriptors from there are closed.
+// A message that no worker of ours sends ends the conversation. Descriptors in it are closed.
 func TestHostileWorker(t *testing.T) {
 	devNull, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	require.NoError(t, err)
@@ -273,7 +273,7 @@ func TestHostileWorker(t *testing.T) {
 	}
 }
 
-// A descriptor that takes for ever to close keeps nobody from anything.
+// A descriptor that takes very long to close does not block anything.
 func TestDescriptorThatLingers(t *testing.T) {
 	for _, text := range []string{`{"id":1,"do":"x"}`, "no JSON"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -281,7 +281,7 @@ func TestDescriptorThatLingers(t *testing.T) {
 		defer l.Close()
 		out, err := net.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
-		in, err := l.Accept() // and reads nothing
+		in, err := l.Accept() // and the worker reads nothing
 		require.NoError(t, err)
 		defer in.Close()
 		out.SetWriteDeadline(time.Now().Add(time.Second))
@@ -306,12 +306,12 @@ func TestDescriptorThatLingers(t *testing.T) {
 		case err := <-served:
 			require.ErrorContains(t, err, "a request is refused")
 		case <-time.After(limit):
-			require.FailNow(t, "it is served for ever")
+			require.FailNow(t, "it is still served")
 		}
 	}
 }
 
-// Who asks much and reads nothing is cut off, and keeps nobody from anything.
+// A worker that asks much and reads nothing is cut off, and does not block anything.
 func TestWorkerThatDoesNotRead(t *testing.T) {
 	keeper, conn := pair(t)
 	served := make(chan error, 1)
@@ -329,14 +329,15 @@ func TestWorkerThatDoesNotRead(t *testing.T) {
 	case err := <-served:
 		require.NoError(t, err)
 	case <-time.After(limit):
-		require.FailNow(t, "it is served for ever")
+		require.FailNow(t, "it is still served")
 	}
 }
 
 func never(error) bool { return false }
 
-// A worker whose process is gone, while its end of the socket is still open, keeps the
-// next one from nothing. (Its end can wait in a socket that the keeper has, too.)
+// If a worker's process is gone while its end of the socket is still open, the next worker can
+// nevertheless connect. (Such an end can be in a message that waits at a socket, also at one
+// of the keeper's.)
 func TestNextWorkerTakesOver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.sock")
 	ctx, stop := context.WithCancel(t.Context())
@@ -374,8 +375,7 @@ func TestNextWorkerTakesOver(t *testing.T) {
 	<-askers[2].Gone()
 }
 
-// At a socket only one user is served, and the next worker takes the place of one that
-// is gone.
+// A socket serves only one user, and the next worker takes the place of one that is gone.
 func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.sock")
 	require.NoError(t, os.Chmod(filepath.Dir(path), 0o755))
@@ -399,7 +399,7 @@ func TestListen(t *testing.T) {
 
 	other := filepath.Join(filepath.Dir(path), "other.sock")
 	go Listen(t.Context(), other, atomicfile.Owner{UID: 22505, GID: 22505}, never, func(*Conn) error { served <- true; return nil })
-	c, err := Dial(t.Context(), other) // as root, whom no mode stops
+	c, err := Dial(t.Context(), other) // root, which no mode stops
 	require.NoError(t, err)
 	_, err = c.receive(new(request))
 	require.Error(t, err, "it is turned away")

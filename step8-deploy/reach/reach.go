@@ -22,8 +22,8 @@ import (
 
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step6-dns/nft"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 // An Opening is a part of the server's host that clients can reach. The zero value is all of
@@ -131,7 +131,7 @@ const maxCounted = 1 << 16
 // and again afterwards. If a port of the server is forwarded, as Docker does, the target
 // counts as the server: then the packet's original destination decides, which conntrack
 // remembers.
-func (c Config) Table() keep.Table {
+func (c Config) Table() reconcile.Table {
 	var b strings.Builder
 	fmt.Fprintf(&b, `table %[1]s {
 	set flows4 { type ipv4_addr; size %[2]d; flags dynamic; }
@@ -172,7 +172,7 @@ func (c Config) Table() keep.Table {
 	}
 }
 `, c.Device, asked, translated)
-	return keep.Table{Name: Name(c.Device), Text: b.String()}
+	return reconcile.Table{Name: Name(c.Device), Text: b.String()}
 }
 
 // server returns the rules about packets to the server itself: for packets as they are, and

@@ -37,7 +37,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// Half of what the kernel follows is shared by the clients, within bounds.
+// The clients share half of the connections that the kernel follows, within bounds.
 func TestFlows(t *testing.T) {
 	require.Equal(t, 524, Flows(262144, 250))
 	require.Equal(t, 4096, Flows(262144, 1))
@@ -45,7 +45,7 @@ func TestFlows(t *testing.T) {
 	require.Equal(t, 256, Flows(0, 0))
 }
 
-// No two devices have one table.
+// No two devices have the same table.
 func TestName(t *testing.T) {
 	require.EqualValues(t, "inet stepvpn_reach_vpn0", Name("vpn0"))
 	require.EqualValues(t, "inet stepvpn_reach_a_2db_40_2e_5f1", Name("a-b@._1"))

@@ -19,7 +19,7 @@ func key(n byte) noise.PublicKey { return noise.PublicKey{n} }
 
 var none noise.PublicKey
 
-// The next key travels beside the other settings, and who does not know it skips it.
+// The next key is sent with the other settings, and clients that do not know it skip it.
 func TestThereAndBack(t *testing.T) {
 	s := push.Settings{DNS: []netip.Addr{netip.MustParseAddr("10.8.0.1")}}
 	plain, err := s.Marshal()
@@ -87,7 +87,7 @@ func TestAfter(t *testing.T) {
 }
 
 func TestStored(t *testing.T) {
-	dir := t.TempDir() + "/state" // that is made
+	dir := t.TempDir() + "/state" // which is made
 	require.Empty(t, Load(dir, key(1)))
 	require.NoError(t, Save(dir, key(1), nil))
 	keys := []noise.PublicKey{key(3), key(2)}
@@ -102,7 +102,7 @@ func TestStored(t *testing.T) {
 	require.NoFileExists(t, File(dir))
 }
 
-// A damaged file is set aside, with a warning, and does not come into it.
+// A damaged file is set aside, with a warning, and the start goes on.
 func TestDamaged(t *testing.T) {
 	line := func(n byte) string { return noise.FormatKey(key(n)) + "\n" }
 	for what, text := range map[string]string{
@@ -124,7 +124,7 @@ func TestDamaged(t *testing.T) {
 		require.NoError(t, Save(dir, key(1), []noise.PublicKey{key(2)}), "it goes on")
 		require.Equal(t, []noise.PublicKey{key(2)}, Load(dir, key(1)))
 	}
-	// What others could have written does not count either.
+	// A file that others could have written does not count, either.
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(File(dir), []byte(line(1)+line(2)), 0o600))
 	require.NoError(t, os.Chmod(File(dir), 0o666))

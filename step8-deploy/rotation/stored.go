@@ -13,11 +13,6 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// maxKeys is the largest number of keys that are remembered: see After.
-const maxKeys = 2
-
-const maxSize = 256 // of the file, in bytes
-
 // File returns the name of the file in a client's folder for state. The file has one key per
 // line, in base64: that in the settings, and then the remembered keys, the newest first.
 func File(state string) string { return filepath.Join(state, "server-keys") }
@@ -37,21 +32,6 @@ func Read(state string, settings noise.PublicKey) (keys []noise.PublicKey, err e
 		return nil, err
 	}
 	return keys, nil
-}
-
-func parse(text string) (under noise.PublicKey, keys []noise.PublicKey, err error) {
-	var list []noise.PublicKey
-	for line := range strings.Lines(text) {
-		key, err := noise.ParseKey[noise.PublicKey](strings.TrimSuffix(line, "\n"))
-		if err != nil || key == (noise.PublicKey{}) || len(list) > maxKeys {
-			return under, nil, fmt.Errorf("line %d is not one of up to %d public keys", len(list)+1, 1+maxKeys)
-		}
-		list = append(list, key)
-	}
-	if len(list) < 2 {
-		return under, nil, errors.New("the file has no remembered key")
-	}
-	return list[0], list[1:], nil
 }
 
 // Load is Read for a caller that goes on in any case: it sets a damaged file aside.
@@ -86,3 +66,23 @@ func Save(state string, settings noise.PublicKey, keys []noise.PublicKey) error 
 	}
 	return atomicfile.Write(File(state), []byte(b.String()), atomicfile.Options{})
 }
+
+func parse(text string) (under noise.PublicKey, keys []noise.PublicKey, err error) {
+	var list []noise.PublicKey
+	for line := range strings.Lines(text) {
+		key, err := noise.ParseKey[noise.PublicKey](strings.TrimSuffix(line, "\n"))
+		if err != nil || key == (noise.PublicKey{}) || len(list) > maxKeys {
+			return under, nil, fmt.Errorf("line %d is not one of up to %d public keys", len(list)+1, 1+maxKeys)
+		}
+		list = append(list, key)
+	}
+	if len(list) < 2 {
+		return under, nil, errors.New("the file has no remembered key")
+	}
+	return list[0], list[1:], nil
+}
+
+// maxKeys is the largest number of keys that are remembered: see After.
+const maxKeys = 2
+
+const maxSize = 256 // of the file, in bytes

@@ -17,7 +17,8 @@ func prefixes(list ...string) (ps []netip.Prefix) {
 	return ps
 }
 
-// They come back, and a client that knows nothing of them has the rest.
+// Routes are the same after Append and Parse, and a client that does not know them gets the
+// other settings.
 func TestThereAndBack(t *testing.T) {
 	want := push.Settings{DNS: []netip.Addr{netip.MustParseAddr("10.8.0.1")}, Search: []string{"corp.example"}}
 	settings, err := want.Marshal()
@@ -63,7 +64,8 @@ func TestRefused(t *testing.T) {
 	require.EqualError(t, err, "10.0.0.1/8 cannot be a route")
 }
 
-// Whatever comes in, what is taken of it can be sent on, and is the same then.
+// Whatever is received, Parse returns only routes that Append accepts, and they are the same
+// afterwards.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte{1, 3, 5, 8, 10, 0, 0, 0})
 	f.Add([]byte{1, 1, 4, 10, 8, 0, 1, 3, 255})

@@ -20,20 +20,20 @@ import (
 	"stepvpn/shared/app"
 )
 
-const (
-	maxReaders = 8               // connections that are answered at the same time
-	answerIn   = 5 * time.Second // the time that a connection may take
-	maxAnswer  = 64 << 20        // bytes of JSON that Query reads: 100,000 peers
-	socketMode = 0o660           // owner and group may connect
-)
-
-// A Server answers at a Unix socket. Close is safe for concurrent use.
+// A Server answers at a daemon's Unix socket with its Report. Close is safe for concurrent use.
 type Server struct {
 	listener net.Listener
 	report   func() *Report
 	slots    chan struct{} // one token for each connection under way
 	serving  sync.WaitGroup
 }
+
+const (
+	maxReaders = 8               // connections that are answered at the same time
+	answerIn   = 5 * time.Second // the time that a connection may take
+	maxAnswer  = 64 << 20        // bytes of JSON that Query reads: 100,000 peers
+	socketMode = 0o660           // owner and group may connect
+)
 
 // Listen makes the socket. It replaces a socket that a killed daemon has left, but not one at
 // which a daemon answers. Closing the listener leaves the file, which Remove removes.

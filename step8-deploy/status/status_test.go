@@ -66,7 +66,7 @@ func TestQuery(t *testing.T) {
 	require.EqualError(t, err, "no daemon answers at "+path)
 }
 
-// What a killed daemon left is replaced; what is something else is not.
+// The socket of a killed daemon is replaced, but no other file.
 func TestStaleSocket(t *testing.T) {
 	path := socket(t)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -86,10 +86,10 @@ func TestStaleSocket(t *testing.T) {
 	require.ErrorContains(t, err, "not a directory")
 }
 
-// Who connects and does not read, or sends much, does not keep others from asking.
+// A client of the socket that does not read, or sends much, does not keep others from asking.
 func TestRudeReaders(t *testing.T) {
 	big := report()
-	big.Peers = make([]Peer, 3_000) // more than the buffers of a socket hold
+	big.Peers = make([]Peer, 3_000) // more than a socket's buffers hold
 	path := socket(t)
 	serve(t, path, func() *Report { return big })
 	for range maxReaders - 1 {
@@ -103,7 +103,7 @@ func TestRudeReaders(t *testing.T) {
 	require.Len(t, r.Peers, 3_000)
 }
 
-// A daemon that says nothing, or nonsense.
+// A daemon may say nothing, or nonsense.
 func TestQueryRefuses(t *testing.T) {
 	for answer, want := range map[string]string{"": "EOF", "{": "unexpected EOF", "[]": "cannot unmarshal", `{"peers":[{"endpoint":"x"}]}`: "not an ip:port"} {
 		path := socket(t)
@@ -185,7 +185,7 @@ func TestRates(t *testing.T) {
 	require.Zero(t, b.Peers[0].Sent.Rate, "no time has passed")
 }
 
-// Prometheus's own parser reads what is written, and finds the numbers.
+// Prometheus's own parser reads the output, and finds the numbers.
 func TestMetrics(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -230,7 +230,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// Who is not up says so in one number.
+// One number says whether the daemon is up.
 func TestMetricsOfDegraded(t *testing.T) {
 	r := report()
 	r.State = Degraded

@@ -14,7 +14,7 @@ import (
 	"stepvpn/shared/app"
 )
 
-// Write prints the report for people.
+// Write prints the report for people: it is the output of 'stepvpn status'.
 func (r *Report) Write(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %s (version %s, started %s ago)\n", clean(r.Role), clean(r.State), clean(r.Version), span(r.Now.Sub(r.Started)))
 	if r.Reason != "" {

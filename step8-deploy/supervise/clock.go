@@ -7,11 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	clockEvery = 2 * time.Second // how often the clocks are compared
-	clockJump  = 5 * time.Second // a larger difference is more than a clock's inaccuracy
-)
-
 // WatchClock calls jumped when the machine was suspended, or was stopped from
 // outside, as a virtual machine may be, until ctx ends.
 //
@@ -23,6 +18,11 @@ const (
 func WatchClock(ctx context.Context, jumped func()) {
 	watchClock(ctx, readClocks, jumped)
 }
+
+const (
+	clockEvery = 2 * time.Second // how often the clocks are compared
+	clockJump  = 5 * time.Second // a larger difference is more than a clock's inaccuracy
+)
 
 // clocks are three clocks, read at about the same moment, each as the time since some fixed
 // moment.

@@ -14,7 +14,7 @@ func TestWatchClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var mu sync.Mutex            // protects what follows
-		var boot, wall time.Duration // by how much they have gained
+		var boot, wall time.Duration // how much they have gained
 		gain := func(b, w time.Duration) { mu.Lock(); boot += b; wall += w; mu.Unlock() }
 		read := func() clocks {
 			mu.Lock()
@@ -37,7 +37,7 @@ func TestWatchClock(t *testing.T) {
 		check(1)
 		gain(0, time.Hour) // a virtual machine that was stopped, and whose clock was set right
 		check(2)
-		gain(0, -time.Hour) // somebody set the clock back
+		gain(0, -time.Hour) // the clock was set back
 		check(2)
 		gain(clockJump, clockJump) // a correction
 		check(2)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// nameserver starts one on loopback that knows vpn.example.org and nothing else.
+// nameserver starts a nameserver on loopback that knows only vpn.example.org.
 func nameserver(t *testing.T) netip.AddrPort {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -20,7 +20,7 @@ const limit = 20 * time.Second
 
 func TestMain(m *testing.M) { netlab.Main(m) }
 
-// What counts as a change of the network, and what does not.
+// These are changes of the network, and events that are none.
 func TestWatchNetwork(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	lab := netlab.New(t)
@@ -31,7 +31,7 @@ func TestWatchNetwork(t *testing.T) {
 	go lab.Alice.Do(func() { done <- WatchNetwork(ctx, "vpn0", func() { seen.Add(1) }) })
 	defer func() { stop(); require.NoError(t, <-done) }()
 
-	// Until it watches, it may miss a change.
+	// Before it watches, it may miss a change.
 	netlab.Eventually(t, limit, "it watches", func() bool {
 		alice("link set lo mtu 60000")
 		alice("link set lo mtu 65536")
@@ -58,8 +58,8 @@ func TestWatchNetwork(t *testing.T) {
 		netlab.Eventually(t, limit, "it has seen: ip "+change, func() bool { return seen.Load() > before })
 	}
 
-	// The tunnel itself, and tables that are not the main one. To see that they
-	// do not count, a change that does is made behind them: it alone is told.
+	// The tunnel itself and tables other than the main one do not count. To see that, another
+	// change that counts is made after them: it alone is reported.
 	before := settled()
 	alice("tuntap add vpn0 mode tun")
 	alice("addr add 10.8.0.2/24 dev vpn0")
@@ -68,7 +68,7 @@ func TestWatchNetwork(t *testing.T) {
 	alice("route add default dev vpn0 table 22505")
 	alice("rule add priority 22505 not fwmark 22505 lookup 22505")
 	alice("link del vpn0")
-	time.Sleep(2 * watch.Quiet) // else they would be of one bunch with what follows
+	time.Sleep(2 * watch.Quiet) // otherwise, they would be reported together with the next one
 	require.Equal(t, before, seen.Load())
 	alice("link set lo mtu 60000")
 	netlab.Eventually(t, limit, "it still watches", func() bool { return seen.Load() == before+1 })
@@ -96,8 +96,8 @@ func TestRouteTo(t *testing.T) {
 	require.ErrorContains(t, err, "network is unreachable")
 }
 
-// Names are looked up at the nameserver that is given, whatever /etc/resolv.conf
-// says, and at the next one if that is silent.
+// Names are looked up at the given nameserver, whatever /etc/resolv.conf says, and at the next
+// one if it does not answer.
 func TestResolver(t *testing.T) {
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)

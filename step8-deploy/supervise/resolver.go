@@ -12,9 +12,6 @@ import (
 	"stepvpn/shared/app"
 )
 
-// askFor bounds the time that one nameserver has to answer.
-const askFor = 3 * time.Second
-
 // A Resolver looks up names in the underlay: it asks the nameservers that the host had
 // before the tunnel took over its DNS. The host's usual lookups go into the tunnel, which is
 // down while the client looks for its server.
@@ -29,6 +26,9 @@ type Resolver struct {
 	// Dial connects to one of them. If it is nil, net.Dialer's DialContext is used.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
+
+// askFor bounds the time that one nameserver has to answer.
+const askFor = 3 * time.Second
 
 // Lookup returns the addresses of a name. It is safe for concurrent use.
 func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {

@@ -3,25 +3,33 @@
 //
 // Introduced in step 8.
 //
-//	        ┌───────────────── lost: after a wait, or at once ──────────────────┐
-//	        ▼                                                                   │
-//	connecting ── a server answers ──▶ up ── silence, or another network ──▶ waiting
-//	        │                          ▲ ▼                                      ▲
-//	        │                       degraded                                    │
-//	        └───────────────────── no server answers ──────────────────────────┘
+//	    ┌─────────────────── after a wait, or at once ───────────────────┐
+//	    ▼                                                                │
+//	connecting ─── packets pass ─────▶ up ─── the session ends ────▶ waiting
+//	    │   │                         ▲  ▼                             ▲ ▲
+//	    │   └───── they don't ────▶ degraded ─── the session ends ─────┘ │
+//	    └────────── no server answers, or the session ends ──────────────┘
+//
+// A session alone does not show that packets pass. Other code finds that out, and reports it
+// (see Judge); until then the state is still connecting. The session goes on either way. Only
+// a caller without such code leaves Config.Judged unset: then a session is up when it begins.
+// A session ends when its server is silent, when this host moves to another network, or when
+// the server or the operator ends it.
 //
 // A Supervisor owns neither the host's routes and DNS nor the session: it calls
 // the functions that it was given. The caller keeps its changes to the host in place
 // while the supervisor reconnects, so that nothing leaves outside of the tunnel, and
 // undoes them when Run returns.
 //
-// A session alone does not show that packets pass. Other code finds out whether they do,
-// and reports that (see Judge); the session goes on either way.
+// This file says what a Supervisor is told. Run, in run.go, does what is written here; status.go
+// has the states.
 //
 // # When it tries again
 //
 // A round asks each address of each server once, one after another, never two at
 // the same time: with two, the server would see one client fight with itself.
+// An address has 8 s to answer (Config.Try); meanwhile, the session that is being opened
+// repeats its handshake message after 0.5 s, 1 s, 2 s and so on (package secure).
 // After a round without success the wait is 1 s, then twice as long each time, up
 // to 30 s, each 20 % more or less, so that the clients of a server that comes
 // back do not all come at once. After a session that was up for 30 s, the waits begin

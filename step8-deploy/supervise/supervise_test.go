@@ -23,11 +23,11 @@ var (
 	homeV4  = netip.MustParseAddr("192.0.2.1")
 	homeV6  = netip.MustParseAddr("2001:db8::1")
 	awayV4  = netip.MustParseAddr("192.0.2.2")
-	errDown = errors.New("nobody listens")
+	errDown = errors.New("connection refused")
 )
 
-// A world is what a supervisor finds around it. The tests run in a bubble of
-// synctest, where time passes when everything waits.
+// A world is everything that a supervisor depends on. The tests run in a bubble of synctest,
+// where time passes when every goroutine waits.
 type world struct {
 	t     *testing.T
 	start time.Time
@@ -37,9 +37,10 @@ type world struct {
 
 	mu    sync.Mutex // protects what follows
 	names map[string][]netip.Addr
-	// what the server at an address does: nil is silence. It may block until ctx ends.
+	// the behaviour of the server at an address; nil: it does not answer. It may block until
+	// ctx ends.
 	server map[netip.Addr]func(ctx context.Context, up func()) error
-	route  string // "" is no way
+	route  string // "": there is no way
 	log    []string
 	state  State // the last one
 	ups    int   // how often it was up
@@ -146,13 +147,13 @@ func (w *world) note(format string, args ...any) {
 	w.log = append(w.log, fmt.Sprintf("%v ", time.Since(w.start).Round(time.Millisecond))+fmt.Sprintf(format, args...))
 }
 
-// sleep lets time pass, and what happens at its end happen.
+// sleep lets time pass, and waits until everything that is due then has happened.
 func (w *world) sleep(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-// events returns what has happened since it was asked last, without the times.
+// events returns what has happened since the last call, without the times.
 func (w *world) events() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -165,7 +166,7 @@ func (w *world) events() string {
 	return strings.Join(parts, ", ")
 }
 
-// isIn fails the test unless the state is that one.
+// isIn fails the test unless the supervisor is in this state.
 func (w *world) isIn(want State) {
 	w.t.Helper()
 	require.Equal(w.t, want.String(), w.Status().State.String(), "after %v", time.Since(w.start))
@@ -186,8 +187,8 @@ func TestConnects(t *testing.T) {
 	})
 }
 
-// Lost after a while: about a second later it is tried again, and the name is
-// looked up anew.
+// A connection is lost after a while: the server is tried again about a second later, and its
+// name is looked up again.
 func TestReconnects(t *testing.T) {
 	var lose chan struct{}
 	run(t, func(w *world) {
@@ -209,7 +210,7 @@ func TestReconnects(t *testing.T) {
 			synctest.Wait()
 			w.isIn(Waiting)
 			require.ErrorIs(t, w.Status().Err, errDown)
-			require.Equal(t, "192.0.2.1:1: nobody listens", w.Status().Err.Error())
+			require.Equal(t, "192.0.2.1:1: connection refused", w.Status().Err.Error())
 			w.events()
 			w.sleep(800*time.Millisecond - time.Nanosecond)
 			w.isIn(Waiting)
@@ -221,8 +222,7 @@ func TestReconnects(t *testing.T) {
 	})
 }
 
-// A connection that is lost again and again as soon as it is up is no reason to
-// hurry.
+// If connections are lost as soon as they are up, the waits grow nevertheless.
 func TestFlapping(t *testing.T) {
 	run(t, func(w *world) {
 		w.serve(homeV4, func(ctx context.Context, up func()) error { up(); return errDown })
@@ -233,7 +233,7 @@ func TestFlapping(t *testing.T) {
 	})
 }
 
-// No server answers: the waits grow from 1 s to 30 s.
+// If no server answers, the waits grow from 1 s to 30 s.
 func TestBackOff(t *testing.T) {
 	run(t, func(w *world) { w.serve(homeV4, down); w.serve(awayV4, down) }, func(w *world) {
 		for _, want := range []int{1, 2, 4, 8, 16, 30, 30, 30} {
@@ -268,7 +268,7 @@ func TestBackoffJitter(t *testing.T) {
 	require.Greater(t, len(seen), 6000, "they differ")
 }
 
-// A server that does not answer gets its time, and then it is the next one's turn.
+// A server that does not answer has its time, and then the next server is tried.
 func TestFailOver(t *testing.T) {
 	run(t, func(w *world) {
 		w.setNames(map[string][]netip.Addr{home.Host: {homeV4, homeV6, netip.MustParseAddr("::ffff:192.0.2.9")}, away.Host: {awayV4}})
@@ -288,7 +288,7 @@ func TestFailOver(t *testing.T) {
 		w.isIn(Up)
 		require.Equal(t, away, w.Status().Server)
 
-		// Another network: the one that worked last is asked first.
+		// In another network, the server that worked last is asked first.
 		w.setRoute("wlan0")
 		w.NetworkChanged()
 		w.sleep(time.Nanosecond)
@@ -297,7 +297,7 @@ func TestFailOver(t *testing.T) {
 	})
 }
 
-// The time to answer ends when it has answered.
+// The limit for an answer ends when the server has answered.
 func TestTryEndsWithUp(t *testing.T) {
 	run(t, func(w *world) {
 		w.serve(homeV4, func(ctx context.Context, up func()) error {
@@ -311,7 +311,7 @@ func TestTryEndsWithUp(t *testing.T) {
 	})
 }
 
-// The network is not there yet: nothing is fatal, and when it comes the wait ends.
+// The network is not there yet: no error is fatal, and when the network comes, the wait ends.
 func TestStartsBeforeTheNetwork(t *testing.T) {
 	for name, prepare := range map[string]func(*world){
 		"no way":  func(w *world) { w.setRoute("") },
@@ -328,7 +328,7 @@ func TestStartsBeforeTheNetwork(t *testing.T) {
 				w.isIn(Waiting)
 				w.setRoute("eth0")
 				w.setNames(map[string][]netip.Addr{home.Host: {homeV4}})
-				w.sleep(minGap) // the last round may have begun just now
+				w.sleep(minGap) // the last round may have just begun
 				if w.Status().State == Waiting {
 					w.NetworkChanged()
 					synctest.Wait()
@@ -344,7 +344,7 @@ func TestNetworkChanges(t *testing.T) {
 		w.sleep(time.Minute)
 		w.events()
 
-		// The way stays the same, or is gone for a while: the session does not mind.
+		// If the route stays the same, or is gone for a while, the session goes on.
 		w.NetworkChanged()
 		synctest.Wait()
 		w.setRoute("")
@@ -356,14 +356,14 @@ func TestNetworkChanges(t *testing.T) {
 		require.Empty(t, w.events())
 		w.isIn(Up)
 
-		// Another way: at once, without a wait.
+		// With another route, it connects again at once, without a wait.
 		w.setRoute("wlan0")
 		w.NetworkChanged()
 		synctest.Wait()
 		require.Equal(t, "end 192.0.2.1, resolve home.example.org, connect 192.0.2.1", w.events())
 		w.isIn(Up)
 
-		// Again and again: not more than once a second.
+		// If the route changes again and again, it connects at most once a second.
 		for i := range 100 {
 			w.setRoute(fmt.Sprint(i))
 			w.NetworkChanged()
@@ -375,12 +375,12 @@ func TestNetworkChanges(t *testing.T) {
 	})
 }
 
-// A try that is under way is not worth waiting for if its network is gone.
+// A try that is under way is ended if its network is gone.
 func TestNetworkChangesWhileConnecting(t *testing.T) {
 	run(t, func(w *world) { w.serve(homeV4, nil); w.serve(awayV4, nil) }, func(w *world) {
 		w.events()
 		w.sleep(2 * time.Second)
-		w.NetworkChanged() // not its own
+		w.NetworkChanged() // not the server's own
 		w.sleep(time.Second)
 		require.Empty(t, w.events())
 		w.setRoute("wlan0")
@@ -401,7 +401,7 @@ func TestNetworkChangesBeforeWaiting(t *testing.T) {
 		w.isIn(Connecting)
 		w.sleep(time.Second)
 		w.serve(homeV4, connects)
-		w.NetworkChanged() // the way is the same: the try goes on
+		w.NetworkChanged() // the route is the same, so the try goes on
 		w.sleep(DefaultTry - time.Second)
 		w.isIn(Up)
 		require.Equal(t, 8*time.Second, time.Since(w.start), "there was no wait")
@@ -431,7 +431,7 @@ func TestClockJumps(t *testing.T) {
 	})
 }
 
-// A server that refuses is left alone for five minutes. Others are not.
+// A server that refuses is left alone for five minutes, but not the others.
 func TestRefused(t *testing.T) {
 	no := errors.New("this client's key was revoked")
 	refuses := func(context.Context, func()) error { return Refused(no) }
@@ -472,7 +472,7 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// All addresses of a server that refuses are that server's.
+// If one address of a server refuses, the server's other addresses are not asked, either.
 func TestRefusedByOneAddress(t *testing.T) {
 	run(t, func(w *world) {
 		w.setNames(map[string][]netip.Addr{home.Host: {homeV4, homeV6}, away.Host: {awayV4}})
@@ -483,7 +483,7 @@ func TestRefusedByOneAddress(t *testing.T) {
 	})
 }
 
-// A stop is prompt in every state, and is no error.
+// A stop takes effect at once in every state, and is no error.
 func TestStops(t *testing.T) {
 	for name, does := range map[string]func(context.Context, func()) error{"up": connects, "connecting": nil, "waiting": down} {
 		t.Run(name, func(t *testing.T) {
@@ -530,8 +530,8 @@ func TestInterleave(t *testing.T) {
 	require.Equal(t, addrs[1], got[2])
 }
 
-// A session that others judge is up when they say so; what they find wrong is told with
-// the cure, and ends nothing.
+// A session that is judged is up when Judge says so. A problem is reported with its cure, and
+// does not end the session.
 func TestJudged(t *testing.T) {
 	run(t, func(w *world) {
 		w.cfg.Judged = true

@@ -12,7 +12,7 @@ import (
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step8-deploy/fast"
-	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 // A device is a TUN device. The worker, which moves its packets, has a copy of its
@@ -26,7 +26,7 @@ type device struct {
 
 // keepDevice makes sure that the device exists and has its addresses, and returns what had
 // been wrong with it. If the addresses are to be others, it makes another device.
-func (h *Host) keepDevice(d keep.Device) (mended []string, err error) {
+func (h *Host) keepDevice(d reconcile.Device) (mended []string, err error) {
 	if h.dev != nil {
 		switch there := h.dev.exists(); {
 		case there && same(h.dev.addrs, h.taken.terms.Addrs):
@@ -60,7 +60,7 @@ func same(a, b []netip.Prefix) bool {
 	return slices.Equal(a, b)
 }
 
-func openDevice(d keep.Device, addrs []netip.Prefix) (*device, error) {
+func openDevice(d reconcile.Device, addrs []netip.Prefix) (*device, error) {
 	name, fds, err := fast.Attach(tun.Config{Name: d.Name, Addrs: d.Addrs, MTU: d.MTU}, 1, false)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 	"stepvpn/step8-deploy/names"
 )
 
-// What a worker has asked for may come late, when the host was given back already.
+// A worker's request may come late, when the host was given back already.
 func TestNothingIsTakenOnceItWasGivenBack(t *testing.T) {
 	lab := netlab.New(t)
 	state := func() string {

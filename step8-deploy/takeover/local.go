@@ -7,7 +7,8 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// local is what is known about the host's local networks.
+// local is what is known about the host's local networks, whose traffic stays outside of the
+// tunnel. (Package lan decides what counts as local.)
 type local struct {
 	lan.Networks
 	around []lan.Claim     // networks with a route of their own, local or not

@@ -11,8 +11,8 @@ import (
 	"stepvpn/step2-tun/tun"
 	"stepvpn/step5-nat/route"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 func prefixes(list ...string) (ps []netip.Prefix) {
@@ -22,7 +22,7 @@ func prefixes(list ...string) (ps []netip.Prefix) {
 	return ps
 }
 
-// tunnelOn makes a device with these addresses, and returns what a server has said.
+// tunnelOn makes a device with these addresses, and returns what a server has handed out.
 func tunnelOn(t *testing.T, h *netlab.Host, addrs ...string) Terms {
 	t.Helper()
 	h.Do(func() {
@@ -33,7 +33,7 @@ func tunnelOn(t *testing.T, h *netlab.Host, addrs ...string) Terms {
 	return Terms{Server: netip.MustParseAddrPort("203.0.113.10:5555"), Addrs: prefixes(addrs...)}
 }
 
-// way is the interface by which a packet would leave.
+// way returns the interface by which a packet would leave.
 func way(t *testing.T, h *netlab.Host, question string) string {
 	t.Helper()
 	out := h.Run(t, "ip", append([]string{"route", "get"}, strings.Fields(question)...)...)
@@ -42,8 +42,8 @@ func way(t *testing.T, h *netlab.Host, question string) string {
 	return name
 }
 
-// Only some networks go through the tunnel, and the rest as ever. What is local is for
-// other rules; a network of this host may overlap the tunnel's.
+// Only some networks go through the tunnel, and all others as before. Other rules decide what
+// is local. A network of this host may overlap the tunnel's.
 func TestIntoTunnel(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Alice.Run(t, "ip", "addr", "add", "10.8.0.77/24", "dev", "eth0")
@@ -62,16 +62,16 @@ func TestIntoTunnel(t *testing.T) {
 		lab.Alice.Do(func() {
 			now := into(terms, c.only)
 			require.NoError(t, now.check())
-			_, err := keep.Routes(route.Table, "vpn0", now.routes())
+			_, err := reconcile.Routes(route.Table, "vpn0", now.routes())
 			require.NoError(t, err)
-			_, err = keep.Rules(route.PriorityTunnel, route.PriorityTunnel, now.rules(lan.Networks{}))
+			_, err = reconcile.Rules(route.PriorityTunnel, route.PriorityTunnel, now.rules(lan.Networks{}))
 			require.NoError(t, err)
 			for question, want := range c.ways {
 				require.Equal(t, want, way(t, lab.Alice, question), question)
 			}
-			_, err = keep.Routes(route.Table, "vpn0", nil)
+			_, err = reconcile.Routes(route.Table, "vpn0", nil)
 			require.NoError(t, err)
-			_, err = keep.Rules(route.PriorityTunnel, route.PriorityTunnel, nil)
+			_, err = reconcile.Rules(route.PriorityTunnel, route.PriorityTunnel, nil)
 			require.NoError(t, err)
 			require.Empty(t, lab.Alice.Run(t, "bash", "-c", "ip -4 route show table 22505; ip -6 route show table 22505"))
 		})

@@ -1,9 +1,9 @@
 // Package takeover changes a client's host for the tunnel: it makes the device, the routes
 // into it, the firewall's tables, the DNS settings, and the kill switch. Introduced in
-// step 8.
+// step 8. (On a server, package uplink does that.)
 //
-// One value says what the host should have (see want), and one function makes the host so,
-// from whatever state it is in (see make). This one function takes the host over, goes on
+// One value says what the host should have (desired.go), and one function makes the host so,
+// from whatever state it is in (apply.go). This one function takes the host over, goes on
 // with other terms, closes the kill switch, gives the host back, and puts back what another
 // program has removed (see HostChanged). Sessions come and go; what is taken stays.
 package takeover
@@ -26,11 +26,11 @@ import (
 	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lan"
 	"stepvpn/step8-deploy/names"
 	"stepvpn/step8-deploy/pathmtu"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 // A Host is a host that is taken over, or about to be. Its methods are safe for concurrent
@@ -53,7 +53,7 @@ type Host struct {
 	begun  bool    // until then, only the kill switch is ours to change: see Begin
 	ended  bool    // the host is not kept any more
 	dev    *device // nil if there is none
-	tables keep.Tables
+	tables reconcile.Tables
 	live   killswitch.Live
 	named  bool // programs ask the tunnel's resolvers
 
@@ -128,7 +128,7 @@ func (h *Host) close() error {
 	h.underlay.begin(h.cfg)
 	err = h.look()
 	if err == nil {
-		err = h.make(nil)
+		err = h.apply(nil)
 	}
 	if err != nil {
 		h.live.Close()
@@ -139,14 +139,14 @@ func (h *Host) close() error {
 
 // begin puts back what a killed client has left.
 func (h *Host) begin() error {
-	if err := errors.Join(route.Recover(), keep.Remove(leftover...)); err != nil {
+	if err := errors.Join(route.Recover(), reconcile.Remove(leftover...)); err != nil {
 		return err
 	}
 	if err := h.names.PutBack(resolvconf.Config{State: h.cfg.State}); err != nil { // a tunnel is possible all the same
 		slog.Warn("the DNS settings that a killed client has left could not be put back yet", "error", err, "cure", app.HintOf(err))
 	}
 	h.begun = true
-	return h.make(nil)
+	return h.apply(nil)
 }
 
 // closing returns the kill switch's Config at first. It is nil if the switch is to be open,
@@ -188,8 +188,8 @@ var leftover = tableNames{guard.Table, pathmtu.OurTable, lan.OurTable}
 // error if a client is running.
 func Recover(state string) error {
 	err := errors.Join(route.Recover(), new(names.Local).PutBack(resolvconf.Config{State: state}))
-	_, err2 := keep.Rules(priorityFirst, route.PriorityTunnel, nil)
-	return errors.Join(err, err2, keep.Remove(append(leftover, underlayName)...))
+	_, err2 := reconcile.Rules(priorityFirst, route.PriorityTunnel, nil)
+	return errors.Join(err, err2, reconcile.Remove(append(leftover, underlayName)...))
 }
 
 // Take takes the host over on these terms, or goes on with them. It returns a copy of the
@@ -220,7 +220,7 @@ func (h *Host) Take(t Terms) (fd, index int, err error) {
 		if h.cfg.KillSwitch {
 			h.narrow(switchOf(h.cfg, now.only, t.Addrs))
 		}
-		err = h.make(nil)
+		err = h.apply(nil)
 	}
 	if err == nil && h.dev == had { // a new device was logged already
 		err = route.CheckWay(h.dev.name, t.Server.Addr().Unmap())
@@ -258,7 +258,7 @@ func (h *Host) Fit(size int) error {
 	}
 	before := h.taken.terms.MTU
 	h.taken.terms.MTU = size
-	if err := h.make(nil); err != nil {
+	if err := h.apply(nil); err != nil {
 		return fmt.Errorf("limiting packets to %d bytes: %w", size, err)
 	}
 	slog.Info("the path to the server carries packets of another size now", "before", before, "now", size, "mtu", h.taken.device().MTU)
@@ -294,7 +294,7 @@ var errReleased = errors.New("the kill switch is being paused")
 // release puts back what was taken, except for the kill switch.
 func (h *Host) release() error {
 	h.taken = nil
-	return h.make(nil)
+	return h.apply(nil)
 }
 
 // End puts everything back as it was, and opens the kill switch.
@@ -303,7 +303,7 @@ func (h *Host) End() error {
 	defer h.mu.Unlock()
 	err := h.finish()
 	if h.kill != nil {
-		err = errors.Join(err, killswitch.Open(h.cfg.State), keep.Remove(underlayName))
+		err = errors.Join(err, killswitch.Open(h.cfg.State), reconcile.Remove(underlayName))
 	}
 	return errors.Join(err, h.unlock())
 }
@@ -365,7 +365,7 @@ func (h *Host) Reconfigure(cfg *config.Client) error {
 			return err
 		}
 	}
-	return h.make(nil)
+	return h.apply(nil)
 }
 
 // Nameservers returns the nameservers of the underlay, to ask for the server's name.

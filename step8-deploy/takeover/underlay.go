@@ -14,10 +14,12 @@ import (
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/nft"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/lan"
+	"stepvpn/step8-deploy/reconcile"
 )
 
+// This file limits what may be sent outside of the tunnel, in the underlay.
+//
 // Sockets with the mark pass everything that is closed, and the process that has them reads
 // what comes from the network. So the mark is good for one thing only: to talk to a server,
 // or to a nameserver that is asked for a server's name. A table of its own refuses the rest.
@@ -64,12 +66,12 @@ func (d *destinations) add(one destination) (isNew bool) {
 
 // table returns the table that refuses all other destinations, and keeps sockets with the
 // TiedMark in the device.
-func (d destinations) table(device string) keep.Table {
+func (d destinations) table(device string) reconcile.Table {
 	var pass strings.Builder
 	for _, one := range d {
 		fmt.Fprintf(&pass, "\t\t%s daddr %v %s dport %d accept\n", lan.Word(hostnet.FamilyOf(one.addr.Addr())), one.addr.Addr().WithZone(""), one.network, one.addr.Port())
 	}
-	return keep.Table{Name: underlayName, Text: fmt.Sprintf(`table %s {
+	return reconcile.Table{Name: underlayName, Text: fmt.Sprintf(`table %s {
 	chain marked {
 %s		reject with icmpx type admin-prohibited
 	}

@@ -1,4 +1,4 @@
-// Package units_test has systemd judge the units.
+// Package units_test lets systemd check the units.
 package units_test
 
 import (
@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The highest exposure that each unit may have, of 10 (systemd-analyze security).
+// This is the highest exposure that each unit may have, of 10 (systemd-analyze security).
 var exposure = map[string]float64{
-	"stepvpn-server.service": 3.0, "stepvpn-client.service": 3.0, // the keepers
+	"stepvpn-server.service": 3.0, "stepvpn-client.service": 3.0, // for the keepers
 	"stepvpn-server-worker.service": 2.0, "stepvpn-client-worker.service": 2.0,
 	"stepvpn-killswitch.service": 6.0, "stepvpn-resolved.service": 2.0, "stepvpn-names.service": 3.0, "stepvpn-wait-online.service": 2.0,
 }
@@ -31,7 +31,7 @@ func analyze(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// installed writes the units for a prefix that has the program.
+// installed writes the units for a prefix in which the program is installed.
 func installed(t *testing.T) (dir string) {
 	prefix := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(prefix, "bin"), 0o755))
@@ -45,8 +45,8 @@ func installed(t *testing.T) (dir string) {
 	return prefix
 }
 
-// about returns the lines that are about one of our units: systemd-analyze also
-// reports what it does not like in those of the machine that it runs on.
+// about returns the lines about one of our units: systemd-analyze also reports problems of the
+// machine's own units.
 func about(unit, out string) (lines []string) {
 	for line := range strings.Lines(out) {
 		if strings.Contains(line, unit) {
@@ -62,7 +62,7 @@ func TestVerify(t *testing.T) {
 		out, _ := analyze(t, "verify", "--man=no", filepath.Join(dir, name))
 		require.Empty(t, about(name, out))
 
-		// The detector sees a mistake.
+		// The detector finds a mistake.
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
 		wrong := strings.Replace(string(text), "NoNewPrivileges=yes", "NoNewPrivileges=perhaps", 1)
@@ -91,7 +91,7 @@ func TestSecurity(t *testing.T) {
 	}
 }
 
-// What make install puts where, and that it leaves settings alone.
+// 'make install' puts these files into these folders, and leaves settings alone.
 func TestInstall(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "dest")
 	run := func(target string) {
@@ -128,5 +128,5 @@ func TestInstall(t *testing.T) {
 		require.NoFileExists(t, path(gone))
 		require.NoDirExists(t, path(gone))
 	}
-	run("uninstall") // again is no error
+	run("uninstall") // a second time is no error
 }

@@ -16,17 +16,7 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// A Service says which services of this host itself clients use.
-type Service struct {
-	Listen     []netip.AddrPort // where clients come in
-	Transports []string         // "udp", "tcp" or both
-	DNS        bool             // whether it looks up names, at the device's addresses
-}
-
-// dnsPort is the port of DNS.
-const dnsPort = 53
-
-// opening is one tunnel's way through an iptables firewall that by default drops what no
+// An opening is one tunnel's way through an iptables firewall that by default drops what no
 // rule allows: by the policy of INPUT, or by a rule for all packets, which may be in a
 // chain of its own ("ufw default reject"). Just before that rule, one more rule leads to a
 // chain of ours,
@@ -40,6 +30,16 @@ type opening struct {
 	chain  string
 	listed string // what iptables listed when this was last made
 }
+
+// A Service says which services of this host itself clients use.
+type Service struct {
+	Listen     []netip.AddrPort // where clients come in
+	Transports []string         // "udp", "tcp" or both
+	DNS        bool             // whether it looks up names, at the device's addresses
+}
+
+// dnsPort is the port of DNS.
+const dnsPort = 53
 
 const openingPrefix = "IN-STEPVPN-" // unlike the gateway's prefix, so that the gateway does not sweep it
 

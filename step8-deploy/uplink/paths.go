@@ -15,7 +15,7 @@ import (
 	"stepvpn/step2-tun/packet"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step5-nat/policy"
-	"stepvpn/step8-deploy/keep"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 // Paths makes the kernel treat a client like a router's next link with a small MTU:
@@ -103,7 +103,7 @@ func (p *Paths) mend() (missing int, err error) {
 		}
 		for _, r := range list {
 			if r.LinkIndex == dev.Index {
-				there[keep.Destination(r, f)] = r.MTU
+				there[reconcile.Destination(r, f)] = r.MTU
 			}
 		}
 	}

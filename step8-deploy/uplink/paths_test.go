@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What somebody removes or changes of the routes to clients is put back, and all of them
-// end with the Paths that are removed.
+// Routes to clients that somebody removes or changes are put back, and Paths removes all of
+// them in the end.
 func TestPaths(t *testing.T) {
 	h := enable(t)
 	paths := &Paths{Device: "vpn0", MTU: 1400}

@@ -9,8 +9,8 @@ import (
 	"stepvpn/step8-deploy/reach"
 )
 
-// A table of its own (package reach) says what clients can reach on this host. It is in
-// place before anything is forwarded.
+// This file keeps the table of package reach, which says what clients can reach on this host.
+// The table is in place before anything is forwarded.
 
 // shut makes the table. If this host can't have it (no nft, or an old kernel), that is an
 // error only if the settings ask for it: otherwise the clients still get their way out.

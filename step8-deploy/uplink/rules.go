@@ -9,9 +9,6 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// tables are the tables of iptables in which the gateway has a chain.
-var tables = []string{"raw", "mangle", "filter", "nat"}
-
 // listed returns the rules of iptables that the gateway of a device has made: those of its
 // chains, and the jumps to them. complete says that there are some in each table, for each
 // family that is served. A family that iptables does not have on this host has no rules.
@@ -47,3 +44,6 @@ func listed(device string, served map[hostnet.Family][]string) (text string, com
 	}
 	return b.String(), complete, nil
 }
+
+// tables are the tables of iptables in which the gateway has a chain.
+var tables = []string{"raw", "mangle", "filter", "nat"}

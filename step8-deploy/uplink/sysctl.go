@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writable leaves out settings that have another value and can't be changed: in a
-// container, /proc/sys is read-only, and settings come from outside.
+// writable leaves out the kernel's settings (sysctl) that have another value and can't be
+// changed: in a container, /proc/sys is read-only, and settings come from outside.
 func writable(sysctls map[string]string) map[string]string {
 	kept := make(map[string]string)
 	for key, value := range sysctls {

@@ -1,6 +1,6 @@
 // Package uplink keeps the server's host as its clients need it: the device is up, and
 // their packets are forwarded and translated, through whichever interfaces currently lead
-// to the internet. Introduced in step 8.
+// to the internet. Introduced in step 8. (On a client, package takeover does that.)
 //
 // Step 5's gateway sets that up once. But hosts change: a firewall is loaded from a file
 // that begins with "flush ruleset", "sysctl --system" sets ip_forward=0, the default route
@@ -28,14 +28,14 @@ import (
 	"stepvpn/shared/app"
 	"stepvpn/step5-nat/gateway"
 	"stepvpn/step5-nat/hostnet"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/reach"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 // A Config says how the host should be.
 type Config struct {
 	// Device is the tunnel's device. It must exist.
-	Device keep.Device
+	Device reconcile.Device
 
 	// Egress lists the interfaces through which clients' packets leave. If it is empty,
 	// these are the interfaces that the default routes currently use, for each family of
@@ -62,7 +62,7 @@ type Config struct {
 
 // A pace says how often one thing may be put back.
 type pace struct {
-	keep.Pace
+	reconcile.Pace
 	what, cure string // of the Problem that another program keeps changing it
 }
 
@@ -92,7 +92,7 @@ type Keeper struct {
 	openings []*opening
 	egress   map[hostnet.Family][]string // the interfaces for which the gateway was set up
 	rules    map[string]string           // what iptables lists then, by egress
-	tables   keep.Tables                 // see reach.go
+	tables   reconcile.Tables            // see reach.go
 	device   pace
 	firewall pace
 	ways     pace
@@ -110,7 +110,7 @@ type Keeper struct {
 func Enable(c Config) (*Keeper, error) {
 	name := c.Device.Name
 	c.Sysctls = writable(c.Sysctls)
-	k := &Keeper{config: c, rules: make(map[string]string), openings: openings(name), tables: keep.Tables{Terse: true},
+	k := &Keeper{config: c, rules: make(map[string]string), openings: openings(name), tables: reconcile.Tables{Terse: true},
 		device: pace{what: "the device " + name,
 			cure: "Find out which one ('ip monitor' shows what happens), and let it leave the device alone: NetworkManager and systemd-networkd call that unmanaged."},
 		firewall: pace{what: "the firewall",

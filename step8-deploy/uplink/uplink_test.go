@@ -10,13 +10,13 @@ import (
 
 	"stepvpn/shared/netlab"
 	"stepvpn/step2-tun/tun"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/reach"
+	"stepvpn/step8-deploy/reconcile"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
 
-// A kept is the lab's server with a Keeper that looks when it is told to.
+// A kept is the lab's server with a Keeper that looks when the test tells it to.
 type kept struct {
 	*netlab.Lab
 	t   *testing.T
@@ -28,7 +28,7 @@ type kept struct {
 func enable(t *testing.T, egress ...string) *kept {
 	t.Helper()
 	h := &kept{Lab: netlab.New(t), t: t, now: time.Now()}
-	d := keep.Device{Name: "vpn0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}, MTU: 1400}
+	d := reconcile.Device{Name: "vpn0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}, MTU: 1400}
 	h.Server.Do(func() {
 		var err error
 		h.dev, err = tun.Open(tun.Config{Name: d.Name, Addrs: d.Addrs, MTU: d.MTU})
@@ -43,7 +43,7 @@ func enable(t *testing.T, egress ...string) *kept {
 
 func (h *kept) run(command string) { h.t.Helper(); h.Server.Run(h.t, "bash", "-c", command) }
 
-// problems looks, some time later, and returns what is wrong.
+// problems looks some time later, and returns what is wrong.
 func (h *kept) problems(later time.Duration) (list []string) {
 	h.t.Helper()
 	h.now = h.now.Add(later)
@@ -71,7 +71,7 @@ func TestProblems(t *testing.T) {
 	h.run("sysctl -qw net.ipv6.conf.vpn0.disable_ipv6=0")
 	require.Empty(t, h.problems(time.Second))
 
-	// A chain that iptables can't use.
+	// iptables can't use a table with such a chain.
 	h.run("nft flush ruleset; nft add table ip filter; nft add chain ip filter OUTPUT '{ type filter hook output priority 10; }'")
 	require.Equal(t, []string{"iptables cannot use its table filter: somebody made chains there with nft"}, h.problems(time.Second))
 	h.run("nft flush ruleset")
@@ -92,8 +92,9 @@ func TestProblemsOfNamedInterfaces(t *testing.T) {
 	require.Empty(t, h.problems(time.Second))
 }
 
-// Each kind of thing that others change again and again is mended at once a few times,
-// then once in a while, and in peace all is forgotten. What was mended is not changed again.
+// Each kind of thing that others change again and again is put back at once a few times, then
+// less often. After a while without changes, that is forgotten. A thing that was put back is
+// not changed again.
 func TestFoughtOver(t *testing.T) {
 	for what, change := range map[string]string{
 		"the device vpn0": "ip link set vpn0 down",
@@ -125,7 +126,7 @@ func TestFoughtOver(t *testing.T) {
 	}
 }
 
-// The table that keeps translating outlasts whatever others do, and not its owner.
+// The table that keeps translating outlasts everything that others do, but not its owner.
 func TestAnchor(t *testing.T) {
 	h := enable(t)
 	table := func() string { out, _ := h.Server.Try("nft", "list", "table", "inet", "stepvpn_nat_vpn0"); return out }

@@ -16,8 +16,8 @@ import (
 	"stepvpn/step8-deploy/watch"
 )
 
-// watch sends when something has changed that may concern the gateway, until ctx ends. The
-// Keeper itself may have changed it.
+// watch sends a value when something on this host has changed that may concern the gateway,
+// until ctx ends. The Keeper itself may have changed it.
 func (k *Keeper) watch(ctx context.Context) <-chan struct{} {
 	changed := make(chan struct{}, 1)
 	tell := func() {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A bunch of events is told once, and a stream of them at least every 2 s.
+// Events that come together are reported once, and a steady stream at least every 2 s.
 func TestCollect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -7,27 +7,6 @@ import (
 	"math"
 )
 
-// The chart has a panel for each of these measures, with a bar for each contender. Axes
-// always start at 0.
-
-var charted = []struct{ id, title, unit string }{
-	{"tcp-up", "TCP, one stream, to the server", "Gbit/s, more is better"},
-	{"nat-down", "TCP, one stream, from the web through NAT", "Gbit/s, more is better"},
-	{"udp-64", "UDP packets of 64 bytes without loss", "1,000 per second, more is better"},
-	{"cpu", "CPU time per GB, both ends", "seconds, less is better"},
-	{"ping", "round trip, idle, average", "ms, less is better"},
-	{"memory-server", "peak memory of the server, 1 client", "MB, less is better"},
-}
-
-const (
-	panelWidth = 460
-	labelWidth = 100
-	valueWidth = 60
-	barHeight  = 15
-	barStep    = 20
-	titleRoom  = 44
-)
-
 // chart draws the medians as SVG.
 func (r *results) chart() []byte {
 	var body bytes.Buffer
@@ -53,6 +32,27 @@ func (r *results) chart() []byte {
 `, 2*panelWidth, height+30, body.Bytes(), height+18, html.EscapeString(note))
 	return out.Bytes()
 }
+
+// The chart has a panel for each of these measures, with a bar for each contender. Axes
+// always start at 0.
+
+var charted = []struct{ id, title, unit string }{
+	{"tcp-up", "TCP, one stream, to the server", "Gbit/s, more is better"},
+	{"nat-down", "TCP, one stream, from the web through NAT", "Gbit/s, more is better"},
+	{"udp-64", "UDP packets of 64 bytes without loss", "1,000 per second, more is better"},
+	{"cpu", "CPU time per GB, both ends", "seconds, less is better"},
+	{"ping", "round trip, idle, average", "ms, less is better"},
+	{"memory-server", "peak memory of the server, 1 client", "MB, less is better"},
+}
+
+const (
+	panelWidth = 460
+	labelWidth = 100
+	valueWidth = 60
+	barHeight  = 15
+	barStep    = 20
+	titleRoom  = 44
+)
 
 // panel draws one measure and returns its height.
 func (r *results) panel(out *bytes.Buffer, id, title, unit string, x, y int) int {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// A measure is one line of the table.
+// A measure is one line of the table of results.
 type measure struct {
 	ID     string
 	title  string
@@ -19,6 +19,7 @@ type measure struct {
 	format string
 }
 
+// measures are the lines of the table, in their order.
 var measures = []measure{
 	{"tcp-up", "TCP to the server", "Gbit/s", 1e-9, "%.2f"},
 	{"tcp-down", "TCP from the server", "Gbit/s", 1e-9, "%.2f"},

@@ -24,7 +24,8 @@ func TestStatistics(t *testing.T) {
 	require.Equal(t, 1.0, percentile([]float64{1}, 0.99))
 }
 
-// someResults has step 8 twice as fast as wireguard-go, and no OpenVPN.
+// someResults returns results in which step 8 is twice as fast as wireguard-go, without
+// OpenVPN.
 func someResults() *results {
 	r := newResults()
 	r.Rounds, r.Congestion, r.Host = 3, "cubic", "a machine with < 3 processors"
@@ -59,7 +60,7 @@ peak memory of the server, MB                   15.00    24.00    16.00  aim rea
 `, out.String())
 }
 
-// The chart is XML, and has a bar for each median that there is.
+// The chart is XML, and has a bar for each median.
 func TestChart(t *testing.T) {
 	bars := 0
 	for d := xml.NewDecoder(strings.NewReader(string(someResults().chart()))); ; {

@@ -13,22 +13,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-var contenders = []*contender{&wire, &wireguard, &openvpn, &tinc, &step3, &step4, &step7, &step8}
-
-// groups are the measurements that can be chosen.
-var groups = []string{"tcp", "nat", "udp", "ping", "crowd"}
-
-type benchmark struct {
-	rounds, seconds int
-	peers, measures []string
-	clients         int
-	out             string
-
-	traffic *traffic
-	results *results
-	lab     addresses
-}
-
+// run is the command that measures the contenders and writes the results. It is what 'make
+// bench' runs.
 var run = app.Command{
 	Name:  "run",
 	About: "Measures all contenders, in turn, for several rounds. Prints medians and ratios, and writes samples and a chart to out/.",
@@ -55,6 +41,24 @@ var run = app.Command{
 			return b.run(ctx)
 		}
 	},
+}
+
+// contenders are the VPNs that are compared, in the order of the results.
+var contenders = []*contender{&wire, &wireguard, &openvpn, &tinc, &step3, &step4, &step7, &step8}
+
+// groups are the measurements that can be chosen.
+var groups = []string{"tcp", "nat", "udp", "ping", "crowd"}
+
+// A benchmark is one run, with its options.
+type benchmark struct {
+	rounds, seconds int
+	peers, measures []string
+	clients         int
+	out             string
+
+	traffic *traffic
+	results *results
+	lab     addresses
 }
 
 func names() (list []string) {

@@ -17,11 +17,7 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-const (
-	soakGrowth  = 0.05 // the growth of memory that is allowed, from the first third of the time to the last
-	soakStreams = 2    // each way
-)
-
+// soak is the command that runs step 8 under load for a while, and looks for leaks.
 var soak = app.Command{
 	Name:  "soak",
 	About: "Runs step 8 at full rate in both directions for a while: memory and goroutines must not grow, and each packet must arrive or be counted.",
@@ -36,6 +32,11 @@ var soak = app.Command{
 		}
 	},
 }
+
+const (
+	soakGrowth  = 0.05 // the growth of memory that is allowed, from the first third of the time to the last
+	soakStreams = 2    // each way
+)
 
 func runSoak(ctx context.Context, d time.Duration) error {
 	lab, dir, err := inLab()

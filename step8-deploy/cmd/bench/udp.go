@@ -17,16 +17,7 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-const (
-	sinkPort = 7000
-	ipAndUDP = packet.IPv4HeaderLen + packet.UDPHeaderLen
-
-	maxLoss   = 0.005 // a loss up to this counts as "without loss"
-	firstRate = 20_000
-	maxRate   = 1_280_000 // packets per second
-	tries     = 2
-	bisect    = 4 // steps of the search between the last good rate and the first bad one
-)
+// This file finds out how many UDP packets per second a path carries.
 
 // rate searches for the highest rate, in packets per second, at which packets of size bytes
 // (with their headers) get through with a loss below maxLoss. It doubles the rate while that
@@ -66,6 +57,17 @@ func (t *traffic) rate(ctx context.Context, addr string, size int) (best float64
 	}
 	return best, ctx.Err()
 }
+
+const (
+	sinkPort = 7000
+	ipAndUDP = packet.IPv4HeaderLen + packet.UDPHeaderLen
+
+	maxLoss   = 0.005 // a loss up to this counts as "without loss"
+	firstRate = 20_000
+	maxRate   = 1_280_000 // packets per second
+	tries     = 2
+	bisect    = 4 // steps of the search between the last good rate and the first bad one
+)
 
 // probe sends for a while, and returns how many packets per second arrived, and whether these
 // were all.

@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// tick is the unit of /proc/PID/stat, USER_HZ: 10 ms on all of Linux.
-const tick = 10 * time.Millisecond
+// This file measures how much processor time and memory a program uses.
 
 // cpu returns the processor time that the process and its children have used so far, in user
 // space and in the kernel. Children that have ended count as well, if they were waited for.
@@ -34,6 +33,9 @@ func (p *process) cpu() (time.Duration, error) {
 	}
 	return sum, nil
 }
+
+// tick is the unit of /proc/PID/stat, USER_HZ: 10 ms on all of Linux.
+const tick = 10 * time.Millisecond
 
 // stat returns the fields of /proc/PID/stat from the third on: the second is the program's
 // name in parentheses (proc(5)).

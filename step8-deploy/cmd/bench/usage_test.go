@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Here this program is one that has a worker, as stepvpn is.
+// In this test, this program has a worker process, as stepvpn has.
 func TestMain(m *testing.M) {
 	switch os.Getenv("BENCH_TEST") {
 	case "keeper":
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// What a worker uses is its program's.
+// The worker's usage counts as the program's.
 func TestUsageOfTheWorker(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "BENCH_TEST=keeper")

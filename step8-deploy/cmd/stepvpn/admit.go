@@ -15,9 +15,10 @@ import (
 	"stepvpn/step8-deploy/lastseen"
 )
 
-// servedOnly is an Admission that gives clients no address of a subnet that the host can't
-// serve now, though they keep their lease. It also notes when clients leave, and knows the
-// pre-shared keys of clients that have one of their own.
+// servedOnly is the hub's Admission: step 7's Controller, except that it gives clients no
+// address of a subnet that the host can't serve now, though they keep their lease. It also
+// notes when clients leave, and knows the pre-shared keys of clients that have one of their
+// own.
 type servedOnly struct {
 	*admission.Controller
 	subnets []netip.Prefix

@@ -9,6 +9,8 @@ import (
 	"stepvpn/step8-deploy/keeper"
 )
 
+// check is the command that checks a file of settings, and whether this host can do what they
+// say.
 var check = app.Command{
 	Name:  "check",
 	Args:  "FILE",
@@ -18,6 +20,7 @@ var check = app.Command{
 	},
 }
 
+// checkFile prints what is wrong with a file of settings. Package keeper finds it.
 func checkFile(ctx context.Context, file string) error {
 	kind, err := config.Kind(file)
 	if err != nil {

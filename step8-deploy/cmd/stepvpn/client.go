@@ -16,6 +16,8 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
+// client is the command that connects this host to a server. This file is the privileged
+// process, the keeper; worker.go is the other one.
 var client = app.Command{
 	Name:  "client",
 	Args:  "FILE",
@@ -30,12 +32,15 @@ var client = app.Command{
 	},
 }
 
-// runClient keeps the host, and runs a worker that connects it.
+// runClient keeps the host, and runs a worker that connects it. worker is the socket at which a
+// worker that systemd starts finds this process; if it is "", this process starts one. names
+// writes resolv.conf.
 func runClient(ctx context.Context, file string, leave bool, worker string, names names.Keeper) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)
 
-	// What can fail comes first, before the host is changed...
+	// What can fail comes first, before the host is changed: NewClient reads the settings and the
+	// keys, and opens the sockets for status and metrics...
 	k, err := keeper.NewClient(file, names)
 	if err != nil {
 		return err
@@ -43,7 +48,9 @@ func runClient(ctx context.Context, file string, leave bool, worker string, name
 	undo.Add(k.Close, nil)
 	warnOfSecond(ctx)
 
-	// ...then nothing can leave this host except through the tunnel...
+	// ...then nothing can leave this host except through the tunnel: Begin closes the kill switch,
+	// and puts back what a killed client has left. When the kernel reports changes, the host finds
+	// out again what is local, and puts back what others have removed...
 	host := k.Host()
 	if err := host.Begin(); err != nil {
 		return err
@@ -52,7 +59,9 @@ func runClient(ctx context.Context, file string, leave bool, worker string, name
 	go watched(func() error { return supervise.WatchNetwork(ctx, k.Device(), host.NetworkChanged) })
 	go watched(func() error { return supervise.WatchRules(ctx, host.HostChanged) })
 
-	// ...which is the work of a process without privileges.
+	// ...and the tunnel is the work of a process without privileges. keepWorker starts it, and
+	// starts it again when it crashes. For the worker, k.Serve does what only root may do, after
+	// it has checked that against the settings: runWorker and connect ask for it.
 	go notify.Watchdog(ctx, func(context.Context) error { k.Alive(); return nil })
 	defer notify.Stopping()
 	notify.Ready("nothing leaves this host except through the tunnel")

@@ -26,9 +26,10 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-// clientsCommands are those of step 7, but for init, which is 'init server' here. What
-// their flags don't say is as the server's settings say; what they change is in force when
-// they end; and the file that add hands out is what the service of the client reads.
+// clientsCommands returns the commands that manage the registry of clients, such as 'clients
+// add'. They are those of step 7, except for init, which is 'init server' here. They take from
+// the server's settings what their flags don't say. When they end, a running server has taken
+// over their changes. The file that 'clients add' writes is what the client's service reads.
 func clientsCommands() (list []app.Command) {
 	var of *config.Server // nil if they are not known
 	var seen func(*identity.Client) string
@@ -167,7 +168,8 @@ func connected(ctx context.Context, s *config.Server, change keyChange) map[stri
 	return now
 }
 
-// A command that has changed the registry waits until the server has read it, which takes a second.
+// A command that has changed the registry waits until the server has read it, which takes a
+// second.
 const (
 	inForceIn = 15 * time.Second
 	askIfEach = 50 * time.Millisecond

@@ -13,9 +13,9 @@ import (
 	"stepvpn/shared/app"
 )
 
-// urfave/cli reads the command line: it finds the command, parses its flags, prints help, and
-// resolves a line to complete. The commands themselves are values of app.Command, because those
-// about clients come from step 7.
+// This file reads the command line. The library urfave/cli does most of that: it finds the
+// command, parses its flags, prints help, and resolves a line to complete. The commands
+// themselves are values of app.Command, because those about clients come from step 7.
 
 // A commandLine holds what the user has typed.
 type commandLine struct {
@@ -33,8 +33,8 @@ type command struct {
 	args    []string // the arguments besides flags
 }
 
-// execute runs the command that the arguments name, and returns the exit code. The first argument
-// is the program's name.
+// execute runs the command that the arguments name, and returns the exit code. The first
+// argument is the program's name.
 func execute(args []string) int {
 	line := commandLine{args: args}
 	if err := line.program(filepath.Base(args[0]), commands()).Run(context.Background(), args); err != nil {

@@ -13,8 +13,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-// A wrong command line is answered in one clear line, with a suggestion if there is one, and exit
-// code 2.
+// The program answers a wrong command line with one clear line, with a suggestion if there is
+// one, and with exit code 2.
 func TestCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	const all, flags = "\n  'stepvpn -help' lists the commands.\n", " -help' lists the flags.\n"
@@ -73,7 +73,7 @@ func TestFlagForms(t *testing.T) {
 // flagLine finds the lines about flags in help: the name, and the kind of the value, if any.
 var flagLine = regexp.MustCompile(`(?m)^   -(\S+(?: \S+)?) {2,}\S`)
 
-// Help lists exactly the flags that there are, and -help works wherever a flag does.
+// Help lists exactly the existing flags, and -help works wherever a flag does.
 func TestHelp(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range []string{"-help", "--help", "-h", "help"} {
@@ -112,7 +112,7 @@ func TestHelp(t *testing.T) {
 
 //go:generate go test -run TestReference -update .
 
-var update = flag.Bool("update", false, "write COMMANDS.md anew")
+var update = flag.Bool("update", false, "write COMMANDS.md")
 
 // COMMANDS.md has every command and flag of the program, and nothing else.
 func TestReference(t *testing.T) {
@@ -122,7 +122,7 @@ func TestReference(t *testing.T) {
 	}
 	got, err := os.ReadFile(page)
 	require.NoError(t, err)
-	require.Equal(t, reference(), string(got), "go generate ./cmd/stepvpn writes it anew")
+	require.Equal(t, reference(), string(got), "go generate ./cmd/stepvpn writes it")
 	require.Equal(t, len(commands()), strings.Count(string(got), "\n### stepvpn "))
 }
 

@@ -15,9 +15,11 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
-// The completion scripts of the shells call this program with the words up to the cursor, and the
-// library's --generate-shell-completion behind them. The library has scripts, too, but the one for
-// bash evaluates the words, and so would run $(...) when the user presses the Tab key.
+// This file completes commands, flags and names of clients in a shell.
+//
+// The completion scripts of the shells call this program with the words up to the cursor, and
+// the library's --generate-shell-completion behind them. The library has scripts, too, but the
+// one for bash evaluates the words, and so would run $(...) when the user presses the Tab key.
 //
 //go:embed completion
 var scripts embed.FS

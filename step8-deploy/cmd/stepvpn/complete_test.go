@@ -26,7 +26,8 @@ type terminal struct {
 	seen bytes.Buffer
 }
 
-// setups are the ways to start a shell, and the first line to type, in which %s is the folder.
+// setups are the ways to start a shell, each with the first line to type, in which %s is the
+// folder.
 var setups = map[string]struct {
 	args []string
 	tell string
@@ -37,10 +38,10 @@ var setups = map[string]struct {
 	"fish":         {[]string{"fish", "--no-config", "-i"}, "source %s/_stepvpn; function show; printf '<%%s>' $argv; echo '|'; end"},
 }
 
-// showWords defines a function that prints the words of a line.
+// showWords defines a shell function that prints the words of a line.
 const showWords = `show() { printf '<%%s>' "$@"; echo '|'; }`
 
-// openShell starts a shell that has the script. Its 'stepvpn' is this test's binary.
+// openShell starts a shell with the completion script. Its 'stepvpn' is this test's binary.
 func openShell(t *testing.T, setup string, script []byte) *terminal {
 	shell := setups[setup]
 	path, err := exec.LookPath(shell.args[0])
@@ -81,7 +82,7 @@ func (s *terminal) types(text string) {
 	require.NoError(s.t, err)
 }
 
-// waits returns the first match of a pattern in the output that is still unread.
+// waits returns the first match of a pattern in the output that was not read yet.
 func (s *terminal) waits(pattern string) string {
 	s.t.Helper()
 	want := regexp.MustCompile(pattern)
@@ -97,7 +98,7 @@ func (s *terminal) waits(pattern string) string {
 	}
 }
 
-// completes types a line and the Tab key, and returns the words of the line as the shell then has it.
+// completes types a line and the Tab key, and returns the words of the completed line.
 func (s *terminal) completes(line string) string {
 	s.t.Helper()
 	const home = "\x01"
@@ -137,14 +138,14 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// Pressing the Tab key runs nothing that stands in the line.
+// Pressing the Tab key runs no command that is part of the line.
 func TestCompletionRunsNothing(t *testing.T) {
 	runs := func(setup string, script []byte) bool {
 		s := openShell(t, setup, script)
 		s.types("stepvpn status $(touch touched) -js\t")
 		s.waits("-json")
 		s.types("\x15\x0b")
-		s.completes("stepvpn nothing") // the shell has then finished with the line before
+		s.completes("stepvpn nothing") // by then, the shell has finished the line before
 		_, err := os.Stat(filepath.Join(s.dir, "touched"))
 		return err == nil
 	}

@@ -23,7 +23,8 @@ import (
 // the client of step 7 does, once for each attempt. Whatever needs a privilege is done by the
 // keeper.
 func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) error {
-	// One end is a socket, which stays outside of the tunnel, as do its answers...
+	// One end is a socket, which stays outside of the tunnel, as do its answers: the keeper opens
+	// it, with the mark of step 6's guard, and connects it...
 	own := n.keeper.Attempt()
 	defer own.Close()
 	conn, err := fast.Dial(n.cfg.Transport, server, n.cfg.Offloads, transport.Options{Drops: &n.count.Drops, Dial: own.DialContext})
@@ -31,7 +32,9 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 		return err
 	}
 
-	// ...wrapped in an encrypted session with a server that knows this client...
+	// ...wrapped in an encrypted session with a server that knows this client. (While a server
+	// changes its key, it has two: by is the one to try now. path finds out, by messages inside
+	// the session, how long packets may be)...
 	path := pathmtu.New()
 	by := n.keys.of(server)
 	identity := n.Identity
@@ -66,7 +69,8 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	}
 
 	// ...the other a TUN device, with the addresses that the server has handed out, which
-	// becomes the way out for everything else, and the way to ask for names...
+	// becomes the way out for everything else, and the way to ask for names. The keeper makes
+	// device, routes and DNS settings; if they are there since the last session, they stay...
 	terms := takeover.Terms{
 		Server: server, Addrs: session.Addrs, Settings: settings, Routes: pushed,
 		MTU: conn.MTU().Less(secure.Overhead, "encryption").Or(n.cfg.MTU).Size,
@@ -76,7 +80,9 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	}
 	defer n.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Session: session})()
 
-	// ...and the tunnel relays between them, for as long as the server answers.
+	// ...and the tunnel relays between them, for as long as the server answers (lost.go).
+	// Meanwhile prove asks for answers from inside the tunnel, and tells the supervisor whether
+	// packets pass.
 	n.session.Store(session)
 	up()
 	defer n.prove(session, settings.DNS)()

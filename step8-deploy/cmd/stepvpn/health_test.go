@@ -21,7 +21,7 @@ import (
 	"stepvpn/step8-deploy/supervise"
 )
 
-// logged returns what the log says while f runs, a line for each entry, without the time.
+// logged returns the log while f runs, with a line for each entry, without the time.
 func logged(t *testing.T, f func()) []string {
 	t.Helper()
 	var text bytes.Buffer
@@ -37,7 +37,7 @@ func logged(t *testing.T, f func()) []string {
 	return strings.Split(strings.TrimSpace(text.String()), "\n")
 }
 
-// Each state and reason is in the log once, until it is up; however many there are.
+// The log has each state and reason once until the client is up, however many there are.
 func TestTellsOnce(t *testing.T) {
 	connecting := supervise.Status{State: supervise.Connecting, Server: config.Endpoint{Host: "vpn.example", Port: 1}}
 	waiting := supervise.Status{State: supervise.Waiting, Reason: "no answer", Cure: "Wake it.", Err: errors.New("no answer")}
@@ -75,7 +75,8 @@ func TestTellsOnce(t *testing.T) {
 	require.Len(t, lines, 10*maxTold)
 }
 
-// A server whose host lacks something tells so once, and when it is well again.
+// If a server's host lacks something, the server says so once, and says once when that is
+// over.
 func TestHostCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var missing atomic.Pointer[[]keeper.Problem]
@@ -100,7 +101,8 @@ func TestHostCheck(t *testing.T) {
 	})
 }
 
-// It returns when the client is up, and says why it is not when the time is over.
+// wait-online returns when the client is up. When the time is over, it says why the client is
+// not up.
 func TestWaitOnline(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "s")

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// The packages of steps 1 to 7 give hints in terms of their own programs. These are the
-// corresponding terms of this program.
+// The packages of steps 1 to 7 give hints in terms of their own programs, such as "Make one
+// with 'keygen ...'". These are the corresponding terms of this program.
 var (
 	whole = []struct {
 		is  *regexp.Regexp

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What an error of step 7 tells people to type is a command of this program.
+// If an error of step 7 tells people to type a command, this program has that command.
 func TestHints(t *testing.T) {
 	dir := t.TempDir()
 	fails := func(want string, args ...string) {
@@ -37,8 +37,8 @@ func TestHints(t *testing.T) {
 	fails("'stepvpn clients list' shows all clients.\n", "clients", "revoke", "zebra", "-registry", "clients")
 }
 
-// texts returns all that the calls of some functions say in a package: the literals among
-// their arguments, put together.
+// texts returns all texts that a package passes to some functions: the literals among each
+// call's arguments, joined.
 func texts(t *testing.T, folder string, functions ...string) (list []string) {
 	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
 	require.NoError(t, err)
@@ -69,7 +69,7 @@ func literals(t *testing.T, args []ast.Expr) (list []string) {
 		text := ""
 		ast.Inspect(a, func(n ast.Node) bool {
 			if _, is := n.(*ast.CallExpr); is {
-				return false // is looked at by itself
+				return false // this one is checked on its own
 			}
 			if l, is := n.(*ast.BasicLit); is && l.Kind == token.STRING {
 				s, err := strconv.Unquote(l.Value)
@@ -85,15 +85,15 @@ func literals(t *testing.T, args []ast.Expr) (list []string) {
 	return list
 }
 
-// What any package of steps 1 to 7 that is a part of this program can say names nothing
-// that only the programs of those steps have.
+// No text of a package of steps 1 to 7 that is a part of this program mentions a command or a
+// flag that only the programs of those steps have.
 func TestNothingOfOtherPrograms(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Dir}}", ".").Output()
 	require.NoError(t, err)
 	others := regexp.MustCompile(`'(ip|ss|nft|sysctl|[^']*%s (rule|route))[^']*'|: (ip|mv|sudo|chattr|sysctl|chmod) .*|docker run.*|argon2 [^']*'|\(sudo [^)]*\)|sudo apt-get .*`)
 	wrong := regexp.MustCompile(`keygen|make demo|'user |-recover|'clients |client file|[ (']-[a-z]`)
-	// In these, what is said is about the commands 'stepvpn clients', with their flags. (A
-	// client's file of step 7 is not read here, nor a key file made.)
+	// The texts of these packages are about the commands 'stepvpn clients', with their flags.
+	// (This program neither reads a client's file of step 7, nor makes a key file.)
 	flags := regexp.MustCompile(`[ (']-(out|registry|server|server-key|key|addr)\b|(no )?client file.*|The server's owner makes it.*|If nobody has read it so far.*`)
 	seen := 0
 	for line := range strings.Lines(string(out)) {
@@ -120,7 +120,7 @@ func TestNothingOfOtherPrograms(t *testing.T) {
 	require.Regexp(t, wrong, "Choose another name with -dev.", "and the detector sees")
 }
 
-// Some of them, whole.
+// These are some of the texts in full.
 func TestInOurWords(t *testing.T) {
 	for is, want := range map[string]string{
 		"Choose another name with -dev. To see what has it: ip -details link show vpn0":    "Choose another name with the setting device. To see what has it: ip -details link show vpn0",

@@ -17,9 +17,7 @@ import (
 	"stepvpn/step8-deploy/config"
 )
 
-// defaultDir is where the units look for the files.
-const defaultDir = "/etc/stepvpn"
-
+// initServer and initClient are the commands that write a first file of settings, and a key.
 var initServer = app.Command{
 	Name:  "init server",
 	About: "Writes the first settings of a server, with a comment for each, and a new private key.",
@@ -27,12 +25,12 @@ var initServer = app.Command{
 		dir := flag.String("dir", defaultDir, "write into the `folder`")
 		listen := flag.String("listen", ":5555", "wait for clients on `[ADDRESS]:PORT`")
 		subnets := flag.String("subnets", "10.8.0.1/24,fd00:8::1/64", "`addresses` of the server in the tunnel")
-		force := flag.Bool("force", false, "write the settings anew where there are some; a key and a registry that are there stay")
+		force := flag.Bool("force", false, "overwrite existing settings; an existing key and registry stay")
 		return func(context.Context, []string) error {
 			file := filepath.Join(*dir, "server.toml")
 			text, err := config.ServerTemplate{File: file, Listen: *listen, Subnets: strings.Split(*subnets, ",")}.Render()
 			if err != nil {
-				return fmt.Errorf("these settings would not do: %w", err)
+				return fmt.Errorf("these settings are not allowed: %w", err)
 			}
 			list := []config.NewFile{{Name: file, Text: text, Mode: 0o600}}
 			key, public, err := ownKey(filepath.Join(*dir, "server.key"), *force, &list)
@@ -46,12 +44,15 @@ var initServer = app.Command{
 			if err := config.Write(*force, list...); err != nil {
 				return err
 			}
-			fmt.Printf("wrote %s and %s; who may come in will be in %s\n", file, key, registry)
+			fmt.Printf("wrote %s and %s; the registry of clients is %s\n", file, key, registry)
 			fmt.Printf("the server's public key, which its clients need: %s\n", public)
 			return nil
 		}
 	},
 }
+
+// defaultDir is where the units look for the files.
+const defaultDir = "/etc/stepvpn"
 
 var initClient = app.Command{
 	Name:  "init client",
@@ -61,17 +62,17 @@ var initClient = app.Command{
 		server := flag.String("server", "", "the server's `HOST:PORT`; several with commas between, the preferred one first")
 		serverKey := flag.String("server-key", "", "the server's public `key`, in base64")
 		transport := flag.String("transport", "udp", "carry packets over `udp` or tcp")
-		force := flag.Bool("force", false, "write the settings anew where there are some; a key and a registry that are there stay")
+		force := flag.Bool("force", false, "overwrite existing settings; an existing key and registry stay")
 		return func(context.Context, []string) error {
 			if *server == "" || *serverKey == "" {
-				return app.Usage("-server and -server-key are missing: whoever runs the server tells them")
+				return app.Usage("-server and -server-key are missing: the server's operator knows them")
 			}
 			file := filepath.Join(*dir, "client.toml")
 			text, err := config.ClientTemplate{
 				File: file, Servers: strings.Split(*server, ","), ServerKey: *serverKey, Transport: *transport,
 			}.Render()
 			if err != nil {
-				return fmt.Errorf("these settings would not do: %w", err)
+				return fmt.Errorf("these settings are not allowed: %w", err)
 			}
 			list := []config.NewFile{{Name: file, Text: text, Mode: 0o600}}
 			key, public, err := ownKey(filepath.Join(*dir, "client.key"), *force, &list)

@@ -8,12 +8,15 @@ import (
 	"stepvpn/step8-deploy/rotation"
 )
 
-// A keyChange is a server's change of its key. The zero value means that there is none.
+// A keyChange is a change of the server's key, for the time in which the server has two: it
+// tells clients the next key, and lets them in by either. The zero value means that there is
+// none.
 type keyChange struct {
 	next *noise.PrivateKey
 	psk  *[noise.KeyLen]byte
 }
 
+// keyChangeOf returns the change that the keeper has read from the key files.
 func keyChangeOf(given *keeper.Handover) keyChange { return keyChange{given.NextKey, given.PSK} }
 
 // tell adds the next key to the settings for clients that use the old one.

@@ -19,6 +19,8 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
+// closeSwitch, openSwitch and pause are the commands that close and open the kill switch
+// without a client, at boot and after a stop.
 var closeSwitch = app.Command{
 	Name:  "killswitch close",
 	Args:  "FILE",

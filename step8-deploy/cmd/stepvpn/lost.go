@@ -13,9 +13,6 @@ import (
 	"stepvpn/step8-deploy/supervise"
 )
 
-// lostInterval is how often to check whether a session's server still answers.
-const lostInterval = time.Second
-
 // untilLost moves packets through a session over conn until it ends, its server does not
 // answer any more, or ctx ends. It tells the server only when the program is stopped:
 // otherwise the next session continues this one, and the server must not forget the
@@ -52,6 +49,9 @@ func (n *node) untilLost(outer context.Context, session *join.Session, conn link
 	}
 	return verdict(err)
 }
+
+// lostInterval is how often to check whether a session's server still answers.
+const lostInterval = time.Second
 
 var errLost = errors.New("the server does not answer any more")
 

@@ -1,5 +1,10 @@
-// Stepvpn is the whole VPN in one program: server, client, worker, serverWorker, and what an operator
-// needs around them.
+// Stepvpn is the whole VPN in one program: a server, a client, and the commands with which an
+// operator sets them up and looks after them.
+//
+// Server and client are two processes each. The command that a person or systemd starts is
+// the keeper (client.go, server.go): it is root, changes the host, and reads no packet. It
+// starts the worker (worker.go, worker_server.go), which reads the packets and has no
+// privilege.
 package main
 
 import (
@@ -8,7 +13,7 @@ import (
 	"stepvpn/shared/app"
 )
 
-// commands are all that the program can do.
+// commands returns all commands of the program.
 func commands() []app.Command {
 	list := []app.Command{server, client, worker, serverWorker, namesCommand, initServer, initClient, rotateKey, check, statusCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version, completionCommand}
 	return append(list, clientsCommands()...)

@@ -15,7 +15,7 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-// The test binary is also the program.
+// The test binary is also the program stepvpn.
 func TestMain(m *testing.M) {
 	if os.Getenv("STEPVPN_TEST_PROGRAM") == "1" {
 		os.Args[0] = "stepvpn"
@@ -40,7 +40,7 @@ func TestInitAndCheck(t *testing.T) {
 	dir := t.TempDir()
 	out, code := stepvpn(t, dir, "init", "server", "-dir", "etc")
 	require.Zero(t, code, out)
-	require.Regexp(t, `^wrote etc/server.toml and etc/server.key; who may come in will be in etc/clients\nthe server's public key, which its clients need: \S{44}\n$`, out)
+	require.Regexp(t, `^wrote etc/server.toml and etc/server.key; the registry of clients is etc/clients\nthe server's public key, which its clients need: \S{44}\n$`, out)
 	public := strings.TrimSpace(out[strings.LastIndex(out, " ")+1:])
 
 	out, code = stepvpn(t, dir, "init", "client", "-dir", "etc", "-server", "a.example.org:1,192.0.2.1:2", "-server-key", public, "-transport", "tcp")
@@ -51,7 +51,7 @@ func TestInitAndCheck(t *testing.T) {
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
 	}
 
-	// Nothing is overwritten, unless it is asked for.
+	// Existing files are overwritten only with -force.
 	before, err := os.ReadFile(filepath.Join(dir, "etc", "server.key"))
 	require.NoError(t, err)
 	out, code = stepvpn(t, dir, "init", "server", "-dir", "etc")
@@ -60,7 +60,7 @@ func TestInitAndCheck(t *testing.T) {
 	after, err := os.ReadFile(filepath.Join(dir, "etc", "server.key"))
 	require.NoError(t, err)
 	require.Equal(t, before, after)
-	// -force resets nothing that is in use.
+	// -force does not replace a key or a registry.
 	registry, err := os.ReadFile(filepath.Join(dir, "etc", "clients"))
 	require.NoError(t, err)
 	registry = append(registry, "alice "+aKey+"\n"...)
@@ -84,7 +84,7 @@ func TestInitAndCheck(t *testing.T) {
 		"  If nobody has read it so far, type: chmod 600 etc/server.key. Otherwise make a new key.\n", out)
 }
 
-// Settings that would not do leave nothing behind.
+// If settings are not allowed, no file is left behind.
 func TestInitRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {

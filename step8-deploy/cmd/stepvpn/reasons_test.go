@@ -10,7 +10,7 @@ import (
 	"stepvpn/shared/link"
 )
 
-// OPERATING.md lists each reason for which this program drops packets, and no other.
+// OPERATING.md lists each reason for which this program drops packets, and no others.
 func TestReasonsAreListed(t *testing.T) {
 	page, err := os.ReadFile("../../OPERATING.md")
 	require.NoError(t, err)

@@ -17,6 +17,8 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
+// recoverCommand is the command that puts the host back after a client was killed, without
+// starting the client again.
 var recoverCommand = app.Command{
 	Name:  "recover",
 	About: "Puts back what a killed client has left, and opens its kill switch, if the client is not to be started again.",

@@ -7,8 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// reload reads the settings again. A mistake in them changes nothing. If they have changed,
-// the client reconnects, while the keeper's changes to the host stay in place.
+// reload reads a client's settings again, while it runs. A mistake in them changes nothing. If
+// they have changed, the client reconnects, while the keeper's changes to the host stay in
+// place.
 func reload(now *atomic.Pointer[node]) {
 	old := now.Load()
 	if old == nil {

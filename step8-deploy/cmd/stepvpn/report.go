@@ -13,20 +13,6 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-var started = time.Now()
-
-// newReport returns the part of a report that all daemons have.
-func newReport(role, state, device string, drops *link.Drops) *status.Report {
-	r := &status.Report{
-		Role: role, Version: release, Now: time.Now(), Started: started,
-		State: state, Device: device, Drops: drops.Counts(),
-	}
-	if itf, err := net.InterfaceByName(device); err == nil {
-		r.MTU = itf.MTU
-	}
-	return r
-}
-
 // publish answers at the sockets, each of which may be nil, until the function that it returns
 // is called.
 func publish(statusAt, metricsAt net.Listener, report func() *status.Report) (stop func()) {
@@ -45,6 +31,21 @@ func publish(statusAt, metricsAt net.Listener, report func() *status.Report) (st
 		}
 	}
 }
+
+// newReport returns the part of a report that all daemons have.
+func newReport(role, state, device string, drops *link.Drops) *status.Report {
+	r := &status.Report{
+		Role: role, Version: release, Now: time.Now(), Started: started,
+		State: state, Device: device, Drops: drops.Counts(),
+	}
+	if itf, err := net.InterfaceByName(device); err == nil {
+		r.MTU = itf.MTU
+	}
+	return r
+}
+
+// started is when this process has started.
+var started = time.Now()
 
 // report returns the client's status.
 func (n *node) report() *status.Report {
@@ -73,6 +74,7 @@ func (n *node) report() *status.Report {
 	return r
 }
 
+// serverReport returns the server's status.
 func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, host hostCheck) *status.Report {
 	state, reason, cure := host.state()
 	r := newReport("server", state, cfg.Device, &count.Drops)

@@ -22,6 +22,8 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
+// rotateKey is the command that changes the server's key: it makes the next key, waits until
+// the operator says that the clients have it, and puts it in the place of the old one.
 var rotateKey = app.Command{
 	Name:  "rotate-key",
 	About: "Changes the server's key without a new file for any client: it makes the next key, and with -finish puts it in the place of the old one.",
@@ -53,7 +55,7 @@ var rotateKey = app.Command{
 }
 
 // whenRestarted is what makes a server that runs act upon its new keys.
-const whenRestarted = "A server that runs does so when it is started anew: systemctl restart stepvpn-server"
+const whenRestarted = "A running server does so when it is restarted: systemctl restart stepvpn-server"
 
 // beginRotation makes the next key.
 func beginRotation(s *config.Server) error {
@@ -113,8 +115,8 @@ func cancelRotation(s *config.Server) error {
 	if err := atomicfile.SyncFolder(filepath.Dir(s.Key)); err != nil {
 		return err
 	}
-	fmt.Printf("The next key is dropped, and %s stays. Clients that have it try the old one again, after a minute at most;\n"+
-		"those that were added since then have the next one in their files, and need to be added anew.\n%s\n", s.Key, whenRestarted)
+	fmt.Printf("The next key is dropped, and %s stays. Clients that have it use the old one again within a minute;\n"+
+		"those that were added since then have the next one in their files, and need to be added again.\n%s\n", s.Key, whenRestarted)
 	return nil
 }
 

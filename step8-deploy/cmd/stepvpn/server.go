@@ -11,6 +11,8 @@ import (
 	"stepvpn/step8-deploy/uplink"
 )
 
+// server is the command that serves clients. This file is the privileged process, the keeper;
+// worker_server.go is the other one.
 var server = app.Command{
 	Name:  "server",
 	Args:  "FILE",

@@ -19,8 +19,8 @@ import (
 	"stepvpn/step8-deploy/liveness"
 )
 
-// As many clients as may be there at the same time can come at the same time, over TCP
-// and from behind one NAT.
+// All clients that the server has room for can connect at the same time, over TCP and from
+// behind one NAT.
 func TestAllClientsCanComeAtOnceOverTCP(t *testing.T) {
 	const clients = 250
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -29,18 +29,18 @@ func TestAllClientsCanComeAtOnceOverTCP(t *testing.T) {
 	require.NoError(t, free.Close())
 	sockets, err := fast.Bind("tcp", at, 1)
 	require.NoError(t, err)
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0) // in the place of a device
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0) // it stands in for a device
 	require.NoError(t, err)
 	defer unix.Close(fds[1])
 	given := &keeper.Handover{Clients: [][]syscall.Conn{sockets}, Queues: fds[:1]}
 	given.Server = &config.Server{MaxClients: clients}
-	pairs, err := pairsOf(given, new(tunnel.Counters), new(liveness.Monitor))
+	queues, err := queuesOf(given, new(tunnel.Counters), new(liveness.Monitor))
 	require.NoError(t, err)
-	defer closePairs(pairs)
+	defer closeQueues(queues)
 	arrived := make(chan bool, 1)
 	go func() {
 		b := link.NewBurst()
-		for pairs[0].Socket.ReadBurst(b) == nil {
+		for queues[0].Socket.ReadBurst(b) == nil {
 			arrived <- true
 		}
 	}()

@@ -11,9 +11,9 @@ import (
 	"stepvpn/step8-deploy/rotation"
 )
 
-// A serverKeys says by which of its keys to ask a server: by the newest that it has announced
-// and, if there is no answer, by the next older one, down to the key in the settings; then it
-// begins again. So neither a key change that is undone, nor a key that no server has
+// A serverKeys says by which of its keys a client asks a server: by the newest that it has
+// announced and, if there is no answer, by the next older one, down to the key in the settings;
+// then it begins again. So neither a key change that is undone, nor a key that no server has
 // announced, keeps a client out for long. It is not safe for concurrent use.
 type serverKeys struct {
 	own     noise.PublicKey

@@ -10,8 +10,8 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// A server is asked by the newest key first, and by each of the others in its turn, whatever
-// becomes of other servers.
+// The client tries a server's newest key first, and then each of the others in turn,
+// independently of other servers.
 func TestServerKeysTakeTurns(t *testing.T) {
 	a, b := netip.MustParseAddrPort("203.0.113.10:5555"), netip.MustParseAddrPort("203.0.113.11:5555")
 	own, next, before := noise.PublicKey{1}, noise.PublicKey{3}, noise.PublicKey{2}
@@ -36,7 +36,7 @@ func TestServerKeysTakeTurns(t *testing.T) {
 	}
 }
 
-// A resolver that names another address each time fills no memory.
+// A resolver that returns another address each time can't fill the memory.
 func TestServerKeysAreBounded(t *testing.T) {
 	k := serverKeys{own: noise.PublicKey{1}}
 	for i := range 10 * maxTried {
@@ -45,7 +45,7 @@ func TestServerKeysAreBounded(t *testing.T) {
 	}
 }
 
-// A session by an older key is left for the next one that is known, and not again and again.
+// The client ends a session by an older key for the next known one, but not again and again.
 func TestServerKeysLeave(t *testing.T) {
 	a := netip.MustParseAddrPort("203.0.113.10:5555")
 	own, next := noise.PublicKey{1}, noise.PublicKey{3}

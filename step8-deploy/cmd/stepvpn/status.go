@@ -13,9 +13,8 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-// rateOver is the time over which rates are measured.
-const rateOver = time.Second
-
+// statusCommand is the command that asks the running daemons at their status sockets, and
+// prints their reports. (report.go has the daemons' side.)
 var statusCommand = app.Command{
 	Name:  "status",
 	About: "Shows what the daemons on this host do: who is connected, how much passed, what was dropped.",
@@ -39,6 +38,9 @@ var statusCommand = app.Command{
 		}
 	},
 }
+
+// rateOver is the time over which rates are measured.
+const rateOver = time.Second
 
 // running returns the sockets that are there; the server's, if none is.
 func running() []string {

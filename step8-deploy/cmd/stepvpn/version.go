@@ -8,9 +8,7 @@ import (
 	"stepvpn/shared/app"
 )
 
-// release is set by the build: go build -ldflags '-X main.release=v1.2.3'.
-var release = "development"
-
+// version is the command that shows which release of the program this is.
 var version = app.Command{
 	Name:  "version",
 	About: "Shows the version.",
@@ -21,3 +19,6 @@ var version = app.Command{
 		}
 	},
 }
+
+// release is set by the build: go build -ldflags '-X main.release=v1.2.3'.
+var release = "development"

@@ -19,9 +19,11 @@ import (
 	"stepvpn/step8-deploy/supervise"
 )
 
+// worker is the command of a client's unprivileged process, which connects to servers again
+// and again. The keeper (client.go) or systemd starts it.
 var worker = app.Command{
 	Name:  "worker client",
-	About: "The half of 'client', which starts it, that reads everything from the network and has no privileges.",
+	About: "The half of a client that reads everything from the network, and has no privileges. 'client' or systemd starts it.",
 	Setup: func() func(context.Context, []string) error {
 		socket := keeperFlag()
 		return func(ctx context.Context, _ []string) error { return runWorker(ctx, *socket) }
@@ -31,22 +33,24 @@ var worker = app.Command{
 // A node has what this client needs to connect, again and again. When the settings are read
 // again, another node takes its place.
 type node struct {
-	keeper.Settings
-	cfg      *config.Client
-	asked    context.Context // ends when the program is asked to stop
-	stopping context.Context // and also when its keeper is gone
-	keeper   *keeper.Remote
-	carrier  *carrier
-	count    *tunnel.Counters
-	network  func(link.Link) link.Link    // see liveness.Monitor
-	session  atomic.Pointer[join.Session] // the latest one
-	keys     serverKeys                   // which of its keys each server is asked by
+	keeper.Settings // which the keeper has read, with the keys
+	cfg             *config.Client
+	asked           context.Context // ends when the program is asked to stop
+	stopping        context.Context // and also when its keeper is gone
+	keeper          *keeper.Remote  // whose methods ask the other process
+	carrier         *carrier        // moves packets between device and session, see carry.go
+	count           *tunnel.Counters
+	network         func(link.Link) link.Link    // has the watchdog see how a socket does
+	session         atomic.Pointer[join.Session] // the latest one
+	keys            serverKeys                   // by which of its keys to ask each server
 
 	supervisor *supervise.Supervisor
 	ctx        context.Context // ends when another node has taken its place
 	replace    context.CancelFunc
 }
 
+// runWorker gets the settings from the keeper, and connects with them until ctx ends or the
+// keeper is gone.
 func runWorker(ctx context.Context, socket string) error {
 	var watch liveness.Monitor
 	var count tunnel.Counters
@@ -71,7 +75,8 @@ func runWorker(ctx context.Context, socket string) error {
 	now.Store(n)
 	notify.Ready("")
 
-	// The worker reports its status...
+	// The worker answers at the sockets for status and metrics, tells the supervisor what happens
+	// to the host, and tells systemd that packets are still being moved...
 	report := func() *status.Report { return now.Load().report() }
 	defer publish(statusAt, metricsAt, report)()
 	go supervise.WatchClock(ctx, func() { now.Load().supervisor.ClockJumped() })
@@ -85,7 +90,8 @@ func runWorker(ctx context.Context, socket string) error {
 	defer notify.Stopping()
 	defer app.ReportStats(count.String)()
 
-	// ...and connects, as often as necessary.
+	// ...and connects, as often as necessary: Run calls connect for each attempt. Run also
+	// returns when reload has put another node in the place of this one.
 	for {
 		err = n.supervisor.Run(n.ctx)
 		next := now.Load()
@@ -96,7 +102,9 @@ func runWorker(ctx context.Context, socket string) error {
 	}
 }
 
-// use takes over settings.
+// use takes over settings, and makes a supervisor for them. Resolve looks up a server's name
+// outside of the tunnel, and Route says by which way packets to a server leave. Each new status
+// is logged, and the keeper tells it to systemd.
 func (n *node) use(s *keeper.Settings) {
 	n.Settings, n.cfg = *s, s.Client
 	n.keys = serverKeys{own: s.Identity.ServerKey, learned: s.Learned}

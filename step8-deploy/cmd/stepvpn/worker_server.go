@@ -31,9 +31,11 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
+// serverWorker is the command of a server's unprivileged process, which does what step 7's
+// server does. The keeper (server.go) or systemd starts it.
 var serverWorker = app.Command{
 	Name:  "worker server",
-	About: "The half of 'server', which starts it, that reads everything from the network and has no privileges.",
+	About: "The half of a server that reads everything from the network, and has no privileges. 'server' or systemd starts it.",
 	Setup: func() func(context.Context, []string) error {
 		socket := keeperFlag()
 		return func(ctx context.Context, _ []string) error { return runServerWorker(ctx, *socket) }
@@ -101,11 +103,11 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 
 	// One end is a socket for each address and transport, or several, the other one a
 	// queue of the TUN device for each...
-	pairs, err := pairsOf(given, &count, &watch)
+	queues, err := queuesOf(given, &count, &watch)
 	if err != nil {
 		return err
 	}
-	defer closePairs(pairs)
+	defer closeQueues(queues)
 
 	// ...between them there is a hub, which has a session with each client that it lets in.
 	handshake, other := handshakesOf(given.Key, given.PSK)
@@ -164,7 +166,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	slog.Info("server is up", "dev", given.Device, "listen", cfg.Listen, "transports", cfg.Transports, "mtu", given.Sum)
 	host.Notify(keeper.Notice{Ready: true, Status: "serving clients"})
 	go hostCheck(host.Problems).tell(ctx, func(status string) { host.Notify(keeper.Notice{Status: status}) })
-	return clients.Run(ctx, pairs...)
+	return clients.Run(ctx, queues...)
 }
 
 // handshakesOf returns a server's handshake with most clients, and that with the others: if

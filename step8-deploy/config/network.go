@@ -12,6 +12,8 @@ import (
 	"stepvpn/step8-deploy/reach"
 )
 
+// This file reads texts about networks: interfaces, addresses, ports, networks, domains.
+
 // maxInterfaceName is the length of the longest name of an interface
 // (IFNAMSIZ - 1 in the kernel's linux/if.h), in bytes.
 const maxInterfaceName = 15
@@ -26,7 +28,7 @@ func readInterface(s string) (string, error) {
 	return s, nil
 }
 
-// readListen reads "ADDRESS:PORT" or ":PORT", which is on all addresses.
+// readListen reads "ADDRESS:PORT", or ":PORT", which means that port of all addresses.
 func readListen(s string) (netip.AddrPort, error) {
 	if port, ok := strings.CutPrefix(s, ":"); ok {
 		s = "[::]:" + port
@@ -46,7 +48,7 @@ func readAddrPort(s string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
 }
 
-// dnsPort is where a resolver listens (RFC 1035, section 4.2).
+// dnsPort is the port of resolvers (RFC 1035, section 4.2).
 const dnsPort = 53
 
 // readUpstream reads "ADDRESS" or "ADDRESS:PORT".
@@ -62,7 +64,7 @@ func readUpstream(s string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a.Unmap(), dnsPort), usable(a)
 }
 
-// usable returns an error unless one host has the address.
+// usable returns an error if the address can't be that of a single host.
 func usable(a netip.Addr) error {
 	if a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return fmt.Errorf("is %v, which is not the address of a host", a)
@@ -70,7 +72,7 @@ func usable(a netip.Addr) error {
 	return nil
 }
 
-// readOpening reads something of the server that clients reach.
+// readOpening reads what clients can reach of the server itself, such as "tcp:22".
 func readOpening(s string) (reach.Opening, error) {
 	o, err := reach.Parse(s)
 	if err != nil {
@@ -79,7 +81,7 @@ func readOpening(s string) (reach.Opening, error) {
 	return o, nil
 }
 
-// readReach sets a list that is there, even an empty one, to one that is not nil.
+// readReach makes sure that an empty list is not nil, because nil means that the key is missing.
 func readReach(set setter[Server]) setter[Server] {
 	return func(s *Server, v any) error {
 		err := set(s, v)
@@ -90,8 +92,8 @@ func readReach(set setter[Server]) setter[Server] {
 	}
 }
 
-// readSubnet reads the server's address in a subnet, such as 10.8.0.1/24. There
-// must be room for a client beside it.
+// readSubnet reads the server's address in a subnet, such as 10.8.0.1/24. The subnet must have
+// room for the server and a client.
 func readSubnet(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
@@ -112,7 +114,7 @@ func readSubnet(s string) (netip.Prefix, error) {
 	case host < 2:
 		return p, fmt.Errorf("is %v, which has no room for a client", p)
 	case p.Bits() < 8:
-		return p, fmt.Errorf("is %v, which is more than a subnet", p)
+		return p, fmt.Errorf("is %v, which is too large for a subnet", p)
 	case a == p.Masked().Addr():
 		return p, fmt.Errorf("is %v, the address of the subnet itself; the server needs one in it, such as %v",
 			p, netip.PrefixFrom(a.Next(), p.Bits()))
@@ -133,15 +135,15 @@ func readRoute(s string) (netip.Prefix, error) {
 	case p != p.Masked():
 		return p, fmt.Errorf("is %v, an address inside of the network %v", p, p.Masked())
 	case p.Bits() == 0:
-		return p, fmt.Errorf(`is %v; for that write routes = "everything"`, p)
+		return p, fmt.Errorf(`is %v; write routes = "everything" instead`, p)
 	case p.Addr().IsMulticast() || p.Addr().IsLoopback() || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast():
 		return p, fmt.Errorf("is %v, which never leaves a host or a link", p)
 	}
 	return p, nil
 }
 
-// readDomain reads a name of the DNS, in its ASCII form. The result is lower case,
-// without a dot at the end.
+// readDomain reads a domain name, in its ASCII form. The result is in lower case, without a dot
+// at the end.
 func readDomain(s string) (string, error) {
 	name := strings.TrimSuffix(strings.ToLower(s), ".")
 	if push.CheckDomain(name) != nil {

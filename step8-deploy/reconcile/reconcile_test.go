@@ -1,4 +1,4 @@
-package keep
+package reconcile
 
 import (
 	"fmt"
@@ -28,8 +28,8 @@ func to(priority int, n string) policy.Rule {
 	return r
 }
 
-// Rules that others have removed, or that were wanted before, in any mixture: in the
-// end there are those that are wanted, in their order, and those of others.
+// Rules were removed by others, or were wanted before, in any mixture. In the end there are
+// the wanted rules, in their order, and those of others.
 func TestRules(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Alice.Run(t, "ip", "rule", "add", "priority", "22510", "to", "9.9.9.9", "lookup", "main", "protocol", "7")
@@ -56,7 +56,7 @@ func TestRules(t *testing.T) {
 	keep(0, first...)
 	require.Equal(t, want, ours(t, lab.Alice))
 
-	// One is removed, and comes back to its place; all are removed.
+	// One rule is removed, and comes back in its place. Then all are removed.
 	for range 2 {
 		lab.Alice.Run(t, "ip", "rule", "del", "priority", "22510", "to", "10.1.0.0/16")
 		keep(1, first...)
@@ -66,8 +66,8 @@ func TestRules(t *testing.T) {
 	keep(len(first), first...)
 	require.Equal(t, want, ours(t, lab.Alice))
 
-	// A rule without a destination goes, and not the ones that look like it: the kernel
-	// would remove the first one that has all that is named.
+	// A rule without a destination is removed, and not those that look like it, although the
+	// kernel removes the first rule with all named properties.
 	keep(1, to(22510, "10.2.0.0/16"), to(22512, "10.3.0.0/16"))
 	require.Equal(t, "22510:	from all to 10.2.0.0/16 lookup main proto 87\n22512:	from all to 10.3.0.0/16 lookup main proto 87",
 		strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(ours(t, lab.Alice), "22510:	from all to 9.9.9.9 lookup main proto 7\n", ""),
@@ -86,8 +86,8 @@ func TestTables(t *testing.T) {
 	real, err := exec.LookPath("nft")
 	require.NoError(t, err)
 	bin := t.TempDir()
-	// What the program does is counted, and whatever stands in "then" is done right behind
-	// it, as others may do.
+	// The runs of nft are counted. The command in "then" runs right after nft, as other
+	// programs may.
 	require.NoError(t, os.WriteFile(bin+"/nft", []byte(fmt.Sprintf(`#!/bin/sh
 echo >>%[1]s/runs
 %[2]s "$@" || exit
@@ -112,7 +112,7 @@ if [ -e %[1]s/then ]; then mv %[1]s/then %[1]s/now; %[2]s -f %[1]s/now; fi
 			require.Equal(t, want, mended)
 		}
 		const gone1, gone2 = "nft table inet stepvpn_one", "nft table inet stepvpn_two"
-		mend() // there is nothing to keep
+		mend() // there are no tables
 		require.False(t, Exists(one.Name))
 		before := generation()
 		require.NotZero(t, before)
@@ -120,11 +120,11 @@ if [ -e %[1]s/then ]; then mv %[1]s/then %[1]s/now; %[2]s -f %[1]s/now; fi
 		require.True(t, Exists(one.Name) && Exists(two.Name))
 		require.Equal(t, before+1, generation(), "one transaction")
 		require.NoError(t, tables.Set(two, one))
-		require.Equal(t, 1, runs(), "what is made costs nothing")
+		require.Equal(t, 1, runs(), "a table that exists costs nothing")
 		mend()
-		require.Equal(t, 1, runs(), "what it looks like is seen now")
+		require.Equal(t, 1, runs(), "now its listing is read")
 		mend()
-		require.Zero(t, runs(), "nobody has changed anything")
+		require.Zero(t, runs(), "no table has changed")
 		lab.Alice.Run(t, real, "add table inet other")
 		mend()
 		require.Equal(t, 1, runs(), "somebody has")
@@ -142,7 +142,7 @@ if [ -e %[1]s/then ]; then mv %[1]s/then %[1]s/now; %[2]s -f %[1]s/now; fi
 			mend()
 		}
 
-		// Somebody removes one right when it has been made, or empties it: it is not forgotten.
+		// Somebody removes or empties a table right after it was made: it is not forgotten.
 		for _, change := range []string{"flush ruleset", "flush set inet stepvpn_one s"} {
 			require.NoError(t, tables.Only())
 			require.NoError(t, os.WriteFile(bin+"/then", []byte(change+"\n"), 0o600))
@@ -170,6 +170,6 @@ if [ -e %[1]s/then ]; then mv %[1]s/then %[1]s/now; %[2]s -f %[1]s/now; fi
 		require.Error(t, tables.Set(one))
 		require.Error(t, tables.Set(one), "it is not made yet")
 		_, err := tables.Mend()
-		require.Error(t, err, "what could not be made is still missing")
+		require.Error(t, err, "a table that could not be made is still missing")
 	})
 }

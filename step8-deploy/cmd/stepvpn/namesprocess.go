@@ -9,6 +9,8 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
+// namesCommand is the command of a third process of a client, which only systemd starts: it
+// writes resolv.conf for a keeper that can't write to /etc. Package names has both ends.
 var namesCommand = app.Command{
 	Name:  "names",
 	Args:  "SOCKET",

@@ -1,4 +1,4 @@
-package keep
+package reconcile
 
 import (
 	"encoding/binary"
@@ -10,10 +10,8 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// families has the numbers of the families that nft tables can have.
-var families = map[string]uint8{"inet": unix.NFPROTO_INET, "ip": unix.NFPROTO_IPV4, "ip6": unix.NFPROTO_IPV6}
-
-// Exists asks the kernel whether there is a table, which is quicker than listing it with nft.
+// Exists reports whether there is a table of nft. It asks the kernel by netlink, which is
+// quicker than listing the table with nft.
 func Exists(t nft.Table) bool {
 	family, name, _ := strings.Cut(string(t), " ")
 	r := request(unix.NFT_MSG_GETTABLE, families[family])
@@ -46,3 +44,6 @@ func request(message int, family uint8) *nl.NetlinkRequest {
 	r.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
 	return r
 }
+
+// families has the numbers of the families that nft tables can have.
+var families = map[string]uint8{"inet": unix.NFPROTO_INET, "ip": unix.NFPROTO_IPV4, "ip6": unix.NFPROTO_IPV6}

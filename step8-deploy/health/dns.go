@@ -13,18 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerIn is how long a resolver may take. The tunnel's answers SERVFAIL after 4.5 s.
-const answerIn = 5 * time.Second
-
-// maxAnswer is the length of the longest answer, in bytes, as no option of the query allows
-// a longer one (RFC 1035, section 4.2.1).
-const maxAnswer = 512
-
-// Names returns a function that asks one of the resolvers, from a socket like that of any
-// program, for a name that does not exist and that no cache has: to answer, a resolver must
-// reach others. Nobody owns the top-level domain "test", and resolvers know that (RFC 6761,
-// section 6.2). If a resolver has not answered, the next call asks the next one. The function
-// is not safe for concurrent use.
+// Names returns a function that sends a DNS query to one of the resolvers, from a socket like
+// that of any program, for a name that does not exist and that no cache has: to answer, a
+// resolver must reach others. Nobody owns the top-level domain "test", and resolvers know that
+// (RFC 6761, section 6.2). If a resolver has not answered, the next call asks the next one. The
+// function is not safe for concurrent use.
 func Names(resolvers []netip.Addr) func(context.Context) Answer {
 	return names(resolvers, 53, answerIn)
 }
@@ -77,3 +70,10 @@ func ask(ctx context.Context, resolver netip.AddrPort, limit time.Duration) Answ
 		return Failure
 	}
 }
+
+// answerIn is how long a resolver may take. The tunnel's answers SERVFAIL after 4.5 s.
+const answerIn = 5 * time.Second
+
+// maxAnswer is the length of the longest answer, in bytes, as no option of the query allows
+// a longer one (RFC 1035, section 4.2.1).
+const maxAnswer = 512

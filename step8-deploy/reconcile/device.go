@@ -1,4 +1,4 @@
-package keep
+package reconcile
 
 import (
 	"errors"
@@ -13,14 +13,6 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// ErrNoDevice is the error if there is no device of that name: the program that opened it
-// has to open it again.
-var ErrNoDevice = errors.New("the device is gone")
-
-// addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h: the kernel generates no address
-// of its own.
-const addrGenNone = 1
-
 // A Device is a tunnel's device as it should be: up, with these addresses and this MTU. It
 // may have other addresses as well.
 type Device struct {
@@ -28,6 +20,14 @@ type Device struct {
 	Addrs []netip.Prefix
 	MTU   int // bytes
 }
+
+// ErrNoDevice is the error if there is no device of that name: the program that opened it
+// has to open it again.
+var ErrNoDevice = errors.New("the device is gone")
+
+// addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h: the kernel generates no address
+// of its own.
+const addrGenNone = 1
 
 // Mend makes the device what it should be, and returns what was wrong, in words such as "it
 // was down". The error wraps ErrNoDevice if the device does not exist. If one thing can't be

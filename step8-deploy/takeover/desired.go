@@ -15,11 +15,23 @@ import (
 	"stepvpn/step6-dns/nft"
 	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lan"
 	"stepvpn/step8-deploy/pathmtu"
+	"stepvpn/step8-deploy/reconcile"
 )
+
+// A desired is the state in which a client's host should be. Fields are added from the first
+// to the last, and removed from the last to the first: what closes the host comes first, and
+// goes last.
+type desired struct {
+	live   *killswitch.Switch // nil for none
+	tables []reconcile.Table
+	device *reconcile.Device // nil for none
+	routes []netip.Prefix
+	rules  []policy.Rule
+	names  *resolvconf.Config // nil: the host's own resolvers
+}
 
 // Our policy rules have priorities from that of a guard.Socket to the last of the kill
 // switch. Rules that take precedence over the local network come right before its rules.
@@ -28,21 +40,10 @@ const (
 	priorityTunnel = route.PriorityLocal - 1
 )
 
-// A want is what the host should have. Fields are added from the first to the last, and
-// removed from the last to the first: what closes the host comes first, and goes last.
-type want struct {
-	live   *killswitch.Switch // nil for none
-	tables []keep.Table
-	device *keep.Device // nil for none
-	routes []netip.Prefix
-	rules  []policy.Rule
-	names  *resolvconf.Config // nil: the host's own resolvers
-}
-
 type tableNames = []nft.Table
 
-// want returns what the host should have now. h.mu is locked.
-func (h *Host) want() (w want) {
+// desired returns the state in which the host should be now. h.mu is locked.
+func (h *Host) desired() (w desired) {
 	for _, s := range h.sockets {
 		w.rules = append(w.rules, s.rule)
 	}
@@ -95,8 +96,8 @@ func (t *taken) carries(f hostnet.Family) bool { return len(f.Subnets(t.terms.Ad
 
 // device returns the tunnel's device as it should be. IPv6 needs an MTU of at least 1280,
 // even if the path carries less. Then longer packets travel in fragments; TCP avoids them.
-func (t *taken) device() keep.Device {
-	d := keep.Device{Name: t.cfg.Device, Addrs: t.terms.Addrs, MTU: t.terms.MTU}
+func (t *taken) device() reconcile.Device {
+	d := reconcile.Device{Name: t.cfg.Device, Addrs: t.terms.Addrs, MTU: t.terms.MTU}
 	if t.cfg.MTU == 0 && t.carries(hostnet.V6) { // an MTU that the operator has set stays
 		d.MTU = max(d.MTU, packet.MinIPv6MTU) // below it, the device loses its addresses
 	}
@@ -152,14 +153,14 @@ func (t *taken) rules(around lan.Networks) (list []policy.Rule) {
 }
 
 // tables returns the tables of nft that the tunnel needs.
-func (t *taken) tables() []keep.Table {
+func (t *taken) tables() []reconcile.Table {
 	d := t.device()
-	list := []keep.Table{
+	list := []reconcile.Table{
 		{Name: lan.OurTable, Text: lan.Ruleset(d.Name, d.Addrs, guarded(t.cfg))},
 		{Name: pathmtu.OurTable, Text: pathmtu.Ruleset(d.Name, t.terms.MTU)},
 	}
 	if guarded(t.cfg) {
-		list = append(list, keep.Table{Name: guard.Table, Text: guard.Ruleset(d.Name, t.terms.Settings.DNS)})
+		list = append(list, reconcile.Table{Name: guard.Table, Text: guard.Ruleset(d.Name, t.terms.Settings.DNS)})
 	}
 	return list
 }
@@ -196,6 +197,7 @@ func withResolvers(only, addrs []netip.Prefix, resolvers []netip.Addr) []netip.P
 // guarded reports whether programs may ask only the tunnel's resolvers.
 func guarded(cfg *config.Client) bool { return cfg.DNS && !cfg.AllowOtherDNS }
 
+// switchOf returns the Config of the kill switch that the settings ask for.
 func switchOf(cfg *config.Client, only, tunnel []netip.Prefix) killswitch.Config {
 	c := killswitch.Config{Device: cfg.Device, Only: only, Names: guarded(cfg), LAN: cfg.LAN}
 	for _, n := range tunnel {

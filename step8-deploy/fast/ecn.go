@@ -6,7 +6,7 @@ import (
 	"stepvpn/shared/link"
 )
 
-// Explicit congestion notification: the last two bits of the traffic class (RFC 3168,
+// Explicit congestion notification (ECN): the last two bits of the traffic class (RFC 3168,
 // section 5). A congested router marks packets instead of dropping them, if their sender has
 // said that it supports that.
 const (

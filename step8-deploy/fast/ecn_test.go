@@ -10,7 +10,7 @@ import (
 	"stepvpn/shared/link"
 )
 
-// The table of RFC 6040, section 4.2, figure 4.
+// This is the table of RFC 6040, section 4.2, figure 4.
 func TestMarksComeIn(t *testing.T) {
 	const drop = 99
 	for inner, row := range map[byte][4]byte{ // outer: Not-ECT, ECT(0), ECT(1), CE
@@ -23,7 +23,7 @@ func TestMarksComeIn(t *testing.T) {
 			for _, v6 := range []bool{false, true} {
 				s := spec{v6: v6, tos: 0xb8 | inner, payload: []byte("x")}
 				b := burstOf(s.packet(), s.packet())
-				b.Hints.Class = 0x20 | outer // the DSCP outside is for outside
+				b.Hints.Class = 0x20 | outer // the outer DSCP stays outside
 				var drops link.Drops
 				unmark(b, &drops)
 				if row[i] == drop {
@@ -42,7 +42,7 @@ func TestMarksComeIn(t *testing.T) {
 	}
 }
 
-// What is no packet passes, for the kernel to refuse.
+// Bytes that are no packet pass unchanged: the kernel refuses them.
 func TestMarkOnGarbage(t *testing.T) {
 	for _, p := range [][]byte{{}, {0x45}, {0x60, 0x20}, {0x45, 2, 0}, make([]byte, 100)} {
 		b := burstOf(p)
@@ -53,7 +53,7 @@ func TestMarkOnGarbage(t *testing.T) {
 	}
 }
 
-// A burst has packets of one class only.
+// All packets of a burst have the same class.
 func TestBurstsOfOneClass(t *testing.T) {
 	dev, kernel := device(t, TUNOptions{})
 	tos := []byte{2, 2, 0xb8, 0xb8, 0xba, 0xba, 0xba, 0}
@@ -72,7 +72,7 @@ func TestBurstsOfOneClass(t *testing.T) {
 	require.Equal(t, []byte{2, 0, 2, 0, 1}, classes)
 }
 
-// The class of a burst goes with its datagrams.
+// The datagrams of a burst have its class.
 func TestUDPClass(t *testing.T) {
 	for _, c := range []struct{ listen, dial string }{
 		{"127.0.0.1:0", "127.0.0.1"}, {"[::1]:0", "::1"}, {":0", "127.0.0.1"}, {":0", "::1"}, {"0.0.0.0:0", "127.0.0.1"},

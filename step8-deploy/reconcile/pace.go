@@ -1,6 +1,13 @@
-package keep
+package reconcile
 
 import "time"
+
+// A Pace says how often one thing may be put back, because another program may remove it again
+// and again. The zero value is ready to use. It is not safe for concurrent use.
+type Pace struct {
+	times []time.Time // when it was last put back; at most often of them
+	pause time.Duration
+}
 
 // If something had to be put back this often within a minute, another program keeps changing
 // it. Then it is put back less and less often, until it was left alone for a minute.
@@ -9,13 +16,6 @@ const (
 	firstPause = 2 * time.Second
 	lastPause  = 10 * time.Second
 )
-
-// A Pace says how often one thing may be put back. The zero value is ready to use. It is not
-// safe for concurrent use.
-type Pace struct {
-	times []time.Time // when it was last put back; at most often of them
-	pause time.Duration
-}
 
 // Wait returns how long to wait before it may be put back again; 0 means now.
 func (p *Pace) Wait(now time.Time) time.Duration {

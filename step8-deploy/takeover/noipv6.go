@@ -9,20 +9,6 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// switchOn is the cure for a host without IPv6.
-const switchOn = "Switch it on again: sysctl net.ipv6.conf.all.disable_ipv6=0"
-
-// noIPv6 reports whether the operator has switched IPv6 off: for a device or, if that does
-// not exist, for new devices.
-func noIPv6(device string) bool {
-	const conf = "/proc/sys/net/ipv6/conf/"
-	off, err := os.ReadFile(conf + device + "/disable_ipv6")
-	if err != nil {
-		off, err = os.ReadFile(conf + "default/disable_ipv6")
-	}
-	return hostnet.V6.Off() || err == nil && strings.TrimSpace(string(off)) == "1"
-}
-
 // usable returns the part of t that this host can have: if IPv6 is switched off, the tunnel
 // carries no IPv6, and IPv6 packets that would go through it are refused.
 func (t *taken) usable() *taken {
@@ -43,3 +29,17 @@ func (t *taken) reachable(resolvers []netip.Addr) []netip.Addr {
 	}
 	return list
 }
+
+// noIPv6 reports whether the operator has switched IPv6 off: for a device or, if that does
+// not exist, for new devices.
+func noIPv6(device string) bool {
+	const conf = "/proc/sys/net/ipv6/conf/"
+	off, err := os.ReadFile(conf + device + "/disable_ipv6")
+	if err != nil {
+		off, err = os.ReadFile(conf + "default/disable_ipv6")
+	}
+	return hostnet.V6.Off() || err == nil && strings.TrimSpace(string(off)) == "1"
+}
+
+// switchOn is the cure for a host without IPv6.
+const switchOn = "Switch it on again: sysctl net.ipv6.conf.all.disable_ipv6=0"

@@ -12,40 +12,41 @@ import (
 	"stepvpn/step8-deploy/liveness"
 )
 
-// pairsOf makes Links out of the descriptors from the keeper.
+// queuesOf makes the hub's queues, each a socket and a queue of the TUN device, out of the
+// descriptors from the keeper.
 //
 // Over TCP, all clients may come at the same time, and from behind one NAT: after a restart
 // of the server all of them are strangers, and one source gets at most half of the strangers'
 // places.
-func pairsOf(given *keeper.Handover, count *tunnel.Counters, watch *liveness.Monitor) (pairs []hub.Queue, err error) {
+func queuesOf(given *keeper.Handover, count *tunnel.Counters, watch *liveness.Monitor) (queues []hub.Queue, err error) {
 	cfg := given.Server
 	for n, sockets := range given.Clients {
 		conns, err := fast.Serve(sockets, cfg.Offloads, transport.Options{Drops: &count.Drops, MaxConns: min(2*cfg.MaxClients, maxStrangers)})
 		if err != nil {
-			closePairs(pairs)
+			closeQueues(queues)
 			return nil, err
 		}
 		for _, conn := range conns {
-			queue, err := fast.NewTUN(given.Queues[len(pairs)], given.Device, fast.TUNOptions{Drops: &count.Drops, Router: true, NoTSO: !cfg.Offloads, NoGRO: !cfg.Offloads})
+			device, err := fast.NewTUN(given.Queues[len(queues)], given.Device, fast.TUNOptions{Drops: &count.Drops, Router: true, NoTSO: !cfg.Offloads, NoGRO: !cfg.Offloads})
 			if err != nil {
 				conn.Close()
-				closePairs(pairs)
+				closeQueues(queues)
 				return nil, err
 			}
-			pairs = append(pairs, hub.Queue{Device: watch.Watch("TUN device", queue), Socket: shared{watch.Watch("socket", watch.Network(conn)), n}})
+			queues = append(queues, hub.Queue{Device: watch.Watch("TUN device", device), Socket: shared{watch.Watch("socket", watch.Network(conn)), n}})
 		}
 	}
-	return pairs, nil
+	return queues, nil
 }
 
 // maxStrangers bounds, for each address that the server listens on, the TCP connections of
 // peers that have not proved who they are. Each takes up to 400 KB.
 const maxStrangers = 4096
 
-func closePairs(pairs []hub.Queue) {
-	for _, p := range pairs {
-		p.Device.Close()
-		p.Socket.Close()
+func closeQueues(queues []hub.Queue) {
+	for _, q := range queues {
+		q.Device.Close()
+		q.Socket.Close()
 	}
 }
 

@@ -10,7 +10,10 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// What the values of TOML are called in messages.
+// This file has the setters for the types of TOML: yes or no, numbers, texts, and lists. The
+// schemas combine them with functions that read a text, such as those of network.go.
+
+// typeName returns what a value of TOML is called in messages.
 func typeName(v any) string {
 	switch v.(type) {
 	case string:
@@ -46,8 +49,8 @@ func yesNo[C any](field func(*C) *bool) setter[C] {
 	}
 }
 
-// number sets an int from low to high; or to 0, if that stands for something
-// else.
+// number sets an int from low to high. If zero is true, 0 is allowed, too, and has a meaning of
+// its own.
 func number[C any](field func(*C) *int, low, high int64, zero bool) setter[C] {
 	return func(c *C, v any) error {
 		n, err := as[int64](v)
@@ -62,7 +65,7 @@ func number[C any](field func(*C) *int, low, high int64, zero bool) setter[C] {
 	}
 }
 
-// duration sets a time.Duration from low to high; or to 0, by the text "off".
+// duration sets a time.Duration from low to high, or to 0 if the text is "off".
 func duration[C any](field func(*C) *time.Duration, low, high time.Duration) setter[C] {
 	return text(field, func(s string) (time.Duration, error) {
 		if s == "off" {
@@ -81,7 +84,7 @@ func duration[C any](field func(*C) *time.Duration, low, high time.Duration) set
 	})
 }
 
-// text sets what read makes of a text.
+// text sets a field to the value that read returns for a text.
 func text[C, T any](field func(*C) *T, read func(string) (T, error)) setter[C] {
 	return func(c *C, v any) error {
 		s, err := as[string](v)
@@ -97,12 +100,12 @@ func text[C, T any](field func(*C) *T, read func(string) (T, error)) setter[C] {
 	}
 }
 
-// optional is text for a value that may be empty, which leaves the field as it is.
+// optional is like text, but an empty text leaves the field as it is.
 func optional[C, T any](field func(*C) *T, read func(string) (T, error)) setter[C] {
 	return unlessEmpty(text(field, read))
 }
 
-// unlessEmpty leaves the field as it is if the value is "".
+// unlessEmpty is like set, but an empty text leaves the field as it is.
 func unlessEmpty[C any](set setter[C]) setter[C] {
 	return func(c *C, v any) error {
 		if v == "" {
@@ -121,7 +124,7 @@ type elementError struct {
 func (e elementError) Error() string { return e.err.Error() }
 func (e elementError) Unwrap() error { return e.err }
 
-// elementOf returns which element an error is about, or -1.
+// elementOf returns the index of the element that an error is about, or -1.
 func elementOf(err error) int {
 	if e, ok := errors.AsType[elementError](err); ok {
 		return e.element
@@ -129,8 +132,8 @@ func elementOf(err error) int {
 	return -1
 }
 
-// list sets a list of at least low and at most high texts, no two of which are
-// read as the same.
+// list sets a list of at least low and at most high texts. No two of them may have the same
+// meaning.
 func list[C any, T comparable](field func(*C) *[]T, low, high int, read func(string) (T, error)) setter[C] {
 	return func(c *C, v any) error {
 		all, err := as[[]any](v)
@@ -141,7 +144,7 @@ func list[C any, T comparable](field func(*C) *[]T, low, high int, read func(str
 		case len(all) < low:
 			return errors.New("is an empty list")
 		case len(all) > high:
-			return fmt.Errorf("is a list of %d; %d are the most", len(all), high)
+			return fmt.Errorf("has %d elements, but at most %d are allowed", len(all), high)
 		}
 		seen := make(map[T]bool)
 		var values []T
@@ -165,7 +168,7 @@ func list[C any, T comparable](field func(*C) *[]T, low, high int, read func(str
 	}
 }
 
-// oneOrMore is list for a value of which there is most often one, as a text.
+// oneOrMore is like list, but a single value may also be a text without brackets.
 func oneOrMore[C any, T comparable](field func(*C) *[]T, high int, read func(string) (T, error)) setter[C] {
 	several := list(field, 1, high, read)
 	return func(c *C, v any) error {
@@ -179,7 +182,8 @@ func oneOrMore[C any, T comparable](field func(*C) *[]T, high int, read func(str
 	}
 }
 
-// routes sets a Routes. With pushed it may leave the choice to the server.
+// routes sets a Routes. pushed says whether "pushed" is allowed, which leaves the choice to the
+// server.
 func routes[C any](field func(*C) *Routes, pushed bool) setter[C] {
 	words := []string{"everything"}
 	if pushed {
@@ -217,7 +221,7 @@ func choice(words ...string) func(string) (string, error) {
 	}
 }
 
-// key reads a key in base64, and not the zero of those that were never set.
+// key reads a key in base64. Zeros are an error: such a key was never set.
 func key[K ~[KeySize]byte](s string) (k K, err error) {
 	k, err = noise.ParseKey[K](s)
 	switch _, length := errors.AsType[noise.KeyLenError](err); {
@@ -231,10 +235,10 @@ func key[K ~[KeySize]byte](s string) (k K, err error) {
 	return k, nil
 }
 
-// maxQuoted bounds what an error repeats of a value, in bytes.
+// maxQuoted is how many bytes of a value an error repeats.
 const maxQuoted = 80
 
-// quote is how an error repeats a value.
+// quote returns a value in quotes, as an error repeats it.
 func quote(s string) string {
 	if len(s) > maxQuoted {
 		s = strings.ToValidUTF8(s[:maxQuoted], "") + "..."

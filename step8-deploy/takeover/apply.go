@@ -9,25 +9,18 @@ import (
 
 	"stepvpn/step5-nat/route"
 	"stepvpn/step6-dns/resolvconf"
-	"stepvpn/step8-deploy/keep"
 	"stepvpn/step8-deploy/killswitch"
+	"stepvpn/step8-deploy/reconcile"
 )
 
-// A round is one attempt to put back what another program has changed.
-type round struct {
-	now    time.Time
-	mended []string
-	again  time.Duration // when to look again; 0: only when something has changed
-}
-
-// make makes the host what it should be, from whatever state it is in. It adds tables first,
+// apply makes the host what it should be, from whatever state it is in. It adds tables first,
 // as they close the host; then the device, the routes and rules into it, and names. It
 // removes in the opposite order. In a round, it also looks for what other programs have
-// changed. If one of them changes something again and again, make puts it back less often;
-// but what keeps this host closed is always put back. After an error, make still does the
+// changed. If one of them changes something again and again, apply puts it back less often;
+// but what keeps this host closed is always put back. After an error, apply still does the
 // rest as far as possible. h.mu is locked.
-func (h *Host) make(r *round) error {
-	w := h.want()
+func (h *Host) apply(r *round) error {
+	w := h.desired()
 	var errs []error
 	failed := func(err error) {
 		if err != nil {
@@ -54,13 +47,13 @@ func (h *Host) make(r *round) error {
 	}
 	if w.device != nil && h.dev != nil {
 		failed(h.step(r, theRoutes, func() ([]string, error) {
-			missing, err := keep.Routes(route.Table, w.device.Name, w.routes)
+			missing, err := reconcile.Routes(route.Table, w.device.Name, w.routes)
 			return some(missing, "routes into the tunnel"), err
 		}))
 	}
 	rules := func(low int) func() ([]string, error) {
 		return func() ([]string, error) {
-			missing, err := keep.Rules(low, killswitch.PriorityLast, w.rules)
+			missing, err := reconcile.Rules(low, killswitch.PriorityLast, w.rules)
 			return some(missing, "policy rules"), err
 		}
 	}
@@ -86,6 +79,13 @@ func (h *Host) make(r *round) error {
 		failed(h.tables.Only(w.tables...))
 	}
 	return errors.Join(errs...)
+}
+
+// A round is one attempt to put back what another program has changed.
+type round struct {
+	now    time.Time
+	mended []string
+	again  time.Duration // when to look again; 0: only when something has changed
 }
 
 // giveNamesBack makes programs ask the host's own resolvers again.
@@ -131,7 +131,7 @@ type mending struct {
 	failed time.Time // when it was last logged that this failed
 	paused bool
 	again  *time.Timer // looks again when a pause is over, or when something has failed; nil if there was none
-	paces  map[*thing]*keep.Pace
+	paces  map[*thing]*reconcile.Pace
 }
 
 const (
@@ -140,12 +140,12 @@ const (
 	lookEvery = 10 * time.Second // how often to look for changes that nothing announces
 )
 
-func (m *mending) pace(t *thing) *keep.Pace {
+func (m *mending) pace(t *thing) *reconcile.Pace {
 	if m.paces == nil {
-		m.paces = make(map[*thing]*keep.Pace)
+		m.paces = make(map[*thing]*reconcile.Pace)
 	}
 	if m.paces[t] == nil {
-		m.paces[t] = new(keep.Pace)
+		m.paces[t] = new(reconcile.Pace)
 	}
 	return m.paces[t]
 }
@@ -158,7 +158,7 @@ func (r *round) note(mended ...string) {
 }
 
 // waits reports whether a thing is not to be put back yet.
-func (r *round) waits(p *keep.Pace) bool {
+func (r *round) waits(p *reconcile.Pace) bool {
 	if r == nil {
 		return false
 	}
@@ -213,7 +213,7 @@ func (h *Host) NetworkChanged() {
 	}
 	err := h.look()
 	if err == nil {
-		err = h.make(nil)
+		err = h.apply(nil)
 	}
 	if err != nil {
 		slog.Warn("could not find out which networks are local now", "error", err)
@@ -229,7 +229,7 @@ func (h *Host) mend() {
 	h.pause()
 	r := &round{now: time.Now()}
 	m := &h.mending
-	if err := h.make(r); err != nil {
+	if err := h.apply(r); err != nil {
 		r.again = tryEvery
 		if time.Since(m.failed) >= tellEvery {
 			m.failed = time.Now()

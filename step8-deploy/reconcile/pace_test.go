@@ -1,4 +1,4 @@
-package keep
+package reconcile
 
 import (
 	"testing"
@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Somebody changes a thing again and again: it is mended at once for a while, then
-// seldom; and at once again after a minute of peace.
+// Somebody changes a thing again and again: for a while it is put back at once, then less
+// often, and at once again after a minute without changes.
 func TestPace(t *testing.T) {
 	var p Pace
 	now := time.Now()

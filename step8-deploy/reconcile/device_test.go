@@ -1,4 +1,4 @@
-package keep
+package reconcile
 
 import (
 	"net/netip"
@@ -11,8 +11,8 @@ import (
 	"stepvpn/step2-tun/tun"
 )
 
-// Whatever others do to a device, it is as it should be again, and what they gave it is
-// left to it.
+// Whatever others do to a device, it becomes as it should be again. It keeps what they have
+// added.
 func TestDevice(t *testing.T) {
 	lab := netlab.New(t)
 	d := Device{Name: "vpn0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")}, MTU: 1400}
@@ -60,7 +60,7 @@ func TestDevice(t *testing.T) {
 		require.NotContains(t, lab.Alice.Run(t, "ip", "addr", "show", "dev", "vpn0"), "tentative")
 	}
 
-	// Whoever switches IPv6 off has a reason. The rest is mended.
+	// An operator who switches IPv6 off has a reason. Everything else is put right.
 	lab.Alice.Write(t, "ipv6/conf/vpn0/disable_ipv6", "1")
 	lab.Alice.Run(t, "ip", "addr", "flush", "dev", "vpn0")
 	mended, err := mend()

@@ -1,13 +1,4 @@
-// Package keep compares what this host should have with what it has, and puts right the
-// difference: policy rules, which it compares by their contents, routes, a device, and nft
-// tables, which it compares by their text. Introduced in step 8.
-//
-// Steps 5 and 6 carry out a list of changes once. But other programs change the host, too:
-// systemd-networkd removes rules that are not its own, and a firewall is often loaded from a
-// file that begins with "flush ruleset".
-//
-// All functions act in the network namespace of the thread that they run on.
-package keep
+package reconcile
 
 import (
 	"errors"
@@ -22,11 +13,10 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// Rules makes sure that this host has, with priorities from low to high, the rules in want
-// and no others of ours; those of one priority are in that order. It returns how many had
-// been missing. It adds what is missing before it removes anything. It goes on after an
-// error, because each rule that is in place keeps something closed. It is safe for concurrent
-// use.
+// Rules makes sure that this host has, with priorities from low to high, the policy rules in
+// want and no others of ours; those of one priority are in that order. It returns how many had
+// been missing. It adds what is missing before it removes anything. It goes on after an error,
+// because each rule that is in place keeps something closed. It is safe for concurrent use.
 func Rules(low, high int, want []policy.Rule) (missing int, err error) {
 	var errs []error
 	for _, f := range hostnet.Families {
@@ -50,6 +40,7 @@ func Rules(low, high int, want []policy.Rule) (missing int, err error) {
 	return missing, errors.Join(errs...)
 }
 
+// rulesOnce adds what is missing of one family, and then removes what is not wanted.
 func rulesOnce(f hostnet.Family, low, high int, want []policy.Rule) (added, removed int, err error) {
 	have, _, err := policy.Rules(f, func(r netlink.Rule) bool { return r.Priority >= low && r.Priority <= high })
 	if err != nil {

@@ -18,41 +18,10 @@ import (
 	"stepvpn/step8-deploy/privsep"
 )
 
-// An account is the user of a worker. 'make install' makes that user; if it does not exist,
-// the number is used, which should belong to no account.
-type account struct {
-	name   string
-	number int
-}
-
-var (
-	clientAccount = account{"stepvpn-client", 22505}
-	serverAccount = account{"stepvpn-server", 22506}
-)
-
-func (a account) owner() atomicfile.Owner { return privsep.Owner(a.name, a.number) }
-
-const (
-	restartAfter = time.Second     // how long to wait before restarting a worker that has crashed
-	endIn        = 5 * time.Second // how long a worker may take to end
-)
-
-// workerFlag defines the flag that says who starts the worker.
-func workerFlag() *string {
-	return flag.String("worker", "", "systemd starts the worker, which connects to this `socket` (default: this process starts the worker)")
-}
-
-// A ward is the current worker. There is one at a time.
-type ward struct {
-	serve  func(*privsep.Conn) error
-	reload func(*privsep.Conn) // nil if there is none now
-	conn   atomic.Pointer[privsep.Conn]
-}
-
-// keepWorker starts another process of this program, as a worker, and does for it what the
-// worker may not do itself. It restarts a worker that is killed or crashes. It returns when
-// ctx ends, or when the worker has said why it can't go on. If socket is not "", systemd
-// starts the workers, and keepWorker returns only when ctx ends.
+// keepWorker keeps a worker running: it starts another process of this program, as a worker,
+// and does for it what the worker may not do itself. It restarts a worker that is killed or
+// crashes. It returns when ctx ends, or when the worker has said why it can't go on. If socket
+// is not "", systemd starts the workers, and keepWorker returns only when ctx ends.
 func keepWorker(ctx context.Context, as account, command, socket string, w *ward) error {
 	app.OnHangup(func() { w.reload(w.conn.Load()) })
 	if socket != "" {
@@ -81,10 +50,11 @@ func keepWorker(ctx context.Context, as account, command, socket string, w *ward
 	}
 }
 
-// failed reports whether a worker has said that it can't go on.
-func failed(err error) bool {
-	_, is := errors.AsType[keeper.Failed](err)
-	return is
+// A ward is the current worker. There is one at a time.
+type ward struct {
+	serve  func(*privsep.Conn) error
+	reload func(*privsep.Conn) // nil if there is none now
+	conn   atomic.Pointer[privsep.Conn]
 }
 
 // attend serves one worker until it is gone.
@@ -135,12 +105,43 @@ func (w *ward) untilEnded(ctx context.Context, worker *privsep.Worker) (err erro
 	}
 }
 
+// failed reports whether a worker has said that it can't go on.
+func failed(err error) bool {
+	_, is := errors.AsType[keeper.Failed](err)
+	return is
+}
+
+const (
+	restartAfter = time.Second     // how long to wait before restarting a worker that has crashed
+	endIn        = 5 * time.Second // how long a worker may take to end
+)
+
+// An account is the user of a worker. 'make install' makes that user; if it does not exist,
+// the number is used, which should belong to no account.
+type account struct {
+	name   string
+	number int
+}
+
+var (
+	clientAccount = account{"stepvpn-client", 22505}
+	serverAccount = account{"stepvpn-server", 22506}
+)
+
+func (a account) owner() atomicfile.Owner { return privsep.Owner(a.name, a.number) }
+
+// workerFlag defines the flag that says who starts the worker.
+func workerFlag() *string {
+	return flag.String("worker", "", "systemd starts the worker, which connects to this `socket` (default: this process starts the worker)")
+}
+
 // keeperFlag defines the flag that says where a worker finds its keeper.
 func keeperFlag() *string {
 	return flag.String("keeper", "", "the keeper's `socket` (default: the keeper is the process that has started this one)")
 }
 
-// connectKeeper connects a worker to its keeper.
+// connectKeeper connects a worker to its keeper. It is the only function here that a worker
+// calls.
 func connectKeeper(ctx context.Context, socket string) (*privsep.Conn, error) {
 	if err := privsep.Hide(); err != nil {
 		return nil, err
