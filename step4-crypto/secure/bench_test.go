@@ -93,7 +93,7 @@ func BenchmarkInitiation(b *testing.B) {
 				c.table.remove(c.initiator.reserved)
 				messages[n] = m
 			}
-			s := &acceptor{responder: r, peer: p}
+			s := &oneClient{responder: r, peer: p}
 			n := 0
 			for b.Loop() {
 				s.newest = 0

@@ -16,9 +16,9 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// A raw client speaks the protocol without package secure, from the description
-// in its message.go and payload.go alone, and without goroutines. So thousands fit into a test,
-// and what the two packages agree on is what is written down.
+// A raw client speaks the protocol without package secure, from the description in its
+// message.go and handshakecontent.go alone, and without goroutines. So thousands fit into a
+// test, and what the two packages agree on is what is written down.
 type raw struct {
 	addr      netip.AddrPort
 	index     uint32

@@ -6,8 +6,8 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// This file reads and writes the content of data messages. The first byte says what the
-// content is:
+// This file reads and writes what is in a data message, once it is decrypted. The first
+// byte says what it is:
 //
 //	packet     an IP packet: its first four bits are the version, 4 or 6
 //	control    0 | kind | length u16, little-endian | content
@@ -27,6 +27,13 @@ const (
 	Control                // a control message of another package
 	Closed                 // the other side has ended the session
 	Initiation             // somebody asks for a session
+)
+
+// The kinds of control messages. This package has one, "close"; its content is empty or a
+// Rejected. Kinds from FirstKind on belong to the packages above this one: step 7 has some.
+const (
+	kindClose = 1
+	FirstKind = 2
 )
 
 const controlHeader = 4
