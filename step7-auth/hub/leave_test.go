@@ -37,7 +37,7 @@ func TestRevoked(t *testing.T) {
 	w.revoke(key.Public())
 	w.hub.Cut(key.Public(), secure.Rejected{Reason: "the access of bob was revoked", Final: true})
 	require.Equal(t, []string{"alice"}, w.names(), "at once")
-	require.Nil(t, w.hub.members.at(bob.v4()))
+	require.Nil(t, w.hub.directory.at(bob.v4()))
 	err := bob.fails(t)
 	require.EqualError(t, err, "the server has ended the session: the access of bob was revoked")
 	require.Equal(t, secure.Rejected{Reason: "the access of bob was revoked", Final: true}, rejected(t, err))
@@ -354,6 +354,6 @@ func TestFarewellCrossesInitiation(t *testing.T) {
 	require.Equal(t, 1, c.hub.table.Len())
 
 	c.hub.hear(in.Peer.Owner().(*client), c.queue, alice.addr, in, now)
-	require.Empty(t, c.hub.members.all(nil))
+	require.Empty(t, c.hub.directory.all(nil))
 	require.Zero(t, c.hub.table.Len())
 }

@@ -66,7 +66,7 @@ func TestLogin(t *testing.T) {
 		passed := make(chan bool)
 		go func() { // while the check goes on
 			time.Sleep(2500 * time.Millisecond)
-			c := w.hub.members.at(addr)
+			c := w.hub.directory.at(addr)
 			write(t, w.device, ip(web, addr, "too early"))
 			synctest.Wait()
 			_, why, ok := w.hub.destination(c, ip(addr, web, "too early"))

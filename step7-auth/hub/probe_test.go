@@ -38,7 +38,7 @@ func TestProbe(t *testing.T) {
 		require.Len(t, c.socket.last, len(m))
 		require.True(t, c.socket.whole)
 	}
-	session := Session(c.hub.members.at(c.clients[0].welcome.Addrs[0].Addr()))
+	session := Session(c.hub.directory.at(c.clients[0].welcome.Addrs[0].Addr()))
 	session.Control(9, make([]byte, 1001))
 	require.Len(t, c.socket.last, 1008+secure.Overhead, "padded")
 	require.False(t, c.socket.whole)

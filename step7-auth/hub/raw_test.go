@@ -269,7 +269,7 @@ func TestPaddingFollowsThePath(t *testing.T) {
 	}
 	padded := func() []int { return []int{down(100), down(1195), down(1300), down(1417)} }
 	require.Equal(t, []int{112, 1200, 1300, 1417}, padded())
-	session := Session(c.hub.members.at(to))
+	session := Session(c.hub.directory.at(to))
 	session.SetMTU(1400)
 	require.Equal(t, []int{112, 1200, 1312, 1417}, padded())
 	session.SetMTU(65535)
@@ -336,7 +336,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(fmt.Sprintf("address/clients=%d", clients), func(b *testing.B) {
 			addr := c.clients[clients/2].welcome.Addrs[0].Addr()
 			for b.Loop() {
-				if c.hub.members.at(addr) == nil {
+				if c.hub.directory.at(addr) == nil {
 					b.Fatal("not found")
 				}
 			}
@@ -491,10 +491,10 @@ func BenchmarkClock(b *testing.B) {
 	var all []*client
 	for b.Loop() {
 		now := time.Now()
-		all = c.hub.members.all(all[:0])
+		all = c.hub.directory.all(all[:0])
 		for _, cl := range all {
 			c.hub.tick(cl, now)
 		}
-		c.hub.members.forget(now)
+		c.hub.directory.forget(now)
 	}
 }

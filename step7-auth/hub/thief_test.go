@@ -284,7 +284,7 @@ func TestStrangerWhileHandshakes(t *testing.T) {
 		}
 		c.receive(t, m.addr, m.seal(nil, []byte{0, 1, 0, 0}))
 		<-done
-		for _, cl := range c.hub.members.of(key.Public()) {
+		for _, cl := range c.hub.directory.of(key.Public()) {
 			c.hub.leave(cl, "the test", at)
 		}
 		require.Zero(t, c.hub.table.Len())
