@@ -27,7 +27,7 @@ func GenerateKey() PrivateKey {
 	return k
 }
 
-// Public returns the public key that belongs to k.
+// Public returns the public key that belongs to k. Step 7's people exchange these.
 func (k PrivateKey) Public() PublicKey {
 	return PublicKey(k.ecdh().PublicKey().Bytes())
 }

@@ -39,7 +39,7 @@ const (
 const controlHeader = 4
 
 // ControlOverhead is how many bytes longer a control message is than its content,
-// before it is sealed.
+// before it is sealed. Step 8 calculates with it how long a probe is.
 const ControlOverhead = controlHeader
 
 // contentOf says what plaintext is, and returns the packet, or the kind and content of a

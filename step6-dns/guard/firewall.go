@@ -11,9 +11,9 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// firewall returns the change that makes our table in the firewall, which drops the queries
-// that the policy rules can't stop (see the package's comment). It replaces a table that a
-// killed client left.
+// firewall returns the change that makes our table in the firewall, which refuses the
+// queries that the policy rules can't stop (see the package's comment). It replaces a
+// table that a killed client left.
 func firewall(device string, resolvers []netip.Addr) policy.Change {
 	return policy.Change{
 		Command: "nft add table " + string(Table),
