@@ -150,7 +150,7 @@ func TestErrors(t *testing.T) {
 	packetLines(t, first, 1)
 }
 
-// An ordinary user: to the kernel, whoever lacks the capability CAP_NET_ADMIN.
+// An ordinary user: to the kernel, that is a process without the capability CAP_NET_ADMIN.
 func TestNotRoot(t *testing.T) {
 	alice := netlab.New(t).Alice
 	out, err := alice.Try("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", netlab.Program("tundump"))

@@ -75,7 +75,7 @@ func TestAllFourCombinations(t *testing.T) {
 				for _, p := range []*netlab.Process{c, s} {
 					p.Interrupt()
 					require.Zero(t, p.Wait(t))
-					// What was written before TCP had connected is lost.
+					// Packets that were written before TCP had connected are lost.
 					require.Regexp(t, "dropped: (none|no-peer [0-9]+)\n", p.Log())
 				}
 			})

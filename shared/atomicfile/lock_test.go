@@ -25,7 +25,7 @@ func TestOpenLock(t *testing.T) {
 	_, err = OpenLock(filepath.Join(dir, "no", "lock"), time.Hour)
 	require.ErrorIs(t, err, unix.ENOENT)
 
-	// What others could have put there, and what a killed program has left.
+	// Files that others could have put there, and one that a killed program has left.
 	for what, leave := range map[string]func() error{
 		"left":             func() error { return os.WriteFile(name, nil, 0o600) },
 		"others may read":  func() error { return os.WriteFile(name, nil, 0o644) },

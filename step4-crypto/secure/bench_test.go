@@ -73,7 +73,8 @@ func BenchmarkConn(b *testing.B) {
 	}
 }
 
-// What a message costs a server: a good initiation, and one from a client without the key.
+// The cost of an initiation for a server: of a good one, and of one from a client without
+// the key.
 func BenchmarkInitiation(b *testing.B) {
 	now := time.Now()
 	for name, key := range map[string]byte{"good": 1, "forged": 2} {

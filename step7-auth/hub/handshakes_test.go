@@ -19,7 +19,7 @@ import (
 	"stepvpn/step7-auth/cookie"
 )
 
-// Who is not let in is told why in a sentence, and the server keeps nothing.
+// A client that is not let in is told why in a sentence, and the server keeps nothing.
 func TestRefusals(t *testing.T) {
 	w := serve(t, func(c *Config) { c.MaxClients = 2 })
 	w.connect(w.add(Account{Name: "alice"}))
@@ -44,7 +44,7 @@ func TestRefusals(t *testing.T) {
 	require.Empty(t, w.gotten())
 }
 
-// Who does not know the server's public key hears nothing at all.
+// A sender that does not know the server's public key gets no answer at all.
 func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
@@ -89,8 +89,9 @@ func TestPSK(t *testing.T) {
 	})
 }
 
-// One client may have a pre-shared key of its own, whatever the others have. Who comes
-// with another one or none is refused, and so is who has one without need.
+// One client may have a pre-shared key of its own, whatever the others have. A client
+// that comes with another one or none is refused, and so is a client that needs none and has
+// one.
 func TestOwnPSK(t *testing.T) {
 	for name, common := range map[string]*[32]byte{"others have none": nil, "others have a common one": {1}} {
 		t.Run(name, func(t *testing.T) {

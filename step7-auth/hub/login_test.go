@@ -172,7 +172,7 @@ func TestNoLogin(t *testing.T) {
 		time.Sleep(time.Minute)
 		guesser.Close()
 
-		// What is no login at all is counted.
+		// A message that is no login at all is counted.
 		odd := raw(w.add(Account{Name: "carol", NeedsPassword: true}))
 		odd.Control(protocol.KindLogin, []byte("not a login"))
 		odd.Control(9, nil)
@@ -204,7 +204,7 @@ func TestLoginAndGone(t *testing.T) {
 	})
 }
 
-// Who has stolen a key and not the password does not push its owner out. Who has
+// A thief who has the key and not the password does not push the owner out. A thief who has
 // both does.
 func TestLoginBeforeReplacing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -45,7 +45,7 @@ func TestProbe(t *testing.T) {
 	require.Len(t, session.Addrs(), len(c.clients[0].welcome.Addrs))
 }
 
-// Who asks without end is sent so many a second.
+// A client that asks for probes without end gets a bounded number per second.
 func TestProbesAreBounded(t *testing.T) {
 	var p probes
 	now := int64(time.Hour)
@@ -72,7 +72,7 @@ func TestProbesAreBounded(t *testing.T) {
 	require.Contains(t, c.hub.drops.String(), "queue-full")
 }
 
-// Who has a key and not the password says nothing that counts.
+// Control messages of a client that has not given its password yet do not count.
 func TestControlTakesALogin(t *testing.T) {
 	heard := 0
 	c, r := crowdFor(t, func(cfg *Config) {

@@ -296,8 +296,8 @@ func (c *crowd) send(t testing.TB, out *sealer, n int, next *int) {
 
 var crowds = []int{1, 10, 100, 1000, 10000}
 
-// What a packet to a client costs does not depend on how many are connected, only
-// on how many are busy at the same time, once these do not fit into the
+// The cost of a packet to a client does not depend on how many clients are connected. It
+// depends only on how many are busy at the same time, once these do not fit into the
 // processor's caches. In the worst case each packet goes to another client.
 func BenchmarkDown(b *testing.B) {
 	for _, clients := range crowds {
@@ -319,7 +319,7 @@ func BenchmarkDown(b *testing.B) {
 	}
 }
 
-// What it takes to find the client of a packet, in each direction.
+// The time to find the client of a packet, in each direction.
 func BenchmarkLookup(b *testing.B) {
 	for _, clients := range []int{1, 100, 10000} {
 		c := gather(b, clients, 64, nil)
@@ -344,7 +344,7 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// What a packet from a client costs.
+// The cost of a packet from a client.
 func BenchmarkUp(b *testing.B) {
 	for _, clients := range crowds {
 		b.Run(fmt.Sprint("clients=", clients), func(b *testing.B) {
@@ -368,8 +368,8 @@ func BenchmarkUp(b *testing.B) {
 	}
 }
 
-// What an initiation costs the server: a good one with all that follows, a copy,
-// and one that does not authenticate.
+// The cost of an initiation for the server: of a good one with all that follows, of a copy,
+// and of one that does not authenticate.
 func BenchmarkInitiation(b *testing.B) {
 	c := gather(b, 0, 64, func(cfg *Config) { cfg.MaxClients = 10000 })
 	r := newRegistry()
@@ -485,7 +485,7 @@ func FuzzStranger(f *testing.F) {
 	})
 }
 
-// What it takes to look at all clients, twice a second.
+// The time to look at all clients, which is done twice a second.
 func BenchmarkClock(b *testing.B) {
 	c := gather(b, 10000, 64, func(cfg *Config) { cfg.Idle = time.Hour })
 	var all []*client

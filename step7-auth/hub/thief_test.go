@@ -178,8 +178,8 @@ func TestThiefWhileOwnerLogsIn(t *testing.T) {
 	})
 }
 
-// What the registry says is asked once more when a client comes that was let in: it
-// may have changed since its initiation, before anybody could be cut off.
+// The registry is asked once more when the first packet of a client comes that was let in:
+// it may have changed since the initiation, before the client could be cut off.
 func TestRegistryIsAskedAgain(t *testing.T) {
 	for name, tt := range map[string]struct {
 		before, after Account

@@ -53,7 +53,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Whoever asks, and for whom, the same work is done.
+// Each check takes the same work, whether the user exists or not.
 func TestUnknownUsersCostTheSame(t *testing.T) {
 	p := NewPasswords()
 	// HashPassword and the hash of nobody have the same parameters.
@@ -84,7 +84,7 @@ func TestUnknownUsersCostTheSame(t *testing.T) {
 	}
 }
 
-// Who logs a client logs its name, and not the hash of its password.
+// A client in the log is its name, without the hash of its password.
 func TestHashesAreNotLogged(t *testing.T) {
 	_, alice, _ := newTestPasswords(t)
 	require.Equal(t, "alice alice", fmt.Sprintf("%v %+v", alice, alice))

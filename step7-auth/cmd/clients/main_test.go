@@ -237,7 +237,8 @@ func TestAddRefuses(t *testing.T) {
 	d.fails("\n", "add bob -password -out bob.conf "+server, 1, "clients: a password has 1 to 255 bytes, not 0\n")
 }
 
-// What can't be printed is not added: the private key would be lost.
+// If the client's file can't be printed, the client is not added: its private key would be
+// lost.
 func TestAddToAFullDisk(t *testing.T) {
 	d := newDesk(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
