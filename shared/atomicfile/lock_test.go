@@ -63,7 +63,7 @@ func chownOr(name string, uid int) error {
 	return nil
 }
 
-// One at a time has it, though the file comes and goes.
+// One process at a time has the lock, though the file comes and goes.
 func TestOpenLockRace(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "lock")
 	var inside, times atomic.Int32

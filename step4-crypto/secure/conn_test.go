@@ -368,8 +368,8 @@ func TestConnServerRestart(t *testing.T) {
 	})
 }
 
-// Close is told to the other side. A client then waits for the server to come
-// back, a server for a client.
+// Close tells the other side. A client then waits for the server to come back, and a
+// server for a client.
 func TestConnClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := new(linktest.Network)

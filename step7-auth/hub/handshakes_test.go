@@ -72,7 +72,8 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// A server with a pre-shared key does not let in who lacks it, though it is known.
+// A server with a pre-shared key does not let in a client that lacks it, though the client
+// is known.
 func TestPSK(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		psk, other := [32]byte{1}, [32]byte{2}
@@ -195,7 +196,7 @@ func TestReplayedInitiation(t *testing.T) {
 		require.False(t, w.gotten()[1].In, "it has only asked")
 		require.Equal(t, 0, w.hub.table.Len(), "no session is left")
 
-		// In between, alice comes: the one who is pending gives way.
+		// In between, alice comes: the pending client gives way.
 		w.Inject(eve, serverAddr, recorded()[0])
 		again := w.connect(key)
 		write(t, again, ip(again.v4(), web, "x"))

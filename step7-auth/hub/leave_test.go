@@ -65,13 +65,13 @@ func TestRevokedAndDeaf(t *testing.T) {
 		write(t, bob, ip(bob.v4(), web, "x"))
 		w.dropped(secure.UnknownIndex, 1)
 		w.Tap(nil)
-		// It finds out by the silence, asks, and is told at the door.
+		// It notices the silence, asks for new keys, and is told.
 		require.Equal(t, unknown, rejected(t, bob.fails(t)))
 		w.stop()
 	})
 }
 
-// An account that expires while its client is there ends it.
+// If an account expires while its client is connected, the client is cut off.
 func TestExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := serve(t, nil)

@@ -233,7 +233,7 @@ func TestLoginBeforeReplacing(t *testing.T) {
 		works(alice)
 		require.Empty(t, w.gotten())
 
-		// Of those who have still to log in, too, the newest one stays.
+		// Of several clients that have still to log in, too, the newest one stays.
 		thief("busy")
 		newest, err := w.login(key, "alice", "right")
 		require.NoError(t, err)

@@ -102,7 +102,7 @@ func TestAClientThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	session := mallory.enter(key)
 	addr := session.welcome.Addrs[0].Addr()
 
-	// Much comes for her.
+	// Many packets come for her.
 	stop := make(chan struct{})
 	var others sync.WaitGroup
 	defer others.Wait()

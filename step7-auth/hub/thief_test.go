@@ -71,7 +71,8 @@ func TestThiefAheadOfTime(t *testing.T) {
 	}
 }
 
-// Nor does an identity shut itself out that has said such a time, and that was let in.
+// A client that has named such a time, and was let in, does not shut its own identity out
+// either.
 func TestAbsurdTimeOfOwn(t *testing.T) {
 	c, r := crowdFor(t, nil)
 	key := r.add(Account{Name: "alice"})

@@ -91,7 +91,8 @@ func TestHashesAreNotLogged(t *testing.T) {
 	require.Equal(t, "[alice]", fmt.Sprint([]*Client{alice}))
 }
 
-// Even a hash of nobody that is hit by chance lets nobody in.
+// A user without a password, or one that does not exist, gets in by no password, not even
+// by one that fits the hash of nobody.
 func TestNobodysHashLetsNobodyIn(t *testing.T) {
 	p, _, bob := newTestPasswords(t)
 	p.derive = func(h *PasswordHash, _ string) []byte { return h.key }
@@ -110,7 +111,7 @@ func TestGuessesAreThrottled(t *testing.T) {
 			require.Equal(t, &ThrottledError{delay}, check("secret"))
 			time.Sleep(delay - time.Nanosecond)
 			require.Equal(t, &ThrottledError{time.Nanosecond}, check("secret"))
-			// Others do not suffer.
+			// Others can log in.
 			require.NotErrorAs(t, p.Check(t.Context(), bob, Source{}, "bob", "x"), new(*ThrottledError))
 			p.throttle.succeed(p.throttle.attempt("bob", Source{}), time.Now())
 			time.Sleep(time.Nanosecond)
@@ -141,7 +142,7 @@ func TestThrottledError(t *testing.T) {
 	}
 }
 
-// Of many guesses at the same time, one is looked at.
+// If many guesses come at the same time, one of them is looked at.
 func TestGuessesAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, alice, _ := newTestPasswords(t)
@@ -219,7 +220,7 @@ func TestThrottleForgetsTheOldest(t *testing.T) {
 }
 
 // One password is checked at a time, and 64 wait. The others are refused, and
-// who gives up makes room.
+// a client that gives up makes room.
 func TestChecksAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, alice, _ := newTestPasswords(t)

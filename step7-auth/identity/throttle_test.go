@@ -56,7 +56,7 @@ func TestWhoWasInDoesNotWait(t *testing.T) {
 		require.NoError(t, p.Check(t.Context(), alice, from("198.51.100.10", 4), "alice", "secret"))
 		require.NoError(t, p.Check(t.Context(), alice, owner, "alice", "secret"))
 
-		// It is held to its own wrong ones.
+		// It is held to its own wrong passwords.
 		require.Equal(t, ErrWrongPassword, p.Check(t.Context(), alice, owner, "alice", "wrong"))
 		require.ErrorAs(t, p.Check(t.Context(), alice, owner, "alice", "secret"), new(*ThrottledError))
 	})

@@ -32,7 +32,7 @@ func TestFull(t *testing.T) {
 	require.ErrorIs(t, err, ErrFull)
 	require.EqualError(t, err, "the server has no free address, try again later: of 10.8.0.0/29, 5 addresses are in use, 0 were released less than 1m0s ago, and 0 are fixed")
 
-	// Two leave. Within the grace time nobody gets their addresses but they.
+	// Two clients leave. Within the grace time only they get their addresses.
 	p.Release(key(3), epoch.Add(1*time.Second))
 	p.Release(key(1), epoch.Add(2*time.Second))
 	_, err = p.Lease(key(5), epoch.Add(61*time.Second-1))

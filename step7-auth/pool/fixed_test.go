@@ -36,7 +36,7 @@ func TestFixed(t *testing.T) {
 	require.EqualError(t, err, "the server has no free address, try again later: of 10.8.0.0/29, 3 addresses are in use, 0 were released less than 1m0s ago, and 2 are fixed")
 	require.Equal(t, "10.8.0.2/29", mustLease(t, p, 0, epoch.Add(24*time.Hour))[0].String())
 
-	// Not fixed any more, it is like another. Its owner keeps it for now.
+	// An address that is not fixed any more is like any other. Its owner keeps it for now.
 	require.Empty(t, mustFix(t, p, nil))
 	require.Equal(t, "10.8.0.2/29", mustLease(t, p, 0, epoch.Add(24*time.Hour))[0].String())
 	require.Equal(t, "10.8.0.4/29", mustLease(t, p, 10, epoch.Add(24*time.Hour))[0].String())
