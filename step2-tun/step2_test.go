@@ -111,7 +111,7 @@ func TestDeviceDeletedByOthers(t *testing.T) {
 	require.Contains(t, p.Log(), "tundump: device vpn0 was deleted by somebody else\n")
 }
 
-// Whatever is wrong is said in a line, with a hint; and no device is left.
+// Each mistake gets one line and a hint, and no device is left.
 func TestErrors(t *testing.T) {
 	alice := netlab.New(t).Alice
 	tundump := netlab.Program("tundump")
@@ -141,7 +141,7 @@ func TestErrors(t *testing.T) {
 		require.False(t, hasDevice(alice, "vpn0"), c.args)
 	}
 
-	// A second one with the same name: it is refused, and the first goes on.
+	// A second program with the same device name is refused, and the first one goes on.
 	first := startTundump(t, alice)
 	out, err := alice.Try(tundump)
 	require.EqualError(t, err, "exit status 1")
@@ -150,7 +150,7 @@ func TestErrors(t *testing.T) {
 	packetLines(t, first, 1)
 }
 
-// An ordinary user: to the kernel, whoever lacks the capability CAP_NET_ADMIN.
+// An ordinary user: to the kernel, that is a process without the capability CAP_NET_ADMIN.
 func TestNotRoot(t *testing.T) {
 	alice := netlab.New(t).Alice
 	out, err := alice.Try("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", netlab.Program("tundump"))

@@ -46,7 +46,7 @@ func TestTcpdumpAgrees(t *testing.T) {
 	const fromKernel = 4 + 3 + 3 + 3 + 1 + 3 + 1 + 1 + 3 + 2
 	packetLines(t, p, fromKernel)
 
-	// What a kernel does not make on request.
+	// Packets that a kernel does not make on request.
 	injected := injectedPackets()
 	inject(t, alice, "vpn0", injected...)
 	lines := packetLines(t, p, fromKernel+len(injected))

@@ -75,7 +75,7 @@ func TestAllFourCombinations(t *testing.T) {
 				for _, p := range []*netlab.Process{c, s} {
 					p.Interrupt()
 					require.Zero(t, p.Wait(t))
-					// What was written before TCP had connected is lost.
+					// Packets that were written before TCP had connected are lost.
 					require.Regexp(t, "dropped: (none|no-peer [0-9]+)\n", p.Log())
 				}
 			})
@@ -137,7 +137,7 @@ func TestEitherEndMayRestart(t *testing.T) {
 	}
 }
 
-// The first who comes may start before the other.
+// Either program may start first.
 func TestClientMayStartFirst(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
@@ -151,8 +151,8 @@ func TestClientMayStartFirst(t *testing.T) {
 	}
 }
 
-// Noise from a stranger is counted, and does not make him the peer; one IP packet
-// does. That is what is wrong with this step.
+// Noise from a stranger is counted, and does not make the stranger the peer. One IP packet
+// does: that is what is wrong with this step.
 func TestStrangers(t *testing.T) {
 	lab := netlab.New(t)
 	s := server(t, lab)

@@ -104,7 +104,7 @@ func TestEncryptedOverUDPAndTCP(t *testing.T) {
 				for _, p := range []*netlab.Process{c, s} {
 					p.Interrupt()
 					require.Zero(t, p.Wait(t))
-					// What was written before TCP had connected is lost.
+					// Packets that were written before TCP had connected are lost.
 					require.Regexp(t, "dropped: (none|no-peer [0-9]+)\n", p.Log())
 				}
 			})
@@ -119,7 +119,7 @@ func TestWrongKeyEndsWithTheLikelyCauses(t *testing.T) {
 	c := lab.Alice.Start(t, netlab.Program("client"), "-key", newKey(t, lab), "-server", lab.Server.V4.String()+":5555", "-tries", "2")
 	require.Equal(t, 1, c.Wait(t))
 	require.Contains(t, c.Log(), "no answer from the server after 2 tries: it has another key")
-	require.Empty(t, answers.Stop(), "nothing is answered to what does not authenticate")
+	require.Empty(t, answers.Stop(), "a message that does not authenticate gets no answer")
 	s.Interrupt()
 	s.Wait(t)
 	require.Equal(t, 2, dropped(s, "bad-tag"))

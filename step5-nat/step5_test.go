@@ -190,7 +190,7 @@ func TestKillAndANewStart(t *testing.T) {
 	}
 }
 
-// As Docker leaves a host: nothing is forwarded that no rule allows.
+// A host as Docker leaves it: nothing is forwarded unless a rule allows it.
 func TestForwardPolicyDrop(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Web.ServeSite(t)
@@ -208,7 +208,7 @@ func TestForwardPolicyDrop(t *testing.T) {
 	require.Equal(t, before, state(t, lab.Server))
 }
 
-// A host that drops what comes from where it would not send to.
+// A host that drops packets from an interface by which it would not answer.
 func TestStrictReversePath(t *testing.T) {
 	lab := netlab.New(t)
 	lab.Web.ServeSite(t)

@@ -103,8 +103,8 @@ func TestHandshakeFlood(t *testing.T) {
 	pa := client(t, w.Alice, a)
 	w.surfs(t, w.Alice)
 
-	// Of strangers, with a valid first code; recorded ones of alice; and such with a
-	// code that is wrong.
+	// The initiations are those of strangers, with a valid first code; recorded ones of alice;
+	// and some with a wrong code.
 	profile, err := identity.LoadProfile(a)
 	require.NoError(t, err)
 	var messages [][]byte

@@ -94,7 +94,8 @@ func inner(t *testing.T, h *netlab.Host) string {
 	return strings.Join(addrs, " ")
 }
 
-// whoami is as whom the web site sees a host, "" if it does not answer.
+// whoami returns the address under which the web site sees a host, "" if it does not
+// answer.
 func (w *world) whoami(h *netlab.Host) string {
 	out, err := h.Try("curl", "-sS", "--max-time", "5", "http://"+w.Web.V4.String()+"/whoami")
 	if err != nil {

@@ -30,14 +30,15 @@ func TestPausesAfterErrors(t *testing.T) {
 		}
 		require.NoError(t, Loop(nil, next, func(net.Conn) { handled++ }))
 		require.Equal(t, 2, handled)
-		// 8 calls until the pause is 1 s, then one each second; all that twice.
+		// There are 8 calls until the pause is 1 s, then one each second; and all that
+		// twice.
 		require.InDelta(t, 2*68, calls, 4)
 	})
 }
 
 func TestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// Between two tries.
+		// The program ends between two tries.
 		done := make(chan struct{})
 		ended := make(chan error, 1)
 		go func() {
@@ -49,11 +50,11 @@ func TestEnds(t *testing.T) {
 		synctest.Wait()
 		require.NoError(t, <-ended)
 
-		// By whatever error closing causes, if it is closed on purpose.
+		// If the listener is closed on purpose, any error ends the loop without one.
 		broken := os.NewSyscallError("accept4", syscall.EINVAL)
 		require.NoError(t, Loop(done, func() (net.Conn, error) { return nil, broken }, nil))
 
-		// By one that does not pass.
+		// An error that does not pass ends the loop, and is returned.
 		err := Loop(nil, func() (net.Conn, error) { return nil, broken }, nil)
 		require.True(t, errors.Is(err, syscall.EINVAL))
 	})

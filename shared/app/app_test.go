@@ -187,7 +187,7 @@ func TestUndo(t *testing.T) {
 	err1, err2 := errors.New("first"), errors.New("second")
 	require.NoError(t, u.Add(step(1, nil), nil))
 	require.NoError(t, u.Add(step(2, err2), nil))
-	require.Equal(t, err1, u.Add(nil, err1), "what failed has no way back")
+	require.Equal(t, err1, u.Add(nil, err1), "a step that failed has no way back")
 	require.NoError(t, u.Add(step(3, nil), nil))
 	err := err1
 	u.All(&err)

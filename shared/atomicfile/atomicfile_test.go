@@ -202,7 +202,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// Whatever is where the draft is to be goes, and nothing that it leads to changes.
+// Anything in the draft's place is removed, and nothing that it leads to changes.
 func TestLeftDrafts(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")

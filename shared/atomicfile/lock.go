@@ -11,10 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLocked is in the error for a file that another process, or another part of this one,
-// has locked.
-var ErrLocked = errors.New("is locked by another program")
-
 // Lock locks an open file or folder (flock(2)). It waits up to the given time for another
 // holder of the lock; with 0 it tries once. The lock is released when f is closed, or when
 // the process ends, for whatever reason.
@@ -32,6 +28,10 @@ func Lock(f *os.File, wait time.Duration) error {
 		}
 	}
 }
+
+// ErrLocked is in the error for a file that another process, or another part of this one,
+// has locked.
+var ErrLocked = errors.New("is locked by another program")
 
 // OpenLock takes a lock with a name, for programs that edit files beside it. It waits up
 // to the given time for another holder of the lock. Close releases it.

@@ -25,7 +25,7 @@ func TestOpenLock(t *testing.T) {
 	_, err = OpenLock(filepath.Join(dir, "no", "lock"), time.Hour)
 	require.ErrorIs(t, err, unix.ENOENT)
 
-	// What others could have put there, and what a killed program has left.
+	// Files that others could have put there, and one that a killed program has left.
 	for what, leave := range map[string]func() error{
 		"left":             func() error { return os.WriteFile(name, nil, 0o600) },
 		"others may read":  func() error { return os.WriteFile(name, nil, 0o644) },
@@ -63,7 +63,7 @@ func chownOr(name string, uid int) error {
 	return nil
 }
 
-// One at a time has it, though the file comes and goes.
+// One process at a time has the lock, though the file comes and goes.
 func TestOpenLockRace(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "lock")
 	var inside, times atomic.Int32

@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrChanged is the error for a file whose content is not what the caller has seen there.
-var ErrChanged = errors.New("another program changed it at this moment; try again")
-
 // Overwrite replaces the content of a file, which must be from, by to. The file itself
 // stays, with its owner, mode and links. It is for a file that can't be replaced by
 // another one, such as a bind mount. Room is reserved before the first byte changes, so a
@@ -49,6 +46,9 @@ func Overwrite(name string, from, to []byte, o Options) error {
 	o.trace("sync %s", name)
 	return f.Sync()
 }
+
+// ErrChanged is the error for a file whose content is not what the caller has seen there.
+var ErrChanged = errors.New("another program changed it at this moment; try again")
 
 // Torn reports whether now is a mixture that an interrupted Overwrite of from by to leaves:
 // the first part of to, followed by the rest of from.

@@ -137,8 +137,8 @@ func TestLocked(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotRegular)
 }
 
-// Who opened the file while its holder replaced it has a lock on what is not there any
-// more.
+// A program that opened the file while its holder replaced it has a lock on a file that is
+// not there any more.
 func TestLockOfTheFileBefore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	first, err := OpenLocked(path)
@@ -178,7 +178,7 @@ func TestOverwrite(t *testing.T) {
 	require.Equal(t, after, content(t, path))
 }
 
-// What can't be renamed over, for it is a mount, can be overwritten.
+// A file that is a mount can't be replaced by a rename. It can be overwritten.
 func TestOverwriteABindMount(t *testing.T) {
 	needNamespaces(t)
 	dir := t.TempDir()
@@ -192,8 +192,8 @@ func TestOverwriteABindMount(t *testing.T) {
 	require.Equal(t, after, content(t, dir+"/real"))
 }
 
-// What Overwrite leaves when it is killed after any byte is recognized, and nothing
-// else is.
+// Torn recognizes the file that Overwrite leaves when it is killed after any byte, and no
+// other file.
 func TestTorn(t *testing.T) {
 	const one, other = "search cafe.example\nnameserver 198.51.100.1\n", "nameserver 10.8.0.1\nnameserver fd00:8::1\noptions edns0\n"
 	texts := []string{"", "a", one, other, strings.Repeat("nameserver 10.8.0.1\n", 9)}
@@ -216,7 +216,7 @@ func TestTorn(t *testing.T) {
 	require.False(t, Torn([]byte(one[1:]), []byte(one), []byte(other)))
 }
 
-// What is wrong with a file of our own is said without its name.
+// The error about a file of our own does not contain its name.
 func TestReadOwn(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "state")
 	_, err := ReadOwn(name, 3)

@@ -15,9 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runLimit bounds a command of Run and Try.
-const runLimit = time.Minute
-
 // A Host is one of the lab's hosts. Its methods may be called from several
 // goroutines.
 type Host struct {
@@ -25,6 +22,9 @@ type Host struct {
 	V4, V6 netip.Addr // the host's addresses in the lab's network
 	t      testing.TB // the test that the lab belongs to
 }
+
+// runLimit bounds a command of Run and Try.
+const runLimit = time.Minute
 
 // Do runs f in the host: sockets that f opens belong to the host for good, even after Do,
 // and f sees the host's own /etc, /var/lib and /run. That is true only of the goroutine

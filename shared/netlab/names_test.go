@@ -49,7 +49,7 @@ func TestFoldersOfOneHost(t *testing.T) {
 		lab.Bob.Do(func() { require.NoDirExists(t, dir) })
 		require.NoDirExists(t, dir, "on the machine itself")
 	}
-	// What they share, and what of the machine's a program needs.
+	// The hosts share these, and programs need some of the machine's own files.
 	for _, h := range lab.hosts() {
 		require.Equal(t, "lab\nmachine\nnetns\n", h.Run(t, "ls", "--ignore=stepvpn", "--ignore=mount", "/run"))
 		require.Contains(t, h.Run(t, "ls", "/run/netns"), lab.Web.Name)
@@ -121,7 +121,7 @@ func TestDNSAgainstDig(t *testing.T) {
 	d := lab.Cafe.ServeDNS(t)
 	dig := func(args ...string) string { return lab.Alice.Run(t, "dig", args...) }
 
-	// What is too long for UDP dig asks for again over TCP.
+	// If an answer is too long for UDP, dig asks again over TCP.
 	big := dig("big.example", "TXT")
 	require.Contains(t, big, "ANSWER: 60,")
 	require.Contains(t, big, "(TCP)")

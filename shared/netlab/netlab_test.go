@@ -63,7 +63,7 @@ func TestDoIsInsideAndComesBack(t *testing.T) {
 	require.Len(t, links, 1)
 }
 
-// What a test of a host does there is a test's doing.
+// If the function that runs on a host fails or panics, so does the test.
 func TestDoEndsAsItsFunctionDoes(t *testing.T) {
 	lab := New(t)
 	var panicked any
@@ -302,7 +302,7 @@ func TestMainInShards(t *testing.T) {
 
 	out, err = run("")
 	require.NoError(t, err, out)
-	// Whoever chooses tests gets one process.
+	// A run of chosen tests is one process.
 	out, err = run("", "-run", "^TestNone$")
 	require.NoError(t, err, out)
 	require.Contains(t, out, "no tests to run")

@@ -2,4 +2,5 @@
 
 package netlab
 
+// raceEnabled: see race.go.
 const raceEnabled = false

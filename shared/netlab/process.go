@@ -10,10 +10,6 @@ import (
 	"time"
 )
 
-// waitLimit bounds the wait for a line of a log and for the end of a process. It is long,
-// so that tests do not fail on a busy machine.
-const waitLimit = 20 * time.Second
-
 // A Process is a program that runs on a host in the background. It ends when its test
 // ends, if not before. Its methods are safe for concurrent use.
 type Process struct {
@@ -22,6 +18,10 @@ type Process struct {
 	log   output
 	ended chan struct{} // closed when the process has ended and its log is complete
 }
+
+// waitLimit bounds the wait for a line of a log and for the end of a process. It is long,
+// so that tests do not fail on a busy machine.
+const waitLimit = 20 * time.Second
 
 // Start starts a program on the host.
 func (h *Host) Start(t testing.TB, name string, args ...string) *Process {

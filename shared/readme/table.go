@@ -13,11 +13,8 @@ import (
 	"strings"
 )
 
-// maxCore is how many files may be in the core of a step.
-const maxCore = 10
-
-// A reading is the block of a README that says what to read, in two tables: first the
-// core, then second reading. The author writes a row's file and note, and the program
+// A reading is the block of a README that says which files to read, in two tables: first
+// the core, then second reading. The author writes a row's file and note, and the program
 // writes the rest: lines, sums and heads. A row may name a folder, which stands for those
 // files in it that no other row names.
 type reading struct {
@@ -32,6 +29,9 @@ type row struct {
 	lines int // as wc -l counts them
 	note  string
 }
+
+// maxCore is how many files may be in the core of a step.
+const maxCore = 10
 
 var (
 	readingOpening = regexp.MustCompile(`^<!-- reading: core of ([1-9][0-9]{0,4}) lines -->$`)

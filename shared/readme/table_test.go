@@ -44,7 +44,7 @@ func step(t *testing.T, readme string, files map[string]int) string {
 func relay() map[string]int {
 	return map[string]int{
 		"relay/pump.go": 3, "relay/pair.go": 7, "relay/goodbye.go": 5, "relay/unit.service.in": 4,
-		// What does not count.
+		// These files do not count.
 		"relay/pump_test.go": 100, "relay/testdata/a.go": 100, "relay/README.md": 100, "relay/.new": 100, "out/x.go": 100, "bin/y.go": 100,
 	}
 }

@@ -8,13 +8,9 @@ import (
 	"time"
 )
 
-const (
-	goodbyeTime = time.Second // how long a connection may take to read why it is closed
-	maxGoodbyes = 16          // at once; further connections are closed without a message
-)
-
-// goodbye tells the client in one line why its connection is closed, and closes it. It
-// does so in the background; the caller must not use conn any more.
+// goodbye closes a connection that the relay does not join, and tells its client why
+// before that, in one line. It does so in the background; the caller must not use conn any
+// more.
 func (r *Relay) goodbye(ctx context.Context, conn *net.TCPConn, format string, args ...any) {
 	if r.goodbyes.Add(1) > maxGoodbyes {
 		r.goodbyes.Add(-1)
@@ -34,3 +30,8 @@ func (r *Relay) goodbye(ctx context.Context, conn *net.TCPConn, format string, a
 		io.Copy(io.Discard, conn)
 	})
 }
+
+const (
+	goodbyeTime = time.Second // how long a connection may take to read why it is closed
+	maxGoodbyes = 16          // at once; further connections are closed without a message
+)

@@ -2,12 +2,6 @@ package relay
 
 import "io"
 
-// ChunkSize is the most bytes that one read takes, and the size of the only buffer
-// that a direction has. There is no queue: while a chunk can't be written to a slow
-// reader, the next one is not read, the kernel's buffers fill up, and TCP makes the
-// sender wait.
-const ChunkSize = 32 * 1024
-
 // pump moves bytes from src to dst until src has no more; the end of src is not an
 // error. It calls show with each chunk before it passes the chunk on.
 //
@@ -30,3 +24,9 @@ func pump(dst io.Writer, src io.Reader, show func(chunk []byte)) error {
 		}
 	}
 }
+
+// ChunkSize is the most bytes that one read takes, and the size of the only buffer
+// that a direction has. There is no queue: while a chunk can't be written to a slow
+// reader, the next one is not read, the kernel's buffers fill up, and TCP makes the
+// sender wait.
+const ChunkSize = 32 * 1024

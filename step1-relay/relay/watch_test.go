@@ -49,7 +49,8 @@ func TestBytesSentWhileWaiting(t *testing.T) {
 	expectEnd(t, c, "got it all")
 }
 
-// Who leaves while waiting is noticed at once, and is not the next one's partner.
+// If a client leaves while it waits, the relay notices at once, and does not join it with
+// the next one.
 func TestLeaveWhileWaiting(t *testing.T) {
 	leave := map[string]func(t *testing.T, a *net.TCPConn){
 		"close": func(t *testing.T, a *net.TCPConn) { a.Close() },

@@ -2,10 +2,6 @@ package packet
 
 import "encoding/binary"
 
-// maxExtensions bounds how many extension headers are followed. Real packets
-// have one or two, and each kind at most twice.
-const maxExtensions = 16
-
 // readExtensions follows the chain of IPv6 extension headers (RFC 8200, section
 // 4): each begins with the number of the header that follows it. It stops, with the
 // number in Protocol, at
@@ -52,6 +48,10 @@ func (k *Packet) readExtensions(next Protocol, b []byte) ([]byte, error) {
 		}
 	}
 }
+
+// maxExtensions bounds how many extension headers are followed. Real packets
+// have one or two, and each kind at most twice.
+const maxExtensions = 16
 
 // isExtension reports whether we can step over p to the next header.
 func (p Protocol) isExtension() bool {

@@ -19,8 +19,8 @@ func seed(f *testing.F) {
 	}
 }
 
-// What Check lets through is what the views need: none of their methods may
-// panic, and the parts make up the whole.
+// On a packet that Check accepts, no method of the views may panic, and the parts make up
+// the whole.
 func FuzzCheck(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, p []byte) {

@@ -5,6 +5,29 @@ import (
 	"math"
 )
 
+// readICMPv6 reads the ICMPv6 message (RFC 4443) that b begins with.
+func readICMPv6(b []byte) (*ICMP, error) {
+	if len(b) < icmpHeaderLen {
+		return nil, errShortICMP
+	}
+	m := &ICMP{Type: b[0], Code: b[1], Name: icmpv6Names[b[0]]}
+	switch m.Type {
+	case 1:
+		if name, ok := icmpv6Unreachable[m.Code]; ok {
+			m.Name = name
+		}
+	case 2:
+		if len(b) < 8 {
+			return m, errShortICMPMessage
+		}
+		mtu := binary.BigEndian.Uint32(b[4:])
+		m.MTU = int(min(mtu, math.MaxInt32)) // an int has 32 bits on some machines
+	case 128, 129:
+		return m, m.readEcho(b)
+	}
+	return m, nil
+}
+
 // icmpv6Names has the types that occur in practice
 // (https://www.iana.org/assignments/icmpv6-parameters).
 var icmpv6Names = map[uint8]string{
@@ -31,27 +54,4 @@ var icmpv6Unreachable = map[uint8]string{
 	1: "administratively prohibited",
 	3: "address unreachable",
 	4: "port unreachable",
-}
-
-// readICMPv6 reads the message that b begins with.
-func readICMPv6(b []byte) (*ICMP, error) {
-	if len(b) < icmpHeaderLen {
-		return nil, errShortICMP
-	}
-	m := &ICMP{Type: b[0], Code: b[1], Name: icmpv6Names[b[0]]}
-	switch m.Type {
-	case 1:
-		if name, ok := icmpv6Unreachable[m.Code]; ok {
-			m.Name = name
-		}
-	case 2:
-		if len(b) < 8 {
-			return m, errShortICMPMessage
-		}
-		mtu := binary.BigEndian.Uint32(b[4:])
-		m.MTU = int(min(mtu, math.MaxInt32)) // an int has 32 bits on some machines
-	case 128, 129:
-		return m, m.readEcho(b)
-	}
-	return m, nil
 }

@@ -97,7 +97,7 @@ func Parse(p []byte) (Packet, error) {
 		payload, err = k.readIPv6(IPv6{p})
 	}
 	if err == nil {
-		err = k.readTransport(payload)
+		err = k.readPayload(payload)
 	}
 	return k, err
 }

@@ -57,7 +57,7 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-// What String does not show of the fields, or only in part.
+// The fields that String does not show, or shows only in part.
 func TestParseFields(t *testing.T) {
 	k, err := Parse(v4Fragment(ProtoUDP, Fragment{ID: 9, More: true}, udp(1, 2, zeros(4000))[:1480], 1, 7, 3, 4))
 	require.NoError(t, err)

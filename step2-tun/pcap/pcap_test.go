@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the file is, byte by byte.
+// The content of the file, byte by byte.
 func TestFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "test.pcap")
 	require.NoError(t, os.WriteFile(name, []byte("an older file, longer than the one that replaces it ..."), 0o600))

@@ -13,9 +13,6 @@ import (
 	"stepvpn/shared/app"
 )
 
-// addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
-const addrGenNone = 1
-
 // configure does over netlink what these commands do:
 //
 //	ip link set DEV mtu MTU
@@ -70,3 +67,6 @@ func explainAddr(a netip.Prefix, err error) error {
 	}
 	return err
 }
+
+// addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
+const addrGenNone = 1

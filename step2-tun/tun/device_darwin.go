@@ -57,7 +57,7 @@ func attach(c Config) (link.Link, string, error) {
 		return nil, "", app.Hint(fmt.Errorf("making a TUN device: %w", err),
 			"macOS accepts a name such as utun7, or an empty one: -dev ''")
 	}
-	return link.Single(&port{file: iface, name: iface.Name(), drops: c.Drops}), iface.Name(), nil
+	return link.Single(&endpoint{file: iface, name: iface.Name(), drops: c.Drops}), iface.Name(), nil
 }
 
 // configuration lists the commands that configure the device. A utun is a

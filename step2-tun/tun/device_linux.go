@@ -62,7 +62,7 @@ func attach(c Config) (link.Link, string, error) {
 		file.Close()
 		return nil, "", fmt.Errorf("setting close-on-exec: %w", err)
 	}
-	return link.Single(&port{file: file, name: iface.Name(), drops: c.Drops}), iface.Name(), nil
+	return link.Single(&endpoint{file: file, name: iface.Name(), drops: c.Drops}), iface.Name(), nil
 }
 
 // exists reports whether there is an interface of that name.

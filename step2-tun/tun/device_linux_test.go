@@ -230,7 +230,7 @@ func TestDeletedByOthers(t *testing.T) {
 	}
 }
 
-// What the host does not take is counted, and the device goes on.
+// Packets that the host does not accept are counted, and the device goes on.
 func TestDrops(t *testing.T) {
 	h := host(t)
 	c := vpn0

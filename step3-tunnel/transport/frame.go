@@ -8,8 +8,7 @@ import (
 	"stepvpn/shared/link"
 )
 
-// lengthSize is the size in bytes of the length field in front of each packet of a
-// TCP stream.
+// In a TCP stream each packet is a frame: its length, in lengthSize bytes, and the packet.
 const lengthSize = 2
 
 // readFrame reads one packet from r into buf, which must hold link.MaxPacket

@@ -56,7 +56,7 @@ func FuzzReadFrame(f *testing.F) {
 		for {
 			n, err := readFrame(r, buf)
 			if err != nil {
-				// All that can be wrong with a stream is that it ends.
+				// A stream can't be malformed: it can only end too early.
 				if (err == io.EOF) != (len(rest) == 0) {
 					t.Fatalf("%v with %d bytes left", err, len(rest))
 				}

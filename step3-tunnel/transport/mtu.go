@@ -6,16 +6,16 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// tcpTimestamps is the size in bytes of the option that practically every TCP segment
-// carries (RFC 7323), padded.
-const tcpTimestamps = 12
-
 // An MTU is the size in bytes of the largest packet that fits, with the sum
 // that led to it.
 type MTU struct {
 	Size int
 	sum  string
 }
+
+// tcpTimestamps is the size in bytes of the option that practically every TCP segment
+// carries (RFC 7323), padded.
+const tcpTimestamps = 12
 
 // Less returns the MTU that is left if n more bytes are added to each packet; what
 // names them in the sum.

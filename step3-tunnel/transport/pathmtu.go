@@ -12,12 +12,10 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// ethernetMTU, in bytes, is assumed where the kernel knows of no route yet.
-const ethernetMTU = 1500
-
-// pathMTU starts the sum with the outer path to the server and its IP header. The
-// path is that of the sockets that o makes: while another tunnel of the same client
-// is up, the path of an ordinary socket may lead into that tunnel.
+// pathMTU returns the largest packet that the path to the server carries, less its IP
+// header: the sum of an MTU begins with that. The path is that of the sockets that o
+// makes: while another tunnel of the same client is up, the path of an ordinary socket
+// may lead into that tunnel.
 func pathMTU(server netip.AddrPort, o Options) MTU {
 	size, ok := routeMTU(func(to netip.AddrPort) (net.Conn, error) { return o.dial(context.Background(), UDP, to) }, server)
 	why := fmt.Sprintf("path to %v", server.Addr())
@@ -30,6 +28,9 @@ func pathMTU(server netip.AddrPort, o Options) MTU {
 	}
 	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
 }
+
+// ethernetMTU, in bytes, is assumed where the kernel knows of no route yet.
+const ethernetMTU = 1500
 
 // listenMTU starts the sum for a server, which does not know yet where its clients
 // are: with the path to a far-away address, and with an IPv6 header unless the

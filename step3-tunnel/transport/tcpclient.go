@@ -11,17 +11,9 @@ import (
 	"stepvpn/shared/link"
 )
 
-// How long tcpClient waits between attempts to connect, at first and at most, and how
-// long an attempt may take.
-const (
-	tcpRetryFirst = 500 * time.Millisecond
-	tcpRetryMost  = 5 * time.Second
-	tcpDialLimit  = 5 * time.Second
-)
-
-// tcpClient keeps one TCP connection to the server. ReadBurst makes the connection,
-// and makes a new one when it breaks; packets written in between are dropped, as on an
-// unplugged cable.
+// tcpClient is the client's end over TCP: it keeps one connection to the server.
+// ReadBurst makes the connection, and makes a new one when it breaks; packets written in
+// between are dropped, as on an unplugged cable.
 type tcpClient struct {
 	server netip.AddrPort
 	dial   func(ctx context.Context) (net.Conn, error)
@@ -36,6 +28,14 @@ type tcpClient struct {
 	mu   sync.Mutex
 	conn *tcpConn // nil while not connected; guarded by mu
 }
+
+// How long tcpClient waits between attempts to connect, at first and at most, and how
+// long an attempt may take.
+const (
+	tcpRetryFirst = 500 * time.Millisecond
+	tcpRetryMost  = 5 * time.Second
+	tcpDialLimit  = 5 * time.Second
+)
 
 func dialTCP(server netip.AddrPort, o Options) (Conn, error) {
 	c := &tcpClient{

@@ -9,6 +9,15 @@ import (
 	"stepvpn/shared/link"
 )
 
+// tcpConn is one TCP connection that carries packets, of a client or of a server. One
+// goroutine may read while another writes.
+type tcpConn struct {
+	net.Conn
+	peer netip.AddrPort
+	r    *bufio.Reader
+	w    *bufio.Writer // made by the first write
+}
+
 const (
 	// A peer that has received nothing for this long counts as gone.
 	tcpWriteTimeout = 10 * time.Second
@@ -19,15 +28,6 @@ const (
 // tcpKeepAlive detects within about 15 s that an idle peer has vanished without
 // closing the connection.
 var tcpKeepAlive = net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interval: 3 * time.Second, Count: 3}
-
-// tcpConn is one TCP connection that carries packets. One goroutine may read
-// while another writes.
-type tcpConn struct {
-	net.Conn
-	peer netip.AddrPort
-	r    *bufio.Reader
-	w    *bufio.Writer // made by the first write
-}
 
 func newTCPConn(c net.Conn) *tcpConn {
 	if tcp, ok := c.(*net.TCPConn); ok {

@@ -10,9 +10,9 @@ import (
 	"stepvpn/shared/link"
 )
 
-// tcpServer is a listening socket and its connections. Each connection has a
-// goroutine that reads a packet and hands it to ReadBurst before it reads the next, so
-// TCP itself slows down a flood on one connection.
+// tcpServer is the server's end over TCP: a listening socket and its connections. Each
+// connection has a goroutine that reads a packet and hands it to ReadBurst before it
+// reads the next, so TCP itself slows down a flood on one connection.
 type tcpServer struct {
 	listener net.Listener
 	mtu      MTU

@@ -8,6 +8,14 @@
 // Dial makes the client's end, Listen the server's. Both are Links, so the layer on
 // top (a tunnel, later a session) sees bursts of packets and does not know whether UDP
 // or TCP is below.
+//
+//	udp.go, frame.go                     packets as datagrams, packets in a stream
+//	tcpclient.go, tcpserver.go,
+//	tcpconn.go                           the two ends over TCP, and one connection
+//	tcptable.go, tcpoutbox.go            which connections a server keeps, and what waits for them
+//	follow.go                            which client a server sends to
+//	mtu.go, pathmtu.go                   the longest packet that fits, and the path's part in that
+//	address.go, errors.go                addresses as they are typed, and what becomes of errors
 package transport
 
 import (
@@ -26,11 +34,12 @@ import (
 // ReadBurst sets the burst's Addr to the sender. On a server's end WriteBurst
 // sends to the burst's Addr; a client's end has only one place to send to.
 //
-// An end over UDP also implements syscall.Conn, which gives access to its socket.
+// An end over UDP also implements syscall.Conn, which gives access to its socket, for
+// step 8.
 type Conn interface {
 	link.Link
 	// Addr returns the server's address: where a client's end sends to, or
-	// where a server's end listens.
+	// where a server's end listens. Step 5 needs it for its routes.
 	Addr() netip.AddrPort
 	// MTU returns the size of the largest packet that the end carries in one piece.
 	MTU() MTU
@@ -43,12 +52,14 @@ type Options struct {
 	// MaxConns is how many TCP connections a server holds, besides those of the peers
 	// that it was told to keep (see link.PeerKeeper). A smaller number than
 	// DefaultMaxConns stands for DefaultMaxConns. No address gets more than half of them.
+	// Step 7, with its many clients, sets it.
 	MaxConns int
 	// Control, if set, is called with each socket before it is bound or
-	// connected, as net.Dialer's Control is.
+	// connected, as net.Dialer's Control is. Step 5 marks the client's socket with it.
 	Control func(network, address string, c syscall.RawConn) error
 	// Dial, if set, makes the sockets of a client's end instead of net.Dialer's
-	// DialContext. The sizes of their buffers are left unchanged.
+	// DialContext. The sizes of their buffers are left unchanged. In step 8 another
+	// process makes them.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -96,7 +107,8 @@ func Listen(network, addr string, o Options) (Conn, error) {
 }
 
 // Bind makes the socket of a server's end: a *net.UDPConn or a *net.TCPListener. control
-// is the same as Options.Control.
+// is the same as Options.Control. Listen calls Bind and then Serve; in step 8 they are
+// called in two processes, of which only the first has privileges.
 func Bind(network, addr string, control func(network, address string, c syscall.RawConn) error) (socket syscall.Conn, err error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, app.Usage("listen address %q is not HOST:PORT, such as :5555 or 203.0.113.10:5555", addr)
@@ -136,7 +148,7 @@ func Serve(socket syscall.Conn, o Options) Conn {
 }
 
 // ServerMTU returns the size of the largest packet that fits in one piece through a
-// socket that Bind has returned.
+// socket that Bind has returned. It is exported for step 8's first process.
 func ServerMTU(socket syscall.Conn) MTU {
 	if conn, ok := socket.(*net.UDPConn); ok {
 		return listenMTU(localAddr(conn.LocalAddr())).lessUDP()

@@ -8,19 +8,19 @@ import (
 	"stepvpn/shared/link"
 )
 
-// socketBuffer is the size in bytes that we request for the kernel's queues, so that
-// there is room for a burst of packets while the program is busy. The kernel grants at
-// most net.core.rmem_max and wmem_max.
-const socketBuffer = 1 << 20
-
-// udpClient is a UDP socket connected to the server: the kernel then discards
-// datagrams from anyone else.
+// udpClient is the client's end over UDP: a socket that is connected to the server, so the
+// kernel discards datagrams from anyone else.
 type udpClient struct {
 	*net.UDPConn
 	mtu    MTU
 	server netip.AddrPort
 	drops  *link.Drops
 }
+
+// socketBuffer is the size in bytes that we request for the kernel's queues, so that
+// there is room for a burst of packets while the program is busy. The kernel grants at
+// most net.core.rmem_max and wmem_max.
+const socketBuffer = 1 << 20
 
 func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
 	mtu := pathMTU(server, o).lessUDP() // first: the last socket that Control sees is the one that stays

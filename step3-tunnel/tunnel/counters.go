@@ -25,7 +25,7 @@ type Flow struct {
 	packets, bytes atomic.Uint64
 }
 
-// Packets returns the number of packets so far.
+// Packets returns the number of packets so far, for step 8's status, as Bytes does theirs.
 func (f *Flow) Packets() uint64 { return f.packets.Load() }
 
 // Bytes returns the bytes of these packets, IP headers included.
@@ -44,7 +44,8 @@ func (f *Flow) add(b *link.Burst) {
 	f.Add(b.Len(), bytes)
 }
 
-// Add counts a number of packets and the sum of their lengths in bytes.
+// Add counts a number of packets and the sum of their lengths in bytes. The server of
+// step 7 calls it, which has another loop than Run.
 func (f *Flow) Add(packets, bytes int) {
 	f.packets.Add(uint64(packets))
 	f.bytes.Add(uint64(bytes))

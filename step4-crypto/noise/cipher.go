@@ -8,14 +8,6 @@ import (
 	"sync"
 )
 
-// TagLen is the length in bytes of the tag that sealing adds.
-const TagLen = 16
-
-// reservedCounter is never used for a message (section 5.1).
-const reservedCounter = math.MaxUint64
-
-var errOpen = errors.New("noise: the message does not authenticate")
-
 // A Cipher encrypts and authenticates messages under one key: ENCRYPT and
 // DECRYPT of section 4.2. The caller passes the counter n, because datagrams get
 // lost and overtake each other, so the receiver can't simply keep count itself
@@ -24,6 +16,14 @@ type Cipher struct {
 	aead      cipher.AEAD
 	byteOrder binary.ByteOrder
 }
+
+// TagLen is the length in bytes of the tag that sealing adds.
+const TagLen = 16
+
+// reservedCounter is never used for a message (section 5.1).
+const reservedCounter = math.MaxUint64
+
+var errOpen = errors.New("noise: the message does not authenticate")
 
 func newCipher(s Suite, key *[KeyLen]byte) *Cipher {
 	aead, err := s.newAEAD(key[:])
@@ -79,4 +79,36 @@ func (c *Cipher) nonce(counter uint64) *[12]byte {
 	nonce := nonces.Get().(*[12]byte)
 	c.byteOrder.PutUint64(nonce[4:], counter)
 	return nonce
+}
+
+// A cipherState is the CipherState of section 5.1: a key, or none yet, and the
+// counter of messages under it. During a handshake each side keeps count by itself.
+type cipherState struct {
+	k *Cipher // nil until the first key is mixed in
+	n uint64
+}
+
+func (c *cipherState) hasKey() bool { return c.k != nil }
+
+// encryptWithAd appends plaintext to dst, encrypted if there is a key.
+func (c *cipherState) encryptWithAd(dst, ad, plaintext []byte) []byte {
+	if !c.hasKey() {
+		return append(dst, plaintext...)
+	}
+	dst = c.k.Seal(dst, c.n, ad, plaintext)
+	c.n++
+	return dst
+}
+
+// decryptWithAd is the inverse of encryptWithAd. An error leaves n unchanged.
+func (c *cipherState) decryptWithAd(dst, ad, ciphertext []byte) ([]byte, error) {
+	if !c.hasKey() {
+		return append(dst, ciphertext...), nil
+	}
+	dst, err := c.k.Open(dst, c.n, ad, ciphertext)
+	if err != nil {
+		return nil, err
+	}
+	c.n++
+	return dst, nil
 }

@@ -111,7 +111,8 @@ func check(p Pattern, key string, given, needed bool) error {
 // Done reports whether all messages have been written and read.
 func (h *Handshake) Done() bool { return h.next == len(h.pattern.messages) }
 
-// PeerStatic returns the other side's static public key, if it is known yet.
+// PeerStatic returns the other side's static public key, if it is known yet. Step 7 finds
+// a client by it.
 func (h *Handshake) PeerStatic() (PublicKey, bool) {
 	if h.rs == nil {
 		return PublicKey{}, false

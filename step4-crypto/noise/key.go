@@ -9,15 +9,16 @@ import (
 	"strings"
 )
 
-// KeyLen is the length in bytes of every key: X25519 keys, pre-shared keys and
-// cipher keys.
-const KeyLen = 32
-
-// A PrivateKey is an X25519 private key (RFC 7748). Any 32 random bytes are one.
+// A PrivateKey is an X25519 private key (RFC 7748). Any 32 random bytes are one. NNpsk0 has
+// only ephemeral ones; from step 7 on, each client has one in a file.
 type PrivateKey [KeyLen]byte
 
 // A PublicKey is an X25519 public key, which is no secret.
 type PublicKey [KeyLen]byte
+
+// KeyLen is the length in bytes of every key: X25519 keys, pre-shared keys and
+// cipher keys.
+const KeyLen = 32
 
 // GenerateKey returns a fresh private key.
 func GenerateKey() PrivateKey {
@@ -26,7 +27,7 @@ func GenerateKey() PrivateKey {
 	return k
 }
 
-// Public returns the public key that belongs to k.
+// Public returns the public key that belongs to k. Step 7's people exchange these.
 func (k PrivateKey) Public() PublicKey {
 	return PublicKey(k.ecdh().PublicKey().Bytes())
 }

@@ -6,11 +6,8 @@ import (
 	"fmt"
 )
 
-// MaxMessage is the most bytes that a handshake message may have (section 3).
-const MaxMessage = 65535
-
-// A Handshake is the HandshakeState of section 5.3. It is not safe for
-// concurrent use.
+// A Handshake makes and reads the messages of one handshake, token by token. It is the
+// HandshakeState of section 5.3. It is not safe for concurrent use.
 type Handshake struct {
 	symmetric symmetricState
 	pattern   Pattern
@@ -24,6 +21,9 @@ type Handshake struct {
 
 	generate func() PrivateKey // GENERATE_KEYPAIR; tests of published vectors replace it
 }
+
+// MaxMessage is the most bytes that a handshake message may have (section 3).
+const MaxMessage = 65535
 
 // WriteMessage appends the next handshake message, with payload in it, to dst,
 // which must not overlap payload. An error leaves the handshake unchanged.

@@ -30,7 +30,8 @@ var NNpsk0 = Pattern{
 }
 
 // IK proves to each side who the other one is: the initiator knows the responder's
-// static key and sends its own, encrypted, in the first message (section 7.5).
+// static key and sends its own, encrypted, in the first message (section 7.5). It is
+// step 7's.
 var IK = Pattern{
 	name:         "IK",
 	preResponder: []token{"s"}, // <- s
@@ -41,7 +42,8 @@ var IK = Pattern{
 }
 
 // IKpsk2 is IK with a pre-shared key mixed in at the end of the second message
-// (section 9.4).
+// (section 9.4). Step 8 has
+// clients with such a key.
 var IKpsk2 = Pattern{
 	name:         "IKpsk2",
 	preResponder: []token{"s"}, // <- s

@@ -26,8 +26,9 @@ type Suite struct {
 // on processors with AES instructions (sections 12.4 and 12.5).
 var AESGCMSHA256 = Suite{"25519_AESGCM_SHA256", newAESGCM, binary.BigEndian, sha256.New}
 
-// ChaChaPolyBLAKE2s is ChaCha20-Poly1305 (RFC 8439) with BLAKE2s (RFC 7693),
-// fast on any processor (sections 12.3 and 12.7).
+// ChaChaPolyBLAKE2s is ChaCha20-Poly1305 (RFC 8439) with BLAKE2s (RFC 7693), fast on any
+// processor (sections 12.3 and 12.7). No step uses it: it is for exercise 2, and shows
+// that the handshake does not depend on the suite.
 var ChaChaPolyBLAKE2s = Suite{"25519_ChaChaPoly_BLAKE2s", chacha20poly1305.New, binary.LittleEndian, newBLAKE2s}
 
 func newAESGCM(key []byte) (cipher.AEAD, error) {

@@ -1,39 +1,8 @@
 package noise
 
-// A cipherState is the CipherState of section 5.1: a key, or none yet, and the
-// counter of messages under it. During a handshake each side keeps count by itself.
-type cipherState struct {
-	k *Cipher // nil until the first key is mixed in
-	n uint64
-}
-
-func (c *cipherState) hasKey() bool { return c.k != nil }
-
-// encryptWithAd appends plaintext to dst, encrypted if there is a key.
-func (c *cipherState) encryptWithAd(dst, ad, plaintext []byte) []byte {
-	if !c.hasKey() {
-		return append(dst, plaintext...)
-	}
-	dst = c.k.Seal(dst, c.n, ad, plaintext)
-	c.n++
-	return dst
-}
-
-// decryptWithAd is the inverse of encryptWithAd. An error leaves n unchanged.
-func (c *cipherState) decryptWithAd(dst, ad, ciphertext []byte) ([]byte, error) {
-	if !c.hasKey() {
-		return append(dst, ciphertext...), nil
-	}
-	dst, err := c.k.Open(dst, c.n, ad, ciphertext)
-	if err != nil {
-		return nil, err
-	}
-	c.n++
-	return dst, nil
-}
-
-// A symmetricState is the SymmetricState of section 5.2. It has no pointers to
-// data that changes, so an assignment copies it.
+// A symmetricState is what the messages of a handshake have led to so far: the key for the
+// next encryption, and a hash of all that was exchanged. It is the SymmetricState of
+// section 5.2. It has no pointers to data that changes, so an assignment copies it.
 type symmetricState struct {
 	suite  Suite
 	cipher cipherState

@@ -73,7 +73,8 @@ func BenchmarkConn(b *testing.B) {
 	}
 }
 
-// What a message costs a server: a good initiation, and one from a client without the key.
+// The cost of an initiation for a server: of a good one, and of one from a client without
+// the key.
 func BenchmarkInitiation(b *testing.B) {
 	now := time.Now()
 	for name, key := range map[string]byte{"good": 1, "forged": 2} {
@@ -93,7 +94,7 @@ func BenchmarkInitiation(b *testing.B) {
 				c.table.remove(c.initiator.reserved)
 				messages[n] = m
 			}
-			s := &acceptor{responder: r, peer: p}
+			s := &oneClient{responder: r, peer: p}
 			n := 0
 			for b.Loop() {
 				s.newest = 0

@@ -2,7 +2,6 @@ package secure
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,9 +11,6 @@ import (
 	"stepvpn/shared/link"
 )
 
-// closeWait bounds how long Close tries to tell the other side.
-const closeWait = 200 * time.Millisecond
-
 // A Conn is the encrypted Link: packets written to it are sealed and go to the Link
 // below, and messages that arrive there are opened.
 //
@@ -23,12 +19,12 @@ const closeWait = 200 * time.Millisecond
 // keepalives. The reading one never writes: if it did, both ends could wait in a write,
 // and neither would read.
 type Conn struct {
-	cfg      *Config
-	lower    link.Link
-	peer     *Peer
-	acceptor *acceptor // nil in a client
-	opener   *Opener   // used only by the reading goroutine
-	drops    *link.Drops
+	cfg    *Config
+	lower  link.Link
+	peer   *Peer
+	server *oneClient // nil in a client
+	opener *Opener    // used only by the reading goroutine
+	drops  *link.Drops
 
 	ctx   context.Context // ends when the Conn does; its cause says why
 	end   context.CancelCauseFunc
@@ -45,45 +41,6 @@ type Conn struct {
 type reply struct {
 	message []byte
 	to      netip.AddrPort
-}
-
-// Client connects to the server at the other end of lower, and returns when packets
-// can pass in both directions. It fails when ctx ends, when cfg.Tries initiations have
-// got no answer, or when the server refuses. Once connected, the Conn does not fail for
-// lack of an answer: it tries to get the session back until it is closed.
-//
-// The Conn owns lower and closes it; if Client fails, it has closed lower.
-func Client(ctx context.Context, lower link.Link, cfg Config) (*Conn, error) {
-	c, err := start(lower, cfg, true)
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() {
-		c.end(context.Cause(ctx))
-		c.Close()
-	})
-	if err := c.ReadUntil(func() bool { return !c.Status().Since.IsZero() }); err != nil {
-		stop()
-		c.Close()
-		if c.peer.unread() && ctx.Err() != nil {
-			err = fmt.Errorf("%w (%w)", ErrUnread, err)
-		}
-		return nil, fmt.Errorf("connecting: %w", err)
-	}
-	if !stop() {
-		c.Close()
-		return nil, fmt.Errorf("connecting: %w", context.Cause(ctx))
-	}
-	return c, nil
-}
-
-// Server waits for a client at the other end of lower. It returns at once, and
-// packets written before a client has come are dropped. There is one client at a
-// time; another one that has the key takes its place.
-//
-// The Conn owns lower and closes it; if Server fails, it has closed lower.
-func Server(lower link.Link, cfg Config) (*Conn, error) {
-	return start(lower, cfg, false)
 }
 
 func start(lower link.Link, cfg Config, client bool) (*Conn, error) {
@@ -110,7 +67,7 @@ func start(lower link.Link, cfg Config, client bool) (*Conn, error) {
 	} else {
 		r := &Responder{complete}
 		c.peer = r.NewPeer(table, owner{c}, slog.Default())
-		c.acceptor = &acceptor{responder: r, peer: c.peer}
+		c.server = &oneClient{responder: r, peer: c.peer}
 	}
 	go c.run()
 	return c, nil
@@ -134,7 +91,7 @@ func (c *Conn) ReadBurst(b *link.Burst) error {
 }
 
 // ReadUntil reads until done returns true, and drops the packets that come: there is
-// no place for them yet.
+// no place for them yet. In step 7, it also waits for a login.
 func (c *Conn) ReadUntil(done func() bool) error {
 	b := link.NewBurst()
 	for !done() {
@@ -173,11 +130,11 @@ func (c *Conn) read(b *link.Burst) error {
 
 // asked handles an initiation, and returns the answer, or nil.
 func (c *Conn) asked(initiation []byte, now time.Time) []byte {
-	if c.acceptor == nil {
+	if c.server == nil {
 		c.drops.Add(BadMessage)
 		return nil
 	}
-	return c.acceptor.answer(initiation, now)
+	return c.server.answer(initiation, now)
 }
 
 // control passes a control message to Config.OnControl.
@@ -281,8 +238,11 @@ func (c *Conn) sayGoodbye() {
 }
 
 // Fail ends the session as Close does, but with a reason: reading and writing return
-// err from now on, unless the Conn has already ended.
+// err from now on, unless the Conn has already ended. Step 7 calls it when a login fails.
 func (c *Conn) Fail(err error) { c.end(err) }
+
+// closeWait bounds how long Close tries to tell the other side.
+const closeWait = 200 * time.Millisecond
 
 // Close tells the other side that the session ends, gives up on that after 0.2 s, and
 // closes the Link below. It may be called more than once.
@@ -314,15 +274,15 @@ func (c *Conn) dropAll(b *link.Burst, why link.Reason) {
 	}
 }
 
-// Status returns the present state of the session.
+// Status returns the present state of the session. Step 8 shows it, and acts on it.
 func (c *Conn) Status() Status { return c.peer.Status() }
 
 // SetMTU sets the length in bytes of the longest packet that the path now carries; see
-// Config.MTU.
+// Config.MTU. Step 8 measures it while the session goes on.
 func (c *Conn) SetMTU(mtu int) { c.peer.SetMTU(mtu) }
 
 // Control sends a control message. kind is FirstKind or higher. Like any other packet,
-// the message may get lost.
+// the message may get lost. Step 7's login is the first that needs one.
 func (c *Conn) Control(kind byte, content []byte) error {
 	m, to := c.peer.Control(kind, content, time.Now())
 	return c.say(m, to, link.Hints{})

@@ -174,7 +174,7 @@ func TestConnBadLink(t *testing.T) {
 				require.InDelta(t, 0.7*packets, len(seen), 0.1*packets)
 			}
 			for _, drops := range []*link.Drops{cfg.Drops, serverConfig.Drops} {
-				require.Positive(t, drops.Count(Replayed), "what the link doubled")
+				require.Positive(t, drops.Count(Replayed), "the link has doubled packets")
 				require.Zero(t, drops.Count(BadTag))
 			}
 			require.Positive(t, up.Counts().Dropped)
@@ -368,8 +368,8 @@ func TestConnServerRestart(t *testing.T) {
 	})
 }
 
-// Close is told to the other side. A client then waits for the server to come
-// back, a server for a client.
+// Close tells the other side. A client then waits for the server to come back, and a
+// server for a client.
 func TestConnClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := new(linktest.Network)

@@ -44,7 +44,7 @@ const (
 	maxNoise = minNoise + noise.KeyLen + noise.TagLen + timeLen + MaxPayload
 )
 
-// The shortest and the longest initiation, in bytes.
+// The shortest and the longest initiation, in bytes, for step 7, which adds codes to them.
 const (
 	MinInitiation = initiationHeader + minNoise
 	MaxInitiation = initiationHeader + maxNoise

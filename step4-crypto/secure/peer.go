@@ -8,16 +8,6 @@ import (
 	"time"
 )
 
-// An Owner is the object that a Peer belongs to. Its methods are called with the Peer's
-// lock held, so they must not call the Peer, and they must not block.
-type Owner interface {
-	// Wake asks for a call of Tick at the given time. Each call replaces the one before.
-	Wake(at time.Time)
-	// Moved gives the peer's address before and now. The zero address means that there
-	// was or is no session.
-	Moved(before, now netip.AddrPort)
-}
-
 // A Peer is what one side knows about the other: the keys that they share, the other
 // side's address, and what has to be done when. It does no input or output and reads no
 // clock. An Opener passes on what arrives, Sending returns the keys for packets to send,
@@ -59,6 +49,17 @@ type Peer struct {
 	sent       time.Time // when anything was last sent
 	unanswered time.Time // when the first packet was sent since anything was received
 	owed       time.Time // when the first packet was received since anything was sent
+}
+
+// An Owner is the object that a Peer belongs to: a Conn, or in step 7 a client of the
+// hub. Its methods are called with the Peer's lock held, so they must not call the Peer,
+// and they must not block.
+type Owner interface {
+	// Wake asks for a call of Tick at the given time. Each call replaces the one before.
+	Wake(at time.Time)
+	// Moved gives the peer's address before and now. The zero address means that there
+	// was or is no session.
+	Moved(before, now netip.AddrPort)
 }
 
 // NewPeer returns a Peer for one client of a server, without keys yet; Request.Accept
@@ -260,7 +261,8 @@ func (p *Peer) Status() Status {
 	return Status{Peer: p.addr, Since: p.connected, Heard: p.lastHeard, Lost: p.lost}
 }
 
-// Alive reports whether there are keys in use, or new ones waiting to be used.
+// Alive reports whether there are keys in use, or new ones waiting to be used. Step 7 asks
+// it whether a client is gone.
 func (p *Peer) Alive() bool {
 	keys := p.keys.Load()
 	return keys.current != nil || keys.next != nil

@@ -602,7 +602,7 @@ func TestClose(t *testing.T) {
 	require.False(t, s.write(s.server, ipPacket("x")))
 }
 
-// What a stranger sends while a client closes does no harm: there are no keys then.
+// A stranger's messages while a client closes do no harm: there are no keys then.
 func TestResponseWhileClosing(t *testing.T) {
 	s := simulate(t, config(1), config(1))
 	s.connect()
@@ -684,7 +684,7 @@ func TestRefusedPayload(t *testing.T) {
 	require.Equal(t, Status{}, s.server.Status())
 }
 
-// What is authentic but neither a packet nor a message of ours is dropped.
+// Authentic content that is neither a packet nor a control message is dropped.
 func TestStrangeContent(t *testing.T) {
 	s := simulate(t, config(1), config(1))
 	s.connect()

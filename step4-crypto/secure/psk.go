@@ -6,8 +6,8 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// Second reading: some clients of a server have a pre-shared key of their own and others
-// have none, so the server reads initiations of two patterns.
+// Second reading, for step 8: some clients of a server have a pre-shared key of their own
+// and others have none, so the server reads initiations of two patterns.
 
 // readOther returns the handshake of an initiation of the pattern Config.Other, and what
 // the initiation carries.

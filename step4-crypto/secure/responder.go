@@ -11,7 +11,8 @@ import (
 // there. It is safe for concurrent use.
 type Responder struct{ cfg *Config }
 
-// NewResponder checks a Config. Of its fields it uses Handshake, Other, Drops and MTU.
+// NewResponder checks a Config, for step 7's hub. Of its fields it uses Handshake, Other,
+// Drops and MTU.
 func NewResponder(cfg Config) (*Responder, error) {
 	complete, err := cfg.complete(false)
 	if err != nil {
@@ -98,8 +99,9 @@ func (q *Request) Accept(p *Peer, payload []byte, now time.Time) (response []byt
 	return response, nil
 }
 
-// Refuse returns a response that says why there is no session. Nobody but the client can
-// read it. It is nil if the client's ephemeral key is of low order.
+// Refuse returns a response that says why there is no session; step 7's server has
+// reasons. Nobody but the client can read it. It is nil if the client's ephemeral key is
+// of low order.
 func (q *Request) Refuse(why Rejected) (response []byte) {
 	return q.deny(why.Append([]byte{refused}))
 }

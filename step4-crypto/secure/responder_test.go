@@ -200,7 +200,7 @@ func TestOpenBurstOfMany(t *testing.T) {
 	require.EqualValues(t, 2, o.drops.Count(Replayed))
 }
 
-// Wherever a client of the version before can read an answer, it is told to be updated.
+// A client of the version before is told to be updated, wherever it can read an answer.
 func TestOlderVersion(t *testing.T) {
 	o, cfg := newSite(t)
 	old := cfg.Handshake
@@ -267,7 +267,7 @@ func TestRefusedLater(t *testing.T) {
 	require.EqualError(t, s.client.failed, "the server's answer is refused: not any more")
 }
 
-// A Responder says nothing to what does not authenticate, and counts it.
+// A Responder does not answer a message that does not authenticate, and counts it.
 func TestResponderDrops(t *testing.T) {
 	o, cfg := newSite(t)
 	_, m := ask(t, cfg, time.Now())

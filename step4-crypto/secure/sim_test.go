@@ -31,14 +31,14 @@ type simulation struct {
 // A node is one peer and what it has received.
 type node struct {
 	*Peer
-	opener   *Opener
-	acceptor *acceptor // of a server
-	burst    *link.Burst
-	addr     netip.AddrPort
-	wakeAt   time.Time // zero: not asked for
-	inside   [][]byte  // packets that came out
-	sent     [][]byte  // messages that went out, copies
-	failed   error
+	opener *Opener
+	server *oneClient // of a server
+	burst  *link.Burst
+	addr   netip.AddrPort
+	wakeAt time.Time // zero: not asked for
+	inside [][]byte  // packets that came out
+	sent   [][]byte  // messages that went out, copies
+	failed error
 }
 
 type transit struct {
@@ -71,7 +71,7 @@ func (s *simulation) node(cfg Config, client bool, addr netip.AddrPort) *node {
 	} else {
 		r := &Responder{full}
 		n.Peer = r.NewPeer(table, waker{n}, slog.Default())
-		n.acceptor = &acceptor{responder: r, peer: n.Peer}
+		n.server = &oneClient{responder: r, peer: n.Peer}
 	}
 	return n
 }
@@ -162,10 +162,10 @@ func (n *node) open(m []byte, from netip.AddrPort, now time.Time) Opened {
 	copy(b.Alloc(len(m)), m)
 	in := n.opener.Open(b, now)[0]
 	if in.Kind == Initiation {
-		if n.acceptor == nil {
+		if n.server == nil {
 			n.cfg.Drops.Add(BadMessage)
 		} else {
-			in.Reply = n.acceptor.answer(in.Content, now)
+			in.Reply = n.server.answer(in.Content, now)
 		}
 	}
 	return in

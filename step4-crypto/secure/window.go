@@ -1,14 +1,5 @@
 package secure
 
-// windowSize is how many counters are remembered: the newest one and those before it. On
-// a fast link with several queues, a packet can be overtaken by hundreds of others.
-const windowSize = 8192
-
-const (
-	wordBits    = 64
-	windowWords = windowSize/wordBits + 1 // one more: the newest word is filled only in part
-)
-
 // A window remembers which counters of one keypair have been seen, as a ring of
 // bits (RFC 6479). When it moves forward it clears whole words, instead of
 // shifting all bits. The zero value has seen nothing. It is not safe for
@@ -20,6 +11,15 @@ type window struct {
 	next uint64 // the newest counter seen, plus 1
 	ring [windowWords]uint64
 }
+
+// windowSize is how many counters are remembered: the newest one and those before it. On
+// a fast link with several queues, a packet can be overtaken by hundreds of others.
+const windowSize = 8192
+
+const (
+	wordBits    = 64
+	windowWords = windowSize/wordBits + 1 // one more: the newest word is filled only in part
+)
 
 // fresh reports whether counter has not been seen before. It returns false if counter is
 // too old to tell. counter must be below 2^64-1.

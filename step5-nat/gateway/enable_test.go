@@ -101,7 +101,7 @@ func TestSettingsThatTheKernelChangesAlong(t *testing.T) {
 	tunnelOn(t, lab, "vpn0", both)
 	before := snapshot(t, lab)
 
-	// What a script would do.
+	// A script would do this.
 	lab.Server.Write(t, "ipv4/ip_forward", "1")
 	lab.Server.Write(t, "ipv4/ip_forward", "0")
 	require.Len(t, minus(snapshot(t, lab), before), 4, "accept_redirects and forwarding of eth0, vpn0 and default")

@@ -4,14 +4,15 @@
 // For clients of 10.8.0.0/24 on the device vpn0 and a host that reaches the
 // internet by eth0, a person would type
 //
-//	sysctl -w net.ipv4.ip_forward=1
-//	iptables -t nat    -A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE
+//	iptables -t mangle -A FORWARD -o vpn0 -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 //	iptables           -A FORWARD -i vpn0 -o eth0 -j ACCEPT
 //	iptables           -A FORWARD -o vpn0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-//	iptables -t mangle -A FORWARD -o vpn0 -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+//	iptables -t nat    -A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE
+//	sysctl -w net.ipv4.ip_forward=1
 //
-// and the same with ip6tables and net.ipv6.conf.all.forwarding. Enable does just that,
-// with some more rules for safety: nobody outside can open a connection to a client, a
+// and the same with ip6tables and net.ipv6.conf.all.forwarding. Enable does just that, in
+// that order (chains in firewall.go has the rules in the order of a packet's way), with
+// some more rules for safety: nobody outside can open a connection to a client, a
 // client can reach only this host and hosts beyond the egress interface, and it cannot
 // send from an address outside of the tunnel's subnets. The rules are in chains of our own
 // (firewall.go), which come first and are removed as a whole. At debug level, the log has
@@ -53,8 +54,9 @@ type Config struct {
 	Egress string
 
 	// Sysctls are further kernel settings for the time that the gateway runs, by their
-	// paths below /proc/sys. They are set first, and restored with the others. One that
-	// this kernel does not have is skipped. settable lists those that are allowed.
+	// paths below /proc/sys. They are set before forwarding is, and restored with it. One
+	// that this kernel does not have is skipped. settable lists those that are allowed.
+	// Step 8 makes room for the connections of many clients with them.
 	Sysctls map[string]string
 }
 
@@ -75,7 +77,8 @@ func Enable(c Config) (undo func() error, err error) {
 }
 
 // EnableBy is Enable for a caller that chooses, for each address family, the interfaces by
-// which clients' packets leave. There may be several, or none.
+// which clients' packets leave. There may be several, or none. Step 8 calls it anew when
+// the host's routes change.
 func EnableBy(c Config, egress map[hostnet.Family][]string) (undo func() error, err error) {
 	if err := c.check(); err != nil {
 		return nil, err

@@ -15,35 +15,11 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// open finds the program iptables and checks that the kernel has the tables.
-func (w *firewall) open() error {
-	const patience = 10 // seconds to wait for another program's iptables
-	protocol := iptables.ProtocolIPv4
-	if w.family == hostnet.V6 {
-		protocol = iptables.ProtocolIPv6
-	}
-	var err error
-	if w.tool, err = iptables.New(iptables.IPFamily(protocol), iptables.Timeout(patience)); err != nil {
-		return w.explain(err)
-	}
-	for _, h := range hooks(w.device) {
-		builtIn, err := w.tool.ListChains(h.table)
-		if err != nil {
-			return w.explain(err)
-		}
-		if len(builtIn) == 0 { // what iptables-nft says of a table that it cannot handle
-			return app.Hint(fmt.Errorf("%s cannot use its table %s: somebody made chains there with nft", w.command(), h.table),
-				"See 'nft list ruleset', and give that table another name.")
-		}
-	}
-	return nil
-}
-
-// build makes the chains, each of them complete before any rule jumps to it. The chains
-// that a killed gateway has left are replaced rule by rule: if the last rule that needs
-// connection tracking went away, the kernel would stop translating the existing
-// connections. Their next packets would then seem to be for this host, which would reset
-// connections that it does not know.
+// build makes the firewall's chains by the program iptables, each of them complete before
+// any rule jumps to it. The chains that a killed gateway has left are replaced rule by
+// rule: if the last rule that needs connection tracking went away, the kernel would stop
+// translating the existing connections. Their next packets would then seem to be for this
+// host, which would reset connections that it does not know.
 func (w *firewall) build() error {
 	chains := w.chains()
 	for _, c := range chains {
@@ -101,6 +77,30 @@ func (w *firewall) fill(c chain) error {
 	jump := c.jump(name)
 	slog.Debug(fmt.Sprintf("%s -t %s -I %s 1 %s", w.command(), c.table, c.from, strings.Join(jump, " ")))
 	return w.tool.Insert(c.table, c.from, 1, jump...)
+}
+
+// open finds the program iptables and checks that the kernel has the tables.
+func (w *firewall) open() error {
+	const patience = 10 // seconds to wait for another program's iptables
+	protocol := iptables.ProtocolIPv4
+	if w.family == hostnet.V6 {
+		protocol = iptables.ProtocolIPv6
+	}
+	var err error
+	if w.tool, err = iptables.New(iptables.IPFamily(protocol), iptables.Timeout(patience)); err != nil {
+		return w.explain(err)
+	}
+	for _, h := range hooks(w.device) {
+		builtIn, err := w.tool.ListChains(h.table)
+		if err != nil {
+			return w.explain(err)
+		}
+		if len(builtIn) == 0 { // what iptables-nft says of a table that it cannot handle
+			return app.Hint(fmt.Errorf("%s cannot use its table %s: somebody made chains there with nft", w.command(), h.table),
+				"See 'nft list ruleset', and give that table another name.")
+		}
+	}
+	return nil
 }
 
 // remove removes our chains from all tables. It continues after an error, to leave as

@@ -59,8 +59,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
-// Two gateways share the host. Whoever leaves last, however the other one left,
-// puts the host back.
+// Two gateways share the host. The one that leaves last puts the host back, however the
+// other one left.
 func TestTwoGatewaysOnOneHost(t *testing.T) {
 	const vpn8, vpn9 = "vpn8=10.8.8.1/24,fd00:88::1/64", "vpn9=10.8.9.1/24,fd00:89::1/64"
 	leave := map[string]func(t *testing.T, p *netlab.Process){

@@ -11,7 +11,8 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// plan decides what to do for IPv4 and for IPv6. It changes nothing.
+// plan returns the firewalls that Enable must build: one for each address family that the
+// host has. It changes nothing.
 func (c *Config) plan(egress map[hostnet.Family][]string) (firewalls []*firewall, err error) {
 	for _, f := range hostnet.Families {
 		if f.Off() {

@@ -237,7 +237,8 @@ func TestAFamilyWithoutADefaultRouteIsNotForwarded(t *testing.T) {
 	same(t, before, lab)
 }
 
-// What the tunnel has no subnet for is not accepted from it.
+// If the tunnel has no subnet of an address family, no packets of that family are accepted
+// from it.
 func TestAFamilyThatTheTunnelLacksIsDropped(t *testing.T) {
 	lab := netlab.New(t)
 	tunnelOn(t, lab, "vpn0", onlyIPv4)

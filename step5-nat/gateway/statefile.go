@@ -18,6 +18,13 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
+// A statefile is the file that a state is kept in (which settings of the host have been
+// changed: see state.go), and the lock on it.
+type statefile struct {
+	path string
+	lock *atomicfile.Held
+}
+
 // stateDir is the folder that the state is kept in. A boot empties /run, and also
 // restores the settings.
 const stateDir = "/run/stepvpn"
@@ -28,12 +35,6 @@ const (
 	maxOwners    = 64
 	maxChanges   = 256
 )
-
-// A statefile is the file and the lock on it.
-type statefile struct {
-	path string
-	lock *atomicfile.Held
-}
 
 // openState locks and reads the state of this network namespace.
 func openState() (*state, error) {

@@ -14,6 +14,29 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
+// readSetting returns the value of a setting of the kernel, as "sysctl" prints it. key is
+// its path below /proc/sys. The value is "" if the kernel has no such setting, for
+// example because an interface is gone.
+func readSetting(key string) (string, error) {
+	value, err := os.ReadFile(procSys + key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(value)), err
+}
+
+// writeSetting changes the value of key.
+func writeSetting(key, value string) error {
+	err := os.WriteFile(procSys+key, []byte(value), 0)
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return app.Hint(err, "In a container, set it from outside: docker run --sysctl %s=%s", dotted(key), value)
+	case errors.Is(err, fs.ErrPermission):
+		return hostnet.NeedsRoot(err)
+	}
+	return err
+}
+
 const procSys = "/proc/sys/"
 
 // Settings of the kernel, as paths below /proc/sys (ip-sysctl.rst of the
@@ -49,28 +72,6 @@ func glob(pattern string) []string {
 		paths[i] = strings.TrimPrefix(p, procSys)
 	}
 	return paths
-}
-
-// readSetting returns the value of key, or "" if the kernel has no such setting, for
-// example because an interface is gone.
-func readSetting(key string) (string, error) {
-	value, err := os.ReadFile(procSys + key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	return strings.TrimSpace(string(value)), err
-}
-
-// writeSetting changes the value of key.
-func writeSetting(key, value string) error {
-	err := os.WriteFile(procSys+key, []byte(value), 0)
-	switch {
-	case errors.Is(err, unix.EROFS):
-		return app.Hint(err, "In a container, set it from outside: docker run --sysctl %s=%s", dotted(key), value)
-	case errors.Is(err, fs.ErrPermission):
-		return hostnet.NeedsRoot(err)
-	}
-	return err
 }
 
 // dotted returns the name of key as sysctl(8) expects it.

@@ -96,7 +96,7 @@ func TestClientsLeaveUnderTheServersAddress(t *testing.T) {
 	}
 }
 
-// Nobody reaches a client who has not asked.
+// Nobody outside can open a connection to a client.
 func TestNobodyConnectsToAClient(t *testing.T) {
 	lab := netlab.New(t)
 	join(t, lab, 1420)
@@ -118,8 +118,8 @@ func TestNobodyConnectsToAClient(t *testing.T) {
 	require.Empty(t, passed.Stop(), "requests that came out of the tunnel")
 }
 
-// A client sends under an address of the tunnel, or not at all: neither to the
-// internet nor to the server.
+// A client's packet under an address that is not of the tunnel is dropped, on its way to
+// the internet and to the server itself.
 func TestForgedSourcesAreDropped(t *testing.T) {
 	lab := netlab.New(t)
 	join(t, lab, 1420)
@@ -145,7 +145,7 @@ func TestForgedSourcesAreDropped(t *testing.T) {
 	reaches(t, lab.Alice, "203.0.113.80", "-I", "10.8.0.2")
 }
 
-// A network on the server's other side is not for clients.
+// Clients can't reach another network of the server.
 func TestClientsLeaveOnlyByTheEgressInterface(t *testing.T) {
 	lab := netlab.New(t)
 	join(t, lab, 1420)

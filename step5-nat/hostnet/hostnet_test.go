@@ -28,7 +28,7 @@ func TestFamilies(t *testing.T) {
 	require.False(t, V4.Off())
 }
 
-// Which ways out the host has, as its routes change.
+// DefaultRoutes follows the host's routes as they change.
 func TestDefaultRoutes(t *testing.T) {
 	lab := netlab.New(t)
 	alice := func(command string) { lab.Alice.Run(t, "ip", strings.Fields(command)...) }

@@ -8,19 +8,6 @@ import (
 	"stepvpn/shared/app"
 )
 
-// Disjoint returns an error if one of the tunnel's subnets overlaps another.
-func Disjoint(addrs []netip.Prefix) error {
-	for i, a := range addrs {
-		for _, b := range addrs[:i] {
-			if a.Overlaps(b) {
-				return app.Hint(fmt.Errorf("the tunnel's subnets %v and %v overlap", b, a),
-					"Give each subnet once: one for IPv4 and one for IPv6 are enough.")
-			}
-		}
-	}
-	return nil
-}
-
 // Free returns an error if one of the tunnel's subnets overlaps another, or the
 // network of an interface other than the tunnel's own device: the host could no
 // longer tell which hosts are behind which interface.
@@ -46,6 +33,20 @@ func Free(addrs []netip.Prefix, device string) error {
 					return app.Hint(fmt.Errorf("the tunnel's subnet %v overlaps %v of %s", a.Masked(), b, itf.Name),
 						"Choose another subnet with -addr, the same at both ends.")
 				}
+			}
+		}
+	}
+	return nil
+}
+
+// Disjoint returns an error if one of the tunnel's subnets overlaps another. Step 8's
+// client asks only that: its local network comes and goes.
+func Disjoint(addrs []netip.Prefix) error {
+	for i, a := range addrs {
+		for _, b := range addrs[:i] {
+			if a.Overlaps(b) {
+				return app.Hint(fmt.Errorf("the tunnel's subnets %v and %v overlap", b, a),
+					"Give each subnet once: one for IPv4 and one for IPv6 are enough.")
 			}
 		}
 	}

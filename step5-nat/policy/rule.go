@@ -12,15 +12,16 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// MadeBy is the "protocol" of each of our routes and rules: the number that the kernel
-// stores for the program that made it (rtnetlink(7)).
-const MadeBy = 87
-
-// A Rule is a policy rule, and the text that one would type for it after the priority.
+// A Rule is a policy rule (ip-rule(8)), and the text that one would type for it after the
+// priority.
 type Rule struct {
 	netlink.Rule
 	text string
 }
+
+// MadeBy is the "protocol" of each of our routes and rules: the number that the kernel
+// stores for the program that made it (rtnetlink(7)).
+const MadeBy = 87
 
 // NewRule returns a rule that looks up the route in a table. text is the rule as one would
 // type it after the priority; callers set the fields that say which packets it matches.

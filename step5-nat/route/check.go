@@ -43,7 +43,7 @@ func linkOf(device string) (netlink.Link, error) {
 }
 
 // CheckWay returns an error if there is no route to the server, or if it leads into the
-// tunnel.
+// tunnel. Step 8 asks that again when the server has another address.
 func CheckWay(device string, server netip.Addr) error {
 	tunnel, err := linkOf(device)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package route makes the tunnel the way out for everything that this host
-// sends. Introduced in step 5.
+// Package route makes the tunnel the way out for all packets of this host, except those to
+// its local network and the tunnel's own. Introduced in step 5.
 //
 // The host's own routes stay as they are. A second routing table gets a default
 // route into the tunnel, and policy rules (ip-rule(8)) decide which packets are routed
@@ -22,7 +22,7 @@
 // into another one, without end.
 //
 // Packets of an address family that the tunnel does not carry are refused at once, so
-// that programs use the other family and nothing leaves unencrypted:
+// that programs use the other family instead of leaving past the tunnel:
 //
 //	ip -6 rule add priority 22505 not fwmark 22505 unreachable
 //
@@ -97,12 +97,13 @@ type Config struct {
 
 	// Network and Server say where the tunnel's own packets go: "udp" or "tcp", and
 	// the server's address. Without a Network, the caller must make sure that the
-	// server's packets pass the reverse-path check.
+	// server's packets pass the reverse-path check: from step 6 on, guard does.
 	Network string
 	Server  netip.AddrPort
 }
 
-// Default routes everything that this host sends through the tunnel. The function that
+// Default routes this host's packets through the tunnel, except those to its local network
+// and those with the mark. The function that
 // it returns undoes that; it may be called more than once. If Default fails, the host is
 // as it was before.
 //
@@ -133,7 +134,8 @@ func Default(c Config) (undo func() error, err error) {
 
 // Prepare prepares for routes and rules that send this host's traffic into the device: it
 // removes those that a killed client left, and returns an error if there is no route to
-// the server outside of the tunnel. Default begins with it.
+// the server outside of the tunnel. Default begins with it; step 8, which keeps its own
+// list of routes and rules, calls it alone.
 func Prepare(device string, server netip.Addr) error {
 	if err := CheckWay(device, server); err != nil {
 		return err
@@ -143,6 +145,7 @@ func Prepare(device string, server netip.Addr) error {
 
 // Recover removes the rules that a killed client left: those without effect, and those
 // that refuse a family. It returns an error if a client is running, whatever its device.
+// From step 6 on, clients call it.
 func Recover() error {
 	if err := hostnet.MayChange(); err != nil {
 		return err

@@ -11,7 +11,8 @@ import (
 )
 
 // Local returns a rule that finds the local network: it looks up the main table, but
-// ignores its default route, the one whose prefix length is 0.
+// ignores its default route, the one whose prefix length is 0. (Local and Tunnel are
+// exported for step 8's list of rules.)
 func Local(f hostnet.Family, priority int) policy.Rule {
 	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, "lookup main suppress_prefixlength 0")
 	r.SuppressPrefixlen = 0

@@ -11,10 +11,9 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
-// Table is the name of our table in the firewall.
-const Table nft.Table = "inet stepvpn_guard"
-
-// firewall makes our table, which replaces one that a killed client left.
+// firewall returns the change that makes our table in the firewall, which refuses the
+// queries that the policy rules can't stop (see the package's comment). It replaces a
+// table that a killed client left.
 func firewall(device string, resolvers []netip.Addr) policy.Change {
 	return policy.Change{
 		Command: "nft add table " + string(Table),
@@ -22,6 +21,9 @@ func firewall(device string, resolvers []netip.Addr) policy.Change {
 		Undo:    Table.Remove,
 	}
 }
+
+// Table is the name of our table in the firewall.
+const Table nft.Table = "inet stepvpn_guard"
 
 // Ruleset returns the text of Table, as a person would type it. Its chains see a packet
 // after the kernel has chosen its route.

@@ -83,7 +83,8 @@ func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
 }
 
 // Rules returns the policy rules that DNS adds, in order. (DNS also makes Table, see
-// Ruleset.) It returns an error if there are no resolvers.
+// Ruleset.) It returns an error if there are no resolvers. (Rules, Ruleset, Own and Refuse
+// are exported for step 8, which keeps a list of all rules and has a kill switch of them.)
 func Rules(resolvers []netip.Addr) (list []policy.Rule, err error) {
 	if len(resolvers) == 0 {
 		return nil, app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),

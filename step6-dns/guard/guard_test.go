@@ -240,7 +240,7 @@ func TestWithoutNft(t *testing.T) {
 	lab.Alice.Do(func() {
 		_, err := DNS("vpn0", resolvers)
 		require.EqualError(t, err, "nft add table inet stepvpn_guard: the program nft is not installed")
-		require.NoError(t, Recover(), "who did without has nothing to recover")
+		require.NoError(t, Recover(), "a host without nft has nothing to recover")
 	})
 	t.Setenv("PATH", path)
 	require.Equal(t, before, rules(t, lab.Alice))
@@ -266,7 +266,7 @@ func TestListTheTable(t *testing.T) {
 	lab.Alice.Try("ping", "-c", "1", lab.Cafe.V4.String())
 	again, err := list()
 	require.NoError(t, err)
-	require.Equal(t, changed, again, "what is counted does not matter")
+	require.Equal(t, changed, again, "the values of counters do not matter")
 	lab.Alice.Do(func() { require.NoError(t, firewall("vpn0", resolvers).Do()) })
 	again, err = list()
 	require.NoError(t, err)

@@ -63,7 +63,7 @@ func (k tie) send(t *testing.T, lab *netlab.Lab) (err error) {
 // these sockets needs root.
 func TestTiedToAnInterface(t *testing.T) {
 	lab := netlab.New(t)
-	// Who plays the resolver on the local network.
+	// The cafe plays the resolver on the local network.
 	lab.Cafe.Run(t, "ip", "addr", "add", "10.8.0.1/32", "dev", "br0")
 	tunnelOn(t, lab.Alice, addrs)
 	all := func(want error) []string {

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// An Item is one setting in encoded form. Its value has at most 255 bytes.
+// An Item is one setting in encoded form. Its value has at most 255 bytes. (Step 8 adds
+// items of its own, so Item and Items are exported.)
 type Item struct {
 	Type  byte
 	Value []byte

@@ -85,7 +85,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What Parse would refuse is not sent in the first place.
+// Settings that Parse would refuse are not sent in the first place.
 func TestMarshalRefuses(t *testing.T) {
 	_, err := Settings{DNS: []netip.Addr{{}}}.Marshal()
 	require.EqualError(t, err, "invalid IP cannot be a resolver's address")

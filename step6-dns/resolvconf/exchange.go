@@ -12,12 +12,9 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// renameat2 is the system call; a test plays a filesystem that lacks it.
-var renameat2 = unix.Renameat2
-
-// exchange swaps two names, or moves the first to where there is nothing. A
-// filesystem that can do neither (EINVAL) gets a plain rename: the original
-// then is in the journal only.
+// exchange swaps the names of two files, ours and the original, in one move; or moves the
+// first to where there is nothing. A filesystem that can do neither (EINVAL) gets a plain
+// rename: the original then is in the journal only.
 func exchange(from, to string, absent bool) error {
 	flags, how := uint(unix.RENAME_EXCHANGE), "mv --exchange"
 	if absent {
@@ -35,6 +32,9 @@ func exchange(from, to string, absent bool) error {
 	}
 	return nil
 }
+
+// renameat2 is the system call; a test plays a filesystem that lacks it.
+var renameat2 = unix.Renameat2
 
 // setAsideAgain makes the original anew where it was set aside, from the journal, if it is
 // not there any more: the filesystem can't exchange files, or somebody has removed it.

@@ -13,17 +13,18 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// version is the journal's. One of another version is refused: nobody should
-// guess how to put a host back.
-const version = 1
-
-// A journal is what was found and what was done, for a later run to put back.
+// A journal says what was found and what was done, so that a later run can put it back. It
+// is a file, one for each resolv.conf.
 type journal struct {
 	Version    int         `json:"version"`
 	Path       string      `json:"path"`
 	owner.Told             // its fields stand among these
 	File       *fileChange `json:"file,omitempty"` // nil if it was left as it was
 }
+
+// version is the journal's. One of another version is refused: nobody should
+// guess how to put a host back.
+const version = 1
 
 // A state is the directory of journals, with ours locked.
 type state struct {

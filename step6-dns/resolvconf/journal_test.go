@@ -18,13 +18,14 @@ import (
 // another is what some other program writes.
 const another = "# by dhclient\nnameserver 192.0.2.53\n"
 
-// What another program wrote meanwhile is left alone, and the original not lost.
+// If another program has written the file meanwhile, that stays, and the original is not
+// lost.
 func TestChangedMeanwhile(t *testing.T) {
 	for _, k := range kinds {
 		for _, killed := range []bool{false, true} {
 			t.Run(k.name, func(t *testing.T) {
 				if strings.Contains(k.name, "directory that cannot change") {
-					t.Skip("who changes it is who may: the same as a bind mount")
+					t.Skip("anybody who may change it can: the same as a bind mount")
 				}
 				h := newHost(t)
 				k.make(t, h)
@@ -98,7 +99,7 @@ func TestRemovedMeanwhile(t *testing.T) {
 	}
 }
 
-// What is kept for a person to look at does not become more and more.
+// The number of copies that are kept for a person to look at is bounded.
 func TestKeptAreBounded(t *testing.T) {
 	h := newHost(t)
 	var log string

@@ -45,7 +45,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// Who recovers may be killed too, before each step.
+// A program that recovers may be killed, too, before each step.
 func TestKilledWhileRecovering(t *testing.T) {
 	stride := soak.Pick(t, 3, 1) // of the moments
 	for first, k := range kinds {

@@ -11,7 +11,8 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// openState makes the directory if need be, and locks the journal. Without
+// openState makes the journal's directory if need be, and locks the journal, so that two
+// clients don't change one file. Without
 // create it returns nil if there is no directory.
 func openState(c Config, create bool) (*state, error) {
 	if create {

@@ -195,7 +195,7 @@ func (h *host) read(t *testing.T) string {
 	return string(data)
 }
 
-// whose says who has the file in hand.
+// whose names the program that has the file in hand.
 func (h *host) whose(t *testing.T) string {
 	t.Helper()
 	found, err := look(h.path)

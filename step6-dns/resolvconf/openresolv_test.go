@@ -99,7 +99,7 @@ func TestDebian(t *testing.T) {
 	require.Equal(t, "resolvconf's", h.whose(t))
 	s.answersWith(t, cafeAnswer, "before.debian.example")
 
-	// What its command would do.
+	// Its command would do this.
 	cmd := exec.Command("resolvconf", "-a", "vpn0.stepvpn")
 	cmd.Stdin = strings.NewReader("nameserver " + vpnDNS + "\n")
 	require.NoError(t, cmd.Run())

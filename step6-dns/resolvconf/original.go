@@ -11,7 +11,8 @@ import (
 // Original returns the bytes of the file as it would be without Use: what stands in it,
 // or stood there before Use, or stands now in what it is a symlink to, where a DHCP
 // client may have written something new. No file has none. Of the Config only Path and
-// State matter. It only looks, and locks nothing.
+// State matter. It only looks, and locks nothing. Step 8 asks the resolvers named there for
+// the server's address.
 func Original(c Config) ([]byte, error) {
 	c.setDefaults()
 	name, err := owner.Key(c.Path)
@@ -55,5 +56,6 @@ func read(path string) ([]byte, error) {
 	return s.Data, err
 }
 
-// Aside returns where the original of a file is meanwhile.
+// Aside returns where the original of a file is meanwhile. Step 8 moves it
+// back if the journal is damaged.
 func Aside(path string) string { return path + aside }

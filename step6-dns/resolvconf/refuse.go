@@ -13,7 +13,8 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// refuse returns an error, with what to do, if what is planned would fail.
+// refuse returns an error, with what to do, if the planned change of the file would fail:
+// before anything is changed.
 func (f *fileChange) refuse(path string) error {
 	if f.InPlace {
 		return refusal(path, unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK, 0))

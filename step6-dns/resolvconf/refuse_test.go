@@ -161,7 +161,7 @@ func TestASecondClientIsRefused(t *testing.T) {
 	require.Equal(t, before, h.tree(t))
 	h.use(t)()
 
-	// Nor is there room for two in one process.
+	// One process can't have two either.
 	undo := h.use(t)
 	_, err = Use(h.config())
 	require.EqualError(t, err, says+h.path)

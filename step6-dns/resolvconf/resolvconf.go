@@ -16,6 +16,14 @@
 // Some other program may have the file in hand, such as systemd-resolved. Folder owner says
 // what is done then.
 //
+//	resolvconf.go                Use and Recover: the order of it all
+//	journal.go, readjournal.go   the journal is written, and read with distrust
+//	filechange.go, exchange.go   our file takes the original's place, and gives it back
+//	snapshot.go                  what was found: a file, a symlink, nothing
+//	text.go, checkconfig.go      what our file says, and what the server may put into it
+//	refuse.go, lock.go           what can't be done, and who else does it
+//	keepcopy.go, original.go     the original, for a person to look at and for step 8
+//
 // # What is not covered
 //
 // Use does not watch the file. A DHCP client, or NetworkManager, that writes
@@ -171,7 +179,7 @@ func (s *state) putBackFile(f *fileChange) error {
 	case err != nil:
 		return err
 	case left:
-		return s.keep(f.Found)
+		return s.keepCopy(f.Found)
 	}
 	slog.Info(s.path + ": as it was")
 	return nil

@@ -165,7 +165,7 @@ func TestResolved(t *testing.T) {
 	}
 }
 
-// With the link's settings alone, who reads the list of resolvers asks the
+// With the link's settings alone, a program that reads the list of resolvers asks the
 // cafe's: that is why the file is replaced as well.
 func TestResolvedListLeaks(t *testing.T) {
 	s := newScene(t)

@@ -76,7 +76,7 @@ type scene struct {
 	cafe, vpn *resolver
 }
 
-// Which resolver answered is seen by the address.
+// The address shows which resolver answered.
 const (
 	cafeDNS, vpnDNS       = "198.51.100.1", "10.8.0.1"
 	cafeAnswer, vpnAnswer = "192.0.2.66", "192.0.2.8"

@@ -12,18 +12,8 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// maxFile bounds the file, in bytes. Those of this world have a few hundred.
-const maxFile = 64 << 10
-
-// What there may be at a path.
-const (
-	isAbsent  = "absent"
-	isFile    = "file"
-	isSymlink = "symlink"
-	isOther   = "other" // nothing that we would touch
-)
-
-// A snapshot is what was at a path. It is part of the journal.
+// A snapshot says what was found at a path: a file with its owner and mode, a symlink, or
+// nothing. It is part of the journal.
 type snapshot struct {
 	Kind   string      `json:"kind"`
 	Data   []byte      `json:"data,omitempty"`   // of a file
@@ -34,6 +24,17 @@ type snapshot struct {
 
 	what string // of something other, for messages
 }
+
+// maxFile bounds the file, in bytes. Those of this world have a few hundred.
+const maxFile = 64 << 10
+
+// What there may be at a path.
+const (
+	isAbsent  = "absent"
+	isFile    = "file"
+	isSymlink = "symlink"
+	isOther   = "other" // nothing that we would touch
+)
 
 // same reports whether both have the same content.
 func (s snapshot) same(other snapshot) bool {

@@ -9,11 +9,8 @@ import (
 	"strings"
 )
 
-// Signature is how each file begins that this package has written.
-const Signature = "# Written by the VPN client while it is connected"
-
-// text is the file to write. The options are those of the file that was found,
-// as far as they do not depend on the resolvers there.
+// text returns the text of our resolv.conf. The options are those of the file that was
+// found, as far as they do not depend on the resolvers there.
 func (c *Config) text(found []byte) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s (%s). The original comes back\n", Signature, c.Device)
@@ -24,6 +21,9 @@ func (c *Config) text(found []byte) []byte {
 	}
 	return b.Bytes()
 }
+
+// Signature is how each file begins that this package has written.
+const Signature = "# Written by the VPN client while it is connected"
 
 // lines is what matters of it.
 func (c *Config) lines() string {

@@ -27,7 +27,7 @@ import (
 // A Config says where the registry and the pool are.
 type Config struct {
 	Registry string      // file with the clients
-	Copy     string      // a copy of that file, which is read instead; "" for none
+	Copy     string      // a copy of that file, which is read instead (in step 8); "" for none
 	Pool     pool.Config // the clients' addresses
 
 	// Forget is called with the addresses of clients that have left. Its error is

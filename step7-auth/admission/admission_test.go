@@ -115,7 +115,7 @@ func TestLookup(t *testing.T) {
 	require.False(t, ok)
 }
 
-// What the client is told and what the log tells are not the same.
+// The client is told less than the log.
 func TestLeaseRefused(t *testing.T) {
 	alice, bob := key(), key()
 	o := newOffice(t, "10.8.0.1/30", time.Hour, line("alice", alice), line("bob", bob))
@@ -171,8 +171,8 @@ func TestRegistryChanges(t *testing.T) {
 	}, 20*time.Second, 5*time.Millisecond)
 }
 
-// An open session ends with the password that it began with. Who needs none any more,
-// or has another name, stays.
+// An open session ends with the password that it began with. A client that needs
+// none any more, or has another name, stays.
 func TestPasswordChanges(t *testing.T) {
 	var hashes []string
 	for _, password := range []string{"one", "two"} {
@@ -212,7 +212,7 @@ func TestLogin(t *testing.T) {
 	require.False(t, later.Final, "it can try again")
 }
 
-// What can't be opened leaves nothing open.
+// If Open fails, it leaves nothing open.
 func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	registry := filepath.Join(dir, "clients")

@@ -16,7 +16,8 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
-// An addition holds the values of add's flags.
+// An addition is one run of the command add, which enters a client in the registry and
+// makes the client's file. It holds the values of the flags.
 type addition struct {
 	registry  *string
 	server    *string

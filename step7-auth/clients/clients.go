@@ -21,7 +21,8 @@ import (
 )
 
 // Defaults are the files that the commands use if no flag names others, and the parts of
-// the commands that another program can replace.
+// the commands that another program can replace, as step 8's does: its files have another
+// form, and it knows when a client was last there.
 type Defaults struct {
 	Registry string // of the clients
 	Key      string // the server's private key

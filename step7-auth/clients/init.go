@@ -14,6 +14,7 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
+// init is the command that makes a server: its key and an empty registry.
 func (d Defaults) init() func(context.Context, []string) error {
 	registry := d.registry()
 	key := flag.String("key", d.Key, "`file` for the server's private key")

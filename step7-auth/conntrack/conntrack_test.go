@@ -12,8 +12,8 @@ import (
 
 func TestMain(m *testing.M) { netlab.Main(m) }
 
-// What conntrack(8) has entered, Forget takes out: of those who have gone, in both
-// families, and of nobody else.
+// Forget removes the connections of clients that have gone, in both families, and of nobody
+// else. conntrack(8) has entered them.
 func TestForget(t *testing.T) {
 	lab := netlab.New(t)
 	enter := func(from, to, port string) {

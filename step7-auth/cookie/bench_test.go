@@ -9,7 +9,7 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// What one initiation of a flood costs, by what its sender knows.
+// The cost of one initiation of a flood, by what its sender knows.
 func BenchmarkCheck(b *testing.B) {
 	s, _ := newServer()
 	m := sent(b, Client(new(wire), serverKey(), new(link.Drops)), newInitiation(1))[0]

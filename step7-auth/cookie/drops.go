@@ -2,7 +2,7 @@ package cookie
 
 import "stepvpn/shared/link"
 
-// Reasons to drop a message that asks for work.
+// The reasons why a message that asks the server for work is dropped.
 var (
 	BadMAC    = link.NewReason("bad-mac")    // an initiation whose sender does not know the server's public key
 	Throttled = link.NewReason("throttled")  // an initiation whose sender asks too often

@@ -22,7 +22,7 @@ func FuzzCheck(f *testing.F) {
 	f.Add(make([]byte, maxInitiation+1), true, true)
 	f.Fuzz(func(t *testing.T, m []byte, load, sign bool) {
 		if sign && len(m) >= Overhead {
-			// What a fuzzer can't find: a valid mac1.
+			// A fuzzer can't find a valid mac1.
 			covered, code := mac1At(m)
 			mac1 := mac1Of(serverKey()).sum(covered)
 			copy(code, mac1[:])

@@ -2,7 +2,7 @@ package cookie
 
 import "stepvpn/step4-crypto/noise"
 
-// Second reading: a server that is changing its key has two keys for a while.
+// Second reading, for step 8: a server that is changing its key has two keys for a while.
 
 // WithKey returns a Server for another key of the same server. Both share the limits on
 // sources, and the secret that cookies are made with.

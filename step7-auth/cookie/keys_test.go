@@ -37,7 +37,7 @@ func TestTwoKeys(t *testing.T) {
 				through++
 			}
 		}
-		require.Equal(t, []int{perEndpoint, 0}[i], through, "alice has used up what she may ask for")
+		require.Equal(t, []int{perEndpoint, 0}[i], through, "alice has used up her share")
 		*drops = link.Drops{}
 	}
 }

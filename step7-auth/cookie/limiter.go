@@ -7,6 +7,19 @@ import (
 	"stepvpn/step7-auth/source"
 )
 
+// A Limiter gives each source, and each network around it, a share: a token bucket for
+// each. It remembers the sources of two turns, each of which lasts at least refill. A
+// source that has not asked in the last whole turn has its whole burst again, so
+// forgetting it changes nothing. When a network is refused, nothing is stored about the
+// addresses in it.
+//
+// The zero value is ready to use. It is not safe for concurrent use.
+type Limiter struct {
+	young, old map[bucket]time.Duration // when a bucket is full again, since start
+	start      time.Time
+	turned     time.Time
+}
+
 // refill is how long it takes until a source has its whole burst again. From then on, it
 // is like a source that was never seen.
 const refill = 250 * time.Millisecond
@@ -22,19 +35,6 @@ const (
 // maxSources bounds the memory. When this many sources have asked within refill, others
 // have to wait for the next turn.
 const maxSources = 8192
-
-// A Limiter gives each source, and each network around it, a share: a token bucket for
-// each. It remembers the sources of two turns, each of which lasts at least refill. A
-// source that has not asked in the last whole turn has its whole burst again, so
-// forgetting it changes nothing. When a network is refused, nothing is stored about the
-// addresses in it.
-//
-// The zero value is ready to use. It is not safe for concurrent use.
-type Limiter struct {
-	young, old map[bucket]time.Duration // when a bucket is full again, since start
-	start      time.Time
-	turned     time.Time
-}
 
 // A bucket is the key of a token bucket: a network, or, with a port, an endpoint.
 type bucket struct {

@@ -64,7 +64,7 @@ func TestLimiterAgainstBuckets(t *testing.T) {
 	require.Less(t, allowed, 90_000)
 }
 
-// Who has a whole network, of whichever size, is held to the share of that, and takes
+// A sender that has a whole network, of any size, is held to that network's share, and takes
 // nothing from others.
 func TestNetworksAreLimited(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -87,7 +87,7 @@ func TestNetworksAreLimited(t *testing.T) {
 				}
 			}
 			require.Equal(t, tt.most, allowed)
-			require.LessOrEqual(t, len(l.young), 4*tt.most, "what is refused leaves no trace")
+			require.LessOrEqual(t, len(l.young), 4*tt.most, "a refused message leaves no trace")
 			require.True(t, l.Allow(netip.MustParseAddrPort("198.51.100.1:1"), now()))
 			require.True(t, l.Allow(netip.MustParseAddrPort("[2001:db8:1::1]:1"), now()))
 		})

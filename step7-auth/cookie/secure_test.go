@@ -173,7 +173,7 @@ func TestSecureWhenCookiesGetLost(t *testing.T) {
 	})
 }
 
-// Who has another key for the server hears nothing at all, under load or not.
+// A client that has another key for the server gets no answer at all, under load or not.
 func TestSecureWithAnotherServerKey(t *testing.T) {
 	for _, load := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

@@ -177,8 +177,8 @@ func TestASourceWithACookieIsThrottled(t *testing.T) {
 	require.EqualValues(t, 76, k.drops.Count(Throttled))
 }
 
-// Whoever is there already is not held to the share of the networks around it, which
-// others may have used up, and to that of its endpoint all the same.
+// A connected client is not held to the share of the networks around it, which others may
+// have used up. It is held to the share of its endpoint all the same.
 func TestWhoIsThereIsNotThrottledForItsNetwork(t *testing.T) {
 	k := newTalk(t)
 	_, reply := k.server.Check(k.signed(), alice, true, false, now())

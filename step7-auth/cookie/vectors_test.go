@@ -40,7 +40,7 @@ func TestServerAcceptsTheMACOfWireGuard(t *testing.T) {
 	require.Nil(t, reply)
 	require.Equal(t, "none", drops.String())
 
-	// Each byte that it covers counts, and each of its own.
+	// A code depends on each byte that it covers; and each of its own bytes is compared.
 	for i := range len(before) - macLen {
 		before[i] ^= 1
 		initiation, reply = s.Check(before, alice, false, false, now())

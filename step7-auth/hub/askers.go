@@ -50,8 +50,8 @@ func (a *askers) allows(instance uint64, from netip.AddrPort, now time.Time) boo
 
 // tooMany returns the pending client that has to go to make room for one more, or nil if
 // there is room. The caller holds mu.
-func (m *members) tooMany(is *member) *client {
-	if n := len(is.pending); n < maxPending && (n == 0 || m.spare > 0) {
+func (d *directory) tooMany(is *identity) *client {
+	if n := len(is.pending); n < maxPending && (n == 0 || d.spare > 0) {
 		return nil
 	}
 	known := func(c *client) bool { return slices.Contains(is.settled[:], c.instance) }

@@ -13,14 +13,6 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// The states of a client, in the order in which it goes through them.
-const (
-	pending   int32 = iota // let in, but no packet has come: it may be a replay
-	loggingIn              // it is there, and must give its password before packets pass
-	open                   // packets pass
-	gone
-)
-
 // A client is one run of a client program that has proved its identity. Another machine
 // with the same identity is another client.
 type client struct {
@@ -38,7 +30,7 @@ type client struct {
 	via      atomic.Pointer[queue] // where its last message came in
 	log      *slog.Logger
 
-	newest asked // its newest initiation; guarded by members.mu
+	newest asked // its newest initiation; guarded by directory.mu
 
 	state   atomic.Int32
 	next    atomic.Bool  // its newest handshake used the key of Config.Next
@@ -55,6 +47,14 @@ type client struct {
 	_        [64]byte
 	sent     tunnel.Flow
 }
+
+// The states of a client, in the order in which it goes through them.
+const (
+	pending   int32 = iota // let in, but no packet has come: it may be a replay
+	loggingIn              // it is there, and must give its password before packets pass
+	open                   // packets pass
+	gone
+)
 
 // newClient returns a pending client, which has no keys yet.
 func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, leased []netip.Prefix, k *handshake, time uint64, now time.Time) *client {

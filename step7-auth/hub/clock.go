@@ -16,13 +16,13 @@ func (h *Hub) clock(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			all = h.members.all(all[:0])
+			all = h.directory.all(all[:0])
 			for _, c := range all {
 				h.tick(c, now)
 			}
 			h.shares.look(all, now)
 			clear(all) // so that it keeps no client in memory
-			h.members.forget(now)
+			h.directory.forget(now)
 		}
 	}
 }

@@ -9,6 +9,108 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
+// A Config is what a hub needs to know.
+type Config struct {
+	// Handshake names the suite and a pattern in which the client sends its
+	// static key, IK or IKpsk2, and holds the server's keys.
+	Handshake noise.Config
+	// Other, if set, has the other one of these patterns, for clients whose Account asks
+	// for it. Step 8 sets it (see psk.go), and Next when the server changes its key.
+	Other *noise.Config
+	// Next, if set, is another key of the server, which clients may use as well.
+	Next *Key
+	// Addrs are the addresses of the server itself in the tunnel, with the
+	// length of the tunnel's network.
+	Addrs []netip.Prefix
+	// Settings are sent to each client, unchanged, with its addresses. They have at most
+	// protocol.MaxSettings bytes.
+	Settings []byte
+	// MTU is the length, in bytes, of the longest packet that the path to a client is assumed
+	// to carry until Session.SetMTU is called: see secure.Config.
+	MTU int
+
+	Admission Admission
+	// Check, if set, looks at each initiation before any public-key operation is
+	// done for it. It returns the initiation without what was added to it, or nil, and a
+	// message to send back, or nil. It must count what it drops. underLoad says that
+	// initiations come faster than they can be answered; present says that a connected
+	// client is at that address.
+	Check func(message []byte, from netip.AddrPort, underLoad, present bool, now time.Time) (initiation, reply []byte)
+	// Control, if set, gets the control messages of kinds from protocol.FirstKind
+	// on, of clients whose packets may pass. It is called while packets wait, so it must
+	// be fast, and it must not keep the content. It returns false if there is no such
+	// message, which is then counted as malformed. Step 8 measures the path's MTU by such
+	// messages, and needs Session for that.
+	Control func(from Session, kind byte, content []byte) bool
+
+	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients
+	ClientToClient bool          // let packets pass from one client to another
+	Idle           time.Duration // cut off a client that was silent for this long; 0: when its keys expire, after 180 s
+
+	Count *tunnel.Counters // required
+}
+
+// An Admission decides which clients may come in, and with which addresses. The hub may
+// call its methods at any time while it runs, and Lookup from several goroutines at once.
+type Admission interface {
+	// Lookup returns the account that a key belongs to. It must be fast.
+	Lookup(key noise.PublicKey) (Account, bool)
+	// Lease gives an identity its addresses, the same ones for as long as it holds
+	// them. It is called by one goroutine at a time. The client is told the error if that
+	// is a *secure.Rejected, and otherwise only that there is no address.
+	Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error)
+	// Left is called with the clients that have left, whose addresses can now be given
+	// to others. It may take a while, and is called at most twice per second. It is never
+	// called for an identity that is connected (again), nor at the same time as Lease. It
+	// is not called for the clients that are connected when Run ends.
+	Left([]Gone)
+	// Login checks a password. It may be slow. The client is told the error; if it is a
+	// *secure.Rejected, it also says whether the client may try again.
+	Login(ctx context.Context, key noise.PublicKey, from Source, user, password string) error
+}
+
+// An Account is what the server's registry says about an identity.
+type Account struct {
+	Name          string
+	Expires       time.Time // zero: never
+	NeedsPassword bool
+
+	OwnPSK bool                // it has a pre-shared key of its own, see psk.go...
+	PSK    *[noise.KeyLen]byte // ...which is this one; nil: the server does not know it
+}
+
+// A Gone is a client that has left.
+type Gone struct {
+	Key   noise.PublicKey
+	Name  string
+	Addrs []netip.Addr
+	In    bool // its packets passed; false if it has only asked
+	Next  bool // as in Status
+}
+
+// A Source says where a password comes from: the program's instance number (see
+// protocol.Hello), and the address from which it asked to come in. The program has proved
+// that it receives what is sent to that address.
+type Source struct {
+	Instance uint64
+	Addr     netip.Addr
+}
+
+// A Session is a client's session, as Config.Control sees it. Its methods are safe for
+// concurrent use.
+type Session interface {
+	// Control sends a control message to the client.
+	Control(kind byte, content []byte)
+	// SetMTU says how long a packet the path to the client carries, in bytes.
+	SetMTU(mtu int)
+	// Probe is Control for a message whose length matters: see secure.Conn.Probe. Probes
+	// beyond 128 at once and 16 per second are dropped.
+	Probe(kind byte, content []byte)
+	// Addrs returns the addresses that the client was given. The caller must not change
+	// them.
+	Addrs() []netip.Addr
+}
+
 // The limits.
 const (
 	DefaultMaxClients = 250   // a /24 network has room for 253
@@ -43,104 +145,3 @@ const (
 	clockInterval  = 500 * time.Millisecond
 	farewellWithin = time.Second // to end the goroutines, and to tell all clients that the server is stopping
 )
-
-// An Account is what the server's registry says about an identity.
-type Account struct {
-	Name          string
-	Expires       time.Time // zero: never
-	NeedsPassword bool
-
-	OwnPSK bool                // it has a pre-shared key of its own, see psk.go...
-	PSK    *[noise.KeyLen]byte // ...which is this one; nil: the server does not know it
-}
-
-// A Gone is a client that has left.
-type Gone struct {
-	Key   noise.PublicKey
-	Name  string
-	Addrs []netip.Addr
-	In    bool // its packets passed; false if it has only asked
-	Next  bool // as in Status
-}
-
-// An Admission decides which clients may come in, and with which addresses. The hub may
-// call its methods at any time while it runs, and Lookup from several goroutines at once.
-type Admission interface {
-	// Lookup returns the account that a key belongs to. It must be fast.
-	Lookup(key noise.PublicKey) (Account, bool)
-	// Lease gives an identity its addresses, the same ones for as long as it holds
-	// them. It is called by one goroutine at a time. The client is told the error if that
-	// is a *secure.Rejected, and otherwise only that there is no address.
-	Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error)
-	// Left is called with the clients that have left, whose addresses can now be given
-	// to others. It may take a while, and is called at most twice per second. It is never
-	// called for an identity that is connected (again), nor at the same time as Lease. It
-	// is not called for the clients that are connected when Run ends.
-	Left([]Gone)
-	// Login checks a password. It may be slow. The client is told the error; if it is a
-	// *secure.Rejected, it also says whether the client may try again.
-	Login(ctx context.Context, key noise.PublicKey, from Source, user, password string) error
-}
-
-// A Source says where a password comes from: the program's instance number (see
-// protocol.Hello), and the address from which it asked to come in. The program has proved
-// that it receives what is sent to that address.
-type Source struct {
-	Instance uint64
-	Addr     netip.Addr
-}
-
-// A Config is what a hub needs to know.
-type Config struct {
-	// Handshake names the suite and a pattern in which the client sends its
-	// static key, IK or IKpsk2, and holds the server's keys.
-	Handshake noise.Config
-	// Other, if set, has the other one of these patterns, for clients whose Account asks
-	// for it.
-	Other *noise.Config
-	// Next, if set, is another key of the server, which clients may use as well.
-	Next *Key
-	// Addrs are the addresses of the server itself in the tunnel, with the
-	// length of the tunnel's network.
-	Addrs []netip.Prefix
-	// Settings are sent to each client, unchanged, with its addresses. They have at most
-	// protocol.MaxSettings bytes.
-	Settings []byte
-	// MTU is the length, in bytes, of the longest packet that the path to a client is assumed
-	// to carry until Session.SetMTU is called: see secure.Config.
-	MTU int
-
-	Admission Admission
-	// Check, if set, looks at each initiation before any public-key operation is
-	// done for it. It returns the initiation without what was added to it, or nil, and a
-	// message to send back, or nil. It must count what it drops. underLoad says that
-	// initiations come faster than they can be answered; present says that a connected
-	// client is at that address.
-	Check func(message []byte, from netip.AddrPort, underLoad, present bool, now time.Time) (initiation, reply []byte)
-	// Control, if set, gets the control messages of kinds from protocol.FirstKind
-	// on, of clients whose packets may pass. It is called while packets wait, so it must
-	// be fast, and it must not keep the content. It returns false if there is no such
-	// message, which is then counted as malformed.
-	Control func(from Session, kind byte, content []byte) bool
-
-	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients
-	ClientToClient bool          // let packets pass from one client to another
-	Idle           time.Duration // cut off a client that was silent for this long; 0: when its keys expire, after 180 s
-
-	Count *tunnel.Counters // required
-}
-
-// A Session is a client's session, as Config.Control sees it. Its methods are safe for
-// concurrent use.
-type Session interface {
-	// Control sends a control message to the client.
-	Control(kind byte, content []byte)
-	// SetMTU says how long a packet the path to the client carries, in bytes.
-	SetMTU(mtu int)
-	// Probe is Control for a message whose length matters: see secure.Conn.Probe. Probes
-	// beyond 128 at once and 16 per second are dropped.
-	Probe(kind byte, content []byte)
-	// Addrs returns the addresses that the client was given. The caller must not change
-	// them.
-	Addrs() []netip.Addr
-}

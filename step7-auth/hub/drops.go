@@ -2,7 +2,7 @@ package hub
 
 import "stepvpn/shared/link"
 
-// Reasons to drop a packet from a client or to one.
+// The reasons why the hub drops a packet from a client or to one.
 var (
 	Spoofed     = link.NewReason("spoofed")       // a client's packet with a source address that is not its own
 	NoClient    = link.NewReason("no-client")     // to an address of the tunnel's network that no client has

@@ -14,14 +14,14 @@ import (
 // One goroutine answers initiations one after another, handshakesPerSecond on average.
 // Others wait meanwhile in the handshake queue, which has a fixed size; when it is full,
 // initiations are dropped, and honest clients ask again. Clients that are connected, and
-// those that recently were, have queues of their own (shares.go). An initiation that has
-// waited for too long is dropped, too: its sender is about to ask again, and would not
-// accept the answer to the old one. So a flood takes a bounded part of one processor, no
-// further memory, and nothing from the clients that are connected.
+// those that recently were, have queues of their own (handshakeshares.go). An initiation
+// that has waited for too long is dropped, too: its sender is about to ask again, and
+// would not accept the answer to the old one. So a flood takes a bounded part of one
+// processor, no further memory, and nothing from the clients that are connected.
 //
 // An initiation can be a replay. Its timestamp shows that if a newer one of the same
 // identity has come. Then it gets no answer, or one that tells the client that made it
-// that its clock is behind (see members.hear). If no newer one has come, as after a
+// that its clock is behind (see directory.hear). If no newer one has come, as after a
 // restart of the server, the replay is answered; but the attacker can do nothing with the
 // answer, and the connected client stays until a packet under the new keys has come.
 
@@ -100,7 +100,7 @@ func (h *Hub) answerHandshakes(ctx context.Context) {
 			budget = min(handshakesAtOnce, budget+int(handshakesPerSecond*clockInterval/time.Second))
 		case <-left:
 			left = nil // not again until the refill, as this may take a while
-			if gone := h.members.takeLeft(); len(gone) > 0 {
+			if gone := h.directory.takeLeft(); len(gone) > 0 {
 				h.cfg.Admission.Left(gone)
 			}
 		case k := <-present:
@@ -135,17 +135,17 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 	if no := h.choosePSK(request, account); no != nil {
 		return h.refuse(request, k.from, account.Name, *no)
 	}
-	if behind, why, ok := h.members.hear(key, hello.Instance, request.Time(), k.from, now); !ok {
+	if behind, why, ok := h.directory.hear(key, hello.Instance, request.Time(), k.from, now); !ok {
 		h.drops.Add(why)
 		return h.sayBehind(request, behind)
 	}
 	if account.expired(now) {
 		return h.refuse(request, k.from, account.Name, expired)
 	}
-	if no := h.members.object(key, hello.Instance, h.cfg.MaxClients); no != nil {
+	if no := h.directory.object(key, hello.Instance, h.cfg.MaxClients); no != nil {
 		return h.refuse(request, k.from, account.Name, *no)
 	}
-	c := h.members.find(key, hello.Instance)
+	c := h.directory.find(key, hello.Instance)
 	if c != nil && account.NeedsPassword && !c.login {
 		h.end(c, changed, now) // let in again, it has to log in
 		return nil
@@ -157,7 +157,7 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 			return h.refuse(request, k.from, account.Name, reasonOf(err, noAddress))
 		}
 		c = h.newClient(key, hello, account, leased, k, request.Time(), now)
-		if before := h.members.expect(c); before != nil {
+		if before := h.directory.expect(c); before != nil {
 			before.tell(before.peer.Close(crowded, now))
 		}
 	}

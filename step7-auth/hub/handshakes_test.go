@@ -19,7 +19,7 @@ import (
 	"stepvpn/step7-auth/cookie"
 )
 
-// Who is not let in is told why in a sentence, and the server keeps nothing.
+// A client that is not let in is told why in a sentence, and the server keeps nothing.
 func TestRefusals(t *testing.T) {
 	w := serve(t, func(c *Config) { c.MaxClients = 2 })
 	w.connect(w.add(Account{Name: "alice"}))
@@ -44,7 +44,7 @@ func TestRefusals(t *testing.T) {
 	require.Empty(t, w.gotten())
 }
 
-// Who does not know the server's public key hears nothing at all.
+// A sender that does not know the server's public key gets no answer at all.
 func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
@@ -72,7 +72,8 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// A server with a pre-shared key does not let in who lacks it, though it is known.
+// A server with a pre-shared key does not let in a client that lacks it, though the client
+// is known.
 func TestPSK(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		psk, other := [32]byte{1}, [32]byte{2}
@@ -89,8 +90,9 @@ func TestPSK(t *testing.T) {
 	})
 }
 
-// One client may have a pre-shared key of its own, whatever the others have. Who comes
-// with another one or none is refused, and so is who has one without need.
+// One client may have a pre-shared key of its own, whatever the others have. A client
+// that comes with another one or none is refused, and so is a client that needs none and has
+// one.
 func TestOwnPSK(t *testing.T) {
 	for name, common := range map[string]*[32]byte{"others have none": nil, "others have a common one": {1}} {
 		t.Run(name, func(t *testing.T) {
@@ -182,19 +184,19 @@ func TestReplayedInitiation(t *testing.T) {
 		w.Inject(eve, serverAddr, replay)
 		synctest.Wait()
 		require.Empty(t, w.hub.Snapshot())
-		require.Equal(t, 1, w.hub.members.size, "it is let in, and not there")
+		require.Equal(t, 1, w.hub.directory.size, "it is let in, and not there")
 		require.Equal(t, 1, w.holding())
 		w.Inject(eve, serverAddr, replay)
 		w.dropped(secure.Replayed, 1)
 		time.Sleep(pendingFor + clockInterval)
 		synctest.Wait()
-		require.Zero(t, w.hub.members.size)
+		require.Zero(t, w.hub.directory.size)
 		require.Zero(t, w.holding())
 		require.True(t, w.gotten()[0].In)
 		require.False(t, w.gotten()[1].In, "it has only asked")
 		require.Equal(t, 0, w.hub.table.Len(), "no session is left")
 
-		// In between, alice comes: the one who is pending gives way.
+		// In between, alice comes: the pending client gives way.
 		w.Inject(eve, serverAddr, recorded()[0])
 		again := w.connect(key)
 		write(t, again, ip(again.v4(), web, "x"))
@@ -316,6 +318,6 @@ func TestOlderVersion(t *testing.T) {
 	require.Contains(t, lines.String(), "client=alice")
 	require.Contains(t, lines.String(), "older version of the protocol")
 	require.EqualValues(t, 1, c.hub.drops.Count(Refused))
-	require.Empty(t, c.hub.members.byKey)
+	require.Empty(t, c.hub.directory.byKey)
 	require.Zero(t, c.hub.table.Len())
 }

@@ -17,8 +17,9 @@
 //	config.go     what the hub needs, and its limits
 //	hub.go        how it runs
 //	client.go     one client, from its first initiation to its end
-//	member.go     what is known of one identity
-//	members.go    which clients are there: identity → client, address → client
+//	identity.go   what is known of one key: its clients, and their newest initiations
+//	directory.go  finds clients: identity → client, address → client
+//	queues.go     a socket and the device's queue that belongs to it
 //	receive.go    from the socket to the device
 //	addresses.go  what an address is to the hub
 //	send.go       from the device to the socket
@@ -26,14 +27,14 @@
 //	answer.go     the answers to initiations
 //	login.go      passwords, outside of the packets' way
 //	clock.go      what is done regularly, without a packet as its cause
+//	arrive.go     how a client comes in: its first packet, or its password
 //	leave.go      how a client goes: cut off, replaced, idle
 //	status.go     what an operator sees
 //
-// Beside these: shared.go, for a hub with several sockets; shares.go, for the order of
-// service when many ask; askers.go, for many programs with the same key; psk.go, for
-// clients with a pre-shared key of their own; keys.go, for a server that is changing its
-// key; probe.go, for messages whose length matters. drops.go names the reasons why packets
-// are dropped.
+// Beside these: handshakeshares.go, for the order of service when many ask; askers.go,
+// for many programs with the same key; psk.go, for clients with a pre-shared key of their
+// own; keys.go, for a server that is changing its key; probe.go, for messages whose
+// length matters. drops.go names the reasons why packets are dropped.
 //
 // Sending to a client never waits for that client: a socket drops what it can't take. A
 // socket with connections (package transport's over TCP) is told where the clients are, so
@@ -77,12 +78,12 @@ type Hub struct {
 	broadcasts []netip.Addr // of the tunnel's networks
 
 	table      *secure.Table // index → keypair → peer, which is a client's
-	members    members
+	directory  directory
 	handshakes chan handshake // the handshake queue...
 	shares     shares         // ...and the shares of those who are there, and of others
 	loadAt     atomic.Int64   // when the queue was last long; see clockOf
 	logins     chan login
-	left       chan struct{} // has an element if members.left is not empty; holds one
+	left       chan struct{} // has an element if directory.left is not empty; holds one
 
 	keepers []link.PeerKeeper // sockets; set before any client comes
 }
@@ -120,7 +121,7 @@ func New(cfg Config) (*Hub, error) {
 		left:       make(chan struct{}, 1),
 	}
 	h.shares.init()
-	h.members.init(cfg.MaxClients)
+	h.directory.init(cfg.MaxClients)
 	return h, nil
 }
 

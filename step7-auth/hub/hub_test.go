@@ -69,8 +69,8 @@ func TestSpoofedSource(t *testing.T) {
 	w.dropped(Spoofed, 13)
 }
 
-// What is not one whole packet goes nowhere either, whoever it is of. What is behind
-// a packet is padding.
+// Content that is not one whole packet goes nowhere either, whatever its sender. The bytes
+// behind a packet are padding.
 func TestMalformedInside(t *testing.T) {
 	c := gather(t, 1, 64, nil)
 	alice := c.clients[0]
@@ -102,7 +102,7 @@ func with(p []byte, at int, bytes ...byte) []byte {
 	return p
 }
 
-// What is for many at once passes in neither direction.
+// Packets for many receivers at once pass in neither direction.
 func TestMulticast(t *testing.T) {
 	w := serve(t, nil)
 	alice := w.connect(w.add(Account{Name: "alice"}))
@@ -157,7 +157,7 @@ func TestClientToClient(t *testing.T) {
 	}
 }
 
-// What is wrong with a configuration is said before anything is done.
+// A mistake in a configuration is reported before anything is done.
 func TestConfigErrors(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"hub: Config needs Count and Admission":                                                             func(c *Config) { c.Admission = nil },

@@ -10,10 +10,10 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// Second reading: a server that is changing its key has two keys for a while. Which of
-// them a client uses is known before anything is decrypted, from the code by which it
-// proves that it knows that key (see package cookie). So no public-key operation is done
-// in vain. Everything else is shared by the clients of both keys.
+// Second reading, for step 8: a server that is changing its key has two keys for a while.
+// Which of them a client uses is known before anything is decrypted, from the code by
+// which it proves that it knows that key (see package cookie). So no public-key operation
+// is done in vain. Everything else is shared by the clients of both keys.
 
 // A Key holds what differs for clients that use another key of the server. Except for
 // Meant, the fields are those of a Config.

@@ -68,7 +68,7 @@ func TestTwoKeys(t *testing.T) {
 	require.NotZero(t, w.count.Drops.Count(cookie.BadMAC))
 }
 
-// Who has left is known by which key it had come.
+// When a client has left, it is known which of the server's keys it used.
 func TestLeftByKey(t *testing.T) {
 	next := noise.GenerateKey()
 	w := serve(t, twoKeys(next))
@@ -84,8 +84,8 @@ func TestLeftByKey(t *testing.T) {
 	}
 }
 
-// What is not for the next key is judged by the first one's Check alone, and nothing is
-// decrypted by both.
+// An initiation that is not for the next key is judged by the first one's Check alone, and
+// none is decrypted with both.
 func TestTwoKeysEachIsTriedOnce(t *testing.T) {
 	next := noise.GenerateKey()
 	var meant, first, second int

@@ -37,7 +37,7 @@ func TestRevoked(t *testing.T) {
 	w.revoke(key.Public())
 	w.hub.Cut(key.Public(), secure.Rejected{Reason: "the access of bob was revoked", Final: true})
 	require.Equal(t, []string{"alice"}, w.names(), "at once")
-	require.Nil(t, w.hub.members.at(bob.v4()))
+	require.Nil(t, w.hub.directory.at(bob.v4()))
 	err := bob.fails(t)
 	require.EqualError(t, err, "the server has ended the session: the access of bob was revoked")
 	require.Equal(t, secure.Rejected{Reason: "the access of bob was revoked", Final: true}, rejected(t, err))
@@ -65,13 +65,13 @@ func TestRevokedAndDeaf(t *testing.T) {
 		write(t, bob, ip(bob.v4(), web, "x"))
 		w.dropped(secure.UnknownIndex, 1)
 		w.Tap(nil)
-		// It finds out by the silence, asks, and is told at the door.
+		// It notices the silence, asks for new keys, and is told.
 		require.Equal(t, unknown, rejected(t, bob.fails(t)))
 		w.stop()
 	})
 }
 
-// An account that expires while its client is there ends it.
+// If an account expires while its client is connected, the client is cut off.
 func TestExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
@@ -354,6 +354,6 @@ func TestFarewellCrossesInitiation(t *testing.T) {
 	require.Equal(t, 1, c.hub.table.Len())
 
 	c.hub.hear(in.Peer.Owner().(*client), c.queue, alice.addr, in, now)
-	require.Empty(t, c.hub.members.all(nil))
+	require.Empty(t, c.hub.directory.all(nil))
 	require.Zero(t, c.hub.table.Len())
 }

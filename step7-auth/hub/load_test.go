@@ -53,8 +53,8 @@ func TestFlood(t *testing.T) {
 	close(stop)
 	flood.Wait()
 	require.Equal(t, []string{"alice"}, w.names())
-	require.Equal(t, 1, w.hub.members.size)
-	require.Len(t, w.hub.members.byKey, 1, "no memory is kept of a stranger")
+	require.Equal(t, 1, w.hub.directory.size)
+	require.Len(t, w.hub.directory.byKey, 1, "no memory is kept of a stranger")
 }
 
 // While initiations wait, Config.Check hears that the server is under load.
@@ -137,7 +137,7 @@ func TestQueues(t *testing.T) {
 	}
 	done.Go(func() {
 		for range packets {
-			for _, cl := range c.hub.members.all(nil) {
+			for _, cl := range c.hub.directory.all(nil) {
 				c.hub.tick(cl, time.Now())
 			}
 			c.hub.Snapshot()

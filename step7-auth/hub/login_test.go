@@ -66,7 +66,7 @@ func TestLogin(t *testing.T) {
 		passed := make(chan bool)
 		go func() { // while the check goes on
 			time.Sleep(2500 * time.Millisecond)
-			c := w.hub.members.at(addr)
+			c := w.hub.directory.at(addr)
 			write(t, w.device, ip(web, addr, "too early"))
 			synctest.Wait()
 			_, why, ok := w.hub.destination(c, ip(addr, web, "too early"))
@@ -172,7 +172,7 @@ func TestNoLogin(t *testing.T) {
 		time.Sleep(time.Minute)
 		guesser.Close()
 
-		// What is no login at all is counted.
+		// A message that is no login at all is counted.
 		odd := raw(w.add(Account{Name: "carol", NeedsPassword: true}))
 		odd.Control(protocol.KindLogin, []byte("not a login"))
 		odd.Control(9, nil)
@@ -204,7 +204,7 @@ func TestLoginAndGone(t *testing.T) {
 	})
 }
 
-// Who has stolen a key and not the password does not push its owner out. Who has
+// A thief who has the key and not the password does not push the owner out. A thief who has
 // both does.
 func TestLoginBeforeReplacing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -233,7 +233,7 @@ func TestLoginBeforeReplacing(t *testing.T) {
 		works(alice)
 		require.Empty(t, w.gotten())
 
-		// Of those who have still to log in, too, the newest one stays.
+		// Of several clients that have still to log in, too, the newest one stays.
 		thief("busy")
 		newest, err := w.login(key, "alice", "right")
 		require.NoError(t, err)

@@ -34,8 +34,8 @@ var (
 	tunnelNet  = []netip.Prefix{netip.MustParsePrefix("10.8.0.1/16"), netip.MustParsePrefix("fd00:8::1/64")}
 )
 
-// A registry is who may come, and a pool that gives everybody the addresses of
-// their number. It is safe for concurrent use.
+// A registry lists the clients that may come in, and gives each the addresses of its number.
+// It is safe for concurrent use.
 type registry struct {
 	mu       sync.Mutex
 	accounts map[noise.PublicKey]Account

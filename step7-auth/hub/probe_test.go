@@ -38,14 +38,14 @@ func TestProbe(t *testing.T) {
 		require.Len(t, c.socket.last, len(m))
 		require.True(t, c.socket.whole)
 	}
-	session := Session(c.hub.members.at(c.clients[0].welcome.Addrs[0].Addr()))
+	session := Session(c.hub.directory.at(c.clients[0].welcome.Addrs[0].Addr()))
 	session.Control(9, make([]byte, 1001))
 	require.Len(t, c.socket.last, 1008+secure.Overhead, "padded")
 	require.False(t, c.socket.whole)
 	require.Len(t, session.Addrs(), len(c.clients[0].welcome.Addrs))
 }
 
-// Who asks without end is sent so many a second.
+// A client that asks for probes without end gets a bounded number per second.
 func TestProbesAreBounded(t *testing.T) {
 	var p probes
 	now := int64(time.Hour)
@@ -72,7 +72,7 @@ func TestProbesAreBounded(t *testing.T) {
 	require.Contains(t, c.hub.drops.String(), "queue-full")
 }
 
-// Who has a key and not the password says nothing that counts.
+// Control messages of a client that has not given its password yet do not count.
 func TestControlTakesALogin(t *testing.T) {
 	heard := 0
 	c, r := crowdFor(t, func(cfg *Config) {

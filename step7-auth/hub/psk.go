@@ -2,8 +2,9 @@ package hub
 
 import "stepvpn/step4-crypto/secure"
 
-// Second reading: clients with a pre-shared key of their own. In IKpsk2 the server knows
-// which client asks before that key is mixed in, so it can choose the client's key.
+// Second reading, for step 8: clients with a pre-shared key of their own. In IKpsk2 the
+// server knows which client asks before that key is mixed in, so it can choose the
+// client's key.
 
 var (
 	needsPSK = secure.Rejected{Reason: "this client must have a pre-shared key, but asks without one", Final: true}

@@ -16,9 +16,9 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// A raw client speaks the protocol without package secure, from the description
-// in its message.go and payload.go alone, and without goroutines. So thousands fit into a test,
-// and what the two packages agree on is what is written down.
+// A raw client speaks the protocol without package secure, from the description in its
+// message.go and handshakecontent.go alone, and without goroutines. So thousands fit into a
+// test, and what the two packages agree on is what is written down.
 type raw struct {
 	addr      netip.AddrPort
 	index     uint32
@@ -269,7 +269,7 @@ func TestPaddingFollowsThePath(t *testing.T) {
 	}
 	padded := func() []int { return []int{down(100), down(1195), down(1300), down(1417)} }
 	require.Equal(t, []int{112, 1200, 1300, 1417}, padded())
-	session := Session(c.hub.members.at(to))
+	session := Session(c.hub.directory.at(to))
 	session.SetMTU(1400)
 	require.Equal(t, []int{112, 1200, 1312, 1417}, padded())
 	session.SetMTU(65535)
@@ -296,8 +296,8 @@ func (c *crowd) send(t testing.TB, out *sealer, n int, next *int) {
 
 var crowds = []int{1, 10, 100, 1000, 10000}
 
-// What a packet to a client costs does not depend on how many are connected, only
-// on how many are busy at the same time, once these do not fit into the
+// The cost of a packet to a client does not depend on how many clients are connected. It
+// depends only on how many are busy at the same time, once these do not fit into the
 // processor's caches. In the worst case each packet goes to another client.
 func BenchmarkDown(b *testing.B) {
 	for _, clients := range crowds {
@@ -319,7 +319,7 @@ func BenchmarkDown(b *testing.B) {
 	}
 }
 
-// What it takes to find the client of a packet, in each direction.
+// The time to find the client of a packet, in each direction.
 func BenchmarkLookup(b *testing.B) {
 	for _, clients := range []int{1, 100, 10000} {
 		c := gather(b, clients, 64, nil)
@@ -336,7 +336,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(fmt.Sprintf("address/clients=%d", clients), func(b *testing.B) {
 			addr := c.clients[clients/2].welcome.Addrs[0].Addr()
 			for b.Loop() {
-				if c.hub.members.at(addr) == nil {
+				if c.hub.directory.at(addr) == nil {
 					b.Fatal("not found")
 				}
 			}
@@ -344,7 +344,7 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// What a packet from a client costs.
+// The cost of a packet from a client.
 func BenchmarkUp(b *testing.B) {
 	for _, clients := range crowds {
 		b.Run(fmt.Sprint("clients=", clients), func(b *testing.B) {
@@ -368,8 +368,8 @@ func BenchmarkUp(b *testing.B) {
 	}
 }
 
-// What an initiation costs the server: a good one with all that follows, a copy,
-// and one that does not authenticate.
+// The cost of an initiation for the server: of a good one with all that follows, of a copy,
+// and of one that does not authenticate.
 func BenchmarkInitiation(b *testing.B) {
 	c := gather(b, 0, 64, func(cfg *Config) { cfg.MaxClients = 10000 })
 	r := newRegistry()
@@ -485,16 +485,16 @@ func FuzzStranger(f *testing.F) {
 	})
 }
 
-// What it takes to look at all clients, twice a second.
+// The time to look at all clients, which is done twice a second.
 func BenchmarkClock(b *testing.B) {
 	c := gather(b, 10000, 64, func(cfg *Config) { cfg.Idle = time.Hour })
 	var all []*client
 	for b.Loop() {
 		now := time.Now()
-		all = c.hub.members.all(all[:0])
+		all = c.hub.directory.all(all[:0])
 		for _, cl := range all {
 			c.hub.tick(cl, now)
 		}
-		c.hub.members.forget(now)
+		c.hub.directory.forget(now)
 	}
 }

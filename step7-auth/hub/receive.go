@@ -3,49 +3,12 @@ package hub
 import (
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/protocol"
 )
-
-// A queue is a Queue in use. Several goroutines write to its socket.
-type queue struct {
-	Queue
-	opener *secure.Opener // owned by the goroutine that reads from the socket
-	mu     sync.Mutex     // guards Socket.WriteBurst, and one
-	one    *link.Burst    // for a message that travels alone
-}
-
-func (h *Hub) newQueue(q Queue) *queue {
-	return &queue{Queue: q, opener: secure.NewOpener(h.table, h.drops), one: link.NewBurst()}
-}
-
-// write sends a burst to the socket.
-func (q *queue) write(b *link.Burst) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.Socket.WriteBurst(b)
-}
-
-// tell sends one message, if m is not nil. It ignores errors: receive and send meet them,
-// too, and report them.
-func (q *queue) tell(m []byte, to netip.AddrPort) { q.tellSo(m, to, link.Hints{}) }
-
-// tellSo is tell with hints for the socket.
-func (q *queue) tellSo(m []byte, to netip.AddrPort, hints link.Hints) {
-	if m == nil {
-		return
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.one.Reset()
-	copy(q.one.Alloc(len(m)), m)
-	q.one.Addr, q.one.Hints = to, hints
-	q.Socket.WriteBurst(q.one)
-}
 
 // receive moves packets from the clients to the device, and checks everything about them.
 func (h *Hub) receive(q *queue) error {
@@ -174,7 +137,7 @@ func (h *Hub) destination(c *client, p []byte) (to *client, why link.Reason, ok 
 	case !h.cfg.ClientToClient:
 		return nil, ToClient, false
 	}
-	if to = h.members.at(dst); to == nil || to == c {
+	if to = h.directory.at(dst); to == nil || to == c {
 		return nil, NoClient, false
 	}
 	return to, 0, true

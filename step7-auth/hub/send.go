@@ -42,7 +42,7 @@ func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 			continue
 		}
 		if dst != last {
-			c, last = h.members.at(dst), dst
+			c, last = h.directory.at(dst), dst
 		}
 		if c == nil {
 			h.drops.Add(NoClient)

@@ -102,7 +102,7 @@ func TestAClientThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	session := mallory.enter(key)
 	addr := session.welcome.Addrs[0].Addr()
 
-	// Much comes for her.
+	// Many packets come for her.
 	stop := make(chan struct{})
 	var others sync.WaitGroup
 	defer others.Wait()
@@ -137,7 +137,7 @@ func TestAClientThatDoesNotReadHoldsUpNobody(t *testing.T) {
 		}
 	})
 	require.Eventually(t, func() bool { return w.count.Drops.Count(link.QueueFull) > 0 }, 20*time.Second, time.Millisecond,
-		"whoever has something for her waits")
+		"a sender that has something for her waits")
 	// She has her handshakes answered, too, and the receiving goroutine.
 	for i := range 5 {
 		r := newRaw(2)
@@ -157,9 +157,9 @@ func TestAClientThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	require.Contains(t, w.names(), "mallory", "she was there all the time")
 }
 
-// Who has a session over TCP keeps the connection, however many strangers come, and
-// whatever they send; who connects anew keeps the new one, even if it only says that it
-// is there.
+// A client that has a session over TCP keeps its connection, however many strangers come,
+// and whatever they send. A client that connects anew keeps the new connection, even if it
+// only says that it is there.
 func TestStrangersDoNotPushOutAClient(t *testing.T) {
 	w, tcp, queue := serveTCP(t)
 	crowd := func() {

@@ -71,7 +71,8 @@ func TestThiefAheadOfTime(t *testing.T) {
 	}
 }
 
-// Nor does an identity shut itself out that has said such a time, and that was let in.
+// A client that has named such a time, and was let in, does not shut its own identity out
+// either.
 func TestAbsurdTimeOfOwn(t *testing.T) {
 	c, r := crowdFor(t, nil)
 	key := r.add(Account{Name: "alice"})
@@ -178,8 +179,8 @@ func TestThiefWhileOwnerLogsIn(t *testing.T) {
 	})
 }
 
-// What the registry says is asked once more when a client comes that was let in: it
-// may have changed since its initiation, before anybody could be cut off.
+// The registry is asked once more when the first packet of a client comes that was let in:
+// it may have changed since the initiation, before the client could be cut off.
 func TestRegistryIsAskedAgain(t *testing.T) {
 	for name, tt := range map[string]struct {
 		before, after Account
@@ -284,7 +285,7 @@ func TestStrangerWhileHandshakes(t *testing.T) {
 		}
 		c.receive(t, m.addr, m.seal(nil, []byte{0, 1, 0, 0}))
 		<-done
-		for _, cl := range c.hub.members.of(key.Public()) {
+		for _, cl := range c.hub.directory.of(key.Public()) {
 			c.hub.leave(cl, "the test", at)
 		}
 		require.Zero(t, c.hub.table.Len())

@@ -113,8 +113,8 @@ func TestThousandClients(t *testing.T) {
 	}
 	asked, enough, hello := time.Time{}, 0, hello{Time: 2000, Instance: 2}
 	for len(connected) < clients || len(h.Snapshot()) < clients {
-		// Some at a time, so that on a slow machine, too, who is let in comes soon
-		// enough. Who has no answer asks again, and so does who was too late.
+		// Some at a time, so that on a slow machine, too, a client that is let in comes soon
+		// enough. A client that has no answer asks again, and so does one that was too late.
 		if len(connected) == enough || time.Since(asked) > 2*time.Second {
 			hello.Time++
 			there := make(map[string]bool)

@@ -5,24 +5,8 @@ import (
 	"time"
 )
 
-// A Change is what a running server has to act upon. A client is identified by its key:
-// another name with the same key is the same client, and the same name with another key
-// is another one.
-type Change struct {
-	Old, New *Registry
-
-	Added   []*Client // of New: they may come in now
-	Revoked []*Client // of Old: no longer there
-	Expired []*Client // of New: they have expired, and had not before
-	Updated []*Client // of New: their name, addresses, expiry or password has changed
-}
-
-// Empty reports whether there is nothing to do.
-func (c *Change) Empty() bool {
-	return len(c.Added)+len(c.Revoked)+len(c.Expired)+len(c.Updated) == 0
-}
-
-// Diff compares a registry at one time with a registry at a later time. They may be the
+// Diff says what has changed between a registry at one time and a registry at a later time:
+// whom a running server has to cut off, for one. They may be the
 // same registry: clients expire by the passing of time alone.
 func Diff(old *Registry, then time.Time, new *Registry, now time.Time) *Change {
 	change := &Change{Old: old, New: new}
@@ -51,6 +35,23 @@ func Diff(old *Registry, then time.Time, new *Registry, now time.Time) *Change {
 		}
 	}
 	return change
+}
+
+// A Change is what a running server has to act upon. A client is identified by its key:
+// another name with the same key is the same client, and the same name with another key
+// is another one.
+type Change struct {
+	Old, New *Registry
+
+	Added   []*Client // of New: they may come in now
+	Revoked []*Client // of Old: no longer there
+	Expired []*Client // of New: they have expired, and had not before
+	Updated []*Client // of New: their name, addresses, expiry or password has changed
+}
+
+// Empty reports whether there is nothing to do.
+func (c *Change) Empty() bool {
+	return len(c.Added)+len(c.Revoked)+len(c.Expired)+len(c.Updated) == 0
 }
 
 // same reports whether two lines say the same about a client.

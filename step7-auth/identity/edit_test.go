@@ -333,7 +333,7 @@ func startAdding(t *testing.T, path, prefix string) (*exec.Cmd, *bufio.Scanner) 
 	return cmd, bufio.NewScanner(out)
 }
 
-// What several processes and goroutines add at the same time is all there.
+// If several processes and goroutines add clients at the same time, none is lost.
 func TestEditsAtTheSameTime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients")
 	write(t, path, "# a comment\n")

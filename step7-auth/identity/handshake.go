@@ -39,7 +39,8 @@ func ServerHandshake(keyFile, pskFile string) (noise.Config, error) {
 	return KeyHandshake(key, psk), nil
 }
 
-// KeyHandshake is ServerHandshake for a caller that has the keys. psk may be nil.
+// KeyHandshake is ServerHandshake for a caller that has the keys, such as step 8, which
+// gets them from another process. psk may be nil.
 func KeyHandshake(key noise.PrivateKey, psk *[noise.KeyLen]byte) noise.Config {
 	return handshake(&key, nil, psk)
 }

@@ -121,7 +121,8 @@ func newRegistry() *Registry {
 	}
 }
 
-// Digest returns the SHA-256 of the registry's text, to tell one version from another.
+// Digest returns the SHA-256 of the registry's text, to tell one version from another: in
+// step 8 the commands wait until the server has read what they wrote.
 func (r *Registry) Digest() [32]byte { return r.digest }
 
 // Len returns the number of clients.

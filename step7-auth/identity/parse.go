@@ -8,15 +8,6 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// Limits on a registry. A file that exceeds them is refused.
-const (
-	MaxFile    = 16 << 20 // bytes
-	maxLine    = 1024     // bytes of a line that is no comment
-	maxClients = 1 << 16
-	maxName    = 63 // bytes
-	maxAddrs   = 8  // of one client
-)
-
 // Parse reads the text of a registry. file is its name, for errors, which say
 // FILE:LINE, what is wrong, and what is allowed.
 func Parse(file, text string) (*Registry, error) {
@@ -39,6 +30,15 @@ func Parse(file, text string) (*Registry, error) {
 	}
 	return r, nil
 }
+
+// Limits on a registry. A file that exceeds them is refused.
+const (
+	MaxFile    = 16 << 20 // bytes
+	maxLine    = 1024     // bytes of a line that is no comment
+	maxClients = 1 << 16
+	maxName    = 63 // bytes
+	maxAddrs   = 8  // of one client
+)
 
 // add adds a client, unless another one has the same name, key or address.
 func (r *Registry) add(c *Client) error {

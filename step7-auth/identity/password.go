@@ -12,11 +12,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// MaxPassword is the length of the longest password, in bytes: a login message has no
-// room for a longer one (package protocol).
-const MaxPassword = 255
-
-// HashPassword returns a hash of a password, with a salt of its own. It takes
+// HashPassword returns what the registry keeps of a password: its hash, with a salt of its
+// own. (Passwords, below, checks them on the server.) It takes
 // about 0.1 s and 64 MiB.
 func HashPassword(password string) (*PasswordHash, error) {
 	if err := checkPassword(password); err != nil {
@@ -24,6 +21,10 @@ func HashPassword(password string) (*PasswordHash, error) {
 	}
 	return hashPassword(password, defaultCost), nil
 }
+
+// MaxPassword is the length of the longest password, in bytes: a login message has no
+// room for a longer one (package protocol).
+const MaxPassword = 255
 
 func hashPassword(password string, c cost) *PasswordHash {
 	h := &PasswordHash{cost: c, salt: make([]byte, defaultSalt), key: make([]byte, defaultKey)}

@@ -53,7 +53,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Whoever asks, and for whom, the same work is done.
+// Each check takes the same work, whether the user exists or not.
 func TestUnknownUsersCostTheSame(t *testing.T) {
 	p := NewPasswords()
 	// HashPassword and the hash of nobody have the same parameters.
@@ -84,14 +84,15 @@ func TestUnknownUsersCostTheSame(t *testing.T) {
 	}
 }
 
-// Who logs a client logs its name, and not the hash of its password.
+// A client in the log is its name, without the hash of its password.
 func TestHashesAreNotLogged(t *testing.T) {
 	_, alice, _ := newTestPasswords(t)
 	require.Equal(t, "alice alice", fmt.Sprintf("%v %+v", alice, alice))
 	require.Equal(t, "[alice]", fmt.Sprint([]*Client{alice}))
 }
 
-// Even a hash of nobody that is hit by chance lets nobody in.
+// A user without a password, or one that does not exist, gets in by no password, not even
+// by one that fits the hash of nobody.
 func TestNobodysHashLetsNobodyIn(t *testing.T) {
 	p, _, bob := newTestPasswords(t)
 	p.derive = func(h *PasswordHash, _ string) []byte { return h.key }
@@ -110,7 +111,7 @@ func TestGuessesAreThrottled(t *testing.T) {
 			require.Equal(t, &ThrottledError{delay}, check("secret"))
 			time.Sleep(delay - time.Nanosecond)
 			require.Equal(t, &ThrottledError{time.Nanosecond}, check("secret"))
-			// Others do not suffer.
+			// Others can log in.
 			require.NotErrorAs(t, p.Check(t.Context(), bob, Source{}, "bob", "x"), new(*ThrottledError))
 			p.throttle.succeed(p.throttle.attempt("bob", Source{}), time.Now())
 			time.Sleep(time.Nanosecond)
@@ -141,7 +142,7 @@ func TestThrottledError(t *testing.T) {
 	}
 }
 
-// Of many guesses at the same time, one is looked at.
+// If many guesses come at the same time, one of them is looked at.
 func TestGuessesAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, alice, _ := newTestPasswords(t)
@@ -219,7 +220,7 @@ func TestThrottleForgetsTheOldest(t *testing.T) {
 }
 
 // One password is checked at a time, and 64 wait. The others are refused, and
-// who gives up makes room.
+// a client that gives up makes room.
 func TestChecksAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, alice, _ := newTestPasswords(t)

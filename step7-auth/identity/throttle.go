@@ -7,6 +7,20 @@ import (
 	"stepvpn/step7-auth/source"
 )
 
+// A throttle limits how often passwords can be guessed. It counts per identity and place,
+// so that somebody who guesses from elsewhere does not keep the owner waiting. A program
+// that has given the right password before is a place of its own, whatever its address;
+// and the limit on all guesses together does not hold for places that a right password
+// came from.
+//
+// The zero value is ready to use. It is not safe for concurrent use.
+type throttle struct {
+	failures map[place]failures  // at single places; at most maxRemembered
+	networks map[place]time.Time // when the whole of maxNetwork is available again; at most maxRemembered
+	right    map[place]time.Time // where right passwords came from, and when last; at most maxRemembered
+	full     time.Time           // when the whole of maxFailures is available again
+}
+
 // Limits on a throttle.
 const (
 	firstDelay = time.Second     // after one wrong password; doubled with each in a row
@@ -33,20 +47,6 @@ const (
 type Source struct {
 	Instance uint64
 	Addr     netip.Addr
-}
-
-// A throttle limits how often passwords can be guessed. It counts per identity and place,
-// so that somebody who guesses from elsewhere does not keep the owner waiting. A program
-// that has given the right password before is a place of its own, whatever its address;
-// and the limit on all guesses together does not hold for places that a right password
-// came from.
-//
-// The zero value is ready to use. It is not safe for concurrent use.
-type throttle struct {
-	failures map[place]failures  // at single places; at most maxRemembered
-	networks map[place]time.Time // when the whole of maxNetwork is available again; at most maxRemembered
-	right    map[place]time.Time // where right passwords came from, and when last; at most maxRemembered
-	full     time.Time           // when the whole of maxFailures is available again
 }
 
 // A place is where the passwords of an identity come from: an instance, an address or

@@ -14,9 +14,9 @@ func from(addr string, instance uint64) Source {
 	return Source{Instance: instance, Addr: netip.MustParseAddr(addr)}
 }
 
-// Who has a client's file, and guesses its password from somewhere else, even from
-// beside the owner, does not delay the owner's right one. The detector: it delays the
-// thief's next one.
+// A thief who has a client's file, and guesses its password from somewhere else, even from
+// beside the owner, does not delay the owner's right password. The detector: it delays the
+// thief's next guess.
 func TestGuessesElsewhereDelayNobody(t *testing.T) {
 	for thief, owner := range map[string]string{
 		"203.0.113.66":     "198.51.100.10",
@@ -56,13 +56,13 @@ func TestWhoWasInDoesNotWait(t *testing.T) {
 		require.NoError(t, p.Check(t.Context(), alice, from("198.51.100.10", 4), "alice", "secret"))
 		require.NoError(t, p.Check(t.Context(), alice, owner, "alice", "secret"))
 
-		// It is held to its own wrong ones.
+		// It is held to its own wrong passwords.
 		require.Equal(t, ErrWrongPassword, p.Check(t.Context(), alice, owner, "alice", "wrong"))
 		require.ErrorAs(t, p.Check(t.Context(), alice, owner, "alice", "secret"), new(*ThrottledError))
 	})
 }
 
-// Who has many addresses gets no more guesses by that than a few at once.
+// An attacker who has many addresses gets only a few more guesses by that.
 func TestGuessesFromANetwork(t *testing.T) {
 	for name, addr := range map[string]func(i int) string{
 		"/24": func(i int) string { return fmt.Sprintf("198.51.100.%d", i) },

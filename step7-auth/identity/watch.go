@@ -10,12 +10,8 @@ import (
 	"time"
 )
 
-// pollInterval is how often a Watcher looks at the file and at the clock. Looking
-// is cheap, and works on every file system.
-const pollInterval = 250 * time.Millisecond
-
-// A Watcher follows the registry in a file. Registry and Reload are safe for concurrent
-// use.
+// A Watcher follows the registry in a file while the server runs. Registry and Reload are
+// safe for concurrent use.
 type Watcher struct {
 	path    string // the registry's name, for messages
 	at      string // where it is read: path, or a copy
@@ -31,7 +27,8 @@ type Watcher struct {
 // Watch loads the registry. Call Run to follow it.
 func Watch(path string) (*Watcher, error) { return WatchCopy(path, path) }
 
-// WatchCopy is Watch for a program that reads a copy of the registry, at another path.
+// WatchCopy is Watch for a program that reads a copy of the registry, at another path, as
+// the process without privileges does in step 8.
 func WatchCopy(path, at string) (*Watcher, error) {
 	w := &Watcher{path: path, at: at, reload: make(chan struct{}, 1), checked: time.Now()}
 	w.read = StampOf(at) // before it is read, so that no later change is missed
@@ -43,6 +40,10 @@ func WatchCopy(path, at string) (*Watcher, error) {
 	w.current.Store(r)
 	return w, nil
 }
+
+// pollInterval is how often a Watcher looks at the file and at the clock. Looking
+// is cheap, and works on every file system.
+const pollInterval = 250 * time.Millisecond
 
 // Registry returns the registry as it was read last.
 func (w *Watcher) Registry() *Registry { return w.current.Load() }
@@ -105,7 +106,8 @@ func (w *Watcher) look() (quiet bool) {
 	return w.seen == before
 }
 
-// A Stamp identifies a version of a file: if the file changes, so does its Stamp.
+// A Stamp identifies a version of a file: if the file changes, so does its Stamp. (Step 8
+// makes the copy when it has changed.)
 type Stamp struct {
 	inode    uint64
 	size     int64

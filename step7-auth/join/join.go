@@ -30,12 +30,15 @@ type Config struct {
 	// session. They are empty if there are none.
 	User, Password string
 
-	// Instance is the same in all sessions of one run of a program, so that the server sees
-	// a new session as the continuation of the last. Zero stands for a random one each time.
+	// Instance is the same in all sessions of one run of a program, so that the server
+	// sees a new session as the continuation of the last. Zero stands for a random one
+	// each time: the client of this step has only one session, and step 8's makes new
+	// ones.
 	Instance [8]byte
 
 	// OnControl, if set, gets the control messages of kinds from protocol.FirstKind
-	// on. As in secure.Config, it must be fast, and an error ends the Session.
+	// on. As in secure.Config, it must be fast, and an error ends the Session. Step 8 has
+	// such messages.
 	OnControl func(kind byte, content []byte) error
 	MTU       int // as in secure.Config
 

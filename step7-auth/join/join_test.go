@@ -100,7 +100,7 @@ func TestJoin(t *testing.T) {
 	})
 }
 
-// What a hostile server says ends the attempt with one harmless line.
+// A hostile server's answer ends the attempt with one harmless line.
 func TestHostileAnswer(t *testing.T) {
 	for answer, want := range map[string]string{
 		"":                      "connecting: the server's answer is refused: protocol: malformed message",

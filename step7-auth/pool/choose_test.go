@@ -32,7 +32,7 @@ func TestFull(t *testing.T) {
 	require.ErrorIs(t, err, ErrFull)
 	require.EqualError(t, err, "the server has no free address, try again later: of 10.8.0.0/29, 5 addresses are in use, 0 were released less than 1m0s ago, and 0 are fixed")
 
-	// Two leave. Within the grace time nobody gets their addresses but they.
+	// Two clients leave. Within the grace time only they get their addresses.
 	p.Release(key(3), epoch.Add(1*time.Second))
 	p.Release(key(1), epoch.Add(2*time.Second))
 	_, err = p.Lease(key(5), epoch.Add(61*time.Second-1))
@@ -41,7 +41,7 @@ func TestFull(t *testing.T) {
 	require.Equal(t, "fd00:8::3/64", mustLease(t, p, 1, epoch.Add(61*time.Second-1))[1].String())
 	p.Release(key(1), epoch.Add(61*time.Second))
 
-	// After that, who left first loses first.
+	// After that, the client that left first loses its address first.
 	require.Equal(t, "10.8.0.5/29", mustLease(t, p, 5, epoch.Add(61*time.Second))[0].String())
 	_, err = p.Lease(key(3), epoch.Add(121*time.Second-1))
 	require.ErrorIs(t, err, ErrFull)
@@ -59,7 +59,7 @@ func TestForget(t *testing.T) {
 	p.Forget(key(3), epoch.Add(50*time.Second)) // released before
 	for _, n := range []int{2, 3, 6} {
 		_, err := p.Lease(key(n), epoch.Add(time.Minute-1))
-		require.ErrorIs(t, err, ErrFull, "not even who had it")
+		require.ErrorIs(t, err, ErrFull, "not even the client that had it")
 	}
 	mustLease(t, p, 6, epoch.Add(time.Minute))
 	mustLease(t, p, 7, epoch.Add(time.Minute))

@@ -11,11 +11,6 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// ErrInUse says that another client still has the fixed address of a client. This
-// happens only when the address was fixed while that client was there. Its text
-// can be told to the client; the error that wraps it is for the log.
-var ErrInUse = errors.New("your fixed address is still in use by another client, try again later")
-
 // SetFixed says which clients have fixed addresses, in place of those said
 // before. A client has at most one of each family, and gets a leased one where it
 // has none. A fixed address need not wait for a grace time.
@@ -39,6 +34,11 @@ func (p *Pool) SetFixed(fixed map[noise.PublicKey][]netip.Addr) (moved []noise.P
 	slices.SortFunc(moved, compareKeys)
 	return slices.Compact(moved), nil
 }
+
+// ErrInUse says that another client still has the fixed address of a client. This
+// happens only when the address was fixed while that client was there. Its text
+// can be told to the client; the error that wraps it is for the log.
+var ErrInUse = errors.New("your fixed address is still in use by another client, try again later")
 
 // canHaveFixed returns an error if a client can't have its fixed address yet.
 func (f *family) canHaveFixed(id noise.PublicKey, addr netip.Addr, now time.Time) error {

@@ -36,13 +36,13 @@ func TestFixed(t *testing.T) {
 	require.EqualError(t, err, "the server has no free address, try again later: of 10.8.0.0/29, 3 addresses are in use, 0 were released less than 1m0s ago, and 2 are fixed")
 	require.Equal(t, "10.8.0.2/29", mustLease(t, p, 0, epoch.Add(24*time.Hour))[0].String())
 
-	// Not fixed any more, it is like another. Its owner keeps it for now.
+	// An address that is not fixed any more is like any other. Its owner keeps it for now.
 	require.Empty(t, mustFix(t, p, nil))
 	require.Equal(t, "10.8.0.2/29", mustLease(t, p, 0, epoch.Add(24*time.Hour))[0].String())
 	require.Equal(t, "10.8.0.4/29", mustLease(t, p, 10, epoch.Add(24*time.Hour))[0].String())
 }
 
-// What an operator does at night: gives a client the address that another one has.
+// An operator gives a client the address that another client has.
 func TestFixedAddressOfAnother(t *testing.T) {
 	p := opened(t, Config{Addrs: prefixes("10.8.0.1/24"), Grace: time.Minute})
 	mustLease(t, p, 0, epoch) // .2
@@ -52,7 +52,7 @@ func TestFixedAddressOfAnother(t *testing.T) {
 		key(5): addrs("10.8.0.2"),
 		key(6): addrs("10.8.0.3"),
 	}))
-	// The address of who is not there is given at once.
+	// The address of a client that is not there is given away at once.
 	require.Equal(t, prefixes("10.8.0.3/24"), mustLease(t, p, 6, epoch))
 	// The other one is in use until the server has disconnected its client.
 	_, err := p.Lease(key(5), epoch)

@@ -6,11 +6,7 @@ import (
 	"time"
 )
 
-// DefaultGrace is a grace time for most uses. If an address went to another client at once,
-// that one would get what is still on its way to the client before: packets, and connections
-// that other hosts have not given up. And the client before, if it only changed networks or
-// slept for a moment, would come back to another address, which ends all its connections.
-const DefaultGrace = 5 * time.Minute
+// This file decides when an address may go to another client.
 
 // canReuse reports whether the address that was released longest ago may go to
 // another client. Without a grace time it may, even if a release overtook the
@@ -18,6 +14,13 @@ const DefaultGrace = 5 * time.Minute
 func (f *family) canReuse(now time.Time) bool {
 	return len(f.released) > 0 && (f.grace == 0 || now.Sub(f.released[0].since) >= f.grace)
 }
+
+// DefaultGrace is a grace time for most uses. If an address went to another client at
+// once, that one would get what is still on its way to the client before: packets, and
+// connections that other hosts have not given up. And the client before, if it only
+// changed networks or slept for a moment, would come back to another address, which ends
+// all its connections.
+const DefaultGrace = 5 * time.Minute
 
 func (f *family) full() error {
 	return fmt.Errorf("%w: of %v, %d addresses are in use, %d were released less than %v ago, and %d are fixed",

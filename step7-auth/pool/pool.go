@@ -11,10 +11,17 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// maxLeases is how many addresses of one subnet are leased or remembered at
-// most: as many as a /16 has. It bounds the memory (about 300 bytes each) and
-// the state file, also where the subnet is larger.
-const maxLeases = 1 << 16
+// A Pool is the set of leases. It is safe for concurrent use: calls take turns,
+// and none of them waits for the disk, except Open and Close. A lease costs
+// O(log n) time.
+type Pool struct {
+	store   *store // writes the leases to the disk; nil if nothing is kept
+	closing func() error
+
+	mu       sync.Mutex // guards all below
+	families []*family
+	closed   bool
+}
 
 // A Config is what a Pool needs to know.
 type Config struct {
@@ -33,17 +40,10 @@ type Config struct {
 	Grace time.Duration
 }
 
-// A Pool is the set of leases. It is safe for concurrent use: calls take turns,
-// and none of them waits for the disk, except Open and Close. A lease costs
-// O(log n) time.
-type Pool struct {
-	store   *store // writes the leases to the disk; nil if nothing is kept
-	closing func() error
-
-	mu       sync.Mutex // guards all below
-	families []*family
-	closed   bool
-}
+// maxLeases is how many addresses of one subnet are leased or remembered at
+// most: as many as a /16 has. It bounds the memory (about 300 bytes each) and
+// the state file, also where the subnet is larger.
+const maxLeases = 1 << 16
 
 // Open returns a pool with the leases that the state file holds. None counts as
 // in use. They are released as of when the pool was closed, or, if it was not

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// restore takes the leases over from the state file, and keeps them saved from
-// now on.
+// restore takes the leases over from the state file when the server starts, and keeps them
+// saved from now on.
 func (p *Pool) restore(name string) error {
 	file, saved, err := openState(name)
 	if err != nil {

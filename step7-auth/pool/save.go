@@ -8,6 +8,18 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
+// A store writes the leases to the state file whenever they have changed, so that they
+// survive the server. A nil store keeps nothing.
+type store struct {
+	file     *atomicfile.Locked
+	snapshot func() state
+	failed   bool // to save them last
+
+	dirty   chan struct{} // holds one element when there is something to save
+	closing chan struct{}
+	stopped chan struct{}
+}
+
 // When the leases are saved: at the start, which shows early that it works; when
 // a client has got an address that it did not have before, or lost one; and at
 // the end. A client that comes and goes and keeps its address costs no writing.
@@ -19,17 +31,6 @@ const saveEvery = time.Second
 
 // saveRetry is how long to wait after the leases could not be saved.
 const saveRetry = 10 * time.Second
-
-// A store keeps the leases saved. A nil store keeps nothing.
-type store struct {
-	file     *atomicfile.Locked
-	snapshot func() state
-	failed   bool // to save them last
-
-	dirty   chan struct{} // holds one element when there is something to save
-	closing chan struct{}
-	stopped chan struct{}
-}
 
 // keep saves the leases, and from then on whenever they have changed. It owns
 // file.

@@ -173,7 +173,7 @@ func TestAnotherSubnet(t *testing.T) {
 	require.Empty(t, log, "it is said once")
 }
 
-// What a power cut leaves of the file is put aside, and said.
+// A file that a power cut has damaged is put aside, and the log says so.
 func TestDamagedState(t *testing.T) {
 	for text, damage := range map[string]string{
 		"":            `it is empty`,

@@ -62,7 +62,8 @@ func folder(name string) error {
 	return dir.Close()
 }
 
-// CheckState says what is wrong with a state file that Open would put aside. None is fine.
+// CheckState says what is wrong with a state file that Open would put aside; having none is
+// fine. Step 8 has a command that checks all files before the server starts.
 func CheckState(name string) error {
 	text, _, err := atomicfile.Read(name, maxStateSize, atomicfile.Follow)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -8,8 +8,8 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// A subnet is the part of a subnet that clients can have: all addresses from
-// first to last, but the server's. Addresses are only ever counted through as far
+// A subnet holds the addresses of the tunnel that clients can have: all from first to last,
+// but the server's. Addresses are only ever counted through as far
 // as they are leased, so it may be as large as IPv6 subnets are.
 type subnet struct {
 	prefix      netip.Prefix

@@ -53,7 +53,7 @@ func TestWelcome(t *testing.T) {
 	require.Len(t, m, secure.MaxPayload, "the largest one fits just so")
 }
 
-// What no server of ours hands out is neither sent nor believed.
+// A Welcome that no server of ours would send is neither encoded nor accepted.
 func TestWelcomeErrors(t *testing.T) {
 	for _, list := range [][]string{
 		{}, {"10.0.0.1/8", "10.0.0.2/8", "10.0.0.3/8", "10.0.0.4/8", "10.0.0.5/8"}, {"10.0.0.1/8", "10.0.0.1/16"},

@@ -9,9 +9,6 @@ import (
 	"stepvpn/shared/link"
 )
 
-// queueLen is how many packets may wait at one end of a Network. Further ones are lost.
-const queueLen = 4096
-
 // A Network connects one server and any number of clients in memory. Unlike with
 // link.Pipe, each end has an address, and closing one end leaves the others open.
 type Network struct {
@@ -20,6 +17,9 @@ type Network struct {
 	mu   sync.RWMutex // guards ends
 	ends map[netip.AddrPort]*End
 }
+
+// queueLen is how many packets may wait at one end of a Network. Further ones are lost.
+const queueLen = 4096
 
 // A Tap sees each packet on its way, and returns whether it arrives. It must not keep or
 // change the packet, and must be safe for concurrent use.

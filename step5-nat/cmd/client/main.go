@@ -1,5 +1,5 @@
-// Client sends everything that leaves this host through an encrypted tunnel to the
-// server, and out to the internet from there.
+// Client sends the traffic of this host, except for its local network, through an encrypted
+// tunnel to the server, and out to the internet from there.
 package main
 
 import (

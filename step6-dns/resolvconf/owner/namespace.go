@@ -10,8 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Key returns a name for the file at path, for use in a file name. It tells the files apart
-// that namespaces have under one path. The host's own, and one that is mounted, have the
+// This file tells apart the files that different namespaces have under one path, such as
+// /etc/resolv.conf: the host's own, a container's, and that of a network namespace.
+
+// Key returns a name for the file at path, for use in a file name; it differs for the files
+// that namespaces have under that path. The host's own, and one that is mounted, have the
 // same key after a reboot.
 func Key(path string) (string, error) {
 	var stat unix.Stat_t

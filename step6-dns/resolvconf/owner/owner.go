@@ -1,5 +1,6 @@
-// Package owner knows the programs that have /etc/resolv.conf in hand, and what has to be
-// done so that names are looked up inside the tunnel all the same. Introduced in step 6.
+// Package owner finds out which other program writes this host's /etc/resolv.conf, such
+// as systemd-resolved, and has that program send queries into the tunnel. Introduced in
+// step 6. By owner:
 //
 //	systemd-resolved, stub  the file stays: it sends programs to systemd-resolved,
 //	                        which is told to send all names into the tunnel

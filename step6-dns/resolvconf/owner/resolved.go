@@ -10,27 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stub is the file that sends programs to systemd-resolved.
-const Stub = "/run/systemd/resolve/stub-resolv.conf"
-
-var (
-	stubs  = []string{Stub, "/usr/lib/systemd/resolv.conf", "/lib/systemd/resolv.conf"} // all say the same
-	uplink = "/run/systemd/resolve/resolv.conf"                                         // lists the resolvers that it asks
-)
-
-// resolvedAnswers reports whether systemd-resolved runs on this host, and can
-// be told what to do. It knows the host's links, by number; those of another
-// network namespace it would mistake for its own.
-func resolvedAnswers() bool {
-	if !hostNetwork() {
-		return false
-	}
-	_, err := run("", "resolvectl", "status")
-	return err == nil
-}
-
-// resolvedUse has systemd-resolved send all names to the tunnel's resolvers. A person would
-// type:
+// resolvedUse has the program systemd-resolved send all names to the tunnel's resolvers.
+// A person would type:
 //
 //	resolvectl dns vpn0 10.8.0.1
 //	resolvectl domain vpn0 '~.'
@@ -73,6 +54,25 @@ func (t Told) resolvedRevert() {
 	}
 }
 
+// resolvedAnswers reports whether systemd-resolved runs on this host, and can
+// be told what to do. It knows the host's links, by number; those of another
+// network namespace it would mistake for its own.
+func resolvedAnswers() bool {
+	if !hostNetwork() {
+		return false
+	}
+	_, err := run("", "resolvectl", "status")
+	return err == nil
+}
+
+// Stub is the file that sends programs to systemd-resolved.
+const Stub = "/run/systemd/resolve/stub-resolv.conf"
+
+var (
+	stubs  = []string{Stub, "/usr/lib/systemd/resolv.conf", "/lib/systemd/resolv.conf"} // all say the same
+	uplink = "/run/systemd/resolve/resolv.conf"                                         // lists the resolvers that it asks
+)
+
 // toStub returns the way in which programs can be sent to systemd-resolved. A symlink to
 // its stub is better than a file of ours where there is none, or one of its own: it reads a
 // file that is not its own, and if after that there is none again, or one of its own, it goes
@@ -95,8 +95,8 @@ func stubListens() bool {
 	return errors.Is(err, unix.EADDRINUSE)
 }
 
-// IsStub reports whether a resolver is systemd-resolved. Any other resolver on this host
-// may ask anybody.
+// IsStub reports whether a resolver is systemd-resolved. Step 8 asks: any other resolver on
+// this host may send its queries anywhere.
 func IsStub(a netip.Addr) bool {
 	return a == netip.AddrFrom4([4]byte{127, 0, 0, 53}) || a == netip.AddrFrom4([4]byte{127, 0, 0, 54})
 }

@@ -1,5 +1,5 @@
-// Client proves to the server who it is, gets its addresses from it, and sends
-// everything that leaves this host through the encrypted tunnel to it.
+// Client proves to the server who it is, gets its addresses from it, and sends the traffic
+// of this host, except for its local network, through the encrypted tunnel to it.
 package main
 
 import (

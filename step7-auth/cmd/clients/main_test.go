@@ -141,7 +141,7 @@ func TestInit(t *testing.T) {
 	d.ok("", "add alice "+server)
 	require.Equal(t, 4, d.client("alice").Line, "the comments stay")
 
-	// Both or none.
+	// It makes both files or none.
 	d.fails("", "init -key new.key -registry no/such", 1, "clients: open no/such: no such file or directory\n")
 	d.fails("", "init -key no/such -registry new", 1, "clients: open no/such: no such file or directory\n  Choose a file in a folder that exists and that you may write to.\n")
 	d.fails("", "init x", 2, "clients: unexpected argument \"x\": every setting is a flag\n  'clients init -help' lists the flags.\n")
@@ -189,7 +189,7 @@ func TestAdd(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, carol, p.PrivateKey)
 
-	// Elsewhere than on the server.
+	// The command also works on another machine than the server.
 	require.NoError(t, os.Rename(d.path("server.key"), d.path("away")))
 	printed = d.ok("", "add dora -registry other "+server+"-server-key "+noise.FormatKey(alice.Key))
 	p, err = identity.ParseProfile("dora.conf", printed)
@@ -237,7 +237,8 @@ func TestAddRefuses(t *testing.T) {
 	d.fails("\n", "add bob -password -out bob.conf "+server, 1, "clients: a password has 1 to 255 bytes, not 0\n")
 }
 
-// What can't be printed is not added: the private key would be lost.
+// If the client's file can't be printed, the client is not added: its private key would be
+// lost.
 func TestAddToAFullDisk(t *testing.T) {
 	d := newDesk(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
@@ -282,7 +283,7 @@ func TestRevoke(t *testing.T) {
 	require.Regexp(t, "\n# revoked 20..-..-..T..:..:..Z: "+regexp.QuoteMeta(withoutHash)+"\n$", text)
 	require.NotContains(t, text, "argon2id")
 
-	// Once more does no harm.
+	// Revoking once more does no harm.
 	require.Regexp(t, "^bob: was revoked already, on 20..-..-..T..:..:..Z.\n$", d.ok("", "revoke bob"))
 	require.Equal(t, text, d.files()["authorized_clients"])
 	// He may come back with a new key.

@@ -42,8 +42,8 @@ func (d desk) lockAll() (locked []string) {
 	return locked
 }
 
-// Whoever may read the registry can lock it, and its folder, and what a killed program
-// has left beside it. That keeps nobody in who is revoked.
+// Anybody who may read the registry can lock it, and its folder, and the draft that a killed
+// program has left beside it. A client is revoked all the same.
 func TestRevokeInSpiteOfLocks(t *testing.T) {
 	d := newDesk(t)
 	d.ok("", "add alice "+server)

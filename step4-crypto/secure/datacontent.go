@@ -6,8 +6,8 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// This file reads and writes the content of data messages. The first byte says what the
-// content is:
+// This file reads and writes what is in a data message, once it is decrypted. The first
+// byte says what it is:
 //
 //	packet     an IP packet: its first four bits are the version, 4 or 6
 //	control    0 | kind | length u16, little-endian | content
@@ -29,10 +29,17 @@ const (
 	Initiation             // somebody asks for a session
 )
 
+// The kinds of control messages. This package has one, "close"; its content is empty or a
+// Rejected. Kinds from FirstKind on belong to the packages above this one: step 7 has some.
+const (
+	kindClose = 1
+	FirstKind = 2
+)
+
 const controlHeader = 4
 
 // ControlOverhead is how many bytes longer a control message is than its content,
-// before it is sealed.
+// before it is sealed. Step 8 calculates with it how long a probe is.
 const ControlOverhead = controlHeader
 
 // contentOf says what plaintext is, and returns the packet, or the kind and content of a

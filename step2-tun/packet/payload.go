@@ -1,8 +1,8 @@
 package packet
 
-// readTransport reads the header that the payload begins with, if there is one
-// and its protocol is one that we know.
-func (k *Packet) readTransport(payload []byte) (err error) {
+// readPayload reads the header that the payload begins with: that of TCP, UDP, ICMP or
+// ICMPv6. Payloads of other protocols, and later fragments, have none that we know.
+func (k *Packet) readPayload(payload []byte) (err error) {
 	if k.Fragment.Offset > 0 {
 		return nil // from the middle of a payload
 	}

@@ -103,7 +103,7 @@ func TestFloodFromANetwork(t *testing.T) {
 		time.Sleep(25*time.Second - time.Since(begun))
 		lost := 0
 		for _, s := range sessions {
-			if c := w.hub.members.at(s.Addrs[0].Addr()); c == nil || c.peer.Status().Since.Before(begun) {
+			if c := w.hub.directory.at(s.Addrs[0].Addr()); c == nil || c.peer.Status().Since.Before(begun) {
 				lost++
 			}
 		}

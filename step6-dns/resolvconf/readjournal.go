@@ -13,23 +13,7 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// Limits of a journal. Beyond them it is not one of ours.
-const (
-	maxJournal = 4 * maxFile // bytes; the contents stand there in base64
-	maxTarget  = unix.PathMax - 1
-)
-
-// Damaged is the error about a file of the state, a journal or its lock, that is none of
-// ours, or not any more.
-type Damaged struct {
-	File string // its path; "" if there is none, though there should be
-	Err  error
-}
-
-func (d *Damaged) Error() string { return d.Err.Error() }
-func (d *Damaged) Unwrap() error { return d.Err }
-
-// load reads a journal about path. No file is none.
+// load reads the journal about the file at path. It returns nil if there is no journal.
 func load(name, path string) (*journal, error) {
 	data, err := atomicfile.ReadOwn(name, maxJournal)
 	switch {
@@ -97,3 +81,19 @@ func (f *fileChange) check() error {
 	}
 	return fmt.Errorf("a file of kind %.80q with these properties cannot be", found.Kind)
 }
+
+// Damaged is the error about a file of the state, a journal or its lock, that this package
+// has not written, or that somebody has changed. Step 8 sets such a file aside.
+type Damaged struct {
+	File string // its path; "" if there is none, though there should be
+	Err  error
+}
+
+// Limits of a journal. Beyond them it is not one of ours.
+const (
+	maxJournal = 4 * maxFile // bytes; the contents stand there in base64
+	maxTarget  = unix.PathMax - 1
+)
+
+func (d *Damaged) Error() string { return d.Err.Error() }
+func (d *Damaged) Unwrap() error { return d.Err }

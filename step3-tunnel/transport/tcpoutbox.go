@@ -6,18 +6,7 @@ import (
 	"time"
 )
 
-const (
-	// outboxSize is how many bytes may wait for one connection. If it were smaller,
-	// a TCP download through the tunnel would lose packets more often and be slower.
-	outboxSize = 1 << 20
-	// strangersOutbox is the same for a stranger (see connTable), which is sent little.
-	strangersOutbox = 128 << 10
-	// outboxClose is how long it may take to send the waiting bytes when the server
-	// closes.
-	outboxClose = 200 * time.Millisecond
-)
-
-// An outbox holds what a server is about to send on one connection. A goroutine of
+// An outbox holds what a TCP server is about to send on one connection. A goroutine of
 // its own sends it: a peer that does not receive, such as a phone that has lost its
 // network, must not hold up the others. So put never waits: a packet for which there
 // is no room is dropped, as at a network card.
@@ -29,6 +18,17 @@ type outbox struct {
 	waiting []byte     // whole frames
 	ended   bool
 }
+
+const (
+	// outboxSize is how many bytes may wait for one connection. If it were smaller,
+	// a TCP download through the tunnel would lose packets more often and be slower.
+	outboxSize = 1 << 20
+	// strangersOutbox is the same for a stranger (see connTable), which is sent little.
+	strangersOutbox = 128 << 10
+	// outboxClose is how long it may take to send the waiting bytes when the server
+	// closes.
+	outboxClose = 200 * time.Millisecond
+)
 
 func newOutbox(c net.Conn) *outbox {
 	return &outbox{conn: c, wake: make(chan struct{}, 1)}

@@ -1,26 +1,14 @@
 package secure
 
-// A control message is a message from one side to the other about the session itself.
-// This package has one kind:
-//
-//	close  end | reason
-//
-// Both parts may be missing. Kinds from FirstKind on belong to the packages above
-// this one.
-const kindClose = 1
-
-// FirstKind is the first kind of control message that others may use.
-const FirstKind = 2
-
-// MaxReason is the greatest length of a reason, in bytes.
-const MaxReason = 200
-
-// A Rejected error says that the other side refuses a session with this one, or ends
-// the session.
+// A Rejected error is the reason why the other side refuses a session with this one, or
+// ends it, as the other side has sent it.
 type Rejected struct {
 	Reason string // a sentence of the other side: one line of printable ASCII
 	Final  bool   // asking again is useless until somebody has changed something
 }
+
+// MaxReason is the greatest length of a reason, in bytes.
+const MaxReason = 200
 
 func (r *Rejected) Error() string { return r.Reason }
 

@@ -6,16 +6,12 @@ import (
 	"slices"
 )
 
-// DefaultMaxConns is how many TCP connections of strangers a server holds, unless
-// Options ask for more.
-const DefaultMaxConns = 64
-
-// A connTable says which connections a TCP server keeps. A peer that has a session
-// with a layer above is in, and its connection stays; the layer above bounds how many
-// such peers there are. All other peers are strangers, whatever they send, and have a
-// fixed number of places. If there are none left, a new stranger takes the place of
-// another one: the oldest connection of the source that has most. So a newcomer has
-// time to prove who it is, unless a whole botnet comes with it.
+// A connTable decides which connections a TCP server keeps when there are too many. A
+// peer that has a session with a layer above is in, and its connection stays; the layer
+// above bounds how many such peers there are. All other peers are strangers, whatever
+// they send, and have a fixed number of places. If there are none left, a new stranger
+// takes the place of another one: the oldest connection of the source that has most. So a
+// newcomer has time to prove who it is, unless a whole botnet comes with it.
 //
 // It is not safe for concurrent use.
 type connTable struct {
@@ -26,6 +22,10 @@ type connTable struct {
 	count     int                            // of strangers
 	accepted  uint64                         // so far, or turned into strangers
 }
+
+// DefaultMaxConns is how many TCP connections of strangers a server holds, unless
+// Options ask for more.
+const DefaultMaxConns = 64
 
 func newConnTable(places int) *connTable {
 	return &connTable{

@@ -13,32 +13,8 @@ import (
 	"stepvpn/step6-dns/push"
 )
 
-// Limits of resolv.conf(5).
-const (
-	maxServers     = 3
-	maxSearch      = 6
-	maxSearchBytes = 256
-)
-
-// word is what may stand in a line, or a command, without doubt.
-var word = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
-
-// maxDevice is the kernel's limit (IFNAMSIZ, less the final zero).
-const maxDevice = 15
-
-func isDevice(name string) bool { return word.MatchString(name) && len(name) <= maxDevice }
-
-func (c *Config) setDefaults() {
-	if c.Path == "" {
-		c.Path = DefaultPath
-	}
-	if c.State == "" {
-		c.State = DefaultState
-	}
-}
-
-// check refuses what cannot be written, and brings the rest into one form. The
-// server hands out these settings, so they are hostile until here.
+// check refuses a Config that cannot be written into the file, and brings the rest into one
+// form. The server hands out these settings, so they are hostile until here.
 func (c *Config) check() error {
 	if !filepath.IsAbs(c.Path) || filepath.Clean(c.Path) != c.Path {
 		return fmt.Errorf("%q is not the whole path of a file", c.Path)
@@ -69,8 +45,6 @@ func (c *Config) check() error {
 	return c.checkSearch()
 }
 
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
-
 func (c *Config) checkSearch() error {
 	var search []string
 	for _, name := range c.Search {
@@ -88,3 +62,29 @@ func (c *Config) checkSearch() error {
 	c.Search = search
 	return nil
 }
+
+// Limits of resolv.conf(5).
+const (
+	maxServers     = 3
+	maxSearch      = 6
+	maxSearchBytes = 256
+)
+
+// word is what may stand in a line, or a command, without doubt.
+var word = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
+
+func isDevice(name string) bool { return word.MatchString(name) && len(name) <= maxDevice }
+
+// maxDevice is the kernel's limit (IFNAMSIZ, less the final zero).
+const maxDevice = 15
+
+func (c *Config) setDefaults() {
+	if c.Path == "" {
+		c.Path = DefaultPath
+	}
+	if c.State == "" {
+		c.State = DefaultState
+	}
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

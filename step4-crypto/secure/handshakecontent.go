@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// This file reads and writes what a handshake carries, encrypted. The payloads belong to
-// other packages; this one puts its own fields in front of them:
+// This file reads and writes what the messages of a handshake carry, encrypted. The
+// payloads belong to other packages; this one puts its own fields in front of them:
 //
 //	initiation  time u64 | payload
 //	response    0 | payload           new keys are agreed on

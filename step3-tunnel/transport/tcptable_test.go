@@ -66,7 +66,7 @@ func keeper(t *testing.T) (k link.PeerKeeper, addr netip.AddrPort, in inbox) {
 	return server.(link.PeerKeeper), addr, newInbox(t, server)
 }
 
-// Strangers, whatever they send and however many come, do not push out who is in.
+// Strangers do not push out a peer that is in, whatever they send and however many come.
 func TestStrangersDoNotPushOutWhoIsIn(t *testing.T) {
 	k, addr, in := keeper(t)
 	client := visit(t, "127.0.0.1", addr, in)
@@ -90,7 +90,7 @@ func TestStrangersDoNotPushOutWhoIsIn(t *testing.T) {
 	client.closed(t)
 	again.says(t, in)
 
-	// And it has gone.
+	// The client has gone.
 	k.PeerMoved(again.addr, netip.AddrPort{})
 	for range DefaultMaxConns {
 		visit(t, "127.0.0.9", addr, in)

@@ -5,8 +5,10 @@ import (
 	"time"
 )
 
-// An acceptor answers for a server that has one peer at a time: the last one to have
-// proved that it has the key. It does no input or output and reads no clock.
+// A oneClient is what a server of one client at a time knows: it decides which of the
+// initiations that its Responder has authenticated get a session. The last client to have
+// proved that it has the key takes the place of the one before. A oneClient does no input
+// or output and reads no clock. (In step 7, the hub decides.)
 //
 // An initiation makes a session only if its time is later than that of the initiation
 // before. So an attacker who has recorded an older one can do nothing with it. The only
@@ -21,7 +23,7 @@ import (
 // could lock out all others for good by naming the last possible time.
 //
 // It is not safe for concurrent use.
-type acceptor struct {
+type oneClient struct {
 	responder *Responder
 	peer      *Peer
 
@@ -34,50 +36,50 @@ type acceptor struct {
 
 // answer returns the response to an initiation, or nil. The new keys take the slot
 // "next", in place of any that are waiting there.
-func (a *acceptor) answer(m []byte, now time.Time) []byte {
-	q, ok := a.responder.Read(m)
+func (o *oneClient) answer(m []byte, now time.Time) []byte {
+	q, ok := o.responder.Read(m)
 	if !ok {
 		return nil
 	}
-	cfg := a.responder.cfg
+	cfg := o.responder.cfg
 	if q.Older() {
-		if a.told.IsZero() || now.Sub(a.told) >= logOlderAfter {
+		if o.told.IsZero() || now.Sub(o.told) >= logOlderAfter {
 			slog.Warn("an older version of the client asks for a session: update it")
-			a.told = now
+			o.told = now
 		}
 		cfg.Drops.Add(BadMessage)
 		return nil
 	}
-	if q.Time() <= a.newest && now.Sub(a.at) < forgetAfter {
+	if q.Time() <= o.newest && now.Sub(o.at) < forgetAfter {
 		cfg.Drops.Add(Replayed)
-		if q.Time() == a.newest || !a.allow(now) {
+		if q.Time() == o.newest || !o.allow(now) {
 			return nil
 		}
-		return q.Behind(a.newest)
+		return q.Behind(o.newest)
 	}
 	if err := cfg.OnPayload(q.Payload()); err != nil {
-		if a.told.IsZero() || now.Sub(a.told) >= logOlderAfter {
+		if o.told.IsZero() || now.Sub(o.told) >= logOlderAfter {
 			slog.Warn("a client is refused", "error", err)
-			a.told = now
+			o.told = now
 		}
 		cfg.Drops.Add(BadMessage)
 		return nil
 	}
-	response, err := q.Accept(a.peer, cfg.NewPayload(), now)
+	response, err := q.Accept(o.peer, cfg.NewPayload(), now)
 	if err != nil {
 		cfg.Drops.Add(BadTag)
 		return nil
 	}
-	a.newest, a.at = q.Time(), now
+	o.newest, o.at = q.Time(), now
 	return response
 }
 
 // allow reports whether one more answer "too old" may be sent in this second. Each
 // costs two X25519 operations.
-func (a *acceptor) allow(now time.Time) bool {
-	if now.Sub(a.second) >= time.Second {
-		a.second, a.answers = now, 0
+func (o *oneClient) allow(now time.Time) bool {
+	if now.Sub(o.second) >= time.Second {
+		o.second, o.answers = now, 0
 	}
-	a.answers++
-	return a.answers <= answersPerSecond
+	o.answers++
+	return o.answers <= answersPerSecond
 }

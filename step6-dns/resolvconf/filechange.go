@@ -9,20 +9,21 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// aside is added to the file's name for the original while ours stands in its
-// place; before, ours is written there.
-const aside = ".before-stepvpn"
-
-// newMode is for a file where there was none.
-const newMode = 0o644
-
-// A fileChange is what is done to the file. It is part of the journal.
+// A fileChange says what is done to resolv.conf: ours takes the place of what was found. It
+// is part of the journal.
 type fileChange struct {
 	InPlace bool     `json:"inPlace,omitempty"` // else it is exchanged
 	Found   snapshot `json:"found"`
 	Written []byte   `json:"written,omitempty"` // what our file says
 	Stub    bool     `json:"stub,omitempty"`    // ours is a symlink to owner.Stub instead
 }
+
+// aside is added to the file's name for the original while ours stands in its
+// place; before, ours is written there.
+const aside = ".before-stepvpn"
+
+// newMode is for a file where there was none.
+const newMode = 0o644
 
 // plan says what is to be done to the file, and refuses what would fail.
 func plan(c Config, found snapshot, way owner.Way) (*fileChange, error) {

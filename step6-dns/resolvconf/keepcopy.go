@@ -12,13 +12,10 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// maxKept bounds what is kept for a person to look at.
-const maxKept = 10
-
-// keep saves what was found for a person to look at, and says so: another program has
-// changed the file meanwhile. The name comes from the content, so that nothing is kept
-// twice; the oldest go.
-func (s *state) keep(found snapshot) error {
+// keepCopy saves a copy of the original, for a person to look at, and says so. It is called
+// when resolv.conf is not put back, because another program has changed it meanwhile. The
+// copy's name comes from the content, so that nothing is kept twice; the oldest go.
+func (s *state) keepCopy(found snapshot) error {
 	var was string
 	switch found.Kind {
 	case isAbsent:
@@ -40,6 +37,9 @@ func (s *state) keep(found snapshot) error {
 	slog.Warn(fmt.Sprintf("%s was changed by another program meanwhile: left alone. Before, %s", s.path, was))
 	return nil
 }
+
+// maxKept bounds what is kept for a person to look at.
+const maxKept = 10
 
 // changed returns when a file was written, for the order.
 func changed(name string) int64 {

@@ -13,6 +13,10 @@ import (
 	"stepvpn/step7-auth/identity"
 )
 
+// This file has the commands that show and change the registry: list, passwd and revoke.
+// (add.go has the one that adds to it.) Each method defines the flags of its command, and
+// returns the function that runs it.
+
 func (d Defaults) list() func(context.Context, []string) error {
 	registry := d.registry()
 	return func(context.Context, []string) error {

@@ -11,25 +11,8 @@ import (
 	"stepvpn/shared/app"
 )
 
-// Check returns the error that Open would return because of the Config, or because of
-// this host: a device of that name exists, or there is no TUN driver. It changes nothing.
-func Check(c Config) error {
-	if c.MTU == 0 {
-		c.MTU = DefaultMTU
-	}
-	if err := c.check(); err != nil {
-		return err
-	}
-	if exists(c.Name) && !c.Persist {
-		return errTaken(c.Name)
-	}
-	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		return explain(c.Name, err)
-	}
-	return nil
-}
-
-// explain turns the kernel's answer into a sentence and a hint.
+// explain turns the error with which the kernel refuses to make a device into a sentence
+// that says why, and a hint.
 func explain(name string, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
@@ -66,4 +49,23 @@ func deleted(file io.ReadWriteCloser) bool {
 		answer = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, &ifreq)
 	})
 	return err == nil && answer == unix.EBADFD
+}
+
+// Check returns the error that Open would return because of the Config, or because of
+// this host: a device of that name exists, or there is no TUN driver. It changes nothing.
+// The command 'check' of step 8 uses it.
+func Check(c Config) error {
+	if c.MTU == 0 {
+		c.MTU = DefaultMTU
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	if exists(c.Name) && !c.Persist {
+		return errTaken(c.Name)
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		return explain(c.Name, err)
+	}
+	return nil
 }

@@ -250,8 +250,8 @@ func TestConcurrentOpen(t *testing.T) {
 	require.EqualValues(t, (workers-1)*packets, cfg.Drops.Count(Replayed))
 }
 
-// What is sealed is a multiple of 16 bytes long, within the MTU; what follows the
-// packet in memory stays as it is.
+// The plaintext that is sealed is a multiple of 16 bytes long, within the MTU. The bytes
+// after the packet in memory stay as they are.
 func TestPadding(t *testing.T) {
 	client, server := twoKeypairs(t, config(1))
 	for n := range 100 {

@@ -2,7 +2,8 @@ package link
 
 import "net/netip"
 
-// A PeerKeeper is a Link with connections of its own, of which it can keep only some. The
+// A PeerKeeper is a Link with connections of its own, of which it can keep only some, such
+// as a server's end over TCP. The
 // layer that has sessions with peers tells it which connections to keep.
 type PeerKeeper interface {
 	// PeerMoved says that a peer that has proved its identity was at one address

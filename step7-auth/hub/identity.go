@@ -11,9 +11,11 @@ import (
 	"stepvpn/step7-auth/cookie"
 )
 
-// A member is an identity that has asked within the last forgetAfter. There are never
-// more members than the registry has entries.
-type member struct {
+// An identity is what the hub knows of one key that has asked within the last forgetAfter:
+// its clients, and which of their initiations were the newest. (A client is one run of a
+// program, see client.go; several may prove that they have the same key.) There are never
+// more identities than the registry has entries.
+type identity struct {
 	heard    time.Time // when its last initiation came
 	newest   asked     // the newest initiation of a client of it that has come in
 	replaced [4]uint64 // the last instances that were replaced by another machine
@@ -32,7 +34,7 @@ type asked struct {
 }
 
 // has reports whether there is any client of the identity.
-func (m *member) has() bool { return m.current != nil || len(m.pending) > 0 }
+func (id *identity) has() bool { return id.current != nil || len(id.pending) > 0 }
 
 // hear notes an initiation with the timestamp said. It reports false, and why, if the
 // initiation is a copy of an earlier one, or comes too soon after it.
@@ -45,13 +47,13 @@ func (m *member) has() bool { return m.current != nil || len(m.pending) > 0 }
 // program, with those of clients that have come in, with a password if one is needed. So
 // somebody who has only the key can neither keep a client from its next keys, nor keep
 // others out, whatever timestamps he sends.
-func (m *members) hear(key noise.PublicKey, instance, said uint64, from netip.AddrPort, now time.Time) (behind uint64, why link.Reason, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	is := m.byKey[key]
+func (d *directory) hear(key noise.PublicKey, instance, said uint64, from netip.AddrPort, now time.Time) (behind uint64, why link.Reason, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	is := d.byKey[key]
 	if is == nil {
-		is = new(member)
-		m.byKey[key] = is
+		is = new(identity)
+		d.byKey[key] = is
 	}
 	is.heard = now
 	last, c := is.newest, is.with(instance)
@@ -79,14 +81,14 @@ func (m *members) hear(key noise.PublicKey, instance, said uint64, from netip.Ad
 
 // advance takes over the newest initiation of a client that has come in. A time far ahead
 // of the server's clock is not remembered, as no correct clock could exceed it.
-func (m *member) advance(a asked) {
+func (id *identity) advance(a asked) {
 	if a.absurd() {
 		return
 	}
-	if a.at.Sub(m.newest.at) < forgetAfter {
-		a.time = max(a.time, m.newest.time)
+	if a.at.Sub(id.newest.at) < forgetAfter {
+		a.time = max(a.time, id.newest.time)
 	}
-	m.newest = a
+	id.newest = a
 }
 
 // absurd reports whether the timestamp was far ahead of the server's clock on arrival.
@@ -94,32 +96,25 @@ func (a asked) absurd() bool { return a.time > uint64(a.at.Add(maxAhead).UnixNan
 
 // object returns the reason not to let in a client whose identity may come in, or nil.
 // limit is the largest number of clients.
-func (m *members) object(key noise.PublicKey, instance uint64, limit int) *secure.Rejected {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	is := m.byKey[key]
+func (d *directory) object(key noise.PublicKey, instance uint64, limit int) *secure.Rejected {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	is := d.byKey[key]
 	switch {
 	case slices.Contains(is.replaced[:], instance):
 		return &replaced
-	case !is.has() && m.size >= limit:
+	case !is.has() && d.size >= limit:
 		return &full
 	}
 	return nil
 }
 
-// find returns the client of an identity with this instance number, or nil.
-func (m *members) find(key noise.PublicKey, instance uint64) *client {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.byKey[key].with(instance)
-}
-
 // with returns the client of an instance, or nil.
-func (m *member) with(instance uint64) *client {
-	if m.current != nil && m.current.instance == instance {
-		return m.current
+func (id *identity) with(instance uint64) *client {
+	if id.current != nil && id.current.instance == instance {
+		return id.current
 	}
-	for _, c := range m.pending {
+	for _, c := range id.pending {
 		if c.instance == instance {
 			return c
 		}
@@ -127,20 +122,10 @@ func (m *member) with(instance uint64) *client {
 	return nil
 }
 
-// of returns all clients of an identity.
-func (m *members) of(key noise.PublicKey) (list []*client) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if is := m.byKey[key]; is != nil {
-		list = is.append(list)
+// append appends the clients of the identity to dst.
+func (id *identity) append(dst []*client) []*client {
+	if id.current != nil {
+		dst = append(dst, id.current)
 	}
-	return list
-}
-
-// append appends the clients of m to dst.
-func (m *member) append(dst []*client) []*client {
-	if m.current != nil {
-		dst = append(dst, m.current)
-	}
-	return append(dst, m.pending...)
+	return append(dst, id.pending...)
 }
