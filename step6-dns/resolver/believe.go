@@ -24,9 +24,11 @@ var (
 	errTooLong  = errors.New("message too long")
 )
 
-// believe takes from an upstream's message what answers the question, and leaves out all else. m must have rcode NOERROR
-// or NXDOMAIN.
+// believe takes from an upstream's message what answers the question, and leaves out all else.
 func believe(m *dns.Msg, k key, now time.Time) (*answer, error) {
+	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		return nil, errors.New(dns.RcodeToString[m.Rcode])
+	}
 	names := []string{k.name} // and what it is an alias of
 	for i := 0; i < len(names) && k.qtype != dns.TypeCNAME; i++ {
 		for _, rr := range m.Answer {
@@ -63,12 +65,12 @@ func believe(m *dns.Msg, k key, now time.Time) (*answer, error) {
 		}
 	}
 	for _, rr := range m.Ns { // signed proofs that there is no such thing
-		switch t, signature := about(rr); {
-		case k.do && (t == dns.TypeNSEC || t == dns.TypeNSEC3 || t == dns.TypeSOA && signature):
+		t, signature := about(rr)
+		if k.do && (t == dns.TypeNSEC || t == dns.TypeNSEC3 || t == dns.TypeSOA && signature) {
 			kept.Ns = append(kept.Ns, rr)
 		}
 	}
-	for _, rr := range append(kept.Answer[:len(kept.Answer):len(kept.Answer)], kept.Ns...) {
+	for _, rr := range records(kept) {
 		h := rr.Header()
 		if h.Ttl > 1<<31-1 {
 			h.Ttl = 0 // RFC 2181, section 8
