@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"net"
+	"slices"
 
 	"github.com/miekg/dns"
 )
@@ -9,7 +10,7 @@ import (
 const headerSize = 12 // of a DNS message, in bytes
 
 // parse reads a message. Of a query that no upstream has to be asked for, it also returns the reply, and what that is
-// counted as. Without a reply it is refused in silence, or accepted.
+// counted as. Without a reply it is accepted, or refused in silence.
 func parse(message []byte) (q *dns.Msg, k key, what counter, reply *dns.Msg) {
 	q = new(dns.Msg)
 	err := q.Unpack(message)
@@ -34,18 +35,14 @@ func parse(message []byte) (q *dns.Msg, k key, what counter, reply *dns.Msg) {
 
 // refusal says why a query is refused, and by which rcode.
 func refusal(q *dns.Msg) (why counter, rcode int) {
-	opts := 0
-	for _, rr := range q.Extra {
-		if rr.Header().Rrtype == dns.TypeOPT {
-			opts++
-		}
-	}
+	isOPT := func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT }
+	opt := slices.IndexFunc(q.Extra, isOPT)
 	switch {
 	case q.Opcode != dns.OpcodeQuery:
 		return notSupported, dns.RcodeNotImplemented
-	case len(q.Question) != 1, opts > 1:
+	case len(q.Question) != 1, opt >= 0 && slices.ContainsFunc(q.Extra[opt+1:], isOPT):
 		return malformed, dns.RcodeFormatError
-	case opts > 0 && q.IsEdns0().Version() > 0:
+	case opt >= 0 && q.IsEdns0().Version() > 0:
 		return badVersion, dns.RcodeBadVers
 	case q.Question[0].Qclass != dns.ClassINET:
 		return badClass, dns.RcodeRefused
