@@ -235,6 +235,26 @@ func TestTCPPipelining(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 }
 
+// One connection is read only as far as it has places for queries that wait. Then it goes on.
+func TestPipelinedQueriesAreBounded(t *testing.T) {
+	up, open := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
+	conn := dialTCP(t, s)
+	const n = 2 * maxPipelined
+	for id := range uint16(n) {
+		sendTCP(t, conn, id, fmt.Sprintf("name%d.slow.", id))
+	}
+	netlab.Eventually(t, limit, "all places are taken", func() bool { return s.counters[asked].Load() >= maxPipelined })
+	require.Len(t, ask(t, s, "www.fast.", dns.TypeA).Answer, 1, "others are read")
+	require.EqualValues(t, maxPipelined+1, s.counters[queries].Load())
+	open()
+	answered := make(map[uint16]bool)
+	for range n {
+		answered[receiveTCP(t, conn).Id] = true
+	}
+	require.Len(t, answered, n)
+}
+
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	l := testLimits()
 	l.idle = time.Second
@@ -370,6 +390,8 @@ func TestQueriesAtWorkAreBounded(t *testing.T) {
 		atWork.Add(-1)
 		return a
 	}})
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
 	client, err := net.Dial("udp4", s.at(loopback4))
 	require.NoError(t, err)
 	defer client.Close()
@@ -383,7 +405,7 @@ func TestQueriesAtWorkAreBounded(t *testing.T) {
 	}
 	netlab.Eventually(t, limit, "all readers work", func() bool { return atWork.Load() == readers })
 	require.Less(t, s.counters[queries].Load(), uint64(6*each), "the others are not read")
-	close(hold)
+	release()
 	netlab.Eventually(t, limit, "all are read", func() bool { return s.counters[queries].Load() == 6*each })
 	netlab.Eventually(t, limit, "all of use wait for the upstream", func() bool {
 		return s.counters[asked].Load() == 1 && s.counters[joined].Load() == each-1
