@@ -3,6 +3,7 @@ module stepvpn/step6-dns
 go 1.26.0
 
 require (
+	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/miekg/dns v1.1.73
 	github.com/stretchr/testify v1.12.1
 	github.com/vishvananda/netlink v1.3.1

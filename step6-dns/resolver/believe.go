@@ -18,15 +18,13 @@ const (
 // maxChain is how many names may lead to an answer: that of the question, and aliases (CNAME).
 const maxChain = 16
 
-var (
-	errChain    = errors.New("too long a chain of aliases")
-	errReferral = errors.New("it is not recursive: it names other servers")
-	errTooLong  = errors.New("message too long")
-)
+var errChain = errors.New("too long a chain of aliases")
 
-// believe takes from an upstream's message what answers the question, and leaves out all else. m must have rcode NOERROR
-// or NXDOMAIN.
+// believe takes from an upstream's message what answers the question, and leaves out all else.
 func believe(m *dns.Msg, k key, now time.Time) (*answer, error) {
+	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		return nil, errors.New(dns.RcodeToString[m.Rcode])
+	}
 	names := []string{k.name} // and what it is an alias of
 	for i := 0; i < len(names) && k.qtype != dns.TypeCNAME; i++ {
 		for _, rr := range m.Answer {
@@ -59,16 +57,16 @@ func believe(m *dns.Msg, k key, now time.Time) (*answer, error) {
 		}
 		isNS := func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeNS }
 		if ttl == 0 && len(kept.Answer) == 0 && m.Rcode == dns.RcodeSuccess && slices.ContainsFunc(m.Ns, isNS) {
-			return nil, errReferral
+			return nil, errors.New("it is not recursive: it names other servers")
 		}
 	}
 	for _, rr := range m.Ns { // signed proofs that there is no such thing
-		switch t, signature := about(rr); {
-		case k.do && (t == dns.TypeNSEC || t == dns.TypeNSEC3 || t == dns.TypeSOA && signature):
+		t, signature := about(rr)
+		if k.do && (t == dns.TypeNSEC || t == dns.TypeNSEC3 || t == dns.TypeSOA && signature) {
 			kept.Ns = append(kept.Ns, rr)
 		}
 	}
-	for _, rr := range append(kept.Answer[:len(kept.Answer):len(kept.Answer)], kept.Ns...) {
+	for _, rr := range records(kept) {
 		h := rr.Header()
 		if h.Ttl > 1<<31-1 {
 			h.Ttl = 0 // RFC 2181, section 8
@@ -80,8 +78,8 @@ func believe(m *dns.Msg, k key, now time.Time) (*answer, error) {
 		rr.Header().Ttl = min(rr.Header().Ttl, uint32(ttl/time.Second)) // clients keep it no longer than we do
 	}
 	wire, err := kept.Pack()
-	if err == nil && len(wire) > dns.MaxMsgSize { // the upstream could make it shorter than we can
-		err = errTooLong
+	if err == nil && len(wire) > dns.MaxMsgSize {
+		err = errors.New("message too long") // the upstream could make it shorter than we can
 	}
 	noName := m.Rcode == dns.RcodeNameError && len(kept.Answer) == 0
 	return &answer{wire: wire, at: now, ttl: ttl, noName: noName}, err
@@ -98,12 +96,10 @@ func answers(rr dns.RR, names []string, k key) bool {
 	switch {
 	case rr.Header().Class != dns.ClassINET, signature && !k.do:
 		return false
-	case t == k.qtype, t == dns.TypeCNAME:
-		return slices.Contains(names, owner)
 	case t == dns.TypeDNAME: // an alias for all below it (RFC 6672)
 		return slices.ContainsFunc(names, func(name string) bool { return dns.IsSubDomain(owner, name) })
 	}
-	return false
+	return slices.Contains(names, owner) && (t == k.qtype || t == dns.TypeCNAME)
 }
 
 // about returns the type of a record, or the type that it signs.

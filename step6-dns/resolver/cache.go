@@ -1,10 +1,10 @@
 package resolver
 
 import (
-	"container/list"
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/miekg/dns"
 )
 
@@ -24,7 +24,7 @@ func (a *answer) message(now time.Time) *dns.Msg {
 		return failed(dns.RcodeServerFailure) // we have packed it
 	}
 	age := uint32(min(max(now.Sub(a.at), 0), maxTTL) / time.Second)
-	for _, rr := range append(m.Answer[:len(m.Answer):len(m.Answer)], m.Ns...) {
+	for _, rr := range records(m) {
 		rr.Header().Ttl -= min(rr.Header().Ttl, age)
 	}
 	return m
@@ -33,27 +33,21 @@ func (a *answer) message(now time.Time) *dns.Msg {
 // A cache remembers answers until their TTL is over; the least recently used ones go first when it is full. It is safe
 // for concurrent use.
 type cache struct {
-	maxEntries, maxBytes int
+	maxBytes int
 
-	mu      sync.Mutex            // guards all below
-	entries map[key]*list.Element // of *entry
-	recent  list.List             // the most recently used one first
-	bytes   int                   // of all entries
+	mu    sync.Mutex // guards all below
+	lru   *simplelru.LRU[key, *answer]
+	bytes int // of all answers
 }
-
-type entry struct {
-	key   key
-	found *answer
-}
-
-// entryOverhead is about what an entry takes besides names and records, in bytes.
-const entryOverhead = 300
-
-func (e *entry) bytes() int { return entryOverhead + len(e.key.name) + len(e.found.wire) }
 
 func newCache(maxEntries, maxBytes int) *cache {
-	return &cache{maxEntries: maxEntries, maxBytes: maxBytes, entries: make(map[key]*list.Element)}
+	c := &cache{maxBytes: maxBytes}
+	c.lru, _ = simplelru.NewLRU(maxEntries, func(k key, gone *answer) { c.bytes -= size(k, gone) })
+	return c
 }
+
+// size is about what an answer takes, in bytes: names and records, and what is kept about them.
+func size(k key, a *answer) int { return 300 + len(k.name) + len(a.wire) }
 
 // get returns what is known at this time, or nil.
 func (c *cache) get(k key, now time.Time) *answer {
@@ -62,15 +56,11 @@ func (c *cache) get(k key, now time.Time) *answer {
 	noName := k
 	noName.qtype = dns.TypeNone // a name that does not exist has no records of any type (RFC 2308, section 5)
 	for _, k := range []key{k, noName} {
-		element := c.entries[k]
-		if element == nil {
-			continue
-		}
-		if found := element.Value.(*entry).found; now.Before(found.at.Add(found.ttl)) {
-			c.recent.MoveToFront(element)
+		found, ok := c.lru.Get(k)
+		if ok && now.Before(found.at.Add(found.ttl)) {
 			return found
 		}
-		c.remove(element)
+		c.lru.Remove(k)
 	}
 	return nil
 }
@@ -83,22 +73,12 @@ func (c *cache) put(k key, found *answer) {
 	if found.noName {
 		k.qtype = dns.TypeNone
 	}
-	if element := c.entries[k]; element != nil {
-		c.remove(element)
-	}
-	e := &entry{key: k, found: found}
-	if found.ttl <= 0 || e.bytes() > c.maxBytes/16 {
+	c.lru.Remove(k)
+	if found.ttl <= 0 || size(k, found) > c.maxBytes/16 {
 		return
 	}
-	c.entries[k] = c.recent.PushFront(e)
-	c.bytes += e.bytes()
-	for len(c.entries) > c.maxEntries || c.bytes > c.maxBytes {
-		c.remove(c.recent.Back())
+	c.lru.Add(k, found)
+	for c.bytes += size(k, found); c.bytes > c.maxBytes; {
+		c.lru.RemoveOldest()
 	}
-}
-
-func (c *cache) remove(element *list.Element) {
-	e := c.recent.Remove(element).(*entry)
-	delete(c.entries, e.key)
-	c.bytes -= e.bytes()
 }

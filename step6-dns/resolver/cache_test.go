@@ -18,9 +18,7 @@ func questionFor(name string, qtype uint16) key { return key{name: name, qtype: 
 func (c *cache) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.recent.Len() > 0 {
-		c.remove(c.recent.Front())
-	}
+	c.lru.Purge()
 }
 
 // believed is what is believed of a message with these records.
@@ -51,9 +49,8 @@ func TestTTLsGetShorterUntilAllIsForgotten(t *testing.T) {
 		require.EqualValues(t, 300-int(age/time.Second), m.Answer[1].Header().Ttl)
 	}
 	require.Nil(t, c.get(k, now.Add(seconds(60))), "the shortest TTL is that of all")
-	require.Empty(t, c.entries)
+	require.Zero(t, c.lru.Len())
 	require.Zero(t, c.bytes)
-	require.Zero(t, c.recent.Len())
 }
 
 func TestHowLongAnAnswerIsKept(t *testing.T) {
@@ -103,11 +100,11 @@ func TestCacheIsBounded(t *testing.T) {
 	require.NotNil(t, c.get(k(0), now)) // now it is the most recent one
 	for i := 100; i < 199; i++ {
 		c.put(k(i), a(i))
-		require.LessOrEqual(t, len(c.entries), 100)
+		require.LessOrEqual(t, c.lru.Len(), 100)
 	}
 	require.NotNil(t, c.get(k(0), now))
 	require.Nil(t, c.get(k(1), now))
-	require.Equal(t, 100, c.recent.Len())
+	require.Equal(t, 100, c.lru.Len())
 
 	c = newCache(1_000_000, 100_000)
 	for i := range 1000 {
@@ -115,10 +112,11 @@ func TestCacheIsBounded(t *testing.T) {
 		c.put(k(i), a(i)) // again
 		require.LessOrEqual(t, c.bytes, 100_000)
 	}
-	require.Greater(t, len(c.entries), 100)
+	require.Greater(t, c.lru.Len(), 100)
 	sum := 0
-	for _, element := range c.entries {
-		sum += element.Value.(*entry).bytes()
+	for _, k := range c.lru.Keys() {
+		found, _ := c.lru.Peek(k)
+		sum += size(k, found)
 	}
 	require.Equal(t, sum, c.bytes)
 
@@ -127,10 +125,10 @@ func TestCacheIsBounded(t *testing.T) {
 	for i := range 100 {
 		texts = append(texts, fmt.Sprintf("name0.example. 300 IN TXT %q", strings.Repeat("x", 200)+fmt.Sprint(i)))
 	}
-	before := len(c.entries)
+	before := c.lru.Len()
 	large := questionFor("name0.example.", dns.TypeTXT)
 	c.put(large, believed(t, large, dns.RcodeSuccess, now, texts, nil))
-	require.Len(t, c.entries, before)
+	require.Equal(t, before, c.lru.Len())
 }
 
 // The whole way: the client sees the TTL that is left, and then a new answer.

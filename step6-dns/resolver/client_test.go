@@ -1,19 +1,18 @@
 package resolver
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
@@ -73,7 +72,7 @@ func TestEqualQuestionsAreAskedOnce(t *testing.T) {
 		})
 	}
 	netlab.Eventually(t, limit, "all others have joined", func() bool {
-		return s.counts.upstream.Load() == 1 && s.counts.joined.Load() == n-1
+		return s.counters[asked].Load() == 1 && s.counters[joined].Load() == n-1
 	})
 	open()
 	clients.Wait()
@@ -93,10 +92,10 @@ func TestOneClientDoesNotHoldUpOthers(t *testing.T) {
 		_, err := greedy.Write(pack(t, q))
 		require.NoError(t, err)
 		if i%100 == 0 { // not faster than a full socket buffer allows
-			netlab.Eventually(t, limit, "queries are read", func() bool { return s.counts.queries.Load() == uint64(i+1) })
+			netlab.Eventually(t, limit, "queries are read", func() bool { return s.counters[queries].Load() == uint64(i+1) })
 		}
 	}
-	netlab.Eventually(t, limit, "all wait", func() bool { return s.counts.upstream.Load() == maxWaitingPerClient })
+	netlab.Eventually(t, limit, "all wait", func() bool { return s.counters[asked].Load() == maxWaitingPerClient })
 	_, err = greedy.Write(pack(t, new(dns.Msg).SetQuestion("www.fast.", dns.TypeA)))
 	require.NoError(t, err)
 	buf := make([]byte, 512)
@@ -119,32 +118,38 @@ func TestOneClientDoesNotHoldUpOthers(t *testing.T) {
 
 func TestQuota(t *testing.T) {
 	a, b, c := netip.MustParseAddr("10.8.0.2"), netip.MustParseAddr("10.8.0.3"), netip.MustParseAddr("10.8.0.4")
-	q := newQuota(3, 2)
-	require.True(t, q.enter(a))
-	require.True(t, q.enter(a))
-	require.False(t, q.enter(a), "no more for each")
-	require.True(t, q.enter(b))
-	require.False(t, q.enter(c), "no more for all")
-	q.leave(a)
-	require.True(t, q.enter(c))
-	q.leave(a)
-	q.leave(b)
-	q.leave(c)
+	q := newQuota(3, 2, itself)
+	enter := func(client netip.Addr) func() {
+		leave := q.enter(client)
+		require.NotNil(t, leave)
+		return leave
+	}
+	first, second := enter(a), enter(a)
+	require.Nil(t, q.enter(a), "no more for each")
+	third := enter(b)
+	require.Nil(t, q.enter(c), "no more for all")
+	first()
+	fourth := enter(c)
+	second()
+	third()
+	fourth()
 	require.Zero(t, q.total)
 	require.Empty(t, q.of)
 }
 
+func itself(a netip.Addr) netip.Addr { return a }
+
 // However many take what they can, there is something left for the next one.
 func TestQuotaOfMany(t *testing.T) {
 	for greedy := 1; greedy <= 250; greedy++ {
-		q := newQuota(maxWaiting, maxWaitingPerClient)
+		q := newQuota(maxWaiting, maxWaitingPerClient, itself)
 		for more := true; more; {
 			more = false
 			for i := range greedy {
-				more = q.enter(netip.AddrFrom4([4]byte{10, 8, 1, byte(i)})) || more
+				more = q.enter(netip.AddrFrom4([4]byte{10, 8, 1, byte(i)})) != nil || more
 			}
 		}
-		require.True(t, q.enter(netip.MustParseAddr("10.8.0.99")), "%d clients have %d of %d", greedy, q.total, q.all)
+		require.NotNil(t, q.enter(netip.MustParseAddr("10.8.0.99")), "%d clients have %d of %d", greedy, q.total, q.all)
 	}
 }
 
@@ -161,12 +166,12 @@ func TestAddressesOfOneClient(t *testing.T) {
 	refused := make(chan bool, maxWaitingPerClient)
 	for i := range maxWaitingPerClient + 1 {
 		q := new(dns.Msg).SetQuestion(fmt.Sprintf("name%d.slow.", i), dns.TypeA)
-		s.ServeDNS(writer{from: []netip.Addr{loopback4, loopback6}[i%2], reply: func(b []byte) {
+		s.handle(pack(t, q), asker{addr: []netip.Addr{loopback4, loopback6}[i%2], send: func(b []byte) {
 			m := new(dns.Msg)
 			if m.Unpack(b) == nil && m.Rcode == dns.RcodeServerFailure && s.ctx.Err() == nil {
 				refused <- i == maxWaitingPerClient
 			}
-		}}, q)
+		}})
 	}
 	netlab.Eventually(t, limit, "one is refused", func() bool { return len(refused) > 0 })
 	require.True(t, <-refused, "the last one is, and no other")
@@ -230,6 +235,26 @@ func TestTCPPipelining(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 }
 
+// One connection is read only as far as it has places for queries that wait. Then it goes on.
+func TestPipelinedQueriesAreBounded(t *testing.T) {
+	up, open := gate(t)
+	s := start(t, Config{Upstreams: upstreams(up)})
+	conn := dialTCP(t, s)
+	const n = 2 * maxPipelined
+	for id := range uint16(n) {
+		sendTCP(t, conn, id, fmt.Sprintf("name%d.slow.", id))
+	}
+	netlab.Eventually(t, limit, "all places are taken", func() bool { return s.counters[asked].Load() >= maxPipelined })
+	require.Len(t, ask(t, s, "www.fast.", dns.TypeA).Answer, 1, "others are read")
+	require.EqualValues(t, maxPipelined+1, s.counters[queries].Load())
+	open()
+	answered := make(map[uint16]bool)
+	for range n {
+		answered[receiveTCP(t, conn).Id] = true
+	}
+	require.Len(t, answered, n)
+}
+
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	l := testLimits()
 	l.idle = time.Second
@@ -237,7 +262,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	s := start(t, Config{Upstreams: upstreams(up), limits: l})
 	waits := dialTCP(t, s)
 	sendTCP(t, waits, 1, "www.slow.")
-	netlab.Eventually(t, limit, "the query is read", func() bool { return s.counts.upstream.Load() == 1 })
+	netlab.Eventually(t, limit, "the query is read", func() bool { return s.counters[asked].Load() == 1 })
 	var idle []net.Conn
 	for _, bytes := range []string{"", "\x00", "\x00\x20abc"} {
 		conn := dialTCP(t, s)
@@ -351,48 +376,41 @@ func TestMalformedQueries(t *testing.T) {
 	require.Contains(t, s.String(), "refused: malformed 13, not-a-query 2")
 }
 
-// Queries that are worked on are bounded; those that are of no use, and those that wait for an upstream, are not of them.
+// Queries that are worked on are bounded, and whatever becomes of one, the next is read. Those that wait for an upstream
+// are not of them.
 func TestQueriesAtWorkAreBounded(t *testing.T) {
 	up, open := gate(t)
-	s := start(t, Config{Upstreams: upstreams(up)})
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	require.NoError(t, err)
-	defer conn.Close()
-	c := packetConn{conn, s, semaphore.NewWeighted(2)}
-	client, err := net.Dial("udp4", conn.LocalAddr().String())
+	hold := make(chan struct{})
+	var atWork, most atomic.Int32
+	s := start(t, Config{Upstreams: upstreams(up), Addrs: addrs("127.0.0.1"), Client: func(a netip.Addr) netip.Addr {
+		if n := atWork.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		<-hold
+		atWork.Add(-1)
+		return a
+	}})
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
+	client, err := net.Dial("udp4", s.at(loopback4))
 	require.NoError(t, err)
 	defer client.Close()
-	for range 3 {
-		for _, m := range [][]byte{[]byte("nonsense"), pack(t, new(dns.Msg).SetQuestion("www.example.", dns.TypeA))} {
-			_, err := client.Write(m)
-			require.NoError(t, err)
-		}
-	}
-	for range 2 {
-		_, _, err := c.ReadFrom(make([]byte, maxQuery+1))
-		require.NoError(t, err)
-	}
-	require.False(t, c.busy.TryAcquire(1), "no other is read")
-	c.busy.Release(2)
-
-	// With a dns.Server, whatever becomes of a query, its place is free afterwards.
-	s.serve(&dns.Server{PacketConn: c, UDPSize: maxQuery + 1}, func() { c.busy.Release(1) })
 	slow := pack(t, new(dns.Msg).SetQuestion("www.slow.", dns.TypeA))
-	for range 3 {
+	const each = 10 * readers
+	for range each {
 		for _, m := range [][]byte{slow, slow[:len(slow)-1], slow[:headerSize], make([]byte, headerSize), {}, make([]byte, maxQuery+1)} {
 			_, err := client.Write(m)
 			require.NoError(t, err)
 		}
 	}
-	netlab.Eventually(t, limit, "all are read", func() bool { return s.counts.queries.Load() == 5+1+3*6 })
-	netlab.Eventually(t, limit, "no more than the place of the next one is taken", func() bool {
-		if !c.busy.TryAcquire(1) {
-			return false
-		}
-		c.busy.Release(1)
-		return true
+	netlab.Eventually(t, limit, "all readers work", func() bool { return atWork.Load() == readers })
+	require.Less(t, s.counters[queries].Load(), uint64(6*each), "the others are not read")
+	release()
+	netlab.Eventually(t, limit, "all are read", func() bool { return s.counters[queries].Load() == 6*each })
+	netlab.Eventually(t, limit, "all of use wait for the upstream", func() bool {
+		return s.counters[asked].Load() == 1 && s.counters[joined].Load() == each-1
 	})
-	conn.Close()
+	require.EqualValues(t, readers, most.Load())
 	open()
 }
 
@@ -404,26 +422,17 @@ func TestCloseWithQueriesThatWait(t *testing.T) {
 		sendTCP(t, conn, id, fmt.Sprintf("name%d.slow.", id))
 	}
 	dialTCP(t, s) // silent
-	netlab.Eventually(t, limit, "all wait", func() bool { return s.counts.upstream.Load() == 10 })
-	ended := make(chan error)
-	go func() { ended <- s.wait() }()
+	netlab.Eventually(t, limit, "all wait", func() bool { return s.counters[asked].Load() == 10 })
 	require.NoError(t, s.Close())
-	require.ErrorIs(t, <-ended, net.ErrClosed)
 	require.NoError(t, s.Close())
 	_, err := conn.Read(make([]byte, 1))
 	require.Error(t, err)
 	open()
 }
 
-// wait blocks until the server has ended, and returns why.
-func (s *Server) wait() error {
-	<-s.ctx.Done()
-	s.workers.Wait()
-	return context.Cause(s.ctx)
-}
-
-// When a listener fails, all of the server ends.
+// When a listener fails, all of the server ends, and the log says why.
 func TestListenerThatFails(t *testing.T) {
+	log := captureLog(t)
 	up, _ := gate(t)
 	s := start(t, Config{Upstreams: upstreams(up)})
 	conn := dialTCP(t, s)
@@ -432,7 +441,9 @@ func TestListenerThatFails(t *testing.T) {
 	raw, err := s.sockets[0].TCP.SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, raw.Control(func(fd uintptr) { require.NoError(t, unix.Shutdown(int(fd), unix.SHUT_RDWR)) }))
-	require.ErrorIs(t, s.wait(), unix.EINVAL)
+	s.workers.Wait()
+	require.Contains(t, log.String(), "names are no longer answered")
+	require.Contains(t, log.String(), unix.EINVAL.Error())
 	_, err = conn.Read(make([]byte, 1))
 	require.Error(t, err)
 	_, err = net.Dial("tcp", s.at(loopback6))

@@ -47,7 +47,7 @@ const (
 
 	maxWaiting          = 4096 // queries that wait for an upstream. Each costs a goroutine, and often a socket.
 	maxWaitingPerClient = 1024
-	maxBusy             = 256 // queries of a UDP socket that are worked on
+	readers             = 4 // queries of a UDP socket that are worked on at a time
 
 	maxConns          = 256 // TCP connections of clients
 	maxConnsPerClient = 16

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -20,26 +21,40 @@ const maxWrong = 16
 
 var errWrong = errors.New("wrong answer over TCP")
 
-// exchange asks one upstream. The message it returns answers the question, though its rcode may be any, and its records
-// may be anything.
-func (s *Server) exchange(ctx context.Context, network string, to netip.AddrPort, k key) (*dns.Msg, error) {
+// errUseless is the error of an upstream that is alive and does not help. To ask it again would not either.
+var errUseless = errors.New("useless answer")
+
+// exchange asks one upstream, and remembers how that went.
+func (s *Server) exchange(ctx context.Context, u *upstream, k key, patience time.Duration) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	q := new(dns.Msg).SetQuestion(respell(k.name), k.qtype)
 	q.CheckingDisabled = k.cd
-	m, err := s.send(ctx, network, to, q.SetEdns0(maxUDP, k.do))
+	m, err := s.send(ctx, u.network, u.addr, q.SetEdns0(maxUDP, k.do))
 	if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && m.IsEdns0() == nil {
 		q.Id, q.Extra = dns.Id(), nil // it does not know EDNS (RFC 6891, section 7)
-		m, err = s.send(ctx, network, to, q)
+		m, err = s.send(ctx, u.network, u.addr, q)
 	}
-	return m, err
+	if s.ctx.Err() == nil {
+		u.heard(err, s.now(), s.cfg.limits.down)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, err := believe(m, k, s.now())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUseless, err)
+	}
+	return found, nil
 }
 
-// respell chooses between upper and lower case for each letter of a name, as only a coin would.
+// respell chooses between upper and lower case for each letter of a name, as only a coin would: the bit 0x20.
 func respell(name string) string {
 	b, coins := []byte(name), make([]byte, len(name))
 	rand.Read(coins)
 	for i, c := range b {
-		if 'a' <= c && c <= 'z' && coins[i]&1 == 1 {
-			b[i] = c - 'a' + 'A'
+		if 'a' <= c && c <= 'z' {
+			b[i] -= coins[i] & 0x20
 		}
 	}
 	return string(b)
@@ -74,7 +89,7 @@ func (s *Server) send(ctx context.Context, network string, to netip.AddrPort, q 
 		case err == nil && !m.Truncated:
 			return m, nil
 		}
-		if s.counts.wrong.Add(1); !udp {
+		if s.count(wrongAnswers); !udp {
 			return nil, errWrong
 		}
 	}

@@ -28,22 +28,18 @@ func FuzzQuery(f *testing.F) {
 	}
 	s := start(f, Config{Upstreams: upstreams(serve(f, rcode(dns.RcodeServerFailure)))})
 	f.Fuzz(func(t *testing.T, raw []byte, tcp bool) {
-		// As dns.Server does, whose part of the way is not ours to try.
-		m := new(dns.Msg)
-		if !s.isQuery(raw) || raw[4] != 0 || raw[5] != 1 { // not one question
-			return
-		}
-		if m.Unpack(raw) != nil {
-			m.SetRcodeFormatError(m)
-			m.Answer, m.Ns, m.Extra = nil, nil, nil
-			if b, err := m.Pack(); err != nil || len(b) > dns.MinMsgSize {
-				t.Fatalf("%x has no reply of %d bytes: %v", raw, len(b), err)
+		replies := make(chan []byte, 2)
+		if !s.handle(raw, asker{addr: loopback4, tcp: tcp, send: func(b []byte) { replies <- b }}) {
+			if len(raw) >= headerSize && raw[2]&0x80 == 0 {
+				t.Fatalf("%x gets no reply", raw)
 			}
 			return
 		}
-		replies := make(chan []byte, 2)
-		s.ServeDNS(writer{from: loopback4, tcp: tcp, reply: func(b []byte) { replies <- b }}, m)
 		reply := <-replies
+		m, why, rcode := new(dns.Msg), malformed, dns.RcodeFormatError
+		if m.Unpack(raw) == nil && len(raw) <= maxQuery {
+			why, rcode = refusal(m)
+		}
 		size := dns.MaxMsgSize
 		if !tcp {
 			size = maxUDP
@@ -55,8 +51,7 @@ func FuzzQuery(f *testing.F) {
 		if err := got.Unpack(reply); err != nil {
 			t.Fatalf("reply %x to %x: %v", reply, raw, err)
 		}
-		why, refused := refusal(m)
-		if !got.Response || len(reply) > size || got.Id != m.Id || why != none && got.Rcode != refused {
+		if !got.Response || len(reply) > size || got.Id != m.Id || why != accepted && got.Rcode != rcode {
 			t.Fatalf("%x is answered by %v", raw, &got)
 		}
 		if len(got.Question) > 1 || len(got.Question) == 1 && got.Question[0] != m.Question[0] {
@@ -116,7 +111,7 @@ func FuzzUpstreamAnswer(f *testing.F) {
 		for _, size := range []int{512, maxUDP, dns.MaxMsgSize} {
 			q := new(dns.Msg).SetQuestion(k.name, k.qtype).SetEdns0(uint16(size), k.do)
 			var b []byte
-			respond(writer{tcp: size == dns.MaxMsgSize, reply: func(r []byte) { b = r }}, q, a.message(now))
+			respond(asker{tcp: size == dns.MaxMsgSize, send: func(r []byte) { b = r }}, q, a.message(now))
 			var got dns.Msg
 			if err := got.Unpack(b); err != nil || len(b) > size || got.Rcode != kept.Rcode {
 				t.Fatalf("%d bytes of at most %d: %v: %v", len(b), size, err, &got)

@@ -40,13 +40,13 @@ func Listen(cfg Config) (list []Sockets, err error) {
 			closeAll(list)
 			return nil, cfg.explain(err, "udp", addr)
 		}
-		list = append(list, Sockets{UDP: udp.(*net.UDPConn)})
 		tcp, err := config.Listen(context.Background(), "tcp", at)
 		if err != nil {
+			udp.Close()
 			closeAll(list)
 			return nil, cfg.explain(err, "tcp", addr)
 		}
-		list[len(list)-1].TCP = tcp.(*net.TCPListener)
+		list = append(list, Sockets{UDP: udp.(*net.UDPConn), TCP: tcp.(*net.TCPListener)})
 	}
 	return list, nil
 }
@@ -63,9 +63,7 @@ func Check(cfg Config) error {
 func closeAll(list []Sockets) {
 	for _, s := range list {
 		s.UDP.Close()
-		if s.TCP != nil {
-			s.TCP.Close()
-		}
+		s.TCP.Close()
 	}
 }
 

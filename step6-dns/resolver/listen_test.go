@@ -135,7 +135,7 @@ func TestOnlyTheTunnelIsAnswered(t *testing.T) {
 			for _, how := range []string{"+notcp", "+tcp"} {
 				query := []string{at, how, "+tries=1", "+timeout=20", "+short", "www.example"}
 				require.Equal(t, trueAddr, strings.TrimSpace(lab.Alice.Run(t, "dig", query...)), "%s %s", device, query)
-				before := s.counts.queries.Load()
+				before := s.counters[queries].Load()
 				query[3] = "+timeout=2"
 				out, err := lab.Internet.Try("dig", query...)
 				if device == "" {
@@ -144,7 +144,7 @@ func TestOnlyTheTunnelIsAnswered(t *testing.T) {
 				} else {
 					require.Error(t, err, out)
 					require.NotContains(t, out, trueAddr)
-					require.Equal(t, before, s.counts.queries.Load())
+					require.Equal(t, before, s.counters[queries].Load())
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,6 +23,14 @@ import (
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	netlab.Main(m)
+}
+
+// captureLog returns what the log gets until the test ends. It may be read when nothing that logs runs any more.
+func captureLog(t *testing.T) *bytes.Buffer {
+	log, before := new(bytes.Buffer), slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))
+	return log
 }
 
 // limit bounds a wait for what should come soon.
@@ -213,26 +222,6 @@ func pack(t testing.TB, m *dns.Msg) []byte {
 	b, err := m.Pack()
 	require.NoError(t, err)
 	return b
-}
-
-// A writer is a client of ServeDNS without a socket.
-type writer struct {
-	dns.ResponseWriter
-	from  netip.Addr
-	tcp   bool
-	reply func([]byte)
-}
-
-func (w writer) RemoteAddr() net.Addr {
-	if w.tcp {
-		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.from, 1234))
-	}
-	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(w.from, 1234))
-}
-
-func (w writer) Write(b []byte) (int, error) {
-	w.reply(b)
-	return len(b), nil
 }
 
 // writeTCP writes a message behind its length.

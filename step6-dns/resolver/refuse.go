@@ -2,35 +2,58 @@ package resolver
 
 import (
 	"net"
+	"slices"
 
 	"github.com/miekg/dns"
 )
 
-// refusal says why a query is refused, and by which rcode.
-func refusal(q *dns.Msg) (why Reason, rcode int) {
-	opts := 0
-	for _, rr := range q.Extra {
-		if rr.Header().Rrtype == dns.TypeOPT {
-			opts++
-		}
+const headerSize = 12 // of a DNS message, in bytes
+
+// parse reads a message. Of a query that no upstream has to be asked for, it also returns the reply, and what that is
+// counted as. Without a reply it is accepted, or refused in silence.
+func parse(message []byte) (q *dns.Msg, k key, what counter, reply *dns.Msg) {
+	q = new(dns.Msg)
+	err := q.Unpack(message)
+	switch {
+	case len(message) < headerSize:
+		return q, k, malformed, nil
+	case q.Response: // replies to responses could go round in circles
+		return q, k, notQuery, nil
+	case err != nil, len(message) > maxQuery:
+		return q, k, malformed, failed(dns.RcodeFormatError)
 	}
+	if why, rcode := refusal(q); why != accepted {
+		return q, k, why, failed(rcode)
+	}
+	opt := q.IsEdns0()
+	k = key{dns.CanonicalName(q.Question[0].Name), q.Question[0].Qtype, opt != nil && opt.Do(), q.CheckingDisabled}
+	if m := local(k); m != nil {
+		return q, k, fromHere, m
+	}
+	return q, k, accepted, nil
+}
+
+// refusal says why a query is refused, and by which rcode.
+func refusal(q *dns.Msg) (why counter, rcode int) {
+	isOPT := func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT }
+	opt := slices.IndexFunc(q.Extra, isOPT)
 	switch {
 	case q.Opcode != dns.OpcodeQuery:
-		return NotImplemented, dns.RcodeNotImplemented
-	case len(q.Question) != 1, opts > 1:
-		return Malformed, dns.RcodeFormatError
-	case opts > 0 && q.IsEdns0().Version() > 0:
-		return BadVersion, dns.RcodeBadVers
+		return notSupported, dns.RcodeNotImplemented
+	case len(q.Question) != 1, opt >= 0 && slices.ContainsFunc(q.Extra[opt+1:], isOPT):
+		return malformed, dns.RcodeFormatError
+	case opt >= 0 && q.IsEdns0().Version() > 0:
+		return badVersion, dns.RcodeBadVers
 	case q.Question[0].Qclass != dns.ClassINET:
-		return BadClass, dns.RcodeRefused
+		return badClass, dns.RcodeRefused
 	case !answerable(q.Question[0].Qtype):
-		return BadType, dns.RcodeRefused
+		return badType, dns.RcodeRefused
 	case len(q.Answer) > 0, len(q.Ns) > 0:
-		return Malformed, dns.RcodeFormatError
+		return malformed, dns.RcodeFormatError
 	case !q.RecursionDesired:
-		return NotRecursive, dns.RcodeRefused
+		return notRecursive, dns.RcodeRefused
 	}
-	return none, dns.RcodeSuccess
+	return accepted, dns.RcodeSuccess
 }
 
 // answerable tells whether records can have the type, or it is ANY, which has an answer of its own. The others are for

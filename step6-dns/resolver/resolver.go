@@ -4,7 +4,7 @@
 //
 // The core is the way of a query, from the socket to the cache to the upstream, and back:
 //
-//	resolver.go  a dns.Server for each socket
+//	resolver.go  where it starts and ends
 //	query.go     what becomes of a query
 //	cache.go     what is remembered, and for how long
 //	upstream.go  which upstream is asked, and what happens when it is dead
@@ -13,8 +13,7 @@
 //
 //	config.go    a setting can't work; nobody knows what is bounded
 //	listen.go    neighbours of this host ask; another program has the port
-//	bounds.go    a flood of queries takes all memory
-//	quota.go     one client takes what belongs to all
+//	clients.go   a flood of queries takes all memory; one client takes what belongs to all
 //	refuse.go    queries that no resolver on the internet should see leave this host
 //	exchange.go  somebody forges an answer
 //	believe.go   an upstream says more than it was asked
@@ -28,28 +27,24 @@ package resolver
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
-	"github.com/miekg/dns"
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 )
 
 // A Server answers queries until it is closed. Its methods are safe for concurrent use.
 type Server struct {
+	counters
 	cfg            Config
-	counts         counters
 	waiting, conns *quota // queries that wait for an upstream, and TCP connections
 	cache          *cache
 	flight         singleflight.Group // questions on their way to an upstream
 	upstreams      []*upstream        // by UDP, and then the same by TCP
 
 	ctx     context.Context // ends at Close, and when a socket fails
-	stop    context.CancelCauseFunc
+	stop    context.CancelFunc
 	sockets []Sockets
 	workers sync.WaitGroup
 	trouble sync.Once // says in the log that a socket fails
@@ -70,64 +65,39 @@ func Serve(cfg Config, sockets []Sockets) (*Server, error) {
 		closeAll(sockets)
 		return nil, err
 	}
-	s := &Server{cfg: cfg, sockets: sockets, cache: newCache(maxEntries, maxBytes),
-		waiting: newQuota(maxWaiting, maxWaitingPerClient), conns: newQuota(maxConns, maxConnsPerClient)}
+	s := &Server{cfg: cfg, sockets: sockets, cache: newCache(maxEntries, maxBytes)}
+	s.waiting = newQuota(maxWaiting, maxWaitingPerClient, cfg.Client)
+	s.conns = newQuota(maxConns, maxConnsPerClient, cfg.Client)
 	for _, network := range []string{"udp", "tcp"} {
 		for _, addr := range cfg.Upstreams {
 			s.upstreams = append(s.upstreams, &upstream{addr: addr, network: network})
 		}
 	}
-	s.ctx, s.stop = context.WithCancelCause(context.Background())
+	s.ctx, s.stop = context.WithCancel(context.Background())
 	for _, at := range sockets {
-		busy := semaphore.NewWeighted(maxBusy)
-		s.serve(&dns.Server{PacketConn: packetConn{at.UDP, s, busy}, UDPSize: maxQuery + 1}, func() { busy.Release(1) })
-		s.serve(&dns.Server{Listener: listener{at.TCP, s}, MaxTCPQueries: -1}, func() {})
+		for range readers {
+			query := make([]byte, maxQuery+1)
+			s.repeat(func() error { return s.receive(at.UDP, query) })
+		}
+		s.repeat(func() error { return s.accept(at.TCP) })
 	}
 	slog.Debug("resolver: listening", "addrs", cfg.Addrs, "port", cfg.Port, "dev", cfg.Device, "upstreams", cfg.Upstreams)
 	return s, nil
 }
 
-// serve starts a dns.Server, which reads queries from its socket and calls ServeDNS with each. When that returns, or there
-// is nothing to call it with, done is called; the reply may come later.
-func (s *Server) serve(server *dns.Server, done func()) {
-	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		defer done()
-		s.ServeDNS(w, q)
-	})
-	refuse := func([]byte, error) { // the dns.Server itself replies with FORMERR
-		defer done()
-		s.counts.refuse(Malformed)
-	}
-	server.MsgInvalidFunc = refuse
-	server.MsgAcceptFunc = func(h dns.Header) dns.MsgAcceptAction {
-		if h.Qdcount != 1 { // the reply would repeat all questions
-			refuse(nil, nil)
-			return dns.MsgReject
-		}
-		return dns.MsgAccept
-	}
-	server.DecorateReader = func(r dns.Reader) dns.Reader { return reader{r.(dns.PacketConnReader)} }
-	server.ReadTimeout = s.cfg.limits.idle
-	server.IdleTimeout = func() time.Duration { return s.cfg.limits.idle }
-	s.workers.Go(func() { server.ActivateAndServe() })
-}
-
-// errClosed is why a server ended that was closed.
-var errClosed = fmt.Errorf("resolver: %w", net.ErrClosed)
-
 // Close ends the server: nothing of it runs any more when Close returns. Queries that still wait for an upstream get no
 // answer. It may be called more than once.
 func (s *Server) Close() error {
-	closeAll(s.sockets)
-	s.stop(errClosed)
+	s.end()
 	s.workers.Wait()
 	return nil
 }
 
-// String gives all counters in one line, such as
-//
-//	queries 12, local 0, from cache 5, joined 1, upstream 6, failed 0; wrong answers 0; refused: none
-func (s *Server) String() string { return s.counts.String() }
+// end makes all that runs end soon.
+func (s *Server) end() {
+	closeAll(s.sockets)
+	s.stop()
+}
 
 // now is the time, for all that has a limit or gets old.
 func (s *Server) now() time.Time { return s.cfg.limits.now() }

@@ -3,7 +3,6 @@ package resolver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -25,8 +24,7 @@ type upstream struct {
 
 	mu       sync.Mutex // guards all below
 	failures int        // in a row
-	retry    time.Time  // when a dead one is tried again
-	told     time.Time  // when the log last said that it is dead
+	retry    time.Time  // when a dead one is tried again, and when the log may say that it is dead again
 	news     bool       // the log says so still
 }
 
@@ -44,25 +42,19 @@ func (u *upstream) alive(now time.Time, down time.Duration) bool {
 	return true
 }
 
-func (u *upstream) answered() {
+// heard notes how a question went. An upstream that has too much to do comes and goes: a flood must not fill the log.
+func (u *upstream) heard(err error, now time.Time, down time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.news {
+	if u.failures++; err == nil {
+		u.failures = 0
+	}
+	switch {
+	case err == nil && u.news:
 		u.news = false
 		slog.Info("resolver: upstream answers again", "upstream", u.addr, "over", u.network)
-	}
-	u.failures = 0
-}
-
-func (u *upstream) failed(now time.Time, down time.Duration, err error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.failures++; u.failures != downAfter {
-		return
-	}
-	u.retry = now.Add(down)
-	if now.Sub(u.told) >= down { // one that has too much to do comes and goes: a flood must not fill the log
-		u.told, u.news = now, true
+	case u.failures == downAfter && !now.Before(u.retry):
+		u.news, u.retry = true, now.Add(down)
 		slog.Warn("resolver: upstream does not answer", "upstream", u.addr, "over", u.network, "error", err)
 	}
 }
@@ -90,7 +82,7 @@ func (s *Server) ask(k key) *answer {
 		if useless[u.addr] || ctx.Err() != nil {
 			continue
 		}
-		found, err := s.askOne(ctx, u, k, patience*time.Duration(2+i/each)/2)
+		found, err := s.exchange(ctx, u, k, patience*time.Duration(2+i/each)/2)
 		if err == nil {
 			return found
 		}
@@ -98,32 +90,7 @@ func (s *Server) ask(k key) *answer {
 		// The name is nobody's business, so logs never have it.
 		slog.Debug("resolver: no answer", "type", dns.Type(k.qtype), "upstream", u.addr, "over", u.network, "error", err)
 	}
-	s.counts.failed.Add(1)
+	s.count(failures)
 	wire, _ := failed(dns.RcodeServerFailure).Pack()
 	return &answer{wire: wire, at: s.now(), ttl: l.failure}
-}
-
-// errUseless is the error of an upstream that is alive and does not help. To ask it again would not either.
-var errUseless = errors.New("useless answer")
-
-// askOne asks one upstream, and remembers how that went.
-func (s *Server) askOne(ctx context.Context, u *upstream, k key, patience time.Duration) (*answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	m, err := s.exchange(ctx, u.network, u.addr, k)
-	if err != nil {
-		if s.ctx.Err() == nil {
-			u.failed(s.now(), s.cfg.limits.down, err)
-		}
-		return nil, err
-	}
-	u.answered()
-	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-		return nil, fmt.Errorf("%w: %s", errUseless, dns.RcodeToString[m.Rcode])
-	}
-	found, err := believe(m, k, s.now())
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUseless, err)
-	}
-	return found, nil
 }

@@ -1,8 +1,6 @@
 package resolver
 
 import (
-	"bytes"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -120,16 +118,16 @@ func TestDeadUpstreamIsSkippedForAWhile(t *testing.T) {
 	now, down := time.Now(), 10*time.Second
 	for range downAfter {
 		require.True(t, u.alive(now, down))
-		u.failed(now, down, net.ErrClosed)
+		u.heard(net.ErrClosed, now, down)
 	}
 	require.False(t, u.alive(now, down))
 	require.False(t, u.alive(now.Add(down-1), down))
 	require.True(t, u.alive(now.Add(down), down), "it is tried again")
 	require.False(t, u.alive(now.Add(down), down), "by one question only")
-	u.failed(now.Add(down), down, net.ErrClosed)
+	u.heard(net.ErrClosed, now.Add(down), down)
 	require.False(t, u.alive(now.Add(down+1), down))
 	require.True(t, u.alive(now.Add(2*down), down))
-	u.answered()
+	u.heard(nil, now.Add(2*down), down)
 	require.True(t, u.alive(now.Add(2*down), down))
 	require.True(t, u.alive(now.Add(2*down), down), "it is back")
 
@@ -145,20 +143,16 @@ func TestDeadUpstreamIsSkippedForAWhile(t *testing.T) {
 
 // An upstream that answers one question of many says so to the log once in a while.
 func TestAnUpstreamThatComesAndGoesDoesNotFillTheLog(t *testing.T) {
-	var log bytes.Buffer
-	before := slog.Default()
-	t.Cleanup(func() { slog.SetDefault(before) })
-	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-
+	log := captureLog(t)
 	u := &upstream{}
 	now, down := time.Now(), 10*time.Second
 	for _, at := range []time.Time{now, now.Add(down)} {
 		log.Reset()
 		for range 100 {
 			for range downAfter {
-				u.failed(at, down, net.ErrClosed)
+				u.heard(net.ErrClosed, at, down)
 			}
-			u.answered()
+			u.heard(nil, at, down)
 		}
 		require.Equal(t, 1, strings.Count(log.String(), "upstream does not answer"))
 		require.Equal(t, 1, strings.Count(log.String(), "upstream answers again"))
