@@ -4,7 +4,7 @@ steps  := $(sort $(patsubst %/,%,$(wildcard step*-*/)))
 latest := $(lastword $(steps))
 reverse := $(shell printf '%s\n' $(steps) | sort -r)
 
-.PHONY: help demo walk tour progress mine test soak lint unit modules exercises demos readme solutions
+.PHONY: help demo walk tour progress mine test soak lint unit modules exercises demos readme solutions sheets
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "  make tour    the demos of all steps, in order"
 	@echo "  make progress  which exercises are to do, failing, done by you"
 	@echo "  make mine    build the VPN out of what you have written, after checking it"
+	@echo "  make sheets  for a class: each step's questions, and the answers, as PDF"
 	@echo "  make test    all checks: lint, tests, demos; some ten minutes on 2 cores"
 	@echo "  make soak    what takes long: all variants of the tests, fuzzing, Ctrl-C at many moments"
 	@echo "  make lint    gofmt, go vet, staticcheck, and what the READMEs say of the source"
@@ -34,6 +35,10 @@ mine:
 	@go run stepvpn/shared/exercise mine
 	@$(MAKE) --no-print-directory -C $(latest) build
 
+# For a class: see step.mk.
+sheets:
+	@set -e; for step in $(steps); do $(sub) $$step sheet; done
+
 # For those who change the course: the texts of the solutions are made from the code.
 solutions:
 	@go run stepvpn/shared/exercise sync
@@ -47,7 +52,7 @@ tour:
 # The order is from quick to slow. 'demos' runs every demo, and then compares
 # the READMEs with what the demos printed.
 test:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory modules
@@ -57,7 +62,7 @@ test:
 
 # STEPVPN_SOAK is what shared/soak and lint look at.
 soak:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf
 	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
 	@go run stepvpn/shared/exercise prove -all
 	@echo "== faults in the core that no test notices"

@@ -24,7 +24,8 @@ same() { [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ]; }
 
 act "Before: alice can't reach bob" \
 	"Like many public networks, the cafe keeps its guests apart. Bob waits for a letter, and alice tries to send it." \
-	"alice and bob can both reach the internet. Does that help them?"
+	"alice and bob can both reach the internet. Does that help them?" \
+	"no: neither can call the other, but each can call a third host. So a program on that third host can pass on what they say."
 run cafe bridge link set dev alice0 isolated on
 run cafe bridge link set dev bob0 isolated on
 capture before cafe br0
@@ -40,7 +41,8 @@ stop before
 
 act "The relay joins them" \
 	"The server runs the relay. It accepts two connections and pipes bytes between them. Both alice and bob connect to the relay, so neither has to be reachable." \
-	"what does the relay know about the letter?"
+	"what does the relay know about the letter?" \
+	"all of it, and who talks to whom. It reads each byte in order to pass it on."
 start relay server bin/relay -hex
 wait_for 10 "the relay listens" logged relay "listening"
 capture eve cafe br0
@@ -56,7 +58,8 @@ stop relay
 
 act "A file of 10 MB" \
 	"Now alice connects first and sends at once, before anybody is there to receive. Bob connects later." \
-	"is the beginning of the film lost? Whose memory holds it until bob comes?"
+	"is the beginning of the film lost? Whose memory holds it until bob comes?" \
+	"nothing is lost. The bytes wait in the kernel's buffers, alice's and the server's; the relay holds none until bob comes. When the buffers are full, TCP makes alice's program wait."
 start relay server bin/relay
 wait_for 10 "the relay listens" logged relay "listening"
 start alice alice socat -u "OPEN:$LAB/alice/film" "TCP:$SERVER4:$PORT"
@@ -73,7 +76,8 @@ check_not "(with one byte more, the hash differs)" same "$LAB/alice/film" "$LAB/
 
 act "A question and an answer" \
 	"Bob counts the bytes that he receives and answers with the number. He can do so only once he knows that alice has sent everything, and she must still be connected to receive the answer: one half of the connection closes, and the other stays open." \
-	"how does bob learn, through the relay, that there is no more to come?"
+	"how does bob learn, through the relay, that there is no more to come?" \
+	"TCP can close one half of a connection. The relay reads the end of alice's bytes, and closes its sending half towards bob, who reads the end, too; the way back stays open."
 start bob-counts bob socat "TCP:$SERVER4:$PORT" "EXEC:wc -c"
 wait_for 10 "bob waits" logged relay "waiting for a partner from=$BOB4"
 run alice socat -t 10 "OPEN:$LAB/alice/letter!!CREATE:$LAB/alice/answer" "TCP:$SERVER4:$PORT"
@@ -82,7 +86,8 @@ check "the answer is the length of the letter" [ "$(<"$LAB/alice/answer")" = "$(
 
 act "Eve reads along" \
 	"Eve sat in the cafe and recorded: once before there was a relay, once when the letter was sent." \
-	"what can she read?"
+	"what can she read?" \
+	"the letter, letter by letter. The relay made a meeting possible, not a secret."
 check "her first capture has alice's attempt to find bob" seen before "arp and host $BOB4"
 check_not "but not the letter, which was never sent" reads before "$secret"
 check "her second capture has alice's connection to the relay" seen eve "src $ALICE4 and dst $SERVER4 and tcp dst port $PORT"
@@ -93,7 +98,8 @@ keep "$LAB/eve.pcap"
 
 act "The end, and no partner" \
 	"Alice is connected and waits when Ctrl-C ends the relay. The relay then starts again, with only a second to wait for a partner, and alice connects once more." \
-	"what does alice get, the first time and the second?"
+	"what does alice get, the first time and the second?" \
+	"the first time a closed connection, without a word, as the relay stops. The second time a line that says that no partner came."
 start alice-waits alice socat -u "TCP:$SERVER4:$PORT" STDOUT
 wait_for 10 "alice is connected" connected
 stop relay

@@ -30,7 +30,8 @@ agree() { diff <(by_tundump) <(by_tcpdump "$1"); }
 
 act "Before: an address that no host has" \
 	"Alice pings 10.8.0.2, which is nobody's address. Her only way out is the cafe's router." \
-	"where does the packet go? Who could answer it?"
+	"where does the packet go? Who could answer it?" \
+	"out by the default route, to the cafe's router, which passes it on until a router has no route to it. Nobody has the address, so nobody can answer."
 capture without cafe br0
 run alice ip route get 10.8.0.2
 run alice ping -c 1 -W 1 10.8.0.2 || true
@@ -42,7 +43,8 @@ check "eve, in the cafe, saw the packet to 10.8.0.2 go by" eve_saw without "src 
 
 act "A network interface that ends in a program" \
 	"tundump makes the TUN device vpn0, and gives alice the address 10.8.0.1 on it. It prints each packet that alice sends into the device, and answers none." \
-	"what does alice's ping say now? What do tundump and eve see?"
+	"what does alice's ping say now? What do tundump and eve see?" \
+	"it waits in vain. tundump prints each of its packets; eve sees none, as they never leave the host."
 capture with cafe br0
 state alice >"$LAB/before"
 start tundump alice bin/tundump -pcap "$LAB/vpn0.pcap"
@@ -62,7 +64,8 @@ check_not "she did not see a packet to 10.8.0.2" eve_saw with "dst 10.8.0.2"
 
 act "All kinds of packets" \
 	"Alice's programs send UDP, TCP as a web browser does, a ping too long for one packet, and IPv6." \
-	"which is the first packet of a TCP connection? Into how many pieces does a ping of 3000 bytes go?"
+	"which is the first packet of a TCP connection? Into how many pieces does a ping of 3000 bytes go?" \
+	"the one with the flag SYN. 3000 bytes and the header of ICMP make three pieces: 1480, 1480 and the rest."
 run alice bash -c 'echo hello >/dev/udp/10.8.0.2/5555'
 run alice curl --silent --show-error --connect-timeout 0.5 http://10.8.0.2/ || true
 run alice ping -c 1 -W 0.5 -s 3000 10.8.0.2 || true
@@ -79,7 +82,8 @@ check_not "no packet is malformed" printed 1 "malformed"
 
 act "Does tundump tell the truth?" \
 	"tundump also wrote the packets to a file. tcpdump, which has nothing to do with our code, reads that file." \
-	"which fields does tcpdump show that tundump leaves out?"
+	"which fields does tcpdump show that tundump leaves out?" \
+	"TCP's sequence numbers, window and options, for example. They are nobody's business who forwards packets."
 run alice tcpdump -nn -r "$LAB/vpn0.pcap"
 check "tcpdump finds the same packets, at the same times, between the same addresses" agree "$LAB/vpn0.pcap"
 # The last byte of the first packet's destination: headers of 24 and 16 bytes, then 19 bytes.
@@ -90,7 +94,8 @@ keep "$LAB/vpn0.pcap"
 
 act "The end of the program is the end of the device" \
 	"Ctrl-C ends tundump. Then tundump starts once more, and is killed with SIGKILL, so that it can't clean up." \
-	"who removes the device when the program can't do it any more?"
+	"who removes the device when the program can't do it any more?" \
+	"the kernel. A TUN device lives as long as the file that the program has opened, and the kernel closes the files of every process that ends."
 check "there is a device" on alice ip link show vpn0
 stop tundump
 check "Ctrl-C ends tundump without an error" [ "$STATUS" = 0 ]

@@ -20,7 +20,8 @@ dropped() { grep -qE "dropped:.* $2 [1-9]" "$LAB/$1.log"; }
 
 act "Before: the tunnel of step 3" \
 	"Alice logs in through a tunnel that does not encrypt. Eve records in the cafe." \
-	"what does eve get?"
+	"what does eve get?" \
+	"the password, as in step 3."
 start server server ../step3-tunnel/bin/server
 start client alice ../step3-tunnel/bin/client -server "$SERVER4:$PORT"
 serve_web server
@@ -35,7 +36,8 @@ stop server
 
 act "A key" \
 	"Client and server share a key of 32 random bytes. Anyone who has the key gets in, so nobody else may read the file." \
-	"what will the server say to a key file that everybody can read?"
+	"what will the server say to a key file that everybody can read?" \
+	"it refuses to start: what others can read is no secret."
 run server bin/keygen -out "$LAB/vpn.key"
 run server ls -l "$LAB/vpn.key"
 cp "$LAB/vpn.key" "$LAB/open.key"
@@ -45,7 +47,8 @@ check_not "a key that others can read is refused" on server bin/server -key "$LA
 
 act "The same login, encrypted" \
 	"Nothing else has changed: the tunnel, the site and eve are the same." \
-	"what can eve still find out?"
+	"what can eve still find out?" \
+	"who talks to whom, when, how often, and how much, rounded up to 16 bytes. Not the password, and not the page."
 start server server bin/server -key "$LAB/vpn.key"
 start client alice bin/client -key "$LAB/vpn.key" -server "$SERVER4:$PORT"
 up
@@ -64,7 +67,8 @@ stop server
 
 act "The wrong key" \
 	"A client with another key asks the server for a session." \
-	"what does the server answer?"
+	"what does the server answer?" \
+	"nothing at all. An answer would tell a stranger that there is a VPN. It counts the message."
 run alice bin/keygen -out "$LAB/other.key"
 start server server bin/server -key "$LAB/vpn.key"
 wait_for 10 "the server is up" logged server "tunnel is up"
@@ -82,7 +86,8 @@ check "it counted the messages that it could not decrypt" dropped server bad-tag
 
 act "Mallory" \
 	"Now the cafe itself is the attacker. It redirects alice's datagrams to mallory, who passes them on, but flips a bit in some and sends some twice." \
-	"will the download be correct? What will the counters say?"
+	"will the download be correct? What will the counters say?" \
+	"yes. Both ends drop the changed datagrams (bad-tag) and the repeated ones (replayed), and TCP sends again what is missing."
 run cafe iptables -t nat -A PREROUTING -i br0 -p udp -d "$SERVER4" --dport "$PORT" -j REDIRECT --to-ports 6666
 start mallory cafe bin/mallory -server "$SERVER4:$PORT"
 start server server bin/server -key "$LAB/vpn.key"

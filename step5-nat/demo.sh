@@ -56,7 +56,8 @@ remember
 
 act "Before: alice is seen" \
 	"Alice visits a web site. The cafe sees where she goes, and the site sees where she is." \
-	"which address does the site log?"
+	"which address does the site log?" \
+	"alice's own, 198.51.100.10."
 capture before cafe br0
 whoami4
 whoami6
@@ -69,7 +70,8 @@ check_not "the cafe sees where alice goes (so the search below can find it)" no_
 
 act "The tunnel becomes the way out" \
 	"The server forwards alice's packets under its own address (NAT). The client sends everything into the tunnel, except the tunnel's own datagrams." \
-	"which commands does that take on alice's side?"
+	"which commands does that take on alice's side?" \
+	"a mark on the client's own socket, a rule that sends everything without the mark to a table of its own, in that table a default route into the tunnel, and a rule that keeps the local network reachable. The client prints them."
 connect
 show_log client "ip |rule"
 show_log server "iptables|forward"
@@ -78,7 +80,8 @@ say "The mark is shown in hexadecimal here: 0x57e9 is 22505, the one number that
 
 act "After: the server is seen" \
 	"Alice makes the same visits again." \
-	"which address does the site see now? What is traceroute's first hop?"
+	"which address does the site see now? What is traceroute's first hop?" \
+	"the server's, 203.0.113.10. The first hop is the server's address in the tunnel, 10.8.0.1."
 whoami4
 whoami6
 check "the web site sees the server's IPv4 address" seen_as "$SERVER4" "$WEB4"
@@ -88,7 +91,8 @@ check "the first hop is the server, inside the tunnel" grep -qE '^ *1 +10\.8\.0\
 
 act "What the cafe sees" \
 	"Eve records while alice pings, browses and traces, over IPv4 and IPv6." \
-	"what can eve still see?"
+	"what can eve still see?" \
+	"only datagrams between alice and the server: neither the sites nor the names nor the pings."
 capture eve cafe br0
 alice_uses_the_internet
 stop eve
@@ -100,7 +104,8 @@ check "the local network still works: alice reaches bob" on alice ping -c 1 -W 5
 
 act "A download, and how fast" \
 	"Alice downloads 10 MB from the web site, then as much as she can in 5 seconds." \
-	"is that faster or slower than without a tunnel?"
+	"is that faster or slower than without a tunnel?" \
+	"slower: each packet is encrypted, and passes two programs and the server's link."
 want=$(on alice curl -sS --max-time 20 "http://$WEB4/file.sha256?bytes=$SIZE")
 on alice curl -sS --max-time 50 -o "$LAB/file" "http://$WEB4/file?bytes=$SIZE"
 got=$(sha256sum <"$LAB/file")
@@ -114,7 +119,8 @@ check "iperf3 measured a rate" [ "${rate%.*}" -gt 0 ]
 
 act "Ctrl-C" \
 	"Ctrl-C stops both programs. Then routes, rules, firewall and settings are compared with those before." \
-	"what must be put back by hand?"
+	"what must be put back by hand?" \
+	"nothing. Each program has undone just what it did."
 check_not "(while the tunnel is up, the hosts are not as before)" unchanged
 stop client
 check "the client ended without an error" [ "$STATUS" = 0 ]
@@ -125,7 +131,8 @@ check "alice is seen under her own address again" seen_as "$ALICE4" "$WEB4"
 
 act "kill -9" \
 	"This time both programs are killed, and have no chance to clean up." \
-	"who will clean up, and when?"
+	"who will clean up, and when?" \
+	"the kernel at once, as far as routes through the device go, since these vanish with it. The rules and the server's firewall wait until the next start, which undoes what was left."
 connect
 kill9 client
 kill9 server
@@ -139,7 +146,8 @@ check "both hosts are as they were" unchanged
 
 act "A tunnel without IPv6" \
 	"This tunnel carries only IPv4. Alice's own IPv6 still works, and would bypass the tunnel." \
-	"will IPv6 packets leak, hang, or be refused?"
+	"will IPv6 packets leak, hang, or be refused?" \
+	"they are refused at once. A leak would show her address, and a packet that silently vanishes would make programs wait."
 connect -addr 10.8.0.2/24
 capture six cafe br0
 run alice curl -sS --max-time 10 "http://[$WEB6]/whoami" || true

@@ -52,7 +52,8 @@ for host in cafe web internet; do serve_dns $host; done
 
 act "Before: a tunnel, and the cafe still reads names" \
 	"People use names, packets need addresses. So before alice's browser opens web.example, it asks a resolver for the address. $file says which resolver; when alice joined the cafe's network, the cafe put its own there. The tunnel is step 5's." \
-	"alice's traffic to the internet goes through the tunnel. Does the cafe learn which sites she visits?"
+	"alice's traffic to the internet goes through the tunnel. Does the cafe learn which sites she visits?" \
+	"yes. The name is asked of the cafe's resolver, which is in the local network and so is reached past the tunnel."
 run alice cat $file
 connect ../step5-nat
 capture before cafe br0
@@ -72,7 +73,8 @@ stop server
 
 act "Names go through the tunnel, too" \
 	"Now the server runs a resolver, and tells the client its address when the client connects. The client writes that address into the file, and blocks queries (packets to port 53) to any other resolver." \
-	"what does the file say now?"
+	"what does the file say now?" \
+	"it names the server's address inside the tunnel. The original waits beside it."
 connect
 show_log client "dport 53|resolv.conf"
 run alice cat $file
@@ -81,7 +83,8 @@ check "the file names the two addresses of the tunnel's resolver, and no other" 
 
 act "What the cafe sees now" \
 	"Alice visits the page again, over IPv4 and IPv6, and looks up more names in other ways. The last two queries ignore the file: one goes to the cafe's resolver, one to a resolver far away." \
-	"which of these can eve read in the cafe?"
+	"which of these can eve read in the cafe?" \
+	"none of them. Those that ignore the file are refused by the firewall on alice's own host."
 before=$(asked dns-cafe)
 capture eve cafe br0
 visit -4
@@ -112,7 +115,8 @@ check "the server asked web's resolver on her behalf" logged dns-web "from=$SERV
 
 act "The server's resolvers fail" \
 	"The server asks the resolver on web, and if that does not answer, the one on internet. Now the first is stopped, then the second." \
-	"alice asks for a name that nobody has asked for yet. What happens in each case?"
+	"alice asks for a name that nobody has asked for yet. What happens in each case?" \
+	"the first time the answer comes all the same, from the other resolver. The second time the name can't be resolved, and the answer says so (SERVFAIL) instead of making her wait for ever."
 stop dns-web
 ask vpn.example
 check "internet's resolver took over" grep -iq "from=$SERVER4 .*vpn.example" "$LAB/dns-internet.log"
@@ -124,7 +128,8 @@ check "a name in the server's cache is still answered" says "$SERVER4" vpn.examp
 
 act "Ctrl-C" \
 	"The client is stopped." \
-	"which resolver does alice ask from now on?"
+	"which resolver does alice ask from now on?" \
+	"the cafe's again: the file is as it was."
 check_not "(while the tunnel is up, alice's host is changed)" unchanged
 stop client
 check "the client ended without an error" [ "$STATUS" = 0 ]
@@ -135,7 +140,8 @@ stop server
 
 act "kill -9" \
 	"The same again, but now the client has no chance to put anything back." \
-	"alice's file names a resolver that she can't reach any more. Will her next query go to the cafe, in the clear?"
+	"alice's file names a resolver that she can't reach any more. Will her next query go to the cafe, in the clear?" \
+	"no. The file still names the resolver in the tunnel, which is gone, and the firewall, which outlives the client, still refuses every other. The next start puts both back."
 connect
 kill9 client
 run alice cat $file

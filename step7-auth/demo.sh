@@ -62,7 +62,8 @@ serve_dns web
 
 act "Before: one key for all" \
 	"Alice and bob have the same key: step 6 allows nothing else. Its server can't tell them apart." \
-	"alice is connected. What happens to her when bob connects, too?"
+	"alice is connected. What happens to her when bob connects, too?" \
+	"she is cut off: the server takes bob for alice at a new address, since both have the same key."
 ../step4-crypto/bin/keygen -out "$LAB/vpn.key" >/dev/null
 start server server ../step6-dns/bin/server -key "$LAB/vpn.key" -dns "$WEB4"
 wait_for 20 "the server is up" logged server "tunnel is up"
@@ -84,7 +85,8 @@ stop server
 
 act "A key for each" \
 	"The server has a key pair, and so has each client. The server knows the public keys of all clients, and each client knows the server's. The client file is all that bob needs; it must reach him over a safe channel." \
-	"what does the server have to keep secret? What does it lose if somebody reads its registry?"
+	"what does the server have to keep secret? What does it lose if somebody reads its registry?" \
+	"only its private key. The registry has public keys and hashes of passwords, so whoever reads it can't come in; whoever can write it can."
 run server bin/clients init "${FILES[@]}"
 add alice
 add bob
@@ -94,7 +96,8 @@ check "only the owner of a client file can read it" [ "$(stat -c %a "$LAB/bob.co
 
 act "Alice and bob at once" \
 	"Both connect. Neither asks for a particular address: the server hands them out." \
-	"which addresses do they get? Can they reach each other at these addresses?"
+	"which addresses do they get? Can they reach each other at these addresses?" \
+	"10.8.0.2 and 10.8.0.3, each from the pool. No: the server passes nothing from client to client, and counts what it drops."
 serve
 join alice alice
 join bob bob
@@ -111,7 +114,8 @@ check "the server has dropped and counted alice's packet" [ "$(dropped to-client
 
 act "Mallory has no key" \
 	"Mallory sits in the cafe, too, and knows the server's address. First she has all that the program needs, except the server's public key; then she has found that key as well, and made a key pair of her own." \
-	"what does the server answer in each case?"
+	"what does the server answer in each case?" \
+	"in the first case nothing, not even an error, as her message isn't made for the server's key. In the second she proves that she knows it, and is told that nobody knows hers."
 mallory_makes blind
 capture blind server eth0 "host 192.0.2.2 and udp port $PORT"
 run cafe bin/client -profile "$LAB/blind.conf" -tries 2 || true
@@ -134,7 +138,8 @@ check "the server has counted both kinds of attempt" eval '[ "$(dropped bad-mac)
 
 act "Alice takes bob's address" \
 	"Alice is in, and also gives herself bob's address. With it she could send packets in his name." \
-	"how far does her packet get?"
+	"how far does her packet get?" \
+	"to the server, which drops it: the source address must be one that was handed to this client."
 capture left alice vpn0 icmp
 capture came server vpn0 icmp
 run alice ip address add 10.8.0.3/32 dev vpn0
@@ -156,7 +161,8 @@ run alice ip address del 10.8.0.3/32 dev vpn0
 
 act "The server is restarted" \
 	"Bob has an open TCP connection to the web site, which echoes what he sends. Then the server stops, and starts again." \
-	"which addresses do alice and bob have afterwards? What becomes of bob's connection?"
+	"which addresses do alice and bob have afterwards? What becomes of bob's connection?" \
+	"the same, since leases are on the disk. The connection survives: its two ends have noticed a pause of some packets, and nothing of it is kept in the server but the addresses."
 start echo web socat TCP-LISTEN:7,fork EXEC:cat
 mkfifo "$LAB/bob-says"
 exec {says}<>"$LAB/bob-says" # so that a write never waits for a reader
@@ -176,7 +182,8 @@ check "bob's connection still works" wait_for 20 "bob hears his echo" logged cha
 
 act "A password, too" \
 	"To the server, anybody who has bob's file is bob. So bob also gets a password, which is in no file of his." \
-	"mallory now has a copy of bob's file, and guesses his password. How many can she try in an hour?"
+	"mallory now has a copy of bob's file, and guesses his password. How many can she try in an hour?" \
+	"about twenty from one address: after each wrong one the wait doubles, from a second up to five minutes. With a whole network of addresses some 260."
 stop chat
 stop bob
 echo "correct horse battery staple" >"$LAB/right"
@@ -195,7 +202,8 @@ check "the right password lets him in, at his old address" eval 'at bob 10.8.0.3
 
 act "Bob is revoked" \
 	"Bob has opened such a connection again. Now his line in the registry becomes a comment." \
-	"how long does his connection last? Which way will his next one take?"
+	"how long does his connection last? Which way will his next one take?" \
+	"until the server has read the registry, at once: it cuts off the session and forgets his connections. The next one leaves his host by the cafe, in the clear. Step 8 closes that."
 start chat2 bob socat "OPEN:$LAB/bob-says,rdwr!!STDOUT" "TCP:$WEB4:7,retry=100,interval=0.1"
 echo hello >&"$says"
 wait_for 20 "bob hears his echo" logged chat2 hello
@@ -219,7 +227,8 @@ check "but bob's host now talks to the web site in the clear, as before the VPN"
 
 act "The pool is full" \
 	"The server gets a very small network: 10.8.0.1/30 has room for the server and one client." \
-	"carol is in the registry, too. What is she told?"
+	"carol is in the registry, too. What is she told?" \
+	"that the server has no free address, and to try again later."
 stop alice
 stop server
 add carol

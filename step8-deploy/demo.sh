@@ -77,7 +77,8 @@ mac=$(on alice ip -br link show eth0 | awk '{ print $3 }')
 
 act "Three machines" \
 	"There is a server, and two clients, alice and bob, both in the cafe. So far, only the program and its systemd units are installed on them." \
-	"who can see what alice does?"
+	"who can see what alice does?" \
+	"everyone on the way, and the cafe first of all."
 machines
 if [ -n "$SYSTEMD" ]; then
 	say "Each machine has been booted with a systemd of its own. 'make install DESTDIR=...' has installed these files on it:"
@@ -98,7 +99,8 @@ check "and her DNS queries" grep -q '? web.example' <(queries before)
 
 act "Installed" \
 	"The server gets settings, a key, and two registered clients. Each client gets one file. Then the services are enabled: they run now, and after each boot." \
-	"how many settings does alice have to write?"
+	"how many settings does alice have to write?" \
+	"none: the file that the server made for her has all of it."
 type_at server stepvpn init server
 type_at server sed -i "s/^# dns_upstreams = .*/dns_upstreams = [\"$WEB4\"]/" /etc/stepvpn/server.toml
 type_at server stepvpn check /etc/stepvpn/server.toml
@@ -121,7 +123,8 @@ check "the web site sees the server's address, not alice's and bob's" eval 'seen
 
 act "The server's daemon is killed" \
 	"Alice downloads a file. In the middle of it, the server's daemon is killed (SIGKILL): all sessions and their keys are lost." \
-	"what becomes of the download?"
+	"what becomes of the download?" \
+	"it goes on. alice's client notices within seconds that the server doesn't know the session any more, and makes a new one; TCP has waited meanwhile."
 pings
 download file1
 sigkill server server
@@ -137,7 +140,8 @@ check "the download went on, and is complete" complete file1
 
 act "Alice's daemon is killed, and can't start" \
 	"The same happens on alice. Besides, somebody has made a mistake in her settings, so each new start fails. The tunnel's device is gone, and so are the routes into it. Her programs go on sending." \
-	"where do their packets go until the mistake is corrected?"
+	"where do their packets go until the mistake is corrected?" \
+	"nowhere. The kill switch is a table of the kernel and a unit of its own, and needs neither the daemon nor its settings."
 download file2
 type_at alice sed -i 's/^server_key/sever_key/' /etc/stepvpn/client.toml
 sigkill alice client
@@ -155,7 +159,8 @@ check "the download went on, and is complete" complete file2
 
 act "Alice moves" \
 	"Alice goes to another corner of the cafe, where she gets another address." \
-	"does the server have to be told?"
+	"does the server have to be told?" \
+	"no. The next packet that proves to be alice's comes from the new address, and the server answers there."
 download file3
 move $ROAMED4
 check_not "(the download has not ended)" complete file3
@@ -169,7 +174,8 @@ wait_for 30 "alice is back" reached alice
 
 act "The server is rebooted" \
 	"Nobody logs in to start anything." \
-	"what do alice and bob do meanwhile?"
+	"what do alice and bob do meanwhile?" \
+	"they try again, at growing distances, and let nothing out in the meantime."
 began=$SECONDS
 reboot server server
 back
@@ -179,7 +185,8 @@ type_at alice stepvpn status
 
 act "What the cafe saw" \
 	"Ever since the tunnel first came up, alice's programs have opened a page and asked the cafe's resolver, several times per second, whatever happened." \
-	"which of alice's packets did eve capture that were not for the VPN server?"
+	"which of alice's packets did eve capture that were not for the VPN server?" \
+	"none, except what the local network needs."
 stop restless
 stop eve
 keep "$LAB/eve.pcap"
@@ -195,7 +202,8 @@ check "bob asked it only for the server's name" [ -z "$(grep "from=\($BOB4\|$BOB
 
 act "Stopped" \
 	"Only stopping the service opens the kill switch and puts the host back as it was." \
-	"which address does the web site see when alice comes now?"
+	"which address does the web site see when alice comes now?" \
+	"her own, 198.51.100.10: there is no tunnel any more."
 check_not "(while the service runs, alice's host is changed)" unchanged alice
 for host in alice bob; do disable $host client; done
 disable server server

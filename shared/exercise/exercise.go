@@ -19,6 +19,7 @@ type exercise struct {
 	title  string
 
 	task, predict string
+	answer        string // to the prediction; and why the solution is as it is
 	tests         []test
 	also          map[string][]string // tests that fail as well, as they need what is missing; by package
 	hints         []string            // from a nudge to an outline

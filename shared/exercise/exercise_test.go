@@ -92,6 +92,9 @@ Write Sum.
 ## Predict
 What is 1 and 2?
 
+## Answer
+It is 3, as one adds.
+
 ## Tests
 - '.' TestSum: The sum is not right,
   and that matters.
@@ -226,6 +229,7 @@ func TestLearner(t *testing.T) {
 	require.Contains(t, do(t, step, 1, "start"), "looks like your work, so it stays")
 	require.Equal(t, before, read(t, file))
 	require.Contains(t, do(t, step, 0, "solution", "1"), "x, err := strconv.Atoi(text)")
+	require.Contains(t, do(t, step, 0, "solution", "1"), "It is 3, as one adds.")
 	require.Equal(t, before, read(t, file))
 	out = do(t, step, 0, "solution", "-put", "1")
 	kept := regexp.MustCompile(`kept in (\S+)\.\n`).FindStringSubmatch(out)
@@ -312,6 +316,37 @@ func TestSolutionsAreOfTheCode(t *testing.T) {
 	require.Contains(t, do(t, root, 1, "sync"), "Sum is declared as exercise 2, and step1-sum/exercises has no text of that number")
 	change(t, file, "//exercise:2", "// exercise")
 	require.Contains(t, do(t, root, 1, "sync"), "no function has the directive '//exercise:1'")
+}
+
+// The sheet is the demo's questions and the exercises', and a second one has the answers.
+func TestSheet(t *testing.T) {
+	root := newCourse(t)
+	write(t, filepath.Join(root, "shared/lab/topology.sh"), "echo WEB4=203.0.113.80\n")
+	require.NoError(t, os.Chmod(filepath.Join(root, "shared/lab/topology.sh"), 0o755))
+	write(t, filepath.Join(root, "step1-sum/demo.sh"), `FILE=/etc/x
+act "Before: \"nothing\"" \
+	"There is $FILE and $WEB4." \
+	"what is 1 \\ 2?" \
+	".5, and 'more'."
+rm -rf /nonexistent
+`)
+	step := filepath.Join(root, "step1-sum")
+	for _, args := range [][]string{{"sheet"}, {"sheet", "-answers"}} {
+		out := do(t, step, 0, args...)
+		for _, want := range []string{`Before: "nothing"`, "There is /etc/x and 203.0.113.80.", `what is 1 \e 2?`, "1.1 the sum", "Write Sum.", "What is 1 and 2?"} {
+			require.Contains(t, out, want)
+		}
+		for _, answer := range []string{"\n\\fBAnswer:\\fP .5, and 'more'.", "It is 3, as one adds."} {
+			require.Equal(t, len(args) == 2, strings.Contains(out, answer), answer)
+		}
+		cmd := exec.Command("groff", "-ms", "-K", "utf8", "-T", "utf8", "-ww")
+		cmd.Stdin = strings.NewReader(out)
+		page, err := cmd.CombinedOutput()
+		require.NoError(t, err)
+		require.NotContains(t, string(page), "warning")
+	}
+	require.NoError(t, os.Remove(filepath.Join(step, "demo.sh")))
+	require.Contains(t, do(t, step, 1, "sheet"), "demo.sh can't be read")
 }
 
 func TestTextIsChecked(t *testing.T) {

@@ -283,6 +283,7 @@ func showSolution(root string, e *exercise, put bool) error {
 		for _, h := range s {
 			fmt.Printf("// %s\n%s\n\n", h.file, h.text)
 		}
+		fmt.Println(e.answer)
 		return nil
 	}
 	switch st {

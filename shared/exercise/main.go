@@ -28,6 +28,7 @@ const usage = `Usage, in a step's folder, with the number of an exercise or for 
   exercise hint N             the next hint
   exercise solution [-put] N  show the course's version, or put it in
   exercise list               what there is to write
+  exercise sheet [-answers]   the questions of the step's demo and exercises, for groff -ms
 
 Anywhere in the course:
 
@@ -66,6 +67,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(new(strings.Builder)) // the usage says it all
 	count, seed := flags.Int("n", 0, ""), flags.Uint64("seed", uint64(time.Now().Unix()), "")
+	answers := flags.Bool("answers", false, "")
 	put, check, all := flags.Bool("put", false, ""), flags.Bool("check", false, ""), flags.Bool("all", false, "")
 	if flags.Parse(args[1:]) != nil {
 		return flag.ErrHelp
@@ -113,6 +115,8 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	switch one := flags.NArg() == 1; {
+	case args[0] == "sheet":
+		return sheet(ctx, os.Stdout, root, step, list, *answers)
 	case args[0] == "list":
 		return show(root, list)
 	case args[0] == "start":

@@ -27,6 +27,9 @@ var (
 //	## Predict
 //	A question to answer before anything is run.
 //
+//	## Answer
+//	The answer, and why the solution is as it is. 'make solution' shows it.
+//
 //	## Tests
 //	- `./secure` TestWindow: What is wrong when it fails, and why that matters.
 //	- `./secure` also: TestLoss, TestOrder
@@ -61,6 +64,8 @@ func (e *exercise) parse(text string) error {
 			e.task = strings.TrimSpace(body)
 		case "## Predict":
 			e.predict = strings.TrimSpace(body)
+		case "## Answer":
+			e.answer = strings.TrimSpace(body)
 		case "## Tests":
 			err = e.parseTests(body)
 		case "## Hints":
@@ -68,14 +73,14 @@ func (e *exercise) parse(text string) error {
 		case "## Mistakes":
 			err = e.parseMistakes(body)
 		default:
-			err = fmt.Errorf("%q is none of the sections Task, Predict, Tests, Hints and Mistakes", name)
+			err = fmt.Errorf("%q is none of the sections Task, Predict, Answer, Tests, Hints and Mistakes", name)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if e.task == "" || e.predict == "" || len(e.tests) == 0 || len(e.hints) != hints || len(e.mistakes) == 0 {
-		return fmt.Errorf("a task, a prediction, a test, %d hints and a mistake are needed; one of them is missing", hints)
+	if e.task == "" || e.predict == "" || e.answer == "" || len(e.tests) == 0 || len(e.hints) != hints || len(e.mistakes) == 0 {
+		return fmt.Errorf("a task, a prediction, an answer, a test, %d hints and a mistake are needed; one of them is missing", hints)
 	}
 	return nil
 }

@@ -10,7 +10,8 @@
 # on. $AFTER, if set, is a shell command that runs in the step's folder on the machine
 # itself, after everything inside has ended. There are these functions:
 #
-#   act TITLE TEXT [QUESTION]   a new act; make walk stops here, asks for a prediction, waits for Enter
+#   act TITLE TEXT [QUESTION [ANSWER]]   a new act; make walk stops here, asks for a prediction, waits for Enter, and
+#                               says the answer when the act is over
 #   say TEXT                    a sentence
 #   show                        shows standard input, as the output of a command
 #   on HOST CMD...              runs CMD on the host, in silence; output goes to the caller
@@ -93,8 +94,10 @@ _quote() {
 
 _echo() { _tell "$_command" "$1# $2"; }
 
-# act TITLE TEXT [QUESTION]
+# act TITLE TEXT [QUESTION [ANSWER]]
 act() {
+	_answer
+	_expected=${4-}
 	_tell '' ''
 	_tell "$_bold" "== $1"
 	say "$2"
@@ -108,6 +111,13 @@ act() {
 		fi
 	fi
 	_tell '' ''
+}
+
+# _answer: says what should have been predicted for the act that ends here. Only make walk does, so that no transcript
+# gives it away.
+_expected=
+_answer() {
+	[ "${WALK-}" != 1 ] || [ -z "$_expected" ] || printf '\n%s\n' "$(fold -s -w 85 <<<"Answer: $_expected" | sed 's/^/   /; s/ *$//')"
 }
 
 # say TEXT
@@ -311,6 +321,7 @@ _own() { [ -z "${SUDO_UID-}" ] || chown -h "$SUDO_UID:${SUDO_GID-}" "$@" 2>/dev/
 # finish
 finish() {
 	local line file
+	_answer
 	_tell '' ''
 	_tell "$_bold" "== Checks"
 	for line in "${_failed[@]}"; do _tell "$_bad" "   [FAILED] $line"; done

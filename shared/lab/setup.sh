@@ -15,6 +15,7 @@ package() {
 	dig) echo bind9-dnsutils ;;
 	unshare | nsenter | setpriv) echo util-linux ;;
 	script) echo bsdutils ;;
+	gropdf) echo groff ;;
 	systemd-nspawn) echo systemd-container ;;
 	systemd-analyze) echo systemd ;;
 	gcc) echo gcc libc6-dev ;;

@@ -9,7 +9,7 @@ previous := $(lastword $(filter-out $(step) %/,$(shell printf '%s\n' $(steps) | 
 # exercise COMMAND: with the number in EX, or for all of the step; PUT=1 puts the course's version in.
 exercise = @go build -o ../.cache/exercise stepvpn/shared/exercise && ../.cache/exercise $(1) $(if $(PUT),-put) $(EX)
 
-.PHONY: start check hint solution lab help demo walk test diff build bench readme
+.PHONY: start check hint solution lab sheet help demo walk test diff build bench readme
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "  make check EX=1     is it right?"
 	@echo "  make hint EX=1      the next hint"
 	@echo "  make solution EX=1  the course's version; with PUT=1 it is put in"
+	@echo "  make sheet   for a class: the questions of the demo and the exercises, and the answers, as PDF"
 	@echo "  make readme  refresh the output that README.md shows (after make demo)"
 
 demo: ; @./demo.sh
@@ -33,6 +34,16 @@ walk: ; @WALK=1 ./demo.sh
 start check hint solution: ; $(call exercise,$@)
 
 lab: ; @$(lab)open.sh $(HOST)
+
+# To print: questions with room for answers, and the answers.
+sheet:
+	@$(lab)setup.sh gropdf
+	@mkdir -p out
+	@set -e; for kind in questions answers; do \
+		go run stepvpn/shared/exercise sheet $$([ $$kind = questions ] || echo -answers) >out/$$kind.ms; \
+		groff -ms -K utf8 -T pdf out/$$kind.ms >out/$$kind.pdf; rm out/$$kind.ms; \
+		echo "$(step)/out/$$kind.pdf"; \
+	done
 
 build:
 	@$(lab)build.sh
