@@ -89,9 +89,11 @@ func (d *document) question(question, answer string, answers bool) {
 		d.line(".QP\n\\fBAnswer:\\fP " + roff(answer))
 		return
 	}
+	d.line(".nf")
 	for range 3 {
-		d.line(".sp 0.8\n\\D't 300u'\\D'l 13c 0'\\D't -1'\n.br")
+		d.line(".sp 0.8\n\\D't 300u'\\D'l 13c 0'\\D't -1'")
 	}
+	d.line(".fi")
 }
 
 // roff makes text harmless to groff. Markdown's signs for code and emphasis are left out.
