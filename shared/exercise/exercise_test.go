@@ -336,7 +336,7 @@ rm -rf /nonexistent
 		for _, want := range []string{`Before: "nothing"`, "There is /etc/x and 203.0.113.80.", `what is 1 \e 2?`, "1.1 the sum", "Write Sum.", "What is 1 and 2?"} {
 			require.Contains(t, out, want)
 		}
-		for _, answer := range []string{"\n\\fBAnswer:\\fP .5, and 'more'.", "It is 3, as one adds."} {
+		for _, answer := range []string{"Answer:\\fP \\&.5, and 'more'.", "It is 3, as one adds."} {
 			require.Equal(t, len(args) == 2, strings.Contains(out, answer), answer)
 		}
 		cmd := exec.Command("groff", "-ms", "-K", "utf8", "-T", "utf8", "-ww")
