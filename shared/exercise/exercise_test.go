@@ -346,7 +346,7 @@ rm -rf /nonexistent
 		require.NotContains(t, string(page), "warning")
 	}
 	require.NoError(t, os.Remove(filepath.Join(step, "demo.sh")))
-	require.Contains(t, do(t, step, 1, "sheet"), "demo.sh can't be read")
+	require.Contains(t, do(t, step, 1, "sheet"), "demo.sh has no acts")
 }
 
 func TestTextIsChecked(t *testing.T) {
