@@ -49,15 +49,14 @@ tour:
 		$(sub) $$step demo; \
 	done
 
-# The order is from quick to slow. 'demos' runs every demo, and then compares
-# the READMEs with what the demos printed.
+# The order is from quick to slow. 'demos' runs every demo, and then compares the READMEs with
+# what the demos printed. Most of that is waiting, so the exercises are proved at the same time.
 test:
 	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory modules
-	@$(MAKE) --no-print-directory exercises
-	@$(MAKE) --no-print-directory demos
+	@$(MAKE) --no-print-directory -j2 -Oline exercises demos
 	@echo "make test: lint, unit and namespace tests, module builds, exercises, demos and READMEs are fine"
 
 # STEPVPN_SOAK is what shared/soak and lint look at.
