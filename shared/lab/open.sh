@@ -11,6 +11,15 @@ lab=${self%/*}
 PATH=$PATH:/usr/sbin:/sbin
 host=${1-alice}
 
+# in_namespace KIND NAMESPACE: prints the first process that is in it.
+in_namespace() {
+	local process
+	for process in $(printf '%s\n' /proc/[0-9]* | sort -t/ -k3n); do
+		[ "$(readlink "$process/ns/$1")" != "$2" ] || { echo "${process#/proc/}" && return; }
+	done 2>/dev/null
+	return 1
+}
+
 case $host in
 --keep) # the lab itself, on the machine
 	exec "$lab/enter" "$self" --inside
@@ -21,12 +30,18 @@ case $host in
 	if [ -x bin/web ]; then
 		nsenter --net=/run/netns/web --mount=/run/mntns/web env --chdir="$PWD" bin/web >/run/lab/web.log 2>&1 &
 	fi
-	readlink /proc/self/ns/pid >out/.lab # of the processes in the lab, only unshare has another
+	echo "$(readlink /proc/self/ns/pid) $(readlink /proc/self/ns/net)" >out/.lab
 	# The shell that has opened the lab holds the lock by now.
 	exec 8<out/.lab.lock
 	flock --exclusive 8
 	: >out/.lab
 	exit
+	;;
+--join) # in the namespaces of the lab's init: on to those of --inside, which an ordinary user's lab has besides
+	process=$(in_namespace net "$(cut -d' ' -f2 out/.lab)")
+	user=(--user --preserve-credentials)
+	[ "$(readlink /proc/self/ns/user)" != "$(readlink "/proc/$process/ns/user")" ] || user=()
+	exec nsenter --target "$process" "${user[@]}" --net --mount env --chdir="$PWD" "$self" --shell "$2"
 	;;
 --shell) # a shell, in the lab's namespaces
 	export LAB_HOST=$2 LAB_FOLDER=$lab
@@ -40,28 +55,24 @@ alice | bob | cafe | internet | server | web) ;;
 	;;
 esac
 
-# inside: prints a process in the namespaces that the lab's file names.
-inside() {
-	local namespace process
-	namespace=$(<out/.lab)
-	[ -n "$namespace" ] || return
-	for process in /proc/[0-9]*; do
-		[ "$(readlink "$process/ns/pid")" != "$namespace" ] || { echo "${process#/proc/}" && return; }
-	done 2>/dev/null
-	return 1
+# init: prints the process id of the lab's first process.
+init() {
+	local namespace
+	namespace=$(cut -d' ' -f1 out/.lab)
+	[ -n "$namespace" ] && in_namespace pid "$namespace"
 }
 
 mkdir -p out
 touch out/.lab out/.lab.lock
 exec 9<out/.lab.lock
 flock --shared 9
-process=$(inside) || process=
+process=$(init) || process=
 if [ -z "$process" ]; then
 	"$lab/prepare.sh" "$PWD"
 	: >out/.lab
 	setsid "$self" --keep </dev/null >out/lab.log 2>&1 9<&- &
 	keeper=$!
-	until process=$(inside); do
+	until process=$(init); do
 		kill -0 "$keeper" 2>/dev/null || { echo "make lab: the lab could not be opened:" >&2 && cat out/lab.log >&2 && exit 1; }
 		sleep 0.05
 	done
@@ -70,4 +81,4 @@ fi
 user=()
 [ "$(id -u)" = 0 ] || user=(--user --preserve-credentials)
 # The lock stays open in the shell and its children: it is this script's, which waits.
-nsenter --target "$process" "${user[@]}" --net --mount --pid env --chdir="$PWD" "$self" --shell "$host" 9<&- || true
+nsenter --target "$process" "${user[@]}" --net --mount --pid env --chdir="$PWD" "$self" --join "$host" 9<&- || true

@@ -53,6 +53,7 @@ func configure(name string, c Config) error {
 	if err := netlink.LinkSetUp(dev); err != nil {
 		return fmt.Errorf("bringing it up: %w", err)
 	}
+	awaitUsable(c.Addrs)
 	return nil
 }
 

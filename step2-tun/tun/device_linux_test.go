@@ -12,6 +12,7 @@ import (
 
 	"github.com/songgao/water"
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
@@ -62,6 +63,22 @@ func TestOpenConfigures(t *testing.T) {
 
 	require.Contains(t, h.Run(t, "ip", "route", "get", "10.8.0.77"), "dev vpn0 src 10.8.0.1")
 	require.Contains(t, h.Run(t, "ip", "route", "get", "fd00:8::77"), "dev vpn0 ")
+}
+
+// An address is there when Open returns: the kernel does a part of that in the background.
+func TestAddressesAreUsableAtOnce(t *testing.T) {
+	h := host(t)
+	for range 50 {
+		dev := openOn(t, h, vpn0)
+		h.Do(func() {
+			for _, a := range vpn0.Addrs {
+				routes, err := netlink.RouteGet(a.Addr().AsSlice())
+				require.NoError(t, err)
+				require.Equal(t, unix.RTN_LOCAL, routes[0].Type, "packets to %v are not for this host", a)
+			}
+		})
+		require.NoError(t, dev.Close())
+	}
 }
 
 func TestDefaults(t *testing.T) {
