@@ -382,7 +382,7 @@ func TestTunnelBeatsLocal(t *testing.T) {
 			w.seenAs(t, w.Server.V4.String())
 			w.Alice.Run(t, "ping", "-c1", "-W5", "10.8.0.1") // the server, in the tunnel
 			w.Alice.Try("ping", "-c1", "-W1", "-I", "eth0", "10.8.0.1")
-			require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String()[:8], "names are found")
+			require.Contains(t, w.Alice.Run(t, "curl", "-4sS", "http://web.example/whoami"), w.Server.V4.String()[:8], "names are found")
 			require.Empty(t, seen.Stop())
 		})
 	}

@@ -55,7 +55,7 @@ func TestNoIPv6(t *testing.T) {
 			before := state(t, w.Alice)
 			client := w.client(t)
 			w.seenAs(t, w.Server.V4.String())
-			require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String())
+			require.Contains(t, w.Alice.Run(t, "curl", "-4sS", "http://web.example/whoami"), w.Server.V4.String())
 			require.Contains(t, w.notes(t), "IPv6 is switched off")
 			require.False(t, w.leaves(t, web6))
 			client.Interrupt()
@@ -151,7 +151,7 @@ func TestNamesCantBeTakenOver(t *testing.T) {
 
 			sh(c.end)
 			w.says(t, status.Up, "")
-			require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String()[:8])
+			require.Contains(t, w.Alice.Run(t, "curl", "-4sS", "http://web.example/whoami"), w.Server.V4.String()[:8])
 			require.Equal(t, 1, strings.Count(client.Log(), "names are not found"), "the log has it once:\n%s", client.Log())
 			client.Interrupt()
 			require.Zero(t, client.Wait(t), client.Log())
@@ -219,7 +219,7 @@ func TestLocalResolver(t *testing.T) {
 			client := w.client(t)
 			w.seenAs(t, w.Server.V4.String())
 			w.says(t, status.Up, "")
-			require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String()[:8])
+			require.Contains(t, w.Alice.Run(t, "curl", "-4sS", "http://web.example/whoami"), w.Server.V4.String()[:8])
 			w.Alice.Try("dig", "+tries=1", "+time=1", "@127.0.0.1", "secret2.example")
 			for _, q := range names.Questions()[asked:] {
 				require.Contains(t, q, " vpn.example. ")

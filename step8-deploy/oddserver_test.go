@@ -32,7 +32,7 @@ func TestServerWithoutIPv6(t *testing.T) {
 	server := w.server(t)
 	client := w.client(t)
 	w.seenAs(t, w.Server.V4.String())
-	require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String())
+	require.Contains(t, w.Alice.Run(t, "curl", "-4sS", "http://web.example/whoami"), w.Server.V4.String())
 	require.Empty(t, w.whoami(w.Web.V6), "nothing leaves outside of the tunnel")
 	require.Equal(t, "[10.8.0.9]", fmt.Sprint(w.report(t, w.Server, "server.sock").Peers[0].Addresses))
 	require.Equal(t, 1, strings.Count(server.Log(), "IPv6 is switched off on this host"), server.Log())
@@ -170,7 +170,7 @@ func TestServerBehindNft(t *testing.T) {
 		w.Server.Run(t, "bash", "-c", command)
 	}
 	client.WaitLog(t, "tunnel is up")
-	require.Contains(t, w.Alice.Run(t, "curl", "-sS", "--max-time", "20", "http://web.example/whoami"), w.Server.V4.String()[:4])
+	require.Contains(t, w.Alice.Run(t, "curl", "-4sS", "--max-time", "20", "http://web.example/whoami"), w.Server.V4.String()[:4])
 	netlab.Eventually(t, limit, "all is well", func() bool { return w.report(t, w.Server, "server.sock").State == "up" })
 	require.NotContains(t, server.Log(), "table inet stepvpn")
 }

@@ -160,7 +160,7 @@ func TestEverything(t *testing.T) {
 			capture = w.strays(t)
 			w.seenAs(t, w.Server.V4.String())
 			require.Equal(t, w.Server.V6.String(), w.whoami(w.Web.V6))
-			require.Contains(t, w.Alice.Run(t, "curl", "-sS", "http://web.example/whoami"), w.Server.V4.String()[:8])
+			require.Contains(t, w.Alice.Run(t, "curl", "-4sS", "http://web.example/whoami"), w.Server.V4.String()[:8])
 			w.use()
 
 			// The status, for people and for machines, and the metrics agree.
