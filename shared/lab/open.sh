@@ -3,50 +3,39 @@
 # alice if none is named). In another terminal the same command gives another shell in the same lab. The lab is closed
 # when the last of its shells has ended, however that happens.
 #
-#   shell ── holds a shared lock on out/.lab; the lab waits for an exclusive one
-#   lab   ── enter ── unshare ── init ── open.sh --inside, apart from any terminal
+#   terminal ─ socat ─── out/.lab.sock ─── socat ─ shell on alice
+#                                            └ open.sh --inside ─ init ─ unshare ─ enter: apart from any terminal
+#
+# A terminal holds a shared lock on out/.lab.lock, and the lab waits for an exclusive one. That the shells are the lab's
+# own children makes it work for an ordinary user, too, who could not enter its namespaces later.
 set -euo pipefail
 self=$(readlink -f "$0")
 lab=${self%/*}
 PATH=$PATH:/usr/sbin:/sbin
 host=${1-alice}
-
-# in_namespace KIND NAMESPACE: prints the first process that is in it.
-in_namespace() {
-	local process
-	for process in $(printf '%s\n' /proc/[0-9]* | sort -t/ -k3n); do
-		[ "$(readlink "$process/ns/$1")" != "$2" ] || { echo "${process#/proc/}" && return; }
-	done 2>/dev/null
-	return 1
-}
+socket=out/.lab.sock
 
 case $host in
---keep) # the lab itself, on the machine
+--keep) # the lab, on the machine
 	exec "$lab/enter" "$self" --inside
 	;;
---inside) # the lab itself, in its namespaces
+--inside) # the lab, in its namespaces
 	"$lab/topology.sh" up
 	eval "$("$lab/topology.sh" show)"
-	if [ -x bin/web ]; then
-		nsenter --net=/run/netns/web --mount=/run/mntns/web env --chdir="$PWD" bin/web >/run/lab/web.log 2>&1 &
-	fi
-	echo "$(readlink /proc/self/ns/pid) $(readlink /proc/self/ns/net)" >out/.lab
-	# The shell that has opened the lab holds the lock by now.
+	nsenter --net=/run/netns/web --mount=/run/mntns/web env --chdir="$PWD" bin/web >/run/lab/web.log 2>&1 &
+	export LAB_FOLDER=$lab
+	socat "UNIX-LISTEN:$socket,fork,mode=600,unlink-early" "EXEC:../shared/lab/open.sh --shell,pty,setsid,ctty,stderr,echo=0" &
 	exec 8<out/.lab.lock
 	flock --exclusive 8
-	: >out/.lab
 	exit
 	;;
---join) # in the namespaces of the lab's init: on to those of --inside, which an ordinary user's lab has besides
-	process=$(in_namespace net "$(cut -d' ' -f2 out/.lab)")
-	user=(--user --preserve-credentials)
-	[ "$(readlink /proc/self/ns/user)" != "$(readlink "/proc/$process/ns/user")" ] || user=()
-	exec nsenter --target "$process" "${user[@]}" --net --mount env --chdir="$PWD" "$self" --shell "$2"
-	;;
---shell) # a shell, in the lab's namespaces
-	export LAB_HOST=$2 LAB_FOLDER=$lab
+--shell) # a shell, in the lab's namespaces. The socket's name at the other end says for which host, and how large the terminal is
+	IFS=. read -r _ _ host rows columns _ <<<"${SOCAT_PEERADDR##*/}"
+	[ "$host" != probe ] || exit 0 # is_open
+	stty sane rows "$rows" columns "$columns"
+	export LAB_HOST=$host
 	exec 7</proc/self/ns/mnt # a host's folders don't show those of the others
-	exec nsenter --net="/run/netns/$2" --mount="/run/mntns/$2" env --chdir="$PWD" bash --rcfile "$lab/shell.rc" -i
+	exec nsenter --net="/run/netns/$host" --mount="/run/mntns/$host" env --chdir="$PWD" bash --rcfile "$lab/shell.rc" -i
 	;;
 alice | bob | cafe | internet | server | web) ;;
 *)
@@ -55,30 +44,21 @@ alice | bob | cafe | internet | server | web) ;;
 	;;
 esac
 
-# init: prints the process id of the lab's first process.
-init() {
-	local namespace
-	namespace=$(cut -d' ' -f1 out/.lab)
-	[ -n "$namespace" ] && in_namespace pid "$namespace"
-}
-
+[ -t 0 ] || { echo "make lab: it needs a terminal: standard input is none" >&2 && exit 1; }
+is_open() { socat -u OPEN:/dev/null "UNIX-CONNECT:$socket,bind=out/.lab.probe.$$" 2>/dev/null; }
 mkdir -p out
-touch out/.lab out/.lab.lock
+touch out/.lab.lock
 exec 9<out/.lab.lock
 flock --shared 9
-process=$(init) || process=
-if [ -z "$process" ]; then
+if ! is_open; then
+	"$lab/setup.sh" socat
 	"$lab/prepare.sh" "$PWD"
-	: >out/.lab
 	setsid "$self" --keep </dev/null >out/lab.log 2>&1 9<&- &
 	keeper=$!
-	until process=$(init); do
+	until is_open; do
 		kill -0 "$keeper" 2>/dev/null || { echo "make lab: the lab could not be opened:" >&2 && cat out/lab.log >&2 && exit 1; }
 		sleep 0.05
 	done
 fi
-# An ordinary user is root in the namespaces only.
-user=()
-[ "$(id -u)" = 0 ] || user=(--user --preserve-credentials)
-# The lock stays open in the shell and its children: it is this script's, which waits.
-nsenter --target "$process" "${user[@]}" --net --mount --pid env --chdir="$PWD" "$self" --join "$host" 9<&- || true
+read -r rows columns < <(stty size)
+socat -,raw,echo=0 "UNIX-CONNECT:$socket,bind=out/.lab.$host.$rows.$columns.$$" 9<&- || true
