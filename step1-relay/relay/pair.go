@@ -55,7 +55,9 @@ func (r *Relay) pipe(ctx context.Context, p *pair) {
 				end(fmt.Errorf("%s: %w", d.name, err))
 				return
 			}
-			// Nobody reads from this end any more, but it can still break.
+			// Nobody reads from this end any more, but it can still break: watch waits for
+			// that. It always returns an error; if the pair has ended before, it is too late
+			// to count.
 			watches.Go(func() { end(watch(d.src, wasReset)) })
 		})
 	}

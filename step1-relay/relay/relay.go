@@ -29,9 +29,9 @@ type Relay struct {
 	Out      *log.Logger   // gets one line per chunk that was read
 	Hex      bool          // dump the bytes of each chunk below its line
 
-	pairs    atomic.Int64   // how many pairs are joined now
+	pairs    atomic.Int64   // how many pairs are joined now; each counts itself out
 	goodbyes atomic.Int64   // how many connections are being told why they are closed
-	running  sync.WaitGroup // every goroutine that Serve started
+	running  sync.WaitGroup // the goroutines that Serve waits for at its end
 }
 
 // Serve relays until ctx ends. Then it closes l and every connection, waits
@@ -65,7 +65,7 @@ func (r *Relay) Serve(ctx context.Context, l *net.TCPListener) error {
 		b, err := r.partner(ctx, a, arrivals)
 		if err != nil {
 			r.dismiss(ctx, a, err)
-			a = b // a connection that came at the moment when a left now waits in its place
+			a = b // if not nil: b came at that very moment, and now waits in the place of a
 			continue
 		}
 		id++
@@ -96,15 +96,17 @@ func (r *Relay) first(ctx context.Context, arrivals <-chan *net.TCPConn) *net.TC
 	}
 }
 
-// partner returns the connection to join with a. Its error says why a can't be
-// joined: a left, or waited too long (os.ErrDeadlineExceeded), or ctx ended. b may
-// be non-nil even then: it came when a had just left.
+// partner returns b, the connection to join with a. Its error says why a can't be
+// joined: its client left, or it waited too long (os.ErrDeadlineExceeded), or ctx ended.
+// Even then b may be non-nil: it arrived just when the client of a left.
 //
 //exercise:2
 func (r *Relay) partner(ctx context.Context, a *net.TCPConn, arrivals <-chan *net.TCPConn) (b *net.TCPConn, err error) {
 	slog.Info("waiting for a partner", "from", a.RemoteAddr())
 	left := make(chan error, 1)
 	a.SetReadDeadline(time.Now().Add(r.Wait))
+	// watch blocks until the client of a has left, or the read deadline has passed, and
+	// returns which of them, never nil. It takes no byte out of the connection.
 	go func() { left <- watch(a, leftWhileWaiting) }()
 
 	select {
@@ -113,7 +115,9 @@ func (r *Relay) partner(ctx context.Context, a *net.TCPConn, arrivals <-chan *ne
 		err = <-left
 		a.SetReadDeadline(time.Time{})
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = check(a, leftWhileWaiting) // a may have left after watch looked last
+			// The client may have left after watch looked last: check looks once more,
+			// and returns nil if it is still there.
+			err = check(a, leftWhileWaiting)
 		}
 		return b, err
 	case err = <-left:

@@ -6,18 +6,21 @@ import (
 	"syscall"
 )
 
-// watch blocks until sign reports that conn has ended, and returns sign's error. It
-// takes no byte out of the connection: what arrives meanwhile stays in the kernel's
-// buffer, which is bounded, until the connection has a partner. The read deadline and
-// Close end watch, too, with the error that a Read would return.
+// watch blocks until conn has ended, and returns the error that says how; it never returns
+// nil. The function sign (leftWhileWaiting or wasReset) looks at the socket once, and
+// returns nil while conn lives. watch takes no byte out of the connection: what arrives
+// meanwhile stays in the kernel's buffer, which is bounded, until the connection has a
+// partner. The read deadline and Close end watch, too, with the error that a Read would
+// return.
 func watch(conn *net.TCPConn, sign func(fd int) error) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var end error
-	// Read calls the function now, and again each time that something happens
-	// to the socket, until it returns true.
+	// Read calls the function now, and again each time that something happens to the
+	// socket, until it returns true. Between two calls it sleeps, even if there are
+	// unread bytes.
 	err = raw.Read(func(fd uintptr) bool {
 		end = sign(int(fd))
 		return end != nil

@@ -18,8 +18,8 @@ import (
 
 func main() {
 	addr := flag.String("listen", ":5555", "`address` and port to listen on")
-	wait := flag.Duration("wait", time.Minute, "how `long` a connection waits for its partner")
-	maxPairs := flag.Int("max-pairs", 16, "how `many` pairs there may be at once")
+	wait := flag.Duration("wait", time.Minute, "how long a connection waits for its partner")
+	maxPairs := flag.Int("max-pairs", 16, "join at most `N` pairs at once")
 	hex := flag.Bool("hex", false, "dump the bytes of each chunk")
 
 	app.Main("relay joins TCP connections two by two and pipes bytes between them.", func(ctx context.Context) error {
