@@ -14,6 +14,7 @@ import "encoding/binary"
 //
 // It returns the bytes after the last header that it read.
 func (k *Packet) readExtensions(next Protocol, b []byte) ([]byte, error) {
+	all := len(b)
 	for {
 		k.Protocol = next
 		if !next.isExtension() {
@@ -37,7 +38,7 @@ func (k *Packet) readExtensions(next Protocol, b []byte) ([]byte, error) {
 		b = b[n:]
 		if next == FragmentHeader {
 			k.Fragment = fragmentOf(header)
-			if err := k.Fragment.check(len(b)); err != nil {
+			if err := k.Fragment.check(all-n-len(b), len(b)); err != nil {
 				return nil, err
 			}
 		}

@@ -14,13 +14,15 @@ type Fragment struct {
 // IsSet reports whether the packet is a piece.
 func (f Fragment) IsSet() bool { return f.Offset > 0 || f.More }
 
-// check refuses a piece of n bytes that fits into no packet. The first rule is
+// check refuses a piece of n bytes that fits into no packet. In the whole packet, front
+// bytes that count as well lie before the payload: the IP length field, whose limit is
+// 65,535, includes the header of IPv4 and the extension headers of IPv6. The first rule is
 // broken by the "ping of death", which once crashed hosts.
-func (f Fragment) check(n int) error {
+func (f Fragment) check(front, n int) error {
 	if !f.IsSet() {
 		return nil
 	}
-	if f.Offset+n > 65535 {
+	if front+f.Offset+n > 65535 {
 		return errFragmentEnd
 	}
 	if f.More && n%8 != 0 {

@@ -91,5 +91,5 @@ func (k *Packet) readIPv4(h IPv4) ([]byte, error) {
 	if k.Options, err = readOptions(h.Options()); err != nil {
 		return nil, err
 	}
-	return h.Payload(), k.Fragment.check(len(h.Payload()))
+	return h.Payload(), k.Fragment.check(IPv4HeaderLen, len(h.Payload()))
 }

@@ -9,7 +9,8 @@ func (m Malformed) Error() string { return "malformed: " + string(m) }
 // The reasons why Check refuses a packet.
 const (
 	errEmpty        Malformed = "empty"
-	errVersion      Malformed = "IP version is neither 4 nor 6"
+	errNoVersion    Malformed = "IP version is neither 4 nor 6"
+	errVersion      Malformed = "not of this IP version" // from AsIPv4 and AsIPv6, which know only one
 	errShortIPv4    Malformed = "shorter than the 20 bytes of an IPv4 header"
 	errShortIPv6    Malformed = "shorter than the 40 bytes of an IPv6 header"
 	errHeaderLength Malformed = "IPv4 header length is under 20 bytes, or beyond the packet"

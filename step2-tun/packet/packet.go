@@ -46,7 +46,7 @@ func Check(p []byte) error {
 	case p[0]>>4 == 6:
 		_, err = AsIPv6(p)
 	default:
-		err = errVersion
+		err = errNoVersion
 	}
 	return err
 }
@@ -57,11 +57,11 @@ type Packet struct {
 	Version  int        // 4 or 6; 0 if Check refuses the packet
 	Src, Dst netip.Addr // sender and receiver
 	TTL      int        // hops left; IPv6 calls it the hop limit
-	Protocol Protocol   // of the payload, after the extension headers
-	Fragment Fragment   // set if the packet is a piece of a larger one
+	Protocol Protocol   // of the payload, after the extension headers: a number that has a name
+	Fragment Fragment   // ID, offset, and whether more follow, if this is a piece of a larger packet
 
 	// IPv4 only.
-	Options     []Option // in their order, without padding
+	Options     []Option // the types of its options, in their order, without padding
 	BadChecksum bool     // the header checksum is wrong
 
 	// IPv6 only.

@@ -77,7 +77,7 @@ func TestParseFields(t *testing.T) {
 	}, k)
 
 	k, err = Parse(zeros(3))
-	require.Equal(t, errVersion, err)
+	require.Equal(t, errNoVersion, err)
 	require.Equal(t, Packet{Len: 3}, k)
 }
 

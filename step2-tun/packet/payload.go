@@ -6,8 +6,8 @@ func (k *Packet) readPayload(payload []byte) (err error) {
 	if k.Fragment.Offset > 0 {
 		return nil // from the middle of a payload
 	}
-	// The first fragment ends before the payload does: there, a length that goes
-	// beyond it is not a fault.
+	// If more fragments follow, this first one holds only the beginning of the payload:
+	// then it is no fault that the length in the payload's header goes beyond it.
 	whole := !k.Fragment.More
 	switch {
 	case k.Protocol == ProtoTCP:

@@ -40,8 +40,8 @@ var good = []sample{
 		from4 + "UDP     1500 bytes  ttl 64   port 1 > 2, fragment at 0 of packet 9, more follow"},
 	{v4Fragment(ProtoUDP, Fragment{ID: 9, Offset: 1480, More: true}, zeros(8)),
 		from4 + "UDP       28 bytes  ttl 64   fragment at 1480 of packet 9, more follow"},
-	{v4Fragment(ProtoTCP, Fragment{ID: 9, Offset: 65528}, zeros(7)),
-		from4 + "TCP       27 bytes  ttl 64   fragment at 65528 of packet 9, the last"},
+	{v4Fragment(ProtoTCP, Fragment{ID: 9, Offset: 65512}, zeros(3)), // the packet has 65535 bytes
+		from4 + "TCP       23 bytes  ttl 64   fragment at 65512 of packet 9, the last"},
 
 	{v6(ProtoICMPv6, icmp(128, 0, 7<<16|1, zeros(56))), from6 + "ICMPv6   104 bytes  ttl 64   echo request, id 7, seq 1"},
 	{v6(ProtoICMPv6, icmp(129, 0, 7<<16|1, zeros(56))), from6 + "ICMPv6   104 bytes  ttl 64   echo reply, id 7, seq 1"},
@@ -99,6 +99,7 @@ var broken = []sample{
 
 	// Fragments: beyond the largest packet ("ping of death"), a hole, too short for a header.
 	{v4Fragment(ProtoICMP, Fragment{ID: 9, Offset: 65528}, zeros(8)), from4 + "ICMP      28 bytes  ttl 64   fragment at 65528 of packet 9, the last, malformed: fragment ends beyond 65535 bytes"},
+	{v4Fragment(ProtoICMP, Fragment{ID: 9, Offset: 65512}, zeros(4)), from4 + "ICMP      24 bytes  ttl 64   fragment at 65512 of packet 9, the last, malformed: fragment ends beyond 65535 bytes"},
 	{v4Fragment(ProtoUDP, Fragment{ID: 9, Offset: 8, More: true}, zeros(7)), from4 + "UDP       27 bytes  ttl 64   fragment at 8 of packet 9, more follow, malformed: fragment is not the last, but its length is no multiple of 8 bytes"},
 	{v4Fragment(ProtoTCP, Fragment{ID: 9, More: true}, zeros(8)), from4 + "TCP       28 bytes  ttl 64   fragment at 0 of packet 9, more follow, malformed: shorter than the 20 bytes of a TCP header"},
 	{v6(FragmentHeader, fragmentHeader(ProtoUDP, Fragment{ID: 9, Offset: 65528}), zeros(8)), from6 + "fragment    56 bytes  ttl 64   fragment at 65528 of packet 9, the last, extension headers: fragment, malformed: fragment ends beyond 65535 bytes"},
@@ -108,6 +109,7 @@ var broken = []sample{
 	{v6(DestinationOptions, zeros(7)), from6 + "destination-options    47 bytes  ttl 64, malformed: IPv6 extension header goes beyond the packet"},
 	{v6(Routing, with(extension(ProtoUDP, 0), 1, 255), udp(1, 2, nil)), from6 + "routing    56 bytes  ttl 64, malformed: IPv6 extension header goes beyond the packet"},
 	{v6(AH, authentication(ProtoUDP)[:23]), from6 + "AH        63 bytes  ttl 64, malformed: IPv6 extension header goes beyond the packet"},
+	{v6(DestinationOptions, extension(FragmentHeader, 0), fragmentHeader(ProtoUDP, Fragment{ID: 9, Offset: 65528}), zeros(1)), from6 + "fragment    57 bytes  ttl 64   fragment at 65528 of packet 9, the last, extension headers: destination-options fragment, malformed: fragment ends beyond 65535 bytes"},
 	{v6(FragmentHeader, zeros(7)), from6 + "fragment    47 bytes  ttl 64, malformed: IPv6 extension header goes beyond the packet"},
 	{v6(DestinationOptions, extension(HopByHop, 0), extension(ProtoUDP, 0), udp(1, 2, nil)), from6 + "hop-by-hop    64 bytes  ttl 64   extension headers: destination-options, malformed: IPv6 hop-by-hop header is not the first"},
 	{v6(DestinationOptions, chain(17), udp(1, 2, nil)), from6 + "destination-options   184 bytes  ttl 64   extension headers: " +

@@ -7,8 +7,8 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// check refuses settings that the kernel would refuse with a bare "invalid argument",
-// or would accept although they make no sense.
+// check refuses a Config that the kernel would refuse with a bare "invalid argument",
+// or would accept although it makes no sense. It asks nothing of the host: see Check.
 func (c *Config) check() error {
 	if err := checkName(c.Name); err != nil {
 		return err

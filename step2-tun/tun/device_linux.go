@@ -62,6 +62,7 @@ func attach(c Config) (link.Link, string, error) {
 		file.Close()
 		return nil, "", fmt.Errorf("setting close-on-exec: %w", err)
 	}
+	// Single makes a burst of each packet: endpoint's Read and Write are read(2) and write(2).
 	return link.Single(&endpoint{file: file, name: iface.Name(), drops: c.Drops}), iface.Name(), nil
 }
 

@@ -10,8 +10,8 @@ import (
 	"stepvpn/shared/link"
 )
 
-// An endpoint is the program's end of the device: each Read returns one packet, and each
-// Write takes one. It tells faults that cost a single packet from those that end the
+// An endpoint is the program's end of the device: each Read is one read(2) and returns one
+// packet, and each Write is one write(2) and takes one. It tells faults that cost a single packet from those that end the
 // device.
 type endpoint struct {
 	file  io.ReadWriteCloser

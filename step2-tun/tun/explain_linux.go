@@ -3,7 +3,6 @@ package tun
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -33,39 +32,4 @@ func explain(name string, err error) error {
 func errTaken(name string) error {
 	return app.Hint(fmt.Errorf("device name %s is taken", name),
 		"Choose another one with -dev. To see what has it: ip -details link show %s", name)
-}
-
-// deleted reports whether the interface behind the descriptor is gone. The error of
-// a read is no reliable sign: it is EBADFD, or "not pollable" if Go's poller notices
-// first. So this asks the driver.
-func deleted(file io.ReadWriteCloser) bool {
-	raw, err := file.(*os.File).SyscallConn()
-	if err != nil {
-		return false // it is closed
-	}
-	var answer error
-	err = raw.Control(func(fd uintptr) {
-		var ifreq unix.Ifreq
-		answer = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, &ifreq)
-	})
-	return err == nil && answer == unix.EBADFD
-}
-
-// Check returns the error that Open would return because of the Config, or because of
-// this host: a device of that name exists, or there is no TUN driver. It changes nothing.
-// The command 'check' of step 8 uses it.
-func Check(c Config) error {
-	if c.MTU == 0 {
-		c.MTU = DefaultMTU
-	}
-	if err := c.check(); err != nil {
-		return err
-	}
-	if exists(c.Name) && !c.Persist {
-		return errTaken(c.Name)
-	}
-	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		return explain(c.Name, err)
-	}
-	return nil
 }

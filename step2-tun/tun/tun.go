@@ -80,9 +80,9 @@ func Open(c Config) (*Device, error) { return OpenBy(attach, c) }
 // interface's name. It does not configure the interface.
 type Attacher func(c Config) (end link.Link, name string, err error)
 
-// OpenBy is Open with another Attacher than ours, which carries one packet per system
-// call. Step 8 has two others: one carries bursts, and one leaves reading to another
-// process.
+// OpenBy is Open with another Attacher. The one that Open uses makes an end that carries
+// one packet per system call. Step 8 has two others: one carries bursts, and one leaves
+// reading to another process.
 func OpenBy(a Attacher, c Config) (*Device, error) {
 	if c.MTU == 0 {
 		c.MTU = DefaultMTU
