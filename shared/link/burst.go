@@ -9,7 +9,7 @@ type Burst struct {
 	// links that have only one other end.
 	Addr netip.AddrPort
 
-	Hints Hints // messages between the fast ends of step 8; a layer in between passes them on
+	Hints Hints // what the fast ends of step 8 tell each other; a layer in between copies it
 
 	packets [][]byte
 	buf     []byte
@@ -53,8 +53,10 @@ func (b *Burst) Alloc(n int) []byte {
 // Len returns the number of packets.
 func (b *Burst) Len() int { return len(b.packets) }
 
-// At returns packet i. Ask for packets in order: each may be stored in the same memory as
-// the one before, so it is valid only until the next one is asked for, or until Reset.
+// At returns packet i. What a socket has received stays valid until Reset. The packets of
+// step 8's TUN device, which are made by Lazy, may all be stored in the same memory: ask for
+// them in order, and use each before asking for the next. After that, only their lengths
+// are right: so the tunnel may count them after it has sent them, but not before.
 func (b *Burst) At(i int) []byte {
 	if b.packets[i] == nil && b.make != nil {
 		b.packets[i] = b.make(i)
@@ -63,8 +65,8 @@ func (b *Burst) At(i int) []byte {
 }
 
 // Set replaces packet i by a part of itself or by another packet of the burst. A layer
-// that removes its header, or that drops a packet, does so in place: it calls Set for the
-// packets that remain, then Truncate. It must have called At(i) before.
+// that removes its header from what it has received, or drops a packet, does so in place:
+// it calls At for each packet, Set for those that remain, then Truncate.
 func (b *Burst) Set(i int, p []byte) { b.packets[i] = p }
 
 // Truncate keeps the first n packets.

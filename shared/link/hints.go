@@ -18,7 +18,8 @@ type Hints struct {
 }
 
 // Lazy fills an empty burst with n packets, at most MaxBurst. At calls make for each of
-// them the first time that it is asked for (step 8).
+// them the first time that it is asked for. make may reuse the memory of the packet that it
+// made before. It is for the TUN device of step 8.
 func (b *Burst) Lazy(n int, make func(i int) []byte) {
 	b.packets = b.packets[:n]
 	clear(b.packets)

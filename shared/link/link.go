@@ -1,6 +1,7 @@
 // Package link is the contract between the layers of the VPN: runs of whole
 // packets. A TUN device is a Link, a socket is a Link, and so is the encrypted
-// session wrapped around a socket; a tunnel moves bursts from one to another.
+// session wrapped around a socket; a tunnel moves bursts from one to another. Until step 7
+// a burst that was read has one packet; the ends of step 8 move many per system call.
 package link
 
 // MaxPacket is the size in bytes of the longest packet that an end can carry: the

@@ -7,7 +7,8 @@ import (
 )
 
 // An MTU is the size in bytes of the largest packet that fits, with the sum
-// that led to it.
+// that led to it. The arithmetic is in this file; pathmtu.go has what the path carries, with
+// which the sum begins.
 type MTU struct {
 	Size int
 	sum  string

@@ -12,10 +12,10 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// pathMTU returns the largest packet that the path to the server carries, less its IP
-// header: the sum of an MTU begins with that. The path is that of the sockets that o
-// makes: while another tunnel of the same client is up, the path of an ordinary socket
-// may lead into that tunnel.
+// pathMTU begins the sum of a client's MTU: it returns the largest packet that the path to
+// the server carries, less its IP header. It asks the kernel with a socket that o.dial
+// makes: while another tunnel of the same client is up, the path of a socket without the
+// mark that o.Control sets may lead into that tunnel.
 func pathMTU(server netip.AddrPort, o Options) MTU {
 	size, ok := routeMTU(func(to netip.AddrPort) (net.Conn, error) { return o.dial(context.Background(), UDP, to) }, server)
 	why := fmt.Sprintf("path to %v", server.Addr())

@@ -19,7 +19,8 @@ type tcpConn struct {
 }
 
 const (
-	// A peer that has received nothing for this long counts as gone.
+	// A peer that takes longer than this for one write counts as gone: for a burst, or on a
+	// server for streamBuffer bytes.
 	tcpWriteTimeout = 10 * time.Second
 	// streamBuffer is the size in bytes of a connection's buffer in each direction.
 	streamBuffer = 64 << 10

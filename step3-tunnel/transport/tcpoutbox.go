@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -25,8 +26,8 @@ const (
 	outboxSize = 1 << 20
 	// strangersOutbox is the same for a stranger (see connTable), which is sent little.
 	strangersOutbox = 128 << 10
-	// outboxClose is how long it may take to send the waiting bytes when the server
-	// closes.
+	// outboxClose is how long it may take to send the waiting bytes when the outbox ends:
+	// with the server, with its connection, or to make room for another connection.
 	outboxClose = 200 * time.Millisecond
 )
 
@@ -62,8 +63,9 @@ func (o *outbox) end() {
 	}
 }
 
-// send sends what is put into the outbox until the outbox ends, or until the peer has
-// received nothing for tcpWriteTimeout. Then it closes the connection.
+// send sends what is put into the outbox until the outbox ends, or until the peer takes
+// longer than tcpWriteTimeout for a piece of streamBuffer bytes. Then it closes the
+// connection.
 func (o *outbox) send() {
 	defer o.conn.Close()
 	var sending []byte // the two buffers change places
@@ -71,12 +73,21 @@ func (o *outbox) send() {
 		_, open = <-o.wake
 		o.mu.Lock()
 		sending, o.waiting = o.waiting, sending[:0]
-		if !o.ended {
-			o.conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout))
-		}
 		o.mu.Unlock()
-		if _, err := o.conn.Write(sending); err != nil {
-			return
+		for piece := range slices.Chunk(sending, streamBuffer) {
+			o.extend()
+			if _, err := o.conn.Write(piece); err != nil {
+				return
+			}
 		}
+	}
+}
+
+// extend gives the next piece its time, unless the outbox has ended.
+func (o *outbox) extend() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.ended {
+		o.conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout))
 	}
 }

@@ -96,6 +96,22 @@ func (s *tcpServer) conn(peer netip.AddrPort) (c *serverConn, size int) {
 	return s.table.find(peer)
 }
 
+// PeerMoved makes the server a link.PeerKeeper: the layer above names the peers whose
+// connections have to be kept.
+func (s *tcpServer) PeerMoved(before, now netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	giveUp(s.table.move(before, now))
+}
+
+// giveUp closes a connection that has to make room; c may be nil.
+func giveUp(c *serverConn) {
+	if c != nil {
+		slog.Debug("too many connections, closing one", "peer", c.peer)
+		c.out.end()
+	}
+}
+
 func (s *tcpServer) Close() error { return s.close() }
 
 func (s *tcpServer) shutdown() error {

@@ -1,14 +1,14 @@
 package transport
 
 import (
-	"log/slog"
 	"net/netip"
 	"slices"
 )
 
-// A connTable decides which connections a TCP server keeps when there are too many. A
-// peer that has a session with a layer above is in, and its connection stays; the layer
-// above bounds how many such peers there are. All other peers are strangers, whatever
+// A connTable decides which connections a TCP server keeps when there are too many. A peer
+// that the layer above has named (see link.PeerKeeper) keeps its connection: in step 3 that
+// is the one peer of Follow, later each peer with a session. The layer above bounds how
+// many there are. All other peers are strangers, whatever
 // they send, and have a fixed number of places. If there are none left, a new stranger
 // takes the place of another one: the oldest connection of the source that has most. So a
 // newcomer has time to prove who it is, unless a whole botnet comes with it.
@@ -17,7 +17,7 @@ import (
 type connTable struct {
 	places    int                            // for strangers
 	conns     map[netip.AddrPort]*serverConn // all
-	in        map[netip.AddrPort]int         // sessions with a peer at this address
+	in        map[netip.AddrPort]int         // peers, or sessions, that the layer above has named at this address
 	strangers map[netip.Prefix][]*serverConn // by source, the oldest one first
 	count     int                            // of strangers
 	accepted  uint64                         // so far, or turned into strangers
@@ -144,19 +144,4 @@ func sourceOf(peer netip.AddrPort) netip.Prefix {
 	}
 	p, _ := peer.Addr().Prefix(bits) // fails for other lengths only
 	return p
-}
-
-// PeerMoved makes the server a link.PeerKeeper.
-func (s *tcpServer) PeerMoved(before, now netip.AddrPort) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	giveUp(s.table.move(before, now))
-}
-
-// giveUp closes a connection that has to make room; c may be nil.
-func giveUp(c *serverConn) {
-	if c != nil {
-		slog.Debug("too many connections, closing one", "peer", c.peer)
-		c.out.end()
-	}
 }

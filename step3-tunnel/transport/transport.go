@@ -49,6 +49,8 @@ type Conn interface {
 type Options struct {
 	// Drops counts the packets that could not be carried. Required.
 	Drops *link.Drops
+	// The others are for later steps.
+
 	// MaxConns is how many TCP connections a server holds, besides those of the peers
 	// that it was told to keep (see link.PeerKeeper). A smaller number than
 	// DefaultMaxConns stands for DefaultMaxConns. No address gets more than half of them.

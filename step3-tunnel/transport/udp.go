@@ -23,7 +23,9 @@ type udpClient struct {
 const socketBuffer = 1 << 20
 
 func dialUDP(server netip.AddrPort, o Options) (Conn, error) {
-	mtu := pathMTU(server, o).lessUDP() // first: the last socket that Control sees is the one that stays
+	// pathMTU asks the kernel what the path carries, less the IP header. It makes a socket for
+	// that, and closes it: so it comes first, and the last one that o.Control sees is the end's.
+	mtu := pathMTU(server, o).lessUDP()
 	conn, err := o.dial(context.Background(), UDP, server)
 	if err != nil {
 		return nil, err
@@ -47,11 +49,12 @@ func (c *udpClient) ReadBurst(b *link.Burst) error {
 			b.Addr = c.server
 			return nil
 		}
-		// An error that an ICMP message reports about an earlier packet shows up here...
+		// The kernel reports an ICMP message about an earlier packet as an error of the next
+		// call: this Read, or the Write below. Passing counts it, unless it is "closed".
 		if !Passing(err, c.drops) {
 			return err
 		}
-		Rest(faults)
+		Rest(faults) // sleeps 1 ms if it was not one of the first 16 in a row
 	}
 }
 
@@ -59,7 +62,9 @@ func (c *udpClient) WriteBurst(b *link.Burst) error {
 	for i := range b.Len() {
 		_, err := c.Write(b.At(i))
 		if err != nil {
-			// ...or here, and then this packet has not been sent yet.
+			// It may be an earlier packet's, and then this one has not been sent: try
+			// again. A second error is this packet's own. (The server's socket is not
+			// connected: the kernel reports no ICMP message to it, so it need not try twice.)
 			if _, again := c.Write(b.At(i)); again != nil {
 				err = again
 			}
@@ -91,7 +96,7 @@ func (s *udpServer) ReadBurst(b *link.Burst) error {
 		n, from, err := s.ReadFromUDPAddrPort(b.Free())
 		if err == nil {
 			b.Alloc(n)
-			b.Addr = unmap(from)
+			b.Addr = unmap(from) // IPv4 addresses in their usual form
 			return nil
 		}
 		if !Passing(err, s.drops) {

@@ -25,7 +25,7 @@ type Flow struct {
 	packets, bytes atomic.Uint64
 }
 
-// Packets returns the number of packets so far, for step 8's status, as Bytes does theirs.
+// Packets returns the number of packets so far. Like Bytes it is for the status of step 8.
 func (f *Flow) Packets() uint64 { return f.packets.Load() }
 
 // Bytes returns the bytes of these packets, IP headers included.
@@ -44,8 +44,8 @@ func (f *Flow) add(b *link.Burst) {
 	f.Add(b.Len(), bytes)
 }
 
-// Add counts a number of packets and the sum of their lengths in bytes. The server of
-// step 7 calls it, which has another loop than Run.
+// Add counts a number of packets and the sum of their lengths in bytes. It is exported for
+// the server of step 7, which has a loop of its own and does not call Run.
 func (f *Flow) Add(packets, bytes int) {
 	f.packets.Add(uint64(packets))
 	f.bytes.Add(uint64(bytes))
