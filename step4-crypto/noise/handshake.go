@@ -90,6 +90,10 @@ func (h *Handshake) Clone() *Handshake {
 // UsesPSK reports whether the pattern has a pre-shared key.
 func (h *Handshake) UsesPSK() bool { return h.pattern.usesPSK() }
 
+// LatePSK reports whether the pre-shared key is mixed in only after the first message: then
+// a responder answers also an initiator that has another one.
+func (h *Handshake) LatePSK() bool { return h.UsesPSK() && !h.pattern.sends(true, "psk") }
+
 // SetPSK replaces the pre-shared key, in a pattern that uses one and before it has been
 // mixed in: a responder of IKpsk2 chooses the key when it knows who the initiator is.
 func (h *Handshake) SetPSK(key *[KeyLen]byte) {

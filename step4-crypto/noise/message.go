@@ -86,7 +86,7 @@ func (h *Handshake) ReadMessage(dst, message []byte) ([]byte, error) {
 			try.mixEphemeral(public[:])
 		case "s":
 			n := KeyLen
-			if try.symmetric.cipher.hasKey() {
+			if try.symmetric.cipher.hasKey() { // then s is encrypted
 				n += TagLen
 			}
 			if len(message) < n {
@@ -118,8 +118,8 @@ var (
 	errTooShort = errors.New("noise: the handshake message is too short")
 )
 
-// turn returns an error unless it is the turn of one side to send: of the initiator,
-// or of the responder if initiator is false.
+// turn returns an error unless the next message is the initiator's, or, if initiator is
+// false, the responder's.
 func (h *Handshake) turn(initiator bool) error {
 	switch {
 	case h.Done():

@@ -5,7 +5,7 @@ package noise
 // section 5.2. It has no pointers to data that changes, so an assignment copies it.
 type symmetricState struct {
 	suite  Suite
-	cipher cipherState
+	cipher cipherState  // encrypts once it has a key, and counts its nonces (cipher.go)
 	ck     [KeyLen]byte // chaining key: all secrets mixed in so far
 	h      [KeyLen]byte // hash of all that both sides must agree on so far
 }
@@ -22,7 +22,8 @@ func newSymmetricState(suite Suite, protocolName string) symmetricState {
 	return s
 }
 
-// mixKey makes a new key out of all secrets so far and this one.
+// mixKey makes a new key out of all secrets so far and this one: hkdf (suite.go) hashes
+// both, and derives the new chaining key and the key from the result.
 func (s *symmetricState) mixKey(secret []byte) {
 	var k [KeyLen]byte
 	s.suite.hkdf(s.ck, secret, &s.ck, &k)

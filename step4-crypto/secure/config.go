@@ -23,8 +23,8 @@ type Config struct {
 	// handshake. It has at most MaxPayload bytes. In step 6 the server puts settings
 	// into it, and from then on OnPayload is in use, too.
 	Payload []byte
-	// NewPayload, if set, makes the payload anew for every handshake. A server that
-	// tests of step 7 play needs it.
+	// NewPayload, if set, makes the payload anew for every handshake. A test of step 7
+	// plays a server that needs it.
 	NewPayload func() []byte
 	// OnPayload, if set, gets the other side's payload in every handshake. If it
 	// returns an error, the other side is refused: a server sends the client no answer,

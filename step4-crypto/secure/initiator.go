@@ -1,6 +1,7 @@
 package secure
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -114,9 +115,23 @@ func (i *initiator) gaveUp() error {
 	if i.tries < i.cfg.Tries {
 		return nil
 	}
-	if i.unread && i.cfg.handshake.UsesPSK() {
+	if i.unread && i.cfg.handshake.LatePSK() {
 		return ErrUnread
 	}
 	err := fmt.Errorf("no answer from the server after %d tries: it has another key, the address or the port is wrong, it is not running, it is an older version, or a firewall on the way blocks UDP", i.tries)
 	return app.Hint(err, "Look at the server's log and counters. If 'bad-tag' increases there, the keys differ or one of the two programs is older; if no counter increases, nothing arrives.")
+}
+
+// ErrUnread is in the error of a Client that got an answer, but could not decrypt it. An
+// attacker on the way may also have made that answer, so it does not end the attempt: it
+// is reported only if no other answer came. And it is only for patterns such as step 8's
+// IKpsk2, in which a server answers before it knows that the client has the same
+// pre-shared key. The server of this step is silent then.
+var ErrUnread = errors.New("the server has answered, but the answer can't be read: the pre-shared key is not the one that the server has for this client")
+
+// unread reports whether there was such an answer.
+func (p *Peer) unread() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.initiator.unread && p.cfg.handshake.LatePSK()
 }

@@ -28,8 +28,9 @@ type keypair struct {
 	window    window
 }
 
-// newKeypair returns the keypair that a completed handshake has produced, with the index
-// of reserved.
+// newKeypair returns the keypair that a completed handshake has produced. reserved is a
+// keypair without keys, which has held the index for it since the handshake began (see
+// Table.reserve).
 func newKeypair(h *noise.Handshake, reserved *keypair, remote uint32, now time.Time) (*keypair, error) {
 	sending, receiving, err := h.Split()
 	if err != nil {

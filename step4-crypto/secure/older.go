@@ -2,11 +2,11 @@ package secure
 
 import "stepvpn/step4-crypto/noise"
 
-// Second reading: how a server treats clients that have not been updated yet.
-//
-// It can't serve them, because their messages are different. But their initiations have
-// the same form, so the server can tell these clients from strangers, and tell them in
-// their version of the protocol that they must be updated.
+// Second reading: clients that have not been updated yet. A server can't serve them, because
+// their messages are different. But their initiations have the same form, so Responder.Read
+// can tell these clients from strangers. In step 4 the server logs that (oneClient.answer).
+// From step 7 on it also tells them, in their version of the protocol, that they must be
+// updated: RefuseOlder and Update are for that.
 
 // olderPrologue was the prologue of the previous version.
 const olderPrologue = "stepvpn secure 2"

@@ -7,8 +7,8 @@ import (
 
 // A oneClient is what a server of one client at a time knows: it decides which of the
 // initiations that its Responder has authenticated get a session. The last client to have
-// proved that it has the key takes the place of the one before. A oneClient does no input
-// or output and reads no clock. (In step 7, the hub decides.)
+// proved that it has the key takes the place of the one before. A oneClient uses no
+// socket and reads no clock. (In step 7, the hub decides.)
 //
 // An initiation makes a session only if its time is later than that of the initiation
 // before. So an attacker who has recorded an older one can do nothing with it. The only

@@ -9,8 +9,8 @@ import (
 )
 
 // A Peer is what one side knows about the other: the keys that they share, the other
-// side's address, and what has to be done when. It does no input or output and reads no
-// clock. An Opener passes on what arrives, Sending returns the keys for packets to send,
+// side's address, and what has to be done when. It uses no socket and reads no clock.
+// An Opener passes on what arrives, Sending returns the keys for packets to send,
 // and Tick does what is due; the caller sends the messages that they return.
 //
 // New keys come into use by one rule on both sides: they wait in the slot "next" until

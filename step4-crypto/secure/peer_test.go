@@ -501,6 +501,23 @@ func TestStrangeResponses(t *testing.T) {
 	s.connect()
 }
 
+// If all answers are changed on the way, the client says that there is none. It does not
+// blame the pre-shared key: with a wrong one, the server would have been silent.
+func TestForgedResponses(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.fate = func(from *node, m []byte) []time.Duration {
+		if from == s.server {
+			m[len(m)-1] ^= 1
+		}
+		return []time.Duration{s.latency}
+	}
+	s.runUntil(time.Minute, func() bool { return s.client.failed != nil })
+	require.EqualValues(t, 6, s.client.cfg.Drops.Count(BadTag), "the answers came, and were changed")
+	require.ErrorContains(t, s.client.failed, "no answer from the server after 6 tries")
+	require.NotErrorIs(t, s.client.failed, ErrUnread)
+	require.False(t, s.client.unread())
+}
+
 // A message of the wrong direction is none.
 func TestWrongRole(t *testing.T) {
 	s := simulate(t, config(1), config(1))

@@ -1,10 +1,6 @@
 package secure
 
-import (
-	"errors"
-
-	"stepvpn/step4-crypto/noise"
-)
+import "stepvpn/step4-crypto/noise"
 
 // Second reading, for step 8: some clients of a server have a pre-shared key of their own
 // and others have none, so the server reads initiations of two patterns.
@@ -26,15 +22,3 @@ func (q *Request) UsesPSK() bool { return q.handshake.UsesPSK() }
 // SetPSK replaces the pre-shared key by that of the client that asks. In a pattern that
 // mixes it into the response (IKpsk2), it may be called until the response is made.
 func (q *Request) SetPSK(key *[noise.KeyLen]byte) { q.handshake.SetPSK(key) }
-
-// ErrUnread is in the error of a Client that got an answer, but could not decrypt it. An
-// attacker on the way may also have made that answer, so it does not end the attempt: it
-// is reported only if no other answer came.
-var ErrUnread = errors.New("the server has answered, but the answer can't be read: the pre-shared key is not the one that the server has for this client")
-
-// unread reports whether there was such an answer.
-func (p *Peer) unread() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.initiator.unread && p.cfg.handshake.UsesPSK()
-}

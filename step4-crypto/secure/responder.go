@@ -6,9 +6,8 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// A Responder is the server's side of handshakes. It reads initiations, and only those
-// that authenticate become a Request, so nobody without a key learns that the server is
-// there. It is safe for concurrent use.
+// A Responder is the server's side of handshakes. It reads initiations, and makes a Request
+// only of those that authenticate, so nobody without a key learns that the server is there. It is safe for concurrent use.
 type Responder struct{ cfg *Config }
 
 // NewResponder checks a Config, for step 7's hub. Of its fields it uses Handshake, Other,
@@ -33,7 +32,8 @@ type Request struct {
 }
 
 // Read authenticates an initiation. If m is not an initiation, or does not authenticate,
-// Read counts it as dropped and returns false.
+// Read counts it as dropped and returns false. A client of the previous version also
+// authenticates, with that version's handshake: then the Request is Older.
 func (r *Responder) Read(m []byte) (*Request, bool) {
 	i, ok := parseInitiation(m)
 	if !ok {
@@ -43,8 +43,8 @@ func (r *Responder) Read(m []byte) (*Request, bool) {
 	h := r.cfg.handshake.Clone()
 	inside, err := h.ReadMessage(nil, i.noise)
 	if err != nil {
-		if h, inside, ok = r.readOther(i); !ok {
-			if q := r.readOlder(i); q != nil {
+		if h, inside, ok = r.readOther(i); !ok { // another pattern, in step 8
+			if q := r.readOlder(i); q != nil { // the previous version
 				return q, true
 			}
 			r.cfg.Drops.Add(BadTag)
@@ -52,6 +52,7 @@ func (r *Responder) Read(m []byte) (*Request, bool) {
 		}
 	}
 	q := &Request{handshake: h, sender: i.sender}
+	// inside is the time and the payload, see handshakecontent.go.
 	if q.time, q.payload, ok = parseRequest(inside); !ok {
 		r.cfg.Drops.Add(BadMessage)
 		return nil, false
@@ -82,7 +83,7 @@ func (q *Request) Accept(p *Peer, payload []byte, now time.Time) (response []byt
 	if len(payload) > MaxPayload {
 		return nil, errPayload(payload)
 	}
-	reserved := p.table.reserve(p)
+	reserved := p.table.reserve(p) // an index for the new keys
 	response, err = q.handshake.WriteMessage(newResponse(reserved.local, q.sender), append([]byte{accepted}, payload...))
 	if err != nil {
 		p.table.remove(reserved)

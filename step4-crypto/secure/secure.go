@@ -14,8 +14,8 @@
 //	client  the Conn's goroutine calls Peer.Tick, gets an initiation (initiator.initiate),
 //	        and sends it; it does so again and again until an answer comes
 //	server  Conn.read gives the message to Opener.Open, which finds an initiation;
-//	        oneClient.answer has Responder.Read decrypt it, takes no copy of an earlier
-//	        one, and Request.Accept makes the keys and the response
+//	        oneClient.answer has Responder.Read decrypt it, refuses one that may be a
+//	        copy, and Request.Accept makes the keys and the response
 //	client  Opener.Open finds a response: initiator.finish makes the same keys, and a
 //	        keepalive is sealed under them, the first packet of the session
 //	server  Opener.Open opens it (keypair.open): the client has the keys, so they are put
@@ -38,19 +38,20 @@
 //	oneclient.go         which initiations get a session, on a server of one client
 //	peer.go              the other side: its keys and its address
 //	timers.go            what a peer does by itself: rekeying, keepalives, expiry
-//	bursts.go            seal and open the packets of a burst
+//	seal.go, opener.go   seal packets; open messages, whatever they are
 //	conn.go              the Link: one peer, and a socket
 //	config.go, limits.go what the caller may set, and all times and sizes
 //	rejected.go          why one side refuses or ends a session, as a sentence
 //	drops.go             the reasons why messages are dropped
 //
-// Three are for later: older.go (clients that have not been updated yet), psk.go (clients
-// with a pre-shared key of their own), probe.go (messages whose length matters). So are
-// most exported names: in step 7 the hub (package hub) stands in the place of Conn and
+//	older.go             clients that have not been updated yet
+//
+// Two are for later: psk.go (clients with a pre-shared key of their own) and probe.go
+// (messages whose length matters). So are most exported names: in step 7 the hub (package hub) stands in the place of Conn and
 // oneClient, and has many peers on one socket.
 //
-// All files but secure.go, conn.go and probe.go are free of input, output and clocks: messages and
-// the time are passed as arguments.
+// Only secure.go, conn.go and probe.go use a socket or a clock. To all others, messages and
+// the time are passed as arguments (but they log, and draw random numbers).
 package secure
 
 import (
@@ -67,7 +68,7 @@ import (
 //
 // The Conn owns lower and closes it; if Client fails, it has closed lower.
 func Client(ctx context.Context, lower link.Link, cfg Config) (*Conn, error) {
-	c, err := start(lower, cfg, true)
+	c, err := start(lower, cfg, true) // makes the Conn and its Peer, and starts the goroutine
 	if err != nil {
 		return nil, err
 	}
@@ -75,10 +76,11 @@ func Client(ctx context.Context, lower link.Link, cfg Config) (*Conn, error) {
 		c.end(context.Cause(ctx))
 		c.Close()
 	})
+	// Since is when the keys came into use; it is zero while there are none.
 	if err := c.ReadUntil(func() bool { return !c.Status().Since.IsZero() }); err != nil {
 		stop()
 		c.Close()
-		if c.peer.unread() && ctx.Err() != nil {
+		if c.peer.unread() && ctx.Err() != nil { // for step 8: see ErrUnread
 			err = fmt.Errorf("%w (%w)", ErrUnread, err)
 		}
 		return nil, fmt.Errorf("connecting: %w", err)

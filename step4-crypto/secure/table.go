@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// A Table is the index table: it finds the keypair that a message names, with one
-// memory access and no lock. The low bits of an index are its place in the table, and
+// A Table is the index table: it finds the keypair that a message names, with two
+// memory accesses and no lock. The low bits of an index are its place in the table, and
 // the high bits are random: when a place is reused, its index is most probably a
 // different one.
 //
@@ -17,8 +17,8 @@ type Table struct {
 }
 
 // slotsPerPeer leaves at least half of the table free: a peer has up to three keypairs
-// and one that is being agreed on, and so has another machine that is about to take its
-// place.
+// and one that is being agreed on, and another machine that is about to take its place has
+// as many.
 const slotsPerPeer = 2 * 8
 
 // NewTable returns a Table for a number of peers. It takes 128 to 256 bytes per peer.

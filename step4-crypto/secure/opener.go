@@ -7,50 +7,9 @@ import (
 	"stepvpn/shared/link"
 )
 
-// This file turns bursts of packets into messages, and messages into packets again. A
-// peer's lock is taken once for all packets of a burst, not for each.
-
-// Keys are the keys to seal packets under at one moment. The zero value has no keys.
-type Keys struct {
-	keypair *keypair
-	mtu     int
-}
-
-// Seal appends to out a data message that contains the IP packet p, padded. If it can't,
-// it returns false and the reason: link.TooBig if there is no room (left) in out,
-// NoSession if there are no keys or they are worn out, and link.Malformed if p is not a
-// packet, because it might be mistaken for a control message. It allocates nothing.
-func (k Keys) Seal(out *link.Burst, p []byte) (why link.Reason, ok bool) {
-	if k.keypair == nil {
-		return NoSession, false
-	}
-	if _, ok := packetLen(p); !ok {
-		return link.Malformed, false
-	}
-	length := padded(len(p), k.mtu)
-	room := out.Alloc(length + Overhead)
-	if room == nil {
-		return link.TooBig, false
-	}
-	if _, ok := k.keypair.seal(room[:0], p, length); !ok {
-		out.Truncate(out.Len() - 1)
-		return NoSession, false
-	}
-	return 0, true
-}
-
-// seal returns a new message that contains plaintext, padded, or nil if there are no
-// keys or they are worn out.
-func (k Keys) seal(plaintext []byte) []byte {
-	if k.keypair == nil {
-		return nil
-	}
-	m, ok := k.keypair.seal(nil, plaintext, padded(len(plaintext), k.mtu))
-	if !ok {
-		return nil
-	}
-	return m
-}
+// This file opens the messages that come by a socket: handshakes, packets, and control
+// messages. The lock of a keypair is held over a run of messages under it, and its peer's
+// lock is taken once at the end of the run.
 
 // An Opened says what one message was.
 type Opened struct {
