@@ -20,6 +20,36 @@ type firewall struct {
 	tool    *iptables.IPTables
 }
 
+// A chain is one of ours. The first rule of a built-in chain jumps to it.
+type chain struct {
+	hook
+	rules []string // as one would type them after "-A STEPVPN-vpn0"
+}
+
+func (c *chain) add(rule string, args ...any) { c.rules = append(c.rules, fmt.Sprintf(rule, args...)) }
+
+// A hook is a built-in chain that jumps to one of ours.
+type hook struct {
+	table, from string
+	match       string // limits the jump to packets that match
+}
+
+// hooks returns the four places where a device's packets are inspected, in the order
+// in which a packet passes them.
+func hooks(device string) [4]hook {
+	return [4]hook{
+		{"raw", "PREROUTING", "-i " + device},
+		{"mangle", "FORWARD", ""},
+		{"filter", "FORWARD", ""},
+		{"nat", "POSTROUTING", ""},
+	}
+}
+
+// jump returns the rule of the built-in chain that leads to ours.
+func (h hook) jump(name string) []string {
+	return append(strings.Fields(h.match), "-j", name)
+}
+
 // chains returns the chains that the firewall must have.
 func (w *firewall) chains() []chain {
 	h := hooks(w.device)
@@ -68,33 +98,3 @@ func (w *firewall) serves() bool { return len(w.subnets) > 0 && len(w.egress) > 
 // Chain returns the name of a device's chain in each table. It has at most 23 of the 28
 // bytes that iptables allows. Step 8 looks whether the chains are still there.
 func Chain(device string) string { return prefix + device }
-
-// A chain is one of ours. The first rule of a built-in chain jumps to it.
-type chain struct {
-	hook
-	rules []string // as one would type them after "-A STEPVPN-vpn0"
-}
-
-func (c *chain) add(rule string, args ...any) { c.rules = append(c.rules, fmt.Sprintf(rule, args...)) }
-
-// A hook is a built-in chain that jumps to one of ours.
-type hook struct {
-	table, from string
-	match       string // limits the jump to packets that match
-}
-
-// hooks returns the four places where a device's packets are inspected, in the order
-// in which a packet passes them.
-func hooks(device string) [4]hook {
-	return [4]hook{
-		{"raw", "PREROUTING", "-i " + device},
-		{"mangle", "FORWARD", ""},
-		{"filter", "FORWARD", ""},
-		{"nat", "POSTROUTING", ""},
-	}
-}
-
-// jump returns the rule of the built-in chain that leads to ours.
-func (h hook) jump(name string) []string {
-	return append(strings.Fields(h.match), "-j", name)
-}

@@ -10,13 +10,13 @@
 //	iptables -t nat    -A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE
 //	sysctl -w net.ipv4.ip_forward=1
 //
-// and the same with ip6tables and net.ipv6.conf.all.forwarding. Enable does just that, in
-// that order (chains in firewall.go has the rules in the order of a packet's way), with
-// some more rules for safety: nobody outside can open a connection to a client, a
-// client can reach only this host and hosts beyond the egress interface, and it cannot
-// send from an address outside of the tunnel's subnets. The rules are in chains of our own
-// (firewall.go), which come first and are removed as a whole. At debug level, the log has
-// each command.
+// and the same with ip6tables and net.ipv6.conf.all.forwarding. That is the idea. Enable
+// also clamps the MSS in the other direction, and has more rules for safety: nobody outside
+// can open a connection to a client, a client can reach only this host and hosts beyond the
+// egress interface, and it cannot send from an address outside of the tunnel's subnets. The
+// rules are in chains of our own, which come first and are removed as a whole: firewall.go
+// has them in the order in which a packet passes them. At debug level, the log has each
+// command.
 //
 // # What is not covered
 //
@@ -55,7 +55,7 @@ type Config struct {
 
 	// Sysctls are further kernel settings for the time that the gateway runs, by their
 	// paths below /proc/sys. They are set before forwarding is, and restored with it. One
-	// that this kernel does not have is skipped. settable lists those that are allowed.
+	// that this kernel does not have is skipped. settable (statefile.go) lists the allowed.
 	// Step 8 makes room for the connections of many clients with them.
 	Sysctls map[string]string
 }
@@ -69,7 +69,7 @@ type Config struct {
 // and undoes the rest. Several programs may each Enable their own device: the settings are
 // restored when the last one ends.
 func Enable(c Config) (undo func() error, err error) {
-	egress, err := c.ways()
+	egress, err := c.ways() // c.Egress, or the interfaces of the default routes
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func EnableBy(c Config, egress map[hostnet.Family][]string) (undo func() error, 
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	firewalls, err := c.plan(egress)
+	firewalls, err := c.plan(egress) // one for each address family; nothing is changed yet
 	if err != nil {
 		return nil, err
 	}
@@ -99,11 +99,11 @@ func EnableBy(c Config, egress map[hostnet.Family][]string) (undo func() error, 
 	})
 	for _, w := range firewalls {
 		steps = append(steps, w.remove)
-		if err := w.build(); err != nil {
+		if err := w.build(); err != nil { // makes w.chains by iptables
 			return nil, errors.Join(err, undo())
 		}
 	}
-	if err := startForwarding(c, firewalls); err != nil {
+	if err := startForwarding(c, firewalls); err != nil { // the sysctls; their old values go into a file
 		return nil, errors.Join(err, undo())
 	}
 	steps = append(steps, func() error { return stopForwarding(c.Device) })

@@ -71,7 +71,8 @@ func networks(itf net.Interface) ([]netip.Prefix, error) {
 	return list, nil
 }
 
-// LastAddr returns the last address of a subnet: the one with all host bits set.
+// LastAddr returns the last address of a subnet: the one with all host bits set. Step 7
+// gives clients addresses, and needs it.
 func LastAddr(p netip.Prefix) netip.Addr {
 	b := p.Addr().AsSlice()
 	for bit := p.Bits(); bit < 8*len(b); bit++ {

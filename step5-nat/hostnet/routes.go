@@ -38,8 +38,8 @@ func DefaultRoutes(f Family, except string) (names []string, err error) {
 	return names, nil
 }
 
-// list reads routes from the kernel. To filter by destination with no destination in
-// the filter selects default routes.
+// list reads those routes from the kernel that are like filter in the fields that by names.
+// If by names the destination and filter has none, these are the default routes.
 func list(f Family, filter *netlink.Route, by uint64) ([]netlink.Route, error) {
 	if f.Off() {
 		return nil, nil

@@ -26,8 +26,8 @@ import (
 type Change struct {
 	Command string // as one would type it
 
-	// Do, for a rule or a route, returns unix.EEXIST if it exists already: there are
-	// never two of it.
+	// If the kernel has the same rule or route already, Do returns unix.EEXIST, and makes
+	// no second one.
 	Do, Undo func() error
 }
 

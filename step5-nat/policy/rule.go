@@ -1,13 +1,11 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"stepvpn/step5-nat/hostnet"
 )
@@ -31,8 +29,8 @@ func NewRule(f hostnet.Family, priority, table int, text string) Rule {
 	return r
 }
 
-// NewRefusal returns a rule that refuses packets. kind is RTN_UNREACHABLE (the sender
-// gets "no route to host") or RTN_PROHIBIT ("permission denied").
+// NewRefusal returns a rule that refuses packets. kind is RTN_UNREACHABLE (the program that
+// sends gets "network is unreachable") or RTN_PROHIBIT ("permission denied").
 func NewRefusal(f hostnet.Family, priority int, kind uint8, text string) Rule {
 	r := NewRule(f, priority, 0, text)
 	r.Type = kind
@@ -92,67 +90,10 @@ func Remove(rules []netlink.Rule) error {
 	return nil
 }
 
-// Everything returns the destination of a default route.
-func Everything(f hostnet.Family) netip.Prefix {
-	if f == hostnet.V4 {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-}
-
-// AddRoute returns the Change that makes a route into a device, in a table.
-func AddRoute(to netip.Prefix, device string, table int) Change {
-	f := hostnet.FamilyOf(to.Addr())
-	route := func(act func(*netlink.Route) error) func() error {
-		return func() error {
-			link, err := netlink.LinkByName(device)
-			if errors.As(err, new(netlink.LinkNotFoundError)) {
-				return unix.ENODEV
-			} else if err != nil {
-				return err
-			}
-			return act(&netlink.Route{
-				Family:    int(f),
-				LinkIndex: link.Attrs().Index,
-				Dst:       &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())},
-				Scope:     scope(f),
-				Table:     table,
-				Protocol:  MadeBy,
-			})
-		}
-	}
-	name := to.String()
-	if to.Bits() == 0 {
-		name = "default"
-	}
-	return Change{
-		Command: fmt.Sprintf("%s route add %s dev %s table %d", IP(f), name, device, table),
-		Do:      route(netlink.RouteAdd),
-		Undo:    route(netlink.RouteDel),
-	}
-}
-
-// RemoveRoute removes a route that a killed program left. It is no error if the route no
-// longer exists.
-func RemoveRoute(r netlink.Route) error {
-	if err := netlink.RouteDel(&r); err != nil && !gone(err) {
-		return err
-	}
-	return nil
-}
-
 // IP returns the ip(8) command for the family.
 func IP(f hostnet.Family) string {
 	if f == hostnet.V6 {
 		return "ip -6"
 	}
 	return "ip -4"
-}
-
-// scope returns the scope of a route without a gateway. IPv6 routes have no scope.
-func scope(f hostnet.Family) netlink.Scope {
-	if f == hostnet.V4 {
-		return netlink.SCOPE_LINK
-	}
-	return netlink.SCOPE_UNIVERSE
 }

@@ -14,6 +14,8 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
+// This file has what Default asks before it changes anything.
+
 // check refuses a Config that would fail half-way.
 func (c *Config) check() error {
 	if err := hostnet.MayChange(); err != nil {
@@ -61,69 +63,6 @@ func CheckWay(device string, server netip.Addr) error {
 		if r.LinkIndex == tunnel.Attrs().Index {
 			return app.Hint(fmt.Errorf("the route to the server %v leads into the tunnel %s itself", server, device),
 				"Set -server to the server's own address, not one inside the tunnel.")
-		}
-	}
-	return nil
-}
-
-// removeStale removes the routes and rules that a killed client left. It returns an error
-// if another program uses our table, mark or priorities, or if another client is running:
-// a running client has a route in the table, which vanishes with the client's device.
-// device is our own, which may have outlived an earlier client.
-func removeStale(device string) error {
-	var stale []netlink.Rule
-	for _, f := range hostnet.Families {
-		if f.Off() {
-			continue
-		}
-		if err := checkTable(f, device); err != nil {
-			return err
-		}
-		ours, foreign, err := policy.Rules(f, clashes)
-		if err != nil {
-			return err
-		}
-		if foreign != nil {
-			return app.Hint(fmt.Errorf("another program has an %v rule that clashes with ours, at priority %d", f, foreign.Priority),
-				"See '%s rule': priorities %d to %d, mark %d and table %d must be free.",
-				policy.IP(f), PriorityFirst, PriorityTunnel, FwMark, Table)
-		}
-		for _, r := range ours {
-			if r.Priority <= PriorityTunnel { // other packages have made the later ones
-				stale = append(stale, r)
-			}
-		}
-	}
-	return policy.Remove(stale)
-}
-
-// clashes reports whether a rule has a priority, mark or table that is reserved for ours.
-func clashes(r netlink.Rule) bool {
-	return r.Priority >= PriorityFirst && r.Priority <= PriorityTunnel || r.Mark == FwMark || r.Table == Table
-}
-
-// checkTable returns an error if the table has a route. It first removes a route of an
-// earlier client through our own device, if the device has outlived that client.
-func checkTable(f hostnet.Family, device string) error {
-	routes, err := hostnet.Routes(f, Table)
-	if err != nil {
-		return err
-	}
-	for _, r := range routes {
-		name := "?"
-		if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
-			name = link.Attrs().Name
-		}
-		switch {
-		case r.Protocol != policy.MadeBy:
-			return app.Hint(fmt.Errorf("routing table %d is in use by another program", Table),
-				"See '%s route show table %d', and stop that program.", policy.IP(f), Table)
-		case name != device:
-			return app.Hint(fmt.Errorf("another client runs on this host: it sends everything into %s", name),
-				"Stop it first. A host has one default route.")
-		}
-		if err := policy.RemoveRoute(r); err != nil {
-			return fmt.Errorf("removing the old route into %s: %w", device, err)
 		}
 	}
 	return nil

@@ -30,13 +30,14 @@
 // packet only from the interface by which it would route an answer. The server's packets
 // carry no mark, so an answer to them would be routed into the tunnel, and they would be
 // dropped. A loose check (rp_filter=2) drops them, too, if the tunnel carries no IPv4:
-// then there seems to be no route for an answer at all. Such a host gets one more rule:
+// then there seems to be no route for an answer at all. So there is one more rule if any
+// interface has a strict check, or if the tunnel carries no IPv4:
 //
 //	ip -4 rule add priority 22503 to 203.0.113.10 ipproto udp dport 5555 lookup main
 //
 // The alternatives are a looser rp_filter, or a firewall rule that gives the server's
 // packets the mark. A policy rule changes neither settings nor firewall. It requires Linux
-// 5.4, the first version whose check does not confuse the two ports.
+// 5.4, the first version whose check does not take the source port for the destination port.
 //
 // # What is not covered
 //
@@ -97,7 +98,7 @@ type Config struct {
 
 	// Network and Server say where the tunnel's own packets go: "udp" or "tcp", and
 	// the server's address. Without a Network, the caller must make sure that the
-	// server's packets pass the reverse-path check: from step 6 on, guard does.
+	// server's packets pass the reverse-path check: step 6's package guard does.
 	Network string
 	Server  netip.AddrPort
 }
@@ -133,9 +134,9 @@ func Default(c Config) (undo func() error, err error) {
 }
 
 // Prepare prepares for routes and rules that send this host's traffic into the device: it
-// removes those that a killed client left, and returns an error if there is no route to
-// the server outside of the tunnel. Default begins with it; step 8, which keeps its own
-// list of routes and rules, calls it alone.
+// returns an error if there is no route to the server outside of the tunnel (CheckWay), and
+// removes what a killed client left (removeStale knows it by policy.MadeBy). Default begins
+// with it; step 8, which keeps its own list of routes and rules, calls it alone.
 func Prepare(device string, server netip.Addr) error {
 	if err := CheckWay(device, server); err != nil {
 		return err
@@ -159,11 +160,11 @@ func (c *Config) changes() []policy.Change {
 	var list []policy.Change
 	for _, f := range hostnet.Families {
 		if f.Off() {
-			continue // nothing to send, nothing to refuse
+			continue // the kernel runs without it: nothing to send, nothing to refuse
 		}
-		carried := len(f.Subnets(c.Addrs)) > 0
+		carried := len(f.Subnets(c.Addrs)) > 0 // the tunnel has an address of the family
 		if carried {
-			list = append(list, policy.AddRoute(policy.Everything(f), c.Device, Table))
+			list = append(list, policy.AddRoute(policy.Everything(f), c.Device, Table)) // a default route
 		}
 		if c.Network != "" && f == hostnet.V4 && hostnet.FamilyOf(c.Server.Addr()) == f && (strictReversePath() || !carried) {
 			list = append(list, answers(c.Network, c.Server).Add())

@@ -10,6 +10,11 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
+// The rules are policy.Rules (policy/rule.go). NewRule makes one that looks up a table, and
+// NewRefusal one that refuses. It matches all packets, unless To, Port or Mark limit it;
+// Invert then makes it match all others. SuppressPrefixlen 0 ignores the default route that
+// the lookup finds.
+
 // Local returns a rule that finds the local network: it looks up the main table, but
 // ignores its default route, the one whose prefix length is 0. (Local and Tunnel are
 // exported for step 8's list of rules.)

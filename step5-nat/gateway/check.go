@@ -11,6 +11,9 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
+// This file has what Enable asks before it changes anything: by which interfaces clients'
+// packets leave, whether the Config can work, and which firewalls it needs.
+
 // plan returns the firewalls that Enable must build: one for each address family that the
 // host has. It changes nothing.
 func (c *Config) plan(egress map[hostnet.Family][]string) (firewalls []*firewall, err error) {
