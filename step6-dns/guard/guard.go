@@ -36,8 +36,10 @@
 // the local network, as does multicast DNS (RFC 6762). A program that sets the
 // firewall mark or writes whole Ethernet frames bypasses the guard; it needs root.
 //
-// If the client is killed, rules and table stay, so that no query leaves in the clear.
-// A reboot removes them, and so does Recover.
+// If the client is killed, rules and table stay, so that no query leaves in the clear. A
+// query to 10.8.0.1 is refused, too: the routes of table 22505 have gone with the device,
+// so the kernel goes on to the rules with 22502. A reboot removes rules and table, and so
+// does Recover.
 package guard
 
 import (
@@ -57,7 +59,7 @@ import (
 
 // Priorities of the rules, before those of package route.
 const (
-	priorityAnswers  = route.PriorityFirst - 1 // of a Socket's rule; route.Default, which starts later, must not sweep it
+	priorityAnswers  = route.PriorityFirst - 1 // of a Socket's rule; route.Default starts later, and would remove a rule within its own range
 	priorityOwn      = route.PriorityFirst
 	priorityResolver = route.PriorityFirst + 1
 	priorityOthers   = route.PriorityFirst + 2

@@ -1,6 +1,6 @@
 // Package push encodes the tunnel's settings that a server hands to its clients when
-// they connect. They travel in the encrypted payload of the handshake, so nobody but
-// the server can have sent them. Introduced in step 6.
+// they connect. They travel in the encrypted payload of the handshake. In step 6 anybody who
+// has the shared key can send them; from step 7 on, only the server. Introduced in step 6.
 //
 // The encoding is a version, and then items:
 //
@@ -15,8 +15,8 @@
 // wrong by skipping. A server without settings, such as one of steps 4 and 5, sends an
 // empty payload.
 //
-// The client trusts the server, but still checks every value, because the values end
-// up in files that other programs parse.
+// The client asks whatever resolver the server names. But it checks the form of every
+// value here, because the values end up in files that other programs parse.
 package push
 
 import (

@@ -14,7 +14,8 @@ import (
 )
 
 // check refuses a Config that cannot be written into the file, and brings the rest into one
-// form. The server hands out these settings, so they are hostile until here.
+// form. push.Parse has checked what a server handed out; this check is for the file, whoever
+// calls Use: for what resolv.conf(5) has room for, and what a line or a command can hold.
 func (c *Config) check() error {
 	if !filepath.IsAbs(c.Path) || filepath.Clean(c.Path) != c.Path {
 		return fmt.Errorf("%q is not the whole path of a file", c.Path)

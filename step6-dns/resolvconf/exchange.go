@@ -12,6 +12,9 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
+// How names change: files are exchanged, moved and removed, each step by a function that the
+// log shows and that tests can interrupt (see step).
+
 // exchange swaps the names of two files, ours and the original, in one move; or moves the
 // first to where there is nothing. A filesystem that can do neither (EINVAL) gets a plain
 // rename: the original then is in the journal only.

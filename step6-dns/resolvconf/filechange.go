@@ -12,7 +12,7 @@ import (
 // A fileChange says what is done to resolv.conf: ours takes the place of what was found. It
 // is part of the journal.
 type fileChange struct {
-	InPlace bool     `json:"inPlace,omitempty"` // else it is exchanged
+	InPlace bool     `json:"inPlace,omitempty"` // overwritten, as a mount can't be exchanged: inplace.go
 	Found   snapshot `json:"found"`
 	Written []byte   `json:"written,omitempty"` // what our file says
 	Stub    bool     `json:"stub,omitempty"`    // ours is a symlink to owner.Stub instead
@@ -34,7 +34,7 @@ func plan(c Config, found snapshot, way owner.Way) (*fileChange, error) {
 	}
 	if f.mustOverwrite(c.Path, way) {
 		f.InPlace = true
-		f.pad()
+		f.pad() // with empty lines, to no less than the original's length
 	}
 	return f, f.refuse(c.Path)
 }
@@ -94,7 +94,7 @@ func (f *fileChange) putBack(path string) (left bool, err error) {
 	return left, syncDir(filepath.Dir(path))
 }
 
-// wrote reports whether now is our work, done or half done.
+// wrote reports whether now is our work, done or half done (torn: overwritten up to a point).
 func (f *fileChange) wrote(now snapshot) bool { return now.same(f.ours()) || f.torn(now) }
 
 // moveBack puts the original back, if there was one.
@@ -103,7 +103,7 @@ func (f *fileChange) moveBack(path string) error {
 		step("rm %s", path)
 		return os.Remove(path)
 	}
-	if err := f.setAsideAgain(path); err != nil {
+	if err := f.setAsideAgain(path); err != nil { // where files can't be exchanged, only the journal has it
 		return err
 	}
 	step("mv -T %s %s", path+aside, path)

@@ -13,8 +13,8 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// A journal says what was found and what was done, so that a later run can put it back. It
-// is a file, one for each resolv.conf.
+// A journal says what was found and what is to be done, so that a later run can put it back,
+// however much of that was done. It is a file, one for each resolv.conf.
 type journal struct {
 	Version    int         `json:"version"`
 	Path       string      `json:"path"`

@@ -11,9 +11,9 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// openState makes the journal's directory if need be, and locks the journal, so that two
-// clients don't change one file. Without
-// create it returns nil if there is no directory.
+// openState opens the journal's directory, and locks the journal, so that two clients don't
+// change one file. With create it makes the directory if there is none; without, it then
+// returns nil.
 func openState(c Config, create bool) (*state, error) {
 	if create {
 		if err := atomicfile.MakeFolder(c.State); err != nil {

@@ -1,7 +1,6 @@
 package resolvconf
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,8 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/app"
-	"stepvpn/shared/atomicfile"
-	"stepvpn/step6-dns/resolvconf/owner"
 )
 
 // refuse returns an error, with what to do, if the planned change of the file would fail:
@@ -60,24 +57,4 @@ func immutable(path string) bool {
 	var stat unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &stat)
 	return err == nil && stat.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0
-}
-
-// mustOverwrite reports whether the file has to be written in place: another cannot take its
-// place if it is a mount, or if its directory can't be written to.
-func (f *fileChange) mustOverwrite(path string, way owner.Way) bool {
-	return way == owner.Overwrite || f.Found.Kind == isFile && mayChangeNames(filepath.Dir(path)) != nil
-}
-
-// pad makes what is written no shorter than what was found, or the disk could take the rest
-// away, and there would be no way back.
-func (f *fileChange) pad() {
-	if missing := len(f.Found.Data) - len(f.Written); missing > 0 {
-		f.Written = append(f.Written, bytes.Repeat([]byte("\n"), missing)...)
-	}
-}
-
-// torn reports whether a file that is written in place was written half, in either direction.
-func (f *fileChange) torn(now snapshot) bool {
-	return f.InPlace && now.Kind == isFile &&
-		(atomicfile.Torn(now.Data, f.Found.Data, f.Written) || atomicfile.Torn(now.Data, f.Written, f.Found.Data))
 }

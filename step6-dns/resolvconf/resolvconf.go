@@ -20,9 +20,12 @@
 //	journal.go, readjournal.go   the journal is written, and read with distrust
 //	filechange.go, exchange.go   our file takes the original's place, and gives it back
 //	snapshot.go                  what was found: a file, a symlink, nothing
-//	text.go, checkconfig.go      what our file says, and what the server may put into it
-//	refuse.go, lock.go           what can't be done, and who else does it
-//	keepcopy.go, original.go     the original, for a person to look at and for step 8
+//	inplace.go                   a file that can't be replaced is overwritten
+//	text.go, checkconfig.go      what our file says, and what it may say
+//	refuse.go                    what can't be done is refused before anything changes
+//	lock.go                      one client at a time
+//	keepcopy.go                  a copy of the original, for a person to look at
+//	original.go                  what the original says, which step 8 needs
 //
 // # What is not covered
 //
@@ -89,7 +92,7 @@ func Use(c Config) (undo func() error, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	s, err := openState(c, true)
+	s, err := openState(c, true) // true: make the journal's folder
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +117,7 @@ func Use(c Config) (undo func() error, err error) {
 func Recover(c Config) (found bool, err error) {
 	c.setDefaults()
 	s, err := openState(c, false)
-	if s == nil || err != nil {
+	if s == nil || err != nil { // nil: no folder, so no client has ever run
 		return false, err
 	}
 	defer s.close()

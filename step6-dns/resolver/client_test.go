@@ -71,13 +71,20 @@ func TestEqualQuestionsAreAskedOnce(t *testing.T) {
 			}
 		})
 	}
-	netlab.Eventually(t, limit, "all others have joined", func() bool {
-		return s.counters[asked].Load() == 1 && s.counters[joined].Load() == n-1
+	netlab.Eventually(t, limit, "all wait for one question", func() bool {
+		return s.counters[asked].Load() == 1 && waitNow(s) == n
 	})
 	open()
 	clients.Wait()
 	require.Len(t, up.questions(), 1)
 	require.Contains(t, s.String(), "queries 100, local 0, from cache 0, joined 99, upstream 1, failed 0;")
+}
+
+// waitNow returns how many queries wait for an upstream.
+func waitNow(s *Server) int {
+	s.waiting.mu.Lock()
+	defer s.waiting.mu.Unlock()
+	return s.waiting.total
 }
 
 // A client that waits for as much as it may does not keep others from asking.
@@ -408,7 +415,7 @@ func TestQueriesAtWorkAreBounded(t *testing.T) {
 	release()
 	netlab.Eventually(t, limit, "all are read", func() bool { return s.counters[queries].Load() == 6*each })
 	netlab.Eventually(t, limit, "all of use wait for the upstream", func() bool {
-		return s.counters[asked].Load() == 1 && s.counters[joined].Load() == each-1
+		return s.counters[asked].Load() == 1 && waitNow(s) == each
 	})
 	require.EqualValues(t, readers, most.Load())
 	open()

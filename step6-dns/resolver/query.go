@@ -27,11 +27,11 @@ type key struct {
 // unless handle reports false: then there is none.
 func (s *Server) handle(message []byte, from asker) bool {
 	s.count(queries)
-	q, k, what, reply := parse(message)
+	q, k, what, reply := parse(message) // what: a counter of counters.go, or accepted
 	if what == accepted {
 		if found := s.cache.get(k, s.now()); found != nil {
 			what, reply = fromCache, found.message(s.now())
-		} else if leave := s.waiting.enter(from.addr); leave == nil {
+		} else if leave := s.waiting.enter(from.addr); leave == nil { // its share of those that wait is used up
 			what, reply = tooMany, failed(dns.RcodeServerFailure)
 		} else {
 			s.workers.Go(func() {
@@ -51,17 +51,20 @@ func (s *Server) handle(message []byte, from asker) bool {
 // lookup asks upstream, once for all clients that ask the same meanwhile (a "singleflight"). That saves questions, and it
 // saves from an attacker: many equal questions on their way would give a forged answer as many chances.
 func (s *Server) lookup(k key) *answer {
-	s.count(joined)
+	first := false
 	found, _, _ := s.flight.Do(fmt.Sprint(k), func() (any, error) {
 		if found := s.cache.get(k, s.now()); found != nil {
 			return found, nil // it came meanwhile
 		}
-		s.counters[joined].Add(^uint64(0)) // it is the first, and has joined nobody
+		first = true
 		s.count(asked)
 		found := s.ask(k)
 		s.cache.put(k, found)
 		return found, nil
 	})
+	if !first {
+		s.count(joined)
+	}
 	return found.(*answer)
 }
 

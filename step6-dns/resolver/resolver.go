@@ -2,19 +2,20 @@
 // the answers. It listens on the tunnel's own addresses, so queries travel inside the tunnel and leave under the server's
 // address. It is a forwarder (RFC 9499): it does not walk down from the root itself. Introduced in step 6.
 //
-// The core is the way of a query, from the socket to the cache to the upstream, and back:
+// This is the way of a query, from the socket to the cache to the upstream, and back. Read query.go first:
 //
-//	resolver.go  where it starts and ends
+//	resolver.go  how the server starts and ends
+//	serve.go     messages come in, over UDP and TCP, and replies go out
 //	query.go     what becomes of a query
+//	parse.go     what can be said of it without asking anybody: malformed, refused, or known here
 //	cache.go     what is remembered, and for how long
-//	upstream.go  which upstream is asked, and what happens when it is dead
+//	upstream.go  which upstream is asked, in which order, and when one is taken for dead
 //
-// Second reading is the rest, each file with the failure that it is there for:
+// The rest, each file with the failure that it is there for:
 //
 //	config.go    a setting can't work; nobody knows what is bounded
 //	listen.go    neighbours of this host ask; another program has the port
-//	clients.go   a flood of queries takes all memory; one client takes what belongs to all
-//	refuse.go    queries that no resolver on the internet should see leave this host
+//	quota.go     a flood of queries takes all memory; one client takes what belongs to all
 //	exchange.go  somebody forges an answer
 //	believe.go   an upstream says more than it was asked
 //	counters.go  nobody can tell why queries fail

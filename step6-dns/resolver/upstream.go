@@ -12,6 +12,8 @@ import (
 	"github.com/miekg/dns"
 )
 
+// Which upstream is asked, in which order, and when one is taken for dead.
+
 const (
 	downAfter = 3 // questions in a row without an answer, until an upstream is taken for dead: one may just be hard to answer
 	rounds    = 3 // how often a resolver is tried, as a datagram can get lost: over UDP, over TCP, and over UDP again
@@ -28,8 +30,8 @@ type upstream struct {
 	news     bool       // the log says so still
 }
 
-// alive tells whether the upstream should be asked before those that are dead. Of a dead one it says so again and again,
-// but to one question at a time.
+// alive tells whether the upstream should be asked before those that are dead. A dead one is tried
+// again once per down: alive then tells one question, and only that one, to ask it in its usual place.
 func (u *upstream) alive(now time.Time, down time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -73,8 +75,9 @@ func (s *Server) ask(k key) *answer {
 			dead = append(dead, u)
 		}
 	}
-	// The list has each resolver twice, so half of it is a round. Each round is more patient than the one before, and
-	// there is time for two: a network may let only TCP through.
+	// s.upstreams has each resolver twice, by UDP and by TCP, so half of it is a round. Three rounds are planned (see
+	// rounds). Each is more patient than the one before, so l.total may end within the third; there is always time for
+	// the first two, as a network may let only TCP through.
 	each := len(s.upstreams) / 2
 	patience := min(l.try, l.total/time.Duration(3*each))
 	useless := make(map[netip.AddrPort]bool)

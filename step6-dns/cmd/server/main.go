@@ -37,7 +37,7 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	var count tunnel.Counters
-	var undo app.Undo
+	var undo app.Undo // remembers what to undo on this host at the end
 	defer undo.All(&err)
 
 	key, err := keyfile.Read(*keyFile)
@@ -49,7 +49,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 
-	// One end is a socket...
+	// One end is a socket (which shares port 53 with the resolver, if that is its port)...
 	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops, Control: resolver.Share})
 	if err != nil {
 		return err

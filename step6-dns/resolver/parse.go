@@ -7,10 +7,13 @@ import (
 	"github.com/miekg/dns"
 )
 
+// What can be said of a message without asking anybody: that it is malformed, that it is refused, or that its answer is
+// known here.
+
 const headerSize = 12 // of a DNS message, in bytes
 
-// parse reads a message. Of a query that no upstream has to be asked for, it also returns the reply, and what that is
-// counted as. Without a reply it is accepted, or refused in silence.
+// parse reads a message. q is the message itself, and k its question. If what is accepted, the answer is in the cache or
+// upstream. Otherwise what says how the message is counted, and reply is what it gets: nil means nothing at all.
 func parse(message []byte) (q *dns.Msg, k key, what counter, reply *dns.Msg) {
 	q = new(dns.Msg)
 	err := q.Unpack(message)
