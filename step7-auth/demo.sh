@@ -215,11 +215,11 @@ show_log bob "refuse|revoked|as they were"
 show_log server "revoked|cut off"
 run server grep bob "$LAB/authorized_clients"
 wait_for 10 "the server has forgotten his connections" no_connections
-wait_for 10 "his address is free" no_lease
+wait_for 10 "his address is nobody's" no_lease
 run server cat /var/lib/stepvpn/leases
 check "bob was told why" logged bob "the access of this client was revoked"
 check "the server's kernel has forgotten his connection" no_connections
-check "his address is free for another client" no_lease
+check "his address is nobody's now" no_lease
 check "he can't connect again" says "the server does not know this key" bob bash -c "exec bin/client -profile $LAB/bob.conf <$LAB/right"
 check "alice has noticed nothing" through_tunnel alice
 run bob curl -sS --max-time 5 "http://$WEB4/whoami"

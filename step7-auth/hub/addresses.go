@@ -73,3 +73,13 @@ func broadcastsOf(addrs []netip.Prefix) (list []netip.Addr) {
 	}
 	return list
 }
+
+// ClientAt returns the first address of the client that has addr in the tunnel, or addr
+// itself if no client has it. So all addresses of one client give the same result, and in
+// step 8 the resolver gives all of them one share.
+func (h *Hub) ClientAt(addr netip.Addr) netip.Addr {
+	if c := h.directory.at(addr); c != nil {
+		return c.addrs[0]
+	}
+	return addr
+}

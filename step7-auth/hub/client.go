@@ -104,6 +104,9 @@ func (c *client) Control(kind byte, content []byte) {
 // has lied about that, its own packets get up to 15 bytes of padding too many.
 func (c *client) SetMTU(mtu int) { c.peer.SetMTU(mtu) }
 
+// Addrs returns the client's addresses.
+func (c *client) Addrs() []netip.Addr { return c.addrs }
+
 // renew takes over what the registry now says about the client.
 func (c *client) renew(h *Hub, a Account) {
 	if a.Expires.IsZero() {

@@ -59,8 +59,8 @@ type Admission interface {
 	// them. It is called by one goroutine at a time. The client is told the error if that
 	// is a *secure.Rejected, and otherwise only that there is no address.
 	Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error)
-	// Left is called with the clients that have left, whose addresses can now be given
-	// to others. It may take a while, and is called at most twice per second. It is never
+	// Left is called with the clients that have left, and do not use their addresses any
+	// more. (Others may get these when the pool's grace time is over.) It may take a while, and is called at most twice per second. It is never
 	// called for an identity that is connected (again), nor at the same time as Lease. It
 	// is not called for the clients that are connected when Run ends.
 	Left([]Gone)
@@ -125,7 +125,7 @@ const (
 	loadQueue           = queueLength / 8        // if more than this many wait, the server is under load...
 	loadFor             = time.Second            // ...and for this long afterwards
 
-	loginWorkers = 2                // logins that are checked at the same time
+	loginWorkers = 2                // goroutines for logins; of passwords, identity hashes one at a time
 	loginQueue   = 64               // logins that wait
 	loginWithin  = 60 * time.Second // a client that has not logged in by then is cut off
 	maxLogins    = 3                // wrong passwords in one session

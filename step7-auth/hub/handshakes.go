@@ -124,17 +124,19 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 	if request.Older() {
 		return h.refuseOlder(request, k.from, account.Name)
 	}
-	hello, err := protocol.ParseHello(request.Payload())
+	hello, err := protocol.ParseHello(request.Payload()) // hello.Instance: a number of this run of the program
 	if err != nil {
 		h.drops.Add(secure.BadMessage)
 		return nil
 	}
-	if !known {
+	if !known { // the registry has no such key
 		return h.refuse(request, k.from, "an unknown key", unknown)
 	}
+	// choosePSK refuses a client that asks without the pre-shared key that it must have (psk.go).
 	if no := h.choosePSK(request, account); no != nil {
 		return h.refuse(request, k.from, account.Name, *no)
 	}
+	// hear notes the initiation, and refuses a replay, and one that comes too soon after another.
 	if behind, why, ok := h.directory.hear(key, hello.Instance, request.Time(), k.from, now); !ok {
 		h.drops.Add(why)
 		return h.sayBehind(request, behind)
@@ -142,21 +144,23 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 	if account.expired(now) {
 		return h.refuse(request, k.from, account.Name, expired)
 	}
+	// object refuses an instance that another machine has replaced, and a client too many.
 	if no := h.directory.object(key, hello.Instance, h.cfg.MaxClients); no != nil {
 		return h.refuse(request, k.from, account.Name, *no)
 	}
-	c := h.directory.find(key, hello.Instance)
+	c := h.directory.find(key, hello.Instance) // the same run of the program may be in already
 	if c != nil && account.NeedsPassword && !c.login {
 		h.end(c, changed, now) // let in again, it has to log in
 		return nil
 	}
-	if c == nil {
+	if c == nil { // it is new: it gets addresses, and is pending until its first packet
 		leased, err := h.cfg.Admission.Lease(key, now)
 		if err != nil {
 			slog.Warn("there is no address for a client", "client", account.Name, "error", err)
 			return h.refuse(request, k.from, account.Name, reasonOf(err, noAddress))
 		}
 		c = h.newClient(key, hello, account, leased, k, request.Time(), now)
+		// expect enters c as pending; if too many of its identity are, another has to go.
 		if before := h.directory.expect(c); before != nil {
 			before.tell(before.peer.Close(crowded, now))
 		}

@@ -17,7 +17,7 @@
 //	config.go     what the hub needs, and its limits
 //	hub.go        how it runs
 //	client.go     one client, from its first initiation to its end
-//	identity.go   what is known of one key: its clients, and their newest initiations
+//	instances.go  what is known of one key: the runs of programs that have it, and their newest initiations
 //	directory.go  finds clients: identity → client, address → client
 //	queues.go     a socket and the device's queue that belongs to it
 //	receive.go    from the socket to the device
@@ -29,12 +29,13 @@
 //	clock.go      what is done regularly, without a packet as its cause
 //	arrive.go     how a client comes in: its first packet, or its password
 //	leave.go      how a client goes: cut off, replaced, idle
+//	reasons.go    what it is told
 //	status.go     what an operator sees
 //
 // Beside these: handshakeshares.go, for the order of service when many ask; askers.go,
 // for many programs with the same key; psk.go, for clients with a pre-shared key of their
-// own; keys.go, for a server that is changing its key; probe.go, for messages whose
-// length matters. drops.go names the reasons why packets are dropped.
+// own; entrance.go, for the server's key, of which step 8 may have two; probe.go, for messages
+// whose length matters. drops.go names the reasons why packets are dropped.
 //
 // Sending to a client never waits for that client: a socket drops what it can't take. A
 // socket with connections (package transport's over TCP) is told where the clients are, so
@@ -42,7 +43,9 @@
 //
 // The cost of a packet does not depend on the number of clients, and a packet allocates
 // nothing. One goroutine does the public-key operations, at a bounded rate, and two check
-// passwords; requests that find a queue full are dropped. There is no goroutine per client.
+// passwords, of which package identity hashes one at a time; requests that find a queue full
+// are dropped. The hub has no goroutine per client. (Over TCP, package transport has two for
+// each connection.)
 //
 // What is not covered: an identity can have only one machine connected at a time, and
 // only the addresses leased to it (no networks behind a client).
@@ -70,7 +73,7 @@ type Queue struct{ Device, Socket link.Link }
 // concurrent use.
 type Hub struct {
 	cfg         Config
-	first, next *entrance // see keys.go
+	first, next *entrance // the server's key, with what hangs on it; next is nil before step 8
 	count       *tunnel.Counters
 	drops       *link.Drops
 	start       time.Time
@@ -115,7 +118,7 @@ func New(cfg Config) (*Hub, error) {
 		count:      cfg.Count,
 		drops:      &cfg.Count.Drops,
 		start:      time.Now(),
-		table:      secure.NewTable(cfg.MaxClients + spareFor(cfg.MaxClients)/2),
+		table:      secure.NewTable(cfg.MaxClients + spareFor(cfg.MaxClients)/2), // spareFor: those who only ask
 		handshakes: make(chan handshake, queueLength),
 		logins:     make(chan login, loginQueue),
 		left:       make(chan struct{}, 1),

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -28,9 +27,6 @@ func (c *client) Probe(kind byte, content []byte) {
 	m, to := c.peer.Probe(kind, content, now)
 	c.via.Load().tellSo(m, to, link.Hints{DontFragment: true})
 }
-
-// Addrs returns the client's addresses.
-func (c *client) Addrs() []netip.Addr { return c.addrs }
 
 // probes limits the rate of probes, by the generic cell rate algorithm of ITU-T I.371. It
 // holds the time, as Hub.clockOf returns it, by which all probes so far would have been

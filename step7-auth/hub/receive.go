@@ -12,6 +12,7 @@ import (
 
 // receive moves packets from the clients to the device, and checks everything about them.
 func (h *Hub) receive(q *queue) error {
+	// b holds what was received; across seals what goes from one client to another, see send.go.
 	b, across := link.NewBurst(), h.newSealer(q)
 	for {
 		if err := q.Socket.ReadBurst(b); err != nil {
@@ -82,11 +83,11 @@ func (h *Hub) openBurst(q *queue, b *link.Burst, across *sealer, now time.Time) 
 
 // hear handles what an authentic message of a client means, apart from its packet.
 func (h *Hub) hear(c *client, q *queue, from netip.AddrPort, in secure.Opened, now time.Time) {
-	if c.via.Load() != q {
+	if c.via.Load() != q { // a load is cheap; a store would take the cache line from other processors
 		c.via.Store(q)
 	}
-	if c.state.Load() == pending {
-		h.arrive(c, now)
+	if c.state.Load() == pending { // let in, but not heard since: now it is no replay
+		h.arrive(c, now) // it becomes open, or has to log in first
 	}
 	q.tell(in.Reply, from) // only now: after a reply, the client relies on being in
 	switch in.Kind {
@@ -126,7 +127,7 @@ func (h *Hub) destination(c *client, p []byte) (to *client, why link.Reason, ok 
 	switch {
 	case !ok:
 		return nil, link.Malformed, false
-	case c.state.Load() != open:
+	case c.state.Load() != open: // its packets pass only once it has logged in, if it must
 		return nil, NotLoggedIn, false
 	case h.toMany(dst):
 		return nil, Multicast, false

@@ -6,8 +6,8 @@ import (
 )
 
 // Diff says what has changed between a registry at one time and a registry at a later time:
-// whom a running server has to cut off, for one. They may be the
-// same registry: clients expire by the passing of time alone.
+// among other things, which clients a running server has to cut off. They may be the same
+// registry: clients expire by the passing of time alone.
 func Diff(old *Registry, then time.Time, new *Registry, now time.Time) *Change {
 	change := &Change{Old: old, New: new}
 	if old == new {

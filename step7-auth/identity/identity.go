@@ -34,6 +34,7 @@
 //	edit.go       change a client's line, and nothing else
 //	diff.go       what differs between two registries, and which clients have expired
 //	watch.go      a running server follows the file
+//	handshake.go  the keys of the server's handshake, from files
 //	phc.go        a password's hash, as text
 //	password.go   check a password, at bounded cost
 //	throttle.go   the more wrong guesses, the longer the wait

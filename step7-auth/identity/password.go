@@ -12,38 +12,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// HashPassword returns what the registry keeps of a password: its hash, with a salt of its
-// own. (Passwords, below, checks them on the server.) It takes
-// about 0.1 s and 64 MiB.
-func HashPassword(password string) (*PasswordHash, error) {
-	if err := checkPassword(password); err != nil {
-		return nil, err
-	}
-	return hashPassword(password, defaultCost), nil
-}
-
-// MaxPassword is the length of the longest password, in bytes: a login message has no
-// room for a longer one (package protocol).
-const MaxPassword = 255
-
-func hashPassword(password string, c cost) *PasswordHash {
-	h := &PasswordHash{cost: c, salt: make([]byte, defaultSalt), key: make([]byte, defaultKey)}
-	rand.Read(h.salt)
-	h.key = h.derive(password)
-	return h
-}
-
-// derive returns the key that h would have if it were a hash of this password.
-func (h *PasswordHash) derive(password string) []byte {
-	return argon2.IDKey([]byte(password), h.salt, h.cost.passes, h.cost.memory, h.cost.lanes, uint32(len(h.key)))
-}
-
-func checkPassword(password string) error {
-	if n := len(password); n < 1 || n > MaxPassword {
-		return fmt.Errorf("a password has 1 to %d bytes, not %d", MaxPassword, n)
-	}
-	return nil
-}
+// A running server checks passwords, as Passwords; the operator's commands hash them, at the
+// end of this file.
 
 // Limits on a Passwords.
 const (
@@ -189,6 +159,38 @@ func (p *Passwords) refusal(a attempt, now time.Time) error {
 		return &ThrottledError{own}
 	case total > 0:
 		return ErrBusy
+	}
+	return nil
+}
+
+// HashPassword returns what the registry keeps of a password: its hash, with a salt of its
+// own. It takes about 0.1 s and 64 MiB.
+func HashPassword(password string) (*PasswordHash, error) {
+	if err := checkPassword(password); err != nil {
+		return nil, err
+	}
+	return hashPassword(password, defaultCost), nil
+}
+
+// MaxPassword is the length of the longest password, in bytes: a login message has no
+// room for a longer one (package protocol).
+const MaxPassword = 255
+
+func hashPassword(password string, c cost) *PasswordHash {
+	h := &PasswordHash{cost: c, salt: make([]byte, defaultSalt), key: make([]byte, defaultKey)}
+	rand.Read(h.salt)
+	h.key = h.derive(password)
+	return h
+}
+
+// derive returns the key that h would have if it were a hash of this password.
+func (h *PasswordHash) derive(password string) []byte {
+	return argon2.IDKey([]byte(password), h.salt, h.cost.passes, h.cost.memory, h.cost.lanes, uint32(len(h.key)))
+}
+
+func checkPassword(password string) error {
+	if n := len(password); n < 1 || n > MaxPassword {
+		return fmt.Errorf("a password has 1 to %d bytes, not %d", MaxPassword, n)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ type Profile struct {
 // maxProfile is the size of the largest client file, in bytes.
 const maxProfile = 16 << 10
 
-// words are the lines of a client file. The optional ones have a *.
+// profileWords lists the words that begin the lines of a client file. A * marks the optional ones.
 const profileWords = "server, server-key, private-key, preshared-key*, user*"
 
 // ParseProfile reads the text of a client file. file is its name, for errors.

@@ -63,14 +63,14 @@ type lease struct {
 // key: an exchange with it gives no secret, and is refused (RFC 7748, section 6.1).
 var nobody noise.PublicKey
 
-// choose returns the address that a client may have now. It changes nothing that
-// matters: take does.
+// choose returns the address that a client may have now. It does not change the
+// leases: take does. (nextFresh remembers how far it has looked, and no more.)
 func (f *family) choose(id noise.PublicKey, now time.Time) (netip.Addr, error) {
 	if addr, ok := f.fixedOf[id]; ok {
-		return addr, f.canHaveFixed(id, addr, now) // the operator has said so
+		return addr, f.canHaveFixed(id, addr, now) // the operator's choice; an error while another has it
 	}
 	if l := f.byOwner[id]; l != nil && f.mayHave(id, l.addr) {
-		return l.addr, nil // the one that it had
+		return l.addr, nil // the one that it had, unless that is now fixed for another
 	}
 	if addr := f.nextFresh(); addr.IsValid() && len(f.byAddr) < f.most {
 		return addr, nil // one that nobody had yet
@@ -103,15 +103,15 @@ func (f *family) take(id noise.PublicKey, addr netip.Addr, now time.Time) bool {
 	l := f.byAddr[addr]
 	changed := l == nil || l.owner != id
 	if changed {
-		f.forget(id, now) // it had another address
+		f.forget(id, now) // another address that it had is nobody's now, and waits
 		if l == nil && len(f.byAddr) >= f.most {
 			l = f.released[0] // choose has made sure that it can go
 		}
-		f.remove(l)
+		f.remove(l) // whoever had this address, if anybody (nil is allowed)
 		l = &lease{addr: addr, owner: id, place: -1}
 		f.byAddr[addr], f.byOwner[id] = l, l
 	}
-	f.unqueue(l)
+	f.unqueue(l) // it is none of those released any more: grace.go
 	if !l.inUse {
 		l.inUse = true
 		f.inUse++
@@ -119,8 +119,8 @@ func (f *family) take(id noise.PublicKey, addr netip.Addr, now time.Time) bool {
 	return changed
 }
 
-// release ends the use of a client's lease. It reports whether there is another
-// lease to be saved, or one less.
+// release ends the use of a client's lease. It reports whether the saved leases have
+// changed: one that its client may not have any more (mayHave) becomes nobody's.
 func (f *family) release(id noise.PublicKey, now time.Time) bool {
 	l := f.byOwner[id]
 	if l == nil || !l.inUse {

@@ -52,8 +52,9 @@ func (f *family) canHaveFixed(id noise.PublicKey, addr netip.Addr, now time.Time
 	return nil
 }
 
-// mayHave reports whether fixed addresses allow a client to have addr: it is its
-// own fixed one, or neither has a fixed partner.
+// mayHave reports whether fixed addresses allow a client to have addr. A client with
+// a fixed address may have only that one; any other client may have only addresses
+// that are fixed for nobody.
 func (f *family) mayHave(id noise.PublicKey, addr netip.Addr) bool {
 	if own, ok := f.fixedOf[id]; ok {
 		return own == addr

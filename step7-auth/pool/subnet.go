@@ -9,8 +9,8 @@ import (
 )
 
 // A subnet holds the addresses of the tunnel that clients can have: all from first to last,
-// but the server's. Addresses are only ever counted through as far
-// as they are leased, so it may be as large as IPv6 subnets are.
+// but the server's. Addresses are only ever counted through as far as they are leased, so a
+// subnet may be as large as those of IPv6 are.
 type subnet struct {
 	prefix      netip.Prefix
 	server      netip.Addr

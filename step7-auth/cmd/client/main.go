@@ -38,7 +38,7 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	var count tunnel.Counters
-	var undo app.Undo
+	var undo app.Undo // remembers what to undo on this host at the end
 	defer undo.All(&err)
 
 	// First undo what a killed client left: until then the server's name may not be found.

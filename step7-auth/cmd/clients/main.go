@@ -1,4 +1,5 @@
-// Clients edits the registry of the clients that may come in.
+// Clients makes the server's key, edits the registry of the clients that may come in, and makes
+// the files that these need.
 package main
 
 import (

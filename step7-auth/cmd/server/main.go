@@ -47,7 +47,7 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	var count tunnel.Counters
-	var undo app.Undo
+	var undo app.Undo // remembers what to undo on this host at the end
 	defer undo.All(&err)
 
 	handshake, err := identity.ServerHandshake(*keyFile, *pskFile)
@@ -68,7 +68,7 @@ func run(ctx context.Context) (err error) {
 	}
 	undo.Add(admits.Close, nil)
 
-	// One end is a socket...
+	// One end is a socket (which shares port 53 with the resolver, if that is its port)...
 	conn, err := transport.Listen(*network, *listen, transport.Options{Drops: &count.Drops, MaxConns: 2 * *most, Control: resolver.Share})
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 
-	// ...and for whose senders it looks up names...
+	// ...and beside it a resolver, which looks up names for the clients...
 	names, err := resolver.Start(resolver.Config{Addrs: resolver.At(*addrs), Device: dev.Name(), Upstreams: *dns})
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	go admits.Run(ctx, clients.Cut)
-	app.OnHangup(admits.Reload)
+	app.OnHangup(admits.Reload) // SIGHUP: read the registry now
 	slog.Info("server is up", "dev", dev.Name(), "listen", *listen, "transport", *network, "mtu", inner)
 	defer app.ReportStats(func() string { return count.String() + "; names: " + names.String() + "; " + clients.String() })()
 	return clients.Run(ctx, hub.Queue{Device: dev, Socket: conn})

@@ -10,10 +10,13 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// Second reading, for step 8: a server that is changing its key has two keys for a while.
-// Which of them a client uses is known before anything is decrypted, from the code by
-// which it proves that it knows that key (see package cookie). So no public-key operation
-// is done in vain. Everything else is shared by the clients of both keys.
+// What is the same for all clients that use one key of the server. Up to step 7 there is one
+// key, and so one entrance.
+//
+// In step 8, a server that is changing its key has two keys for a while. Which of them a
+// client uses is known before anything is decrypted, from the code by which it proves that it
+// knows that key (see package cookie). So no public-key operation is done in vain. Everything
+// else is shared by the clients of both keys.
 
 // A Key holds what differs for clients that use another key of the server. Except for
 // Meant, the fields are those of a Config.
@@ -53,6 +56,7 @@ func newEntrances(cfg Config) (first, next *entrance, err error) {
 // is for neither key.
 func (h *Hub) byNext(m []byte) bool { return h.next != nil && h.next.Meant(m) }
 
+// entrance returns that of the next key or of the first one.
 func (h *Hub) entrance(next bool) *entrance {
 	if next {
 		return h.next

@@ -12,9 +12,10 @@ import (
 )
 
 // An identity is what the hub knows of one key that has asked within the last forgetAfter:
-// its clients, and which of their initiations were the newest. (A client is one run of a
-// program, see client.go; several may prove that they have the same key.) There are never
-// more identities than the registry has entries.
+// its clients, and when their newest initiation was made. (A client is one run of a program, an
+// instance, see client.go; several may prove that they have the same key.) There are never
+// more identities than the registry has entries, and has had within forgetAfter. (The
+// directory's hear and object are here, as they are about one identity.)
 type identity struct {
 	heard    time.Time // when its last initiation came
 	newest   asked     // the newest initiation of a client of it that has come in
@@ -40,8 +41,9 @@ func (id *identity) has() bool { return id.current != nil || len(id.pending) > 0
 // initiation is a copy of an earlier one, or comes too soon after it.
 //
 // What seems to be a copy may also come from a machine whose clock has gone back, and
-// that was restarted or began another session. Then behind is the time that its clock has
-// to exceed. A timestamp equal to the newest one is always a copy.
+// that was restarted or began another session. So for a timestamp older than the newest one,
+// hear also returns the newest as behind: the client is told that its clock must exceed it.
+// behind is 0 if the two are equal, as that is always a copy.
 //
 // An initiation of a known client is compared only with that client's own; one of another
 // program, with those of clients that have come in, with a password if one is needed. So
@@ -94,7 +96,8 @@ func (id *identity) advance(a asked) {
 // absurd reports whether the timestamp was far ahead of the server's clock on arrival.
 func (a asked) absurd() bool { return a.time > uint64(a.at.Add(maxAhead).UnixNano()) }
 
-// object returns the reason not to let in a client whose identity may come in, or nil.
+// object returns the reason not to let in this client, although its identity may come in: it
+// was replaced, or there are too many. Otherwise it returns nil.
 // limit is the largest number of clients.
 func (d *directory) object(key noise.PublicKey, instance uint64, limit int) *secure.Rejected {
 	d.mu.RLock()
