@@ -8,6 +8,8 @@ import (
 	"strings"
 )
 
+// Settings that are paths of files.
+
 // readPath checks the value of a setting that is a path. Later, resolve makes it absolute.
 func readPath(s string) (string, error) {
 	switch {

@@ -8,7 +8,7 @@
 // Most of a tunnel's time goes not into encryption, but into system calls and the kernel's
 // work for each packet. So both ends carry up to 64 packets per call:
 //
-//	device ─ read ─> one TCP packet of up to 64 KB (TSO)     tun_linux.go
+//	device ─ read ─> one TCP packet of up to 64 KB (TSO)     tunread_linux.go
 //	                 segmented, one packet after another     segment.go
 //	                 (sealed by the layer between)
 //	socket <─ send ─ up to 64 datagrams in one call (GSO)    udpsend_linux.go

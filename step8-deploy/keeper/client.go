@@ -8,17 +8,22 @@
 //
 //	worker                                keeper
 //	settings                          ->  settings and secrets, as they were last read; sockets for status and metrics
-//	dial server, dial nameserver      ->  a socket with the mark, connected to there
+//	nameservers                       ->  those to ask for a server's name
+//	dial server, dial nameserver      ->  a socket with the mark, connected to there; see mayDial
 //	take (addresses, DNS, routes)     ->  the descriptor of the device
+//	echo                              ->  a raw socket for pings through the tunnel, tied to the device
 //	up, down, fit, done
 //	learn (the server's next key)     ->  remembers it, see keys.go
+//	notify                            ->  tells systemd the worker's status
 //	                                  <-  the state of the host, and that the settings have changed
 //
 // A server's worker asks for its settings, to forget the connections of clients that have
-// gone, and to bound the size of packets to a client (server_paths.go).
+// gone, and to bound the size of packets to a client (server_paths.go); it notifies as well,
+// and says why it fails.
 //
-// Either half can be killed. The device stays while one of them has its descriptor; routes,
-// DNS and kill switch stay as they are.
+// Either half can be killed. The device stays while one of them has its descriptor, and the kill
+// switch stays as it is. So do routes and DNS; but with kill_switch = false the keeper gives the
+// host back when a session or the worker ends.
 package keeper
 
 import (
@@ -319,6 +324,12 @@ func take(c syscall.Conn) (fd int, err error) {
 
 // mayDial returns an error unless the operator's settings name this server, or the address is
 // that of a nameserver to ask for the server's name.
+//
+// For a server that the settings give by address, that is strict. For one given by name it is
+// not: the worker does the lookup, and the network decides the answer, so the keeper can't know
+// which address the name has. A worker that has been taken over can then have a marked socket
+// to any address, except loopback ones, at that server's port, over UDP or TCP. Through it, it
+// reaches others outside of the tunnel.
 func (k *Client) mayDial(q dialRequest) error {
 	k.mu.Lock()
 	cfg := k.cfg

@@ -86,6 +86,8 @@ func (k *Client) remember(l lesson) (news bool, err error) {
 	return true, nil
 }
 
+// In the worker, from here on:
+
 // Learn makes the keeper remember what a server that was reached by the key by has announced:
 // its next key, or zero if it does not change its key.
 func (r *Remote) Learn(by, next noise.PublicKey) error {

@@ -18,6 +18,8 @@ type Notice struct {
 // maxStatus is the largest length of a status, in bytes.
 const maxStatus = 1 << 10
 
+// In the keeper: notice handles what forward asks for.
+
 func notice(parse func(any) error) (r privsep.Result, err error) {
 	var n Notice
 	if err := parse(&n); err != nil {
@@ -30,6 +32,7 @@ func notice(parse func(any) error) (r privsep.Result, err error) {
 	return r, nil
 }
 
+// tell is called in both processes: it tells systemd about the unit of this one.
 func (n Notice) tell() {
 	if n.Ready {
 		notify.Ready(n.Status)
@@ -37,6 +40,8 @@ func (n Notice) tell() {
 		notify.Status(n.Status)
 	}
 }
+
+// In the worker, from here on:
 
 // clip cuts a text to a number of bytes, but never within a character: JSON would replace
 // its part by a longer character.

@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"reflect"
+	"slices"
 	"time"
 
 	"stepvpn/step8-deploy/uplink"
@@ -16,6 +17,15 @@ const (
 	eventProblems = "problems"
 	checkEvery    = 2 * time.Second
 )
+
+// problems lists what keeps this host from serving clients as it should.
+func (s *Server) problems() []Problem {
+	list := s.Problems()
+	if stale := s.stale.Load(); stale != nil {
+		list = append(slices.Clip(list), *stale)
+	}
+	return list
+}
 
 // followProblems calls tell with what is wrong with the host, at once and whenever that
 // changes.

@@ -26,6 +26,8 @@ import (
 // keeper's socket, like the server's key, and never writes it anywhere. The secret is
 // independent of the server's key: an attacker needs both.
 
+// In the keeper and in the operator's commands (OwnPSK in the worker, too):
+
 // PSKSecretFile returns the name of the file with a server's secret, which is beside the
 // registry.
 func PSKSecretFile(cfg *config.Server) string { return cfg.Clients + ".psk" }
@@ -67,6 +69,8 @@ func OwnPSK(secret *[noise.KeyLen]byte, client noise.PublicKey) *[noise.KeyLen]b
 	return (*[noise.KeyLen]byte)(key)
 }
 
+// In the keeper of a server that runs:
+
 // pskSecret is PSKSecret, but only logs an error: without the secret, the server goes on and
 // refuses clients with a pre-shared key of their own.
 func (s *Server) pskSecret() *[noise.KeyLen]byte {
@@ -86,6 +90,8 @@ func (s *Server) tellPSKSecret(c *privsep.Conn) {
 		c.Tell(eventPSKSecret, secret)
 	}
 }
+
+// In the worker, from here on:
 
 // takePSKSecret receives, in the worker, what tellPSKSecret sends.
 func (r *RemoteServer) takePSKSecret(with json.RawMessage) {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"stepvpn/shared/atomicfile"
@@ -61,15 +60,6 @@ func (s *Server) renewRegistry() error {
 	}
 	s.stale.Store(stale)
 	return err
-}
-
-// problems lists what keeps this host from serving clients as it should.
-func (s *Server) problems() []Problem {
-	list := s.Problems()
-	if stale := s.stale.Load(); stale != nil {
-		list = append(slices.Clip(list), *stale)
-	}
-	return list
 }
 
 // followRegistry copies the registry whenever it has changed and has then been stable. Before

@@ -1,9 +1,9 @@
 // Package killswitch keeps this host silent while its tunnel is down: packets that
 // would go through the tunnel go nowhere. Introduced in step 8.
 //
-// Its policy rules come after those of packages guard and route, so the kernel
-// comes to them only if those send a packet nowhere: before the first session,
-// between two sessions, and after the client was killed. A person would type
+// Its policy rules come after those of packages guard and route. So the kernel consults them
+// only for a packet for which those have no route: before the first session, between two
+// sessions, and after the client was killed. A person would type
 //
 //	ip -4 rule add priority 22506 fwmark 22505 lookup main
 //	ip -4 rule add priority 22508 ipproto udp dport 53 prohibit
@@ -14,26 +14,30 @@
 //
 // and the same with -6. The client's own socket, which carries the mark, gets out.
 // DNS queries don't. The local network stays reachable, as far as package lan counts it
-// as local. Every other packet is refused at once: its sender is told that there is no route.
+// as local, and with it what keeps this host on a network: DHCP, neighbour discovery, link-local
+// addresses and multicast that looks for services (see lan/rules.go, which adds rules for these).
+// Every other packet is refused at once: its sender is told that there is no route.
 //
 // The rules alone have the same hole as those of package guard: a program may tie its
 // socket to an interface, and needs no privilege for that. So the firewall also checks
 // packets after routing, in a table of our own, which is in force even while the tunnel
-// is up. rules.go writes the rules and the table; package reconcile, given what the host should
+// is up. (It also closes port 853, of DNS over TLS.) rules.go writes the rules and the table; package reconcile, given what the host should
 // have, adds what is missing and removes the rest.
 //
 // # What opens it
 //
-// Only Open does, and only the operator has a reason to call it. Rules and table
-// depend on no device and no process: they stay after kill -9. An error opens
-// nothing, not even in part. The switch's Config is kept in a file, so that the switch can
-// be closed again after a reboot, even if the settings can't be read: see Restore.
+// Open does, and only the operator has a reason to call it; and Pause does for a while, by a
+// third table, inet stepvpn_pause, that marks packets so that they pass (pause.go). Nothing else
+// does: rules and tables depend on no device and no process, and stay after kill -9. What was
+// closed stays closed after an error. (Only a first Close that fails takes back what it has
+// done.) The switch's Config is kept in a file, so that the switch can be closed again after a
+// reboot, even if the settings can't be read: see Restore.
 //
 // Loading a firewall with "flush ruleset" removes the table. So there are two tables
 // with the same rules: inet stepvpn_killswitch, which outlives this program, and
 // inet stepvpn_killswitch_live, which this program owns: no flush removes that one,
-// and it goes when its owner ends (see Live). As long as either is there, nothing gets
-// through. Package takeover puts back what is missing.
+// and it goes when its owner ends (see Live). As long as either is there, and there is no
+// pause, nothing gets through. Package takeover puts back what is missing.
 //
 // # What is not covered
 //
@@ -69,12 +73,12 @@ type Config struct {
 type Switch struct {
 	Config
 	Local  lan.Networks // by the host's routes
-	Paused bool         // see Pause
+	Paused bool         // Pause has opened it for a while: pauseRules, in pause.go, lead past the others
 }
 
 const (
 	plainTable nft.Table = "inet stepvpn_killswitch"
-	liveTable  nft.Table = "inet stepvpn_killswitch_live"
+	liveTable  nft.Table = "inet stepvpn_killswitch_live" // Live makes this one, in live.go
 )
 
 // Table returns the table that outlives this program.
@@ -94,8 +98,11 @@ func (s Switch) Rules() []policy.Rule {
 // Close closes the switch, or changes a closed one without opening it for a moment. state
 // is the folder in which its Config is kept.
 //
-// If Close fails, it has closed what it could, and opened nothing. Only if nothing had been
-// closed so far, nor before the last boot, does it leave the host as it was.
+// If Close fails, it has closed what it could, and opened nothing. The exception is a switch that
+// was never closed, not even before the last boot: then Close leaves the host as it was.
+//
+// It is for a program that then ends, such as 'stepvpn killswitch close' at a boot. A client that
+// runs does not call it: package takeover calls Remember, and makes rules and tables itself.
 func Close(c Config, state string) error {
 	c, giveUp, err := Remember(c, state)
 	if err != nil {
@@ -115,7 +122,7 @@ func Close(c Config, state string) error {
 
 // Remember saves c, as a switch is about to be closed, and returns it; if c does not name the
 // tunnel's own networks, they are those saved before. A caller that fails to close the switch
-// must call giveUp, which opens what is half closed, if nothing had been closed before.
+// must call giveUp: that opens what is half closed, but only if the switch was never closed before.
 func Remember(c Config, state string) (known Config, giveUp func() error, err error) {
 	if err := hostnet.MayChange(); err != nil {
 		return c, nil, err

@@ -7,9 +7,9 @@ import (
 )
 
 // Control returns the server's side: a function that handles control messages of clients,
-// meant as hub.Config.Control. mtu is the MTU of the server's device: packets of this length
-// are the longest, and are not padded, whatever the path carries. Until a client has said
-// what its path carries, nothing should be padded beyond Safe. Each time a client says so,
+// meant as hub.Config.Control. mtu is the MTU of the server's device: no packet is longer,
+// so none is padded beyond that, even if the path carries more. Until a client has said what
+// its path carries, nothing should be padded beyond Safe. Each time a client says so,
 // bound is called with the client's addresses and the size; it must not block.
 func Control(mtu int, bound func(client []netip.Addr, size int)) func(from hub.Session, kind byte, content []byte) bool {
 	return func(from hub.Session, kind byte, content []byte) bool {

@@ -3,12 +3,9 @@ package supervise
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"net"
-	"net/netip"
 	"syscall"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -95,38 +92,4 @@ func outInterface(attributes []byte) int {
 		}
 	}
 	return 0
-}
-
-// RouteTo describes the route to a server for packets with this mark: by their source
-// address, and the interface that has it. It needs no privilege.
-func RouteTo(server netip.Addr, mark uint32) (string, error) {
-	list, err := netlink.RouteGetWithOptions(server.AsSlice(), &netlink.RouteGetOptions{Mark: mark, Oif: server.Zone()})
-	if err != nil {
-		return "", err
-	}
-	if len(list) == 0 {
-		return "", unix.ENETUNREACH
-	}
-	own, _ := netip.AddrFromSlice(list[0].Src)
-	return fmt.Sprintf("%v of %s", own.Unmap(), interfaceWith(own.Unmap())), nil
-}
-
-// interfaceWith names the interface that has an address, or returns "".
-func interfaceWith(a netip.Addr) string {
-	list, err := net.Interfaces()
-	if err != nil {
-		return ""
-	}
-	for _, itf := range list {
-		addrs, err := itf.Addrs()
-		if err != nil {
-			continue // the interface is gone
-		}
-		for _, one := range addrs {
-			if p, err := netip.ParsePrefix(one.String()); err == nil && p.Addr() == a.WithZone("") {
-				return itf.Name
-			}
-		}
-	}
-	return ""
 }

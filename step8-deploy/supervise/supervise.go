@@ -19,15 +19,16 @@
 // A Supervisor owns neither the host's routes and DNS nor the session: it calls
 // the functions that it was given. The caller keeps its changes to the host in place
 // while the supervisor reconnects, so that nothing leaves outside of the tunnel, and
-// undoes them when Run returns.
+// undoes them when Run returns. (With kill_switch = false it undoes them after each session.)
 //
-// This file says what a Supervisor is told. Run, in run.go, does what is written here; status.go
-// has the states.
+// This file says what a Supervisor is told, except by Judge. Run, in run.go, is the state
+// machine that does what is written here; status.go has the states, and Judge, which moves
+// between up and degraded; refused.go has Refused.
 //
 // # When it tries again
 //
-// A round asks each address of each server once, one after another, never two at
-// the same time: with two, the server would see one client fight with itself.
+// A round asks each address of each server once (of a name, 8 at most), one after
+// another, never two at the same time: with two, the server would see one client fight with itself.
 // An address has 8 s to answer (Config.Try); meanwhile, the session that is being opened
 // repeats its handshake message after 0.5 s, 1 s, 2 s and so on (package secure).
 // After a round without success the wait is 1 s, then twice as long each time, up
@@ -39,9 +40,10 @@
 // server has changed. So does a jump of the clock, which shows that the machine was
 // suspended. Rounds never begin less than a second apart.
 //
-// A server that refuses (see Refused) is not asked again for 5 minutes, whatever
-// happens: asking more often would not change its answer. After that it is asked
-// again, so that a client that was revoked by mistake comes back by itself.
+// A server that refuses (see Refused) is not asked again for 4 to 6 minutes, whatever
+// happens to the network: asking more often would not change its answer. After that it
+// is asked again, so that a client that was revoked by mistake comes back by itself. Only
+// changed settings end that time early, as they make another Supervisor.
 //
 // # Which server
 //
@@ -69,7 +71,7 @@ const (
 	maxWait     = 30 * time.Second
 	stableAfter = 30 * time.Second // a connection that was up for this long counts as good
 	minGap      = 1 * time.Second  // from the start of one round to that of the next
-	refusedWait = 5 * time.Minute
+	refusedWait = 5 * time.Minute  // 20 % more or less, as all waits
 
 	// DefaultTry is the time that one address has to answer.
 	DefaultTry = 8 * time.Second
@@ -127,7 +129,7 @@ type attempt struct {
 	server netip.AddrPort
 	route  string
 	cancel context.CancelCauseFunc
-	up     bool // protected by Supervisor.mu
+	up     bool // its session has begun (State Up says more: packets pass); protected by Supervisor.mu
 }
 
 // New returns a Supervisor that does nothing until Run is called.

@@ -69,9 +69,9 @@ func (h *Host) apply(r *round) error {
 		h.dev = nil
 	}
 	if w.names == nil {
-		h.nameless.told(nil)
+		h.namesFailed.told(nil)
 	} else if !stuck() && !r.waits(h.mending.pace(theNames)) {
-		if h.nameless.told(h.step(r, theNames, func() ([]string, error) { return h.keepNames(*w.names) })) {
+		if h.namesFailed.told(h.step(r, theNames, func() ([]string, error) { return h.keepNames(*w.names) })) {
 			h.lookAgain(tryEvery)
 		}
 	}

@@ -30,7 +30,7 @@ func (h *Host) changed() {
 	if h.tell == nil {
 		return
 	}
-	now := State{KillSwitch: h.killSwitch(), Notes: h.notes(), Reason: h.nameless.reason, Cure: h.nameless.cure}
+	now := State{KillSwitch: h.killSwitch(), Notes: h.notes(), Reason: h.namesFailed.reason, Cure: h.namesFailed.cure}
 	for _, c := range slices.Concat(h.lan.Claims, h.lan.Inside) {
 		now.NotLocal = append(now.NotLocal, c.String())
 	}

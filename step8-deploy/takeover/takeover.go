@@ -57,7 +57,7 @@ type Host struct {
 	live   killswitch.Live
 	named  bool // programs ask the tunnel's resolvers
 
-	nameless nameless
+	namesFailed namesFailed
 
 	up      bool // packets are carried
 	mending mending

@@ -33,8 +33,8 @@ const (
 	behindSourceNAT = 101
 )
 
-// drop makes an anchor for a device, or says why this kernel can't have one.
-func drop(device string) (a *anchor, err error) {
+// newAnchor makes an anchor for a device, or says why this kernel can't have one.
+func newAnchor(device string) (a *anchor, err error) {
 	table := nl.ZeroTerminated("stepvpn_nat_" + device)
 	chain := nl.ZeroTerminated("postrouting")
 

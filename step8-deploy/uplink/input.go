@@ -16,7 +16,7 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// An opening is one tunnel's way through an iptables firewall that by default drops what no
+// A wayIn is one tunnel's way through an iptables firewall that by default drops what no
 // rule allows: by the policy of INPUT, or by a rule for all packets, which may be in a
 // chain of its own ("ufw default reject"). Just before that rule, one more rule leads to a
 // chain of ours,
@@ -25,7 +25,7 @@ import (
 //
 // so whatever the firewall's owner refuses with a rule before it stays refused. If such a
 // rule names a port, we leave that port to the owner altogether.
-type opening struct {
+type wayIn struct {
 	family hostnet.Family
 	chain  string
 	listed string // what iptables listed when this was last made
@@ -41,9 +41,9 @@ type Service struct {
 // dnsPort is the port of DNS.
 const dnsPort = 53
 
-const openingPrefix = "IN-STEPVPN-" // unlike the gateway's prefix, so that the gateway does not sweep it
+const wayInPrefix = "IN-STEPVPN-" // unlike the gateway's prefix, so that the gateway does not sweep it
 
-func (o *opening) program() string {
+func (o *wayIn) program() string {
 	if o.family == hostnet.V6 {
 		return "ip6tables"
 	}
@@ -53,7 +53,7 @@ func (o *opening) program() string {
 // A table is the table "filter" of one family, as iptables -S lists it, line by line.
 type table []string
 
-func (o *opening) read() (table, error) {
+func (o *wayIn) read() (table, error) {
 	out, err := command.Run("", o.program(), "-w", "5", "-t", "filter", "-S")
 	return strings.Split(strings.TrimSpace(out), "\n"), err
 }
@@ -112,7 +112,7 @@ func (t table) names(chain, transport string, port uint16) bool {
 }
 
 // rules returns the rules for our chain: they accept what clients need.
-func (s *Service) rules(t table, o *opening, device string, own []netip.Prefix) (rules []string) {
+func (s *Service) rules(t table, o *wayIn, device string, own []netip.Prefix) (rules []string) {
 	for _, at := range s.Listen {
 		to := ""
 		if !at.Addr().IsUnspecified() {
@@ -145,10 +145,10 @@ func (s *Service) rules(t table, o *opening, device string, own []netip.Prefix) 
 	return slices.Compact(rules) // several addresses may have the same port
 }
 
-// mend makes the opening if it is needed, removes it if it is not needed any more, and
-// removes the openings of devices that are gone. It reports whether another program had
-// changed the opening.
-func (o *opening) mend(s *Service, device string, own []netip.Prefix) (changed bool, err error) {
+// mend makes the way in if it is needed, removes it if it is not needed any more, and
+// removes those of devices that are gone. It reports whether another program had
+// changed it.
+func (o *wayIn) mend(s *Service, device string, own []netip.Prefix) (changed bool, err error) {
 	t, err := o.read()
 	if err != nil {
 		return false, err
@@ -190,9 +190,9 @@ func (o *opening) mend(s *Service, device string, own []netip.Prefix) (changed b
 	return changed, err
 }
 
-// text returns the opening as the table has it: the rules of its chain, and the rules of
+// text returns the way in as the table has it: the rules of its chain, and the rules of
 // INPUT from its jump on, which show its place.
-func (o *opening) text(t table) string {
+func (o *wayIn) text(t table) string {
 	input := t.of("INPUT")
 	place := slices.Index(input, "-j "+o.chain)
 	if place < 0 {
@@ -203,10 +203,10 @@ func (o *opening) text(t table) string {
 
 // dead lists the existing chains of devices that are gone, and the chain also, if it
 // exists.
-func (o *opening) dead(t table, also string) (list []string) {
+func (o *wayIn) dead(t table, also string) (list []string) {
 	for _, line := range t {
 		name, ok := strings.CutPrefix(line, "-N ")
-		device, ours := strings.CutPrefix(name, openingPrefix)
+		device, ours := strings.CutPrefix(name, wayInPrefix)
 		if !ok || !ours {
 			continue
 		}
@@ -231,7 +231,7 @@ func (t table) without(chains []string) (script []string) {
 }
 
 // restore carries out all of a script, or nothing.
-func (o *opening) restore(script []string) error {
+func (o *wayIn) restore(script []string) error {
 	if len(script) == 0 {
 		return nil
 	}
@@ -239,7 +239,7 @@ func (o *opening) restore(script []string) error {
 	return err
 }
 
-func (o *opening) remove() error {
+func (o *wayIn) remove() error {
 	t, err := o.read()
 	if err != nil {
 		return err
@@ -247,11 +247,11 @@ func (o *opening) remove() error {
 	return o.restore(t.without(o.dead(t, o.chain)))
 }
 
-// openings returns one opening for each family that this host has.
-func openings(device string) (list []*opening) {
+// waysIn returns one for each family that this host has.
+func waysIn(device string) (list []*wayIn) {
 	for _, f := range hostnet.Families {
 		if !f.Off() {
-			list = append(list, &opening{family: f, chain: openingPrefix + device})
+			list = append(list, &wayIn{family: f, chain: wayInPrefix + device})
 		}
 	}
 	return list
@@ -261,7 +261,7 @@ func openings(device string) (list []*opening) {
 // failure here is a Problem and does not stop the server.
 func (k *Keeper) mendInput() error {
 	var errs []error
-	for _, o := range k.openings {
+	for _, o := range k.waysIn {
 		changed, err := o.mend(&k.config.Service, k.config.Device.Name, k.config.Device.Addrs)
 		if err != nil {
 			errs = append(errs, app.Hint(fmt.Errorf("the host's firewall may drop clients' packets to this host, and can't be opened: %w", err),

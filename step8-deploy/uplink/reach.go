@@ -12,9 +12,9 @@ import (
 // This file keeps the table of package reach, which says what clients can reach on this host.
 // The table is in place before anything is forwarded.
 
-// shut makes the table. If this host can't have it (no nft, or an old kernel), that is an
+// makeReach makes the table. If this host can't have it (no nft, or an old kernel), that is an
 // error only if the settings ask for it: otherwise the clients still get their way out.
-func (k *Keeper) shut() error {
+func (k *Keeper) makeReach() error {
 	c := reach.Config{Device: k.config.Device.Name, Open: k.config.Reach, Flows: reach.Flows(followed(), k.config.MaxClients)}
 	for _, a := range k.config.Device.Addrs {
 		c.Addrs = append(c.Addrs, a.Addr())

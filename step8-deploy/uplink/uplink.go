@@ -89,7 +89,7 @@ type Keeper struct {
 	closed   bool
 	undo     func() error // removes the gateway; nil if there is none yet
 	anchor   *anchor
-	openings []*opening
+	waysIn   []*wayIn
 	egress   map[hostnet.Family][]string // the interfaces for which the gateway was set up
 	rules    map[string]string           // what iptables lists then, by egress
 	tables   reconcile.Tables            // see reach.go
@@ -110,7 +110,7 @@ type Keeper struct {
 func Enable(c Config) (*Keeper, error) {
 	name := c.Device.Name
 	c.Sysctls = writable(c.Sysctls)
-	k := &Keeper{config: c, rules: make(map[string]string), openings: openings(name), tables: reconcile.Tables{Terse: true},
+	k := &Keeper{config: c, rules: make(map[string]string), waysIn: waysIn(name), tables: reconcile.Tables{Terse: true},
 		device: pace{what: "the device " + name,
 			cure: "Find out which one ('ip monitor' shows what happens), and let it leave the device alone: NetworkManager and systemd-networkd call that unmanaged."},
 		firewall: pace{what: "the firewall",
@@ -123,10 +123,10 @@ func Enable(c Config) (*Keeper, error) {
 			cure: "Find out which one ('ip monitor route' shows it), and let it leave the routes of the device " + name + " alone."},
 	}
 	var err error
-	if k.anchor, err = drop(name); err != nil {
+	if k.anchor, err = newAnchor(name); err != nil {
 		slog.Debug("connections will not survive a flush of the firewall", "error", err)
 	}
-	err = k.shut()
+	err = k.makeReach()
 	var egress map[hostnet.Family][]string
 	if err == nil {
 		egress, err = k.config.want()
@@ -156,7 +156,7 @@ func (k *Keeper) Close() error {
 	if k.undo != nil {
 		err = k.undo()
 	}
-	for _, o := range k.openings {
+	for _, o := range k.waysIn {
 		err = errors.Join(err, o.remove())
 	}
 	return errors.Join(err, k.tables.Only(), k.anchor.close())

@@ -15,11 +15,11 @@ import (
 	"stepvpn/step8-deploy/lastseen"
 )
 
-// servedOnly is the hub's Admission: step 7's Controller, except that it gives clients no
-// address of a subnet that the host can't serve now, though they keep their lease. It also
-// notes when clients leave, and knows the pre-shared keys of clients that have one of their
-// own.
-type servedOnly struct {
+// A gate is the hub's Admission: step 7's Controller, with three things added. Lookup knows
+// the pre-shared keys of clients that have one of their own. Left notes when clients leave.
+// Lease gives out no address of a subnet that the host can't serve now; the client keeps its
+// lease.
+type gate struct {
 	*admission.Controller
 	subnets []netip.Prefix
 	seen    *lastseen.Log
@@ -27,7 +27,7 @@ type servedOnly struct {
 	change  keyChange
 }
 
-func (s servedOnly) Lookup(key noise.PublicKey) (hub.Account, bool) {
+func (s gate) Lookup(key noise.PublicKey) (hub.Account, bool) {
 	a, known := s.Controller.Lookup(key)
 	if a.OwnPSK {
 		a.PSK = s.host.OwnPSK(key)
@@ -35,7 +35,7 @@ func (s servedOnly) Lookup(key noise.PublicKey) (hub.Account, bool) {
 	return a, known
 }
 
-func (s servedOnly) Left(gone []hub.Gone) {
+func (s gate) Left(gone []hub.Gone) {
 	for _, g := range gone {
 		if g.In {
 			s.seen.Note(g.Key, time.Now(), s.change.key(g.Next))
@@ -44,7 +44,7 @@ func (s servedOnly) Left(gone []hub.Gone) {
 	s.Controller.Left(gone)
 }
 
-func (s servedOnly) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
+func (s gate) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, error) {
 	leases, err := s.Controller.Lease(key, now)
 	return slices.DeleteFunc(leases, func(l netip.Prefix) bool {
 		return !slices.ContainsFunc(s.subnets, func(n netip.Prefix) bool { return n.Contains(l.Addr()) })

@@ -33,15 +33,15 @@ var client = app.Command{
 }
 
 // runClient keeps the host, and runs a worker that connects it. worker is the socket at which a
-// worker that systemd starts finds this process; if it is "", this process starts one. names
+// worker that systemd starts finds this process; if it is "", this process starts one. namer
 // writes resolv.conf.
-func runClient(ctx context.Context, file string, leave bool, worker string, names names.Keeper) (err error) {
+func runClient(ctx context.Context, file string, leave bool, worker string, namer names.Keeper) (err error) {
 	var undo app.Undo
 	defer undo.All(&err)
 
 	// What can fail comes first, before the host is changed: NewClient reads the settings and the
 	// keys, and opens the sockets for status and metrics...
-	k, err := keeper.NewClient(file, names)
+	k, err := keeper.NewClient(file, namer)
 	if err != nil {
 		return err
 	}
@@ -55,13 +55,15 @@ func runClient(ctx context.Context, file string, leave bool, worker string, name
 	if err := host.Begin(); err != nil {
 		return err
 	}
+	// (As a service, leave is set, and nothing here opens the switch: the unit does, when it is stopped.)
 	undo.Add(func() error { return giveBack(host, ctx.Err() != nil && !leave && !shuttingDown()) }, nil)
 	go watched(func() error { return supervise.WatchNetwork(ctx, k.Device(), host.NetworkChanged) })
-	go watched(func() error { return supervise.WatchRules(ctx, host.HostChanged) })
+	go watched(func() error { return takeover.WatchRules(ctx, host.HostChanged) })
 
 	// ...and the tunnel is the work of a process without privileges. keepWorker starts it, and
 	// starts it again when it crashes. For the worker, k.Serve does what only root may do, after
-	// it has checked that against the settings: runWorker and connect ask for it.
+	// it has checked that against the settings: runWorker and connect ask for it. (A ward is the
+	// current worker, of which there is one at a time.)
 	go notify.Watchdog(ctx, func(context.Context) error { k.Alive(); return nil })
 	defer notify.Stopping()
 	notify.Ready("nothing leaves this host except through the tunnel")

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
 
 	"stepvpn/step3-tunnel/transport"
 	"stepvpn/step4-crypto/secure"
@@ -24,7 +25,7 @@ import (
 // keeper.
 func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) error {
 	// One end is a socket, which stays outside of the tunnel, as do its answers: the keeper opens
-	// it, with the mark of step 6's guard, and connects it...
+	// it, with the mark of step 5 (route.FwMark), and connects it...
 	own := n.keeper.Attempt()
 	defer own.Close()
 	conn, err := fast.Dial(n.cfg.Transport, server, n.cfg.Offloads, transport.Options{Drops: &n.count.Drops, Dial: own.DialContext})
@@ -50,12 +51,12 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	})
 	if err != nil {
 		if ctx.Err() == nil || errors.Is(context.Cause(ctx), supervise.ErrSilence) {
-			n.keys.failed(server)
+			n.keys.failed(server) // the next try is by another of the server's keys: serverkeys.go
 		}
-		return verdict(err)
+		return verdict(err) // marks a refusal, which the supervisor must know from a failure
 	}
 	defer session.Close()
-	if n.learn(server, by, session.Settings) {
+	if n.learn(server, by, session.Settings) { // the settings may name the server's next key
 		conn.Close() // without telling the server: the next session continues this one
 		return errNewerKey
 	}
@@ -81,8 +82,8 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	defer n.fit(path, pathmtu.Config{Server: server, Computed: terms.MTU, Session: session})()
 
 	// ...and the tunnel relays between them, for as long as the server answers (lost.go).
-	// Meanwhile prove asks for answers from inside the tunnel, and tells the supervisor whether
-	// packets pass.
+	// Meanwhile prove (health.go) asks for answers from inside the tunnel, and tells the supervisor
+	// whether packets pass: only there is it decided whether the state is up or degraded.
 	n.session.Store(session)
 	up()
 	defer n.prove(session, settings.DNS)()
@@ -106,4 +107,12 @@ func (n *node) fit(path *pathmtu.Path, cfg pathmtu.Config) (stop func()) {
 		cancel()
 		watching.Wait()
 	}
+}
+
+// keepalive translates "off", which is 0 in the settings.
+func keepalive(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }

@@ -21,7 +21,7 @@ import (
 // keepWorker keeps a worker running: it starts another process of this program, as a worker,
 // and does for it what the worker may not do itself. It restarts a worker that is killed or
 // crashes. It returns when ctx ends, or when the worker has said why it can't go on. If socket
-// is not "", systemd starts the workers, and keepWorker returns only when ctx ends.
+// is not "", systemd starts and restarts the workers.
 func keepWorker(ctx context.Context, as account, command, socket string, w *ward) error {
 	app.OnHangup(func() { w.reload(w.conn.Load()) })
 	if socket != "" {
@@ -140,8 +140,8 @@ func keeperFlag() *string {
 	return flag.String("keeper", "", "the keeper's `socket` (default: the keeper is the process that has started this one)")
 }
 
-// connectKeeper connects a worker to its keeper. It is the only function here that a worker
-// calls.
+// connectKeeper connects a worker to its keeper. It and keeperFlag are what a worker calls of
+// this file.
 func connectKeeper(ctx context.Context, socket string) (*privsep.Conn, error) {
 	if err := privsep.Hide(); err != nil {
 		return nil, err

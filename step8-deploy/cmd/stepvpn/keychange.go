@@ -1,9 +1,11 @@
 package main
 
 import (
+	"log/slog"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/cookie"
 	"stepvpn/step7-auth/hub"
+	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/rotation"
 )
@@ -51,4 +53,30 @@ func (k keyChange) String() string {
 		return ""
 	}
 	return noise.FormatKey(k.next.Public())
+}
+
+// changeKey returns the change to a key.
+func changeKey(next noise.PrivateKey) keyChange { return keyChange{next: &next} }
+
+// changeOf returns the change of a server's key, as its files say.
+func changeOf(s *config.Server) keyChange {
+	next, err := s.NextKey()
+	if err != nil {
+		slog.Warn("the server's next key can't be read", "error", err)
+	}
+	return keyChange{next: (*noise.PrivateKey)(next)}
+}
+
+// isNext tells whether a client that is noted to have come by a key came by the next one.
+func (k keyChange) isNext(by noise.PublicKey) bool { return k.next != nil && by == k.next.Public() }
+
+// by says by which key a client came, as long as there are two.
+func (k keyChange) by(next bool) string {
+	switch {
+	case k.next == nil:
+		return ""
+	case next:
+		return ", by the next key"
+	}
+	return ", by the old key"
 }

@@ -6,11 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"stepvpn/shared/app"
 	"stepvpn/shared/link"
-	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/join"
-	"stepvpn/step8-deploy/supervise"
 )
 
 // untilLost moves packets through a session over conn until it ends, its server does not
@@ -54,22 +51,3 @@ func (n *node) untilLost(outer context.Context, session *join.Session, conn link
 const lostInterval = time.Second
 
 var errLost = errors.New("the server does not answer any more")
-
-// verdict marks an error by which the server has refused this client for good.
-func verdict(err error) error {
-	if why, ok := errors.AsType[*secure.Rejected](err); ok && why.Final {
-		return supervise.Refused(app.Hint(err, "Ask the server's owner. The client asks again by itself after 5 minutes."))
-	}
-	if errors.Is(err, secure.ErrUnread) {
-		return app.Hint(secure.ErrUnread, "Check the settings psk and psk_file: the server's owner knows whether this client has a key of its own.")
-	}
-	return err
-}
-
-// keepalive translates "off", which is 0 in the settings.
-func keepalive(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
-}

@@ -2,9 +2,10 @@
 // operator sets them up and looks after them.
 //
 // Server and client are two processes each. The command that a person or systemd starts is
-// the keeper (client.go, server.go): it is root, changes the host, and reads no packet. It
-// starts the worker (worker.go, worker_server.go), which reads the packets and has no
-// privilege.
+// the keeper (client.go, server.go): it is root, changes the host, and reads no packet. The
+// worker (worker.go, worker_server.go) reads the packets and has no privilege. The keeper
+// starts it; as a service, systemd does, and a client has a third process, which writes
+// resolv.conf (namesprocess.go).
 package main
 
 import (

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,31 +129,6 @@ func underWay(s *config.Server) (noise.PrivateKey, error) {
 		return noise.PrivateKey{}, app.Hint(fmt.Errorf("the key is not being changed: there is no file %s", s.NextKeyFile()), "'stepvpn rotate-key' makes it.")
 	}
 	return *next, nil
-}
-
-func changeKey(next noise.PrivateKey) keyChange { return keyChange{next: &next} }
-
-// changeOf returns the change of a server's key, as its files say.
-func changeOf(s *config.Server) keyChange {
-	next, err := s.NextKey()
-	if err != nil {
-		slog.Warn("the server's next key can't be read", "error", err)
-	}
-	return keyChange{next: (*noise.PrivateKey)(next)}
-}
-
-// isNext tells whether a client that is noted to have come by a key came by the next one.
-func (k keyChange) isNext(by noise.PublicKey) bool { return k.next != nil && by == k.next.Public() }
-
-// by says by which key a client came, as long as there are two.
-func (k keyChange) by(next bool) string {
-	switch {
-	case k.next == nil:
-		return ""
-	case next:
-		return ", by the next key"
-	}
-	return ", by the old key"
 }
 
 // stillByOldKey returns the names of those who may come in, and have not come by the next key

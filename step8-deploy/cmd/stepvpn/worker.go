@@ -75,7 +75,7 @@ func runWorker(ctx context.Context, socket string) error {
 	now.Store(n)
 	notify.Ready("")
 
-	// The worker answers at the sockets for status and metrics, tells the supervisor what happens
+	// The worker answers at the sockets for status and metrics (publish, in report.go), tells the supervisor what happens
 	// to the host, and tells systemd that packets are still being moved...
 	report := func() *status.Report { return now.Load().report() }
 	defer publish(statusAt, metricsAt, report)()
@@ -103,8 +103,8 @@ func runWorker(ctx context.Context, socket string) error {
 }
 
 // use takes over settings, and makes a supervisor for them. Resolve looks up a server's name
-// outside of the tunnel, and Route says by which way packets to a server leave. Each new status
-// is logged, and the keeper tells it to systemd.
+// outside of the tunnel, and Route says by which way packets to a server leave. tell, in
+// health.go, logs each new status, and has the keeper tell it to systemd.
 func (n *node) use(s *keeper.Settings) {
 	n.Settings, n.cfg = *s, s.Client
 	n.keys = serverKeys{own: s.Identity.ServerKey, learned: s.Learned}

@@ -115,7 +115,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	clients, err := hub.New(hub.Config{
 		Handshake: handshake, Other: &other, Addrs: cfg.Subnets, Settings: change.tell(settings), MTU: pathmtu.Safe,
 		Next:       change.entrance(settings, cookies),
-		Admission:  servedOnly{admitted, cfg.Subnets, seen, host, change},
+		Admission:  gate{admitted, cfg.Subnets, seen, host, change},
 		Check:      cookies.Check,
 		Control:    pathmtu.Control(given.MTU, paths.Set),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,

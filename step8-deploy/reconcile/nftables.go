@@ -10,6 +10,8 @@ import (
 	"stepvpn/step6-dns/nft"
 )
 
+// What this package asks the kernel about nft's tables. (tables.go changes them, with nft.)
+
 // Exists reports whether there is a table of nft. It asks the kernel by netlink, which is
 // quicker than listing the table with nft.
 func Exists(t nft.Table) bool {

@@ -1,4 +1,4 @@
-package supervise
+package takeover
 
 import (
 	"bytes"
@@ -12,9 +12,10 @@ import (
 	"stepvpn/step8-deploy/watch"
 )
 
-// WatchRules calls changed whenever policy rules of this host, its routing tables other
-// than the main one, or nft tables whose names begin with stepvpn change, until ctx ends.
-// This program itself may have made the change, so changed must look.
+// WatchRules calls changed whenever policy rules of this host change, its routing tables other
+// than the main one, or nft tables of ours, until ctx ends. It may also call changed for
+// nothing: any message about nft that contains the word stepvpn counts, and this program itself
+// may have made the change. So changed must look.
 func WatchRules(ctx context.Context, changed func()) error {
 	var mu sync.Mutex // one call of changed at a time
 	told := func() {
@@ -50,7 +51,8 @@ func aboutRules(messages []syscall.NetlinkMessage) bool {
 	return false
 }
 
-// aboutTables reports whether one of the messages names a table of ours.
+// aboutTables reports whether one of the messages contains the word stepvpn, as those about
+// our tables do.
 func aboutTables(messages []syscall.NetlinkMessage) bool {
 	for _, m := range messages {
 		if bytes.Contains(m.Data, []byte("stepvpn")) {

@@ -8,10 +8,10 @@ import (
 	"stepvpn/step6-dns/resolvconf"
 )
 
-// nameless is the reason why programs can't be told to ask the tunnel's resolvers, such as
+// namesFailed is the reason why programs can't be told to ask the tunnel's resolvers, such as
 // an immutable resolv.conf or a full disk. The tunnel is still of use: connections to an
 // address work, and queries to other resolvers are still refused.
-type nameless struct {
+type namesFailed struct {
 	reason, cure string
 	tries        int // failed tries in a row
 }
@@ -22,9 +22,9 @@ const soonTries = 10
 
 // told records the outcome of a try, and reports whether the next try is due soon. It logs
 // each reason once.
-func (n *nameless) told(err error) (soon bool) {
+func (n *namesFailed) told(err error) (soon bool) {
 	if err == nil {
-		*n = nameless{}
+		*n = namesFailed{}
 		return false
 	}
 	before := n.reason
