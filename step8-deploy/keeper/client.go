@@ -327,9 +327,9 @@ func take(c syscall.Conn) (fd int, err error) {
 //
 // For a server that the settings give by address, that is strict. For one given by name it is
 // not: the worker does the lookup, and the network decides the answer, so the keeper can't know
-// which address the name has. A worker that has been taken over can then have a marked socket
-// to any address, except loopback ones, at that server's port, over UDP or TCP. Through it, it
-// reaches others outside of the tunnel.
+// which address the name has. A worker that has been taken over can then have marked sockets
+// to any unicast address, except loopback ones, at that server's port, over UDP or TCP, and so
+// send outside of the tunnel.
 func (k *Client) mayDial(q dialRequest) error {
 	k.mu.Lock()
 	cfg := k.cfg

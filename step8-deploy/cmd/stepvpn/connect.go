@@ -34,8 +34,8 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 	}
 
 	// ...wrapped in an encrypted session with a server that knows this client. (While a server
-	// changes its key, it has two: by is the one to try now. path finds out, by messages inside
-	// the session, how long packets may be)...
+	// changes its key, it has two: by is the one by which this attempt asks it. path finds out, by
+	// messages inside the session, how long packets may be)...
 	path := pathmtu.New()
 	by := n.keys.of(server)
 	identity := n.Identity
