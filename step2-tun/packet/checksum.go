@@ -9,6 +9,8 @@ import "encoding/binary"
 //
 // The sum may be taken over words of any width, and folded at the end (RFC
 // 1071, section 2, C), so this adds four bytes at a time. b may be up to 16 GB long.
+//
+//exercise:1
 func Checksum(b []byte) uint16 {
 	var sum uint64 // overflows after 16 GB
 	for ; len(b) >= 4; b = b[4:] {

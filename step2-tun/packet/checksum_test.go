@@ -39,6 +39,13 @@ func wordByWord(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
+// The last byte has no partner, and counts as if a zero came behind it.
+func TestChecksumOfAnOddByte(t *testing.T) {
+	require.Equal(t, ^uint16(0x1200), Checksum([]byte{0x12}))
+	require.Equal(t, ^uint16(0x1234+0x5600), Checksum([]byte{0x12, 0x34, 0x56}))
+	require.Equal(t, ^uint16(0x1234+0x5678+0x0100), Checksum([]byte{0x12, 0x34, 0x56, 0x78, 0x01}))
+}
+
 func TestChecksumEqualsWordByWord(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for n := range 300 {
