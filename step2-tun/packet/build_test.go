@@ -43,6 +43,15 @@ func v4Fragment(protocol Protocol, f Fragment, payload []byte, options ...byte) 
 	return p
 }
 
+// flags returns a copy of an IPv4 packet with other bits in the upper half of byte 6, and
+// with the checksum for them.
+func flags(p []byte, bits byte) []byte {
+	p = with(p, 6, p[6]&0x1f|bits)
+	binary.BigEndian.PutUint16(p[10:], 0)
+	binary.BigEndian.PutUint16(p[10:], wordByWord(p[:p[0]&0x0f*4]))
+	return p
+}
+
 // v6 makes an IPv6 packet. What follows the fixed header is in parts.
 func v6(next Protocol, parts ...[]byte) []byte {
 	p := cat(zeros(IPv6HeaderLen), cat(parts...))

@@ -25,7 +25,12 @@ import (
 //	+---------------------------------------------------------------+
 type IPv4 struct{ p []byte }
 
-// AsIPv4 returns a view of p, or the reason why p is not one whole IPv4 packet.
+// AsIPv4 returns a view of p, or the reason why p is not one whole IPv4 packet: the
+// first that holds of errShortIPv4 (p has no room for a header without options),
+// errVersion, errHeaderLength (under 20 bytes, or more than p has) and errLength (the
+// total length is not that of p).
+//
+//exercise:2
 func AsIPv4(p []byte) (IPv4, error) {
 	h := IPv4{p}
 	if len(p) < IPv4HeaderLen {
@@ -45,14 +50,20 @@ func AsIPv4(p []byte) (IPv4, error) {
 
 // HeaderLen returns the header's length in bytes, with options. On the wire it
 // counts units of four bytes (IHL, the internet header length).
+//
+//exercise:2
 func (h IPv4) HeaderLen() int { return int(h.p[0]&0x0f) * 4 }
 
-// Fragment tells which part of a larger packet this is.
+// Fragment tells which part of a larger packet this is. Of the three flags, only the
+// lowest matters: it says that there are more pieces. On the wire the offset counts units
+// of 8 bytes.
+//
+//exercise:2
 func (h IPv4) Fragment() Fragment {
 	word := binary.BigEndian.Uint16(h.p[6:])
 	return Fragment{
 		ID:     uint32(binary.BigEndian.Uint16(h.p[4:])),
-		Offset: int(word&0x1fff) * 8, // on the wire in units of 8 bytes
+		Offset: int(word&0x1fff) * 8,
 		More:   word&0x2000 != 0,
 	}
 }
@@ -76,6 +87,8 @@ func (h IPv4) Dst() netip.Addr { return netip.AddrFrom4([4]byte(h.p[16:20])) }
 func (h IPv4) Options() []byte { return h.p[IPv4HeaderLen:h.HeaderLen()] }
 
 // Payload returns what follows the header.
+//
+//exercise:2
 func (h IPv4) Payload() []byte { return h.p[h.HeaderLen():] }
 
 // readIPv4 fills in what the header says, and returns the payload.

@@ -81,6 +81,37 @@ func TestParseFields(t *testing.T) {
 	require.Equal(t, Packet{Len: 3}, k)
 }
 
+// Of the flags only "more fragments" makes a piece: most packets have "don't fragment" set,
+// and the third flag has no meaning.
+func TestFlags(t *testing.T) {
+	ping := v4(ProtoICMP, icmp(8, 0, 7<<16|1, nil))
+	for _, c := range []struct {
+		name string
+		bits byte
+		more bool
+	}{
+		{"don't fragment", 0x40, false},
+		{"the reserved flag", 0x80, false},
+		{"more fragments", 0x20, true},
+		{"all of them", 0xe0, true},
+	} {
+		h, err := AsIPv4(flags(ping, c.bits))
+		require.NoError(t, err)
+		require.Equal(t, Fragment{More: c.more}, h.Fragment(), c.name)
+	}
+}
+
+// The payload begins where the header says that it ends, options or not.
+func TestPayloadBeginsBehindTheOptions(t *testing.T) {
+	data := []byte("payload")
+	for n := 0; n <= 40; n += 4 {
+		h, err := AsIPv4(v4(253, data, zeros(n)...))
+		require.NoError(t, err)
+		require.Equal(t, 20+n, h.HeaderLen())
+		require.Equal(t, data, h.Payload(), "%d bytes of options", n)
+	}
+}
+
 // Any change of one bit in the header is seen by the checksum.
 func TestHeaderChecksumOfEveryBit(t *testing.T) {
 	p := v4(ProtoUDP, udp(1, 2, nil), 7, 7, 4, 1, 2, 3, 4, 0)
