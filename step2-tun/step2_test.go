@@ -170,6 +170,35 @@ func TestHostWithoutIPv6(t *testing.T) {
 	startTundump(t, alice, "-addr", "10.8.0.1/24")
 }
 
+// With -answer, hosts that don't exist answer pings: the kernel and ping take the answer for
+// a real one. A ping in pieces gets none, nor does one over IPv6.
+func TestAnswer(t *testing.T) {
+	alice := netlab.New(t).Alice
+	ping := func(args ...string) error {
+		_, err := alice.Try("ping", append([]string{"-c1"}, args...)...)
+		return err
+	}
+	p := startTundump(t, alice)
+	require.Error(t, ping("-W0.5", "10.8.0.2"), "without the flag it only watches")
+	p.Interrupt()
+	require.Equal(t, 0, p.Wait(t))
+
+	file := filepath.Join(t.TempDir(), "answered.pcap")
+	p = startTundump(t, alice, "-answer", "-pcap", file)
+	out := alice.Run(t, "ping", "-c3", "-i0.1", "-W10", "10.8.0.2")
+	require.Contains(t, out, "64 bytes from 10.8.0.2: icmp_seq=3 ttl=64 time=")
+	require.NotContains(t, out, "wrong data")
+	require.NoError(t, ping("-W10", "-s", "1", "10.8.0.200"), "an odd number of bytes")
+	require.NoError(t, ping("-W10", "-s", "1472", "-p", "ff00aa", "10.8.0.77"), "the longest in one piece")
+	require.Error(t, ping("-W0.5", "-s", "4000", "10.8.0.2"))
+	require.Error(t, ping("-W0.5", "fd00:8::2"))
+	lines := packetLines(t, p, 3+1+1+3+1)
+	require.Contains(t, lines[0], "10.8.0.1 > 10.8.0.2    ICMP      84 bytes  ttl 64   echo request, id ")
+	require.NotContains(t, alice.Run(t, "tcpdump", "-nn", "-r", file), "echo reply", "written before it is answered")
+	p.Interrupt()
+	require.Equal(t, 0, p.Wait(t))
+}
+
 // Bytes that are no packets are described, and end nothing.
 func TestMalformed(t *testing.T) {
 	alice := netlab.New(t).Alice

@@ -1,6 +1,6 @@
 // Tundump makes a TUN device and prints a line for every packet that the host
-// sends into it. It answers none of them: the device only hands packets from the
-// kernel to the program, and what becomes of them is up to the program.
+// sends into it. It answers none of them, or only pings: the device only hands packets
+// from the kernel to the program, and what becomes of them is up to the program.
 package main
 
 import (
@@ -25,6 +25,7 @@ var (
 	addrs   = app.Prefixes("addr", "10.8.0.1/24,fd00:8::1/64", "`addresses` of this host on the device, with prefix lengths")
 	mtu     = flag.Int("mtu", tun.DefaultMTU, "longest packet in `bytes`, 68 to 65535; with an IPv6 address at least 1280")
 	persist = flag.Bool("persist", false, "keep the device at exit, and take over one that was kept")
+	answer  = flag.Bool("answer", false, "answer pings over IPv4, in the name of whichever host is pinged")
 	file    = flag.String("pcap", "", "also write the packets to this `file`, for Wireshark and tcpdump; an existing file is replaced")
 )
 
@@ -53,7 +54,8 @@ func run(ctx context.Context) error {
 	return dump(dev, capture)
 }
 
-// dump prints and writes the packets that come out of dev, until it is closed.
+// dump prints and writes the packets that come out of dev, until it is closed. The answers
+// to pings go back into dev.
 func dump(dev link.Link, capture *pcap.Writer) error {
 	var packets atomic.Uint64
 	defer app.ReportStats(func() string { return fmt.Sprintf("packets %d", packets.Load()) })()
@@ -67,7 +69,7 @@ func dump(dev link.Link, capture *pcap.Writer) error {
 		if err != nil {
 			return err
 		}
-		now := time.Now()
+		now, answers := time.Now(), 0
 		for i := range burst.Len() {
 			p := burst.At(i)
 			packets.Add(1)
@@ -77,6 +79,14 @@ func dump(dev link.Link, capture *pcap.Writer) error {
 					return err
 				}
 			}
+			if *answer && packet.EchoReply(p) {
+				burst.Set(answers, p)
+				answers++
+			}
+		}
+		burst.Truncate(answers)
+		if err := dev.WriteBurst(burst); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
 		}
 	}
 }
