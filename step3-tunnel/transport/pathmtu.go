@@ -8,8 +8,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"stepvpn/step2-tun/packet"
 )
 
 // pathMTU begins the sum of a client's MTU: it returns the largest packet that the path to
@@ -22,11 +20,7 @@ func pathMTU(server netip.AddrPort, o Options) MTU {
 	if !ok {
 		size, why = ethernetMTU, "Ethernet, as there is no route yet"
 	}
-	header, name := packet.IPv4HeaderLen, "IPv4"
-	if server.Addr().Is6() {
-		header, name = packet.IPv6HeaderLen, "IPv6"
-	}
-	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
+	return outerMTU(size, why, server.Addr().Is6())
 }
 
 // ethernetMTU, in bytes, is assumed where the kernel knows of no route yet.
@@ -44,11 +38,8 @@ func listenMTU(local netip.AddrPort) MTU {
 		d.LocalAddr = &net.UDPAddr{IP: local.Addr().AsSlice()}
 	}
 	from := func(to netip.AddrPort) (net.Conn, error) { return d.Dial(UDP, to.String()) }
-	size, ok := ethernetMTU, false
-	header, name := packet.IPv6HeaderLen, "IPv6"
-	if local.Addr().Is4() {
-		header, name = packet.IPv4HeaderLen, "IPv4"
-	} else {
+	size, ok, ipv6 := ethernetMTU, false, !local.Addr().Is4()
+	if ipv6 {
 		size, ok = routeMTU(from, far6)
 	}
 	if !ok {
@@ -58,7 +49,7 @@ func listenMTU(local netip.AddrPort) MTU {
 	if !ok {
 		size, why = ethernetMTU, "Ethernet, as there is no default route"
 	}
-	return MTU{size, fmt.Sprintf("%d (%s)", size, why)}.Less(header, name)
+	return outerMTU(size, why, ipv6)
 }
 
 // routeMTU asks the kernel for the MTU of the path to an address: the interface's
