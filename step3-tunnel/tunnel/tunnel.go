@@ -14,7 +14,10 @@ import (
 )
 
 // Run moves packets between dev and conn until ctx ends, which is not an error, or
-// until one of the two fails. It has closed both when it returns.
+// until one of the two fails: it returns the error that came first. When it returns, it
+// has closed both, and nobody uses them any more.
+//
+//exercise:3
 func Run(ctx context.Context, dev, conn link.Link, count *Counters) error {
 	closeBoth := func() {
 		dev.Close()
@@ -35,7 +38,11 @@ func Run(ctx context.Context, dev, conn link.Link, count *Counters) error {
 	return err
 }
 
-// send moves what this host sends: from the device to the other side.
+// send moves what this host sends: from the device to the other side. It returns the
+// error of the end that fails, and says which that is. For all its packets it needs one
+// burst. It counts those that were sent.
+//
+//exercise:3
 func send(dev, conn link.Link, count *Counters) error {
 	b := link.NewBurst()
 	for {
@@ -49,8 +56,10 @@ func send(dev, conn link.Link, count *Counters) error {
 	}
 }
 
-// receive moves what comes from the other side into the device. It trusts nothing
-// that it receives: only whole IP packets pass.
+// receive moves what comes from the other side into the device, as send does the other
+// way. It trusts nothing that it receives: only whole IP packets pass, and are counted.
+//
+//exercise:3
 func receive(conn, dev link.Link, count *Counters) error {
 	b := link.NewBurst()
 	for {
@@ -65,7 +74,10 @@ func receive(conn, dev link.Link, count *Counters) error {
 	}
 }
 
-// dropMalformed keeps the whole IP packets of b.
+// dropMalformed keeps the whole IP packets of b, in place and in their order, and counts
+// the others.
+//
+//exercise:3
 func dropMalformed(b *link.Burst, drops *link.Drops) {
 	kept := 0
 	for i := range b.Len() {
