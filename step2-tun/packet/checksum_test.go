@@ -39,6 +39,13 @@ func wordByWord(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
+// What goes beyond 16 bits is added at the lower end, as often as it takes.
+func TestChecksumCarries(t *testing.T) {
+	require.Equal(t, ^uint16(0x1234+0x5678), Checksum([]byte{0x12, 0x34, 0x56, 0x78}))
+	require.Equal(t, ^uint16(0x0004), Checksum([]byte{0x80, 0x01, 0x80, 0x02}), "the carry is lost: the sum is 10003")
+	require.Equal(t, ^uint16(0x0001), Checksum([]byte{0xff, 0xff, 0xff, 0xff, 0x00, 0x01}), "the carry of the carry is lost: the sum is 1ffff")
+}
+
 // The last byte has no partner, and counts as if a zero came behind it.
 func TestChecksumOfAnOddByte(t *testing.T) {
 	require.Equal(t, ^uint16(0x1200), Checksum([]byte{0x12}))

@@ -79,7 +79,7 @@ func TestTheLongestFrame(t *testing.T) {
 	buf := make([]byte, link.MaxPacket)
 	n, err := readFrame(bufio.NewReader(&wire), buf)
 	require.NoError(t, err)
-	require.True(t, bytes.Equal(p, buf[:n]))
+	require.True(t, bytes.Equal(p, buf[:n]), "%d bytes, from %q to %q", n, buf[0], buf[link.MaxPacket-1])
 }
 
 // Wherever the connection breaks off, nobody takes a part for the whole.
@@ -88,8 +88,8 @@ func TestStreamEndsInsideAPacket(t *testing.T) {
 	ends := map[int]bool{0: true, 5: true, 7: true, 10: true} // between two packets
 	for cut := range len(stream) + 1 {
 		r, buf := bufio.NewReader(bytes.NewReader(stream[:cut])), make([]byte, link.MaxPacket)
-		var err error
-		for err == nil {
+		_, err := readFrame(r, buf)
+		for n := 0; err == nil && n < len(stream); n++ {
 			_, err = readFrame(r, buf)
 		}
 		want := io.ErrUnexpectedEOF
@@ -115,7 +115,7 @@ func TestABurstIsOneWrite(t *testing.T) {
 	}
 	var writes counter
 	require.NoError(t, writeFrames(bufio.NewWriterSize(&writes, streamBuffer), b))
-	require.EqualValues(t, 1, writes)
+	require.EqualValues(t, 1, writes, "there were %d writes", writes)
 }
 
 // broken is a socket that takes nothing any more.

@@ -197,7 +197,7 @@ func TestPacketsAreAskedForInOrder(t *testing.T) {
 		go func() {
 			result <- Run(ctx, &oneByOne{Link: dev, packets: want, place: make([]byte, 0, 200)}, conn, &count)
 		}()
-		require.Equal(t, want, read(t, network))
+		require.Equal(t, want, read(t, network), "what went out")
 		cancel()
 		require.NoError(t, <-result)
 		require.Equal(t, "3 packets (183 bytes)", count.Sent.String())
