@@ -269,10 +269,12 @@ func TestServerWithoutAPeerDropsAndCounts(t *testing.T) {
 }
 
 func TestADatagramThatIsTooBigIsCounted(t *testing.T) {
-	_, addr, _ := listen(t, UDP, "127.0.0.1:0")
+	server, addr, serverDrops := listen(t, UDP, "127.0.0.1:0")
 	client, drops := dial(t, UDP, addr)
 	write(t, client, netip.AddrPort{}, make([]byte, link.MaxPacket))
 	require.EqualValues(t, 1, drops.Count(link.TooBig))
+	write(t, server, addr, make([]byte, link.MaxPacket)) // to itself: it doesn't get that far
+	require.EqualValues(t, 1, serverDrops.Count(link.TooBig))
 }
 
 // A length that promises more than comes holds nobody else up.
