@@ -71,7 +71,7 @@ func TestDestination(t *testing.T) {
 	}
 }
 
-// Whose a packet from the device is.
+// The client that a packet from the device is for.
 func TestRecipient(t *testing.T) {
 	c := gather(t, 2, 64, nil)
 	alice, bob := c.clients[0].welcome.Addrs, c.clients[1].welcome.Addrs
