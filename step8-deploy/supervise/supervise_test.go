@@ -375,9 +375,6 @@ func TestNetworkChanges(t *testing.T) {
 	})
 }
 
-<<<<<<< HEAD
-// A try that is under way is ended if its network is gone.
-=======
 // What failed in the network before does not count in the next one.
 func TestANewNetworkIsANewStart(t *testing.T) {
 	run(t, func(w *world) { w.serve(homeV4, down); w.serve(awayV4, down) }, func(w *world) {
@@ -396,8 +393,7 @@ func TestANewNetworkIsANewStart(t *testing.T) {
 	})
 }
 
-// A try that is under way is not worth waiting for if its network is gone.
->>>>>>> ceca665 (Step 8: exercise 1, back-off with jitter)
+// A try that is under way is ended if its network is gone.
 func TestNetworkChangesWhileConnecting(t *testing.T) {
 	run(t, func(w *world) { w.serve(homeV4, nil); w.serve(awayV4, nil) }, func(w *world) {
 		w.events()
