@@ -16,12 +16,11 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// rules returns the policy rules that close the switch, of both families (ruleset, below,
-// returns the firewall's), by their priorities: guard.Own for the
-// client's own socket; guard.Refuse for names (Names); the tunnel's own networks are
-// unreachable; what is local (LAN.Rules, with table 0: there is no tunnel) goes where the main
-// table says; and all else is unreachable, or, if the tunnel is for some networks (Only),
-// these are.
+// rules returns the policy rules that close the switch, of both families, by their priorities
+// (ruleset, below, returns the firewall's): guard.Own for the client's own socket; guard.Refuse
+// for names (Names); the tunnel's own networks are unreachable; what is local (LAN.Rules, with
+// table 0: there is no tunnel) goes where the main table says; and all else is unreachable,
+// or, if the tunnel is for some networks (Only), these are.
 //
 //exercise:3
 func (c Config) rules(local lan.Networks) (list []policy.Rule) {
