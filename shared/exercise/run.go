@@ -22,6 +22,7 @@ const (
 	checkTime = 30 * time.Second // for one test of a learner: what hangs is a failure
 	testTime  = time.Minute      // for one of the course
 	wrongTime = 10 * time.Second // for one that is expected to fail
+	slowTime  = 5 * time.Minute  // for one that is expected to pass while this machine proves others, or that has namespaces to make
 	atOnce    = 4                // tests
 	maxOutput = 1 << 20          // bytes of a test's output; the rest is dropped
 	maxLines  = 20               // of a failed test's output that are shown

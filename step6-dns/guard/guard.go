@@ -85,12 +85,17 @@ func DNS(device string, resolvers []netip.Addr) (undo func() error, err error) {
 }
 
 // Rules returns the policy rules that DNS adds, in order. (DNS also makes Table, see
-// Ruleset.) It returns an error if there are no resolvers. (Rules, Ruleset, Own and Refuse
-// are exported for step 8, which keeps a list of all rules and has a kill switch of them.)
+// Ruleset.) For each family that this host has, whether or not the tunnel carries it, these
+// are Own, one rule inTunnel for each resolver of the family, and Refuse. A resolver may be
+// named twice, and the kernel takes no rule twice. Without resolvers it is errNoResolver.
+//
+// Rules, Ruleset, Own and Refuse are exported for step 8, which keeps a list of all rules and
+// has a kill switch of them.
+//
+//exercise:1
 func Rules(resolvers []netip.Addr) (list []policy.Rule, err error) {
 	if len(resolvers) == 0 {
-		return nil, app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),
-			"The server may be of an earlier step. With -allow-other-dns, queries go to the same resolver as before, where others may overhear them.")
+		return nil, errNoResolver
 	}
 	for _, f := range hostnet.Families {
 		if f.Off() {
@@ -107,6 +112,9 @@ func Rules(resolvers []netip.Addr) (list []policy.Rule, err error) {
 	return list, nil
 }
 
+var errNoResolver = app.Hint(errors.New("the server names no resolver to ask inside the tunnel"),
+	"The server may be of an earlier step. With -allow-other-dns, queries go to the same resolver as before, where others may overhear them.")
+
 // Recover removes what a killed client left, here and in package route. It returns an
 // error if a client is running.
 func Recover() error {
@@ -122,20 +130,30 @@ func Recover() error {
 	return nil
 }
 
+// inTunnel returns a rule that sends all packets to a resolver into the tunnel, by the table
+// of package route.
+//
+//exercise:1
 func inTunnel(f hostnet.Family, resolver netip.Addr) policy.Rule {
 	r := policy.NewRule(f, priorityResolver, route.Table, fmt.Sprintf("to %v lookup %d", resolver, route.Table))
 	r.To(policy.Host(resolver))
 	return r
 }
 
-// Own returns a rule that exempts the tunnel's own socket from the rules that follow.
+// Own returns a rule that exempts the tunnel's own socket, which has the firewall mark
+// route.FwMark, from the rules that follow: the main table has the route for it.
+//
+//exercise:1
 func Own(f hostnet.Family, priority int) policy.Rule {
 	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, fmt.Sprintf("fwmark %d lookup main", route.FwMark))
 	r.Mark = route.FwMark
 	return r
 }
 
-// Refuse returns rules that refuse all queries over UDP and TCP, to any resolver.
+// Refuse returns rules that refuse all queries over UDP and TCP, to any resolver. The sender
+// gets "permission denied".
+//
+//exercise:1
 func Refuse(f hostnet.Family, priority int) []policy.Rule {
 	var rules []policy.Rule
 	for _, p := range []struct {

@@ -69,8 +69,12 @@ func (f *fileChange) ours() snapshot {
 	return s
 }
 
-// putBack makes the file what was found, whatever of takeOver was done. It
-// leaves alone what another program put there.
+// putBack makes the file what was found, whatever of takeOver was done: nothing, a part, or
+// all. It leaves alone what another program put there, and reports that as left. In either
+// case nothing of ours stays behind: where the file was exchanged, what is beside it (aside)
+// is removed, and the directory is written to the disk.
+//
+//exercise:2
 func (f *fileChange) putBack(path string) (left bool, err error) {
 	now, err := look(path)
 	if err != nil {

@@ -1,9 +1,11 @@
 package resolvconf
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,12 +13,88 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
 // another is what some other program writes.
 const another = "# by dhclient\nnameserver 192.0.2.53\n"
+
+// A watcher is a log that is called before each step that is taken.
+type watcher struct {
+	slog.Handler
+	see func(step string)
+}
+
+func (w watcher) Enabled(context.Context, slog.Level) bool { return true }
+func (w watcher) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelDebug {
+		w.see(r.Message)
+	}
+	return nil
+}
+
+// All that happens to the file happens while the journal is there.
+func TestJournalFirst(t *testing.T) {
+	defer slog.SetDefault(slog.Default())
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			h := newHost(t)
+			k.make(t, h)
+			steps := 0
+			slog.SetDefault(slog.New(watcher{slog.DiscardHandler, func(step string) {
+				if !strings.Contains(step, h.path) {
+					return
+				}
+				steps++
+				if journals, _ := filepath.Glob(h.state + "/*.json"); len(journals) != 1 {
+					t.Errorf("there is no journal, and this is done: %s", step)
+				}
+			}}))
+			undo := h.use(t)
+			require.NotZero(t, steps, "what Use does to the file")
+			steps = 0
+			undo()
+			require.NotZero(t, steps, "what undo does to the file")
+		})
+	}
+}
+
+// If the file can't be taken over, all is as it was, and the next one may try.
+func TestTakeOverFails(t *testing.T) {
+	defer func() { renameat2 = unix.Renameat2 }()
+	h := newHost(t)
+	h.write(t, plain)
+	before := h.tree(t)
+	renameat2 = func(int, string, int, string, uint) error { return unix.EIO }
+	_, err := Use(h.config())
+	require.ErrorContains(t, err, "taking over "+h.path)
+	require.ErrorIs(t, err, unix.EIO)
+	require.Equal(t, before, h.tree(t), "as it was before it failed")
+	h.clean(t)
+	renameat2 = unix.Renameat2
+	h.use(t)()
+}
+
+// If the file can't be put back, the journal stays until it can.
+func TestPutBackFails(t *testing.T) {
+	h := newHost(t)
+	h.write(t, plain)
+	before := h.tree(t)
+	undo, err := Use(h.config())
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(h.path+aside))
+	require.NoError(t, os.MkdirAll(h.path+aside+"/in the way", 0o755))
+	require.ErrorContains(t, undo(), h.path+" is not as it was: ")
+	require.ErrorContains(t, undo(), h.path+" is not as it was: ", "once more says the same")
+	_, err = Recover(h.config())
+	require.ErrorContains(t, err, h.path+" is not as it was: ", "what is in the way still is")
+	require.NoError(t, os.RemoveAll(h.path+aside))
+	h.recover(t, true)
+	require.Equal(t, noInodes(before), noInodes(h.tree(t)))
+	h.clean(t)
+}
 
 // If another program has written the file meanwhile, that stays, and the original is not
 // lost.

@@ -14,13 +14,13 @@ import (
 const plain = "# the cafe's\nsearch cafe.example\nnameserver 198.51.100.1\noptions edns0 trust-ad timeout:2\n"
 
 // written is what Use makes of it.
-const written = `# Written by the VPN client while it is connected (lo). The original comes back
-# when it ends; if it was killed, when it starts again, or with: resolvconf.test -recover
+var written = strings.ReplaceAll(`# Written by the VPN client while it is connected (lo). The original comes back
+# when it ends; if it was killed, when it starts again, or with: PROGRAM -recover
 search corp.example
 nameserver 10.8.0.1
 nameserver fd00:8::1
 options edns0 timeout:2
-`
+`, "PROGRAM", filepath.Base(os.Args[0]))
 
 // without is the same where there are no options to keep.
 var without = strings.TrimSuffix(written, "options edns0 timeout:2\n")

@@ -82,11 +82,15 @@ type Config struct {
 }
 
 // Use makes programs ask the tunnel's resolvers. The function that it returns
-// takes that back; it may be called more than once, from any goroutine. If Use
-// fails, the host is as it was.
+// takes that back; it may be called more than once, from any goroutine, and does it once. If
+// Use fails, the host is as it was.
 //
 // If a client was killed, Use first puts back what that one left; Recover does only that.
-// While one client uses the file, Use and Recover refuse.
+// While one client uses the file, Use and Recover refuse: the state is locked from before
+// anything is looked at until all is put back. The journal is on the disk before anything is
+// changed.
+//
+//exercise:2
 func Use(c Config) (undo func() error, err error) {
 	c.setDefaults()
 	if err := c.check(); err != nil {
@@ -97,6 +101,9 @@ func Use(c Config) (undo func() error, err error) {
 		return nil, err
 	}
 	j, err := s.prepare(c)
+	if err == nil {
+		err = s.save(j)
+	}
 	if err != nil {
 		s.close()
 		return nil, err
@@ -124,8 +131,8 @@ func Recover(c Config) (found bool, err error) {
 	return s.recover()
 }
 
-// prepare puts back what is left from before, looks at what there is, and
-// writes down what is to be changed. It changes nothing else itself.
+// prepare puts back what is left from before, looks at what there is, and says what is to be
+// changed. It changes nothing else itself.
 func (s *state) prepare(c Config) (*journal, error) {
 	if _, err := s.recover(); err != nil {
 		return nil, err
@@ -148,7 +155,7 @@ func (s *state) prepare(c Config) (*journal, error) {
 		}
 	}
 	slog.Info(fmt.Sprintf("%s is %s", c.Path, cmp.Or(who.Name, found.String())))
-	return j, s.save(j)
+	return j, nil
 }
 
 // takeOver does what the journal says.
@@ -161,8 +168,11 @@ func (j *journal) takeOver(c Config) error {
 	return j.Told.Use(owner.Tunnel{DNS: c.DNS, Search: c.Search, Lines: c.lines()})
 }
 
-// putBack undoes that, as far as it was done, and forgets the journal. If it
-// fails the journal stays, for the next time.
+// putBack undoes that, as far as it was done: what was told to others and the file, each even
+// if the other fails. Then it forgets the journal. If it fails the journal stays, for the
+// next time.
+//
+//exercise:2
 func (s *state) putBack(j *journal) error {
 	err := j.Told.Revert(j.Path)
 	if j.File != nil {

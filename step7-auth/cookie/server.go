@@ -34,7 +34,7 @@ type shared struct {
 }
 
 // NewServer returns a Server for a server's public key. It counts what it drops
-// in drops, each under BadMessage, BadMAC, UnderLoad or Throttled.
+// in drops, each under secure.BadMessage, BadMAC, UnderLoad or Throttled.
 func NewServer(public noise.PublicKey, drops *link.Drops) *Server {
 	return &Server{
 		drops:  drops,
@@ -45,13 +45,18 @@ func NewServer(public noise.PublicKey, drops *link.Drops) *Server {
 }
 
 // Check checks m, a message of type 1 that came from an address. If the initiation may be
-// worked on, Check returns it, which is the part of m without the codes. Otherwise it
-// returns the reply to send to that address, or nothing.
+// worked on, Check returns it: the part of m without the codes, with no capacity to grow into
+// them. Otherwise it counts why not, and returns the reply to send to that address, or
+// nothing. A message of another type or length is a secure.BadMessage, one with another mac1 a
+// BadMAC; its sender gets no reply, and nothing is remembered of it.
 //
 // underLoad says that more initiations arrive than the server can work on. Then an
-// initiation needs a mac2, and one source gets 20 per second through (5 at once), and the
-// networks around it a few times as many (see Limiter). present says that a connected
-// client is at that address: the limits of those networks do not hold for it.
+// initiation needs a mac2 (UnderLoad if it has none; the reply is a cookie). Of those that
+// have one, one source gets 20 per second through (5 at once; Throttled), and the networks
+// around it a few times as many (see Limiter). present says that a connected client is at
+// that address: the limits of those networks do not hold for it.
+//
+//exercise:2
 func (s *Server) Check(m []byte, from netip.AddrPort, underLoad, present bool, now time.Time) (initiation, reply []byte) {
 	if !isType(m, typeInitiation) || len(m) < minInitiation || len(m) > maxInitiation {
 		s.drops.Add(secure.BadMessage)

@@ -1,6 +1,7 @@
 package cookie
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
@@ -175,6 +176,26 @@ func TestASourceWithACookieIsThrottled(t *testing.T) {
 	}
 	require.Equal(t, 24, passed, "a burst of 5, and one each 50 ms after the first")
 	require.EqualValues(t, 76, k.drops.Count(Throttled))
+}
+
+// Anybody can write any address into a packet. Initiations without a cookie take nothing
+// from the share of the source that they name.
+func TestForgedAddressesTakeNobodysShare(t *testing.T) {
+	k := newTalk(t)
+	_, reply := k.server.Check(k.signed(), alice, true, false, now())
+	k.get(reply)
+	signed := k.signed()
+	forged := bytes.Clone(signed)
+	_, mac2 := mac2At(forged)
+	clear(mac2)
+	for range 10 * perEndpoint {
+		initiation, _ := k.server.Check(forged, alice, true, false, now())
+		require.Nil(t, initiation)
+	}
+	for range perEndpoint {
+		initiation, _ := k.server.Check(signed, alice, true, false, now())
+		require.NotNil(t, initiation, "alice has sent nothing yet; others have, in her name")
+	}
 }
 
 // A connected client is not held to the share of the networks around it, which others may

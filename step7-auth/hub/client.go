@@ -121,6 +121,8 @@ func (a *Account) expired(now time.Time) bool { return !a.Expires.IsZero() && !n
 
 // allows reports whether a packet of the client may have addr as its source: its allowed
 // IPs are the addresses that it was given.
+//
+//exercise:1
 func (c *client) allows(addr netip.Addr) bool { return slices.Contains(c.addrs, addr) }
 
 // clockOf returns a time in nanoseconds since the hub was made, and never 0.

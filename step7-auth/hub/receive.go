@@ -121,7 +121,13 @@ func (h *Hub) control(c *client, kind byte, content []byte) bool {
 }
 
 // destination returns the other client that a client's packet is for, or nil if it goes to
-// the device. If the packet must be dropped, it reports false, and why.
+// the device, as packets to the internet and to the server itself do. If the packet must be
+// dropped, it reports false, and why: it is not one whole packet (link.Malformed), the client
+// has yet to log in (NotLoggedIn), the packet is for many hosts (Multicast), its source is
+// not the client's own (Spoofed), it is for another client, which isn't allowed (ToClient),
+// or no other client has that address (NoClient). The first that holds is the reason.
+//
+//exercise:1
 func (h *Hub) destination(c *client, p []byte) (to *client, why link.Reason, ok bool) {
 	src, dst, ok := addresses(p)
 	switch {

@@ -25,29 +25,18 @@ func (h *Hub) send(q *queue) error {
 // sealBurst sends each packet of b to the client that has its destination address. If more
 // packets are coming, the last ones wait in out.
 func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
-	var last netip.Addr
-	var c *client // the client that has the address last
+	var c *client // the last packet's
 	if err := out.begin(b.Hints); err != nil {
 		return err
 	}
 	for i := range b.Len() {
 		p := b.At(i)
-		_, dst, ok := addresses(p)
+		to, why, ok := h.recipient(p, c)
 		if !ok {
-			h.drops.Add(link.Malformed)
+			h.drops.Add(why)
 			continue
 		}
-		if h.toMany(dst) {
-			h.drops.Add(Multicast)
-			continue
-		}
-		if dst != last {
-			c, last = h.directory.at(dst), dst
-		}
-		if c == nil {
-			h.drops.Add(NoClient)
-			continue
-		}
+		c = to
 		if err := out.add(c, p, now); err != nil {
 			return err
 		}
@@ -56,6 +45,31 @@ func (h *Hub) sealBurst(b *link.Burst, out *sealer, now time.Time) error {
 		return nil
 	}
 	return out.flush()
+}
+
+// recipient returns the client that a packet from the device is for: it has the destination
+// address. If the packet must be dropped, recipient reports false, and why: it is not one
+// whole packet (link.Malformed), it is for many hosts (Multicast), or no client has the
+// address (NoClient). The first that holds is the reason.
+//
+// before is the client that the packet before was for, or nil. As neighbours mostly have the
+// same destination, it is asked first, which saves a search under a lock.
+//
+//exercise:1
+func (h *Hub) recipient(p []byte, before *client) (to *client, why link.Reason, ok bool) {
+	_, dst, ok := addresses(p)
+	switch {
+	case !ok:
+		return nil, link.Malformed, false
+	case h.toMany(dst):
+		return nil, Multicast, false
+	case before != nil && before.allows(dst):
+		return before, 0, true
+	}
+	if to = h.directory.at(dst); to == nil {
+		return nil, NoClient, false
+	}
+	return to, 0, true
 }
 
 // A sealer collects packets for one client after another, and sends consecutive packets

@@ -63,8 +63,13 @@ type lease struct {
 // key: an exchange with it gives no secret, and is refused (RFC 7748, section 6.1).
 var nobody noise.PublicKey
 
-// choose returns the address that a client may have now. It does not change the
-// leases: take does. (nextFresh remembers how far it has looked, and no more.)
+// choose returns the address that a client may have now: the one that is fixed for it, if
+// it is free (canHaveFixed); else the one that it had, unless that is fixed for another by
+// now (mayHave); else one that nobody had yet, as long as there are fewer than most leases;
+// else the one that was released longest ago, if its grace time has passed (canReuse). If
+// there is none, the error is that of full. It does not change the leases: take does.
+//
+//exercise:3
 func (f *family) choose(id noise.PublicKey, now time.Time) (netip.Addr, error) {
 	if addr, ok := f.fixedOf[id]; ok {
 		return addr, f.canHaveFixed(id, addr, now) // the operator's choice; an error while another has it
@@ -97,8 +102,13 @@ func (f *family) nextFresh() netip.Addr {
 	return f.fresh
 }
 
-// take gives a client the address that choose returned. It reports whether that
-// is another one than before.
+// take gives a client the address that choose returned. The lease is in use from then on. If the
+// client had another one, that waits for its grace time, and for nobody (forget). A lease
+// of a client that has left is removed where it is in the way: it has that address, or there
+// are as many leases as there may be. take reports whether the address is another one than
+// before.
+//
+//exercise:3
 func (f *family) take(id noise.PublicKey, addr netip.Addr, now time.Time) bool {
 	l := f.byAddr[addr]
 	changed := l == nil || l.owner != id
@@ -119,8 +129,11 @@ func (f *family) take(id noise.PublicKey, addr netip.Addr, now time.Time) bool {
 	return changed
 }
 
-// release ends the use of a client's lease. It reports whether the saved leases have
-// changed: one that its client may not have any more (mayHave) becomes nobody's.
+// release ends the use of a client's lease, if it is in use: the client stays its owner,
+// unless the address is fixed for another by now (mayHave, disown). It reports whether the saved
+// leases have changed.
+//
+//exercise:3
 func (f *family) release(id noise.PublicKey, now time.Time) bool {
 	l := f.byOwner[id]
 	if l == nil || !l.inUse {

@@ -48,6 +48,22 @@ func TestFull(t *testing.T) {
 	require.Equal(t, "10.8.0.3/29", mustLease(t, p, 3, epoch.Add(121*time.Second))[0].String())
 }
 
+// A client that is back in time has its address again, and nobody else gets it.
+func TestComeBack(t *testing.T) {
+	p := opened(t, Config{Addrs: prefixes("10.8.0.1/30"), Grace: time.Minute})
+	for range 3 {
+		require.Equal(t, prefixes("10.8.0.2/30"), mustLease(t, p, 0, epoch))
+		_, err := p.Lease(key(1), epoch.Add(time.Hour))
+		require.ErrorIs(t, err, ErrFull, "it is in use")
+		p.Release(key(0), epoch)
+		_, err = p.Lease(key(1), epoch.Add(time.Minute-1))
+		require.ErrorIs(t, err, ErrFull, "it was released a moment ago")
+	}
+	require.Equal(t, prefixes("10.8.0.2/30"), mustLease(t, p, 1, epoch.Add(time.Minute)), "the grace time has passed")
+	_, err := p.Lease(key(0), epoch.Add(time.Hour))
+	require.ErrorIs(t, err, ErrFull, "another has it now")
+}
+
 func TestForget(t *testing.T) {
 	p := opened(t, Config{Addrs: prefixes("10.8.0.1/29"), Grace: time.Minute})
 	for n := range 5 {

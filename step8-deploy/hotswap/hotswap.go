@@ -37,8 +37,11 @@ func New(drops *link.Drops, reason link.Reason) *Link {
 	return s
 }
 
-// Use makes inner the inner Link, until inner fails or ctx ends. Then it closes inner, and
-// returns why inner has failed, or nil if ctx has ended.
+// Use makes inner the inner Link, until inner fails or ctx ends. Then there is none; Use closes
+// inner, and returns why it has failed, or nil if ctx has ended. If the Link is closed, Use
+// closes inner at once, and returns net.ErrClosed.
+//
+//exercise:2
 func (s *Link) Use(ctx context.Context, inner link.Link) error {
 	ended := make(chan struct{})
 	s.mu.Lock()
@@ -63,7 +66,10 @@ func (s *Link) Use(ctx context.Context, inner link.Link) error {
 	return err
 }
 
-// fail records that inner can no longer be used.
+// fail records that inner can no longer be used, which ends its Use. It ignores what an earlier
+// one says: reads and writes of that may come back late.
+//
+//exercise:2
 func (s *Link) fail(inner link.Link, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +79,10 @@ func (s *Link) fail(inner link.Link, err error) {
 	}
 }
 
-// ReadBurst waits for an inner Link, if there is none.
+// ReadBurst waits for an inner Link, if there is none, and again if that fails. It holds no
+// lock while the inner Link reads. Its only error is net.ErrClosed, once the Link is closed.
+//
+//exercise:2
 func (s *Link) ReadBurst(b *link.Burst) error {
 	for {
 		inner, err := s.wait()
@@ -100,7 +109,10 @@ func (s *Link) wait() (link.Link, error) {
 	return s.inner, nil
 }
 
-// WriteBurst drops the packets if there is no inner Link.
+// WriteBurst drops the packets if there is no inner Link, and counts each. It holds no lock
+// while the inner Link writes. Its only error is net.ErrClosed, once the Link is closed.
+//
+//exercise:2
 func (s *Link) WriteBurst(b *link.Burst) error {
 	s.mu.Lock()
 	inner, closed := s.inner, s.closed

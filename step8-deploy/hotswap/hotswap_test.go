@@ -28,7 +28,10 @@ func burst(text string) *link.Burst {
 func within(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan struct{})
-	go func() { f(); close(done) }()
+	go func() {
+		defer close(done) // also when f fails the test
+		f()
+	}()
 	select {
 	case <-done:
 	case <-time.After(limit):
@@ -40,6 +43,9 @@ func read(t *testing.T, l link.Link) string {
 	t.Helper()
 	b := link.NewBurst()
 	within(t, func() { require.NoError(t, l.ReadBurst(b)) })
+	if b.Len() == 0 {
+		return ""
+	}
 	return string(b.At(0))
 }
 
@@ -64,7 +70,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 	var drops link.Drops
 	s := New(&drops, secure.NoSession)
 	require.NoError(t, s.WriteBurst(burst("there is no session")))
-	require.EqualValues(t, 1, drops.Count(secure.NoSession))
+	require.EqualValues(t, 1, drops.Count(secure.NoSession), "what is dropped is counted")
 
 	for range 3 {
 		far, result := use(t.Context(), s)
@@ -109,6 +115,47 @@ func TestAWriteThatFails(t *testing.T) {
 			}
 		}
 	})
+	require.NoError(t, s.Close())
+}
+
+// A late is a session whose read comes back long after it was closed.
+type late struct{ reading, fail chan struct{} }
+
+func (l late) ReadBurst(*link.Burst) error {
+	close(l.reading)
+	<-l.fail
+	return errors.New("the end of an earlier session")
+}
+func (l late) WriteBurst(*link.Burst) error { return nil }
+func (l late) Close() error                 { return nil }
+
+// What comes from an earlier session does not end the next one.
+func TestTheSessionBefore(t *testing.T) {
+	s := New(new(link.Drops), secure.NoSession)
+	before := late{make(chan struct{}), make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Use(ctx, before) }()
+	got := make(chan string, 1)
+	go func() { got <- read(t, s) }()
+	<-before.reading
+	cancel()
+	require.NoError(t, <-ended)
+
+	far, result := use(t.Context(), s)
+	within(t, func() {
+		for s.current() == nil {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	require.NoError(t, far.WriteBurst(burst("of the next")))
+	close(before.fail)
+	select {
+	case text := <-got:
+		require.Equal(t, "of the next", text)
+	case err := <-result:
+		require.Fail(t, "this session has ended, too", "%v", err)
+	}
 	require.NoError(t, s.Close())
 }
 

@@ -2,6 +2,7 @@ package killswitch
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"stepvpn/shared/netlab"
 	"stepvpn/step2-tun/tun"
@@ -19,7 +21,10 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-func TestMain(m *testing.M) { netlab.Main(m) }
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	netlab.Main(m)
+}
 
 const limit = 20 * time.Second
 
@@ -191,6 +196,28 @@ func TestTiedToAnInterface(t *testing.T) {
 	off2()
 	off()
 	require.Greater(t, seen(nil), 3)
+}
+
+// While the switch is closed, such a program reaches neither a resolver of the local network
+// nor anything far away. The kernel tells it so at once.
+func TestTiedWhileClosed(t *testing.T) {
+	lab := netlab.New(t)
+	send := func(to netip.Addr, port int) (err error) {
+		lab.Alice.Do(func() {
+			s, e := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+			require.NoError(t, e)
+			defer unix.Close(s)
+			require.NoError(t, unix.BindToDevice(s, "eth0"))
+			err = unix.Sendto(s, []byte("x"), 0, &unix.SockaddrInet4{Addr: to.As4(), Port: port})
+		})
+		return err
+	}
+	require.NoError(t, send(lab.Cafe.V4, 53), "the detector")
+	require.NoError(t, send(lab.Web.V4, 80), "the detector")
+	on(t, lab.Alice)
+	require.NoError(t, send(lab.Cafe.V4, 80), "the local network is there")
+	require.ErrorIs(t, send(lab.Cafe.V4, 53), unix.EPERM, "it has asked a resolver of the local network")
+	require.ErrorIs(t, send(lab.Web.V4, 80), unix.EPERM, "it has reached a host of the internet")
 }
 
 // In another network, other hosts are local; and only some networks go through the tunnel.

@@ -16,8 +16,13 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// rules returns the policy rules that close the switch, of both families. (ruleset, below,
-// returns the firewall's.)
+// rules returns the policy rules that close the switch, of both families, by their priorities
+// (ruleset, below, returns the firewall's): guard.Own for the client's own socket; guard.Refuse
+// for names (Names); the tunnel's own networks are unreachable; what is local (LAN.Rules, with
+// table 0: there is no tunnel) goes where the main table says; and all else is unreachable,
+// or, if the tunnel is for some networks (Only), these are.
+//
+//exercise:3
 func (c Config) rules(local lan.Networks) (list []policy.Rule) {
 	for _, f := range hostnet.Families {
 		list = append(list, guard.Own(f, priorityOwn))
@@ -61,37 +66,41 @@ const (
 	dnsOverTLS = 853
 )
 
-// ruleset returns the table as a person would type it. It sees packets that leave after the
-// kernel has chosen their route.
-func (c Config) ruleset(table nft.Table, local lan.Networks) string {
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, "\t\t"+format+"\n", args...) }
+// away returns the rules of the chain for packets that are to leave by any other interface
+// than the tunnel's device, one a line, as a person would type them. The first that fits
+// decides. Refused are queries for names (Names) to any host, and packets to the tunnel's own
+// networks, which must not be looked for elsewhere. Accepted is what is local (LAN), and what
+// is not for the tunnel (Only), in each family. All else is refused: with an error that says
+// that there is no route, and no TCP reset, as a connection may go on when the tunnel is back.
+//
+//exercise:3
+func (c Config) away(local lan.Networks) (list []string) {
 	if c.Names {
-		line("meta l4proto { tcp, udp } th dport { %d, %d } reject with icmpx type admin-prohibited", dns, dnsOverTLS)
-		for _, rule := range lan.Names() {
-			line("%s", rule)
-		}
+		list = append(list, fmt.Sprintf("meta l4proto { tcp, udp } th dport { %d, %d } reject with icmpx type admin-prohibited", dns, dnsOverTLS))
+		list = append(list, lan.Names()...)
 	}
 	for _, f := range hostnet.Families {
 		if set := lan.Elements(f.Subnets(c.Tunnel)); set != "" {
-			line("%s daddr { %s } reject with icmpx type no-route", lan.Word(f), set)
+			list = append(list, fmt.Sprintf("%s daddr { %s } reject with icmpx type no-route", lan.Word(f), set))
 		}
 	}
-	for _, rule := range c.LAN.Accept(c.believed(local)) {
-		line("%s", rule)
-	}
+	list = append(list, c.LAN.Accept(c.believed(local))...)
 	if c.Only != nil {
 		for _, f := range hostnet.Families {
 			if only := lan.Elements(f.Subnets(c.Only)); only != "" {
-				line("%s daddr != { %s } accept", lan.Word(f), only)
+				list = append(list, fmt.Sprintf("%s daddr != { %s } accept", lan.Word(f), only))
 			} else {
-				line("meta nfproto %s accept", strings.ToLower(f.String()))
+				list = append(list, fmt.Sprintf("meta nfproto %s accept", strings.ToLower(f.String())))
 			}
 		}
 	}
-	// No TCP reset: a connection may go on when the tunnel is back.
-	line("reject with icmpx type no-route")
-	own := "\t\t" + strings.Join(lan.Own(), "\n\t\t")
+	return append(list, "reject with icmpx type no-route")
+}
+
+// ruleset returns the table as a person would type it. It sees packets that leave after the
+// kernel has chosen their route.
+func (c Config) ruleset(table nft.Table, local lan.Networks) string {
+	lines := func(list []string) string { return "\t\t" + strings.Join(list, "\n\t\t") }
 	device := "" // first: each packet to the tunnel goes through this
 	if c.Device != "" {
 		device = fmt.Sprintf("\t\toifname %q accept\n", c.Device)
@@ -109,7 +118,8 @@ func (c Config) ruleset(table nft.Table, local lan.Networks) string {
 %s
 	}
 	chain away {
-%s	}
+%s
+	}
 	chain output {
 		type filter hook output priority 0
 		jump tunnel
@@ -122,5 +132,5 @@ func (c Config) ruleset(table nft.Table, local lan.Networks) string {
 		jump away
 	}
 }
-`, table, flags, device, route.FwMark, pauseMark, own, b.String())
+`, table, flags, device, route.FwMark, pauseMark, lines(lan.Own()), lines(c.away(local)))
 }

@@ -20,15 +20,27 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		st.failed(nil)
 		st.State, st.Next = Stopped, time.Time{}
 	})
+	s.rounds(ctx)
+	return nil
+}
+
+// rounds does one round after another until ctx ends, with a wait after each: backoff says how
+// long, by how many rounds have failed since a connection was up for stableAfter, and
+// untilAllowed whether it must be longer. If something on this host has changed, ending the
+// round (see interrupted) or cutting the wait short, then no failure counts; in the former
+// case the wait is only what untilAllowed asks for. Wake-ups from before a round are dropped.
+//
+//exercise:1
+func (s *Supervisor) rounds(ctx context.Context) {
 	failures := 0 // rounds since the last good connection
-	for {
+	for ctx.Err() == nil {
 		began := time.Now()
 		s.drain()
 		up, err := s.round(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case up >= stableAfter:
+		if ctx.Err() != nil {
+			return
+		}
+		if up >= stableAfter {
 			failures = 0
 		}
 		wait := s.untilAllowed(backoff(failures))
@@ -40,13 +52,14 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		if s.wait(ctx, wait, began, err) {
 			failures = 0
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
 }
 
-// backoff returns how long to wait after a failure that this many others came before.
+// backoff returns how long to wait after a failure that this many others came before, 0 or
+// more: minWait, twice as long each time, and maxWait at most, each 20 % more or less, at
+// random.
+//
+//exercise:1
 func backoff(failures int) time.Duration {
 	d := min(minWait<<min(failures, 10), maxWait)
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))

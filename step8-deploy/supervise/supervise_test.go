@@ -375,6 +375,24 @@ func TestNetworkChanges(t *testing.T) {
 	})
 }
 
+// What failed in the network before does not count in the next one.
+func TestANewNetworkIsANewStart(t *testing.T) {
+	run(t, func(w *world) { w.serve(homeV4, down); w.serve(awayV4, down) }, func(w *world) {
+		w.sleep(10 * time.Minute)
+		w.isIn(Waiting)
+		w.sleep(time.Until(w.Status().Next) + time.Nanosecond) // the start of a wait
+		require.Greater(t, time.Until(w.Status().Next), 20*time.Second, "the detector")
+		w.sleep(2 * time.Second)
+		w.setRoute("wlan0")
+		w.events()
+		w.NetworkChanged()
+		synctest.Wait()
+		require.Contains(t, w.events(), "connect 192.0.2.1", "at once")
+		w.isIn(Waiting)
+		require.LessOrEqual(t, time.Until(w.Status().Next), minWait*6/5, "and again soon")
+	})
+}
+
 // A try that is under way is ended if its network is gone.
 func TestNetworkChangesWhileConnecting(t *testing.T) {
 	run(t, func(w *world) { w.serve(homeV4, nil); w.serve(awayV4, nil) }, func(w *world) {
