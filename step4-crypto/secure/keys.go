@@ -52,10 +52,12 @@ func (s *keypair) expired(now time.Time) bool {
 	return s.receiving == nil || now.Sub(s.created) >= rejectAfterTime
 }
 
-// seal appends a data message to dst that contains plaintext, padded to length bytes;
-// plaintext must not overlap dst. It returns false if the keys are worn out, because a
-// counter must not be used twice. It allocates nothing if dst has room for length +
-// Overhead bytes.
+// seal appends a data message to dst that contains plaintext, padded with zeros to length
+// bytes if it is shorter; plaintext must not overlap dst. If the keys are worn out, it
+// returns dst as it was and false, because a counter must not be used twice. It allocates
+// nothing if dst has room for length + Overhead bytes. It may be called from any goroutine.
+//
+//exercise:2
 func (s *keypair) seal(dst, plaintext []byte, length int) ([]byte, bool) {
 	if s.counter.Load() >= s.limit {
 		return dst, false
@@ -77,7 +79,7 @@ func (s *keypair) seal(dst, plaintext []byte, length int) ([]byte, bool) {
 	return s.sending.Seal(dst, counter, header, plaintext), true
 }
 
-var zeros [16]byte
+var zeros [16]byte // padding is shorter than this
 
 // open returns the content of d, decrypted in place, or the reason why d is dropped. The
 // caller must hold mu.
