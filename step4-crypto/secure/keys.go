@@ -81,8 +81,11 @@ func (s *keypair) seal(dst, plaintext []byte, length int) ([]byte, bool) {
 
 var zeros [16]byte // padding is shorter than this
 
-// open returns the content of d, decrypted in place, or the reason why d is dropped. The
-// caller must hold mu.
+// open returns the content of d, decrypted in place, or the reason why d is dropped:
+// NoSession if its counter is not below limit, Replayed, or BadTag. A replay costs no
+// decryption, and a packet that is dropped changes nothing. The caller must hold mu.
+//
+//exercise:3
 func (s *keypair) open(d data) (plaintext []byte, why link.Reason, ok bool) {
 	if d.counter >= s.limit {
 		return nil, NoSession, false
