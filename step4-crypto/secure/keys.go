@@ -130,7 +130,11 @@ func (k *keyring) without(drop func(*keypair) bool) *keyring {
 	return &keyring{keep(k.previous), keep(k.current), keep(k.next)}
 }
 
-// setNext puts s, which has the index of reserved, in the slot next.
+// setNext puts s in the slot next, in the place of what is there: s can open packets from
+// now on, and seals none yet. The table finds s by its index, which was that of reserved.
+// The caller must hold mu.
+//
+//exercise:4
 func (p *Peer) setNext(reserved, s *keypair) {
 	p.table.replace(reserved, s)
 	old := p.keys.Load()
@@ -138,7 +142,12 @@ func (p *Peer) setNext(reserved, s *keypair) {
 	p.schedule(p.nextWake())
 }
 
-// confirm puts the next keys into use.
+// confirm puts the next keys into use, because a packet has arrived under them. The
+// current ones become the previous ones, until keepPrevious from now. For the new keys,
+// newest, worn and connected begin anew; and this side is not looking for the other one any
+// more (lost, initiator). The caller must hold mu.
+//
+//exercise:4
 func (p *Peer) confirm(from netip.AddrPort, now time.Time) {
 	old := p.keys.Load()
 	if old.current == nil || p.lost {
@@ -155,7 +164,9 @@ func (p *Peer) confirm(from netip.AddrPort, now time.Time) {
 }
 
 // setKeys replaces the keyring. Keypairs that are no longer in it are removed from the
-// table.
+// table. The caller must hold mu.
+//
+//exercise:4
 func (p *Peer) setKeys(keys *keyring) {
 	old := p.keys.Swap(keys)
 	for _, s := range old.all() {
