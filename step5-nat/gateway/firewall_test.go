@@ -39,6 +39,7 @@ func walk(t *testing.T, chains []chain, p packet) (fate string) {
 				return "dropped"
 			case target == "TCPMSS": // goes on
 				require.Contains(t, rule, "--clamp-mss-to-pmtu")
+				require.Contains(t, rule, "--tcp-flags SYN,RST SYN", "iptables refuses TCPMSS for other packets")
 				did["clamped"] = true
 			case target == "ACCEPT":
 				did["accepted"] = true
