@@ -101,6 +101,38 @@ func TestAnswerToAnother(t *testing.T) {
 	})
 }
 
+// TestForwardSecrecy: eve has recorded a handshake, and steals the pre-shared key later.
+// She can do all that both sides did, except "ee", so she opens nothing.
+func TestForwardSecrecy(t *testing.T) {
+	for _, suite := range suites {
+		cfgI, cfgR := configs(suite, NNpsk0)
+		initiator, responder := begin(t, cfgI), begin(t, cfgR)
+		recorded := exchange(t, initiator, responder, nil)
+		eve := func(knowsPrivate bool) *Cipher {
+			h := begin(t, cfgR)
+			require.NoError(t, h.mixSecret("psk"))
+			h.mixEphemeral(recorded[0][:KeyLen])
+			_, err := h.symmetric.decryptAndHash(nil, recorded[0][KeyLen:])
+			require.NoError(t, err, "the first message has no forward secrecy yet")
+			h.mixEphemeral(recorded[1][:KeyLen])
+			if knowsPrivate {
+				h.e, h.re = responder.e, initiator.e.PublicKey()
+				require.NoError(t, h.mixSecret("ee"))
+			}
+			keys, _ := h.symmetric.split()
+			return keys
+		}
+		knowing, guessing := eve(true), eve(false)
+		send, _, err := initiator.Split()
+		require.NoError(t, err)
+		sealed := send.Seal(nil, 0, nil, []byte("secret"))
+		_, err = knowing.Open(nil, 0, nil, sealed)
+		require.NoError(t, err, "she would open it with an ephemeral private key, or the test shows nothing")
+		_, err = guessing.Open(nil, 0, nil, sealed)
+		require.ErrorIs(t, err, errOpen, "a thief of the pre-shared key reads what was recorded before")
+	}
+}
+
 // TestOpenShowsNothing: of a message that does not authenticate, no plaintext is
 // left where it would have been opened, in place or not.
 func TestOpenShowsNothing(t *testing.T) {

@@ -140,9 +140,12 @@ func (h *Handshake) mixEphemeral(public []byte) {
 	}
 }
 
-// mixSecret mixes in the secret that a token other than "e" and "s" names. A public
-// key of low order is an error, because everybody would know the result (RFC 7748,
-// section 6.1).
+// mixSecret mixes in the secret that a token other than "e" and "s" names: the
+// pre-shared key, or a Diffie-Hellman result, of which the token's first letter names the
+// initiator's key and the second the responder's. A public key of low order is an error,
+// because everybody would know the result (RFC 7748, section 6.1); it names the token.
+//
+//exercise:1
 func (h *Handshake) mixSecret(t token) error {
 	if t == "psk" {
 		h.symmetric.mixKeyAndHash(h.psk[:])

@@ -52,10 +52,12 @@ func (s *keypair) expired(now time.Time) bool {
 	return s.receiving == nil || now.Sub(s.created) >= rejectAfterTime
 }
 
-// seal appends a data message to dst that contains plaintext, padded to length bytes;
-// plaintext must not overlap dst. It returns false if the keys are worn out, because a
-// counter must not be used twice. It allocates nothing if dst has room for length +
-// Overhead bytes.
+// seal appends a data message to dst that contains plaintext, padded with zeros to length
+// bytes if it is shorter; plaintext must not overlap dst. If the keys are worn out, it
+// returns dst as it was and false, because a counter must not be used twice. It allocates
+// nothing if dst has room for length + Overhead bytes. It may be called from any goroutine.
+//
+//exercise:2
 func (s *keypair) seal(dst, plaintext []byte, length int) ([]byte, bool) {
 	if s.counter.Load() >= s.limit {
 		return dst, false
@@ -77,10 +79,13 @@ func (s *keypair) seal(dst, plaintext []byte, length int) ([]byte, bool) {
 	return s.sending.Seal(dst, counter, header, plaintext), true
 }
 
-var zeros [16]byte
+var zeros [16]byte // padding is shorter than this
 
-// open returns the content of d, decrypted in place, or the reason why d is dropped. The
-// caller must hold mu.
+// open returns the content of d, decrypted in place, or the reason why d is dropped:
+// NoSession if its counter is not below limit, Replayed, or BadTag. A replay costs no
+// decryption, and a packet that is dropped changes nothing. The caller must hold mu.
+//
+//exercise:3
 func (s *keypair) open(d data) (plaintext []byte, why link.Reason, ok bool) {
 	if d.counter >= s.limit {
 		return nil, NoSession, false
@@ -125,7 +130,11 @@ func (k *keyring) without(drop func(*keypair) bool) *keyring {
 	return &keyring{keep(k.previous), keep(k.current), keep(k.next)}
 }
 
-// setNext puts s, which has the index of reserved, in the slot next.
+// setNext puts s in the slot next, in the place of what is there: s can open packets from
+// now on, and seals none yet. The table finds s by its index, which was that of reserved.
+// The caller must hold mu.
+//
+//exercise:4
 func (p *Peer) setNext(reserved, s *keypair) {
 	p.table.replace(reserved, s)
 	old := p.keys.Load()
@@ -133,7 +142,12 @@ func (p *Peer) setNext(reserved, s *keypair) {
 	p.schedule(p.nextWake())
 }
 
-// confirm puts the next keys into use.
+// confirm puts the next keys into use, because a packet has arrived under them. The
+// current ones become the previous ones, until keepPrevious from now. For the new keys,
+// newest, worn and connected begin anew; and this side is not looking for the other one any
+// more (lost, initiator). The caller must hold mu.
+//
+//exercise:4
 func (p *Peer) confirm(from netip.AddrPort, now time.Time) {
 	old := p.keys.Load()
 	if old.current == nil || p.lost {
@@ -150,7 +164,9 @@ func (p *Peer) confirm(from netip.AddrPort, now time.Time) {
 }
 
 // setKeys replaces the keyring. Keypairs that are no longer in it are removed from the
-// table.
+// table. The caller must hold mu.
+//
+//exercise:4
 func (p *Peer) setKeys(keys *keyring) {
 	old := p.keys.Swap(keys)
 	for _, s := range old.all() {

@@ -86,6 +86,26 @@ func TestSessionSuites(t *testing.T) {
 	}
 }
 
+// A message is appended to what is in dst already. That is no part of it, and stays.
+func TestSealAppends(t *testing.T) {
+	client, server := twoKeypairs(t, config(1))
+	var messages []byte
+	plaintext := bytes.Repeat([]byte{0x45}, 40)
+	for n, length := range []int{0, 48, 40} {
+		before := bytes.Clone(messages)
+		var ok bool
+		messages, ok = client.seal(messages, plaintext, length)
+		require.True(t, ok)
+		require.True(t, bytes.Equal(before, messages[:len(before)]), "what was in dst has changed")
+		m := messages[len(before):]
+		require.Len(t, m, max(len(plaintext), length)+Overhead)
+		require.Equal(t, appendDataHeader(nil, client.remote, uint64(n)), m[:dataHeader])
+		got, ok := openCopy(server, m)
+		require.True(t, ok, "the message doesn't open without what stands before it")
+		require.Equal(t, plaintext, got[:len(plaintext)])
+	}
+}
+
 // Every single-bit change of a sealed packet is refused, and every truncation
 // and extension; the packet as it was sealed still opens after all that.
 func TestEveryChangeIsRefused(t *testing.T) {
@@ -146,7 +166,7 @@ func TestReplayAndReorder(t *testing.T) {
 	_, ok := openCopy(server, forged)
 	require.False(t, ok)
 	require.EqualValues(t, 1, cfg.Drops.Count(BadTag))
-	require.True(t, opens(1))
+	require.True(t, opens(1), "a forged packet has moved the window")
 
 	require.True(t, opens(windowSize+9))
 	require.True(t, opens(10), "overtaken by 8191: the last in the window")
@@ -187,37 +207,45 @@ func TestCounterLimit(t *testing.T) {
 	require.EqualValues(t, 2, cfg.Drops.Count(NoSession))
 }
 
-// Many goroutines seal up to the limit: each counter is used once, none is left
-// out.
+// Many goroutines seal up to the limit: each counter is used once, none is left out. There
+// are so many that they get in each other's way even on a single processor.
 func TestConcurrentSeal(t *testing.T) {
-	const limit = 5000
+	const limit, workers = 200_000, 8
 	cfg := config(1)
 	cfg.limits = defaultLimits
 	cfg.limits.rejectPackets = limit
 	client, _ := twoKeypairs(t, cfg)
 
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	sealed := 0
-	counters := make(map[uint64]bool)
-	for range 8 {
+	var counters [workers][]uint64
+	for i := range counters {
 		wg.Go(func() {
+			out := make([]byte, 0, 1+Overhead)
 			for {
-				m, ok := client.seal(nil, []byte("x"), 0)
+				m, ok := client.seal(out, []byte("x"), 0)
 				if !ok {
 					return
 				}
 				d, _ := parseData(m)
-				mu.Lock()
-				sealed++
-				counters[d.counter] = true
-				mu.Unlock()
+				counters[i] = append(counters[i], d.counter)
 			}
 		})
 	}
 	wg.Wait()
-	require.Equal(t, limit, sealed)
-	require.Len(t, counters, limit)
+	used := make([]bool, limit)
+	for _, list := range counters {
+		for _, counter := range list {
+			require.Less(t, counter, uint64(limit))
+			if counter >= limit { // require would be slow here
+				t.Fatalf("the counter %d is beyond the limit", counter)
+			}
+			if used[counter] {
+				t.Fatalf("the counter %d was used twice", counter)
+			}
+			used[counter] = true
+		}
+	}
+	require.NotContains(t, used, false, "a counter was left out")
 }
 
 // Several goroutines open the same packets at the same time: each opens once. The

@@ -232,6 +232,75 @@ func TestKeyConfirmation(t *testing.T) {
 	require.Equal(t, old.local, s.client.keys.Load().current.remote, "nor does the client")
 }
 
+// Until a packet arrives under new keys, nothing is sent under them: the response may be
+// lost, and then the client doesn't have them.
+func TestNewKeysWait(t *testing.T) {
+	const early = "new keys are in use before a packet has come under them"
+	now := time.Now()
+	o, cfg := newSite(t)
+	p := o.peer()
+	accept := func() (c *node, response []byte) {
+		c, m := ask(t, cfg, now)
+		q, ok := o.Read(m)
+		require.True(t, ok)
+		response, err := q.Accept(p, nil, now)
+		require.NoError(t, err)
+		return c, response
+	}
+	c, response := accept()
+	keys, _ := p.Sending(now)
+	require.Nil(t, keys.keypair, early)
+	o.open(c.open(response, serverAddr, now).Reply, now)
+
+	accept() // its response is lost
+	keys, to := p.Sending(now)
+	require.Equal(t, aliceAddr, to)
+	require.Equal(t, Packet, c.open(keys.seal(ipPacket("x")), serverAddr, now).Kind, early)
+}
+
+// Packets that were on the way when the keys changed are opened, for a while.
+func TestOldKeysStay(t *testing.T) {
+	now := time.Now()
+	o, cfg := newSite(t)
+	p := o.peer()
+	handshake := func(confirm bool) *node {
+		c, m := ask(t, cfg, now)
+		q, ok := o.Read(m)
+		require.True(t, ok)
+		response, err := q.Accept(p, nil, now)
+		require.NoError(t, err)
+		if first := c.open(response, serverAddr, now).Reply; confirm {
+			c.open(o.open(first, now).Reply, serverAddr, now)
+		}
+		return c
+	}
+	c := handshake(true)
+	handshake(true)
+	require.Equal(t, Packet, o.open(c.seal(ipPacket("1")), now).Kind, "a packet under the previous keys is lost")
+	handshake(false)
+	require.Equal(t, Packet, o.open(c.seal(ipPacket("2")), now).Kind, "the previous keys were dropped when another handshake began")
+	now = now.Add(keepPrevious)
+	p.Tick(now)
+	require.Equal(t, None, o.open(c.seal(ipPacket("3")), now).Kind, "the previous keys are kept for ever")
+}
+
+// Counters begin anew with each handshake. The peer's address is followed after it, too.
+func TestRoamingAfterRekey(t *testing.T) {
+	s := simulate(t, config(1), config(1))
+	s.connect()
+	for range 100 {
+		require.True(t, s.write(s.client, ipPacket("x")))
+	}
+	old := s.client.keys.Load().current
+	s.run(rekeyAfterTime + time.Second)
+	require.NotSame(t, old, s.client.keys.Load().current)
+	require.Equal(t, aliceAddr, s.server.Status().Peer)
+	s.client.addr = bobAddr
+	require.True(t, s.write(s.client, ipPacket("x")))
+	s.run(time.Second)
+	require.Equal(t, bobAddr, s.server.Status().Peer)
+}
+
 // The server's address of the peer follows the newest good packet, and nothing
 // else: no forged one, no replay, no packet that was overtaken.
 func TestRoaming(t *testing.T) {

@@ -22,7 +22,9 @@ const (
 )
 
 // fresh reports whether counter has not been seen before. It returns false if counter is
-// too old to tell. counter must be below 2^64-1.
+// too old to tell: windowSize or more behind the newest. counter must be below 2^64-1.
+//
+//exercise:3
 func (w *window) fresh(counter uint64) bool {
 	switch {
 	case counter >= w.next:
@@ -34,6 +36,8 @@ func (w *window) fresh(counter uint64) bool {
 }
 
 // mark remembers counter, for which fresh must hold.
+//
+//exercise:3
 func (w *window) mark(counter uint64) {
 	if counter >= w.next {
 		w.advance(counter)
@@ -42,7 +46,9 @@ func (w *window) mark(counter uint64) {
 }
 
 // advance makes counter the newest: it clears the words after the one that was
-// the newest up to the one that counter is in.
+// the newest up to the one that counter is in, which may be far ahead.
+//
+//exercise:3
 func (w *window) advance(counter uint64) {
 	var first uint64 // the first word to clear
 	if w.next > 0 {

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -70,6 +72,42 @@ func TestAnEmptyFirewallStaysEmpty(t *testing.T) {
 		})
 	}
 }
+
+// The firewall comes first and goes last: at no moment, on the way in or back, does the
+// host forward a client's packets past it.
+func TestNothingIsForwardedPastTheFirewall(t *testing.T) {
+	lab := netlab.New(t)
+	tunnelOn(t, lab, "vpn0", both)
+	past := func() bool {
+		on := lab.Server.Read(t, "ipv4/ip_forward") == "1"
+		return on && !strings.Contains(lab.Server.Run(t, "iptables", "-S", "FORWARD"), "-A FORWARD -j "+Chain("vpn0"))
+	}
+	undo := forwardByHand(t, lab)
+	require.True(t, past(), "the test sees it")
+	undo()
+
+	var seen []string
+	logger := slog.Default()
+	defer slog.SetDefault(logger)
+	moments := 0
+	slog.SetDefault(slog.New(each(func(line string) { // each change is logged before it is made
+		moments++
+		if past() {
+			seen = append(seen, line)
+		}
+	})))
+	enable(t, lab, Config{Device: "vpn0", Addrs: prefixes(both)})()
+	require.Greater(t, moments, 40)
+	require.Empty(t, seen, "the host forwarded past the firewall before these changes")
+}
+
+// each is a log that calls a function for each line.
+type each func(line string)
+
+func (each) Enabled(context.Context, slog.Level) bool        { return true }
+func (f each) Handle(_ context.Context, r slog.Record) error { f(r.Message); return nil }
+func (f each) WithAttrs([]slog.Attr) slog.Handler            { return f }
+func (f each) WithGroup(string) slog.Handler                 { return f }
 
 // A host that forwards already goes on to do so.
 func TestForwardingThatWasOnStaysOn(t *testing.T) {

@@ -51,6 +51,8 @@ func (h hook) jump(name string) []string {
 }
 
 // chains returns the chains that the firewall must have.
+//
+//exercise:3
 func (w *firewall) chains() []chain {
 	h := hooks(w.device)
 	source, mss, pass, nat := chain{hook: h[0]}, chain{hook: h[1]}, chain{hook: h[2]}, chain{hook: h[3]}

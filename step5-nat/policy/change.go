@@ -35,6 +35,8 @@ type Change struct {
 // the command as one would type it. The function that it returns undoes the changes, the
 // last one first; it may be called more than once. If a change fails, CarryOut undoes
 // those before it.
+//
+//exercise:2
 func CarryOut(list []Change, log func(command string, args ...any)) (undo func() error, err error) {
 	var done []Change
 	undo = sync.OnceValue(func() error { return takeBack(done) })
@@ -49,7 +51,9 @@ func CarryOut(list []Change, log func(command string, args ...any)) (undo func()
 }
 
 // takeBack undoes the changes, the last one first. It continues after an error, to leave
-// as little as possible behind.
+// as little as possible behind, and returns all errors but those of what is gone already.
+//
+//exercise:2
 func takeBack(done []Change) error {
 	var errs []error
 	for _, ch := range slices.Backward(done) {

@@ -18,6 +18,8 @@ import (
 // Local returns a rule that finds the local network: it looks up the main table, but
 // ignores its default route, the one whose prefix length is 0. (Local and Tunnel are
 // exported for step 8's list of rules.)
+//
+//exercise:1
 func Local(f hostnet.Family, priority int) policy.Rule {
 	r := policy.NewRule(f, priority, unix.RT_TABLE_MAIN, "lookup main suppress_prefixlength 0")
 	r.SuppressPrefixlen = 0
@@ -26,6 +28,8 @@ func Local(f hostnet.Family, priority int) policy.Rule {
 
 // Tunnel returns a rule that routes packets without the mark by the tunnel's table, or
 // refuses them if the tunnel does not carry the family.
+//
+//exercise:1
 func Tunnel(f hostnet.Family, carried bool) policy.Rule {
 	r := policy.NewRule(f, PriorityTunnel, Table, fmt.Sprintf("not fwmark %d lookup %d", FwMark, Table))
 	if !carried {
@@ -37,6 +41,8 @@ func Tunnel(f hostnet.Family, carried bool) policy.Rule {
 
 // answers returns a rule by which the host finds the route to the server without the mark,
 // so that the server's packets pass the reverse-path check. network is "udp" or "tcp".
+//
+//exercise:1
 func answers(network string, server netip.AddrPort) policy.Rule {
 	r := policy.NewRule(hostnet.FamilyOf(server.Addr()), priorityAnswers, unix.RT_TABLE_MAIN,
 		fmt.Sprintf("to %v ipproto %s dport %d lookup main", server.Addr(), network, server.Port()))
