@@ -78,7 +78,7 @@ func show(root string, list []*exercise) error {
 		}
 		fmt.Printf("%s  %s\n", e.id(), e.title)
 		for _, h := range s {
-			fmt.Printf("     %-40s %4d lines\n", e.local(h.file)+", "+h.name, h.lines())
+			fmt.Printf("     %-50s %3d %s\n", e.local(h.file)+", "+h.name, h.lines(), map[bool]string{true: "line", false: "lines"}[h.lines() == 1])
 		}
 	}
 	return nil

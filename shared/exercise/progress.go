@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // standing is how far the learner is with an exercise: in words, and whether the piece is the learner's own.
@@ -46,7 +47,10 @@ func progress(root string, list []*exercise) error {
 		return err
 	}
 	t := &tree{root: root}
-	own, step := 0, ""
+	own, step, width := 0, "", 0
+	for _, e := range list {
+		width = max(width, utf8.RuneCountInString(e.title))
+	}
 	for _, e := range list {
 		words, mine, err := standing(t, r, e)
 		if err != nil {
@@ -61,7 +65,7 @@ func progress(root string, list []*exercise) error {
 			step = e.step
 			fmt.Printf("%-14s", step)
 		}
-		fmt.Printf("%-4s %-40s %s\n", e.id(), e.title, words)
+		fmt.Printf("%-4s %-*s  %s\n", e.id(), width, e.title, words)
 	}
 	fmt.Printf("\n%d of %d pieces are yours.", own, len(list))
 	if len(r.Exercises) > 0 {
