@@ -9,6 +9,9 @@ import (
 	"sync"
 )
 
+// This file runs a pair: bytes go both ways, an end is passed on (half-close), and if one side
+// breaks, both are reset.
+
 // A pair is two connections that are joined: A came first, then B.
 type pair struct {
 	id     int

@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// This file asks the kernel for the MTU of the path: a client's to the server; a server's to a
+// far-away address. No packet is sent.
+
 // pathMTU begins the sum of a client's MTU: it returns the largest packet that the path to
 // the server carries, less its IP header. It asks the kernel with a socket that o.dial
 // makes: while another tunnel of the same client is up, the path of a socket without the

@@ -8,6 +8,9 @@ import (
 	"stepvpn/shared/link"
 )
 
+// This file has both ends over UDP: the client's socket is connected, the server's takes datagrams
+// from anyone.
+
 // udpClient is the client's end over UDP: a socket that is connected to the server, so the
 // kernel discards datagrams from anyone else.
 type udpClient struct {

@@ -10,6 +10,9 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
+// This file seals and opens packets under a keypair, and changes from old keys to new ones
+// (keyring).
+
 // A keypair is two keys, one for each direction, made by one handshake. The other side
 // has the same two keys, with the directions swapped.
 //

@@ -2,6 +2,9 @@ package secure
 
 import "stepvpn/shared/link"
 
+// This file is what the sender calls: Keys.Seal checks that it has a packet, pads it, and puts the
+// sealed message into a burst. The cryptography is in keypair.seal (keys.go).
+
 // Keys are the keys to seal packets under at one moment. The zero value has no keys.
 type Keys struct {
 	keypair *keypair

@@ -12,6 +12,9 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
+// This file turns forwarding on and back, and keeps a host from losing the IPv6 routes that it has
+// learned when it begins to forward (accept_ra=2).
+
 // startForwarding turns forwarding on for the families that are served. If it fails,
 // it restores the settings.
 func startForwarding(c Config, firewalls []*firewall) (err error) {

@@ -14,6 +14,9 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
+// This file reads and writes kernel settings, and knows which others the kernel overwrites along
+// with one (changedAlong).
+
 // readSetting returns the value of a setting of the kernel, as "sysctl" prints it. key is
 // its path below /proc/sys. The value is "" if the kernel has no such setting, for
 // example because an interface is gone.

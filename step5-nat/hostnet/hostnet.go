@@ -2,7 +2,8 @@
 // host before they change anything: may this program change it, which default routes
 // does it have, and is the tunnel's subnet free?
 //
-// Introduced in step 5.
+// Introduced in step 5. This file has the address families and the permission, routes.go the
+// default routes, and overlap.go the subnet.
 //
 // It changes nothing. All functions may be called from any goroutine, and see the
 // network namespace of the thread that they run on.

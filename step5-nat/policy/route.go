@@ -12,6 +12,9 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
+// This file makes a route into a device as a Change, with its undo: the route may have gone
+// already, with the device.
+
 // Everything returns the destination of a default route.
 func Everything(f hostnet.Family) netip.Prefix {
 	if f == hostnet.V4 {

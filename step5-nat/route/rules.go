@@ -10,6 +10,9 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
+// This file has the client's rules: answers (priority 22503, the way back to the server for a
+// strict rp_filter), Local (22504, the local network) and Tunnel (22505, all without the mark).
+
 // The rules are policy.Rules (policy/rule.go). NewRule makes one that looks up a table, and
 // NewRefusal one that refuses. It matches all packets, unless To, Port or Mark limit it;
 // Invert then makes it match all others. SuppressPrefixlen 0 ignores the default route that

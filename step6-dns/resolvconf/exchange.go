@@ -12,6 +12,8 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
+// This file is how files change their names on the disk: exchanged, moved or removed, each step shown in the log.
+
 // How names change: files are exchanged, moved and removed, each step by a function that the
 // log shows and that tests can interrupt (see step).
 

@@ -9,8 +9,8 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// A fileChange says what is done to resolv.conf: ours takes the place of what was found. It
-// is part of the journal.
+// A fileChange is what is done to resolv.conf: ours takes the place of what was found, and
+// gives it back (putBack), from wherever a crash left it. It is part of the journal.
 type fileChange struct {
 	InPlace bool     `json:"inPlace,omitempty"` // overwritten, as a mount can't be exchanged: inplace.go
 	Found   snapshot `json:"found"`

@@ -8,6 +8,9 @@ import (
 	"github.com/miekg/dns"
 )
 
+// This file takes from an upstream's message only what answers the question (the name, its aliases, the proof that
+// there is nothing), and says how long that is believed.
+
 // How long an answer is believed at most, whatever its TTL says. RFC 2308, section 5, proposes 1 to 3 hours for "there
 // is no such thing".
 const (

@@ -13,6 +13,8 @@ import (
 	"github.com/miekg/dns"
 )
 
+// This file asks one upstream one question, over UDP or TCP, in such a way that nobody else can forge the answer.
+
 // Somebody who wants to forge an answer must guess what only the upstream has seen: the port that the question came
 // from, its id, and the spelling of the name (RFC 5452; draft-vixie-dnsext-dns0x20). All three are random and new for
 // each question. A message that gets one of them wrong is ignored, and the right one is waited for; after maxWrong of

@@ -16,6 +16,9 @@ import (
 	"stepvpn/shared/app"
 )
 
+// This file opens the resolver's sockets: only on the tunnel's addresses and device, and beside the tunnel's own
+// socket on port 53 if need be (Share).
+
 // receiveBuffer holds the queries that arrive while this process does not run, in bytes. The kernel's own 200 KB are full
 // after some 270.
 const receiveBuffer = 1 << 20

@@ -9,6 +9,8 @@ import (
 	"github.com/miekg/dns"
 )
 
+// This file is what becomes of a query: parsed, in the cache, or asked upstream, once for all who ask the same.
+
 // An asker is a client that has sent a query, and the way for the reply. send may be called by several goroutines.
 type asker struct {
 	addr netip.Addr

@@ -7,6 +7,9 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
+// This file is what an address is to the hub: a packet's source and destination, inside the tunnel
+// or not, the server's own, or one for many (broadcast).
+
 // addresses returns a packet's source and destination. It reports false if p is not
 // exactly one whole IP packet.
 func addresses(p []byte) (src, dst netip.Addr, ok bool) {

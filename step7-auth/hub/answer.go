@@ -9,6 +9,9 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
+// This file has the answers to an initiation: accepted, with a Welcome; your clock is behind;
+// refused, with a reason.
+
 // accept gives a client new keys, and returns the answer with its half of the handshake.
 func (h *Hub) accept(request *secure.Request, c *client, a Account, next bool, now time.Time) []byte {
 	c.renew(h, a)

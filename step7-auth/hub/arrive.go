@@ -2,8 +2,11 @@ package hub
 
 import "time"
 
-// arrive lets a pending client in, or asks for its password: a packet has come under its
-// keys, so it is really there.
+// This file is how a client comes in: its first packet under the new keys shows that its
+// initiation was no replay. Then its packets pass, or the hub waits for its login.
+
+// arrive lets a pending client in, in place of the machine that was there before (settle), or
+// has it wait for its password, which the Welcome has asked for already.
 func (h *Hub) arrive(c *client, now time.Time) {
 	if c.peer.Status().Since.IsZero() {
 		return

@@ -13,8 +13,9 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
-// A client is one run of a client program that has proved its identity. Another machine
-// with the same identity is another client.
+// A client is one run of a client program, from its first authentic initiation (it is pending
+// then, as that may be a replay) over its login to its end; see the states below. Another
+// machine with the same identity is another client.
 type client struct {
 	hub      *Hub
 	key      noise.PublicKey

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// This file is what happens twice a second, for each client: its peer's timers, and the end of a
+// client that has expired, is idle, did not log in, or never sent a packet.
+
 // clock does what is due for the clients, until ctx ends. It looks at all of them twice
 // per second: 10,000 clients take a few milliseconds, and no list has to be kept sorted.
 func (h *Hub) clock(ctx context.Context) {

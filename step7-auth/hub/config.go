@@ -9,6 +9,9 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
+// This file is what the hub needs from outside: Config, the interface Admission (who may come in),
+// and all limits.
+
 // A Config is what a hub needs to know.
 type Config struct {
 	// Handshake names the suite and a pattern in which the client sends its

@@ -9,6 +9,9 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
+// This file is who is there: it finds clients by key and by address, and moves each from pending to
+// logging in, open and gone.
+
 // A directory finds the clients that are there: by their identity, that is their key, and
 // by their addresses in the tunnel. It is safe for concurrent use.
 type directory struct {

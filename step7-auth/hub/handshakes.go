@@ -11,6 +11,9 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
+// This file has the handshake queue, and admit: which initiations get a session, and which are
+// refused or dropped.
+
 // One goroutine answers initiations one after another, handshakesPerSecond on average.
 // Others wait meanwhile in the handshake queue, which has a fixed size; when it is full,
 // initiations are dropped, and honest clients ask again. Clients that are connected, and

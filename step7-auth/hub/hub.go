@@ -28,7 +28,7 @@
 //	login.go      passwords, outside of the packets' way
 //	clock.go      what is done regularly, without a packet as its cause
 //	arrive.go     how a client comes in: its first packet, or its password
-//	leave.go      how a client goes: cut off, replaced, idle
+//	leave.go      how a client is cut off (clock.go: idle; arrive.go: replaced)
 //	reasons.go    what it is told
 //	status.go     what an operator sees
 //

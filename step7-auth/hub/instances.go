@@ -11,6 +11,10 @@ import (
 	"stepvpn/step7-auth/cookie"
 )
 
+// This file is what the hub knows of one key: the runs of programs (instances) that use it. hear
+// tells a new initiation from a replay; object refuses an instance that was replaced, and one too
+// many.
+
 // An identity is what the hub knows of one key that has asked within the last forgetAfter:
 // its clients, and when their newest initiation was made. (A client is one run of a program, an
 // instance, see client.go; several may prove that they have the same key.) There are never

@@ -8,8 +8,8 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-// A queue is a Queue in use: a socket, and the queue of the device that belongs to it.
-// Several goroutines write to the socket.
+// A queue is one pair of a socket and an end of the TUN device at work, with the lock for
+// writing to the socket, as several goroutines do. Step 7 has one pair, step 8 several.
 type queue struct {
 	Queue
 	opener *secure.Opener // owned by the goroutine that reads from the socket

@@ -14,6 +14,9 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
+// This file has the registry's file, and new client files: they are read with care, replaced in one
+// move, and edited by one program at a time.
+
 // Load reads the registry in a file. It refuses a file that is not a regular file, or
 // that others may change or replace (see atomicfile.Kind). It follows symbolic links.
 func Load(path string) (*Registry, error) { return load(path, path) }

@@ -11,6 +11,9 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
+// This file makes the handshake of a server or a client (IK, or IKpsk2 with a pre-shared key) from
+// its keys.
+
 // LoadServerKey reads the private key of the server. If there is no file, its hint differs
 // from keyfile's, where both sides have the same key: this key is not to be copied.
 func LoadServerKey(file string) (noise.PrivateKey, error) {

@@ -13,6 +13,9 @@ import (
 	"stepvpn/step7-auth/protocol"
 )
 
+// This file is the client's side of welcome and login: it keeps the Welcome, sends the login until
+// it is answered, and fails if the server later hands out something else.
+
 // A conversation is what a client and its server tell each other besides packets.
 type conversation struct {
 	needed    chan struct{} // has an element if a login is needed; holds one

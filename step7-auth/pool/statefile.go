@@ -14,6 +14,9 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
+// This file opens and locks the file of leases. A damaged one is put aside; and where nothing can
+// be written (a full or read-only disk), the pool goes on without saving.
+
 // openState locks a state file, for as long as the pool is open, and reads it. Where the
 // disk takes no file, there is none to lock.
 func openState(name string) (*atomicfile.Locked, state, error) {

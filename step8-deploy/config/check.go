@@ -9,7 +9,8 @@ import (
 	"stepvpn/step2-tun/packet"
 )
 
-// This file finds mistakes that concern several settings at once.
+// This file checks a file as a whole: its kind, settings that contradict each other, and
+// secrets that others may read. Warning says what is allowed, but dangerous.
 
 // checkKind checks the key kind, and forgets all values if it is wrong.
 func (d *document) checkKind(want string) {

@@ -9,6 +9,9 @@ import (
 	"stepvpn/shared/app"
 )
 
+// This file words mistakes for people: unknown keys, with the key that may have been meant,
+// and the TOML library's messages in plain words.
+
 // unknown says what is wrong with a key that no file of this kind has, and which key may have
 // been meant.
 func unknown(name, kind string) string {

@@ -15,6 +15,9 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
+// This file makes the first files for 'stepvpn init' and 'clients add': it fills in templates,
+// makes keys, and writes all files or none.
+
 // ServerTemplate has the values that are filled into a server's first file of settings.
 type ServerTemplate struct {
 	File    string // where it will stand, for the first line

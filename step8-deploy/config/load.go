@@ -6,6 +6,9 @@ import (
 	"slices"
 )
 
+// This file makes settings out of a file: it is read (file.go), parsed (document.go), filled
+// in by the schema, and checked (check.go). setting and setter say what a schema is made of.
+
 // LoadServer reads the settings of a server. Mistakes in the file are an error of type
 // Problems.
 func LoadServer(file string) (*Server, error) {

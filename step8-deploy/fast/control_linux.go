@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// This file reads and writes the control messages (cmsg(3)) of the UDP socket: segment size
+// (GRO, GSO), traffic class, and the host's own address.
+
 // received is what the control messages of a datagram say.
 type received struct {
 	stride int        // bytes of each packet, or 0 for a single one

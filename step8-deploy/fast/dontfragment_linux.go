@@ -6,6 +6,9 @@ import (
 	"stepvpn/shared/link"
 )
 
+// This file sends the probes of package pathmtu, and the answers to them: if a router or this
+// host fragmented them, they would prove nothing.
+
 // dontFragment sends packets that neither routers nor this host may fragment. It also
 // ignores the kernel's idea of the path's MTU (IP_PMTUDISC_PROBE), which forged messages can
 // have set. A packet that is too long even for the network card is lost, as if it had been

@@ -6,6 +6,9 @@ import (
 	"stepvpn/shared/link"
 )
 
+// This file carries congestion marks (ECN, RFC 6040) from a packet to its outer header, and
+// from that back to the packet.
+
 // Explicit congestion notification (ECN): the last two bits of the traffic class (RFC 3168,
 // section 5). A congested router marks packets instead of dropping them, if their sender has
 // said that it supports that.

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// This file limits the super-packets that the host gives to the TUN device, so that all
+// segments of one fit into one send. (Sending with UDP GSO is in udpsend_linux.go.)
+
 // limitGSO sets the size of a device's largest super-packet, like
 //
 //	ip link set dev NAME gso_max_size SIZE

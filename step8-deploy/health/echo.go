@@ -16,6 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// This file is the probe by ping: OpenEcho, in the keeper, opens the socket, and Echo, in the
+// worker, sends requests through it.
+
 // OpenEcho returns a function that opens a raw ICMP socket, connected to an address and tied
 // to a device: so it receives no other host's replies, and sends nothing outside of the
 // tunnel. That needs CAP_NET_RAW. A ping socket would not; but whether a program may have one

@@ -5,9 +5,10 @@ import (
 	"sync"
 )
 
-// A Live closes the switch a second time, for as long as this program runs. The zero value
-// has closed nothing. If the kernel (before Linux 5.12) or nft (before 1.0) can't do that, it
-// is no error; the log says so. Its methods are safe for concurrent use.
+// A Live keeps a second table with the same rules, owned by a running nft (owner.go), so that
+// a "flush ruleset" by another program does not open the switch.
+// The zero value has closed nothing. If the kernel (before Linux 5.12) or nft (before 1.0)
+// can't do that, it is no error; the log says so. Its methods are safe for concurrent use.
 type Live struct {
 	mu     sync.Mutex    // guards all below
 	wanted string        // the ruleset

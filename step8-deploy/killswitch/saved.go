@@ -17,6 +17,9 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
+// This file keeps on disk what is closed (killswitch.json), for a boot or after a kill, and
+// the lock that says that a client runs.
+
 // Save saves the Config, and returns when it is on the disk. It only logs a failure, which
 // is no reason to leave the switch open.
 func (c Config) Save(state string) {

@@ -16,7 +16,8 @@ import (
 	"stepvpn/step6-dns/guard"
 )
 
-// This file turns a policy into policy rules and rules of nft.
+// This file makes the rules that let local traffic pass outside of the tunnel, out of a Policy
+// and of what is local now: routing rules (ip rule), and rules of nft.
 
 // Always returns what is local on every link: the addresses of all hosts on the link
 // (RFC 919, RFC 5771, RFC 4291), link-local addresses (RFC 3927), and the multicast

@@ -1,6 +1,6 @@
-// Package rotation is the client's side of a change of the server's key: a server that has
-// proved to have the current key announces the next one, and the client remembers it.
-// Introduced in step 8.
+// Package rotation is how a server announces its next key to clients (Append), and how a
+// client reads and remembers it (Parse, After, stored.go). The server has proved to have the
+// current key. Introduced in step 8.
 //
 // The server announces it in the session's settings, as an item in the encoding of package
 // push, which older clients skip:

@@ -36,7 +36,7 @@ const (
 )
 
 // Listen makes the socket. It replaces a socket that a killed daemon has left, but not one at
-// which a daemon answers. Closing the listener leaves the file, which Remove removes.
+// which a daemon answers. Closing the listener leaves the file.
 func Listen(path string) (*net.UnixListener, error) {
 	// systemd makes the folder for a service. Make it for a daemon that is started by hand.
 	if err := os.Mkdir(filepath.Dir(path), 0o750); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RouteTo describes the route to a server for packets with this mark: by their source
-// address, and the interface that has it. It needs no privilege.
+// RouteTo identifies the way to a server, by source address and its interface: if it is the
+// same after the network has changed, the session goes on (Config.Route).
+// It needs no privilege. mark is that of the packets.
 func RouteTo(server netip.Addr, mark uint32) (string, error) {
 	list, err := netlink.RouteGetWithOptions(server.AsSlice(), &netlink.RouteGetOptions{Mark: mark, Oif: server.Zone()})
 	if err != nil {

@@ -15,6 +15,9 @@ import (
 	"stepvpn/step8-deploy/reconcile"
 )
 
+// This file makes the tunnel's device, makes it again if somebody deletes it or its addresses
+// are to change, and removes it.
+
 // A device is a TUN device. The worker, which moves its packets, has a copy of its
 // descriptor.
 type device struct {

@@ -18,8 +18,9 @@ import (
 	"stepvpn/step8-deploy/reconcile"
 )
 
-// This file limits what may be sent outside of the tunnel, in the underlay.
-//
+// This file limits where the sockets that may bypass the tunnel (those with the mark of step
+// 5) may send: only to servers, and to nameservers that are asked for their names.
+
 // Sockets with the mark pass everything that is closed, and the process that has them reads
 // what comes from the network. So the mark is good for one thing only: to talk to a server,
 // or to a nameserver that is asked for a server's name. A table of its own refuses the rest.

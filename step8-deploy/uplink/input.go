@@ -16,6 +16,9 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
+// This file opens this host's own iptables firewall (INPUT) for what clients need of the
+// server itself: its port, DNS and ping. (Closed chains of nft are only reported.)
+
 // A wayIn is one tunnel's way through an iptables firewall that by default drops what no
 // rule allows: by the policy of INPUT, or by a rule for all packets, which may be in a
 // chain of its own ("ufw default reject"). Just before that rule, one more rule leads to a

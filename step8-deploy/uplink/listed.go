@@ -9,6 +9,9 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
+// This file returns the gateway's iptables rules as text, which the keeper compares with an
+// earlier text to see whether another program has changed them.
+
 // listed returns the rules of iptables that the gateway of a device has made: those of its
 // chains, and the jumps to them. complete says that there are some in each table, for each
 // family that is served. A family that iptables does not have on this host has no rules.

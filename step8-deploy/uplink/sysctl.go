@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// This file finds out which settings of the kernel can be set here: in a container /proc/sys
+// is read-only, and the server does without the others.
+
 // writable leaves out the kernel's settings (sysctl) that have another value and can't be
 // changed: in a container, /proc/sys is read-only, and settings come from outside.
 func writable(sysctls map[string]string) map[string]string {

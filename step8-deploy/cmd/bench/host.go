@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// This file runs programs on the lab's hosts: to the end (run), or in the background
+// (process).
+
 // A host is one of the lab's hosts, by its name.
 type host string
 

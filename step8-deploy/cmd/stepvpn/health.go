@@ -12,6 +12,10 @@ import (
 	"stepvpn/step8-deploy/supervise"
 )
 
+// This file finds out how the client is, by probes (package health) and by the keeper's report
+// of the host, and tells the supervisor; tell passes each new state on to the log and to
+// systemd.
+
 // prove finds out whether packets pass in a client's session, until stop is called, and tells
 // the supervisor. (Package health sends the probes.)
 func (n *node) prove(session *join.Session, resolvers []netip.Addr) (stop func()) {

@@ -9,6 +9,9 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
+// This file makes the server's state, up or degraded, out of the problems that the keeper
+// reports, and tells systemd when it changes.
+
 // A hostCheck returns what keeps a server's host from serving clients, as the keeper last
 // reported it.
 type hostCheck func() []keeper.Problem

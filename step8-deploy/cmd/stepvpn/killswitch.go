@@ -19,8 +19,8 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
-// closeSwitch, openSwitch and pause are the commands that close and open the kill switch
-// without a client, at boot and after a stop.
+// This file has the commands for the kill switch: close (at boot), open (after a stop), and
+// pause, which opens it for a while, whether a client runs or not.
 var closeSwitch = app.Command{
 	Name:  "killswitch close",
 	Args:  "FILE",

@@ -13,6 +13,9 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
+// This file makes the status reports of client and server, and publish serves them at the
+// sockets for status and metrics. (status.go is the command that asks.)
+
 // publish answers at the sockets, each of which may be nil, until the function that it returns
 // is called.
 func publish(statusAt, metricsAt net.Listener, report func() *status.Report) (stop func()) {

@@ -21,8 +21,8 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-// rotateKey is the command that changes the server's key: it makes the next key, waits until
-// the operator says that the clients have it, and puts it in the place of the old one.
+// rotateKey is the command that changes the server's key, in two calls: the first makes the
+// next key; a later one, with -finish, puts it in the place of the old one (-cancel drops it).
 var rotateKey = app.Command{
 	Name:  "rotate-key",
 	About: "Changes the server's key without a new file for any client: it makes the next key, and with -finish puts it in the place of the old one.",

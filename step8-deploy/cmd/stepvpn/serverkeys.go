@@ -11,6 +11,9 @@ import (
 	"stepvpn/step8-deploy/rotation"
 )
 
+// This file chooses, in the client, by which of the server's public keys to ask the server:
+// the newest that it has announced first, then older ones, down to server_key in the settings.
+
 // A serverKeys says by which of its keys a client asks a server: by the newest that it has
 // announced and, if there is no answer, by the next older one, down to the key in the settings;
 // then it begins again. So neither a key change that is undone, nor a key that no server has
