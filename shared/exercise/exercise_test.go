@@ -203,17 +203,19 @@ func TestLearner(t *testing.T) {
 
 	stub := `\n\t// Exercise 1.1.*?"1.1"\)\)`
 	change(t, file, stub, "\nreturn strconv.Atoi(texts[0]") // the bracket
-	require.Contains(t, do(t, step, 1, "check"), "sum.go:")
+	require.Contains(t, do(t, step, 1, "check"), "doesn't build:\n        step1-sum/sum.go:")
+	require.Contains(t, do(t, root, 0, "progress"), "doesn't build")
 	change(t, file, `return strconv.*?\]`, "for _, t := range texts {\nn, err = strconv.Atoi(t)\nif n < 0 { err = errors.New(t) }\n}\nreturn n, err")
 	out = do(t, step, 1, "check", "1")
 	require.Contains(t, out, "FAIL  TestSum")
 	require.Contains(t, out, "ok    TestNegative")
-	require.Contains(t, out, "What is wrong: The last number counts. Each number took the place of the sum.")
+	require.Contains(t, out, "Most likely: The last number counts. Each number took the place of the sum.")
 	require.Contains(t, out, "Next hint, 1 of 3: make hint EX=1")
 	require.Contains(t, read(t, file), `"strconv"`, "check adds the import that it had")
 	require.Contains(t, do(t, root, 0, "progress"), "failing")
 	require.NotContains(t, do(t, step, 0, "hint", "1"), "An addition")
 	require.Contains(t, do(t, step, 0, "hint", "1"), "An addition")
+	require.Contains(t, do(t, step, 0, "hint", "1"), "There are no more hints. The course's version: make solution EX=1\n")
 	change(t, file, `n, err = strconv.Atoi\(t\)\s+if n < 0 {\s+err = errors.New\(t\)\s+}`, "x, _ := strconv.Atoi(t)\nif x < 0 { return 0, errors.New(t) }\nn += 2*x")
 	require.Contains(t, do(t, step, 1, "check", "1"), "The sum is not right, and that matters.", "no mistake that is known")
 
@@ -237,7 +239,7 @@ func TestLearner(t *testing.T) {
 	require.Contains(t, read(t, filepath.Join(root, kept[1])), `errors.New("bad")`)
 	change(t, file, `"another"`, `"other"`)
 	require.Equal(t, sumGo, read(t, file), "it is as it was, to the byte")
-	require.Contains(t, read(t, filepath.Join(root, recordName)), `"hints": 2`)
+	require.Contains(t, read(t, filepath.Join(root, recordName)), `"hints": 3`)
 }
 
 // A fork, a moved directive, another clone: the tree alone says how things are.
@@ -264,9 +266,10 @@ func TestTreeWithoutRecord(t *testing.T) {
 func TestUsage(t *testing.T) {
 	root := newCourse(t)
 	step := filepath.Join(root, "step1-sum")
-	for _, args := range [][]string{nil, {"nonsense"}, {"start", "-x"}, {"hint"}, {"solution"}} {
+	for _, args := range [][]string{nil, {"nonsense"}, {"start", "-x"}} {
 		require.Contains(t, do(t, step, 2, args...), "Usage", "%q", args)
 	}
+	require.Contains(t, do(t, step, 1, "hint"), "which one? make hint EX=1")
 	require.Contains(t, do(t, root, 1, "start"), "do this in the folder of one, such as step1-relay")
 	for _, n := range []string{"2", "x", "-1"} {
 		require.Contains(t, do(t, step, 1, "check", "--", n), "step1-sum has no exercise "+n)

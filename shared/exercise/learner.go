@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,12 +34,12 @@ func start(root string, list []*exercise, one bool) error {
 		}
 		switch st {
 		case started:
-			fmt.Printf("%s is started already: write %s.\n", capital(e), e.local(where))
+			fmt.Printf("%s is started already: write %s.\n", capital(e), where)
 			refused = refused || one
 			continue
 		case own:
 			fmt.Printf("%s: %s is not the course's version any more. It looks like your work, so it stays as it is.\n"+
-				"To begin anew, keep a copy, type '%s PUT=1', and start again.\n", capital(e), e.local(where), e.command("solution"))
+				"To begin anew, put the course's version in first ('%s PUT=1', which keeps yours in out/), and start again.\n", capital(e), where, e.command("solution"))
 			refused = true
 			continue
 		}
@@ -113,10 +114,11 @@ func checkAll(ctx context.Context, root string, list []*exercise, one bool) erro
 		t := &tree{root: root}
 		for _, e := range list {
 			st, _, err := stateOf(t, e)
-			if err != nil {
+			build := buildError("")
+			if err != nil && !errors.As(err, &build) {
 				return err
 			}
-			if st != course {
+			if st != course || build != "" {
 				begun = append(begun, e)
 			}
 		}
@@ -147,15 +149,16 @@ func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err e
 	}
 	t := &tree{root: root}
 	st, where, err := t.state(e, s)
-	if err != nil {
-		return false, err
+	var build buildError
+	if errors.As(err, &build) {
+		fmt.Printf("%s doesn't build:\n%s\n", capital(e), indent(excerpt(string(build))))
+		return false, nil
 	}
-	r, err := readRecord(root)
 	if err != nil {
 		return false, err
 	}
 	if st == started {
-		fmt.Printf("%s is not written yet: %s. Its text is %s; '%s' helps.\n", capital(e), e.local(where), e.local(e.file), e.command("hint"))
+		fmt.Printf("%s is not written yet: %s. Its text is %s; '%s' helps.\n", capital(e), where, e.local(e.file), e.command("hint"))
 		return false, nil
 	}
 	// What uses a package again needs its import.
@@ -181,15 +184,19 @@ func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err e
 	}
 	defer os.RemoveAll(dir)
 	run := &runner{root: root, dir: dir, limit: checkTime}
+	fmt.Printf("%s: running %d tests ...\n", capital(e), len(e.tests))
 	results, err := run.judge(ctx, e.step, e.tests)
-	var build buildError
 	switch {
 	case errors.As(err, &build):
-		fmt.Printf("%s doesn't build:\n%s\n", capital(e), indent(excerpt(string(build))))
+		fmt.Printf("It doesn't build:\n%s\n", indent(excerpt(string(build))))
 	case err != nil:
 		return false, err
 	}
 	passed = err == nil && report(e, results)
+	r, err := readRecord(root) // only now: another check may have written it meanwhile
+	if err != nil {
+		return false, err
+	}
 	d := r.of(e)
 	d.Checks++
 	if d.Checked, err = t.fingerprint(s); err != nil {
@@ -200,6 +207,7 @@ func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err e
 		fmt.Printf("This is the course's own version: '%s' makes room for yours.\n", e.command("start"))
 	case passed:
 		d.Passed = time.Now().UTC().Truncate(time.Second)
+		fmt.Printf("Compare your prediction with the answer, at the end of: %s\n", e.command("solution"))
 	case len(e.hints) > d.Hints:
 		fmt.Printf("Next hint, %d of %d: %s\n", d.Hints+1, len(e.hints), e.command("hint"))
 	default:
@@ -214,33 +222,34 @@ func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err e
 
 // report prints how the tests ended, and what that means.
 func report(e *exercise, results []result) (passed bool) {
+	words, m := e.explain(results)
+	// Of several that fail only one is shown, as the others mostly say the same: the one that the words are about.
+	shown := slices.IndexFunc(results, func(r result) bool { return !r.passed && (m == nil || r.test.name == m.test) })
 	good := 0
-	for _, r := range results {
+	for i, r := range results {
+		word := "FAIL "
 		if r.passed {
+			word = "ok   "
 			good++
 		}
-	}
-	fmt.Printf("%s: %d of %d tests pass\n", capital(e), good, len(results))
-	shown := false
-	for _, r := range results {
-		word := "ok   "
-		if !r.passed {
-			word = "FAIL "
-		}
 		fmt.Printf("  %s %s %s\n", word, r.test.name, r.test.pkg)
-		if !r.passed && !shown { // the others mostly say the same
+		if i == shown {
 			fmt.Println(indent(excerpt(r.output)))
-			shown = true
 		}
 	}
-	if shown {
-		words, m := e.explain(results)
-		if m != nil {
-			words = m.title + ". " + words
-		}
-		fmt.Printf("What is wrong: %s\n", words)
+	fmt.Printf("%d of %d tests pass.\n", good, len(results))
+	if shown < 0 {
+		return true
 	}
-	return !shown
+	if strings.Contains(results[shown].output, "panic: test timed out") {
+		fmt.Printf("%s did not end within %v: is there a loop that doesn't end, or does somebody wait for somebody?\n", results[shown].test.name, checkTime)
+	}
+	if m != nil {
+		fmt.Printf("Most likely: %s. %s\n", m.title, words)
+	} else {
+		fmt.Printf("What it is about: %s\n", words)
+	}
+	return false
 }
 
 // hint shows the hints so far and the next.
@@ -254,6 +263,9 @@ func hint(root string, e *exercise) error {
 	fmt.Printf("%s\n", capital(e))
 	for i, text := range e.hints[:d.Hints] {
 		fmt.Printf("\nHint %d of %d: %s\n", i+1, len(e.hints), text)
+	}
+	if d.Hints == len(e.hints) {
+		fmt.Printf("\nThere are no more hints. The course's version: %s\n", e.command("solution"))
 	}
 	return r.write(root)
 }
@@ -283,7 +295,7 @@ func showSolution(root string, e *exercise, put bool) error {
 		for _, h := range s {
 			fmt.Printf("// %s\n%s\n\n", h.file, h.text)
 		}
-		fmt.Println(e.answer)
+		fmt.Printf("// The answer to the prediction, and why it is written so:\n\n%s\n", e.answer)
 		return nil
 	}
 	switch st {

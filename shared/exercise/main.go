@@ -123,6 +123,8 @@ func run(ctx context.Context, args []string) error {
 		return start(root, list, one)
 	case args[0] == "check":
 		return checkAll(ctx, root, list, one)
+	case (args[0] == "hint" || args[0] == "solution") && flags.NArg() == 0:
+		return fmt.Errorf("which one? make %s EX=1", args[0])
 	case args[0] == "hint" && one:
 		return hint(root, list[0])
 	case args[0] == "solution" && one:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -14,6 +15,9 @@ func standing(t *tree, r *record, e *exercise) (words string, mine bool, err err
 		return "", false, err
 	}
 	st, _, err := t.state(e, s)
+	if build := buildError(""); errors.As(err, &build) {
+		return "doesn't build", true, nil
+	}
 	if err != nil {
 		return "", false, err
 	}
@@ -87,6 +91,9 @@ func pieces(root string, list []*exercise) error {
 		words, mine, err := standing(t, r, e)
 		if err != nil {
 			return err
+		}
+		if words == "doesn't build" {
+			return fmt.Errorf("%s doesn't build: '%s' in %s says why", e, e.command("check"), e.step)
 		}
 		if words == "started" {
 			return fmt.Errorf("%s is started and not written yet, and the program needs it: write it, or type '%s PUT=1' in %s",

@@ -19,7 +19,7 @@ import (
 // Bounds for what runs, and for what is shown of it.
 const (
 	buildTime = 5 * time.Minute
-	checkTime = 30 * time.Second // for one test of a learner: what hangs is a failure
+	checkTime = 15 * time.Second // for one test of a learner: what hangs is a failure
 	testTime  = time.Minute      // for one of the course
 	wrongTime = 10 * time.Second // for one that is expected to fail
 	slowTime  = 5 * time.Minute  // for one that is expected to pass while this machine proves others, or that has namespaces to make

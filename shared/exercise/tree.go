@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,9 +30,13 @@ func (t *tree) read(file string) (*code, error) {
 	if c := t.files[file]; c != nil {
 		return c, nil
 	}
-	c, err := readCode(filepath.Join(t.root, file))
+	text, err := os.ReadFile(filepath.Join(t.root, file))
 	if err != nil {
-		return nil, fmt.Errorf("%s can't be read: %w", file, err)
+		return nil, err
+	}
+	c, err := parseCode(file, string(text))
+	if err != nil {
+		return nil, buildError(err.Error())
 	}
 	if t.files == nil {
 		t.files = make(map[string]*code)
@@ -66,8 +71,9 @@ func (t *tree) write() error {
 	return nil
 }
 
-// state tells what is in the exercise's place, and where its first function is.
+// state tells what is in the exercise's place, and where its first function is, or all that are to be written.
 func (t *tree) state(e *exercise, s solution) (st state, where string, err error) {
+	var stubs []string
 	for _, h := range s {
 		c, err := t.read(h.file)
 		if err != nil {
@@ -78,14 +84,17 @@ func (t *tree) state(e *exercise, s solution) (st state, where string, err error
 			return 0, "", fmt.Errorf("%s: %w. %s asks for it: put it back, with any body", h.file, err, e)
 		}
 		if where == "" {
-			where = fmt.Sprintf("%s:%d", h.file, line)
+			where = fmt.Sprintf("%s:%d", e.local(h.file), line)
 		}
 		switch {
 		case strings.Contains(body, stubMark(e)):
-			return started, fmt.Sprintf("%s:%d", h.file, line), nil
+			stubs = append(stubs, fmt.Sprintf("%s:%d, %s", e.local(h.file), line, h.name))
 		case strings.TrimSpace(body) != strings.TrimSpace(h.body):
 			st = own
 		}
+	}
+	if len(stubs) > 0 {
+		return started, strings.Join(stubs, "; "), nil
 	}
 	return st, where, nil
 }

@@ -125,5 +125,6 @@ func TestPumpErrors(t *testing.T) {
 	r, w := io.Pipe()
 	r.CloseWithError(broken)
 	require.ErrorIs(t, pump(w, bytes.NewReader([]byte("x")), show), broken)
+	require.Equal(t, 11, shown, "a chunk is shown before it is passed on, so also if that fails")
 	require.NoError(t, pump(&dst, bytes.NewReader(nil), show))
 }
