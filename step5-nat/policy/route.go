@@ -12,8 +12,9 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// This file makes a route into a device as a Change, with its undo: the route may have gone
-// already, with the device.
+// This file has AddRoute, the Change (with its undo) that makes a route into a device, and
+// RemoveRoute, for what a killed program left. If the route has gone already, with its device,
+// that is no error (see gone, change.go).
 
 // Everything returns the destination of a default route.
 func Everything(f hostnet.Family) netip.Prefix {

@@ -10,8 +10,10 @@ import (
 	"stepvpn/step5-nat/policy"
 )
 
-// This file has the client's rules: answers (priority 22503, the way back to the server for a
-// strict rp_filter), Local (22504, the local network) and Tunnel (22505, all without the mark).
+// This file has the client's routing rules, in the order of their priority: answers lets the
+// server's packets pass the kernel's reverse-path check (rp_filter); Local keeps the local
+// network outside of the tunnel; Tunnel sends all other packets into it, except those with the
+// client's own mark.
 
 // The rules are policy.Rules (policy/rule.go). NewRule makes one that looks up a table, and
 // NewRefusal one that refuses. It matches all packets, unless To, Port or Mark limit it;

@@ -12,7 +12,9 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// This file is how files change their names on the disk: exchanged, moved or removed, each step shown in the log.
+// This file has the single steps on disk by which our resolv.conf and the original change
+// places: exchange, remove, sync, and making a lost original anew from the journal. Each is
+// logged.
 
 // How names change: files are exchanged, moved and removed, each step by a function that the
 // log shows and that tests can interrupt (see step).

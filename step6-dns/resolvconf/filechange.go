@@ -9,8 +9,9 @@ import (
 	"stepvpn/step6-dns/resolvconf/owner"
 )
 
-// A fileChange is what is done to resolv.conf: ours takes the place of what was found, and
-// gives it back (putBack), from wherever a crash left it. It is part of the journal.
+// A fileChange says what was found and what we write; it is part of the journal. Our
+// resolv.conf takes the place of the one that was found (takeOver), and later that one is put
+// back (putBack), from wherever a crash interrupted it.
 type fileChange struct {
 	InPlace bool     `json:"inPlace,omitempty"` // overwritten, as a mount can't be exchanged: inplace.go
 	Found   snapshot `json:"found"`

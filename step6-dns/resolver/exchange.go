@@ -13,7 +13,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// This file asks one upstream one question, over UDP or TCP, in such a way that nobody else can forge the answer.
+// This file asks one upstream one question, over UDP or TCP. Port, id and spelling are random, so that somebody who
+// does not see the question can hardly guess an answer that is accepted.
 
 // Somebody who wants to forge an answer must guess what only the upstream has seen: the port that the question came
 // from, its id, and the spelling of the name (RFC 5452; draft-vixie-dnsext-dns0x20). All three are random and new for

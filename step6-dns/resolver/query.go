@@ -9,7 +9,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// This file is what becomes of a query: parsed, in the cache, or asked upstream, once for all who ask the same.
+// This file takes a query to its reply: it is parsed (parse.go), answered from the cache or by asking upstream, once
+// for all who ask the same meanwhile, and respond sends the reply.
 
 // An asker is a client that has sent a query, and the way for the reply. send may be called by several goroutines.
 type asker struct {

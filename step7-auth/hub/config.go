@@ -9,8 +9,9 @@ import (
 	"stepvpn/step4-crypto/noise"
 )
 
-// This file is what the hub needs from outside: Config, the interface Admission (who may come in),
-// and all limits.
+// This file has what the hub and its caller agree on: Config, and the interfaces Admission
+// (who may come in) and Session (a client, as the caller sees it). At its end are the hub's
+// own limits.
 
 // A Config is what a hub needs to know.
 type Config struct {

@@ -8,8 +8,11 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-// A queue is one pair of a socket and an end of the TUN device at work, with the lock for
-// writing to the socket, as several goroutines do. Step 7 has one pair, step 8 several.
+// This file sends to clients: whole bursts (write) and single messages (tell), and chooses the
+// socket (toward).
+
+// A queue is one socket paired with one queue of the TUN device. Step 7 has one pair, step 8
+// several. Several goroutines write to the socket.
 type queue struct {
 	Queue
 	opener *secure.Opener // owned by the goroutine that reads from the socket

@@ -14,8 +14,9 @@ import (
 	"stepvpn/shared/atomicfile"
 )
 
-// This file has the registry's file, and new client files: they are read with care, replaced in one
-// move, and edited by one program at a time.
+// This file reads the registry's file with care, replaces it in one move, and locks it, so
+// that one program at a time edits it. create makes a new file (registry or client's), and
+// never overwrites one.
 
 // Load reads the registry in a file. It refuses a file that is not a regular file, or
 // that others may change or replace (see atomicfile.Kind). It follows symbolic links.

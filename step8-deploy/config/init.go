@@ -16,7 +16,8 @@ import (
 )
 
 // This file makes the first files for 'stepvpn init' and 'clients add': it fills in templates,
-// makes keys, and writes all files or none.
+// makes keys, and writes the files. If one can't be written, the new ones are removed again
+// (with -force, those already overwritten stay so).
 
 // ServerTemplate has the values that are filled into a server's first file of settings.
 type ServerTemplate struct {

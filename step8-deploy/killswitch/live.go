@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// A Live keeps a second table with the same rules, owned by a running nft (owner.go), so that
-// a "flush ruleset" by another program does not open the switch.
+// A Live doubles the kill switch's table by one that is owned by a running nft (owner.go). The
+// kernel lets nobody else remove that one, so when another program's "flush ruleset" takes the
+// first, the switch stays closed.
 // The zero value has closed nothing. If the kernel (before Linux 5.12) or nft (before 1.0)
 // can't do that, it is no error; the log says so. Its methods are safe for concurrent use.
 type Live struct {

@@ -17,8 +17,9 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// This file keeps on disk what is closed (killswitch.json), for a boot or after a kill, and
-// the lock that says that a client runs.
+// This file keeps on disk how the kill switch was last closed (killswitch.json), for a boot or
+// after a kill; and it has the lock that a running client holds, or whatever opens the switch,
+// so that they don't meet.
 
 // Save saves the Config, and returns when it is on the disk. It only logs a failure, which
 // is no reason to leave the switch open.

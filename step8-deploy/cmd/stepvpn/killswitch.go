@@ -19,8 +19,9 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
-// This file has the commands for the kill switch: close (at boot), open (after a stop), and
-// pause, which opens it for a while, whether a client runs or not.
+// This file has the commands for the kill switch: killswitch close (at boot), killswitch open
+// (after a stop), and pause, which opens it for a while, with or without a running client, but
+// not while the tunnel is up.
 var closeSwitch = app.Command{
 	Name:  "killswitch close",
 	Args:  "FILE",
