@@ -56,7 +56,7 @@ test:
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory modules
-	@$(MAKE) --no-print-directory -j2 -Oline exercises demos
+	@$(MAKE) --no-print-directory -j2 exercises demos
 	@echo "make test: lint, unit and namespace tests, module builds, exercises, demos and READMEs are fine"
 
 # STEPVPN_SOAK is what shared/soak and lint look at.
