@@ -81,6 +81,20 @@ func TestAddressesAreUsableAtOnce(t *testing.T) {
 	}
 }
 
+// On a host where addresses never become usable, because somebody has taken away the rule for local ones, Open waits for a
+// while and goes on.
+func TestAddressesThatNeverAreUsable(t *testing.T) {
+	h := host(t)
+	h.Run(t, "ip", "-6", "rule", "add", "pref", "1", "lookup", "main") // as long as there are just its own, Linux doesn't ask them
+	h.Run(t, "ip", "-6", "rule", "del", "pref", "0")
+	dev := openOn(t, h, vpn0)
+	h.Do(func() {
+		require.False(t, isLocal(vpn0.Addrs[1].Addr()), "the rule is gone, so there was something to wait for")
+	})
+	require.Contains(t, h.Run(t, "ip", "address", "show", "vpn0"), "inet6 fd00:8::1/64 ")
+	require.NoError(t, dev.Close())
+}
+
 func TestDefaults(t *testing.T) {
 	h := host(t)
 	first, second := openOn(t, h, Config{}), openOn(t, h, Config{})
