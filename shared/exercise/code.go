@@ -72,38 +72,42 @@ func (c *code) holes() map[int][]string {
 
 // body returns the function's body without its braces, and the line on which the function begins.
 func (c *code) body(name string) (text string, line int, err error) {
-	from, to, err := c.find(name)
+	f, err := c.find(name)
 	if err != nil {
 		return "", 0, err
 	}
+	from, to := c.inside(f)
 	return c.text[from:to], 1 + strings.Count(c.text[:from], "\n"), nil
 }
 
 // function returns the whole function, without its doc comment.
 func (c *code) function(name string) (string, error) {
-	for _, d := range c.file.Decls {
-		if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil && funcName(f) == name {
-			return c.text[c.start(f.Type):c.end(f.Body)], nil
-		}
+	f, err := c.find(name)
+	if err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("there is no function %s", name)
+	return c.text[c.start(f.Type):c.end(f.Body)], nil
 }
 
-func (c *code) find(name string) (from, to int, err error) {
+func (c *code) find(name string) (*ast.FuncDecl, error) {
 	for _, d := range c.file.Decls {
 		if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil && funcName(f) == name {
-			return c.start(f.Body) + 1, c.end(f.Body) - 1, nil
+			return f, nil
 		}
 	}
-	return 0, 0, fmt.Errorf("there is no function %s", name)
+	return nil, fmt.Errorf("there is no function %s", name)
 }
+
+// inside returns where the text between the function's braces is.
+func (c *code) inside(f *ast.FuncDecl) (from, to int) { return c.start(f.Body) + 1, c.end(f.Body) - 1 }
 
 // replace returns the file with another body for the function.
 func (c *code) replace(file, name, body string) (*code, error) {
-	from, to, err := c.find(name)
+	f, err := c.find(name)
 	if err != nil {
 		return nil, err
 	}
+	from, to := c.inside(f)
 	return parseCode(file, c.text[:from]+body+c.text[to:])
 }
 

@@ -66,13 +66,13 @@ func steps(root string) ([]string, error) {
 
 // exercises returns those of the steps, in order. An error names the file.
 func exercises(root string, steps ...string) (list []*exercise, err error) {
-	for i, step := range steps {
+	for _, step := range steps {
 		files, err := filepath.Glob(filepath.Join(root, step, "exercises", "*.md"))
 		if err != nil {
 			return nil, err
 		}
 		for _, file := range files {
-			e := &exercise{step: steps[i], file: filepath.Join(step, "exercises", filepath.Base(file))}
+			e := &exercise{step: step, file: filepath.Join(step, "exercises", filepath.Base(file))}
 			number, _, _ := strings.Cut(filepath.Base(file), "-")
 			if e.number, err = strconv.Atoi(number); err != nil || e.number < 1 {
 				return nil, fmt.Errorf("%s: its name doesn't begin with the exercise's number, as in 1-pump.md", e.file)

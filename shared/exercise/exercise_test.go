@@ -259,8 +259,10 @@ func TestTreeWithoutRecord(t *testing.T) {
 
 	change(t, file, `func Sum`, "func Add")
 	require.Contains(t, do(t, step, 1, "check", "1"), "there is no function Sum. exercise 1.1 (the sum) asks for it")
-	write(t, filepath.Join(root, recordName), "{")
-	require.Contains(t, do(t, root, 1, "progress"), "Mend or remove it")
+	for _, text := range []string{"{", `{"exercises":null}`, `{"exercises":{"1.1":null}}`, `[]`} {
+		write(t, filepath.Join(root, recordName), text)
+		require.Contains(t, do(t, root, 1, "progress"), "Mend or remove it", text)
+	}
 }
 
 func TestUsage(t *testing.T) {

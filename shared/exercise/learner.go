@@ -22,6 +22,7 @@ func start(root string, list []*exercise, one bool) error {
 		return err
 	}
 	var begun []*exercise
+	solutions := make(map[*exercise]solution)
 	refused := false
 	for _, e := range list {
 		s, err := solutionOf(root, e)
@@ -42,6 +43,10 @@ func start(root string, list []*exercise, one bool) error {
 				"To begin anew, put the course's version in first ('%s PUT=1', which keeps yours in out/), and start again.\n", capital(e), where, e.command("solution"))
 			refused = true
 			continue
+		case broken:
+			fmt.Printf("%s doesn't build, so it stays as it is: %s\n", capital(e), where)
+			refused = true
+			continue
 		}
 		for _, h := range s {
 			if err := t.put(h, stub(e)); err != nil {
@@ -50,6 +55,7 @@ func start(root string, list []*exercise, one bool) error {
 		}
 		*r.of(e) = done{Started: time.Now().UTC().Truncate(time.Second)}
 		begun = append(begun, e)
+		solutions[e] = s
 	}
 	if len(begun) > 0 {
 		if err := t.write(); err != nil {
@@ -60,7 +66,7 @@ func start(root string, list []*exercise, one bool) error {
 		}
 	}
 	for _, e := range begun {
-		if err := describe(t, e); err != nil {
+		if err := describe(t, e, solutions[e]); err != nil {
 			return err
 		}
 	}
@@ -86,11 +92,7 @@ func show(root string, list []*exercise) error {
 }
 
 // describe says what there is to write.
-func describe(t *tree, e *exercise) error {
-	s, err := solutionOf(t.root, e)
-	if err != nil {
-		return err
-	}
+func describe(t *tree, e *exercise, s solution) error {
 	fmt.Printf("== %s\n\n%s\n\nPredict: %s\n\nWrite:\n", capital(e), e.task, e.predict)
 	for _, h := range s {
 		c, err := t.read(h.file)
@@ -107,38 +109,52 @@ func describe(t *tree, e *exercise) error {
 	return nil
 }
 
-// checkAll checks one exercise, or all of a step that have been started.
-func checkAll(ctx context.Context, root string, list []*exercise, one bool) error {
+// checkStep checks one exercise, or all of a step that have been started.
+func checkStep(ctx context.Context, root string, list []*exercise, one bool) error {
 	if !one {
-		var begun []*exercise
-		t := &tree{root: root}
-		for _, e := range list {
-			st, _, err := stateOf(t, e)
-			build := buildError("")
-			if err != nil && !errors.As(err, &build) {
-				return err
-			}
-			if st != course || build != "" {
-				begun = append(begun, e)
-			}
+		var err error
+		if list, err = in(root, list, started, own, broken); err != nil {
+			return err
 		}
-		if list = begun; len(list) == 0 {
+		if len(list) == 0 {
 			fmt.Println("None of this step's exercises is started: 'make start' starts them, 'make start EX=1' the first.")
 			return nil
 		}
 	}
-	failed := false
+	return checkEach(ctx, root, list)
+}
+
+// checkEach checks all exercises of the list, also after one that fails.
+func checkEach(ctx context.Context, root string, list []*exercise) (failed error) {
 	for _, e := range list {
 		passed, err := checkOne(ctx, root, e)
 		if err != nil {
 			return err
 		}
-		failed = failed || !passed
+		if !passed {
+			failed = errFailed
+		}
 	}
-	if failed {
-		return errFailed
+	return failed
+}
+
+// in returns the exercises that are in one of the states.
+func in(root string, list []*exercise, states ...state) (found []*exercise, err error) {
+	t := &tree{root: root}
+	for _, e := range list {
+		s, err := solutionOf(root, e)
+		if err != nil {
+			return nil, err
+		}
+		st, _, err := t.state(e, s)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(states, st) {
+			found = append(found, e)
+		}
 	}
-	return nil
+	return found, nil
 }
 
 // checkOne runs the tests of an exercise on what is in the tree, and says what is wrong.
@@ -149,15 +165,13 @@ func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err e
 	}
 	t := &tree{root: root}
 	st, where, err := t.state(e, s)
-	var build buildError
-	if errors.As(err, &build) {
-		fmt.Printf("%s doesn't build:\n%s\n", capital(e), indent(excerpt(string(build))))
-		return false, nil
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return false, err
-	}
-	if st == started {
+	case st == broken:
+		fmt.Printf("%s doesn't build:\n%s\n", capital(e), indent(excerpt(where)))
+		return false, nil
+	case st == started:
 		fmt.Printf("%s is not written yet: %s. Its text is %s; '%s' helps.\n", capital(e), where, e.local(e.file), e.command("hint"))
 		return false, nil
 	}
@@ -172,11 +186,12 @@ func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err e
 			return false, err
 		}
 		if st == own && strings.Join(tidy.imports(), "\n") != strings.Join(c.imports(), "\n") {
-			t.files[h.file] = tidy
-			if err := t.write(); err != nil {
-				return false, err
-			}
+			t.change(h.file, tidy)
+			fmt.Printf("%s has the imports that it needs now.\n", e.local(h.file))
 		}
+	}
+	if err := t.write(); err != nil {
+		return false, err
 	}
 	dir, err := os.MkdirTemp("", "exercise")
 	if err != nil {
@@ -186,6 +201,7 @@ func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err e
 	run := &runner{root: root, dir: dir, limit: checkTime}
 	fmt.Printf("%s: running %d tests ...\n", capital(e), len(e.tests))
 	results, err := run.judge(ctx, e.step, e.tests)
+	var build buildError
 	switch {
 	case errors.As(err, &build):
 		fmt.Printf("It doesn't build:\n%s\n", indent(excerpt(string(build))))
@@ -281,7 +297,7 @@ func showSolution(root string, e *exercise, put bool) error {
 		return err
 	}
 	t := &tree{root: root}
-	st, _, err := t.state(e, s)
+	st, where, err := t.state(e, s)
 	if err != nil {
 		return err
 	}
@@ -302,6 +318,8 @@ func showSolution(root string, e *exercise, put bool) error {
 	case course:
 		fmt.Printf("%s: the course's version is in its place already.\n", capital(e))
 		return nil
+	case broken:
+		return fmt.Errorf("%s doesn't build: %s. Mend that first, as nothing can be put into such a file", e, where)
 	case own:
 		kept := filepath.Join(e.step, "out", fmt.Sprintf("exercise-%d.%s.go.txt", e.number, time.Now().Format("20060102-150405")))
 		if err := t.keep(kept, s); err != nil {
@@ -339,14 +357,6 @@ func (t *tree) keep(name string, s solution) error {
 		return err
 	}
 	return atomicfile.Create(filepath.Join(t.root, name), []byte(b.String()), atomicfile.Options{Mode: 0o644})
-}
-
-func stateOf(t *tree, e *exercise) (state, string, error) {
-	s, err := solutionOf(t.root, e)
-	if err != nil {
-		return 0, "", err
-	}
-	return t.state(e, s)
 }
 
 func capital(e *exercise) string { return "E" + strings.TrimPrefix(e.String(), "e") }

@@ -122,7 +122,7 @@ func run(ctx context.Context, args []string) error {
 	case args[0] == "start":
 		return start(root, list, one)
 	case args[0] == "check":
-		return checkAll(ctx, root, list, one)
+		return checkStep(ctx, root, list, one)
 	case (args[0] == "hint" || args[0] == "solution") && flags.NArg() == 0:
 		return fmt.Errorf("which one? make %s EX=1", args[0])
 	case args[0] == "hint" && one:

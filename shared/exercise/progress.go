@@ -2,24 +2,25 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 )
 
-// standing is how far the learner is with an exercise: in words, and whether the piece is the learner's own.
-func standing(t *tree, r *record, e *exercise) (words string, mine bool, err error) {
+// standing is how far the learner is with an exercise: what is in its place, in words, and whether it is the learner's own.
+func standing(t *tree, r *record, e *exercise) (st state, words string, mine bool, err error) {
 	s, err := solutionOf(t.root, e)
 	if err != nil {
-		return "", false, err
+		return 0, "", false, err
 	}
-	st, _, err := t.state(e, s)
-	if build := buildError(""); errors.As(err, &build) {
-		return "doesn't build", true, nil
-	}
-	if err != nil {
-		return "", false, err
+	st, _, err = t.state(e, s)
+	switch {
+	case err != nil:
+		return 0, "", false, err
+	case st == broken:
+		return st, "doesn't build", true, nil
+	case st == started:
+		return st, "started", false, nil
 	}
 	d := r.Exercises[e.id()]
 	if d == nil {
@@ -27,21 +28,19 @@ func standing(t *tree, r *record, e *exercise) (words string, mine bool, err err
 	}
 	print, err := t.fingerprint(s)
 	if err != nil {
-		return "", false, err
+		return 0, "", false, err
 	}
 	switch checked := d.Checked == print; {
-	case st == started:
-		return "started", false, nil
 	case checked && !d.Passed.IsZero() && st == course:
-		return "done, with the course's solution", true, nil
+		return st, "done, with the course's solution", true, nil
 	case checked && !d.Passed.IsZero():
-		return "done by you", true, nil
+		return st, "done by you", true, nil
 	case st == course:
-		return "to do", false, nil
+		return st, "to do", false, nil
 	case checked:
-		return "failing", true, nil
+		return st, "failing", true, nil
 	}
-	return "yours, not checked since it was changed", true, nil
+	return st, "yours, not checked since it was changed", true, nil
 }
 
 // progress prints how far the learner is.
@@ -56,7 +55,7 @@ func progress(root string, list []*exercise) error {
 		width = max(width, utf8.RuneCountInString(e.title))
 	}
 	for _, e := range list {
-		words, mine, err := standing(t, r, e)
+		_, words, mine, err := standing(t, r, e)
 		if err != nil {
 			return err
 		}
@@ -88,18 +87,16 @@ func pieces(root string, list []*exercise) error {
 	t := &tree{root: root}
 	var own []string
 	for _, e := range list {
-		words, mine, err := standing(t, r, e)
-		if err != nil {
+		st, _, mine, err := standing(t, r, e)
+		switch {
+		case err != nil:
 			return err
-		}
-		if words == "doesn't build" {
+		case st == broken:
 			return fmt.Errorf("%s doesn't build: '%s' in %s says why", e, e.command("check"), e.step)
-		}
-		if words == "started" {
+		case st == started:
 			return fmt.Errorf("%s is started and not written yet, and the program needs it: write it, or type '%s PUT=1' in %s",
 				e, e.command("solution"), e.step)
-		}
-		if mine {
+		case mine:
 			own = append(own, e.id())
 		}
 	}
@@ -119,24 +116,9 @@ func mine(ctx context.Context, root string, list []*exercise) error {
 	if err := pieces(root, list); err != nil {
 		return err
 	}
-	t := &tree{root: root}
-	failed := false
-	for _, e := range list {
-		st, _, err := stateOf(t, e)
-		if err != nil {
-			return err
-		}
-		if st != own {
-			continue
-		}
-		passed, err := checkOne(ctx, root, e)
-		if err != nil {
-			return err
-		}
-		failed = failed || !passed
+	written, err := in(root, list, own)
+	if err != nil {
+		return err
 	}
-	if failed {
-		return errFailed
-	}
-	return nil
+	return checkEach(ctx, root, written)
 }

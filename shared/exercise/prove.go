@@ -81,17 +81,17 @@ func (p *proof) prove(ctx context.Context, all bool) error {
 	}
 	p.check = time.Since(began)
 
-	stubs := make(map[string]string)
-	for _, h := range s {
-		stubs[h.file+" "+h.name] = stub(p.e)
+	stubs := slices.Clone(s)
+	for i := range stubs {
+		stubs[i].body = stub(p.e)
 	}
 	if err := p.with(ctx, stubs, func(r *runner) error { return p.starter(ctx, r, all) }); err != nil {
 		return fmt.Errorf("with the starter: %w", err)
 	}
 	for _, m := range p.e.mistakes {
-		bodies, err := p.mistaken(s, m)
+		mistaken, err := m.in(s)
 		if err == nil {
-			err = p.with(ctx, bodies, func(r *runner) error { return p.recognised(ctx, r, m) })
+			err = p.with(ctx, mistaken, func(r *runner) error { return p.recognised(ctx, r, m) })
 		}
 		if err != nil {
 			return fmt.Errorf("mistake %q: %w", m.title, err)
@@ -100,8 +100,8 @@ func (p *proof) prove(ctx context.Context, all bool) error {
 	return nil
 }
 
-// with runs f with other bodies in place of some functions. They are named by file and function.
-func (p *proof) with(ctx context.Context, bodies map[string]string, f func(*runner) error) error {
+// with runs f with these bodies in the place of those in the tree; with nil, on the tree as it is.
+func (p *proof) with(ctx context.Context, bodies solution, f func(*runner) error) error {
 	dir, err := os.MkdirTemp("", "exercise")
 	if err != nil {
 		return err
@@ -109,16 +109,10 @@ func (p *proof) with(ctx context.Context, bodies map[string]string, f func(*runn
 	defer os.RemoveAll(dir)
 	r := &runner{root: p.root, dir: dir, limit: testTime}
 	if bodies != nil {
-		s, err := solutionOf(p.root, p.e)
-		if err != nil {
-			return err
-		}
 		t := &tree{root: p.root}
-		for _, h := range s {
-			if body, ok := bodies[h.file+" "+h.name]; ok {
-				if err := t.put(h, body); err != nil {
-					return err
-				}
+		for _, h := range bodies {
+			if err := t.put(h, h.body); err != nil {
+				return err
 			}
 		}
 		if r.overlay, err = t.overlay(dir); err != nil {
@@ -218,24 +212,26 @@ func usesLab(dir string) (bool, error) {
 	return false, nil
 }
 
-// mistaken returns the bodies that make the mistake.
-func (p *proof) mistaken(s solution, m mistake) (map[string]string, error) {
-	bodies := make(map[string]string)
-	var last error
-	for _, h := range s {
-		if body, err := m.apply(h.body); err == nil {
-			bodies[h.file+" "+h.name] = body
-		} else {
-			last = err
+// in makes the mistake in the solution.
+func (m mistake) in(s solution) (mistaken solution, err error) {
+	places := 0
+	mistaken = slices.Clone(s)
+	for i, h := range s {
+		body, no := m.apply(h.body)
+		if no != nil {
+			err = no
+			continue
 		}
+		mistaken[i].body = body
+		places++
 	}
-	switch len(bodies) {
+	switch places {
 	case 0:
-		return nil, last
+		return nil, err
 	case 1:
-		return bodies, nil
+		return mistaken, nil
 	}
-	return nil, fmt.Errorf("its lines are in %d functions: add one that makes them unique", len(bodies))
+	return nil, fmt.Errorf("its lines are in %d functions: add one that makes them unique", places)
 }
 
 // recognised sees that the mistake's test fails, and that the mistake is known by it.

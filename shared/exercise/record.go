@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +48,9 @@ func readRecord(root string) (*record, error) {
 	}
 	if err == nil {
 		err = json.Unmarshal(b, r)
+	}
+	if err == nil && (r.Exercises == nil || slices.Contains(slices.Collect(maps.Values(r.Exercises)), nil)) {
+		err = errors.New("null stands in the place of an object")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s, which has your progress, can't be read: %w. Mend or remove it", recordName, err)

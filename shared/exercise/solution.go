@@ -74,49 +74,58 @@ func solutionOf(root string, e *exercise) (s solution, err error) {
 	return s, nil
 }
 
-// fromCode makes the solution of an exercise out of the code, by its directives.
-func fromCode(root string, e *exercise) (text string, err error) {
-	var b strings.Builder
-	files, err := goFiles(filepath.Join(root, e.step))
+// fromCode makes the solutions of all exercises that the code declares by its directives, by "4.3". It is an error if one of
+// them has no text.
+func fromCode(root string, list []*exercise) (map[string]string, error) {
+	texts := make(map[string]string)
+	all, err := steps(root)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for _, file := range files {
-		c, err := readCode(file)
+	for _, step := range all {
+		files, err := goFiles(filepath.Join(root, step))
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		names := c.holes()[e.number]
-		if len(names) == 0 {
-			continue
-		}
-		file, _ = filepath.Rel(root, file) // below root
-		fmt.Fprintf(&b, "-- %s import --\n%s\n", file, strings.Join(c.imports(), "\n"))
-		for _, name := range names {
-			text, err := c.function(name)
+		for _, file := range files {
+			c, err := readCode(file)
 			if err != nil {
-				return "", fmt.Errorf("%s: %w", file, err)
+				return nil, err
 			}
-			fmt.Fprintf(&b, "-- %s %s --\n%s\n", file, name, text)
+			file, _ = filepath.Rel(root, file) // below root
+			for n, names := range c.holes() {
+				if !slices.ContainsFunc(list, func(e *exercise) bool { return e.step == step && e.number == n }) {
+					return nil, fmt.Errorf("%s: %s is declared as exercise %d, and %s/exercises has no text of that number", file, names[0], n, step)
+				}
+				var b strings.Builder
+				fmt.Fprintf(&b, "-- %s import --\n%s\n", file, strings.Join(c.imports(), "\n"))
+				for _, name := range names {
+					text, err := c.function(name)
+					if err != nil {
+						return nil, fmt.Errorf("%s: %w", file, err)
+					}
+					fmt.Fprintf(&b, "-- %s %s --\n%s\n", file, name, text)
+				}
+				id := (&exercise{step: step, number: n}).id()
+				texts[id] += b.String()
+			}
 		}
 	}
-	if b.Len() == 0 {
-		return "", fmt.Errorf("%s: no function has the directive '//exercise:%d' in its doc comment", e.file, e.number)
-	}
-	return b.String(), nil
+	return texts, nil
 }
 
 // syncSolutions makes the solutions from the code, or, if check is set, only says which are not the same.
 func syncSolutions(root string, list []*exercise, check bool) error {
-	if err := undeclared(root, list); err != nil {
+	texts, err := fromCode(root, list)
+	if err != nil {
 		return err
 	}
 	var stale []error
 	want := make(map[string]bool)
 	for _, e := range list {
-		text, err := fromCode(root, e)
-		if err != nil {
-			return err
+		text := texts[e.id()]
+		if text == "" {
+			return fmt.Errorf("%s: no function has the directive '//exercise:%d' in its doc comment", e.file, e.number)
 		}
 		if strings.Contains(text, stubMark(e)) {
 			return fmt.Errorf("%s is started in this tree and not written: its solution can't be made from that", e)
@@ -153,32 +162,6 @@ func syncSolutions(root string, list []*exercise, check bool) error {
 		}
 	}
 	return errors.Join(stale...)
-}
-
-// undeclared says which directives have no exercise.
-func undeclared(root string, list []*exercise) error {
-	all, err := steps(root)
-	if err != nil {
-		return err
-	}
-	for _, step := range all {
-		files, err := goFiles(filepath.Join(root, step))
-		if err != nil {
-			return err
-		}
-		for _, file := range files {
-			c, err := readCode(file)
-			if err != nil {
-				return err
-			}
-			for n, names := range c.holes() {
-				if !slices.ContainsFunc(list, func(e *exercise) bool { return e.step == step && e.number == n }) {
-					return fmt.Errorf("%s: %s is declared as exercise %d, and %s/exercises has no text of that number", file, names[0], n, step)
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // goFiles returns the Go files below the folder, without tests.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,12 +18,14 @@ const (
 	course  state = iota // the course's version
 	started              // the stub, in one function at least
 	own                  // something else: the learner's work
+	broken               // a file that can't be parsed
 )
 
 // A tree is the files that an exercise's holes are in, as they are and as they will be.
 type tree struct {
-	root  string
-	files map[string]*code // by their names from the root
+	root    string
+	files   map[string]*code // by their names from the root
+	changed []string         // those that are not as on the disk
 }
 
 // read returns the file, from the disk the first time.
@@ -45,6 +48,11 @@ func (t *tree) read(file string) (*code, error) {
 	return c, nil
 }
 
+func (t *tree) change(file string, c *code) {
+	t.files[file] = c
+	t.changed = append(t.changed, file)
+}
+
 // put gives the hole another body, and the file the imports for it.
 func (t *tree) put(h hole, body string) error {
 	c, err := t.read(h.file)
@@ -57,25 +65,29 @@ func (t *tree) put(h hole, body string) error {
 	if c, err = c.tidy(h.file, append(slices.Clone(h.imports), todoImport)); err != nil {
 		return fmt.Errorf("%s: %w", h.file, err)
 	}
-	t.files[h.file] = c
+	t.change(h.file, c)
 	return nil
 }
 
-// write writes the files.
+// write writes the files that have been changed.
 func (t *tree) write() error {
-	for file, c := range t.files {
-		if err := atomicfile.Write(filepath.Join(t.root, file), []byte(c.text), atomicfile.Options{Mode: 0o644}); err != nil {
+	for _, file := range t.changed {
+		if err := atomicfile.Write(filepath.Join(t.root, file), []byte(t.files[file].text), atomicfile.Options{Mode: 0o644}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// state tells what is in the exercise's place, and where its first function is, or all that are to be written.
+// state tells what is in the exercise's place, and where: its first function, all that are to be written, or what the parser
+// says.
 func (t *tree) state(e *exercise, s solution) (st state, where string, err error) {
 	var stubs []string
 	for _, h := range s {
 		c, err := t.read(h.file)
+		if build := buildError(""); errors.As(err, &build) {
+			return broken, string(build), nil
+		}
 		if err != nil {
 			return 0, "", err
 		}

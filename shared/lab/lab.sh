@@ -117,14 +117,15 @@ act() {
 # gives it away.
 _expected=
 _answer() {
-	[ "${WALK-}" != 1 ] || [ -z "$_expected" ] || printf '\n%s\n' "$(fold -s -w 85 <<<"Answer: $_expected" | sed 's/^/   /; s/ *$//')"
+	[ "${WALK-}" != 1 ] || [ -z "$_expected" ] || { echo && _fold "Answer: $_expected"; }
 }
 
 # say TEXT
 say() {
 	local line
-	while IFS= read -r line; do _tell '' "   $line"; done < <(fold -s -w 85 <<<"$1" | sed 's/ *$//')
+	while IFS= read -r line; do _tell '' "$line"; done < <(_fold "$1")
 }
+_fold() { fold -s -w 85 <<<"$1" | sed 's/ *$//; s/^/   /'; }
 
 # on HOST CMD...
 on() {
