@@ -21,12 +21,14 @@ help:
 	@echo "  make readme  refresh the output that the READMEs show (after make tour)"
 	@echo "Each step has its own: cd $(firstword $(steps)) && make help"
 
-# Should this make be killed, then the one that it starts ends, too.
-sub := setpriv --pdeathsig KILL $(MAKE) --no-print-directory -C
+# If this make is killed, the shell and the make that it starts end, too: what is called
+# this way dies with the process that started it.
+with := setpriv --pdeathsig KILL
+sub  := $(with) $(MAKE) --no-print-directory -C
 
 # First it looks whether a piece is missing; at the end it says whose they are.
 demo walk:
-	+@pieces=$$(go run stepvpn/shared/exercise pieces) && $(sub) $(latest) $@ && printf '\n   %s\n' "$$pieces"
+	+@$(with) sh -ec 'pieces=$$(go run stepvpn/shared/exercise pieces); $(sub) $(latest) $@; printf "\n   %s\n" "$$pieces"'
 
 progress:
 	@go run stepvpn/shared/exercise progress
@@ -37,17 +39,17 @@ mine:
 
 # For a class: see step.mk.
 sheets:
-	@set -e; for step in $(steps); do $(sub) $$step sheet; done
+	@$(with) sh -ec 'for step in $(steps); do $(sub) $$step sheet; done'
 
 # For those who change the course: the texts of the solutions are made from the code.
 solutions:
 	@go run stepvpn/shared/exercise sync
 
 tour:
-	+@set -e; for step in $(steps); do \
-		printf '\n######## %s ########\n' $$step; \
+	+@$(with) sh -ec 'for step in $(steps); do \
+		printf "\n######## %s ########\n" $$step; \
 		$(sub) $$step demo; \
-	done
+	done'
 
 # The order is from quick to slow. 'demos' runs every demo, and then compares the READMEs with
 # what the demos printed. Most of that is waiting, so the exercises are proved at the same time.
