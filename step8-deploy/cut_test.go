@@ -142,14 +142,30 @@ func attackClient(socket string) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	report("a mark of its own", first(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, route.FwMark)))
 	report("tied to eth0 itself", first(unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "eth0"), unix.Sendto(fd, []byte("hello"), 0, to(theSite))))
-	for _, name := range []string{"/etc/shadow", "/etc/resolv.conf", "/dev/net/tun", os.Getenv("SETTINGS")} {
+	for _, name := range []string{"/etc/shadow", "/etc/resolv.conf", os.Getenv("SETTINGS")} {
 		_, err := os.OpenFile(name, os.O_RDWR, 0)
 		report("open "+filepath.Base(name), err)
 	}
+	report("a device of its own", makeDevice())
 	try("a next key, told by a server that nobody knows", "learn", map[string]noise.PublicKey{"By": {1}, "Next": {2}})
 	try("anything else", "run", "sh")
 	_, err = keeper.Ask("settings", nil, nil)
 	report("after that", err)
+}
+
+// makeDevice makes a TUN device. On most machines everybody may open the file, and not make a
+// device with it.
+func makeDevice() error {
+	file, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	request, err := unix.NewIfreq("own0")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	return unix.IoctlIfreq(int(file.Fd()), unix.TUNSETIFF, request)
 }
 
 func first(errs ...error) error {

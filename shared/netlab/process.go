@@ -21,7 +21,7 @@ type Process struct {
 
 // waitLimit bounds the wait for a line of a log and for the end of a process. It is long,
 // so that tests do not fail on a busy machine.
-const waitLimit = 20 * time.Second
+const waitLimit = 60 * time.Second
 
 // Start starts a program on the host.
 func (h *Host) Start(t testing.TB, name string, args ...string) *Process {
@@ -56,7 +56,7 @@ func (h *Host) Start(t testing.TB, name string, args ...string) *Process {
 func (p *Process) Log() string { return p.log.String() }
 
 // WaitLog waits until the log contains the text. It fails the test if the program ends
-// without logging it, or after 20 seconds.
+// without logging it, or after a minute.
 func (p *Process) WaitLog(t testing.TB, text string) {
 	t.Helper()
 	Eventually(t, waitLimit, p.line+" logs "+text, func() bool {
