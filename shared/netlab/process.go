@@ -95,7 +95,7 @@ func (p *Process) Ended() bool {
 }
 
 // Wait waits for the end of the process and returns its exit code: 128 plus the signal's
-// number if a signal ended it. After 20 seconds it fails the test.
+// number if a signal ended it. After a minute it fails the test.
 func (p *Process) Wait(t testing.TB) int {
 	t.Helper()
 	select {
