@@ -54,7 +54,7 @@ tour:
 # The order is from quick to slow. 'demos' runs every demo, and then compares the READMEs with
 # what the demos printed. Most of that is waiting, so the exercises are proved at the same time.
 test:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory modules
@@ -63,7 +63,7 @@ test:
 
 # STEPVPN_SOAK is what shared/soak and lint look at.
 soak:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium
 	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
 	@go run stepvpn/shared/exercise prove -all
 	@echo "== faults in the core that no test notices"

@@ -22,7 +22,7 @@ package() {
 	nft) echo nftables ;;
 	dnsmasq) echo dnsmasq-base ;;
 	tincd) echo tinc ;;
-	argon2 | conntrack | curl | dnsperf | fish | iperf3 | make | openssl | openvpn | socat | tcpdump | traceroute | zsh) echo "$1" ;;
+	argon2 | chromium | conntrack | curl | dnsperf | fish | iperf3 | make | openssl | openvpn | socat | tcpdump | traceroute | tshark | zsh) echo "$1" ;;
 	*)
 		echo "setup.sh: which package brings '$1'? Add it to the table in ${BASH_SOURCE[0]}." >&2
 		return 2

@@ -1,8 +1,9 @@
 package secure
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"math/bits"
-	"math/rand/v2"
 	"sync/atomic"
 )
 
@@ -34,8 +35,10 @@ func (t *Table) slot(index uint32) *atomic.Pointer[keypair] {
 // replace puts the keypair with the keys in its place.
 func (t *Table) reserve(p *Peer) *keypair {
 	s := &keypair{peer: p}
+	var index [4]byte
 	for {
-		s.local = rand.Uint32()
+		rand.Read(index[:]) // never fails: it ends the process instead
+		s.local = binary.LittleEndian.Uint32(index[:])
 		if s.local != 0 && t.slot(s.local).CompareAndSwap(nil, s) {
 			return s
 		}
