@@ -12,9 +12,9 @@ import (
 	"stepvpn/step5-nat/hostnet"
 )
 
-// This file turns forwarding on and back, with the other settings of Config.Sysctls. A host
-// that begins to forward would forget the IPv6 routes that it has learned from routers:
-// accept_ra=2 prevents that.
+// This file turns packet forwarding on, together with the other settings of Config.Sysctls, and
+// restores them all at the end. A host that begins to forward would forget the IPv6 routes that
+// it has learned from routers: accept_ra=2 prevents that.
 
 // startForwarding turns forwarding on for the families that are served. If it fails,
 // it restores the settings.

@@ -13,11 +13,8 @@ import (
 )
 
 // This file has the single steps on disk by which our resolv.conf and the original change
-// places: exchange, remove, sync, and making a lost original anew from the journal. Each is
-// logged.
-
-// How names change: files are exchanged, moved and removed, each step by a function that the
-// log shows and that tests can interrupt (see step).
+// places: exchange, remove, sync, and making a lost original anew from the journal. The log
+// shows each, and tests can interrupt the program at each (see step).
 
 // exchange swaps the names of two files, ours and the original, in one move; or moves the
 // first to where there is nothing. A filesystem that can do neither (EINVAL) gets a plain

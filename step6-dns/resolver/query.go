@@ -9,8 +9,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// This file takes a query to its reply: it is parsed (parse.go), answered from the cache or by asking upstream, once
-// for all who ask the same meanwhile, and respond sends the reply.
+// This file follows a client's query from the message to the reply: handle parses it (parse.go) and looks into the cache,
+// lookup asks upstream if nothing is there (once for all clients that wait for the same), and respond sends the reply.
 
 // An asker is a client that has sent a query, and the way for the reply. send may be called by several goroutines.
 type asker struct {

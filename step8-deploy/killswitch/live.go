@@ -5,9 +5,10 @@ import (
 	"sync"
 )
 
-// A Live doubles the kill switch's table by one that is owned by a running nft (owner.go). The
-// kernel lets nobody else remove that one, so when another program's "flush ruleset" takes the
-// first, the switch stays closed.
+// A Live keeps a second table with the kill switch's rules, owned by a running nft process
+// (owner.go). The kernel lets no other process remove an owned table, so the switch stays closed
+// when another program's "flush ruleset" removes the first table.
+//
 // The zero value has closed nothing. If the kernel (before Linux 5.12) or nft (before 1.0)
 // can't do that, it is no error; the log says so. Its methods are safe for concurrent use.
 type Live struct {

@@ -17,9 +17,9 @@ import (
 	"stepvpn/step8-deploy/lan"
 )
 
-// This file keeps on disk how the kill switch was last closed (killswitch.json), for a boot or
-// after a kill; and it has the lock that a running client holds, or whatever opens the switch,
-// so that they don't meet.
+// This file keeps on disk how the kill switch was last closed (killswitch.json), for the next
+// boot, or for the recovery after the client was killed. It also has the lock that a running
+// client holds, and that a command needs that opens the switch: so only one of them is at work.
 
 // Save saves the Config, and returns when it is on the disk. It only logs a failure, which
 // is no reason to leave the switch open.

@@ -19,9 +19,10 @@ import (
 	"stepvpn/step8-deploy/takeover"
 )
 
-// This file has the commands for the kill switch: killswitch close (at boot), killswitch open
-// (after a stop), and pause, which opens it for a while, with or without a running client, but
-// not while the tunnel is up.
+// This file has the commands for the kill switch: 'killswitch close' (at boot), 'killswitch
+// open' (after a stop), and 'pause', which opens it for a while, with or without a running
+// client, but not while the tunnel is up.
+
 var closeSwitch = app.Command{
 	Name:  "killswitch close",
 	Args:  "FILE",
