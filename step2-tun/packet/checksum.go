@@ -8,11 +8,12 @@ import "encoding/binary"
 // the header is intact.
 //
 // The sum may be taken over words of any width, and folded at the end (RFC
-// 1071, section 2, C), so this adds four bytes at a time. b may be up to 16 GB long.
+// 1071, section 2, C), so this adds four bytes at a time. b may have up to 128 KB,
+// twice as much as the longest packet.
 //
 //exercise:1
 func Checksum(b []byte) uint16 {
-	var sum uint64 // overflows after 16 GB
+	var sum uint64
 	for ; len(b) >= 4; b = b[4:] {
 		sum += uint64(binary.BigEndian.Uint32(b))
 	}

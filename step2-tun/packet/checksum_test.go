@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 
@@ -66,4 +67,11 @@ func TestChecksumEqualsWordByWord(t *testing.T) {
 		}
 		require.Equal(t, wordByWord(b), Checksum(b), "%d times ff", n)
 	}
+}
+
+// Nothing longer is promised. A sum of 32 bits can just hold 128 KB of ff if it adds two bytes at a time.
+func TestChecksumOfTheLongest(t *testing.T) {
+	b := bytes.Repeat([]byte{0xff}, 128<<10)
+	require.Equal(t, wordByWord(b), Checksum(b), "%d times ff", len(b))
+	require.Equal(t, uint16(0), Checksum(b))
 }
