@@ -3,9 +3,11 @@ package cookie
 import (
 	"bytes"
 	"encoding/binary"
+	"hash"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -132,6 +134,43 @@ func TestBadInitiationsGetSilence(t *testing.T) {
 			require.EqualValues(t, 1, drops.Count(c.want), name)
 		}
 	}
+}
+
+// A lockedHash notices that it is used by somebody who doesn't hold the lock. (So would -race, with two goroutines and
+// some luck; but it needs a C compiler.)
+type lockedHash struct {
+	hash.Hash
+	mu *sync.Mutex
+	t  *testing.T
+}
+
+func (h lockedHash) Write(b []byte) (int, error) {
+	if h.mu.TryLock() {
+		h.mu.Unlock()
+		h.t.Error("a hash is used without the lock")
+	}
+	return h.Hash.Write(b)
+}
+
+func TestCheckHoldsTheLock(t *testing.T) {
+	k := newTalk(t)
+	s := k.server
+	check := func(m []byte, underLoad bool) (reply []byte) {
+		_, reply = s.Check(m, alice, underLoad, false, now())
+		require.True(t, s.mu.TryLock(), "Check has returned, and still holds the lock")
+		s.mu.Unlock()
+		return reply
+	}
+	s.mac1.hash = lockedHash{s.mac1.hash, &s.mu, t}
+	check(nil, false)
+	check(newInitiation(1), false) // its last bytes are no code
+	check(k.signed(), false)
+	k.get(check(k.signed(), true))
+	s.secret[0].hash = lockedHash{s.secret[0].hash, &s.mu, t}
+	for range 6 {
+		check(k.signed(), true)
+	}
+	require.Equal(t, "bad-message 1, bad-mac 1, throttled 1, under-load 1", k.drops.String())
 }
 
 // A cookie is good for at least as long as the client uses it, whenever it was
