@@ -26,9 +26,9 @@ help:
 with := setpriv --pdeathsig KILL
 sub  := $(with) $(MAKE) --no-print-directory -C
 
-# First it looks whether a piece is missing; at the end it says whose they are.
+# At its end it says whose the pieces are. The step's demo looks whether one is missing.
 demo walk:
-	+@$(with) sh -ec 'pieces=$$(go run stepvpn/shared/exercise pieces); $(sub) $(latest) $@; printf "\n   %s\n" "$$pieces"'
+	+@$(with) sh -ec '$(sub) $(latest) $@; printf "\n   "; go run stepvpn/shared/exercise pieces'
 
 progress:
 	@go run stepvpn/shared/exercise progress

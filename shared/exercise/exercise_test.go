@@ -199,7 +199,12 @@ func TestLearner(t *testing.T) {
 	require.Contains(t, do(t, step, 1, "start", "1"), "started already")
 	require.Contains(t, do(t, step, 1, "check"), "is not written yet")
 	require.Contains(t, do(t, root, 0, "progress"), "started")
-	require.Contains(t, do(t, root, 1, "pieces"), "the program needs it")
+	missing := "exercise: exercise 1.1 (the sum) is started and not written yet, and the program needs it: " +
+		"write it, or type 'make solution EX=1 PUT=1' in step1-sum\n"
+	require.Equal(t, missing, do(t, root, 1, "pieces"))
+	require.Equal(t, missing, do(t, step, 1, "pieces"))
+	write(t, filepath.Join(root, "step0-before/README.md"), "")
+	do(t, filepath.Join(root, "step0-before"), 0, "pieces") // it uses nothing of step 1
 
 	stub := `\n\t// Exercise 1.1.*?"1.1"\)\)`
 	change(t, file, stub, "\nreturn strconv.Atoi(texts[0]") // the bracket

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,7 +34,7 @@ const usage = `Usage, in a step's folder, with the number of an exercise or for 
 Anywhere in the course:
 
   exercise progress           which exercises are to do, failing, done by you
-  exercise pieces             in a sentence, how much of the program is yours
+  exercise pieces             in a sentence, how much of the program is yours; in a step's folder, of that step's program
   exercise mine               fails unless all that you have written passes its tests
   exercise sync [-check]      make the solutions' texts from the code, or compare them
   exercise prove [-all] [N]   prove that all exercises are what they say, or one of the step
@@ -88,7 +89,7 @@ func run(ctx context.Context, args []string) error {
 	case "progress":
 		return progress(root, list)
 	case "pieces":
-		return pieces(root, list)
+		return pieces(root, upTo(list, step))
 	case "mine":
 		return mine(ctx, root, list)
 	case "sync":
@@ -148,6 +149,15 @@ func find() (root, step string, err error) {
 		}
 		below = filepath.Base(dir)
 	}
+}
+
+// upTo returns the exercises whose code the programs of the step use: its own, and those of the steps before. It returns all
+// if step is the name of no step.
+func upTo(list []*exercise, step string) []*exercise {
+	if !strings.HasPrefix(step, "step") {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(e *exercise) bool { return e.step > step })
 }
 
 // choose returns the exercises of the step, or the one with the number.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -78,7 +79,8 @@ func progress(root string, list []*exercise) error {
 	return nil
 }
 
-// pieces says in a sentence how much of the program is the learner's. It fails if a piece is missing.
+// pieces says in a sentence how much of the program is the learner's. If pieces are missing, it returns an error that names
+// all of them.
 func pieces(root string, list []*exercise) error {
 	r, err := readRecord(root)
 	if err != nil {
@@ -86,19 +88,23 @@ func pieces(root string, list []*exercise) error {
 	}
 	t := &tree{root: root}
 	var own []string
+	var missing []error
 	for _, e := range list {
 		st, _, mine, err := standing(t, r, e)
 		switch {
 		case err != nil:
 			return err
 		case st == broken:
-			return fmt.Errorf("%s doesn't build: '%s' in %s says why", e, e.command("check"), e.step)
+			missing = append(missing, fmt.Errorf("%s doesn't build: '%s' in %s says why", e, e.command("check"), e.step))
 		case st == started:
-			return fmt.Errorf("%s is started and not written yet, and the program needs it: write it, or type '%s PUT=1' in %s",
-				e, e.command("solution"), e.step)
+			missing = append(missing, fmt.Errorf("%s is started and not written yet, and the program needs it: write it, or type '%s PUT=1' in %s",
+				e, e.command("solution"), e.step))
 		case mine:
 			own = append(own, e.id())
 		}
+	}
+	if len(missing) > 0 {
+		return errors.Join(missing...)
 	}
 	switch len(own) {
 	case 0:

@@ -47,7 +47,7 @@ LIMIT=60
 # inside: enter ends them, so no program sees the signal (or fails because another did).
 if [ "${STEPVPN_INSIDE-}" != "$(readlink /proc/self/ns/net)" ]; then
 	# shellcheck disable=SC2016 # expanded inside
-	exec "$_lab/enter" --before "$(printf '%q ' "$_lab/prepare.sh" "$_step" ${NEEDS-})" --after "${AFTER:+cd $(printf %q "$_step") && $AFTER}" \
+	exec "$_lab/enter" --before "$(printf '%q ' "$_lab/prepare.sh" --whole "$_step" ${NEEDS-})" --after "${AFTER:+cd $(printf %q "$_step") && $AFTER}" \
 		bash -c 'STEPVPN_INSIDE=$(readlink /proc/self/ns/net) exec "$@"' enter setsid bash "$_script" "$@"
 fi
 

@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# prepare.sh FOLDER...: prepares what the demo of the step in the first folder needs from
-# the machine itself: installed programs, the TUN device, and the programs of the step and
-# of the steps in the other folders, which are relative to the first. Everything that
-# writes to these folders, or needs the internet, happens here.
+# prepare.sh [--whole] FOLDER...: prepares what the demo of the step in the first folder
+# needs from the machine itself: installed programs, the TUN device, and the programs of the
+# step and of the steps in the other folders, which are relative to the first. Everything
+# that writes to these folders, or needs the internet, happens here. With --whole it fails
+# if a program lacks a piece that a learner is about to write, and says which one.
 set -euo pipefail
 lab=$(cd "$(dirname "$0")" && pwd)
+whole=
+[ "$1" != --whole ] || { whole=1 && shift; }
 cd "$1"
 
+if [ -n "$whole" ] && command -v go >/dev/null; then # without go, build.sh says what to do
+	setpriv --pdeathsig TERM go run stepvpn/shared/exercise pieces >/dev/null
+fi
 "$lab/setup.sh"
 # Every step from 2 on opens a TUN device.
 ! grep -q stepvpn/step2-tun go.mod || "$lab/setup.sh" tun

@@ -20,6 +20,20 @@ for step in "${steps[@]%/}"; do
 	expect "$step leaves the machine as it was" unchanged
 done
 
+echo "== A piece that a learner is about to write ($first)"
+# copy_course FOLDER: copies the course, without what is made from it.
+copy_course() {
+	mkdir -p "$1"
+	tar -C "$root" --exclude=./.git --exclude=./.cache --exclude='./*/bin' --exclude='./*/out' -cf - . | tar -C "$1" -xf -
+}
+missing_piece() {
+	copy_course "$work/course" && make -C "$work/course/$first" start EX=1 >/dev/null || return
+	! make -C "$work/course/$first" demo >"$work/missing" 2>&1
+	cat "$work/missing"
+	grep -q "exercise 1.1 .* not written yet.*'make solution EX=1 PUT=1' in $first" "$work/missing" && ! grep -q '^== ' "$work/missing"
+}
+expect "the demo says at its start which piece is missing, and what to do" missing_piece
+
 echo "== The lab, open for a learner (step3-tunnel)"
 # terminal NAME HOST: a shell in the lab that reads commands from standard input, in a terminal of its own.
 terminal() { timeout --foreground "$LIMIT" env "$mark" script -qec "make -C step3-tunnel lab HOST=$2" /dev/null >"$work/$1" 2>&1; }
@@ -120,7 +134,7 @@ echo "== As an ordinary user ($latest)"
 as_user() {
 	local home=$work/home uid=12321
 	mkdir -p "$home"/{course,mod,goroot,.cache/go-build}
-	tar -C "$root" --exclude=./.git --exclude=./.cache --exclude='./*/bin' --exclude='./*/out' -cf - . | tar -C "$home/course" -xf - || return
+	copy_course "$home/course" || return
 	chmod 755 "$work"
 	chown -R $uid:$uid "$home"
 	# The standard library that root's Go has already built saves a minute. The files are
