@@ -311,6 +311,15 @@ func TestProve(t *testing.T) {
 	}
 }
 
+func TestProveFixes(t *testing.T) {
+	root := newCourse(t)
+	file := filepath.Join(root, "step1-sum/exercises/1-a.md")
+	want := read(t, file)
+	change(t, file, "also: TestNothing", "also: TestOther,\n  TestSomething")
+	require.Contains(t, do(t, root, 0, "prove", "-fix"), "is corrected\nok   exercise 1.1")
+	require.Equal(t, want, read(t, file))
+}
+
 func TestSolutionsAreOfTheCode(t *testing.T) {
 	root := newCourse(t)
 	file := filepath.Join(root, "step1-sum/sum.go")

@@ -37,7 +37,9 @@ Anywhere in the course:
   exercise pieces             in a sentence, how much of the program is yours; in a step's folder, of that step's program
   exercise mine               fails unless all that you have written passes its tests
   exercise sync [-check]      make the solutions' texts from the code, or compare them
-  exercise prove [-all] [N]   prove that all exercises are what they say, or one of the step
+  exercise prove [-all] [-fix] [N]
+                              prove that all exercises are what they say, or one of the step; with -fix, correct
+                              the lists of what else fails
   exercise mutants [-n N] [-seed S] [STEP ...]
                               make N faults in the core of each step, and say which no test notices
 `
@@ -69,7 +71,8 @@ func run(ctx context.Context, args []string) error {
 	flags.SetOutput(new(strings.Builder)) // the usage says it all
 	count, seed := flags.Int("n", 0, ""), flags.Uint64("seed", uint64(time.Now().Unix()), "")
 	answers := flags.Bool("answers", false, "")
-	put, check, all := flags.Bool("put", false, ""), flags.Bool("check", false, ""), flags.Bool("all", false, "")
+	put, check := flags.Bool("put", false, ""), flags.Bool("check", false, "")
+	all, fix := flags.Bool("all", false, ""), flags.Bool("fix", false, "")
 	if flags.Parse(args[1:]) != nil {
 		return flag.ErrHelp
 	}
@@ -109,7 +112,7 @@ func run(ctx context.Context, args []string) error {
 				return err
 			}
 		}
-		return prove(ctx, root, list, *all)
+		return prove(ctx, root, list, *all, *fix)
 	}
 	list, err = choose(list, step, flags.Args())
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"hash/fnv"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -28,15 +29,19 @@ type mutant struct {
 const mutantTime = time.Minute
 
 // mutants makes faults in the core files of the steps, at most n for each step (0: all), and prints those that no test of
-// the file's package notices, or of the step if the package has none. The same seed makes the same choice.
+// the file's package notices, or of the step if the package has none. The same seed makes the same choice in a step, whatever
+// other steps are chosen.
 func mutants(ctx context.Context, root string, chosen []string, n int, seed uint64) error {
+	fmt.Printf("mutants: seed %d\n", seed)
 	total, alive := 0, 0
 	for _, step := range chosen {
 		list, err := mutantsOf(root, step)
 		if err != nil {
 			return err
 		}
-		random := rand.New(rand.NewPCG(seed, uint64(len(step))))
+		name := fnv.New64a()
+		name.Write([]byte(step))
+		random := rand.New(rand.NewPCG(seed, name.Sum64()))
 		random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 		if n > 0 && len(list) > n {
 			list = list[:n]
@@ -55,7 +60,7 @@ func mutants(ctx context.Context, root string, chosen []string, n int, seed uint
 		fmt.Printf("%s: %d of %d mutants survive\n", step, survivors, len(list))
 		total, alive = total+len(list), alive+survivors
 	}
-	fmt.Printf("mutants: %d of %d survive (seed %d)\n", alive, total, seed)
+	fmt.Printf("mutants: %d of %d survive\n", alive, total)
 	return nil
 }
 

@@ -18,15 +18,15 @@ import (
 // prove shows of each exercise that its starter builds, that exactly the tests that it names fail with it, that they pass
 // with the solution, and that each mistake is recognised. The tree stays as it is: the compiler is given other files in
 // place of some. Whether tests that need namespaces fail that are not named is looked at only if all is set, as these take
-// long.
-func prove(ctx context.Context, root string, list []*exercise, all bool) error {
+// long. If fix is set, the lists of tests that fail as well ("also") are corrected in the texts.
+func prove(ctx context.Context, root string, list []*exercise, all, fix bool) error {
 	var failed atomic.Int32
 	var g errgroup.Group
 	g.SetLimit(runtime.NumCPU() + 1)
 	for _, e := range list {
 		g.Go(func() error {
 			began := time.Now()
-			p := &proof{root: root, e: e}
+			p := &proof{root: root, e: e, fix: fix}
 			err := p.prove(ctx, all)
 			switch {
 			case ctx.Err() != nil:
@@ -54,6 +54,7 @@ func prove(ctx context.Context, root string, list []*exercise, all bool) error {
 type proof struct {
 	root string
 	e    *exercise
+	fix  bool
 
 	lines int           // to write
 	check time.Duration // what the learner's check takes, with the build
@@ -187,8 +188,15 @@ func (p *proof) starter(ctx context.Context, r *runner, all bool) error {
 			}
 		}
 		want := slices.Sorted(slices.Values(p.e.also[pkg]))
-		if slices.Sort(also); !slices.Equal(also, want) {
-			return fmt.Errorf("besides those named these tests fail, and no others: write '- `%s` also: %s'", pkg, strings.Join(also, ", "))
+		switch slices.Sort(also); {
+		case slices.Equal(also, want):
+		case p.fix:
+			if err := p.e.writeAlso(p.root, pkg, also); err != nil {
+				return err
+			}
+			fmt.Printf("%s: the list of what else fails in %s is corrected\n", p.e.file, pkg)
+		default:
+			return fmt.Errorf("besides those named these tests fail, and no others: write '- `%s` also: %s', or let 'prove -fix' do so", pkg, strings.Join(also, ", "))
 		}
 	}
 	return nil

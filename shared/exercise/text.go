@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -99,6 +102,45 @@ func (e *exercise) parseTests(body string) error {
 		e.tests = append(e.tests, test{m[1], m[2], join(m[3])})
 	}
 	return nil
+}
+
+// writeAlso writes the list of the tests of a package that fail as well into the text.
+func (e *exercise) writeAlso(root, pkg string, also []string) error {
+	name := filepath.Join(root, e.file)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	begin, rest, _ := strings.Cut(string(text), "\n## Tests\n")
+	tests, end, _ := strings.Cut(rest, "\n\n")
+	items := slices.DeleteFunc(split("\n"+tests, "- "), func(item string) bool {
+		m := alsoItem.FindStringSubmatch(item)
+		return m != nil && m[1] == pkg
+	})
+	if len(also) > 0 {
+		items = append(items, wrap(fmt.Sprintf("- `%s` also: %s", pkg, strings.Join(also, ", ")), "  "))
+	}
+	return os.WriteFile(name, []byte(begin+"\n## Tests\n"+strings.Join(items, "\n")+"\n\n"+end), 0o644)
+}
+
+// wrap breaks a text into lines, of which all but the first are indented.
+func wrap(text, indent string) string {
+	var b strings.Builder
+	width := 0
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case width+1+len(word) > 120:
+			b.WriteString("\n" + indent)
+			width = len(indent)
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+		b.WriteString(word)
+		width += len(word)
+	}
+	return b.String()
 }
 
 func (e *exercise) parseHints(body string) error {
