@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"stepvpn/shared/app"
 	"stepvpn/shared/link"
 	"stepvpn/shared/netlab"
 )
@@ -408,6 +409,25 @@ func TestExplain(t *testing.T) {
 		{open(unix.EMFILE), "making a TUN device: "},
 	} {
 		require.EqualError(t, explain("vpn0", c.err), c.want+c.err.Error())
+	}
+}
+
+// Only an IPv6 address that is refused because IPv6 is off gets the hint to switch it on.
+func TestExplainAddr(t *testing.T) {
+	for _, c := range []struct {
+		addr string
+		err  error
+		hint bool
+	}{
+		{"fd00:8::1/64", unix.EACCES, true},
+		{"fd00:8::1/64", unix.EOPNOTSUPP, true},
+		{"fd00:8::1/64", unix.EAFNOSUPPORT, true},
+		{"fd00:8::1/64", unix.EPERM, false},
+		{"10.8.0.1/24", unix.EACCES, false},
+	} {
+		err := explainAddr(prefixes(c.addr)[0], c.err)
+		require.EqualError(t, err, "adding the address "+c.addr+": "+c.err.Error())
+		require.Equal(t, c.hint, strings.Contains(app.HintOf(err), "disable_ipv6=0"), "%v", err)
 	}
 }
 

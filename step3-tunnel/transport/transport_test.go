@@ -277,6 +277,68 @@ func TestADatagramThatIsTooBigIsCounted(t *testing.T) {
 	require.EqualValues(t, 1, serverDrops.Count(link.TooBig))
 }
 
+// Reading goes on after a fault, and a socket that only fails doesn't use up a processor: after the first 16 faults each one
+// costs at least 1 ms. (The fault is a deadline that is over, as a test can bring that about and take it away.)
+func TestAFaultySocketIsReadSlowly(t *testing.T) {
+	server, addr, serverDrops := listen(t, UDP, "127.0.0.1:0")
+	client, drops := dial(t, UDP, addr)
+	write(t, client, netip.AddrPort{}, []byte("hello"))
+	b := link.NewBurst()
+	require.NoError(t, server.ReadBurst(b))
+	from := b.Addr
+	for _, c := range []struct {
+		faulty Conn
+		drops  *link.Drops
+		send   func()
+	}{
+		{client, drops, func() { write(t, server, from, []byte("fine")) }},
+		{server, serverDrops, func() { write(t, client, netip.AddrPort{}, []byte("fine")) }},
+	} {
+		socket := c.faulty.(interface{ SetReadDeadline(time.Time) error })
+		require.NoError(t, socket.SetReadDeadline(time.Unix(1, 0)))
+		began := time.Now()
+		in := newInbox(t, c.faulty)
+		const slow = 50
+		require.Eventually(t, func() bool { return c.drops.Count(link.Unreachable) > faultsAtOnce+slow }, limit, time.Millisecond)
+		require.GreaterOrEqual(t, time.Since(began), slow*faultPause)
+		require.NoError(t, socket.SetReadDeadline(time.Time{}))
+		c.send()
+		require.Equal(t, "fine", string(in.next(t).packet))
+	}
+}
+
+// Both ends ask for room for a burst of packets. The kernel doubles what it grants, for its own records.
+func TestUDPSocketsHaveRoomForABurst(t *testing.T) {
+	size := func(socket any, option int) (n int) {
+		raw, err := socket.(syscall.Conn).SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) { n, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, option) }))
+		require.NoError(t, err)
+		return n
+	}
+	server, addr, _ := listen(t, UDP, "127.0.0.1:0")
+	client, _ := dial(t, UDP, addr)
+	for _, option := range []int{syscall.SO_RCVBUF, syscall.SO_SNDBUF} {
+		plain, err := net.Dial("udp", addr.String())
+		require.NoError(t, err)
+		defer plain.Close()
+		require.NoError(t, plain.(*net.UDPConn).SetReadBuffer(socketBuffer))
+		require.NoError(t, plain.(*net.UDPConn).SetWriteBuffer(socketBuffer))
+		granted := size(plain, option)
+		require.Equal(t, granted, size(client, option))
+		require.Equal(t, granted, size(server, option))
+	}
+	// A socket that another process has made keeps the sizes that it has.
+	untouched, err := net.Dial("udp", addr.String())
+	require.NoError(t, err)
+	defer untouched.Close()
+	o := Options{Drops: new(link.Drops), Dial: new(net.Dialer).DialContext}
+	given, err := Dial(UDP, addr.String(), o)
+	require.NoError(t, err)
+	defer given.Close()
+	require.Equal(t, size(untouched, syscall.SO_RCVBUF), size(given, syscall.SO_RCVBUF))
+}
+
 // A length that promises more than comes holds nobody else up.
 func TestTCPServerSurvivesAStreamThatEndsInsideAPacket(t *testing.T) {
 	server, addr, _ := listen(t, TCP, "127.0.0.1:0")
@@ -398,6 +460,34 @@ func TestFollowGoesToWhoeverWasHeardLast(t *testing.T) {
 	in.next(t)
 	write(t, server, netip.AddrPort{}, []byte("to bob"))
 	require.Equal(t, "to bob", string(bobIn.next(t).packet))
+}
+
+// moves is a Conn that is told where the peer is.
+type moves struct {
+	Conn
+	told [][2]netip.AddrPort
+}
+
+func (m *moves) PeerMoved(before, now netip.AddrPort) {
+	m.told = append(m.told, [2]netip.AddrPort{before, now})
+}
+
+// The Conn below hears of each new peer, and whose place it takes.
+func TestFollowTellsWhereThePeerIs(t *testing.T) {
+	raw, addr, _ := listen(t, UDP, "127.0.0.1:0")
+	below := &moves{Conn: raw}
+	server := Follow(below)
+	b := link.NewBurst()
+	var from []netip.AddrPort
+	for range 2 {
+		client, _ := dial(t, UDP, addr)
+		for range 2 { // the second packet is no news
+			write(t, client, netip.AddrPort{}, ipv4)
+			require.NoError(t, server.ReadBurst(b))
+		}
+		from = append(from, b.Addr)
+	}
+	require.Equal(t, [][2]netip.AddrPort{{{}, from[0]}, {from[0], from[1]}}, below.told)
 }
 
 // ipv4 is a whole packet: a header without payload, protocol 59 (no next header).
