@@ -338,6 +338,37 @@ func TestConnContext(t *testing.T) {
 	})
 }
 
+// A context that ends while the last message is read is not missed: there is no Conn, though the keys have come into use.
+func TestConnContextEndsAtTheLastMoment(t *testing.T) {
+	for range 20 { // it is a race, which either side may win
+		n := new(linktest.Network)
+		server, err := Server(serverEnd(n), config(1))
+		require.NoError(t, err)
+		fromClient := readAll(server)
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err = Client(ctx, &lastRead{clientEnd(n), 2, cancel}, config(1))
+		require.ErrorIs(t, err, context.Canceled)
+		server.Close()
+		<-fromClient.done
+	}
+}
+
+// lastRead calls a function at the end of the nth ReadBurst. A client's second one brings the server's first packet under the
+// new keys.
+type lastRead struct {
+	link.Link
+	n  int
+	do func()
+}
+
+func (l *lastRead) ReadBurst(b *link.Burst) error {
+	err := l.Link.ReadBurst(b)
+	if l.n--; l.n == 0 {
+		l.do()
+	}
+	return err
+}
+
 // The server is killed and started again: the client finds it by itself.
 func TestConnServerRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
