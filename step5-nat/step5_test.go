@@ -252,6 +252,7 @@ func TestBadInput(t *testing.T) {
 		code  int
 		text  string
 	}{
+		{"no key file", lab.Server, "-key /nowhere", nil, 1, "there is no key file /nowhere"},
 		{"unknown egress", lab.Server, "-egress nope0", nil, 1, "nope0"},
 		{"the tunnel as egress", lab.Server, "-egress vpn0", nil, 1, "vpn0"},
 		{"overlap with the LAN", lab.Server, "-addr 203.0.113.1/24", nil, 1, "overlap"},
@@ -276,6 +277,11 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 
+	t.Run("client without a key file", func(t *testing.T) {
+		p := lab.Alice.Start(t, netlab.Program("client"), "-key", "/nowhere", "-server", "203.0.113.10:5555", "-tries", "1")
+		require.Equal(t, 1, p.Wait(t))
+		require.Contains(t, p.Log(), "there is no key file /nowhere")
+	})
 	t.Run("client without a default route", func(t *testing.T) {
 		p := lab.Bob.Start(t, netlab.Program("client"), "-key", key, "-server", "203.0.113.10:5555", "-tries", "1")
 		require.Equal(t, 1, p.Wait(t))

@@ -295,6 +295,8 @@ func TestBadInput(t *testing.T) {
 		code                 int
 		text                 string
 	}{
+		{"no key file", "server", "-key /nowhere", 1, "there is no key file /nowhere"},
+		{"device name taken", "server", "-dev eth0", 1, "device name eth0 is taken"},
 		{"no address", "server", "-dns one.example", 2, `"one.example" is not`},
 		{"no upstream", "server", "-dns=", 2, "is not"},
 		{"not a domain", "server", "-search ex:ample", 2, `"ex:ample" is not a domain, such as corp.example`},

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -203,6 +204,8 @@ func TestAFamilyThatTheTunnelLacksIsRefusedAtOnce(t *testing.T) {
 			defer defaultOn(t, lab.Alice, config(c.addrs))()
 			require.ErrorIs(t, visit(), syscall.ENETUNREACH)
 			require.Empty(t, wire())
+			routes := lab.Alice.Run(t, "ip", "-"+c.network[3:], "route", "show", "table", "all")
+			require.NotContains(t, routes, fmt.Sprint("table ", Table), "a route into a tunnel that doesn't carry it")
 			lab.Alice.Run(t, "ping", "-c", "1", c.neighbour)
 		})
 	}
