@@ -125,6 +125,7 @@ boot() {
 # API_VFS_WRITABLE: /proc/sys/net belongs to the lab's host, so the machine may write it.
 # CAP_NET_ADMIN: nspawn drops it unless it has made the network itself.
 # --keep-unit, --register=no: the lab has no systemd that would register machines.
+# setup-dev is masked, since it would change the mode of the real machine's /dev/net/tun.
 power() {
 	local status=133
 	alone own_cgroup "$1"
@@ -134,7 +135,8 @@ power() {
 			--bind="${2%/*}/usr-local:/usr/local" --machine="$1" --network-namespace-path="/run/netns/$1" \
 			--bind=/dev/net/tun --capability=CAP_NET_ADMIN --resolv-conf=off --timezone=off --link-journal=no --keep-unit --register=no \
 			--console=pipe --kill-signal=SIGRTMIN+3 \
-			/usr/lib/systemd/systemd systemd.firstboot=off systemd.mask=systemd-firstboot.service || status=$?
+			/usr/lib/systemd/systemd systemd.firstboot=off systemd.mask=systemd-firstboot.service \
+			systemd.mask=systemd-tmpfiles-setup-dev.service || status=$?
 	done
 }
 
