@@ -124,15 +124,15 @@ func (r *reader) ipv4(name, kind, what, ttl, src, dst string) Layer {
 	addr := func() string { return netip.AddrFrom4([4]byte(r.b[r.at:])).String() }
 	l := Layer{Name: name, Kind: kind, Fields: []Field{
 		r.field(1, "version, header length", "ip.version", "4, 5 × 4 bytes", "Version 4 of IP. The header has five words of four bytes: no options."),
-		r.field(1, "type of service", "ip.dsfield", "0", "Nothing special. Routers could put a mark here to say that a queue is getting long (ECN)."),
+		r.field(1, "type of service", "ip.dsfield", "0", "Nothing special is asked for. A router could put a mark here to say that its queue is getting long (ECN)."),
 		r.field(2, "total length", "ip.len", fmt.Sprint(total), what),
-		r.field(2, "identification", "ip.id", fmt.Sprintf("0x%04x", r.uint16()), "If the packet were cut into fragments, all of them would have this number."),
+		r.field(2, "identification", "ip.id", fmt.Sprintf("0x%04x", r.uint16()), "If a router cut the packet into fragments, all of them would carry this number."),
 		r.field(2, "flags, fragment offset", "ip.frag_offset", "don't fragment",
 			"A router that can't pass a packet of this length on must drop it and say so, instead of cutting it. That is how a sender learns what the path carries."),
 		r.field(1, "time to live", "ip.ttl", fmt.Sprint(r.b[r.at]), ttl),
-		r.field(1, "protocol", "ip.proto", fmt.Sprintf("%d, %v", byte(proto), proto), "What the payload is."),
+		r.field(1, "protocol", "ip.proto", fmt.Sprintf("%d, %v", byte(proto), proto), "This says what the payload is."),
 		r.field(2, "header checksum", "ip.checksum", fmt.Sprintf("0x%04x", r.uint16()),
-			"The sum of the header's 16-bit words (step 2). It finds errors, not attackers: anybody can calculate it. Each router does so, because it changes the TTL."),
+			"The sum of the header's 16-bit words (step 2). It finds errors, not attackers: anybody can calculate it. Each router calculates it anew, because it changes the TTL."),
 		r.field(4, "source", "ip.src", addr(), src),
 		r.field(4, "destination", "ip.dst", addr(), dst),
 	}}
@@ -144,11 +144,11 @@ func (r *reader) udp() Layer {
 	start, n := r.at, int(binary.BigEndian.Uint16(r.b[r.at+4:]))
 	port := func() string { return fmt.Sprint(r.uint16()) }
 	l := Layer{Name: "UDP", Kind: "udp", Fields: []Field{
-		r.field(2, "source port", "udp.srcport", port(), "Chosen by the sender's kernel, or the port that the VPN server listens on."),
-		r.field(2, "destination port", "udp.dstport", port(), "Where the other program listens. 5555 is the VPN server's."),
-		r.field(2, "length", "udp.length", fmt.Sprint(n), "This header's 8 bytes, and the message."),
+		r.field(2, "source port", "udp.srcport", port(), portText(r.uint16())),
+		r.field(2, "destination port", "udp.dstport", port(), portText(r.uint16())),
+		r.field(2, "length", "udp.length", fmt.Sprint(n), "It counts this header's 8 bytes, and the message."),
 		r.field(2, "checksum", "udp.checksum", fmt.Sprintf("0x%04x", r.uint16()),
-			"The sum over addresses, ports and all of the message. Like IP's, it finds accidents only; it is the tag, further on, that finds attackers."),
+			"This is the sum over addresses, ports and all of the message. Like IP's, it finds accidents only: eve can calculate it anew after she has changed something. It is the tag, further on, that finds her out."),
 	}}
 	l.Fields[3].Code = fmt.Sprintf("const udp = %s\nudp[6] = udp[7] = 0\nconst addresses = %s\nreturn checksum(cat(addresses, [0, 17, 0, udp.length], udp))",
 		r.slice(start, start+n), r.slice(start-8, start))
@@ -158,15 +158,15 @@ func (r *reader) udp() Layer {
 func (r *reader) icmp() Layer {
 	start := r.at
 	l := Layer{Name: "ICMP echo request", Kind: "icmp", Fields: []Field{
-		r.field(1, "type", "icmp.type", "8", "An echo request: a ping. The answer has type 0."),
-		r.field(1, "code", "icmp.code", "0", "An echo request has no kinds."),
-		r.field(2, "checksum", "icmp.checksum", fmt.Sprintf("0x%04x", r.uint16()), "Over all of the ICMP message."),
-		r.field(2, "identifier", "icmp.ident", fmt.Sprintf("0x%04x", r.uint16()), "Which ping program on alice this is."),
-		r.field(2, "sequence number", "icmp.seq", fmt.Sprint(r.uint16()), "The first one."),
+		r.field(1, "type", "icmp.type", "8", "This is an echo request, a ping. The answer has type 0."),
+		r.field(1, "code", "icmp.code", "0", "Echo requests use only code 0."),
+		r.field(2, "checksum", "icmp.checksum", fmt.Sprintf("0x%04x", r.uint16()), "It covers all of the ICMP message."),
+		r.field(2, "identifier", "icmp.ident", fmt.Sprintf("0x%04x", r.uint16()), "It tells apart the ping programs that run on alice's machine."),
+		r.field(2, "sequence number", "icmp.seq", fmt.Sprint(r.uint16()), "This is the first ping. The next one has number 2."),
 		r.field(8, "time, seconds", "icmp.data_time", time.Unix(int64(r.uint64()), 0).UTC().Format(time.DateTime),
 			"When ping sent it, as alice's machine counts: since 1970, little-endian. The answer brings the time back, and ping subtracts: that is the time that it prints."),
-		r.field(8, "time, microseconds", "data.data", fmt.Sprint(r.uint64()), "The rest of the time."),
-		r.field(40, "filling", "data.data", "0x10, 0x11, …", "Bytes that mean nothing, so that the packet has a usual length."),
+		r.field(8, "time, microseconds", "data.data", fmt.Sprint(r.uint64()), "This is the rest of the time."),
+		r.field(40, "filling", "data.data", "0x10, 0x11, …", "These bytes mean nothing. They make the packet as long as a ping usually is."),
 	}}
 	l.Fields[2].Code = fmt.Sprintf("const icmp = %s\nicmp[2] = icmp[3] = 0\nreturn checksum(icmp)", r.slice(start, start+64))
 	return l
@@ -182,11 +182,19 @@ func (r *reader) header(kind byte, name, text string, tshark bool) []Field {
 	}
 	return []Field{
 		r.field(1, "type", known("wg.type"), fmt.Sprintf("%d, %s", kind, name), text),
-		r.field(3, "reserved", known("wg.reserved"), "0", "Always zero, as in WireGuard. An eavesdropper's program recognises the protocol by these bytes."),
+		r.field(3, "reserved", known("wg.reserved"), "0", "These bytes are always zero, as in WireGuard. An eavesdropper's program can recognise the protocol by them."),
 	}
 }
 
-// text makes words of bytes that people can read.
+// portText says whose port it is.
+func portText(port uint16) string {
+	if port == serverAddr.Port() {
+		return "The VPN server listens on this port."
+	}
+	return "Alice's kernel has chosen this port for the client."
+}
+
+// short returns the first bytes in hexadecimal.
 func short(b []byte) string {
 	s := hex.EncodeToString(b)
 	if len(s) > 16 {

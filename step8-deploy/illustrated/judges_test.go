@@ -200,12 +200,14 @@ func TestTouch(t *testing.T) {
 	require.NoError(t, err)
 	const touch = `<script>
 		const byte = document.querySelector("#ping8 .field:nth-child(5) b")
-		byte.scrollIntoView({ block: "center" })
+		byte.scrollIntoView({ block: innerWidth < 600 ? "end" : "center" }) // "end": where a phone shows the explanation
 		setTimeout(() => {
 			byte.click()
 			const note = document.querySelector("#ping8 .note.on"), r = note.getBoundingClientRect()
 			document.documentElement.dataset.note = note.id
 			document.documentElement.dataset.seen = r.height > 40 && r.top >= 0 && r.top + 40 < innerHeight && r.left >= 0 && r.right <= innerWidth
+			const b = byte.getBoundingClientRect()
+			document.documentElement.dataset.covered = document.elementFromPoint(b.left + b.width / 2, b.top + b.height / 2) !== byte
 			document.documentElement.dataset.wide = document.documentElement.scrollWidth > innerWidth
 			document.querySelector("#ping8 [data-view=inside]").click()
 			document.documentElement.dataset.inside = document.querySelector("#ping8 .note.on h5").textContent
@@ -215,6 +217,7 @@ func TestTouch(t *testing.T) {
 		html := load(t, strings.Replace(string(page), "</body>", touch, 1), "", "--window-size="+size)
 		require.Equal(t, "ping8-15", attribute(t, html, "note"), size)
 		require.Equal(t, "true", attribute(t, html, "seen"), size)
+		require.Equal(t, "false", attribute(t, html, "covered"), size)
 		require.Equal(t, "false", attribute(t, html, "wide"), size)
 		require.Equal(t, "version, header length", attribute(t, html, "inside"), size)
 	}

@@ -147,13 +147,23 @@ function choose(field, active = true) {
 }
 const visible = frame => [...frame.querySelectorAll(".field")].filter(f => f.firstChild.offsetParent !== null)
 for (const frame of document.querySelectorAll(".frame")) {
-	const pick = e => {
+	const bytes = frame.querySelector(".bytes")
+	let pinned = false // after a click or with the keyboard the mouse may cross other bytes on its way to the explanation
+	const on = (event, act) => bytes.addEventListener(event, e => {
 		const field = e.target.closest(".field")
-		if (field) choose(field)
-	}
-	frame.querySelector(".bytes").addEventListener("mouseover", pick)
-	frame.querySelector(".bytes").addEventListener("click", pick)
-	frame.querySelector(".bytes").addEventListener("focusin", pick)
+		if (field) act(field)
+	})
+	on("mouseover", field => { if (!pinned) choose(field) })
+	on("focusin", field => { pinned = true; choose(field) })
+	on("click", field => {
+		pinned = true
+		choose(field)
+		// On a phone the explanation must not hide what was touched.
+		const notes = frame.querySelector(".notes"), touched = field.firstChild.getBoundingClientRect()
+		if (getComputedStyle(notes).position === "fixed" && touched.bottom > notes.getBoundingClientRect().top) field.firstChild.scrollIntoView({ block: "center" })
+	})
+	bytes.addEventListener("mouseleave", e => { if (!e.relatedTarget?.closest?.(".notes")) pinned = false })
+	frame.querySelector(".notes").addEventListener("click", e => { if (e.target.matches(".close")) frame.classList.remove("active") })
 	frame.querySelector(".bytes").addEventListener("keydown", e => {
 		const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key]
 		if (!step) return

@@ -40,6 +40,9 @@ func (t *trace) result(name, what string, b []byte, code string) string {
 	return name
 }
 
+// given notes a value that nobody calculates.
+func (t *trace) given(name, what string, b []byte) { t.result(name, what, b, "") }
+
 func (t *trace) begin(token, text string) {
 	t.group.Steps = append(t.group.Steps, Step{Token: token, Text: words(text)})
 	t.step = &t.group.Steps[len(t.group.Steps)-1]
@@ -65,7 +68,7 @@ func (t *trace) mixHash(name string, data []byte) {
 	sum := sha256.Sum256(append(append([]byte(nil), t.h...), data...))
 	t.h = sum[:]
 	t.hs++
-	t.result(fmt.Sprintf("h%d", t.hs), "the hash of all so far", t.h, code)
+	t.result(fmt.Sprintf("h%d", t.hs), "the hash of everything so far", t.h, code)
 }
 
 // mixKey mixes bytes that have a name into ck, and makes a new key.
@@ -75,8 +78,8 @@ func (t *trace) mixKey(name string, secret []byte) {
 	t.cks++
 	t.ks++
 	t.ck, t.k, t.n = out[0], out[1], 0
-	t.result(fmt.Sprintf("ck%d", t.cks), "the chaining key: all secrets so far", t.ck, code+"ck")
-	t.result(fmt.Sprintf("k%d", t.ks), "the key for what is encrypted next", t.k, code+"k")
+	t.result(fmt.Sprintf("ck%d", t.cks), "the chaining key, made from everything mixed into it so far", t.ck, code+"ck")
+	t.result(fmt.Sprintf("k%d", t.ks), "the key for the next encrypted part", t.k, code+"k")
 }
 
 // mixKeyAndHash does the same with a pre-shared key.
@@ -85,18 +88,19 @@ func (t *trace) mixKeyAndHash(name string, psk []byte) {
 	code := fmt.Sprintf("const [ck, extra, k] = await hkdf(%s, %s, 3)\nreturn ", t.ckName(), name)
 	t.cks++
 	t.ck = out[0]
-	t.result(fmt.Sprintf("ck%d", t.cks), "the chaining key: all secrets so far", t.ck, code+"ck")
+	t.result(fmt.Sprintf("ck%d", t.cks), "the chaining key, made from everything mixed into it so far", t.ck, code+"ck")
 	extra := t.result("extra", "a second result, for the hash", out[1], code+"extra")
 	t.mixHash(extra, out[1])
 	t.ks++
 	t.k, t.n = out[2], 0
-	t.result(fmt.Sprintf("k%d", t.ks), "the key for what is encrypted next", t.k, code+"k")
+	t.result(fmt.Sprintf("k%d", t.ks), "the key for the next encrypted part", t.k, code+"k")
 }
 
 // ephemeral is the token "e": the public key goes into the message.
 func (t *trace) ephemeral(who string, private []byte, psk bool) {
-	t.set(who+"_e_private", private)
-	t.public(who+"_e", "the public half of "+who+"'s key for this handshake only; it goes into the message", private)
+	owner := map[string]string{"alice": "alice's", "server": "the server's"}[who]
+	t.given(who+"_e_private", owner+" ephemeral private key: 32 random bytes", private)
+	t.public(who+"_e", "its public half, which goes into the message", private)
 	public := t.values[t.name+"."+who+"_e"]
 	t.message = append(t.message, public...)
 	t.mixHash(t.name+"."+who+"_e", public)
