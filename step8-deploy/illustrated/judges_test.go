@@ -230,8 +230,8 @@ func load(t *testing.T, page, fragment string, args ...string) string {
 	name := filepath.Join(dir, "page.html")
 	require.NoError(t, os.WriteFile(name, []byte(page), 0o600))
 	u := url.URL{Scheme: "file", Path: name, Fragment: fragment}
-	// Without a sandbox, which root can't have; the page is our own.
-	cmd := exec.CommandContext(t.Context(), "chromium", append(args, "--headless", "--no-sandbox", "--disable-gpu", "--no-zygote",
+	// Without a sandbox, which root can't have: the page is our own. /dev/shm is small in containers.
+	cmd := exec.CommandContext(t.Context(), "chromium", append(args, "--headless", "--no-sandbox", "--disable-gpu", "--no-zygote", "--disable-dev-shm-usage",
 		"--user-data-dir="+filepath.Join(dir, "profile"), "--virtual-time-budget=60000", "--dump-dom", u.String())...)
 	cmd.Env = append(os.Environ(), "HOME="+dir)
 	out, err := cmd.Output()
