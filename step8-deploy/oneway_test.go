@@ -149,8 +149,9 @@ func TestPathThatLosesOneWay(t *testing.T) {
 			client.WaitLog(t, "now=1340")
 			w.hasMTU(t, 1340)
 			w.carries(t)
+			route := func(family, to string) string { return w.Server.Run(t, "ip", family, "route", "show", to) }
 			for family, to := range map[string]string{"-4": "10.8.0.2", "-6": "fd00:8::2"} {
-				route := func() string { return w.Server.Run(t, "ip", family, "route", "show", to) }
+				route := func() string { return route(family, to) }
 				require.Contains(t, route(), "mtu 1340")
 				w.Server.Run(t, "ip", family, "route", "del", to)
 				netlab.Eventually(t, limit, "somebody removes the route to the client, and it comes back", func() bool { return strings.Contains(route(), "mtu 1340") })
@@ -158,8 +159,10 @@ func TestPathThatLosesOneWay(t *testing.T) {
 			ends(t, client)
 			netlab.Eventually(t, limit, "the server is as before", func() bool { return state(t, w.Server) == before })
 
-			w.set(t, "alice.toml", "mtu", 1340)
+			w.set(t, "alice.toml", "mtu", 1300) // less than the path carries, and it stays
 			client = w.client(t)
+			netlab.Eventually(t, limit, "the server keeps to the size that was set by hand", func() bool { return strings.Contains(route("-4", "10.8.0.2"), "mtu 1300") })
+			w.hasMTU(t, 1300)
 			w.carries(t)
 			ends(t, server)
 			w.serve(t, w.Server)
