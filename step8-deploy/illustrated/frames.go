@@ -123,7 +123,7 @@ func (r *reader) ipv4(name, kind, what, ttl, src, dst string) Layer {
 	total, proto := binary.BigEndian.Uint16(r.b[start+2:]), packet.Protocol(r.b[start+9])
 	addr := func() string { return netip.AddrFrom4([4]byte(r.b[r.at:])).String() }
 	l := Layer{Name: name, Kind: kind, Fields: []Field{
-		r.field(1, "version, header length", "ip.version", "4, 5 × 4 bytes", "Version 4 of IP. The header has five words of four bytes: no options."),
+		r.field(1, "version, header length", "ip.version", "4, 5 × 4 bytes", "This is version 4 of IP. The header has five words of four bytes: no options."),
 		r.field(1, "type of service", "ip.dsfield", "0", "Nothing special is asked for. A router could put a mark here to say that its queue is getting long (ECN)."),
 		r.field(2, "total length", "ip.len", fmt.Sprint(total), what),
 		r.field(2, "identification", "ip.id", fmt.Sprintf("0x%04x", r.uint16()), "If a router cut the packet into fragments, all of them would carry this number."),
@@ -132,7 +132,7 @@ func (r *reader) ipv4(name, kind, what, ttl, src, dst string) Layer {
 		r.field(1, "time to live", "ip.ttl", fmt.Sprint(r.b[r.at]), ttl),
 		r.field(1, "protocol", "ip.proto", fmt.Sprintf("%d, %v", byte(proto), proto), "This says what the payload is."),
 		r.field(2, "header checksum", "ip.checksum", fmt.Sprintf("0x%04x", r.uint16()),
-			"The sum of the header's 16-bit words (step 2). It finds errors, not attackers: anybody can calculate it. Each router calculates it anew, because it changes the TTL."),
+			"This is the sum of the header's 16-bit words (step 2). It finds errors, not attackers: anybody can calculate it. Each router calculates it anew, because it changes the TTL."),
 		r.field(4, "source", "ip.src", addr(), src),
 		r.field(4, "destination", "ip.dst", addr(), dst),
 	}}
@@ -164,7 +164,7 @@ func (r *reader) icmp() Layer {
 		r.field(2, "identifier", "icmp.ident", fmt.Sprintf("0x%04x", r.uint16()), "It tells apart the ping programs that run on alice's machine."),
 		r.field(2, "sequence number", "icmp.seq", fmt.Sprint(r.uint16()), "This is the first ping. The next one has number 2."),
 		r.field(8, "time, seconds", "icmp.data_time", time.Unix(int64(r.uint64()), 0).UTC().Format(time.DateTime),
-			"When ping sent it, as alice's machine counts: since 1970, little-endian. The answer brings the time back, and ping subtracts: that is the time that it prints."),
+			"Ping sent it at this time, as alice's machine counts: since 1970, little-endian. The answer brings the time back, and ping subtracts: that is the time that it prints."),
 		r.field(8, "time, microseconds", "data.data", fmt.Sprint(r.uint64()), "This is the rest of the time."),
 		r.field(40, "filling", "data.data", "0x10, 0x11, …", "These bytes mean nothing. They make the packet as long as a ping usually is."),
 	}}

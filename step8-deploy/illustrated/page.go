@@ -71,10 +71,10 @@ type Layer struct {
 	Name, Kind string // Kind is a CSS class
 	Fields     []Field
 	Inside     []Layer
-	// Plaintext is what is inside, with the length of this layer; nil if it isn't encrypted. The
-	// snippets know it by PlainName, and Open is JavaScript that decrypts it.
-	Plaintext       []byte
-	PlainName, Open string
+	// Plaintext is what is inside, with the length of this layer; nil if it isn't encrypted.
+	// Open is JavaScript that decrypts it.
+	Plaintext []byte
+	Open      string
 }
 
 // A Field is a run of bytes with one meaning.
@@ -138,6 +138,7 @@ func (p Page) Write(w io.Writer) error {
 		"last":    func(f Field) int { return f.At + len(f.Bytes) - 1 },
 		"kind":    kindOf,
 		"bytesOf": Layer.bytes,
+		"snippet": func(summary, code string) snippet { return snippet{summary, code} },
 		"note":    func(frame Frame, l Layer, f Field) placed { return placed{ID: id(frame, f, ""), Layer: l, Field: f} },
 		"noteInside": func(frame Frame, l Layer, f Field, around Layer) placed {
 			return placed{id(frame, f, "inside-"), l, f, around.Open, around.Plaintext}
@@ -153,6 +154,9 @@ func (p Page) Write(w io.Writer) error {
 		Values template.JS
 	}{p, template.CSS(css), template.JS(js), template.JS(data)})
 }
+
+// A snippet is JavaScript that the reader can run, and the words in front of it.
+type snippet struct{ Summary, Code string }
 
 // A placed is a field with what the template needs to know about its place.
 type placed struct {

@@ -64,7 +64,7 @@ const helpers = {
 		const rotate = (x, n) => (x >>> n) | (x << (32 - n))
 		const h = iv.slice()
 		h[0] ^= 0x01010000 ^ (key.length << 8) ^ length
-		let input = key.length ? cat(pad(key, 64), bytes) : bytes
+		const input = key.length ? cat(pad(key, 64), bytes) : bytes
 		const blocks = Math.max(1, Math.ceil(input.length / 64))
 		for (let block = 0; block < blocks; block++) {
 			const end = Math.min(64 * (block + 1), input.length)
@@ -87,8 +87,7 @@ const helpers = {
 	},
 	basepoint: Uint8Array.from({ length: 32 }, (_, i) => (i === 0 ? 9 : 0)),
 }
-Object.assign(window, { cat: helpers.cat, pad: helpers.pad })
-// window.open is taken, so the snippets get the functions as parameters.
+// They call each other, too. window.open is taken, so the snippets get the functions as parameters.
 for (const name of Object.keys(helpers)) if (name !== "open") window[name] = helpers[name]
 document.getElementById("helpers-code").textContent = Object.entries(helpers)
 	.map(([name, f]) => (typeof f === "function" ? f.toString().replace(/^\t/gm, "") : `${name}: 9, and 31 zeros`)).join("\n\n")
@@ -147,7 +146,7 @@ function choose(field, active = true) {
 }
 const visible = frame => [...frame.querySelectorAll(".field")].filter(f => f.firstChild.offsetParent !== null)
 for (const frame of document.querySelectorAll(".frame")) {
-	const bytes = frame.querySelector(".bytes")
+	const bytes = frame.querySelector(".bytes"), notes = frame.querySelector(".notes")
 	let pinned = false // after a click or with the keyboard the mouse may cross other bytes on its way to the explanation
 	const on = (event, act) => bytes.addEventListener(event, e => {
 		const field = e.target.closest(".field")
@@ -159,12 +158,12 @@ for (const frame of document.querySelectorAll(".frame")) {
 		pinned = true
 		choose(field)
 		// On a phone the explanation must not hide what was touched.
-		const notes = frame.querySelector(".notes"), touched = field.firstChild.getBoundingClientRect()
+		const touched = field.firstChild.getBoundingClientRect()
 		if (getComputedStyle(notes).position === "fixed" && touched.bottom > notes.getBoundingClientRect().top) field.firstChild.scrollIntoView({ block: "center" })
 	})
 	bytes.addEventListener("mouseleave", e => { if (!e.relatedTarget?.closest?.(".notes")) pinned = false })
-	frame.querySelector(".notes").addEventListener("click", e => { if (e.target.matches(".close")) frame.classList.remove("active") })
-	frame.querySelector(".bytes").addEventListener("keydown", e => {
+	notes.addEventListener("click", e => { if (e.target.matches(".close")) frame.classList.remove("active") })
+	bytes.addEventListener("keydown", e => {
 		const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key]
 		if (!step) return
 		const fields = visible(frame)

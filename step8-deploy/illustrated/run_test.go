@@ -43,7 +43,7 @@ func counting(from byte) (k [32]byte) {
 
 const mtu = 1500 - 20 - 8 - secure.Overhead
 
-// ours are the random numbers of a handshake, in the order in which the two sides ask for them.
+// random is what one side draws for a handshake, in this order.
 type random struct {
 	index [4]byte
 	e     [32]byte
@@ -51,22 +51,22 @@ type random struct {
 
 // runWith calls play with a pipe between a client and a server, at a fixed time and with fixed
 // random numbers, and returns what alice and the server have written.
-func runWith(t *testing.T, seed uint64, play func(t *testing.T, client, server link.Link)) (alice, server [][]byte, random [2]random) {
+func runWith(t *testing.T, seed uint64, play func(t *testing.T, client, server link.Link)) (fromAlice, fromServer [][]byte, drawn [2]random) {
 	cryptotest.SetGlobalRandom(t, seed)
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(when))
 		a, b := link.Pipe(16)
-		client, hub := &tap{Link: a}, &tap{Link: b, from: netip.MustParseAddrPort("198.51.100.10:41641")}
+		client, hub := &tap{Link: a}, &tap{Link: b, from: alice.addr}
 		play(t, client, hub)
-		alice, server = client.wrote, hub.wrote
+		fromAlice, fromServer = client.wrote, hub.wrote
 	})
-	// What the two sides have drawn is drawn a second time: see privateKeys.
+	// The private keys stay inside the code: what the two sides have drawn, alice first, is drawn a second time.
 	cryptotest.SetGlobalRandom(t, seed)
-	for i := range random {
-		rand.Read(random[i].index[:])
-		rand.Read(random[i].e[:])
+	for i := range drawn {
+		rand.Read(drawn[i].index[:])
+		rand.Read(drawn[i].e[:])
 	}
-	return alice, server, random
+	return fromAlice, fromServer, drawn
 }
 
 // A tap is a Link that keeps a copy of what is written.

@@ -20,7 +20,6 @@ type Run struct {
 	AliceE, ServerE [32]byte
 	PSK             [32]byte // of step 4
 	AliceS, ServerS [32]byte // private keys, of step 8
-	MTU             int      // of the tunnel
 }
 
 // The hosts of the lab, with addresses of the documentation ranges (RFC 5737).
@@ -96,7 +95,7 @@ func (r *reader) dataHeader() Layer {
 
 // tag describes the 16 bytes behind a ciphertext.
 func (r *reader) tag(code, what, tshark string) Layer {
-	f := r.field(16, "tag", tshark, short(r.b[r.at:r.at+16]), `A checksum that nobody can make without the key, over the ciphertext and over `+what+`.
+	f := r.field(16, "tag", tshark, short(r.b[r.at:r.at+16]), `The tag is a checksum that nobody can make without the key, over the ciphertext and over `+what+`.
 		If one bit of either is changed, the receiver's own calculation differs, and it drops the message.`)
 	f.Code = code
 	return Layer{Name: "tag", Kind: "tag", Fields: []Field{f}}
@@ -132,14 +131,12 @@ func (p *Page) dataMessage(id, names string, b []byte, run Run, src, dst string)
 			`Zeros fill the 84 bytes up to 96, a multiple of 16, so that the length says less. The receiver cuts them off, as the packet's own header says how long it is.`)}},
 	}
 	cipher.Inside, cipher.Plaintext = packetLayers, plain
-	cipher.PlainName = plainName
 	cipher.Open = fmt.Sprintf("return open(%s.key_alice, 1, %s, %s)", names, ad, r.slice(header, len(b)))
 	return append(layers, cipher, r.tag(sealed+"sealed.slice(-16)", "the data header, which is readable, but not to be changed", "wg.encrypted_packet"))
 }
 
-// handshakeMessage describes a frame with a message of a handshake. parts are the ciphertexts in
-// it, in order.
-func (p *Page) handshakeMessage(id, names string, b []byte, fromAlice bool, parts ...part) []Layer {
+// handshakeMessage describes a frame with a message of a handshake, which has these ciphertexts.
+func (p *Page) handshakeMessage(id, names string, b []byte, fromAlice bool, secrets ...secret) []Layer {
 	r := p.frame(id, b)
 	layers := r.outside(fromAlice)
 	var header []Field
@@ -162,14 +159,14 @@ func (p *Page) handshakeMessage(id, names string, b []byte, fromAlice bool, part
 	layers = append(layers,
 		Layer{Name: "header", Kind: "header", Fields: header},
 		Layer{Name: "e", Kind: "public", Fields: []Field{e}})
-	for _, c := range parts {
-		n := len(c.plain)
-		seal := fmt.Sprintf("const sealed = await seal(%s, %d, %s, %s)\nreturn ", c.key, c.counter, c.h, c.name)
+	for _, c := range secrets {
+		plain := p.Values[c.plain]
+		seal := fmt.Sprintf("const sealed = await seal(%s, %d, %s, %s)\nreturn ", c.key, c.counter, c.h, c.plain)
 		start := r.at
-		layer := r.cipher(n, seal+"sealed.slice(0, -16)", c.text, "")
-		layer.Open = fmt.Sprintf("return open(%s, %d, %s, %s)", c.key, c.counter, c.h, r.slice(start, start+n+16))
-		layer.Plaintext, layer.PlainName = c.plain, c.name
-		layer.Inside = c.inside(&reader{name: c.name, b: c.plain, base: start})
+		layer := r.cipher(len(plain), seal+"sealed.slice(0, -16)", c.text, "")
+		layer.Open = fmt.Sprintf("return open(%s, %d, %s, %s)", c.key, c.counter, c.h, r.slice(start, start+len(plain)+16))
+		layer.Plaintext = plain
+		layer.Inside = []Layer{c.inside(&reader{name: c.plain, b: plain, base: start})}
 		layers = append(layers, layer, r.tag(seal+"sealed.slice(-16)", "the hash of all that was exchanged before", ""))
 	}
 	if r.at < len(r.b) { // mac1 and mac2
@@ -184,14 +181,11 @@ func (p *Page) handshakeMessage(id, names string, b []byte, fromAlice bool, part
 	return layers
 }
 
-// A part is a ciphertext in a message of a handshake.
-type part struct {
-	name    string // of the plaintext
-	plain   []byte
-	key, h  string // names
-	counter uint64
-	text    string
-	inside  func(*reader) []Layer
+// A secret is a ciphertext in a message of a handshake, and what is in it.
+type secret struct {
+	part
+	text   string
+	inside func(*reader) Layer
 }
 
 // captured lists what eve has recorded.
@@ -212,53 +206,41 @@ func (r *reader) time(pick string) Field {
 }
 
 func (p *Page) step4(run Run) Chapter {
-	var groups []Group
 	t := &trace{name: "nn", values: p.Values}
-	next := func(title string) {
-		groups = append(groups, Group{Title: title})
-		t.group = &groups[len(groups)-1]
-	}
-	next("Before the first message")
+	t.next("Before the first message")
 	t.begin("start", `Both sides begin with the name of the protocol, which says what is exchanged and with which algorithms. The name has exactly 32 characters, the length of a hash, so it is used as it is.`)
 	t.initialize("Noise_NNpsk0_25519_AESGCM_SHA256")
 	t.begin("prologue", `Both sides must agree on this text, the version of the course's protocol. So they mix it into the hash.`)
 	t.mixHash(`ascii("stepvpn secure 3")`, []byte("stepvpn secure 3"))
 
-	next("→ Alice makes the initiation: psk, e")
+	t.next("→ Alice makes the initiation: psk, e")
 	t.begin("psk", `psk stands for pre-shared key: the one that both have in a file. It is mixed into the chaining key. Somebody without it calculates other keys from here on, so nothing that they send decrypts.`)
 	t.given("psk", "the pre-shared key", run.PSK[:])
 	t.mixKeyAndHash("nn.psk", run.PSK[:])
 	t.begin("e", `Alice makes a key for this handshake only, and puts its public half into the message. Because there is a pre-shared key, "e" also makes a new k: otherwise the first message of every handshake would be encrypted under the same key and nonce, which breaks AES-GCM (section 9.2 of the
 		specification).`)
 	t.ephemeral("alice", run.AliceE[:], true)
-	plain := must(open(t.k, 0, t.h, run.Initiation[8+32:]))
-	first := part{t.set("request", plain), plain, t.kName(), t.hName(), 0, `This is what alice says about herself; here it is just the time. So far k depends on no other secret than the pre-shared key: somebody who steals
-		that key later can read this part, but nothing of what follows.`, func(r *reader) []Layer {
-		return []Layer{{Name: "time", Kind: "inner", Fields: []Field{r.time("")}}}
-	}}
 	t.begin("payload", `The payload is what the message carries. It is encrypted with k, and the tag also covers h. So if eve has changed anything before it, the payload doesn't decrypt. The arguments of "seal" are the key, the
 		nonce, what else the tag covers, and the plaintext.`)
-	t.given("request", "the plaintext", plain)
-	t.encrypt("nn.request", plain)
+	first := secret{t.payload("request", run.Initiation[8+32:]), `This is what alice says about herself; here it is just the time. So far k depends on no other secret than the pre-shared key: somebody who steals
+		that key later can read this part, but nothing of what follows.`, func(r *reader) Layer {
+		return Layer{Name: "time", Kind: "inner", Fields: []Field{r.time("")}}
+	}}
 	initiation := t.message
 
-	next("← The server makes the response: e, ee")
-	t.message = nil
+	t.next("← The server makes the response: e, ee")
 	t.begin("e", `The server makes an ephemeral key, too: one for this handshake only.`)
 	t.ephemeral("server", run.ServerE[:], true)
 	t.begin("ee", `Both calculate the same secret, each from its own private key and the other's public key: X25519, the Diffie-Hellman function of RFC 7748. Nobody who has only seen the public halves can. So somebody who steals the pre-shared key later can't open
 		what follows, even if eve has recorded it. That is called forward secrecy.`)
 	t.secret("ee", "server_e_private", "alice_e")
-	answer := must(open(t.k, 0, t.h, run.Response[12+32:]))
-	second := part{t.set("answer", answer), answer, t.kName(), t.hName(), 0, `This is the server's answer.`, func(r *reader) []Layer {
-		return []Layer{{Name: "answer", Kind: "inner", Fields: []Field{r.field(1, "kind", "", "0, accepted", `The server accepts alice, and both have keys now. It could also say that alice's clock is behind, or why she isn't let in. From step 6 on, the DNS settings follow here.`)}}}
-	}}
 	t.begin("payload", `The answer is encrypted. When alice can decrypt it, she knows that the server has the pre-shared key, and has just now made its part: a recorded answer would not fit her "e".`)
-	t.given("answer", "the plaintext", answer)
-	t.encrypt("nn.answer", answer)
+	second := secret{t.payload("answer", run.Response[12+32:]), `This is the server's answer.`, func(r *reader) Layer {
+		return Layer{Name: "answer", Kind: "inner", Fields: []Field{r.field(1, "kind", "", "0, accepted", `The server accepts alice, and both have keys now. It could also say that alice's clock is behind, or why she isn't let in. From step 6 on, the DNS settings follow here.`)}}
+	}}
 	responseMessage := t.message
 
-	next("Both: the keys")
+	t.next("Both: the keys")
 	t.begin("split", `Two keys come out of the chaining key, one for each direction; so the two sides never use one key and counter for two packets. Both forget their private ephemeral keys now.`)
 	t.split()
 	mustEqual(run.Initiation[8:], initiation)
@@ -296,19 +278,14 @@ func (p *Page) step4(run Run) Chapter {
 				old ck and a new secret. Under each value is its calculation: run it, or change it and see what happens.`),
 			},
 			Frames: []Frame{init, resp},
-			Groups: groups,
+			Groups: t.groups,
 		},
 	}
 }
 
 func (p *Page) step8(run Run) Chapter {
-	var groups []Group
 	t := &trace{name: "ik", values: p.Values}
-	next := func(title string) {
-		groups = append(groups, Group{Title: title})
-		t.group = &groups[len(groups)-1]
-	}
-	next("Before the first message")
+	t.next("Before the first message")
 	t.begin("start", `This is another pattern, so it has another name. The name is shorter than a hash, so zeros are added.`)
 	t.initialize("Noise_IK_25519_AESGCM_SHA256")
 	t.begin("prologue", `This is the version of the course's protocol, as in step 4.`)
@@ -318,53 +295,43 @@ func (p *Page) step8(run Run) Chapter {
 	t.public("server_s", "its public half, which alice has in her file", run.ServerS[:])
 	t.mixHash("ik.server_s", p.Values["ik.server_s"])
 
-	next("→ Alice makes the initiation: e, es, s, ss")
+	t.next("→ Alice makes the initiation: e, es, s, ss")
 	t.begin("e", `Alice makes a key for this handshake only.`)
 	t.ephemeral("alice", run.AliceE[:], false)
-	t.begin("es", `Alice's ephemeral key with the server's static one: apart from her, only the server can calculate the result. So what follows is encrypted for the server.`)
+	t.begin("es", `The secret is made from alice's ephemeral key and the server's static one: apart from her, only the server can calculate it. So what follows is encrypted for the server.`)
 	t.secret("es", "alice_e_private", "server_s")
 	t.begin("s", `Alice's own public key goes into the message, encrypted. So eve doesn't learn who is connecting. (Somebody who steals the server's private key later can find out.)`)
 	t.given("alice_s_private", "alice's private key, in her file", run.AliceS[:])
 	t.public("alice_s", "its public half", run.AliceS[:])
-	at := 8 + 32
-	static := part{"ik.alice_s", p.Values["ik.alice_s"], t.kName(), t.hName(), 0, `This is alice's public key, encrypted for the server. By it the server finds her in its registry.`, func(r *reader) []Layer {
+	static := secret{t.encrypt("alice_s", p.Values["ik.alice_s"]), `This is alice's public key, encrypted for the server. By it the server finds her in its registry.`, func(r *reader) Layer {
 		f := r.field(32, "s, alice's public key", "", short(r.b), `This key stands in the server's registry beside her name. The next part shows that she also has its private half, as its key depends on that.`)
 		f.Code = "return x25519(ik.alice_s_private, basepoint)"
-		return []Layer{{Name: "s", Kind: "inner", Fields: []Field{f}}}
+		return Layer{Name: "s", Kind: "inner", Fields: []Field{f}}
 	}}
-	t.encrypt("ik.alice_s", p.Values["ik.alice_s"])
-	at += 48
-	t.begin("ss", `The static keys of both: only alice and the server can calculate the result. So only one of them can have made what follows. It may still be an old recording, which is why it has the time in it.`)
+	t.begin("ss", `The secret is made from the static keys of both: only alice and the server can calculate it. So only one of them can have made what follows. It may still be an old recording, which is why it has the time in it.`)
 	t.secret("ss", "alice_s_private", "server_s")
-	request := must(open(t.k, 0, t.h, run.Initiation[at:len(run.Initiation)-32]))
-	payload := part{t.set("request", request), request, t.kName(), t.hName(), 0, `This is what alice's program says. It has no forward secrecy yet, so it says little; a password comes later, in the session.`, func(r *reader) []Layer {
-		return []Layer{{Name: "request", Kind: "inner", Fields: []Field{
+	t.begin("payload", `Alice encrypts the time and the instance.`)
+	payload := secret{t.payload("request", run.Initiation[8+32+48:len(run.Initiation)-32]), `This is what alice's program says. It has no forward secrecy yet, so it says little; a password comes later, in the session.`, func(r *reader) Layer {
+		return Layer{Name: "request", Kind: "inner", Fields: []Field{
 			r.time("The server remembers the last one of each client."),
 			r.field(1, "version", "", "2", "This is the version of the part that follows."),
 			r.field(8, "instance", "", short(r.b[r.at:r.at+8]), "This is a random number of this run of the client. If it changes, the program was started anew, or another machine has alice's key."),
-		}}}
+		}}
 	}}
-	t.begin("payload", `Alice encrypts the time and the instance.`)
-	t.given("request", "the plaintext", request)
-	t.encrypt("ik.request", request)
 	initiation := t.message
 
-	next("← The server makes the response: e, ee, se")
-	t.message = nil
+	t.next("← The server makes the response: e, ee, se")
 	t.begin("e", `The server makes a key for this handshake only.`)
 	t.ephemeral("server", run.ServerE[:], false)
 	t.begin("ee", `The secret of the two ephemeral keys gives forward secrecy, as in step 4.`)
 	t.secret("ee", "server_e_private", "alice_e")
-	t.begin("se", `The server's ephemeral key with alice's static one: only the genuine alice can read the answer. So somebody who has recorded her initiation and sends it again gains nothing.`)
+	t.begin("se", `The secret is made from the server's ephemeral key and alice's static one: only the genuine alice can read the answer. So somebody who has recorded her initiation and sends it again gains nothing.`)
 	t.secret("se", "server_e_private", "alice_s")
-	answer := must(open(t.k, 0, t.h, run.Response[12+32:]))
-	welcome := part{t.set("answer", answer), answer, t.kName(), t.hName(), 0, `This is the server's answer: what alice needs to set up her host.`, func(r *reader) []Layer { return []Layer{r.welcome()} }}
 	t.begin("payload", `The server encrypts the addresses and settings for alice.`)
-	t.given("answer", "the plaintext", answer)
-	t.encrypt("ik.answer", answer)
+	welcome := secret{t.payload("answer", run.Response[12+32:]), `This is the server's answer: what alice needs to set up her host.`, (*reader).welcome}
 	response := t.message
 
-	next("Both: the keys")
+	t.next("Both: the keys")
 	t.begin("split", `There is one key for each direction, as in step 4.`)
 	t.split()
 	mustEqual(run.Initiation[8:len(run.Initiation)-32], initiation)
@@ -409,14 +376,14 @@ func (p *Page) step8(run Run) Chapter {
   ← e, ee, se</pre>`,
 			},
 			Frames: []Frame{init, resp},
-			Groups: groups,
+			Groups: t.groups,
 		},
 	}
 }
 
 // welcome describes what the server hands out: see packages protocol and push.
 func (r *reader) welcome() Layer {
-	fields := []Field{
+	return Layer{Name: "answer", Kind: "inner", Fields: []Field{
 		r.field(1, "kind", "", "0, accepted", "The server accepts alice, and both have keys now."),
 		r.field(1, "version", "", "2", "This is the version of the part that follows."),
 		r.field(1, "login", "", "0", "1 would mean that alice must send a password first."),
@@ -424,14 +391,11 @@ func (r *reader) welcome() Layer {
 		r.field(1, "family", "", "4", "What follows is an IPv4 address."),
 		r.field(4, "address", "", netip.AddrFrom4([4]byte(r.b[r.at:])).String(), "This is alice's address in the tunnel. The server accepts packets from her with this source, and no other."),
 		r.field(1, "prefix length", "", fmt.Sprint(r.b[r.at]), "The tunnel's network is 10.8.0.0/24."),
-	}
-	fields = append(fields,
 		r.field(1, "settings' version", "", "1", "Since step 6 the server hands out settings."),
 		r.field(1, "type", "", "1, a resolver", "Each setting has a type, a length and a value. A client skips what it doesn't know."),
 		r.field(1, "length", "", "4", "The value has four bytes."),
 		r.field(4, "resolver", "", netip.AddrFrom4([4]byte(r.b[r.at:])).String(), "Alice asks here for names from now on: at the server, inside the tunnel."),
-	)
-	return Layer{Name: "answer", Kind: "inner", Fields: fields}
+	}}
 }
 
 func must(b []byte, err error) []byte {

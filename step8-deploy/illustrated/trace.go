@@ -16,14 +16,14 @@ import (
 type trace struct {
 	name   string // in front of all names, such as "nn"
 	values map[string][]byte
-	group  *Group
-	step   *Step
+	groups []Group // the last one is at work
+	step   *Step   // likewise
 
-	h, ck, k     []byte
-	hs, cks, ks  int // how many there were
-	n            uint64
-	message      []byte // of this message, so far
-	messageParts int
+	h, ck, k    []byte
+	hs, cks, ks int // how many there were
+	n           uint64
+	message     []byte // of this message, so far
+	parts       int    // ciphertexts in all messages so far
 }
 
 // set names a value, for the snippets; it is no result.
@@ -43,9 +43,17 @@ func (t *trace) result(name, what string, b []byte, code string) string {
 // given notes a value that nobody calculates.
 func (t *trace) given(name, what string, b []byte) { t.result(name, what, b, "") }
 
+// next begins a group, and a message.
+func (t *trace) next(title string) {
+	t.groups = append(t.groups, Group{Title: title})
+	t.message = nil
+}
+
+// begin begins a step of the group.
 func (t *trace) begin(token, text string) {
-	t.group.Steps = append(t.group.Steps, Step{Token: token, Text: words(text)})
-	t.step = &t.group.Steps[len(t.group.Steps)-1]
+	group := &t.groups[len(t.groups)-1]
+	group.Steps = append(group.Steps, Step{Token: token, Text: words(text)})
+	t.step = &group.Steps[len(group.Steps)-1]
 }
 
 func (t *trace) hName() string  { return fmt.Sprintf("%s.h%d", t.name, t.hs) }
@@ -136,24 +144,39 @@ func (t *trace) secret(token, private, public string) {
 	t.mixKey(name, secret)
 }
 
-// encrypt is EncryptAndHash: a named plaintext becomes a part of the message.
-func (t *trace) encrypt(name string, plaintext []byte) {
-	code := fmt.Sprintf("return seal(%s, %d, %s, %s)", t.kName(), t.n, t.hName(), name)
+// A part is a ciphertext in a message of a handshake.
+type part struct {
+	plain   string // the names of the plaintext,
+	key, h  string // the key, and the hash that the tag covers
+	counter uint64
+}
+
+// encrypt is EncryptAndHash: a plaintext with a name becomes a part of the message.
+func (t *trace) encrypt(name string, plaintext []byte) part {
+	p := part{t.set(name, plaintext), t.kName(), t.hName(), t.n}
 	sealed := seal(t.k, t.n, t.h, plaintext)
 	t.n++
-	t.messageParts++
-	part := t.result(fmt.Sprintf("part%d", t.messageParts), "the ciphertext and its tag; they go into the message", sealed, code)
+	t.parts++
+	code := fmt.Sprintf("return seal(%s, %d, %s, %s)", p.key, p.counter, p.h, p.plain)
+	sealedName := t.result(fmt.Sprintf("part%d", t.parts), "the ciphertext and its tag; they go into the message", sealed, code)
 	t.message = append(t.message, sealed...)
-	t.mixHash(part, sealed)
+	t.mixHash(sealedName, sealed)
+	return p
+}
+
+// payload is encrypt for the payload of the course's own message: what is left of it.
+func (t *trace) payload(name string, sealed []byte) part {
+	plaintext := must(open(t.k, t.n, t.h, sealed))
+	t.given(name, "the plaintext", plaintext)
+	return t.encrypt(name, plaintext)
 }
 
 // split makes the keys for the packets.
-func (t *trace) split() (alice, server []byte) {
+func (t *trace) split() {
 	out := expand(t.ck, nil, 2)
 	code := fmt.Sprintf("const [alice, server] = await hkdf(%s, [], 2)\nreturn ", t.ckName())
 	t.result("key_alice", "the key of all that alice sends", out[0], code+"alice")
 	t.result("key_server", "the key of all that the server sends", out[1], code+"server")
-	return out[0], out[1]
 }
 
 // expand is Noise's HKDF (section 4.3): RFC 5869 with ck as the salt.
