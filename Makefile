@@ -4,7 +4,7 @@ steps  := $(sort $(patsubst %/,%,$(wildcard step*-*/)))
 latest := $(lastword $(steps))
 reverse := $(shell printf '%s\n' $(steps) | sort -r)
 
-.PHONY: help demo walk tour progress mine test soak lint unit modules exercises demos readme solutions sheets
+.PHONY: help demo walk tour progress mine setup test soak lint unit modules exercises demos readme solutions sheets
 .DEFAULT_GOAL := help
 
 help:
@@ -51,10 +51,13 @@ tour:
 		$(sub) $$step demo; \
 	done'
 
+# What the demos and tests use; what is only a judge in tests stands last.
+setup:
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium
+
 # The order is from quick to slow. 'demos' runs every demo, and then compares the READMEs with
 # what the demos printed. Most of that is waiting, so the exercises are proved at the same time.
-test:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium
+test: setup
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory modules
@@ -62,8 +65,7 @@ test:
 	@echo "make test: lint, unit and namespace tests, module builds, exercises, demos and READMEs are fine"
 
 # STEPVPN_SOAK is what shared/soak and lint look at.
-soak:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium
+soak: setup
 	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
 	@go run stepvpn/shared/exercise prove -all
 	@echo "== faults in the core that no test notices"

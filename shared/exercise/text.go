@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"stepvpn/shared/atomicfile"
 )
 
 const hints = 3 // in each exercise: a nudge, the idea, an outline
@@ -120,7 +122,7 @@ func (e *exercise) writeAlso(root, pkg string, also []string) error {
 	if len(also) > 0 {
 		items = append(items, wrap(fmt.Sprintf("- `%s` also: %s", pkg, strings.Join(also, ", ")), "  "))
 	}
-	return os.WriteFile(name, []byte(begin+"\n## Tests\n"+strings.Join(items, "\n")+"\n\n"+end), 0o644)
+	return atomicfile.Write(name, []byte(begin+"\n## Tests\n"+strings.Join(items, "\n")+"\n\n"+end), atomicfile.Options{Mode: 0o644})
 }
 
 // wrap breaks a text into lines, of which all but the first are indented.

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Exercise ends the process, and says which exercise is missing and what to do. It ends it at once: a panic would have deferred calls wait
-// for what is missing. It never returns; its result is there for the line "panic(todo.Exercise(...))", after which the
+// Exercise ends the process, and says which exercise is missing and what to do. It ends it at once: a panic would have
+// deferred calls wait for what is missing. It never returns; its result is there for the line "panic(todo.Exercise(...))", after which the
 // compiler asks for no return.
 func Exercise(id string) string {
 	_, number, _ := strings.Cut(id, ".")

@@ -63,7 +63,8 @@ func (s *keypair) expired(now time.Time) bool {
 //exercise:2
 func (s *keypair) seal(dst, plaintext []byte, length int) ([]byte, bool) {
 	counter := s.counter.Add(1) - 1 // no other goroutine can get the same one
-	if counter >= s.limit {         // to come back to 0 would take 2^64 refusals: centuries
+	// The counter goes on while it is refused: to come back to 0 would take 2^64 refusals, centuries.
+	if counter >= s.limit {
 		return dst, false
 	}
 	start := len(dst)
