@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	fetchResolved()
-	netlab.MainInShards(m, 3, "./cmd/stepvpn", "stepvpn/step7-auth/cmd/client")
+	netlab.MainInShards(m, 5, "./cmd/stepvpn", "stepvpn/step7-auth/cmd/client")
 }
 
 // These are the lab's addresses, for requests to the keeper.
