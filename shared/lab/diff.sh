@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # diff.sh [PREVIOUS [OLD=NEW...]]: shows what the step in the working folder adds to the step
-# before. What the file OLD did there, the file NEW does here. In a chapter, which is a package
-# and has no programs, it shows where the programs of its step use it.
+# before. What the file OLD did there, the file NEW does here. In a chapter
+# it shows where the programs of its step use it.
 set -euo pipefail
 previous=${1-}
 shift || true
@@ -22,10 +22,13 @@ for dir in "${folders[@]}"; do
 done
 
 if [ ! -e go.mod ]; then
+	for main in cmd/*/main.go; do
+		[ ! -e "$main" ] || printf '\nNew program: %s (%d lines)\n' "$main" "$(wc -l <"$main")"
+	done
 	package=${PWD##*/}
 	echo
 	echo "The step's programs use it here:"
-	(cd ../.. && grep -rnE --include='*.go' --exclude='*_test.go' --exclude-dir=further "\\b$package(/[a-z]+)?\"|\\b$package\\.[A-Z]" . | sed 's|^\./||; s/^/  /')
+	(cd ../.. && grep -rnE --include='*.go' --exclude='*_test.go' --exclude-dir=further X\\b$package\\.[A-Z]" . | sed 's|^\./||; s/^/  /')
 	exit
 fi
 
