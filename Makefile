@@ -53,7 +53,7 @@ tour:
 
 # What the demos and tests use; what is only a judge in tests stands last.
 setup:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium wireguard-go wg wg-quick zbarimg
 
 # The order is from quick to slow. 'demos' runs every demo, and then compares the READMEs with
 # what the demos printed. Most of that is waiting, so the exercises are proved at the same time.

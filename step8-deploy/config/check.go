@@ -49,6 +49,9 @@ func (s *Server) check(d *document) {
 	if _, given := d.values["dns_upstreams"]; given && d.values["dns"] == false {
 		d.addTo("dns_upstreams", -1, "dns_upstreams is set, but dns is false", "dns = true, or no dns_upstreams")
 	}
+	if s.WireGuard && !slices.Contains(s.Transports, "udp") {
+		d.addTo("wireguard", -1, "wireguard is true, but transports lacks udp, by which alone those clients come", `transports = ["udp"] or ["udp", "tcp"], or no wireguard`)
+	}
 	if slices.Contains(s.Egress, s.Device) {
 		d.addTo("egress", -1, "egress is the tunnel's own device", "")
 	}

@@ -53,6 +53,7 @@ type Server struct {
 	Key        string           // file with the private key
 	PSK        string           // file with the pre-shared key; "": none
 	Clients    string           // file with the registry of clients
+	WireGuard  bool             // whether clients of the WireGuard protocol may come in, too
 	State      string           // folder for what is kept from one start to the next
 
 	Device  string          // name of the TUN device
