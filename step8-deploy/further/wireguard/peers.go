@@ -33,16 +33,11 @@ type Peer struct {
 
 	Sent, Received tunnel.Flow // IP packets inside the tunnel
 
-	out writing
+	mine func(p []byte) bool // whether a packet is for this peer; for the goroutine that writes
 
-	mu      sync.Mutex // guards all below
-	session *session   // nil if there is none
-	changed chan struct{}
-}
-
-// writing is for the goroutine that writes.
-type writing struct {
-	mine func(p []byte) bool // whether a packet is for this peer
+	mu      sync.Mutex    // guards all below
+	session *session      // nil if there is none
+	changed chan struct{} // closed when there is another
 }
 
 // A session is a Conn that a Peer uses, until it fails.
@@ -83,7 +78,10 @@ func NewPeers(list []*Peer, drops *link.Drops) *Peers {
 	p.to.allowedIPs = p.table
 	for _, peer := range list {
 		peer.changed = make(chan struct{})
-		peer.out.mine = func(packet []byte) bool { return p.peerFor(packet) == peer }
+		peer.mine = func(packet []byte) bool {
+			to, _, _ := p.recipient(packet)
+			return to == peer
+		}
 	}
 	return p
 }
@@ -94,7 +92,7 @@ func NewPeers(list []*Peer, drops *link.Drops) *Peers {
 func (p *Peers) Use(ctx context.Context, peer *Peer, conn *secure.Conn) error {
 	s := &session{peer: peer, conn: conn, ended: make(chan struct{})}
 	s.in.allowedIPs = p.table
-	peer.set(s)
+	peer.set(nil, s)
 	var reading sync.WaitGroup
 	if len(p.list) > 1 {
 		reading.Go(func() { p.handOver(s) })
@@ -109,10 +107,13 @@ func (p *Peers) Use(ctx context.Context, peer *Peer, conn *secure.Conn) error {
 	return failed
 }
 
-// set makes s the session of the peer; nil is for none.
-func (peer *Peer) set(s *session) {
+// set makes s the session of the peer, if before has been that; nil is for none.
+func (peer *Peer) set(before, s *session) {
 	peer.mu.Lock()
 	defer peer.mu.Unlock()
+	if peer.session != before {
+		return
+	}
 	peer.session = s
 	close(peer.changed)
 	peer.changed = make(chan struct{})
@@ -129,7 +130,7 @@ func (peer *Peer) now() (*session, <-chan struct{}) {
 func (s *session) fail(err error) error {
 	s.once.Do(func() {
 		s.err = err
-		s.peer.set(nil)
+		s.peer.set(s, nil)
 		close(s.ended)
 	})
 	return s.err
@@ -190,13 +191,18 @@ func (p *Peers) handOver(s *session) {
 	}
 }
 
-// peerFor returns the peer that a packet is for, or nil.
-func (p *Peers) peerFor(packet []byte) *Peer {
+// recipient returns the peer that a packet is for. If the packet must be dropped, it reports
+// false, and why: it is not one whole packet (link.Malformed), or no peer has its destination
+// (link.NoPeer).
+func (p *Peers) recipient(packet []byte) (to *Peer, why link.Reason, ok bool) {
 	_, dst, ok := addresses(packet)
 	if !ok {
-		return nil
+		return nil, link.Malformed, false
 	}
-	return p.to.peerOf(dst)
+	if to = p.to.peerOf(dst); to == nil {
+		return nil, link.NoPeer, false
+	}
+	return to, 0, true
 }
 
 // Open returns the Link to the peers. There may be one at a time: close it before the next one
@@ -259,9 +265,9 @@ func (o *opened) WriteBurst(b *link.Burst) error {
 	default:
 	}
 	for i := 0; i < b.Len(); {
-		peer := o.peerFor(b.At(i))
-		if peer == nil {
-			o.drops.Add(link.NoPeer)
+		peer, why, ok := o.recipient(b.At(i))
+		if !ok {
+			o.drops.Add(why)
 			i++
 			continue
 		}
@@ -279,7 +285,7 @@ func (peer *Peer) write(b *link.Burst, first int, drops *link.Drops) (next int) 
 		drops.Add(secure.NoSession)
 		return first + 1
 	}
-	next, err := s.conn.WriteRun(b, first, peer.out.mine)
+	next, err := s.conn.WriteRun(b, first, peer.mine)
 	if err != nil {
 		s.fail(err)
 		drops.Add(secure.NoSession)
