@@ -23,10 +23,12 @@
 package conf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,3 +138,32 @@ func texts[T fmt.Stringer](list []T) []string {
 	}
 	return all
 }
+
+// Networks returns the AllowedIPs of all peers in as few networks as possible, in the order of
+// their addresses.
+func (f *File) Networks() []netip.Prefix {
+	var all, joined []netip.Prefix
+	for _, p := range f.Peers {
+		all = append(all, p.AllowedIPs...)
+	}
+	slices.SortFunc(all, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	for _, p := range all {
+		if n := len(joined); n > 0 && joined[n-1].Overlaps(p) {
+			continue // it is part of that one
+		}
+		for n := len(joined); n > 0 && p.Bits() > 0; n = len(joined) {
+			both := netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked()
+			if joined[n-1].Bits() != p.Bits() || !both.Contains(joined[n-1].Addr()) {
+				break // they are not the two halves of a network
+			}
+			joined, p = joined[:n-1], both
+		}
+		joined = append(joined, p)
+	}
+	return joined
+}
+
+// Format implements fmt.Formatter: the keys are not shown.
+func (f File) Format(s fmt.State, _ rune) { s.Write([]byte("(WireGuard file)")) }

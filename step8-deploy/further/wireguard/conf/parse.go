@@ -413,7 +413,7 @@ func readEndpoint(value string) (string, error) {
 	const want = "write HOST:PORT, such as vpn.example.org:51820, 192.0.2.7:51820 or [2001:db8::7]:51820"
 	if ap, err := netip.ParseAddrPort(value); err == nil {
 		a := ap.Addr().Unmap()
-		if ap.Port() == 0 || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
+		if ap.Port() == 0 || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 			return "", fmt.Errorf("is %s, where no server can be: %s", quote(value), want)
 		}
 		return netip.AddrPortFrom(a, ap.Port()).String(), nil
