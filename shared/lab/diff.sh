@@ -28,7 +28,7 @@ if [ ! -e go.mod ]; then
 	package=${PWD##*/}
 	echo
 	echo "The step's programs use it here:"
-	(cd ../.. && grep -rnE --include='*.go' --exclude='*_test.go' --exclude-dir=further X\\b$package\\.[A-Z]" . | sed 's|^\./||; s/^/  /')
+	(cd ../.. && grep -rnE --include='*.go' --exclude='*_test.go' --exclude-dir=further "\"stepvpn/.*/further/$package\b|\b$package\.[A-Z]" . | sed 's|^\./||; s/^/  /')
 	exit
 fi
 
