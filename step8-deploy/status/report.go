@@ -68,8 +68,8 @@ type Peer struct {
 	State      string         `json:"state,omitempty"`       // a word: see States
 	Reason     string         `json:"reason,omitempty"`      // why it is not up, in one line
 
-	Sent      Flow           `json:"sent"`
-	Received  Flow           `json:"received"`
+	Sent     Flow `json:"sent"`
+	Received Flow `json:"received"`
 }
 
 // A Flow counts the packets of one direction.

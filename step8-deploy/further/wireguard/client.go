@@ -129,14 +129,13 @@ func NewClient(cfg ClientConfig) *Client {
 
 // sessionConfig returns how to ask a peer for a session.
 func sessionConfig(f *conf.File, p conf.Peer, drops *link.Drops) secure.Config {
-	cfg := secure.Config{
-		Handshake: handshake(f.PrivateKey, p.PublicKey, p.PresharedKey),
-		Format:    &Format,
+	return secure.Config{
+		Handshake: Handshake(f.PrivateKey, &p.PublicKey, p.PresharedKey),
+		Format:    Format,
 		Drops:     drops,
 		Keepalive: cmp.Or(p.Keepalive, -1),
 		MTU:       cmp.Or(f.MTU, conf.MTU),
 	}
-	return cfg
 }
 
 // Run keeps the sessions until ctx ends, which is no error.
@@ -182,7 +181,7 @@ func (k *keptPeer) connect(ctx context.Context, server netip.AddrPort, up func()
 		return err
 	}
 	defer done()
-	session, err := secure.Client(ctx, cookie.Client(socket, k.PublicKey, c.cfg.Drops), k.session)
+	session, err := secure.Client(ctx, cookie.ClientBothWays(socket, k.PublicKey, c.cfg.File.PrivateKey.Public(), c.cfg.Drops), k.session)
 	if err != nil {
 		return err
 	}

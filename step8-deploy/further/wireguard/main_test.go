@@ -3,7 +3,7 @@ package wireguard
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"stepvpn/shared/netlab"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { netlab.Main(m, "../../cmd/stepvpn") }
