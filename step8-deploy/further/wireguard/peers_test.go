@@ -15,8 +15,6 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
-const limit = 20 * time.Second
-
 func prefixes(list ...string) (all []netip.Prefix) {
 	for _, s := range list {
 		all = append(all, netip.MustParsePrefix(s))
