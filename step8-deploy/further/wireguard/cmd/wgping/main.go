@@ -1,6 +1,6 @@
 // Wgping opens one session of the WireGuard protocol, sends one ping through it, and says what is
-// in each message. It has no session layer, no timers and no device: what there is to the
-// protocol, besides the handshake of step 4 and the codes of step 7, is all in this file.
+// in each message. It has no session layer, no timers and no device. The handshake is that of
+// step 4, the codes in it are step 7's, and what is left of the protocol is on this page.
 //
 // With -keylog it also writes down the keys that Wireshark needs to read the session. So it is a
 // tool for the demo, and no VPN.
@@ -24,6 +24,7 @@ import (
 	"stepvpn/step2-tun/packet"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/cookie"
+	"stepvpn/step8-deploy/further/wireguard"
 	"stepvpn/step8-deploy/further/wireguard/conf"
 )
 
@@ -38,8 +39,8 @@ func main() {
 	app.Main("Wgping sends one ping through a session of the WireGuard protocol, and says what is in each message.", run)
 }
 
-// The messages, in bytes (WireGuard whitepaper, section 5.4): the layout of step 4, where the
-// handshake carries a time and nothing else, and each of its messages ends with the two codes.
+// The messages, in bytes (WireGuard whitepaper, section 5.4): the layout of step 4. The first
+// one carries the time, the second nothing, and each ends with the two codes.
 const (
 	initiationHeader, responseHeader, dataHeader = 8, 12, 16
 	initiationLen, responseLen                   = 148, 92
@@ -67,40 +68,34 @@ func run(ctx context.Context) error {
 	}
 	defer socket.Close()
 	defer context.AfterFunc(ctx, func() { socket.Close() })()
-	// mac1 and mac2 are step 7's: this adds them to what looks like an initiation.
-	wire := cookie.Client(link.Single(socket), server.PublicKey, new(link.Drops))
+	// This adds mac1 and mac2 to what looks like an initiation. From a response it takes them off,
+	// and drops the response if its mac1 is not made for our public key.
+	wire := cookie.ClientBothWays(link.Single(socket), server.PublicKey, c.PrivateKey.Public(), new(link.Drops))
 
-	// The handshake is step 4's. The suite, the pattern, the prologue and what the first message
-	// carries are the protocol's.
-	psk := new([noise.KeyLen]byte) // no key is 32 zeros
-	if server.PresharedKey != nil {
-		psk = server.PresharedKey
-	}
-	handshake, err := noise.New(noise.Config{
-		Suite: noise.ChaChaPolyBLAKE2s, Pattern: noise.IKpsk2, Initiator: true,
-		Prologue: []byte("WireGuard v1 zx2c4 Jason@zx2c4.com"),
-		Static:   &c.PrivateKey, PeerStatic: &server.PublicKey, PSK: psk,
-	})
+	config := wireguard.Handshake(c.PrivateKey, &server.PublicKey, server.PresharedKey)
+	config.Initiator, config.Prologue = true, []byte(wireguard.Format.Prologue)
+	handshake, err := noise.New(config)
 	if err != nil {
 		return err
 	}
 	index := rand.Uint32()
 	initiation := binary.LittleEndian.AppendUint32([]byte{1, 0, 0, 0}, index)
-	if initiation, err = handshake.WriteMessage(initiation, tai64n(time.Now())); err != nil {
+	now := wireguard.Format.AppendTime(nil, uint64(time.Now().UnixNano()))
+	if initiation, err = handshake.WriteMessage(initiation, now); err != nil {
 		return err
 	}
-	if err := writeKeys(handshake, c.PrivateKey, server.PublicKey, psk); err != nil {
+	if err := writeKeys(handshake, config); err != nil {
 		return err
 	}
 	fmt.Printf("-> initiation, %d bytes: 1 0 0 0, index %08x, e 32; encrypted: s 32+16, time 12+16; mac1 16, mac2 16\n", initiationLen, index)
 	response, err := exchange(ctx, wire, initiation, func(m []byte) bool {
-		return len(m) == responseLen && m[0] == 2 && binary.LittleEndian.Uint32(m[8:]) == index
+		return len(m) == responseLen-cookie.Overhead && m[0] == 2 && binary.LittleEndian.Uint32(m[8:]) == index
 	})
 	if err != nil {
 		return err
 	}
 	theirs := binary.LittleEndian.Uint32(response[4:])
-	if _, err := handshake.ReadMessage(nil, response[responseHeader:responseLen-cookie.Overhead]); err != nil {
+	if _, err := handshake.ReadMessage(nil, response[responseHeader:]); err != nil {
 		return fmt.Errorf("the server's response: %w", err)
 	}
 	fmt.Printf("<- response, %d bytes: 2 0 0 0, index %08x, ours %08x, e 32; encrypted: nothing 0+16; mac1 16, mac2 16\n", responseLen, theirs, index)
@@ -154,14 +149,6 @@ func exchange(ctx context.Context, wire link.Link, m []byte, expected func([]byt
 	}
 }
 
-// tai64n is the time as an initiation carries it: 8 bytes of seconds and 4 of nanoseconds,
-// big-endian (https://cr.yp.to/libtai/tai64.html). The protocol leaves the low 24 bits of the
-// nanoseconds zero, so that it tells nobody how exact this clock is.
-func tai64n(now time.Time) []byte {
-	b := binary.BigEndian.AppendUint64(nil, 0x400000000000000a+uint64(now.Unix()))
-	return binary.BigEndian.AppendUint32(b, uint32(now.Nanosecond())&^0xffffff)
-}
-
 func ipv4(list []netip.Prefix) (netip.Addr, bool) {
 	for _, p := range list {
 		if p.Addr().Is4() {
@@ -184,15 +171,15 @@ func echo(from, to netip.Addr) []byte {
 
 // writeKeys writes a key log, if one is wanted: what Wireshark's preference "WireGuard key log
 // filename" takes (https://wiki.wireshark.org/WireGuard).
-func writeKeys(h *noise.Handshake, static noise.PrivateKey, server noise.PublicKey, psk *[noise.KeyLen]byte) error {
+func writeKeys(h *noise.Handshake, config noise.Config) error {
 	ephemeral, ok := h.Ephemeral()
 	if *keylog == "" || !ok {
 		return nil
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "LOCAL_STATIC_PRIVATE_KEY = %s\n", noise.FormatKey(static))
-	fmt.Fprintf(&b, "REMOTE_STATIC_PUBLIC_KEY = %s\n", noise.FormatKey(server))
+	fmt.Fprintf(&b, "LOCAL_STATIC_PRIVATE_KEY = %s\n", noise.FormatKey(*config.Static))
+	fmt.Fprintf(&b, "REMOTE_STATIC_PUBLIC_KEY = %s\n", noise.FormatKey(*config.PeerStatic))
 	fmt.Fprintf(&b, "LOCAL_EPHEMERAL_PRIVATE_KEY = %s\n", noise.FormatKey(ephemeral))
-	fmt.Fprintf(&b, "PRESHARED_KEY = %s\n", noise.FormatKey(*psk))
+	fmt.Fprintf(&b, "PRESHARED_KEY = %s\n", noise.FormatKey(*config.PSK))
 	return atomicfile.Create(*keylog, []byte(b.String()), atomicfile.Options{Mode: 0o600})
 }
