@@ -91,7 +91,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 		c.failed(resolver.Check(ResolverOf(cfg, cfg.Device)))
 	}
 	seen := c.folder(cfg.State)
-	if err := pool.CheckState(filepath.Join(cfg.State, workerFolder, LeasesName)); seen && err != nil {
+	if err := pool.CheckState(LeasesFile(cfg)); seen && err != nil {
 		c.warn(fmt.Sprintf("the file of leases is damaged: %v", err), "A start sets it aside; clients may get other addresses than before.")
 	}
 	if _, err := lastseen.Read(SeenFile(cfg)); seen && err != nil {

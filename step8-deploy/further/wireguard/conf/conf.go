@@ -43,7 +43,7 @@ const (
 	MaxSize       = 64 << 10       // bytes of its text
 	MaxPeers      = 32             //
 	MaxAddresses  = 16             //
-	MaxAllowedIPs = 256            // of all peers together; as in the setting routes
+	MaxAllowedIPs = 512            // of all peers together
 	MaxDNS        = push.MaxDNS    // as many as the system's resolver asks
 	MaxSearch     = push.MaxSearch // as many as it tries
 )

@@ -238,7 +238,7 @@ var interfaceKeys = []key{
 var peerKeys = []key{
 	{"PublicKey", false, (*parser).setPublicKey},
 	{"PresharedKey", false, (*parser).setPresharedKey},
-	{"Endpoint", false, func(p *parser, v string) (err error) { p.peer().Endpoint, err = readEndpoint(v); return err }},
+	{"Endpoint", false, func(p *parser, v string) (err error) { p.peer().Endpoint, err = ReadEndpoint(v); return err }},
 	{"AllowedIPs", true, (*parser).setAllowedIPs},
 	{"PersistentKeepalive", false, func(p *parser, v string) error {
 		if strings.EqualFold(v, "off") {
@@ -408,8 +408,9 @@ func readAddress(word string) (netip.Prefix, error) {
 	return p, err
 }
 
-// readEndpoint reads HOST:PORT, and returns it in its usual form.
-func readEndpoint(value string) (string, error) {
+// ReadEndpoint reads HOST:PORT, and returns it in its usual form. An error continues a sentence, such as
+// "Endpoint".
+func ReadEndpoint(value string) (string, error) {
 	const want = "write HOST:PORT, such as vpn.example.org:51820, 192.0.2.7:51820 or [2001:db8::7]:51820"
 	if ap, err := netip.ParseAddrPort(value); err == nil {
 		a := ap.Addr().Unmap()
