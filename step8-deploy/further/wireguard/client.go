@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"sync"
 	"time"
 
@@ -61,7 +62,8 @@ type Client struct {
 	peers *Peers
 	list  []*keptPeer
 
-	telling sync.Mutex // one call of Changed at a time
+	telling sync.Mutex       // one call of Changed at a time; guards told
+	told    supervise.Status // what Changed was last called with
 
 	mu           sync.Mutex // guards all below
 	now          *carriage  // nil while there is no session
@@ -118,6 +120,7 @@ func NewClient(cfg ClientConfig) *Client {
 			Connect: k.connect,
 			Route:   cfg.Route,
 			Changed: func(supervise.Status) { c.changed() },
+			Judged:  true,
 			Try:     try,
 			Silence: errSilence,
 		})
@@ -292,11 +295,14 @@ func (c *Client) leave(from *carriage) {
 	}
 }
 
-// changed passes the status on.
+// changed passes the status on, if it is another one.
 func (c *Client) changed() {
 	c.telling.Lock()
 	defer c.telling.Unlock()
-	c.cfg.Changed(c.Status())
+	if now := c.Status(); !reflect.DeepEqual(now, c.told) {
+		c.told = now
+		c.cfg.Changed(now)
+	}
 }
 
 // Status returns one status for all peers: that of the first one that has a session, or of the
