@@ -1,12 +1,22 @@
 #!/usr/bin/env bash
 # The WireGuard protocol: a phone's own program comes in, and a provider's file works.
 . "$(dirname "$0")/../../../shared/lab/lab.sh"
-# The hosts' services, as plain processes.
-# shellcheck source-path=SCRIPTDIR source=../../hosts.sh
-. ../../hosts.sh
-# Other people's programs, which setup.sh has built or installed.
-STOCK=$(cd ../../../.cache/wireguard-go && pwd)
-STOCKPORT=51820 # of the stock server
+
+STOCK=$(cd ../../../.cache/wireguard-go && pwd) # setup.sh has built it
+STOCKPORT=51820                                 # of the stock server
+CAFE_OUTSIDE=192.0.2.2                          # all guests of the cafe have this address outside
+
+# stepvpn HOST ARG...: shows and runs a command of ours. serve, connect: start the services, and
+# wait until they are ready.
+stepvpn() { run "$1" bin/stepvpn "${@:2}"; }
+serve() {
+	start server server bin/stepvpn server /etc/stepvpn/server.toml
+	wait_for 20 "the server is up" logged server "server is up"
+}
+connect() { # connect FILE
+	start alice alice bin/stepvpn client "$1"
+	wait_for 20 "the client is ready" logged alice "client is up"
+}
 
 # stock HOST CMD...: shows and runs a command of those programs. wg-quick wants to be user 0, which
 # an ordinary user is not even in the lab; it asks the variable UID. It wants a resolvconf(8), too.
@@ -27,14 +37,15 @@ esac
 END
 chmod +x "$LAB/programs/resolvconf"
 
-# kill_stock HOST: ends the wireguard-go of a host by SIGKILL.
+gone() { ! on "$1" ip link show dev "$2"; }
+# kill_stock HOST DEVICE: ends the wireguard-go of a host by SIGKILL, and so its device.
 kill_stock() {
 	local process
 	for process in /proc/[0-9]*; do
 		if [ "$(readlink "$process/exe")" = "$STOCK/wireguard" ] && [ "$(readlink "$process/ns/net")" = "$(on "$1" readlink /proc/self/ns/net)" ]; then
 			_echo "$1" "kill -9 %wireguard-go"
 			kill -KILL "${process#/proc/}"
-			wait_for 10 "it is gone" on "$1" test ! -e /sys/class/net/"$2"
+			wait_for 10 "its device is gone" gone "$1" "$2"
 			return
 		fi
 	done
@@ -52,7 +63,9 @@ captured() { [ -n "$(packets "$@")" ]; }
 asked() { grep -c "from=$1 " "$LAB/dns-cafe.log" || true; }
 # hidden FILE: shows a file of wg-quick(8), without its secrets.
 hidden() { sed 's/^\(PrivateKey\|PresharedKey\) = \(....\).*/\1 = \2.../' "$1" | show; }
-# tshark: reads a capture. It warns root, and an ordinary user is root here.
+# settings: leaves comments and blank lines out.
+settings() { grep -v -e '^#' -e '^$'; }
+# read_with: tshark reads a capture. It warns root, and an ordinary user is root here.
 read_with() { tshark "$@" 2>/dev/null; }
 
 # strays NAME: the packets in a capture that are not for the server's port, and not what a host needs to
@@ -66,11 +79,11 @@ no_strays() { [ -z "$(strays "$1")" ]; }
 # restless: alice keeps opening a page, by IPv4 and IPv6, and asking the cafe's resolver.
 # shellcheck disable=SC2016 # expanded there
 restless() {
-	start restless alice bash -c 'trap exit INT; while sleep 0.2; do
+	_start restless alice bash -c 'trap exit INT; while sleep 0.2; do
 		curl -sS --max-time 1 "http://$WEB4/whoami"; curl -sS --max-time 1 "http://[$WEB6]/whoami"
 		dig +short +tries=1 +time=1 "@$CAFE4" web.example; done'
 }
-mac() { on "$1" cat /sys/class/net/eth0/address; }
+mac() { on "$1" ip -br link show eth0 | awk '{ print $3 }'; }
 # state HOST: what a client may change there.
 state() {
 	on "$1" bash -c 'cat /etc/resolv.conf; ip -4 rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all
@@ -87,9 +100,9 @@ act "Before: the phone knocks" \
 	"what does the server answer?" \
 	"nothing. The first code is right, since step 7 makes it as the protocol does; but the handshake behind it has another suite and says who it is for in another way, so it does not decrypt."
 run cafe iptables -t nat -A POSTROUTING -o up0 -j MASQUERADE
-type_at server stepvpn init server
-type_at server sed -i "s/^# dns_upstreams = .*/dns_upstreams = [\"$WEB4\"]/" /etc/stepvpn/server.toml
-enable server server
+stepvpn server init server
+run server sed -i "s/^# dns_upstreams = .*/dns_upstreams = [\"$WEB4\"]/" /etc/stepvpn/server.toml
+serve
 mkdir -m 700 "$LAB/phone"
 (
 	umask 077
@@ -99,7 +112,7 @@ mkdir -m 700 "$LAB/phone"
 		Address = 10.8.0.2/32
 
 		[Peer]
-		PublicKey = $(at server stepvpn clients public-key)
+		PublicKey = $(on server bin/stepvpn clients public-key)
 		AllowedIPs = 10.8.0.0/24
 		Endpoint = $SERVER4:$PORT
 	END
@@ -112,9 +125,9 @@ wait_for 10 "the phone has asked" captured knock "dst $SERVER4"
 stock bob wg show
 stop knock
 packets knock | show
-type_at server stepvpn status
+stepvpn server status
 check "the phone's initiation arrives" captured knock "dst $SERVER4 and udp[4:2] = 156"
-check_not "the server answers it" captured knock "src $SERVER4"
+check_not "the server answers nothing" captured knock "src $SERVER4"
 check_not "wg knows of no handshake" handshake bob guess
 stock bob wg-quick down "$LAB/phone/guess.conf"
 
@@ -122,13 +135,13 @@ act "One line in the settings" \
 	"The operator allows it, and adds the phone. The protocol has no settings in band: all that the phone is ever told stands in the file that the command prints. It also fits into a QR code." \
 	"our own client's file has three lines: server, server_key and private_key. What must the phone's have besides?" \
 	"its address in the tunnel, the resolver, the MTU, and what goes into the tunnel. Our own client learns all that when it connects. So the phone's address is fixed in the registry."
-type_at server sed -i 's/^# wireguard = .*/wireguard = true/' /etc/stepvpn/server.toml
-disable server server
-enable server server
-type_at server stepvpn clients add phone -wireguard -server "$SERVER4:$PORT" -out "$LAB/phone/phone.conf" -qr "$LAB/phone/phone.png"
+run server sed -i 's/^# wireguard = .*/wireguard = true/' /etc/stepvpn/server.toml
+stop server
+serve
+stepvpn server clients add phone -wireguard -server "$SERVER4:$PORT" -out "$LAB/phone/phone.conf" -qr "$LAB/phone/phone.png"
 hidden "$LAB/phone/phone.conf"
-type_at server grep phone /etc/stepvpn/clients
-check "another program reads the same file from the QR code" diff <(zbarimg -q --raw "$LAB/phone/phone.png" 2>/dev/null) "$LAB/phone/phone.conf"
+run server grep phone /etc/stepvpn/clients
+check "another program reads the same from the QR code" diff <(zbarimg -q --raw "$LAB/phone/phone.png" 2>/dev/null | settings) <(settings <"$LAB/phone/phone.conf")
 
 act "One ping, message by message" \
 	"Before the app does, a program of one page (cmd/wgping) plays the phone: one handshake, one ping. It writes down its keys, and eve captures. Then tshark, which is Wireshark without windows, reads the capture: first as eve, then with the keys." \
@@ -151,18 +164,16 @@ act "The phone and alice at once" \
 	"Now the app, with that file; and alice with our own client. Both use the server's one port." \
 	"how does the server tell them apart?" \
 	"by the first code of the initiation (mac1), whose key is made of the server's public key: it has one for each protocol. After that by the index, which it has given out itself."
-type_at server stepvpn clients add alice -server "$SERVER4:$PORT" -out /etc/stepvpn/alice.toml
-at server cat /etc/stepvpn/alice.toml | put alice /etc/stepvpn/client.toml
-say "(alice.toml is copied to alice:/etc/stepvpn/client.toml)"
-capture port server eth0 udp and host 192.0.2.2
-enable alice client
+stepvpn server clients add alice -server "$SERVER4:$PORT" -out "$LAB/alice.toml"
+capture port server eth0 udp and host "$CAFE_OUTSIDE"
+connect "$LAB/alice.toml"
 queries=$(asked "$BOB4")
 stock bob wg-quick up "$LAB/phone/phone.conf"
 run bob curl -4sS http://web.example/whoami
 run bob curl -6sS http://web.example/whoami
 run alice curl -4sS http://web.example/whoami
 stock bob wg show
-type_at server stepvpn status
+stepvpn server status
 stop port
 check "the web site sees the server's address for both, at the same time" eval 'seen_as "$SERVER4" bob && seen_as "$SERVER4" alice'
 check "the phone's names are asked inside the tunnel" [ "$(asked "$BOB4")" = "$queries" ]
@@ -173,16 +184,16 @@ act "Revoked" \
 	"Bob loses his phone. He tells the operator." \
 	"what does the app say when the phone is cut off?" \
 	"nothing: the protocol has no word for it. Its packets are no longer answered, and neither are its initiations. Ours is told why."
-type_at server stepvpn clients revoke phone
+stepvpn server clients revoke phone
 wait_for 10 "the server has cut it off" logged server revoked
 show_log server "phone"
 run bob curl -4sS --max-time 2 "http://$WEB4/whoami" || true
 check_not "the phone gets nothing any more" on bob curl -4sS --max-time 2 "http://$WEB4/whoami"
 check "alice has noticed nothing" seen_as "$SERVER4" alice
 stock bob wg-quick down "$LAB/phone/phone.conf"
-check "(and without the tunnel bob reaches the web site)" seen_as 192.0.2.2 bob
-disable alice client
-disable server server
+check "(and without the tunnel bob reaches the web site)" seen_as "$CAFE_OUTSIDE" bob
+stop alice
+stop server
 
 act "The other way: a provider's server" \
 	"The server is now a stock one: wireguard-go, set up by wg-quick. Its operator has sent files of wg-quick's form to bob and to alice. Bob uses it with the stock program. That is killed." \
@@ -243,15 +254,12 @@ act "Behind our kill switch" \
 	"nothing. The kill switch is step 8's, and does not care which protocol the tunnel speaks."
 capture leak cafe br0 ether src "$(mac alice)"
 hidden "$LAB/provider/wgalice.conf"
-client() {
-	start alice alice env PATH="$PWD/bin:$PATH" stepvpn client "$LAB/provider/wgalice.conf"
-	wait_for 20 "the client is ready" logged alice "client is up"
-}
-client
+connect "$LAB/provider/wgalice.conf"
 wait_for 30 "alice is in" seen_as "$SERVER4" alice
+say "From now on, alice opens a page again and again, by IPv4 and IPv6, and asks the cafe's resolver."
 restless
 run alice curl -4sS http://web.example/whoami
-type_at alice stepvpn status
+stepvpn alice status
 kill_stock server wg0
 run alice curl -4sS --max-time 2 "http://$WEB4/whoami" || true
 stock server wg-quick up "$LAB/provider/wg0.conf"
@@ -259,7 +267,7 @@ wait_for 60 "alice is back" seen_as "$SERVER4" alice
 kill9 alice
 run alice curl -4sS --max-time 1 "http://$WEB4/whoami" || true
 check_not "with her client killed, alice is silent" on alice curl -4sS --max-time 1 "http://$WEB4/whoami"
-client
+connect "$LAB/provider/wgalice.conf"
 wait_for 60 "alice is back" seen_as "$SERVER4" alice
 stock server wg show
 stop restless
@@ -277,6 +285,6 @@ act "Stopped" \
 check_not "(while the client runs, alice's host is changed)" unchanged alice
 stop alice
 run alice curl -4sS http://web.example/whoami
-check "alice is in the clear again, because she asked for it" seen_as 192.0.2.2 alice
+check "alice is in the clear again, because she asked for it" seen_as "$CAFE_OUTSIDE" alice
 check "alice's host is as before: names, routes, rules, firewall" unchanged alice
 finish
