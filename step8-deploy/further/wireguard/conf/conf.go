@@ -165,5 +165,10 @@ func (f *File) Networks() []netip.Prefix {
 	return joined
 }
 
+// Everything reports whether all of IPv4 or all of IPv6 goes to the peers.
+func (f *File) Everything() bool {
+	return slices.ContainsFunc(f.Networks(), func(n netip.Prefix) bool { return n.Bits() == 0 })
+}
+
 // Format implements fmt.Formatter: the keys are not shown.
 func (f File) Format(s fmt.State, _ rune) { s.Write([]byte("(WireGuard file)")) }
