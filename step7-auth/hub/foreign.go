@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"stepvpn/step4-crypto/noise"
@@ -44,8 +45,8 @@ func (e Entrance) format() *secure.Format {
 	return e.Foreign.Format()
 }
 
-// noInstance is that of all foreign clients. No program of package join chooses it.
-const noInstance = 0
+// noInstance is that of all foreign clients. No other client knows it.
+var noInstance = rand.Uint64()
 
 // hello returns what a client says about itself. It is false if that is not well-formed.
 func (e *entrance) hello(r *secure.Request) (protocol.Hello, bool) {
@@ -53,7 +54,7 @@ func (e *entrance) hello(r *secure.Request) (protocol.Hello, bool) {
 		return protocol.Hello{Instance: noInstance}, true
 	}
 	hello, err := protocol.ParseHello(r.Payload())
-	return hello, err == nil && hello.Instance != noInstance
+	return hello, err == nil
 }
 
 // unfit returns why a client can't come in by this entrance, or nil. Otherwise the request goes

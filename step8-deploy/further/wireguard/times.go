@@ -37,7 +37,7 @@ type Times struct {
 const (
 	maxTimes     = 1 << 16 // clients, as many as a registry has
 	maxTimeLine  = 44 + 1 + 20 + 1
-	spareLines   = 1024                                   // how many lines more than clients a file may have...
+	spareLines   = 1024                                    // how many lines more than clients a file may have...
 	maxTimesFile = (2*maxTimes + spareLines) * maxTimeLine // ...besides a second one for each; in bytes
 )
 
