@@ -35,6 +35,7 @@ import (
 	"net/netip"
 	"time"
 
+	"stepvpn/step8-deploy/further/wireguard/conf"
 	"stepvpn/step8-deploy/lan"
 	"stepvpn/step8-deploy/reach"
 )
@@ -88,6 +89,11 @@ type Client struct {
 	PSK        Secret     // the pre-shared key, if the file itself has it
 	PSKFile    string     // otherwise the file that has it; "": there is none
 	Login      string     // file with user name and password, one per line; "": none
+
+	// For the WireGuard protocol, WireGuard takes the place of all above but Servers, which are
+	// the Endpoints of its peers, and of Keepalive. nil: our own protocol.
+	WireGuard     *conf.File
+	WireGuardFile string // where it stands; "": none
 
 	Device        string
 	Routes        Routes     // what goes into the tunnel

@@ -243,6 +243,10 @@ func (s *Server) makeOwn(name string) error {
 	return os.Lchown(name, s.owner.UID, s.owner.GID)
 }
 
+// LeasesFile returns the name of the file in which a server's worker keeps the clients'
+// addresses.
+func LeasesFile(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, LeasesName) }
+
 // SeenFile returns the name of the file in which a server's worker notes when clients were
 // last seen.
 func SeenFile(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, SeenName) }

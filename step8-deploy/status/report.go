@@ -54,7 +54,7 @@ type Report struct {
 	Drops map[string]uint64 `json:"drops"` // packets, by reason
 }
 
-// A Peer is one client of a server, or the server of a client.
+// A Peer is one client of a server, or a server of a client.
 type Peer struct {
 	Name      string         `json:"name"`
 	Addresses []netip.Addr   `json:"addresses"`          // in the tunnel
@@ -63,9 +63,15 @@ type Peer struct {
 	Handshake time.Time      `json:"handshake,omitzero"` // when the current keys came into use
 	NextKey   bool           `json:"next_key,omitempty"` // it uses the server's next key
 	Protocol  string         `json:"protocol,omitempty"` // "WireGuard", or "": our own
-	Shared    bool           `json:"shared,omitempty"`   // two devices seem to use its key
-	Sent      Flow           `json:"sent"`
-	Received  Flow           `json:"received"`
+	Shared    bool           `json:"shared,omitempty"`   // of a server: two devices seem to use its key
+
+	// Of a client of the WireGuard protocol, which may have several servers:
+	AllowedIPs []netip.Prefix `json:"allowed_ips,omitempty"` // the addresses in the tunnel that this one has
+	State      string         `json:"state,omitempty"`       // a word: see States
+	Reason     string         `json:"reason,omitempty"`      // why it is not up, in one line
+
+	Sent     Flow `json:"sent"`
+	Received Flow `json:"received"`
 }
 
 // A Flow counts the packets of one direction.

@@ -60,6 +60,10 @@ func (n *node) report() *status.Report {
 	}
 	host := n.keeper.State()
 	r.NotLocal, r.KillSwitch, r.Notes = host.NotLocal, host.KillSwitch, host.Notes
+	if n.wireguard != nil {
+		r.Peers = n.wireguard.Report()
+		return r
+	}
 	session := n.session.Load()
 	if now.Session.IsZero() || session == nil {
 		return r
