@@ -156,7 +156,7 @@ func (d *Controller) Lookup(key noise.PublicKey) (hub.Account, bool) {
 	if !ok {
 		return hub.Account{}, false
 	}
-	return hub.Account{Name: c.Name, Expires: c.Expires, NeedsPassword: c.NeedsPassword(), OwnPSK: c.OwnPSK}, true
+	return hub.Account{Name: c.Name, Expires: c.Expires, NeedsPassword: c.NeedsPassword(), FixedAddrs: len(c.Addrs) > 0, OwnPSK: c.OwnPSK}, true
 }
 
 // Lease gives a client its addresses. Its error wraps a *secure.Rejected if the client
