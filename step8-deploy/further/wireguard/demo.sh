@@ -265,7 +265,9 @@ stepvpn alice status
 kill_stock server wg0
 run alice curl -4sS --max-time 2 "http://$WEB4/whoami" || true
 stock server wg-quick up "$LAB/provider/wg0.conf"
+began=$SECONDS
 wait_for 60 "alice is back" seen_as "$SERVER4" alice
+say "Alice is back after $((SECONDS - began)) s. The new server knows no session and can't say so; a client that has sent and heard nothing for 15 s asks for new keys."
 kill9 alice
 run alice curl -4sS --max-time 1 "http://$WEB4/whoami" || true
 check_not "with her client killed, alice is silent" on alice curl -4sS --max-time 1 "http://$WEB4/whoami"
