@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -117,4 +118,36 @@ func TestJudges(t *testing.T) {
 	before := j.takes(t, string(f.Text()))
 	f.Peers[0].AllowedIPs = f.Peers[0].AllowedIPs[1:]
 	require.NotEqual(t, before, j.takes(t, string(f.Text())))
+}
+
+// What wg-quick sets up on a host is what we read: addresses and MTU.
+func TestWGQuickUp(t *testing.T) {
+	h := netlab.New(t).Alice
+	dir := t.TempDir()
+	for _, tt := range provided {
+		f, err := Parse("wg1.conf", []byte(fill(tt.text)))
+		require.NoError(t, err)
+		f.DNS, f.Search = nil, nil // for which wg-quick calls resolvconf(8)
+		for i := range f.Peers {   // its routes are not the question, and it would look names up
+			f.Peers[i].AllowedIPs, f.Peers[i].Endpoint = prefixes(fmt.Sprintf("192.0.2.%d/32", i)), "192.0.2.99:1"
+		}
+		file := filepath.Join(dir, "wg1.conf")
+		require.NoError(t, os.WriteFile(file, f.Text(), 0o600))
+		h.Run(t, "env", "PATH="+filepath.Dir(wireguardGo)+":"+os.Getenv("PATH"), "wg-quick", "up", file)
+		var has []string
+		for line := range strings.Lines(h.Run(t, "ip", "-brief", "address", "show", "dev", "wg1")) {
+			for _, word := range strings.Fields(line) {
+				if a, err := netip.ParsePrefix(word); err == nil && !a.Addr().IsLinkLocalUnicast() {
+					has = append(has, a.String())
+				}
+			}
+		}
+		require.ElementsMatch(t, texts(f.Addresses), has, tt.name)
+		mtu := f.MTU
+		if mtu == 0 {
+			mtu = MTU
+		}
+		require.Contains(t, h.Run(t, "ip", "link", "show", "dev", "wg1"), fmt.Sprintf(" mtu %d ", mtu), tt.name)
+		h.Run(t, "wg-quick", "down", file)
+	}
 }
