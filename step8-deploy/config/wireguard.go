@@ -3,8 +3,8 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"stepvpn/step8-deploy/further/wireguard/conf"
@@ -55,7 +55,7 @@ func (c *Client) readWireGuard(d *document) (err error) {
 	}
 	if !allowed.Everything {
 		for i, r := range c.Routes.Prefixes {
-			if !overlapsAny(r, allowed.Prefixes) {
+			if !slices.ContainsFunc(allowed.Prefixes, r.Overlaps) {
 				d.addTo("routes", i, fmt.Sprintf("routes has %v, but no peer in %s has it in its AllowedIPs", r, filepath.Base(c.WireGuardFile)), "networks in AllowedIPs")
 			}
 		}
@@ -66,21 +66,8 @@ func (c *Client) readWireGuard(d *document) (err error) {
 // allowedRoutes returns what the peers' AllowedIPs send into the tunnel. If that is one of the two
 // families as a whole, it is everything: the other one must not leave in the clear, either.
 func allowedRoutes(f *conf.File) Routes {
-	var r Routes
-	for _, n := range f.Networks() {
-		if n.Bits() == 0 {
-			return Routes{Everything: true}
-		}
-		r.Prefixes = append(r.Prefixes, n)
+	if f.Everything() {
+		return Routes{Everything: true}
 	}
-	return r
-}
-
-func overlapsAny(p netip.Prefix, list []netip.Prefix) bool {
-	for _, one := range list {
-		if one.Overlaps(p) {
-			return true
-		}
-	}
-	return false
+	return Routes{Prefixes: f.Networks()}
 }

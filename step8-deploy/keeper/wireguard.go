@@ -35,3 +35,13 @@ func WireGuardKey(cfg *config.Server) (noise.PrivateKey, error) {
 	}
 	return keyfile.Read(name)
 }
+
+// MakeKeys makes the keys that the settings of a server ask for, and that are not there yet.
+func MakeKeys(file string) error {
+	cfg, err := config.LoadServer(file)
+	if err != nil || !cfg.WireGuard {
+		return err
+	}
+	_, err = WireGuardKey(cfg)
+	return err
+}

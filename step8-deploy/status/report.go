@@ -62,6 +62,8 @@ type Peer struct {
 	Since     time.Time      `json:"since,omitzero"`     // when it connected
 	Handshake time.Time      `json:"handshake,omitzero"` // when the current keys came into use
 	NextKey   bool           `json:"next_key,omitempty"` // it uses the server's next key
+	Protocol  string         `json:"protocol,omitempty"` // "WireGuard", or "": our own
+	Shared    bool           `json:"shared,omitempty"`   // of a server: two devices seem to use its key
 
 	// Of a client of the WireGuard protocol, which may have several servers:
 	AllowedIPs []netip.Prefix `json:"allowed_ips,omitempty"` // the addresses in the tunnel that this one has

@@ -43,7 +43,7 @@ const (
 	MaxSize       = 64 << 10       // bytes of its text
 	MaxPeers      = 32             //
 	MaxAddresses  = 16             //
-	MaxAllowedIPs = 256            // of all peers together; as in the setting routes
+	MaxAllowedIPs = 512            // of all peers together
 	MaxDNS        = push.MaxDNS    // as many as the system's resolver asks
 	MaxSearch     = push.MaxSearch // as many as it tries
 )
@@ -163,6 +163,11 @@ func (f *File) Networks() []netip.Prefix {
 		joined = append(joined, p)
 	}
 	return joined
+}
+
+// Everything reports whether all of IPv4 or all of IPv6 goes to the peers.
+func (f *File) Everything() bool {
+	return slices.ContainsFunc(f.Networks(), func(n netip.Prefix) bool { return n.Bits() == 0 })
 }
 
 // Format implements fmt.Formatter: the keys are not shown.

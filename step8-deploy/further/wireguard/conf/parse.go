@@ -222,10 +222,7 @@ var interfaceKeys = []key{
 		p.file.PrivateKey, err = readKey[noise.PrivateKey](v)
 		return err
 	}},
-	{"Address", true, func(p *parser, v string) (err error) {
-		p.file.Addresses, err = list(p.file.Addresses, v, MaxAddresses, readAddress)
-		return err
-	}},
+	{"Address", true, (*parser).setAddress},
 	{"DNS", true, (*parser).setDNS},
 	{"MTU", false, func(p *parser, v string) (err error) { p.file.MTU, err = number(v, 576, 65535, "bytes"); return err }},
 	{"ListenPort", false, func(p *parser, v string) error {
@@ -238,7 +235,7 @@ var interfaceKeys = []key{
 var peerKeys = []key{
 	{"PublicKey", false, (*parser).setPublicKey},
 	{"PresharedKey", false, (*parser).setPresharedKey},
-	{"Endpoint", false, func(p *parser, v string) (err error) { p.peer().Endpoint, err = readEndpoint(v); return err }},
+	{"Endpoint", false, func(p *parser, v string) (err error) { p.peer().Endpoint, err = ReadEndpoint(v); return err }},
 	{"AllowedIPs", true, (*parser).setAllowedIPs},
 	{"PersistentKeepalive", false, func(p *parser, v string) error {
 		if strings.EqualFold(v, "off") {
@@ -248,6 +245,27 @@ var peerKeys = []key{
 		p.peer().Keepalive = time.Duration(n) * time.Second
 		return err
 	}},
+}
+
+func (p *parser) setAddress(value string) error {
+	all := words(value)
+	if len(all) == 0 {
+		return errors.New("has no value")
+	}
+	for _, word := range all {
+		prefix, err := readPrefix(word)
+		if a := prefix.Addr(); err == nil && (a.IsUnspecified() || a.IsLoopback() || a.IsMulticast()) {
+			err = errors.New("can't be the address of a host in a tunnel")
+		}
+		if err != nil {
+			return fmt.Errorf("has %s, which %w", quote(word), err)
+		}
+		p.file.Addresses = appendNew(p.file.Addresses, prefix)
+	}
+	if len(p.file.Addresses) > MaxAddresses {
+		return fmt.Errorf("has more than %d values: leave some out", MaxAddresses)
+	}
+	return nil
 }
 
 // setDNS reads resolvers and search domains, which share a key: what does not look like an
@@ -332,25 +350,6 @@ func words(value string) []string {
 	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
 }
 
-// list appends the elements of a list, each once.
-func list[T comparable](to []T, value string, most int, read func(string) (T, error)) ([]T, error) {
-	all := words(value)
-	if len(all) == 0 {
-		return to, errors.New("has no value")
-	}
-	for _, word := range all {
-		t, err := read(word)
-		if err != nil {
-			return to, fmt.Errorf("has %s, which %w", quote(word), err)
-		}
-		to = appendNew(to, t)
-	}
-	if len(to) > most {
-		return to, fmt.Errorf("has more than %d values: leave some out", most)
-	}
-	return to, nil
-}
-
 // appendNew appends one element, unless it is there.
 func appendNew[T comparable](to []T, one T) []T {
 	if slices.Contains(to, one) {
@@ -399,17 +398,9 @@ func readPrefix(word string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// readAddress reads an address of this host in the tunnel.
-func readAddress(word string) (netip.Prefix, error) {
-	p, err := readPrefix(word)
-	if a := p.Addr(); err == nil && (a.IsUnspecified() || a.IsLoopback() || a.IsMulticast()) {
-		err = errors.New("can't be the address of a host in a tunnel")
-	}
-	return p, err
-}
-
-// readEndpoint reads HOST:PORT, and returns it in its usual form.
-func readEndpoint(value string) (string, error) {
+// ReadEndpoint reads HOST:PORT, and returns it in its usual form. An error continues a sentence, such as
+// "Endpoint".
+func ReadEndpoint(value string) (string, error) {
 	const want = "write HOST:PORT, such as vpn.example.org:51820, 192.0.2.7:51820 or [2001:db8::7]:51820"
 	if ap, err := netip.ParseAddrPort(value); err == nil {
 		a := ap.Addr().Unmap()
