@@ -45,6 +45,15 @@ func (e Entrance) format() *secure.Format {
 	return e.Foreign.Format()
 }
 
+// patience is how long an initiation may wait in the queue. After that, its sender is about to
+// ask again, which a foreign client does later than ours; to drop its initiation costs it more.
+func (e *entrance) patience() time.Duration {
+	if e.Foreign == nil {
+		return queueWait
+	}
+	return max(queueWait, e.Foreign.Format().Retry-time.Second)
+}
+
 // noInstance is that of all foreign clients. No other client knows it.
 var noInstance = rand.Uint64()
 

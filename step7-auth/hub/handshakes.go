@@ -84,7 +84,7 @@ func (h *Hub) answerHandshakes(ctx context.Context) {
 	budget, left := handshakesAtOnce, h.left
 	answer := func(k *handshake) {
 		now := time.Now()
-		if now.Sub(k.at) > queueWait {
+		if now.Sub(k.at) > k.by.patience() {
 			h.drops.Add(cookie.UnderLoad)
 			return
 		}

@@ -113,7 +113,10 @@ func (w *world) seenAs(t *testing.T, who netip.Addr) {
 
 func (w *world) report(t *testing.T) (r status.Report) {
 	t.Helper()
-	require.NoError(t, json.Unmarshal([]byte(w.Alice.Run(t, netlab.Program("stepvpn"), "status", "-json", "-socket", "/run/stepvpn/client.sock")), &r))
+	netlab.Eventually(t, limit, "the client answers", func() bool {
+		out, err := w.Alice.Try(netlab.Program("stepvpn"), "status", "-json", "-socket", "/run/stepvpn/client.sock")
+		return err == nil && json.Unmarshal([]byte(out), &r) == nil
+	})
 	return r
 }
 

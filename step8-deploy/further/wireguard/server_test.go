@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/netlab"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -187,4 +189,98 @@ func TestStockClientBesideOurs(t *testing.T) {
 	require.Empty(t, v.sees(v.Bob, v.Web.V4))
 	server.WaitLog(t, "a client is refused")
 	require.NotContains(t, server.Log(), "level=ERROR")
+}
+
+// The program of the stock client and our status agree about how much has passed. Its counts
+// are of messages: 32 bytes more than a packet, and its padding, and those of handshakes.
+func TestCountsAgree(t *testing.T) {
+	v := newVPN(t)
+	file := v.phone(t, "phone")
+	v.serve(t)
+	bob := v.stockClient(t, v.Bob, "wg0", file, nil)
+	v.Bob.Run(t, "ping", "-c", "20", "-i", "0.05", "-s", "1000", "-W", "5", v.Web.V4.String())
+	p, there := v.peer(t, "phone")
+	require.True(t, there)
+	for field, flow := range map[int]status.Flow{5: p.Sent, 6: p.Received} {
+		require.GreaterOrEqual(t, flow.Packets, uint64(20))
+		count, err := strconv.ParseUint(bob.show(t, field), 10, 64)
+		require.NoError(t, err)
+		least := flow.Bytes + flow.Packets*32
+		require.GreaterOrEqual(t, count, least)
+		require.LessOrEqual(t, count, least+flow.Packets*15+3*148+10*32)
+	}
+}
+
+// A stock client comes by the server's IPv6 address, and without a pre-shared key, too.
+func TestStockClientOverIPv6(t *testing.T) {
+	v := newVPN(t)
+	key := noise.GenerateKey()
+	v.add(t, "phone", "-public-key", noise.FormatKey(key.Public()), "-addr", "10.8.0.9,fd00:8::9")
+	v.serve(t)
+	v.stockClient(t, v.Bob, "wg0", v.confFor(t, key, "10.8.0.9/32, fd00:8::9/128"), func(text string) string {
+		return strings.Replace(text, v.Server.V4.String(), "["+v.Server.V6.String()+"]", 1)
+	})
+	v.seenAs(t, v.Bob, v.Server.V4)
+	v.seenAs(t, v.Bob, v.Server.V6)
+	p, _ := v.peer(t, "phone")
+	require.Equal(t, v.Bob.V6, p.Endpoint.Addr())
+}
+
+// A stock client moves to another address and port, and its session goes on there.
+func TestStockClientMoves(t *testing.T) {
+	v := newVPN(t)
+	file := v.phone(t, "phone")
+	v.serve(t)
+	bob := v.stockClient(t, v.Bob, "wg0", file, nil)
+	v.seenAs(t, v.Bob, v.Server.V4)
+	before, _ := v.peer(t, "phone")
+	const moved = "198.51.100.99"
+	v.Bob.Run(t, "bash", "-c", fmt.Sprintf(`echo 1 >/proc/sys/net/ipv4/conf/eth0/promote_secondaries
+		ip address add %s/24 dev eth0; ip address del %v/24 dev eth0; ip route replace default via %v`, moved, v.Bob.V4, v.Cafe.V4))
+	bob.Run(t, "wg", "set", "wg0", "listen-port", "40404")
+	v.seenAs(t, v.Bob, v.Server.V4)
+	after, _ := v.peer(t, "phone")
+	require.Equal(t, moved+":40404", after.Endpoint.String())
+	require.Equal(t, before.Handshake.Unix(), after.Handshake.Unix(), "by the same keys")
+}
+
+// Three of ten datagrams are lost, each way, and a stock client gets in all the same.
+func TestStockClientThroughLoss(t *testing.T) {
+	v := newVPN(t)
+	file := v.phone(t, "phone")
+	v.serve(t)
+	v.Cafe.Run(t, "nft", fmt.Sprintf(`table inet loss { chain forward { type filter hook forward priority 0
+		udp sport %d numgen random mod 10 < 3 counter drop
+		udp dport %d numgen random mod 10 < 3 counter drop
+	}; }`, v.Port, v.Port))
+	v.stockClient(t, v.Bob, "wg0", file, nil)
+	netlab.Eventually(t, 2*limit, "the handshake gets through", func() bool { _, there := v.peer(t, "phone"); return there })
+	out, _ := v.Bob.Try("ping", "-c", "60", "-i", "0.05", "-W", "2", v.Web.V4.String())
+	m := regexp.MustCompile(`(\d+) received`).FindStringSubmatch(out)
+	require.NotNil(t, m, out)
+	got, err := strconv.Atoi(m[1])
+	require.NoError(t, err)
+	require.Greater(t, got, 10, out)
+	require.Less(t, got, 60, "the detector: there is a loss")
+}
+
+// Beside a client of ours that sends as much as it can, a stock client comes in, and its pings
+// are answered.
+func TestStockClientBesideLoad(t *testing.T) {
+	v := newVPN(t)
+	file := v.phone(t, "phone")
+	v.add(t, "alice")
+	v.set(t, "alice.toml", "state", v.path("alice"), "status_socket", v.path("alice.sock"))
+	v.serve(t)
+	alice := v.Alice.Start(t, netlab.Program("stepvpn"), "client", v.path("alice.toml"))
+	alice.WaitLog(t, "tunnel is up")
+	v.Web.Start(t, "iperf3", "-s")
+	netlab.Eventually(t, limit, "alice sends", func() bool {
+		_, err := v.Alice.Try("iperf3", "-c", v.Web.V4.String(), "-t", "1")
+		return err == nil
+	})
+	load := v.Alice.Start(t, "iperf3", "-c", v.Web.V4.String(), "-t", "60", "-P", "4")
+	v.stockClient(t, v.Bob, "wg0", file, nil)
+	v.Bob.Run(t, "ping", "-c", "3", "-W", "10", v.Web.V4.String())
+	require.False(t, load.Ended(), load.Log())
 }
