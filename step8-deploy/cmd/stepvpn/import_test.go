@@ -63,7 +63,7 @@ next, as root:
 	require.NoError(t, os.WriteFile(path("new.conf"), []byte(strings.ReplaceAll(providersFile, "0.0.0.0/0", "10.65.0.0/16, 10.99.0.0/16")), 0o644))
 	out, code = stepvpn(t, dir, "import", "new.conf", "-dir", "etc")
 	require.Equal(t, 1, code)
-	require.Contains(t, out, "stepvpn: etc/client.conf exists already, and is left as it is\n")
+	require.Contains(t, out, "stepvpn: etc/client.conf exists already, and is left as it is\n  Choose another folder with -dir; -force overwrites client.toml and client.conf, with the keys in them.\n")
 	require.NoError(t, os.Remove(path("etc/client.conf")))
 	out, code = stepvpn(t, dir, "import", "new.conf", "-dir", "etc")
 	require.Equal(t, 1, code)

@@ -149,7 +149,7 @@ func TestPhone(t *testing.T) {
 
 // What the server's settings say stands in the file.
 func TestPhoneSettings(t *testing.T) {
-	s := newShop(t, "wireguard = true", `subnets = ["10.8.0.1/24"]`, `routes = ["10.0.0.0/8", "192.0.2.0/24"]`, "mtu = 1380", "dns = false")
+	s := newShop(t, "wireguard = true", `subnets = ["10.8.0.1/24"]`, `routes = ["10.0.0.0/8", "192.0.2.0/24", "10.8.0.0/24"]`, "mtu = 1380", "dns = false")
 	out, said, code := s.add("phone", "-wireguard", "-server", "a.example:1")
 	require.Zero(t, code, said)
 	f, err := conf.Parse("wg0.conf", []byte(out))
@@ -157,6 +157,8 @@ func TestPhoneSettings(t *testing.T) {
 	require.Equal(t, 1380, f.MTU)
 	require.Empty(t, f.DNS)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("10.8.0.0/24")}, f.Peers[0].AllowedIPs)
+
+	require.Contains(t, out, "\nAllowedIPs = 10.0.0.0/8, 192.0.2.0/24, 10.8.0.0/24\n")
 
 	// Addresses that others have, or had not long ago, are left to them.
 	require.NoError(t, os.MkdirAll(s.path("state/worker/pool"), 0o700))

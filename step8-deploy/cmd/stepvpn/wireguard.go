@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 
 	"stepvpn/shared/link"
@@ -16,6 +17,9 @@ import (
 // protocol (connect.go); the terms are what the file says.
 
 func (n *node) useWireGuard() {
+	if n.cfg.WireGuard.ListenPort != 0 {
+		slog.Info("ListenPort in the WireGuard file is not used: this client sends from ports that it chooses, and only calls others")
+	}
 	n.wireguard = wireguard.NewClient(wireguard.ClientConfig{
 		File:    n.cfg.WireGuard,
 		Servers: n.cfg.Servers,

@@ -130,11 +130,19 @@ func NewClient(cfg ClientConfig) *Client {
 	return c
 }
 
-// sessionConfig returns how to ask a peer for a session.
+// sessionConfig returns how to ask a peer for sessions. The peer takes only initiations whose
+// timestamp is later than all before. So those of the next session go on from the last one's:
+// a clock that is set back does not keep this client out.
 func sessionConfig(f *conf.File, p conf.Peer, drops *link.Drops) secure.Config {
+	format := *Format
+	var last uint64 // used by one session at a time
+	format.NextTime = func(before, now uint64) uint64 {
+		last = Format.NextTime(max(before, last), now)
+		return last
+	}
 	return secure.Config{
 		Handshake: Handshake(f.PrivateKey, &p.PublicKey, p.PresharedKey),
-		Format:    Format,
+		Format:    &format,
 		Drops:     drops,
 		Keepalive: cmp.Or(p.Keepalive, -1),
 		MTU:       cmp.Or(f.MTU, conf.MTU),

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/link"
-	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 )
 
@@ -71,17 +70,8 @@ type pair struct {
 
 func newPair(t *testing.T, drops *link.Drops) pair {
 	t.Helper()
-	a, b := link.Pipe(64)
-	cfg := secure.Config{Drops: drops, Handshake: noise.Config{Pattern: noise.NNpsk0, Suite: noise.ChaChaPolyBLAKE2s, PSK: new([noise.KeyLen]byte)}}
-	far, err := secure.Server(b, cfg)
-	require.NoError(t, err)
-	go far.ReadUntil(func() bool { return !far.Status().Since.IsZero() })
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	near, err := secure.Client(ctx, a, cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { near.Close(); far.Close() })
-	return pair{near, far}
+	near, far := link.Pipe(64)
+	return sessionOver(t, near, far, drops)
 }
 
 // write writes packets in one burst that is made lazily, in the same memory, as a TUN device's

@@ -64,7 +64,7 @@ var provided = []struct {
 		"[Peer]\nPublicKey = KEY(a)\nPresharedKey = PSK\nAllowedIPs = 0.0.0.0/0, ::/0\nPersistentKeepalive = 0\nEndpoint = VPN.Example.org.:51820",
 		File{Addresses: prefixes("10.8.0.2/24"), DNS: addrs("1.1.1.1", "8.8.8.8"),
 			Peers: []Peer{{PublicKey: public("a"), PresharedKey: &psk, AllowedIPs: prefixes("0.0.0.0/0", "::/0"), Endpoint: "vpn.example.org:51820"}}}},
-	{"by hand", "\ufeff  [INTERFACE] # me\nprivatekey=PRIVATE\naddress = 10.9.0.7 fd09::7\nListenPort = 51821\nDNS = 10.9.0.1 corp.Example, Lan.\nTable = AUTO\nSaveConfig = false\nFwMark = off\n" +
+	{"by hand", "\ufeff  [INTERFACE] # me\nprivatekey=PRIVATE\naddress = 10.9.0.7\tfd09::7\nListenPort = 51821\nDNS = 10.9.0.1 corp.Example, Lan.\nTable = AUTO\nSaveConfig = false\nFwMark = off\n" +
 		"[peer]\nPUBLICKEY=KEY(a)\nallowedips=10.9.0.1,10.9.0.1/32, 10.1.2.3/8\nendpoint=[2001:db8::7]:51820\npersistentkeepalive=OFF\n" +
 		"[Peer]\nPublicKey=KEY(b)\nPresharedKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nAllowedIPs=fd09::1\nEndpoint=192.0.2.9:1\n",
 		File{Addresses: prefixes("10.9.0.7/32", "fd09::7/128"), DNS: addrs("10.9.0.1"), Search: []string{"corp.example", "lan"}, ListenPort: 51821,
@@ -212,6 +212,7 @@ func TestParseRefuses(t *testing.T) {
 		{instead("Endpoint = 0.0.0.0:1"), "where no server can be"},
 		{instead("Endpoint = 255.255.255.255:1"), "where no server can be"},
 		{instead("Endpoint = [fe80::1%eth0]:1"), "where no server can be"},
+		{instead("Endpoint = vpn.example.org:0"), `f:8: Endpoint is "vpn.example.org:0": write HOST:PORT`},
 		{instead("Endpoint = 192.0.2.300:1"), `f:8: Endpoint is "192.0.2.300:1": write HOST:PORT`},
 		{instead("Endpoint = vpn.example.org:wireguard"), `f:8: Endpoint is "vpn.example.org:wireguard": write HOST:PORT`},
 		{instead("Endpoint = " + strings.Repeat("x", 70) + ":1"), "f:8: Endpoint is a text that may be a key: write HOST:PORT"},
@@ -227,8 +228,12 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 
+	// What stands in an unknown section is not judged.
+	_, err := Parse("f", []byte(fill(whole+"[Peers]\nPublicKey = x\ny\n")))
+	require.EqualError(t, err, `f:9: "[Peers]" is no section: there are [Interface] and [Peer]`)
+
 	// Many mistakes are not all shown, and a harmless line is none.
-	_, err := Parse("f", []byte(fill(more("Interface", strings.Split(strings.Repeat("x = 1,", 100), ",")[:100]...))))
+	_, err = Parse("f", []byte(fill(more("Interface", strings.Split(strings.Repeat("x = 1,", 100), ",")[:100]...))))
 	require.Equal(t, maxErrors+1, len(strings.Split(err.Error(), "\n")))
 	require.True(t, strings.HasSuffix(err.Error(), "\nand 80 more"), err)
 	f, err := Parse("f", []byte(fill(more("Interface", "table = auto", "FwMark = off", "SaveConfig = false"))))
@@ -247,6 +252,7 @@ func TestNetworks(t *testing.T) {
 		{[]string{"8000::/1", "::/1", "10.0.0.0/8"}, []string{"10.0.0.0/8", "::/0"}},
 		{[]string{"10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32"}, []string{"10.0.0.0/8"}},
 		{[]string{"10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24", "10.0.3.0/24"}, []string{"10.0.0.0/22"}},
+		{[]string{"10.0.0.0/25", "10.0.1.0/24"}, []string{"10.0.0.0/25", "10.0.1.0/24"}},
 		{[]string{"10.0.1.0/24", "10.0.2.0/24"}, []string{"10.0.1.0/24", "10.0.2.0/24"}},
 		{[]string{"10.0.0.0/25", "10.0.0.128/25", "10.0.1.0/24", "10.0.1.7/32"}, []string{"10.0.0.0/23"}},
 	} {
