@@ -78,3 +78,21 @@ func TestImportedFile(t *testing.T) {
 	})
 	v.seenAs(t, v.Alice, v.Server.V4)
 }
+
+// A server that was started before the setting says nothing to a phone. The operator hears of it.
+func TestServerIsNotRestarted(t *testing.T) {
+	v := newVPN(t)
+	v.set(t, settingsFile, "wireguard", false)
+	server := v.serve(t)
+	v.set(t, settingsFile, "wireguard", true)
+	const warning = "warning: the running server was started before its settings let clients of the WireGuard protocol in\n  Restart it: systemctl restart stepvpn-server\n"
+	add := func(name string) string {
+		return v.stepvpn(t, "clients", "add", name, "-wireguard", "-settings", v.path(settingsFile), "-server", v.Server.V4.String(), "-out", v.path(name+".conf"))
+	}
+	require.Contains(t, add("phone"), warning)
+	server.Interrupt()
+	require.Zero(t, server.Wait(t))
+	require.NotContains(t, add("tablet"), "warning", "there is no server to restart")
+	v.serve(t)
+	require.NotContains(t, add("laptop"), "warning")
+}
