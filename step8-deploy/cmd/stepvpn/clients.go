@@ -33,7 +33,7 @@ import (
 func clientsCommands() (list []app.Command) {
 	var of *config.Server // nil if they are not known
 	var seen func(*identity.Client) string
-	var phone *phone // of 'clients add'
+	var phone *addedPhone // of 'clients add'
 	for _, c := range clients.Commands(clients.Defaults{
 		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key", Format: func() func(string, *identity.Profile) (string, error) {
 			phone = newPhone(clientFile())
@@ -86,7 +86,7 @@ func clientsCommands() (list []app.Command) {
 				}
 				err = run(ctx, args)
 				if adds {
-					phone.end(err)
+					phone.end(ctx, err)
 				}
 				if err != nil || of == nil {
 					return err
