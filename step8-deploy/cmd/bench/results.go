@@ -169,12 +169,13 @@ func (r *results) writeBars(w io.Writer) {
 	if len(r.Samples[step8.name])+len(r.Samples[byWireGuard.name]) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n%-48s %8s %8s %8s\n", "Step 8", "reached", "at least", "aim")
+	fmt.Fprintf(w, "\n%-44s %8s %8s %8s\n", "Step 8", "reached", "at least", "aim")
 	for _, b := range bars {
 		i := slices.IndexFunc(measures, func(m measure) bool { return m.ID == b.id })
 		m := measures[i]
 		v, what := r.median(cmp.Or(b.of, step8.name), b.id), m.title
 		if b.of == byWireGuard.name {
+			what, _, _ = strings.Cut(what, ",")
 			what += " by WG"
 		}
 		if b.over != "" {
@@ -191,7 +192,7 @@ func (r *results) writeBars(w io.Writer) {
 	}
 	if c := r.Crowd; c != nil {
 		writeBar(w, fmt.Sprintf("throughput with %d clients / with 1", c.Clients+1), c.ratio(), bar{least: 0.9, aim: 1})
-		fmt.Fprintf(w, "%-48s %8.0f\n", "handshakes per second", median(c.HandshakesPerSecond))
+		fmt.Fprintf(w, "%-44s %8.0f\n", "handshakes per second", median(c.HandshakesPerSecond))
 	}
 }
 
@@ -204,7 +205,7 @@ func writeBar(w io.Writer, what string, v float64, b bar) {
 	case reached(b.least):
 		verdict = "met"
 	}
-	fmt.Fprintf(w, "%-48s %8.2f %8.2f %8.2f  %s\n", what, v, b.least, b.aim, verdict)
+	fmt.Fprintf(w, "%-44s %8.2f %8.2f %8.2f  %s\n", what, v, b.least, b.aim, verdict)
 }
 
 // save writes the samples as JSON.
