@@ -9,10 +9,7 @@ cd "$(dirname "$0")" || exit
 if [ -z "${STEPVPN_INSIDE-}" ]; then
 	# Programs that can't be installed are left out.
 	../shared/lab/setup.sh openvpn tincd openssl || true
-	if [ ! -e ../.cache/wireguard-go/wireguard ]; then
-		GOBIN="$(cd .. && pwd)/.cache/wireguard-go" GOWORK=off \
-			go install golang.zx2c4.com/wireguard@v0.0.0-20260522210424-ecfc5a8d5446 || true
-	fi
+	../shared/lab/setup.sh wireguard-go || true
 fi
 . ../shared/lab/lab.sh
 _finished=1 # a benchmark checks nothing

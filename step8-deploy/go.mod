@@ -13,6 +13,7 @@ require (
 	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.60.0
 	golang.org/x/sys v0.49.0
+	rsc.io/qr v0.2.0
 	stepvpn/shared v0.0.0
 	stepvpn/step2-tun v0.0.0
 	stepvpn/step3-tunnel v0.0.0

@@ -2,9 +2,29 @@
 # setup.sh [PROGRAM...]: makes sure that the programs exist; without arguments, all that
 # the course uses. Missing ones are installed with apt-get, as root or with a sudo that
 # asks for no password; otherwise the command to type is printed and the exit code is 1.
-# "tun" stands for the device /dev/net/tun.
+# "tun" stands for the device /dev/net/tun, and "wireguard-go" for a program that is built
+# from source into .cache/wireguard-go, as distributions have old versions of it or none.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin # an ordinary user's PATH may lack them
+
+lab=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
+
+# build_wireguard_go: builds it, if this version is not there yet. Which version, and what its
+# sources' hashes are, says a module of its own, apart from those of the course. Demos and tests
+# find it by its path, or put the folder into their PATH, where wg-quick looks for "wireguard-go".
+build_wireguard_go() {
+	local module=${lab%/lab}/tools/wireguard-go to=${lab%/shared/lab}/.cache/wireguard-go
+	cmp -s "$module/go.mod" "$to/version" && return
+	echo "setup: building wireguard-go ..." >&2
+	mkdir -p "$to"
+	if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" "${to%/*}" "$to"; fi
+	(cd "$module" && GOWORK=off GOFLAGS='' setpriv --pdeathsig TERM go build -buildvcs=false -o "$to/wireguard" golang.zx2c4.com/wireguard) || {
+		echo "setup: wireguard-go can't be built: it is fetched from Go's module proxy, see above" >&2
+		return 1
+	}
+	ln -sfn wireguard "$to/wireguard-go"
+	cp "$module/go.mod" "$to/version"
+}
 
 # package PROGRAM: prints the Debian and Ubuntu package that contains it.
 package() {
@@ -22,6 +42,8 @@ package() {
 	nft) echo nftables ;;
 	dnsmasq) echo dnsmasq-base ;;
 	tincd) echo tinc ;;
+	wg | wg-quick) echo wireguard-tools ;; # which recommends a kernel
+	zbarimg) echo zbar-tools ;;
 	argon2 | chromium | conntrack | curl | dnsperf | fish | iperf3 | make | openssl | openvpn | socat | tcpdump | traceroute | tshark | zsh) echo "$1" ;;
 	*)
 		echo "setup.sh: which package brings '$1'? Add it to the table in ${BASH_SOURCE[0]}." >&2
@@ -37,10 +59,16 @@ all=(ip dnsmasq iptables ip6tables nft conntrack ping tcpdump curl dig tracerout
 [ $# -gt 0 ] || set -- "${all[@]}"
 missing=() packages=()
 for program; do
-	if [ "$program" = tun ]; then
-		"${BASH_SOURCE[0]%/*}/tun.sh" || exit
+	case $program in
+	tun)
+		"$lab/tun.sh" || exit
 		continue
-	fi
+		;;
+	wireguard-go)
+		build_wireguard_go || exit
+		continue
+		;;
+	esac
 	command -v "$program" >/dev/null && continue
 	# shellcheck disable=SC2207 # package names are words
 	packages+=($(package "$program")) || exit

@@ -71,3 +71,7 @@ func (b *Burst) Set(i int, p []byte) { b.packets[i] = p }
 
 // Truncate keeps the first n packets.
 func (b *Burst) Truncate(n int) { b.packets = b.packets[:n] }
+
+// Swap exchanges what two bursts hold, their buffers included. So one goroutine hands a burst
+// to another without copying its packets.
+func (b *Burst) Swap(other *Burst) { *b, *other = *other, *b }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
 
@@ -55,6 +56,19 @@ func TestFreeIsWhereAllocComesFrom(t *testing.T) {
 	n := copy(b.Free(), "defg")
 	require.Equal(t, "defg", string(b.Alloc(n)))
 	require.Equal(t, "abc", string(b.At(0)))
+}
+
+func TestSwap(t *testing.T) {
+	a, b := NewBurst(), NewBurst()
+	copy(a.Alloc(2), "hi")
+	a.Addr = netip.MustParseAddrPort("192.0.2.1:1")
+	a.Swap(b)
+	require.Zero(t, a.Len())
+	require.False(t, a.Addr.IsValid())
+	require.Equal(t, "hi", string(b.At(0)))
+	require.EqualValues(t, 1, b.Addr.Port())
+	copy(a.Alloc(3), "new") // each has a buffer of its own
+	require.Equal(t, "hi", string(b.At(0)))
 }
 
 func TestDrops(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 type Cipher struct {
 	aead      cipher.AEAD
 	byteOrder binary.ByteOrder
+	withoutAD bool
 }
 
 // TagLen is the length in bytes of the tag that sealing adds.
@@ -30,8 +31,12 @@ func newCipher(s Suite, key *[KeyLen]byte) *Cipher {
 	if err != nil {
 		panic(err) // only for a wrong length
 	}
-	return &Cipher{aead, s.byteOrder}
+	return &Cipher{aead: aead, byteOrder: s.byteOrder}
 }
+
+// WithoutAD returns a Cipher under the same key that takes every ad as empty, for protocols
+// that authenticate none. Only one of the two may seal: they do not know each other's counters.
+func (c *Cipher) WithoutAD() *Cipher { return &Cipher{c.aead, c.byteOrder, true} }
 
 // Seal encrypts plaintext and appends it and its tag to dst. The tag also authenticates
 // ad. A counter must never be used twice: that would reveal the plaintexts and let
@@ -42,6 +47,9 @@ func newCipher(s Suite, key *[KeyLen]byte) *Cipher {
 func (c *Cipher) Seal(dst []byte, counter uint64, ad, plaintext []byte) []byte {
 	if counter == reservedCounter {
 		panic("noise: Seal with the reserved counter 2^64-1")
+	}
+	if c.withoutAD {
+		ad = nil
 	}
 	nonce := c.nonce(counter)
 	defer nonces.Put(nonce)
@@ -58,6 +66,9 @@ func (c *Cipher) Seal(dst []byte, counter uint64, ad, plaintext []byte) []byte {
 func (c *Cipher) Open(dst []byte, counter uint64, ad, ciphertext []byte) ([]byte, error) {
 	if counter == reservedCounter {
 		return nil, errOpen
+	}
+	if c.withoutAD {
+		ad = nil
 	}
 	nonce := c.nonce(counter)
 	defer nonces.Put(nonce)

@@ -80,10 +80,10 @@ func (e *ringEnd) Close() error {
 
 // conveyor returns a function that moves a burst of n packets of some size
 // through a client and a server.
-func conveyor(t testing.TB, size, n int) (move func()) {
+func conveyor(t testing.TB, cfg Config, size, n int) (move func()) {
 	t.Helper()
 	a, z := newRings()
-	server, err := Server(z, config(1))
+	server, err := Server(z, cfg)
 	require.NoError(t, err)
 	confirmed := make(chan struct{})
 	in := link.NewBurst()
@@ -93,7 +93,7 @@ func conveyor(t testing.TB, size, n int) (move func()) {
 			server.read(in)
 		}
 	}()
-	client, err := Client(t.Context(), a, config(1))
+	client, err := Client(t.Context(), a, cfg)
 	require.NoError(t, err)
 	<-confirmed
 	t.Cleanup(func() {
@@ -121,10 +121,12 @@ func conveyor(t testing.TB, size, n int) (move func()) {
 
 // The data path allocates nothing, from burst to burst.
 func TestConnAllocs(t *testing.T) {
-	for _, n := range []int{1, 40} {
-		move := conveyor(t, 1420, n)
-		if allocs := testing.AllocsPerRun(1000, move); !raceDetector {
-			require.Zero(t, allocs, "bursts of %d", n)
+	for _, cfg := range []Config{config(1), foreignConfig(1)} {
+		for _, n := range []int{1, 40} {
+			move := conveyor(t, cfg, 1420, n)
+			if allocs := testing.AllocsPerRun(1000, move); !raceDetector {
+				require.Zero(t, allocs, "bursts of %d", n)
+			}
 		}
 	}
 }

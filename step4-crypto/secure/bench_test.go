@@ -62,7 +62,7 @@ func BenchmarkConn(b *testing.B) {
 	for _, size := range benchSizes {
 		for _, n := range []int{1, 32} {
 			b.Run(fmt.Sprintf("%d/burst=%d", size, n), func(b *testing.B) {
-				move := conveyor(b, size, n)
+				move := conveyor(b, config(1), size, n)
 				b.SetBytes(int64(size * n))
 				b.ReportAllocs()
 				for b.Loop() {

@@ -52,9 +52,13 @@ type Config struct {
 	// nothing is padded.
 	MTU int
 
+	// Format, if set, is that of programs that others have written: see format.go, for a
+	// chapter after step 8.
+	Format *Format
+
 	handshake *noise.Handshake // has not begun, and is cloned for each handshake
 	other     *noise.Handshake // likewise
-	older     *noise.Handshake // likewise, for clients of the previous version
+	older     *noise.Handshake // likewise, for clients of the previous version; nil if there are none
 	limits    limits
 }
 
@@ -70,8 +74,11 @@ func (cfg Config) complete(initiator bool) (*Config, error) {
 		return nil, errPayload(cfg.Payload)
 	}
 	cfg.Handshake.Initiator = initiator
-	cfg.Handshake.Prologue = []byte(prologue)
-	var err error
+	cfg.Handshake.Prologue = []byte(cfg.Format.prologue())
+	err := cfg.Format.check(&cfg)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.handshake, err = noise.New(cfg.Handshake); err != nil {
 		return nil, err
 	}
@@ -82,8 +89,10 @@ func (cfg Config) complete(initiator bool) (*Config, error) {
 			return nil, err
 		}
 	}
-	if cfg.older, err = older(cfg.Handshake); err != nil {
-		return nil, err
+	if cfg.Format == nil {
+		if cfg.older, err = older(cfg.Handshake); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.NewPayload == nil {
 		cfg.NewPayload = func() []byte { return cfg.Payload }
@@ -98,7 +107,7 @@ func (cfg Config) complete(initiator bool) (*Config, error) {
 		cfg.Keepalive = DefaultKeepalive
 	}
 	if cfg.limits.jitter == nil {
-		cfg.limits = defaultLimits
+		cfg.limits = cfg.Format.limits()
 	}
 	return &cfg, nil
 }

@@ -161,19 +161,29 @@ func (c *Conn) reply(message []byte, to netip.AddrPort) {
 // WriteBurst seals the packets of b and sends them. Without a session it drops
 // them.
 func (c *Conn) WriteBurst(b *link.Burst) error {
+	_, err := c.write(b, 0, all)
+	return err
+}
+
+// write is WriteBurst for the packets from number first on, up to one that mine refuses: it
+// returns that one's number. WriteBurst's mine is all; run.go has another.
+func (c *Conn) write(b *link.Burst, first int, mine func(p []byte) bool) (next int, err error) {
 	if c.ctx.Err() != nil {
-		return context.Cause(c.ctx)
+		return first, context.Cause(c.ctx)
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	keys, to := c.peer.Sending(time.Now())
 	c.out.Reset()
-	for i := range b.Len() {
-		p := b.At(i)
+	for next = first; next < b.Len(); next++ {
+		p := b.At(next)
+		if !mine(p) {
+			break
+		}
 		why, ok := keys.Seal(c.out, p)
 		if !ok && why == link.TooBig && c.out.Len() > 0 { // the burst is full
 			if err := c.flush(to, b.Hints); err != nil {
-				return err
+				return next, err
 			}
 			why, ok = keys.Seal(c.out, p)
 		}
@@ -181,8 +191,10 @@ func (c *Conn) WriteBurst(b *link.Burst) error {
 			c.drops.Add(why)
 		}
 	}
-	return c.flush(to, b.Hints)
+	return next, c.flush(to, b.Hints)
 }
+
+func all([]byte) bool { return true }
 
 // flush sends the messages in out. The caller must hold writing.
 func (c *Conn) flush(to netip.AddrPort, hints link.Hints) error {

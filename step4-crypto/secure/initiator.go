@@ -45,9 +45,9 @@ func (i *initiator) initiate(reserved *keypair, now time.Time) ([]byte, error) {
 	if len(payload) > MaxPayload {
 		return nil, errPayload(payload)
 	}
-	i.time = max(i.time+1, uint64(now.UnixNano()))
+	i.time = i.cfg.Format.nextTime(i.time, now)
 	h := i.cfg.handshake.Clone()
-	m, err := h.WriteMessage(newInitiation(reserved.local), append(appendTime(nil, i.time), payload...))
+	m, err := h.WriteMessage(newInitiation(reserved.local), i.cfg.Format.request(i.time, payload))
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +62,9 @@ func (i *initiator) initiate(reserved *keypair, now time.Time) ([]byte, error) {
 // varies, so that clients that lost their server at the same moment do not all come
 // back at the same moment.
 func (i *initiator) backOff() time.Duration {
+	if f := i.cfg.Format; f != nil {
+		return f.Retry + time.Duration(float64(f.RetryJitter)*i.cfg.limits.jitter())
+	}
 	wait := maxRetry
 	if i.tries < 4 {
 		wait = min(firstRetry<<i.tries, maxRetry)
@@ -85,7 +88,7 @@ func (i *initiator) finish(reserved *keypair, m response, now time.Time) (s *key
 	}
 	h := i.handshake
 	i.handshake = nil
-	a, err := parseAnswer(inside)
+	a, err := i.cfg.Format.parseAnswer(inside)
 	switch {
 	case err != nil:
 	case a.kind == refused:

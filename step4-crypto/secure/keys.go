@@ -39,6 +39,7 @@ func newKeypair(h *noise.Handshake, reserved *keypair, remote uint32, now time.T
 	if err != nil {
 		return nil, err
 	}
+	sending, receiving = reserved.peer.cfg.Format.ciphers(sending, receiving)
 	return &keypair{
 		peer:      reserved.peer,
 		local:     reserved.local,
@@ -157,7 +158,7 @@ func (p *Peer) confirm(from netip.AddrPort, now time.Time) {
 		p.log.Debug("new keys are in use")
 	}
 	p.setKeys(&keyring{previous: old.current, current: old.next})
-	p.retire = now.Add(keepPrevious)
+	p.retire = now.Add(p.cfg.limits.keepPrevious)
 	p.newest, p.worn = 0, time.Time{}
 	p.connected, p.lost = now, false
 	p.initiator.done()

@@ -59,12 +59,15 @@ const (
 	DefaultKeepalive = 25 * time.Second
 )
 
-// limits are the limits that tests make smaller.
+// limits are the limits that tests make smaller, or that a Format sets.
 type limits struct {
 	rekeyTime     time.Duration
 	rekeyPackets  uint64
 	rejectPackets uint64
+	keepPrevious  time.Duration
+	replyWithin   time.Duration
+	silence       time.Duration
 	jitter        func() float64 // a random number from 0 up to 1
 }
 
-var defaultLimits = limits{rekeyAfterTime, rekeyAfterPackets, rejectAfterPackets, rand.Float64}
+var defaultLimits = limits{rekeyAfterTime, rekeyAfterPackets, rejectAfterPackets, keepPrevious, replyWithin, silenceLimit, rand.Float64}

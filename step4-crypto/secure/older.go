@@ -13,6 +13,9 @@ const olderPrologue = "stepvpn secure 2"
 
 // readOlder returns a Request if i is an initiation of the previous version, else nil.
 func (r *Responder) readOlder(i initiation) *Request {
+	if r.cfg.older == nil {
+		return nil
+	}
 	h := r.cfg.older.Clone()
 	if _, err := h.ReadMessage(nil, i.noise); err != nil {
 		return nil

@@ -77,7 +77,7 @@ func (o *Opener) open(m []byte, from netip.AddrPort, now time.Time) Opened {
 		}
 		if s := o.table.find(r.receiver); s != nil && s.peer.client {
 			o.endRun(now)
-			return Opened{Reply: s.peer.finish(s, r, now)}
+			return Opened{Reply: s.peer.finish(s, r, from, now)}
 		}
 		o.drops.Add(UnknownIndex)
 		return Opened{}
@@ -103,7 +103,7 @@ func (o *Opener) openData(d data, from netip.AddrPort, now time.Time) Opened {
 		return Opened{}
 	}
 	in := Opened{Peer: s.peer}
-	in.Kind, in.Control, in.Content = contentOf(plaintext)
+	in.Kind, in.Control, in.Content = s.peer.cfg.Format.contentOf(plaintext)
 	if in.Kind == None {
 		in.Kind = Keepalive // it is authentic, so the other side is there
 		o.drops.Add(link.Malformed)

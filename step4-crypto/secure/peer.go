@@ -98,14 +98,14 @@ func (p *Peer) hear(s *keypair, h heard, now time.Time) (reply []byte) {
 	defer p.mu.Unlock()
 	if s == p.keys.Load().next {
 		p.confirm(h.from, now)
-		if !p.client {
+		if !p.client && p.cfg.Format == nil { // in a Format, the client does not wait for it
 			reply = p.keepalive(s, now)
 		}
 	}
 	p.unanswered, p.lastHeard = time.Time{}, now
 	if h.packet && p.owed.IsZero() {
 		p.owed = now
-		p.schedule(now.Add(replyWithin))
+		p.schedule(now.Add(p.cfg.limits.replyWithin))
 	}
 	if s != p.keys.Load().current {
 		return reply
@@ -182,21 +182,24 @@ func (p *Peer) Sending(now time.Time) (Keys, netip.AddrPort) {
 	p.sent, p.owed = now, time.Time{}
 	if p.client && p.unanswered.IsZero() {
 		p.unanswered = now
-		p.schedule(now.Add(silenceLimit))
+		p.schedule(now.Add(p.cfg.limits.silence))
 	}
 	p.wear(s.counter.Load(), now)
 	return Keys{s, int(p.mtu.Load())}, p.addr
 }
 
 // Control returns a control message and the address to send it to, or nil if there is
-// no session. kind is FirstKind or higher.
+// no session, or a Format, which has no such messages. kind is FirstKind or higher.
 func (p *Peer) Control(kind byte, content []byte, now time.Time) (message []byte, to netip.AddrPort) {
+	if p.cfg.Format != nil {
+		return nil, netip.AddrPort{}
+	}
 	keys, to := p.Sending(now)
 	return keys.seal(appendControl(nil, kind, content)), to
 }
 
 // Close ends the session. It returns the message that tells the other side, or
-// nil if there is no session.
+// nil if there is no session, or a Format, which has no such message.
 func (p *Peer) Close(why Rejected, now time.Time) (message []byte, to netip.AddrPort) {
 	var content []byte
 	if why != (Rejected{}) {
@@ -211,6 +214,9 @@ func (p *Peer) Close(why Rejected, now time.Time) (message []byte, to netip.Addr
 		keys.keypair = next
 	}
 	p.forget()
+	if p.cfg.Format != nil {
+		return nil, netip.AddrPort{}
+	}
 	return keys.seal(appendControl(nil, kindClose, content)), to
 }
 
@@ -224,7 +230,7 @@ func (p *Peer) wear(packets uint64, now time.Time) {
 
 // finish handles the response to the initiation that asked for reserved. It returns the
 // first message under the new keys, or nil.
-func (p *Peer) finish(reserved *keypair, m response, now time.Time) []byte {
+func (p *Peer) finish(reserved *keypair, m response, from netip.AddrPort, now time.Time) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s, ok := p.initiator.finish(reserved, m, now)
@@ -233,6 +239,11 @@ func (p *Peer) finish(reserved *keypair, m response, now time.Time) []byte {
 		return nil
 	}
 	p.setNext(reserved, s)
+	if p.cfg.Format != nil {
+		p.confirm(from, now)
+		p.unanswered, p.lastHeard = time.Time{}, now
+		p.moveTo(from, now)
+	}
 	return p.keepalive(s, now)
 }
 

@@ -695,7 +695,7 @@ func TestResponseWhileClosing(t *testing.T) {
 	m, _ := s.client.Peer.Close(Rejected{}, s.now)
 	require.NotNil(t, m)
 	reserved := s.client.initiator.reserved
-	require.Nil(t, s.client.finish(reserved, response{noise: make([]byte, minNoise)}, s.now))
+	require.Nil(t, s.client.finish(reserved, response{noise: make([]byte, minNoise)}, serverAddr, s.now))
 	_, _, err := s.client.Tick(s.now)
 	require.NoError(t, err)
 }

@@ -22,6 +22,9 @@ func (c *Conn) Probe(kind byte, content []byte) error {
 // Probe is Peer.Control for such a message. The caller must send it with the hint
 // DontFragment.
 func (p *Peer) Probe(kind byte, content []byte, now time.Time) (message []byte, to netip.AddrPort) {
+	if p.cfg.Format != nil { // it has no such messages
+		return nil, netip.AddrPort{}
+	}
 	keys, to := p.Sending(now)
 	keys.mtu = 0
 	return keys.seal(appendControl(nil, kind, content)), to

@@ -29,6 +29,7 @@ type Request struct {
 	time      uint64
 	payload   []byte
 	older     bool
+	format    *Format // nil: this package's
 }
 
 // Read authenticates an initiation. If m is not an initiation, or does not authenticate,
@@ -51,9 +52,9 @@ func (r *Responder) Read(m []byte) (*Request, bool) {
 			return nil, false
 		}
 	}
-	q := &Request{handshake: h, sender: i.sender}
+	q := &Request{handshake: h, sender: i.sender, format: r.cfg.Format}
 	// inside is the time and the payload, see handshakecontent.go.
-	if q.time, q.payload, ok = parseRequest(inside); !ok {
+	if q.time, q.payload, ok = r.cfg.Format.parseRequest(inside); !ok {
 		r.cfg.Drops.Add(BadMessage)
 		return nil, false
 	}
@@ -84,7 +85,7 @@ func (q *Request) Accept(p *Peer, payload []byte, now time.Time) (response []byt
 		return nil, errPayload(payload)
 	}
 	reserved := p.table.reserve(p) // an index for the new keys
-	response, err = q.handshake.WriteMessage(newResponse(reserved.local, q.sender), append([]byte{accepted}, payload...))
+	response, err = q.handshake.WriteMessage(newResponse(reserved.local, q.sender), p.cfg.Format.accept(payload))
 	if err != nil {
 		p.table.remove(reserved)
 		return nil, err
@@ -113,8 +114,11 @@ func (q *Request) Behind(time uint64) (response []byte) {
 	return q.deny(appendTime([]byte{behind}, time))
 }
 
-// deny answers with a message without keys: its index is 0.
+// deny answers with a message without keys: its index is 0. A Format has no such message.
 func (q *Request) deny(payload []byte) []byte {
+	if q.format != nil {
+		return nil
+	}
 	m, err := q.handshake.WriteMessage(newResponse(0, q.sender), payload)
 	if err != nil {
 		return nil

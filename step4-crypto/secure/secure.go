@@ -46,9 +46,10 @@
 //
 //	older.go             clients that have not been updated yet
 //
-// Two are for later: psk.go (clients with a pre-shared key of their own) and probe.go
-// (messages whose length matters). So are most exported names: in step 7 the hub (package hub) stands in the place of Conn and
-// oneClient, and has many peers on one socket.
+// Four are for later: psk.go (clients with a pre-shared key of their own), probe.go
+// (messages whose length matters), run.go (a burst for several servers) and format.go
+// (programs that others have written). So are most exported names: in step 7 the hub
+// (package hub) stands in the place of Conn and oneClient, and has many peers on one socket.
 //
 // Only secure.go, conn.go and probe.go use a socket or a clock. To all others, messages and
 // the time are passed as arguments (but they log, and draw random numbers).

@@ -58,7 +58,7 @@ func simulate(t *testing.T, client, server Config) *simulation {
 func (s *simulation) node(cfg Config, client bool, addr netip.AddrPort) *node {
 	s.t.Helper()
 	if cfg.limits.jitter == nil {
-		cfg.limits = defaultLimits
+		cfg.limits = cfg.Format.limits()
 	}
 	cfg.limits.jitter = func() float64 { return 0.5 } // none
 	full, err := cfg.complete(client)

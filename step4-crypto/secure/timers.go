@@ -61,7 +61,7 @@ func (p *Peer) keepaliveAt() (at time.Time) {
 	if p.keys.Load().current == nil {
 		return at
 	}
-	at = after(p.owed, replyWithin)
+	at = after(p.owed, p.cfg.limits.replyWithin)
 	if p.client && p.cfg.Keepalive > 0 {
 		at = earliest(at, after(p.sent, p.cfg.Keepalive))
 	}
@@ -81,7 +81,7 @@ func (p *Peer) handshakeAt() (at time.Time) {
 	case current == nil: // it has been closed
 		return at
 	}
-	return earliest(p.worn, after(current.created, p.cfg.limits.rekeyTime), after(p.unanswered, silenceLimit))
+	return earliest(p.worn, after(current.created, p.cfg.limits.rekeyTime), after(p.unanswered, p.cfg.limits.silence))
 }
 
 // handshake returns an initiation, or the error that ends the session.

@@ -36,6 +36,11 @@ func Ruleset(device string, resolvers []netip.Addr) string {
 		}
 		fmt.Fprintf(&pass, "\t\toifname %q %s daddr %v accept\n", device, family, a)
 	}
+	return ruleset(pass.String())
+}
+
+// ruleset returns the text of Table, in which these lines say what passes.
+func ruleset(pass string) string {
 	return fmt.Sprintf(`table %s {
 	chain queries {
 		meta mark %d accept
@@ -52,5 +57,5 @@ func Ruleset(device string, resolvers []netip.Addr) string {
 		meta l4proto { tcp, udp } th dport %[4]d jump queries
 	}
 }
-`, Table, route.FwMark, pass.String(), port)
+`, Table, route.FwMark, pass, port)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/netlab"
+	"stepvpn/step5-nat/hostnet"
 )
 
 // The rules, as a person would type them. Whether the kernel is told the same is for the
@@ -27,6 +28,24 @@ ip -4 rule add priority 22502 ipproto tcp dport 53 prohibit
 ip -6 rule add priority 22500 fwmark 22505 lookup main
 ip -6 rule add priority 22502 ipproto udp dport 53 prohibit
 ip -6 rule add priority 22502 ipproto tcp dport 53 prohibit`, "\n"), got)
+}
+
+// Without a resolver in the tunnel, queries go into it whichever resolver they are for, if it
+// carries their family, and nowhere otherwise.
+func TestThrough(t *testing.T) {
+	var got []string
+	for _, r := range Through(func(f hostnet.Family) bool { return f == hostnet.V4 }) {
+		got = append(got, r.Add().Command)
+	}
+	require.Equal(t, strings.Split(`ip -4 rule add priority 22500 fwmark 22505 lookup main
+ip -4 rule add priority 22501 ipproto udp dport 53 lookup 22505
+ip -4 rule add priority 22501 ipproto tcp dport 53 lookup 22505
+ip -4 rule add priority 22502 ipproto udp dport 53 prohibit
+ip -4 rule add priority 22502 ipproto tcp dport 53 prohibit
+ip -6 rule add priority 22500 fwmark 22505 lookup main
+ip -6 rule add priority 22502 ipproto udp dport 53 prohibit
+ip -6 rule add priority 22502 ipproto tcp dport 53 prohibit`, "\n"), got)
+	require.Contains(t, RulesetThrough("vpn0"), "oifname \"vpn0\" accept\n\t\tmeta l4proto tcp reject")
 }
 
 // The local network may have a host of the resolver's address, and a route to it.

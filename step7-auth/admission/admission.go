@@ -72,6 +72,9 @@ func Check(r *identity.Registry, subnets []netip.Prefix) error {
 	return errors.Join(err, addresses.Close())
 }
 
+// Next returns the addresses that a new client of the registry would get: see pool.Next.
+func Next(r *identity.Registry, c pool.Config) ([]netip.Addr, error) { return pool.Next(c, fixed(r)) }
+
 // setFixed gives the clients of a registry their fixed addresses. It returns the clients
 // whose addresses have changed by that.
 func (d *Controller) setFixed(r *identity.Registry) (moved []noise.PublicKey, err error) {
@@ -153,7 +156,7 @@ func (d *Controller) Lookup(key noise.PublicKey) (hub.Account, bool) {
 	if !ok {
 		return hub.Account{}, false
 	}
-	return hub.Account{Name: c.Name, Expires: c.Expires, NeedsPassword: c.NeedsPassword(), OwnPSK: c.OwnPSK}, true
+	return hub.Account{Name: c.Name, Expires: c.Expires, NeedsPassword: c.NeedsPassword(), FixedAddrs: len(c.Addrs) > 0, OwnPSK: c.OwnPSK}, true
 }
 
 // Lease gives a client its addresses. Its error wraps a *secure.Rejected if the client

@@ -32,6 +32,7 @@ type client struct {
 	lower  link.Link
 	drops  *link.Drops
 	cipher cipher.AEAD
+	own    *hasher // checks responses, if they have codes (response.go); used by who reads
 
 	mu      sync.Mutex // guards all below
 	mac1    *hasher
@@ -101,7 +102,12 @@ func (c *client) ReadBurst(b *link.Burst) error {
 				c.keep(m)
 				continue
 			}
-			if kept < i {
+			if c.own != nil && isType(m, typeResponse) {
+				if m = c.unsigned(m); m == nil {
+					continue
+				}
+				b.Set(kept, m)
+			} else if kept < i {
 				b.Set(kept, m)
 			}
 			kept++

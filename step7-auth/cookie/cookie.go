@@ -28,7 +28,8 @@
 // A mac2 of zeros says that the client has no cookie.
 //
 // The codes are in mac.go, the two sides in client.go and server.go, each source's share in
-// limiter.go. keys.go is for a server that is changing its key (step 8).
+// limiter.go. keys.go is for a server that is changing its key (step 8), and response.go for a
+// chapter after that, in which other programs come in.
 //
 // What is not covered: an attacker who sees the initiations on their way can answer with
 // a false cookie, and so keep a client out while the server is under load. But such an

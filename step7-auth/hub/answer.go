@@ -2,7 +2,6 @@ package hub
 
 import (
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"stepvpn/step4-crypto/secure"
@@ -13,21 +12,17 @@ import (
 // refused, with a reason.
 
 // accept gives a client new keys, and returns the answer with its half of the handshake.
-func (h *Hub) accept(request *secure.Request, c *client, a Account, next bool, now time.Time) []byte {
+func (h *Hub) accept(request *secure.Request, c *client, a Account, k *handshake, now time.Time) []byte {
 	c.renew(h, a)
-	c.next.Store(next)
+	c.by.Store(k.by)
 	if c.state.Load() == pending {
 		c.since.Store(h.clockOf(now)) // it has asked once more
 		c.answered()
 	}
-	payload, err := protocol.Welcome{
-		Login:    c.login && c.state.Load() != open,
-		Addrs:    c.prefixes,
-		Settings: h.entrance(next).Settings,
-	}.Append(nil)
+	payload, err := k.by.welcome(c)
 	if err != nil {
 		c.log.Error("a client can't be welcomed", "error", err)
-		return h.refuse(request, netip.AddrPort{}, c.name, noAddress)
+		return h.refuse(request, k, c.name, noAddress)
 	}
 	answer, err := request.Accept(c.peer, payload, now)
 	if err != nil {
@@ -38,7 +33,19 @@ func (h *Hub) accept(request *secure.Request, c *client, a Account, next bool, n
 		c.peer.Close(secure.Rejected{}, now)
 		return nil
 	}
-	return answer
+	return k.by.sign(answer, c.key, asked{request.Time(), now})
+}
+
+// welcome returns what a client is told in the answer to its initiation.
+func (e *entrance) welcome(c *client) ([]byte, error) {
+	if e.Foreign != nil {
+		return nil, nil
+	}
+	return protocol.Welcome{
+		Login:    c.login && c.state.Load() != open,
+		Addrs:    c.prefixes,
+		Settings: e.Settings,
+	}.Append(nil)
 }
 
 // sayBehind returns the answer that tells a client that its clock is behind this time,
@@ -51,18 +58,20 @@ func (h *Hub) sayBehind(request *secure.Request, time uint64) []byte {
 }
 
 // refuse returns the answer that tells a client why it is not let in.
-func (h *Hub) refuse(request *secure.Request, from netip.AddrPort, name string, why secure.Rejected) []byte {
-	h.logRefusal(name, from, why.Reason)
+func (h *Hub) refuse(request *secure.Request, k *handshake, name string, why secure.Rejected) []byte {
+	h.logRefusal(name, k, why.Reason)
 	return request.Refuse(why)
 }
 
 // refuseOlder is refuse for any client that speaks an older version of the protocol.
-func (h *Hub) refuseOlder(request *secure.Request, from netip.AddrPort, name string) []byte {
-	h.logRefusal(name, from, "it speaks an older version of the protocol: update it")
+func (h *Hub) refuseOlder(request *secure.Request, k *handshake, name string) []byte {
+	h.logRefusal(name, k, "it speaks an older version of the protocol: update it")
 	return request.RefuseOlder()
 }
 
-func (h *Hub) logRefusal(name string, from netip.AddrPort, why string) {
-	slog.Info("a client is refused", "client", name, "peer", from, "reason", why)
+func (h *Hub) logRefusal(name string, k *handshake, why string) {
+	if k.by.Foreign == nil || k.by.refusals.isNew(name, why, k.at) {
+		slog.Info("a client is refused", "client", name, "peer", k.from, "reason", why)
+	}
 	h.drops.Add(Refused)
 }

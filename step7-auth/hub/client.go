@@ -22,7 +22,7 @@ type client struct {
 	instance uint64
 	name     string
 	login    bool // it needs a password
-	psk      bool // it needs a pre-shared key
+	psk      bool // its pre-shared key may be wrong without its initiation showing that
 	answers  int  // see answered
 	prefixes []netip.Prefix
 	addrs    []netip.Addr
@@ -34,10 +34,10 @@ type client struct {
 	newest asked // its newest initiation; guarded by directory.mu
 
 	state   atomic.Int32
-	next    atomic.Bool  // its newest handshake used the key of Config.Next
-	expires atomic.Int64 // as Hub.clockOf returns it; 0: never
-	since   atomic.Int64 // when it was let in, or when it came and had to log in; as expires
-	wakeAt  atomic.Int64 // when the peer's Tick is due; 0: never
+	by      atomic.Pointer[entrance] // which its newest handshake used
+	expires atomic.Int64             // as Hub.clockOf returns it; 0: never
+	since   atomic.Int64             // when it was let in, or when it came and had to log in; as expires
+	wakeAt  atomic.Int64             // when the peer's Tick is due; 0: never
 
 	attempts logins // its attempts to log in
 	probed   probes // limits the probes that it is sent
@@ -66,18 +66,19 @@ func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, le
 		newest:   asked{time, now},
 		name:     a.Name,
 		login:    a.NeedsPassword,
-		psk:      h.needsPSK(a),
+		psk:      h.needsPSK(a) || k.by.Foreign != nil,
 		prefixes: leased,
 		from:     k.from,
 		log:      slog.With("client", a.Name),
 	}
 	c.via.Store(k.via)
+	c.by.Store(k.by)
 	c.since.Store(h.clockOf(now))
 	for _, p := range leased {
 		c.addrs = append(c.addrs, p.Addr())
 	}
 	c.renew(h, a)
-	c.peer = h.first.responder.NewPeer(h.table, c, c.log)
+	c.peer = k.by.responder.NewPeer(h.table, c, c.log)
 	return c
 }
 

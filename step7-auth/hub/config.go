@@ -19,10 +19,10 @@ type Config struct {
 	// static key, IK or IKpsk2, and holds the server's keys.
 	Handshake noise.Config
 	// Other, if set, has the other one of these patterns, for clients whose Account asks
-	// for it. Step 8 sets it (see psk.go), and Next when the server changes its key.
-	Other *noise.Config
-	// Next, if set, is another key of the server, which clients may use as well.
-	Next *Key
+	// for it. Step 8 sets it (see psk.go), and Entrances: other keys of the server, which
+	// clients may use as well, at most 3.
+	Other     *noise.Config
+	Entrances []Entrance
 	// Addrs are the addresses of the server itself in the tunnel, with the
 	// length of the tunnel's network.
 	Addrs []netip.Prefix
@@ -78,6 +78,7 @@ type Account struct {
 	Name          string
 	Expires       time.Time // zero: never
 	NeedsPassword bool
+	FixedAddrs    bool // it has addresses of its own in the registry
 
 	OwnPSK bool                // it has a pre-shared key of its own, see psk.go...
 	PSK    *[noise.KeyLen]byte // ...which is this one; nil: the server does not know it
@@ -88,8 +89,8 @@ type Gone struct {
 	Key   noise.PublicKey
 	Name  string
 	Addrs []netip.Addr
-	In    bool // its packets passed; false if it has only asked
-	Next  bool // as in Status
+	In    bool   // its packets passed; false if it has only asked
+	By    string // as in Status
 }
 
 // A Source says where a password comes from: the program's instance number (see

@@ -127,11 +127,13 @@ func (d *directory) settle(c *client) (before *client, ok bool) {
 }
 
 // displace removes a client in favour of another one of its identity. The same instance
-// does not get in again. The caller holds mu.
+// does not get in again, if it is known. The caller holds mu.
 func (d *directory) displace(is *identity, c *client) {
 	c.state.Store(gone)
-	is.replaced[is.next] = c.instance
-	is.next = (is.next + 1) % len(is.replaced)
+	if c.instance != noInstance {
+		is.replaced[is.next] = c.instance
+		is.next = (is.next + 1) % len(is.replaced)
+	}
 	d.unroute(c)
 }
 
@@ -154,7 +156,7 @@ func (d *directory) remove(c *client) bool {
 	c.state.Store(gone)
 	if !is.has() {
 		d.size--
-		d.left[c.key] = Gone{c.key, c.name, c.addrs, in, c.next.Load()}
+		d.left[c.key] = Gone{c.key, c.name, c.addrs, in, c.by.Load().Name}
 	}
 	return true
 }

@@ -18,10 +18,10 @@ func twoKeys(next noise.PrivateKey) func(*Config) {
 		own := cookie.NewServer(serverKey.Public(), &c.Count.Drops)
 		other := own.WithKey(next.Public())
 		c.Check = own.Check
-		c.Next = &Key{
-			Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.IK, Static: &next},
-			Settings:  []byte("other settings"), Check: other.Check, Meant: other.Meant,
-		}
+		c.Entrances = []Entrance{{
+			Name: "next", Handshake: noise.Config{Suite: noise.AESGCMSHA256, Pattern: noise.IK, Static: &next},
+			Settings: []byte("other settings"), Check: other.Check, Meant: other.Meant,
+		}}
 	}
 }
 
@@ -54,7 +54,7 @@ func TestTwoKeys(t *testing.T) {
 		w.read()
 		there := w.hub.Snapshot()
 		require.Len(t, there, 1)
-		require.Equal(t, by == next, there[0].Next)
+		require.Equal(t, by == next, there[0].By == "next")
 		if by == next {
 			continue // as if it had lost its network
 		}
@@ -80,7 +80,7 @@ func TestLeftByKey(t *testing.T) {
 		n := len(w.gotten())
 		require.NoError(t, s.Close())
 		require.Eventually(t, func() bool { return len(w.gotten()) > n }, 20*time.Second, time.Millisecond)
-		require.Equal(t, by == next, w.gotten()[n].Next)
+		require.Equal(t, by == next, w.gotten()[n].By == "next")
 	}
 }
 
@@ -92,11 +92,11 @@ func TestTwoKeysEachIsTriedOnce(t *testing.T) {
 	h, err := New(func() Config {
 		c := config(newRegistry())
 		twoKeys(next)(&c)
-		c.Next.Meant = func(m []byte) bool { meant++; return m[0] == 2 }
+		c.Entrances[0].Meant = func(m []byte) bool { meant++; return m[0] == 2 }
 		count := func(n *int) func([]byte, netip.AddrPort, bool, bool, time.Time) ([]byte, []byte) {
 			return func([]byte, netip.AddrPort, bool, bool, time.Time) ([]byte, []byte) { *n++; return nil, nil }
 		}
-		c.Check, c.Next.Check = count(&first), count(&second)
+		c.Check, c.Entrances[0].Check = count(&first), count(&second)
 		return c
 	}())
 	require.NoError(t, err)

@@ -8,7 +8,6 @@ import (
 
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/cookie"
-	"stepvpn/step7-auth/protocol"
 )
 
 // This file has the handshake queue, and admit: which initiations get a session, and which are
@@ -31,7 +30,7 @@ import (
 // A handshake is an initiation that waits.
 type handshake struct {
 	via     *queue
-	next    bool // it is for the key of Config.Next
+	by      *entrance // the key that it is for
 	from    netip.AddrPort
 	at      time.Time
 	len     int
@@ -41,8 +40,8 @@ type handshake struct {
 // queueHandshake puts an initiation into the handshake queue.
 func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.Time) {
 	share, present := h.shares.of(from)
-	next := h.byNext(m)
-	if check := h.entrance(next).Check; check != nil {
+	by := h.by(m)
+	if check := by.Check; check != nil {
 		var reply []byte
 		m, reply = check(m, from, h.underLoad(now), present, now)
 		q.tell(reply, from)
@@ -54,7 +53,7 @@ func (h *Hub) queueHandshake(q *queue, m []byte, from netip.AddrPort, now time.T
 		h.drops.Add(secure.BadMessage)
 		return
 	}
-	k := handshake{via: q, next: next, from: from, at: now, len: len(m)}
+	k := handshake{via: q, by: by, from: from, at: now, len: len(m)}
 	copy(k.message[:], m)
 	if share == nil {
 		share = h.handshakes
@@ -85,7 +84,7 @@ func (h *Hub) answerHandshakes(ctx context.Context) {
 	budget, left := handshakesAtOnce, h.left
 	answer := func(k *handshake) {
 		now := time.Now()
-		if now.Sub(k.at) > queueWait {
+		if now.Sub(k.at) > k.by.patience() {
 			h.drops.Add(cookie.UnderLoad)
 			return
 		}
@@ -118,38 +117,38 @@ func (h *Hub) answerHandshakes(ctx context.Context) {
 
 // admit returns the answer to an initiation, or nil if it gets none.
 func (h *Hub) admit(k *handshake, now time.Time) []byte {
-	request, ok := h.entrance(k.next).responder.Read(k.message[:k.len])
+	request, ok := k.by.responder.Read(k.message[:k.len])
 	if !ok {
 		return nil
 	}
 	key := request.PeerStatic()
 	account, known := h.cfg.Admission.Lookup(key)
 	if request.Older() {
-		return h.refuseOlder(request, k.from, account.Name)
+		return h.refuseOlder(request, k, account.Name)
 	}
-	hello, err := protocol.ParseHello(request.Payload()) // hello.Instance: a number of this run of the program
-	if err != nil {
+	hello, ok := k.by.hello(request) // hello.Instance: a number of this run of the program
+	if !ok {
 		h.drops.Add(secure.BadMessage)
 		return nil
 	}
 	if !known { // the registry has no such key
-		return h.refuse(request, k.from, "an unknown key", unknown)
+		return h.refuse(request, k, "an unknown key", unknown)
 	}
-	// choosePSK refuses a client that asks without the pre-shared key that it must have (psk.go).
-	if no := h.choosePSK(request, account); no != nil {
-		return h.refuse(request, k.from, account.Name, *no)
+	// unfit refuses a client that asks without the pre-shared key that it must have (psk.go).
+	if no := h.unfit(k.by, request, account); no != nil {
+		return h.refuse(request, k, account.Name, *no)
 	}
 	// hear notes the initiation, and refuses a replay, and one that comes too soon after another.
-	if behind, why, ok := h.directory.hear(key, hello.Instance, request.Time(), k.from, now); !ok {
+	if behind, why, ok := h.directory.hear(key, hello.Instance, request.Time(), k.by.newest(key), k.from, now); !ok {
 		h.drops.Add(why)
 		return h.sayBehind(request, behind)
 	}
 	if account.expired(now) {
-		return h.refuse(request, k.from, account.Name, expired)
+		return h.refuse(request, k, account.Name, expired)
 	}
 	// object refuses an instance that another machine has replaced, and a client too many.
 	if no := h.directory.object(key, hello.Instance, h.cfg.MaxClients); no != nil {
-		return h.refuse(request, k.from, account.Name, *no)
+		return h.refuse(request, k, account.Name, *no)
 	}
 	c := h.directory.find(key, hello.Instance) // the same run of the program may be in already
 	if c != nil && account.NeedsPassword && !c.login {
@@ -160,7 +159,7 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 		leased, err := h.cfg.Admission.Lease(key, now)
 		if err != nil {
 			slog.Warn("there is no address for a client", "client", account.Name, "error", err)
-			return h.refuse(request, k.from, account.Name, reasonOf(err, noAddress))
+			return h.refuse(request, k, account.Name, reasonOf(err, noAddress))
 		}
 		c = h.newClient(key, hello, account, leased, k, request.Time(), now)
 		// expect enters c as pending; if too many of its identity are, another has to go.
@@ -168,5 +167,5 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 			before.tell(before.peer.Close(crowded, now))
 		}
 	}
-	return h.accept(request, c, account, k.next, now)
+	return h.accept(request, c, account, k, now)
 }

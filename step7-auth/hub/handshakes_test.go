@@ -308,7 +308,7 @@ func TestOlderVersion(t *testing.T) {
 	require.NoError(t, err)
 	m, err := h.WriteMessage([]byte{1, 0, 0, 0, 1, 2, 3, 4}, make([]byte, 17))
 	require.NoError(t, err)
-	k := handshake{via: c.queue, len: len(m)}
+	k := handshake{via: c.queue, by: c.hub.entrances[0], len: len(m)}
 	copy(k.message[:], m)
 	answer := c.hub.admit(&k, time.Now())
 	require.Equal(t, []byte{2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, answer[:12])

@@ -34,8 +34,8 @@
 //
 // Beside these: handshakeshares.go, for the order of service when many ask; askers.go,
 // for many programs with the same key; psk.go, for clients with a pre-shared key of their
-// own; entrance.go, for the server's key, of which step 8 may have two; probe.go, for messages
-// whose length matters. drops.go names the reasons why packets are dropped.
+// own; entrance.go, for the server's key, of which step 8 may have several; foreign.go, for
+// programs that others have written; probe.go, for messages whose length matters. drops.go names the reasons why packets are dropped.
 //
 // Sending to a client never waits for that client: a socket drops what it can't take. A
 // socket with connections (package transport's over TCP) is told where the clients are, so
@@ -72,11 +72,11 @@ type Queue struct{ Device, Socket link.Link }
 // A Hub is a server of many clients. Run runs it; all other methods are safe for
 // concurrent use.
 type Hub struct {
-	cfg         Config
-	first, next *entrance // the server's key, with what hangs on it; next is nil before step 8
-	count       *tunnel.Counters
-	drops       *link.Drops
-	start       time.Time
+	cfg       Config
+	entrances []*entrance // for the server's keys, of which there is one before step 8
+	count     *tunnel.Counters
+	drops     *link.Drops
+	start     time.Time
 
 	broadcasts []netip.Addr // of the tunnel's networks
 
@@ -106,15 +106,14 @@ func New(cfg Config) (*Hub, error) {
 		return nil, app.Usage("an idle time of %v is too short: clients show that they are alive every %v, so use at least %v",
 			cfg.Idle, secure.DefaultKeepalive, minIdle)
 	}
-	first, next, err := newEntrances(cfg)
+	entrances, err := newEntrances(cfg)
 	if err != nil {
 		return nil, err
 	}
 	h := &Hub{
 		broadcasts: broadcastsOf(cfg.Addrs),
 		cfg:        cfg,
-		first:      first,
-		next:       next,
+		entrances:  entrances,
 		count:      cfg.Count,
 		drops:      &cfg.Count.Drops,
 		start:      time.Now(),

@@ -53,7 +53,9 @@ func (id *identity) has() bool { return id.current != nil || len(id.pending) > 0
 // program, with those of clients that have come in, with a password if one is needed. So
 // somebody who has only the key can neither keep a client from its next keys, nor keep
 // others out, whatever timestamps he sends.
-func (d *directory) hear(key noise.PublicKey, instance, said uint64, from netip.AddrPort, now time.Time) (behind uint64, why link.Reason, ok bool) {
+//
+// newest is a timestamp that said must exceed in any case (see Foreign).
+func (d *directory) hear(key noise.PublicKey, instance, said, newest uint64, from netip.AddrPort, now time.Time) (behind uint64, why link.Reason, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	is := d.byKey[key]
@@ -68,6 +70,8 @@ func (d *directory) hear(key noise.PublicKey, instance, said uint64, from netip.
 	}
 	since := now.Sub(last.at)
 	switch {
+	case said <= newest && newest != 0:
+		return 0, secure.Replayed, false
 	case said <= last.time && since < forgetAfter:
 		if said < last.time {
 			behind = last.time
@@ -108,7 +112,7 @@ func (d *directory) object(key noise.PublicKey, instance uint64, limit int) *sec
 	defer d.mu.RUnlock()
 	is := d.byKey[key]
 	switch {
-	case slices.Contains(is.replaced[:], instance):
+	case instance != noInstance && slices.Contains(is.replaced[:], instance):
 		return &replaced
 	case !is.has() && d.size >= limit:
 		return &full

@@ -42,7 +42,7 @@ func TestRevoked(t *testing.T) {
 	require.EqualError(t, err, "the server has ended the session: the access of bob was revoked")
 	require.Equal(t, secure.Rejected{Reason: "the access of bob was revoked", Final: true}, rejected(t, err))
 	require.Eventually(t, func() bool { return len(w.gotten()) == 1 }, 20*time.Second, time.Millisecond)
-	require.Equal(t, Gone{key.Public(), "bob", []netip.Addr{bob.v4(), bob.v6()}, true, false}, w.gotten()[0])
+	require.Equal(t, Gone{key.Public(), "bob", []netip.Addr{bob.v4(), bob.v6()}, true, ""}, w.gotten()[0])
 
 	_, err = w.try(clientConfig(key))
 	require.Equal(t, unknown, rejected(t, err))
@@ -348,7 +348,7 @@ func TestFarewellCrossesInitiation(t *testing.T) {
 	copy(b.Alloc(len(m)), m)
 	in := c.queue.opener.Open(b, now)[0]
 	require.Equal(t, secure.Closed, in.Kind)
-	k := handshake{via: c.queue, from: alice.addr}
+	k := handshake{via: c.queue, by: c.hub.entrances[0], from: alice.addr}
 	k.len = copy(k.message[:], alice.initiation(t, key, hello{Time: uint64(now.UnixNano()), Instance: 2}))
 	require.NotNil(t, c.hub.admit(&k, now))
 	require.Equal(t, 1, c.hub.table.Len())

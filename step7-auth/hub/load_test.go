@@ -181,7 +181,7 @@ func TestListeners(t *testing.T) {
 	require.Equal(t, []int{before + 1, 0, 1}, []int{c.socket.packets, other.packets, same.packets})
 
 	time.Sleep(helloInterval)
-	again, k := newRaw(0), handshake{via: tcp, from: client.addr}
+	again, k := newRaw(0), handshake{via: tcp, by: c.hub.entrances[0], from: client.addr}
 	k.len = copy(k.message[:], again.initiation(t, key, hello{Time: uint64(time.Now().UnixNano()), Instance: 1}))
 	require.NotNil(t, c.hub.admit(&k, time.Now()))
 	down(udp)

@@ -137,7 +137,7 @@ func gather(t testing.TB, clients, size int, change func(*Config)) *crowd {
 }
 
 func (c *crowd) connect(t testing.TB, client *raw, key noise.PrivateKey, size int) {
-	k := handshake{via: c.queue, from: client.addr}
+	k := handshake{via: c.queue, by: c.hub.entrances[0], from: client.addr}
 	m := client.initiation(t, key, hello{Time: uint64(time.Now().UnixNano()), Instance: uint64(client.index) + 1})
 	k.len = copy(k.message[:], m)
 	answer := c.hub.admit(&k, time.Now())
@@ -386,7 +386,7 @@ func BenchmarkInitiation(b *testing.B) {
 				for j := range queue {
 					client := newRaw(j)
 					m := client.initiation(b, keys[j], hello{Time: uint64(time.Now().UnixNano()), Instance: 1})
-					queue[j] = handshake{via: c.queue, len: len(m)}
+					queue[j] = handshake{via: c.queue, by: c.hub.entrances[0], len: len(m)}
 					copy(queue[j].message[:], m)
 				}
 				b.StartTimer()

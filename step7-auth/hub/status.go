@@ -20,7 +20,7 @@ type Status struct {
 	Handshake time.Time      // when its current keys came into use
 	Heard     time.Time      // when it was heard last
 	LoggedIn  bool           // its packets pass
-	Next      bool           // it uses the key of Config.Next
+	By        string         // the entrance that it uses: see Entrance.Name
 
 	// Counts of IP packets, and of their bytes: received from the client, and sent to it.
 	ReceivedPackets, ReceivedBytes uint64
@@ -74,7 +74,7 @@ func (h *Hub) Snapshot() []Status {
 			Handshake:       s.Since,
 			Heard:           s.Heard,
 			LoggedIn:        state == open,
-			Next:            c.next.Load(),
+			By:              c.by.Load().Name,
 			ReceivedPackets: c.received.Packets(),
 			ReceivedBytes:   c.received.Bytes(),
 			SentPackets:     c.sent.Packets(),

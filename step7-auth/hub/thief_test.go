@@ -32,7 +32,7 @@ func crowdFor(t *testing.T, change func(*Config)) (*crowd, *registry) {
 
 // ask lets the hub admit a raw client, and returns the answer.
 func (c *crowd) ask(t testing.TB, r *raw, key noise.PrivateKey, h hello, at time.Time) []byte {
-	k := handshake{via: c.queue, from: r.addr}
+	k := handshake{via: c.queue, by: c.hub.entrances[0], from: r.addr}
 	k.len = copy(k.message[:], r.initiation(t, key, h))
 	return c.hub.admit(&k, at)
 }
@@ -275,7 +275,7 @@ func TestStrangerWhileHandshakes(t *testing.T) {
 		c.receive(t, m.addr, first)
 		require.Len(t, c.hub.Snapshot(), 1)
 		again, done := newRaw(1), make(chan struct{})
-		k := handshake{via: c.queue, from: m.addr}
+		k := handshake{via: c.queue, by: c.hub.entrances[0], from: m.addr}
 		k.len = copy(k.message[:], again.initiation(t, key, hello{Time: 2*i + 2, Instance: i + 1}))
 		go func() {
 			defer close(done)

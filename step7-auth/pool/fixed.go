@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"time"
@@ -87,6 +88,39 @@ func (f *family) setFixed(fixed map[netip.Addr]noise.PublicKey) (moved []noise.P
 		}
 	}
 	return moved
+}
+
+// Next returns the addresses that a server with these subnets, leases and fixed addresses
+// would give to a client that it does not know yet, in the order of Config.Addrs: an operator
+// may then fix them for that client. It changes nothing, and may be called while the server
+// runs; then leases of its last second may be missing. The error wraps ErrFull if there are none.
+func Next(cfg Config, fixed map[noise.PublicKey][]netip.Addr) ([]netip.Addr, error) {
+	now := time.Now()
+	p, err := Open(Config{Addrs: cfg.Addrs, Grace: cfg.Grace})
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	if cfg.State != "" {
+		saved, err := readState(cfg.State)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("the file of leases: %w", err)
+		}
+		p.adoptAll(saved, now)
+	}
+	if _, err := p.SetFixed(fixed); err != nil {
+		return nil, err
+	}
+	var list []netip.Addr
+	stranger := noise.GenerateKey().Public()
+	for _, f := range p.families {
+		addr, err := f.choose(stranger, now)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, addr)
+	}
+	return list, nil
 }
 
 // A FixedError says that a client can't have its fixed address. Here a client is a key;

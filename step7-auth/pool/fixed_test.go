@@ -2,6 +2,8 @@ package pool
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -96,4 +98,49 @@ func TestWrongFixedAddresses(t *testing.T) {
 		require.EqualError(t, err, want)
 	}
 	require.Equal(t, "10.8.0.9/24", mustLease(t, p, 0, epoch)[0].String(), "nothing has changed")
+}
+
+// Next names the addresses that a new client then gets, and leaves everything as it is.
+func TestNext(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "pool", "leases")
+	cfg := Config{Addrs: prefixes("10.8.0.1/29", "fd00:8::1/64"), State: state, Grace: time.Minute}
+	next := func(fixed map[noise.PublicKey][]netip.Addr) []netip.Addr {
+		t.Helper()
+		before, _ := os.ReadFile(state)
+		got, err := Next(cfg, fixed)
+		require.NoError(t, err)
+		after, _ := os.ReadFile(state)
+		require.Equal(t, string(before), string(after))
+		return got
+	}
+	require.Equal(t, addrs("10.8.0.2", "fd00:8::2"), next(nil), "there is no file yet")
+	require.NoFileExists(t, state)
+
+	p, err := Open(cfg)
+	require.NoError(t, err)
+	mustLease(t, p, 0, time.Now())
+	mustLease(t, p, 1, time.Now())
+	p.Release(key(1), time.Now())
+	require.NoError(t, p.Close())
+	p = opened(t, cfg)
+	require.Equal(t, addrs("10.8.0.4", "fd00:8::4"), next(nil), "leases of those who have left are kept for them")
+	fixed := map[noise.PublicKey][]netip.Addr{key(7): addrs("10.8.0.4"), key(8): addrs("fd00:8::4", "10.8.0.5")}
+	want := addrs("10.8.0.6", "fd00:8::5")
+	require.Equal(t, want, next(fixed))
+	_, err = p.SetFixed(fixed)
+	require.NoError(t, err)
+	got := mustLease(t, p, 2, time.Now())
+	require.Equal(t, want, []netip.Addr{got[0].Addr(), got[1].Addr()})
+
+	fixed[key(9)] = addrs("10.8.0.6")
+	_, err = Next(cfg, fixed)
+	require.ErrorIs(t, err, ErrFull, "those that were released are in their grace time")
+	fixed[key(10)] = addrs("10.8.0.6")
+	_, err = Next(cfg, fixed)
+	require.ErrorContains(t, err, "has the same fixed address")
+
+	broken := Config{Addrs: cfg.Addrs, State: filepath.Join(t.TempDir(), "x")}
+	require.NoError(t, os.WriteFile(broken.State, []byte("x\n"), 0o600))
+	_, err = Next(broken, nil)
+	require.EqualError(t, err, `the file of leases: line 1 is not "stepvpn leases 1 running" or "stepvpn leases 1 closed"`)
 }

@@ -12,7 +12,17 @@ func (p *Pool) restore(name string) error {
 	if err != nil {
 		return err
 	}
-	now, dropped := time.Now(), 0
+	if dropped := p.adoptAll(saved, time.Now()); dropped > 0 {
+		slog.Warn("leases are dropped: clients can't have these addresses in the tunnel's subnets", "leases", dropped, "file", name)
+	}
+	if file != nil {
+		p.store = keep(file, p.snapshot)
+	}
+	return nil
+}
+
+// adoptAll enters the leases from a state file. It returns how many are in none of the subnets.
+func (p *Pool) adoptAll(saved state, now time.Time) (dropped int) {
 	for _, r := range saved.records {
 		at := now
 		if saved.closed && r.released.Before(now) {
@@ -22,13 +32,7 @@ func (p *Pool) restore(name string) error {
 			dropped++
 		}
 	}
-	if dropped > 0 {
-		slog.Warn("leases are dropped: clients can't have these addresses in the tunnel's subnets", "leases", dropped, "file", name)
-	}
-	if file != nil {
-		p.store = keep(file, p.snapshot)
-	}
-	return nil
+	return dropped
 }
 
 // adopt enters a lease from the state file, unless it is in none of the subnets.

@@ -68,14 +68,20 @@ func folder(name string) error {
 // CheckState says what is wrong with a state file that Open would put aside; having none is
 // fine. Step 8 has a command that checks all files before the server starts.
 func CheckState(name string) error {
-	text, _, err := atomicfile.Read(name, maxStateSize, atomicfile.Follow)
+	_, err := readState(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		_, err = parseState(string(text))
-	}
 	return err
+}
+
+// readState reads a state file that a server may be using.
+func readState(name string) (state, error) {
+	text, _, err := atomicfile.Read(name, maxStateSize, atomicfile.Follow)
+	if err != nil {
+		return state{}, err
+	}
+	return parseState(string(text))
 }
 
 // diskFails tells whether the disk is full or can't be written, which is no fault of the

@@ -179,7 +179,7 @@ F: the key private_key or key_file is missing
 F:2: mtu is 1
     mtu = 1
     Allowed: 0 (what the path has room for), or 576 to 65535 bytes.
-F:4: unknown key "foobarbaz"; a client has: server, transport, server_key, private_key, key_file, psk, psk_file, login_file, device, routes, lan, dns, allow_other_dns, kill_switch, mtu, keepalive, offloads, state, status_socket, metrics
+F:4: unknown key "foobarbaz"; a client has: server, transport, server_key, private_key, key_file, psk, psk_file, login_file, wireguard, device, routes, lan, dns, allow_other_dns, kill_switch, mtu, keepalive, offloads, state, status_socket, metrics
     foobarbaz = 1
 F:5: server is a whole number, not a list
     server = 1

@@ -49,6 +49,9 @@ func (s *Server) check(d *document) {
 	if _, given := d.values["dns_upstreams"]; given && d.values["dns"] == false {
 		d.addTo("dns_upstreams", -1, "dns_upstreams is set, but dns is false", "dns = true, or no dns_upstreams")
 	}
+	if s.WireGuard && !slices.Contains(s.Transports, "udp") {
+		d.addTo("wireguard", -1, "wireguard is true, but transports lacks udp, by which alone those clients come", `transports = ["udp"] or ["udp", "tcp"], or no wireguard`)
+	}
 	if slices.Contains(s.Egress, s.Device) {
 		d.addTo("egress", -1, "egress is the tunnel's own device", "")
 	}
@@ -90,7 +93,7 @@ func (c *Client) check(d *document, mode fs.FileMode) {
 	switch {
 	case inline && file:
 		d.addTo("private_key", -1, "private_key and key_file are both set", "one of the two")
-	case !inline && !file:
+	case !inline && !file && !d.has("wireguard"):
 		d.add(0, "the key private_key or key_file is missing", "private_key with the key itself, or key_file with the file that has it")
 	}
 	_, inline = d.values["psk"]
@@ -98,7 +101,7 @@ func (c *Client) check(d *document, mode fs.FileMode) {
 	if inline && file {
 		d.addTo("psk", -1, "psk and psk_file are both set", "one of the two")
 	}
-	secret := slices.ContainsFunc(secretKeys, func(k string) bool { return d.values[k] != nil && d.values[k] != "" })
+	secret := slices.ContainsFunc(secretKeys, d.has)
 	if perm := mode.Perm(); perm&0o077 != 0 && secret {
 		d.add(0, fmt.Sprintf("it holds a secret, and may be read or changed by users other than its owner (mode %#o)", perm),
 			fmt.Sprintf("mode 0600. If nobody has read it so far, type: chmod 600 %s; otherwise make a new key", d.file))

@@ -18,6 +18,9 @@
 // variable is not set, as in a shell, it also means the folder of the file: so the
 // same file works by hand and as a service. No other variable is replaced.
 //
+// The setting wireguard names a file of another form, that of the WireGuard protocol's own
+// programs: see wireguard.go.
+//
 // # Secrets
 //
 // A file that holds a secret (a private key, the pre-shared key, a password) is
@@ -35,6 +38,7 @@ import (
 	"net/netip"
 	"time"
 
+	"stepvpn/step8-deploy/further/wireguard/conf"
 	"stepvpn/step8-deploy/lan"
 	"stepvpn/step8-deploy/reach"
 )
@@ -53,6 +57,7 @@ type Server struct {
 	Key        string           // file with the private key
 	PSK        string           // file with the pre-shared key; "": none
 	Clients    string           // file with the registry of clients
+	WireGuard  bool             // whether clients of the WireGuard protocol may come in, too
 	State      string           // folder for what is kept from one start to the next
 
 	Device  string          // name of the TUN device
@@ -87,6 +92,11 @@ type Client struct {
 	PSK        Secret     // the pre-shared key, if the file itself has it
 	PSKFile    string     // otherwise the file that has it; "": there is none
 	Login      string     // file with user name and password, one per line; "": none
+
+	// For the WireGuard protocol, WireGuard takes the place of all above but Servers, which are
+	// the Endpoints of its peers, and of Keepalive. nil: our own protocol.
+	WireGuard     *conf.File
+	WireGuardFile string // where it stands; "": none
 
 	Device        string
 	Routes        Routes     // what goes into the tunnel

@@ -102,6 +102,9 @@ func (d *document) add(line int, what, allowed string) {
 	d.problems = append(d.problems, p)
 }
 
+// has reports whether the document has the key, with a value that is not "".
+func (d *document) has(key string) bool { return d.values[key] != nil && d.values[key] != "" }
+
 // addTo notes a problem with the value of a key, or with one element of it.
 func (d *document) addTo(key string, element int, what, allowed string) {
 	at := d.places[key]

@@ -36,6 +36,7 @@ type ClientTemplate struct {
 	PrivateKey string // "": the file client.key has it
 	PSK        string // "": none
 	User       string // the user whose password the server asks for; "": it asks for none
+	WireGuard  string // the file for the WireGuard protocol, which takes the place of all above; "": none
 }
 
 // Render returns the text of the file, or an error if LoadServer would refuse it.

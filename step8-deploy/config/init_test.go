@@ -97,6 +97,17 @@ func TestTemplatesAreComplete(t *testing.T) {
 	require.NoError(t, err)
 	client := defaultsOf(clientSchema())
 	check(text, keysOf(clientSchema()), client)
+
+	var left []string // those that can stand beside wireguard
+	for _, s := range clientSchema() {
+		if s.instead == "" {
+			left = append(left, s.key)
+		}
+	}
+	text, err = ClientTemplate{File: "client.toml", WireGuard: "client.conf"}.Render()
+	require.NoError(t, err)
+	client["routes"] = "pushed"
+	check(text, left, client)
 }
 
 func defaultsOf[C any](schema []setting[C]) map[string]any {

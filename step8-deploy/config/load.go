@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 )
 
@@ -24,7 +25,8 @@ func LoadServer(file string) (*Server, error) {
 }
 
 // LoadClient reads the settings of a client. Mistakes in the file are an error of type
-// Problems.
+// Problems. The file may also be one of the WireGuard protocol's own programs: then it stands
+// for settings that name it by wireguard, and say nothing else (wireguard.go).
 func LoadClient(file string) (*Client, error) {
 	d, info, err := load(file, KindClient)
 	if err != nil {
@@ -34,7 +36,10 @@ func LoadClient(file string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, settingsFile.Check(file, info)
+	if err := settingsFile.Check(file, info); err != nil {
+		return nil, err
+	}
+	return c, c.readWireGuard(d)
 }
 
 // Kind returns the kind of a file: KindServer or KindClient.
@@ -54,6 +59,9 @@ func load(file, kind string) (*document, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	d := parse(file, text)
+	if isWireGuard(file, text) {
+		d = &document{file: file, values: map[string]any{"kind": KindClient, "wireguard": filepath.Base(file)}}
+	}
 	if len(d.problems) == 0 || d.values != nil {
 		d.checkKind(kind)
 	}
@@ -66,7 +74,8 @@ func load(file, kind string) (*document, fs.FileInfo, error) {
 // A setting is one key of a file. C is Server or Client.
 type setting[C any] struct {
 	key      string
-	required bool
+	required bool   // unless wireguard takes its place
+	instead  string // why it can't stand beside the setting wireguard; "": it can
 	allowed  string // the values that are allowed, for people
 	def      any    // the value if the file does not have the key, as the TOML library would return it; nil: the zero value
 	set      setter[C]
@@ -97,7 +106,7 @@ func client(d *document, mode fs.FileMode) (*Client, error) {
 	if err := d.failed(); err != nil {
 		return nil, err
 	}
-	resolve(d.file, &c.Key, &c.PSKFile, &c.Login, &c.State, &c.StatusSocket)
+	resolve(d.file, &c.Key, &c.PSKFile, &c.Login, &c.WireGuardFile, &c.State, &c.StatusSocket)
 	return c, nil
 }
 
@@ -111,14 +120,17 @@ func fill[C any](d *document, c *C, schema []setting[C], kind string) {
 	}
 	for _, s := range schema {
 		value, given := d.values[s.key]
+		wireguard := s.instead != "" && d.has("wireguard")
 		switch {
+		case given && wireguard:
+			d.addTo(s.key, -1, fmt.Sprintf("%s is set, but so is wireguard: %s", s.key, s.instead), "one of the two")
 		case given:
 			if err := s.set(c, value); err != nil {
 				d.addTo(s.key, elementOf(err), s.key+" "+err.Error(), s.allowed)
 			}
-		case s.required:
+		case s.required && !wireguard:
 			d.add(0, fmt.Sprintf("the key %s is missing", s.key), s.allowed)
-		case s.def != nil:
+		case s.def != nil && !wireguard:
 			if err := s.set(c, s.def); err != nil {
 				panic(fmt.Sprintf("config: default of %s: %v", s.key, err))
 			}

@@ -90,6 +90,7 @@ transports = ["tcp"]
 key_file = "/etc/k"
 psk_file = "p"
 clients_file = "c"
+wireguard = false
 state = "s"
 device = "tun7"
 subnets = ["fd00:8::1/112"]
@@ -169,6 +170,15 @@ func TestKind(t *testing.T) {
 	}
 	_, err := Kind(write(t, ""))
 	require.ErrorContains(t, err, "the key kind is missing")
+}
+
+// Clients of the WireGuard protocol come by UDP only.
+func TestWireGuardNeedsUDP(t *testing.T) {
+	s, err := LoadServer(write(t, shortServer+"wireguard = true\n"))
+	require.NoError(t, err)
+	require.True(t, s.WireGuard)
+	_, err = LoadServer(write(t, shortServer+"wireguard = true\ntransports = [\"tcp\"]\n"))
+	require.ErrorContains(t, err, "transports lacks udp")
 }
 
 // A relative path starts at the file's folder, and $CREDENTIALS_DIRECTORY at that of systemd.

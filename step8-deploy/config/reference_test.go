@@ -53,15 +53,18 @@ func table[C any](b *strings.Builder, kind string, schema []setting[C]) {
 	fmt.Fprintf(b, "\n## %s\n\n| key | allowed | without the key |\n|---|---|---|\n| kind | %q | an error |\n",
 		strings.ToUpper(kind[:1])+kind[1:], kind)
 	for _, s := range schema {
-		fmt.Fprintf(b, "| %s | %s | %s |\n", s.key, strings.ReplaceAll(s.allowed, "|", `\|`), without(s.required, s.def))
+		fmt.Fprintf(b, "| %s | %s | %s |\n", s.key, strings.ReplaceAll(s.allowed, "|", `\|`), without(s))
 	}
 }
 
 // without returns what the page says about a file without a key: its default, or "an error".
-func without(required bool, def any) string {
-	switch v := def.(type) {
+func without[C any](s setting[C]) string {
+	switch v := s.def.(type) {
 	case nil:
-		if required {
+		switch {
+		case s.required && s.instead != "":
+			return "an error, unless wireguard is set"
+		case s.required:
 			return "an error"
 		}
 		return "none"

@@ -21,6 +21,8 @@ func serverSchema() []setting[Server] {
 			set: optional(func(s *S) *string { return &s.PSK }, readPath)},
 		{key: "clients_file", required: true, allowed: allowedFile,
 			set: text(func(s *S) *string { return &s.Clients }, readPath)},
+		{key: "wireguard", allowed: allowedYesNo, def: false,
+			set: yesNo(func(s *S) *bool { return &s.WireGuard })},
 		{key: "state", allowed: "the path of a folder", def: defaultState,
 			set: text(func(s *S) *string { return &s.State }, readPath)},
 

@@ -44,8 +44,12 @@ func (s *Server) NextKey() (*[KeySize]byte, error) {
 // PresharedKey reads the pre-shared key. It returns zeros if there is none.
 func (s *Server) PresharedKey() ([KeySize]byte, error) { return readKey("psk_file", s.PSK) }
 
-// OwnKey returns the client's private key, which is in the settings or in a file of its own.
+// OwnKey returns the client's private key, which is in the settings, in a file of its own, or
+// for the WireGuard protocol in its file.
 func (c *Client) OwnKey() ([KeySize]byte, error) {
+	if c.WireGuard != nil {
+		return c.WireGuard.PrivateKey, nil
+	}
 	if c.PrivateKey.Given() {
 		return c.PrivateKey, nil
 	}

@@ -68,6 +68,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	}
 	c.failed(flat(cfg.CheckFiles())...)
 	c.nextKey(cfg)
+	c.failed(checkWireGuardKey(cfg))
 	registry, err := identity.Load(cfg.Clients)
 	if err == nil {
 		err = admission.Check(registry, cfg.Subnets)
@@ -91,7 +92,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 		c.failed(resolver.Check(ResolverOf(cfg, cfg.Device)))
 	}
 	seen := c.folder(cfg.State)
-	if err := pool.CheckState(filepath.Join(cfg.State, workerFolder, LeasesName)); seen && err != nil {
+	if err := pool.CheckState(LeasesFile(cfg)); seen && err != nil {
 		c.warn(fmt.Sprintf("the file of leases is damaged: %v", err), "A start sets it aside; clients may get other addresses than before.")
 	}
 	if _, err := lastseen.Read(SeenFile(cfg)); seen && err != nil {
@@ -112,6 +113,9 @@ func CheckClient(ctx context.Context, file string) (*Check, error) {
 	}
 	c := &Check{running: running(ctx, "client", cfg.StatusSocket, config.ClientSocket)}
 	c.failed(flat(cfg.CheckFiles())...)
+	if cfg.WireGuard != nil {
+		c.wireGuard(cfg)
+	}
 	if err := hostnet.MayChange(); err != nil {
 		c.warn("the host was not checked, because only root can do that", "Run it as root, for example with sudo.")
 		return c, nil
@@ -119,7 +123,7 @@ func CheckClient(ctx context.Context, file string) (*Check, error) {
 	c.device(cfg.Device, nil, cfg.MTU)
 	c.sockets(cfg.StatusSocket, cfg.Metrics)
 	seen := c.folder(cfg.State)
-	if _, err := rotation.Read(cfg.State, noise.PublicKey(cfg.ServerKey)); seen && err != nil {
+	if _, err := rotation.Read(cfg.State, noise.PublicKey(cfg.ServerKey)); seen && err != nil && cfg.WireGuard == nil {
 		c.warn(fmt.Sprintf("the file of the keys that the server has announced is damaged: %v", err), "A start sets it aside, and uses the key in the settings.")
 	}
 	_, err = nft.Run("", "list", "tables")
@@ -128,6 +132,17 @@ func CheckClient(ctx context.Context, file string) (*Check, error) {
 		c.warn(fmt.Sprintf("the saved state of the kill switch can't be read: %v", err), "A start saves it again.")
 	}
 	return c, nil
+}
+
+// wireGuard warns of what looks like a mistake in a WireGuard file, and may be none.
+func (c *Check) wireGuard(cfg *config.Client) {
+	allowed := cfg.WireGuard.Networks()
+	for _, a := range cfg.WireGuard.DNS {
+		if cfg.DNS && !slices.ContainsFunc(allowed, func(n netip.Prefix) bool { return n.Contains(a) }) {
+			c.warn(fmt.Sprintf("DNS has %v in %s, but no peer has it in its AllowedIPs: queries will not reach it", a, cfg.WireGuardFile),
+				"Add it to the AllowedIPs of the peer behind which it is.")
+		}
+	}
 }
 
 // running returns the status of a daemon of that role that answers at one of the sockets.

@@ -88,13 +88,22 @@ type Client struct {
 
 // An attempt is an attempt to reach a server or a nameserver.
 type attempt struct {
-	server netip.AddrPort
-	socket guard.Socket
+	server  netip.AddrPort
+	network string
+	socket  guard.Socket
 }
 
 // maxAttempts bounds the attempts at one time: to a server, and to nameservers that look up
-// its name in two families.
+// its name in two families. (With the WireGuard protocol, there may be more servers at a time.)
 const maxAttempts = 8
+
+// mostAttempts returns how many there may be. k.mu is locked.
+func (k *Client) mostAttempts() int {
+	if k.cfg.WireGuard != nil {
+		return maxAttempts * len(k.cfg.Servers)
+	}
+	return maxAttempts
+}
 
 // NewClient reads the settings, and does everything that can fail before it changes the
 // host. Call Close when done.
@@ -270,11 +279,11 @@ func (k *Client) dialOne(ctx context.Context, parse func(any) error) (r privsep.
 	k.mu.Lock()
 	a := k.attempts[q.Attempt]
 	if a == nil {
-		if len(k.attempts) >= maxAttempts {
+		if most := k.mostAttempts(); len(k.attempts) >= most {
 			k.mu.Unlock()
-			return r, fmt.Errorf("more than %d attempts at once", maxAttempts)
+			return r, fmt.Errorf("more than %d attempts at once", most)
 		}
-		a = &attempt{server: q.Address, socket: guard.Socket{CarryOut: k.host.CarryOut}}
+		a = &attempt{server: q.Address, network: q.Network, socket: guard.Socket{CarryOut: k.host.CarryOut}}
 		k.attempts[q.Attempt] = a
 	}
 	k.mu.Unlock()
@@ -375,6 +384,7 @@ func (k *Client) done(parse func(any) error) (r privsep.Result, err error) {
 	if a == nil {
 		return r, nil
 	}
+	k.host.Disuse(a.network, a.server)
 	return r, a.socket.Close()
 }
 
@@ -417,7 +427,8 @@ const (
 	maxMTU   = 65535
 )
 
-// check returns an error for terms that no server of this project hands out.
+// check returns an error for terms that no server of this project hands out, or that the file
+// of the WireGuard protocol does not have.
 func (k *Client) check(t takeover.Terms) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -427,6 +438,9 @@ func (k *Client) check(t takeover.Terms) error {
 	}
 	if !dialled {
 		return fmt.Errorf("the server %v was not asked for a session", t.Server)
+	}
+	if k.cfg.WireGuard != nil {
+		return checkWireGuard(t, k.cfg)
 	}
 	if len(t.Addrs) == 0 || len(t.Addrs) > maxAddrs {
 		return fmt.Errorf("%d addresses", len(t.Addrs))

@@ -43,6 +43,7 @@ type ServerSettings struct {
 	Off       []netip.Prefix // subnets that this host can't serve now; Server has the others
 	Key       noise.PrivateKey
 	NextKey   *noise.PrivateKey // the key that the server is changing to; nil: none
+	WireGuard *noise.PrivateKey // the key for clients of the WireGuard protocol; nil: they may not come in
 	PSK       *[noise.KeyLen]byte
 	PSKSecret *[noise.KeyLen]byte // for clients' own pre-shared keys; nil: none
 	Device    string
@@ -81,7 +82,8 @@ const (
 	workerFolder = "worker"
 	RegistryName = "clients" // a copy of the registry, which the worker may not read itself
 	LeasesName   = "pool/leases"
-	SeenName     = "pool/seen" // when clients were last seen
+	SeenName     = "pool/seen"  // when clients were last seen
+	AskedName    = "pool/asked" // when clients of the WireGuard protocol have asked
 )
 
 // NewServer reads the settings, and opens sockets and device. Close removes them.
@@ -111,6 +113,13 @@ func (s *Server) open() error {
 	s.told.Key, s.told.NextKey = key, (*noise.PrivateKey)(next)
 	if cfg.PSK != "" {
 		s.told.PSK = &psk
+	}
+	if cfg.WireGuard {
+		key, err := WireGuardKey(cfg)
+		if err != nil {
+			return err
+		}
+		s.told.WireGuard = &key
 	}
 	if info, err := os.Stat(cfg.Clients); errors.Is(err, fs.ErrNotExist) {
 		return identity.NoRegistry(cfg.Clients)
@@ -233,6 +242,10 @@ func (s *Server) makeOwn(name string) error {
 	}
 	return os.Lchown(name, s.owner.UID, s.owner.GID)
 }
+
+// LeasesFile returns the name of the file in which a server's worker keeps the clients'
+// addresses.
+func LeasesFile(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, LeasesName) }
 
 // SeenFile returns the name of the file in which a server's worker notes when clients were
 // last seen.

@@ -60,6 +60,12 @@ func (r *Report) WriteMetrics(w io.Writer) error {
 			sample(b, "stepvpn_peer_handshake_time_seconds", float64(p.Handshake.UnixMilli())/1000, "peer", p.Name)
 		}
 	}
+	family(b, "stepvpn_peer_shared", "gauge", "1 if two devices seem to use the key of this peer, and so take turns.")
+	for _, p := range r.Peers {
+		if p.Shared {
+			sample(b, "stepvpn_peer_shared", 1, "peer", p.Name)
+		}
+	}
 	return b.Flush()
 }
 

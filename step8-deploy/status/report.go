@@ -38,7 +38,8 @@ type Report struct {
 	Listen   []string `json:"listen,omitempty"`   // "udp ADDRESS:PORT", "tcp ADDRESS:PORT": the addresses that it listens on
 	Registry string   `json:"registry,omitempty"` // of a server: the digest of the registry in force, see identity.Registry.Digest
 
-	NextKey string `json:"next_key,omitempty"` // of a server: the public key that it is changing to
+	NextKey   string `json:"next_key,omitempty"`  // of a server: the public key that it is changing to
+	WireGuard string `json:"wireguard,omitempty"` // of a server: its public key for clients of that protocol; "": they may not come in
 
 	KillSwitch string `json:"kill_switch,omitempty"` // of a client: "closed", "paused" or "off"
 
@@ -54,7 +55,7 @@ type Report struct {
 	Drops map[string]uint64 `json:"drops"` // packets, by reason
 }
 
-// A Peer is one client of a server, or the server of a client.
+// A Peer is one client of a server, or a server of a client.
 type Peer struct {
 	Name      string         `json:"name"`
 	Addresses []netip.Addr   `json:"addresses"`          // in the tunnel
@@ -62,8 +63,16 @@ type Peer struct {
 	Since     time.Time      `json:"since,omitzero"`     // when it connected
 	Handshake time.Time      `json:"handshake,omitzero"` // when the current keys came into use
 	NextKey   bool           `json:"next_key,omitempty"` // it uses the server's next key
-	Sent      Flow           `json:"sent"`
-	Received  Flow           `json:"received"`
+	Protocol  string         `json:"protocol,omitempty"` // "WireGuard", or "": our own
+	Shared    bool           `json:"shared,omitempty"`   // of a server: two devices seem to use its key
+
+	// Of a client of the WireGuard protocol, which may have several servers:
+	AllowedIPs []netip.Prefix `json:"allowed_ips,omitempty"` // the addresses in the tunnel that this one has
+	State      string         `json:"state,omitempty"`       // a word: see States
+	Reason     string         `json:"reason,omitempty"`      // why it is not up, in one line
+
+	Sent     Flow `json:"sent"`
+	Received Flow `json:"received"`
 }
 
 // A Flow counts the packets of one direction.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,4 +251,19 @@ func FuzzWrite(f *testing.F) {
 			require.NoError(t, r.WriteMetrics(io.Discard))
 		}
 	})
+}
+
+// The servers of a client of the WireGuard protocol say how they are, each for itself.
+func TestPeersWithAState(t *testing.T) {
+	r := &Report{Role: "client", Now: now, Peers: []Peer{
+		{Name: "b", AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.8.0.0/24")}, State: "waiting", Reason: "no\nanswer"},
+		{Name: "a", AllowedIPs: slices.Repeat([]netip.Prefix{netip.MustParsePrefix("fd00::/64")}, 6), State: "up"},
+		{Name: "c", State: "connecting"},
+	}}
+	var text strings.Builder
+	require.NoError(t, r.Write(&text))
+	require.Contains(t, text.String(), "\na     fd00::/64,fd00::/64,fd00::/64,fd00::/64,and 2 more  -")
+	require.Contains(t, text.String(), "\nb     10.8.0.0/24 ")
+	require.True(t, strings.HasSuffix(text.String(), "\na is up, by the age of its handshake: a server of the WireGuard protocol answers no probe\n"+
+		"b is waiting: no answer\nc is connecting\n"), text.String())
 }

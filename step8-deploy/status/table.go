@@ -45,13 +45,32 @@ func (r *Report) Write(w io.Writer) error {
 	peers := slices.Clone(r.Peers)
 	slices.SortFunc(peers, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
 	for _, p := range peers {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s/s\t%s/s\n", clean(p.Name), addresses(p.Addresses), endpoint(p.Endpoint),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s/s\t%s/s\n", clean(p.Name), addresses(p), endpoint(p.Endpoint),
 			ago(r.Now, p.Handshake), size(float64(p.Sent.Bytes)), size(float64(p.Received.Bytes)), size(p.Sent.Rate), size(p.Received.Rate))
 	}
 	if len(peers) == 0 {
 		fmt.Fprintln(t, "(none)")
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, p := range peers {
+		p.writeState(w)
+	}
+	return nil
+}
+
+// writeState says how a peer is that has a state of its own.
+func (p Peer) writeState(w io.Writer) {
+	switch {
+	case p.State == "":
+	case p.Reason != "":
+		fmt.Fprintf(w, "%s is %s: %s\n", clean(p.Name), clean(p.State), clean(p.Reason))
+	case p.State == Up:
+		fmt.Fprintf(w, "%s is up, by the age of its handshake: a server of the WireGuard protocol answers no probe\n", clean(p.Name))
+	default:
+		fmt.Fprintf(w, "%s is %s\n", clean(p.Name), clean(p.State))
+	}
 }
 
 // byOldKey lists the connected clients that do not use the server's next key.
@@ -80,10 +99,21 @@ func drops(d map[string]uint64) string {
 	return cmp.Or(strings.Join(parts, ", "), "none")
 }
 
-func addresses(list []netip.Addr) string {
+// maxShown is how many networks of a peer are shown.
+const maxShown = 4
+
+// addresses lists a peer's addresses, or the networks that it has.
+func addresses(p Peer) string {
 	var parts []string
-	for _, a := range list {
+	for _, a := range p.Addresses {
 		parts = append(parts, a.String())
+	}
+	for i, n := range p.AllowedIPs {
+		if i == maxShown {
+			parts = append(parts, fmt.Sprintf("and %d more", len(p.AllowedIPs)-i))
+			break
+		}
+		parts = append(parts, n.String())
 	}
 	return cmp.Or(strings.Join(parts, ","), "-")
 }

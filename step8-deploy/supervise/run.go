@@ -191,7 +191,7 @@ func (s *Supervisor) addresses(ctx context.Context, e config.Endpoint) ([]netip.
 	if a, err := netip.ParseAddr(e.Host); err == nil {
 		return []netip.Addr{a}, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Try, ErrSilence)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Try, s.cfg.Silence)
 	defer cancel()
 	addrs, err := s.cfg.Resolve(ctx, e.Host)
 	if err == nil && len(addrs) == 0 {
@@ -250,7 +250,7 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 	}()
 
 	s.set(func(st *Status) { st.Addr = addr })
-	impatient := time.AfterFunc(s.cfg.Try, func() { cancel(ErrSilence) })
+	impatient := time.AfterFunc(s.cfg.Try, func() { cancel(s.cfg.Silence) })
 	defer impatient.Stop()
 	var since time.Time
 	err = s.cfg.Connect(ctx, addr, func() {
@@ -271,7 +271,7 @@ func (s *Supervisor) connect(ctx context.Context, e config.Endpoint, addr netip.
 	if !since.IsZero() {
 		up = max(1, time.Since(since))
 	}
-	if cause := context.Cause(ctx); cause != nil && !(cause == ErrSilence && errors.Is(err, secure.ErrUnread)) {
+	if cause := context.Cause(ctx); cause != nil && !(cause == s.cfg.Silence && errors.Is(err, secure.ErrUnread)) {
 		err = cause
 	}
 	if err == nil {

@@ -107,6 +107,10 @@ type Config struct {
 
 	// Try is the time that one address has to answer; 0 is DefaultTry.
 	Try time.Duration
+
+	// Silence is the error for an address that has not answered in that time; nil stands for
+	// ErrSilence. A chapter after step 8 has servers that are silent for other reasons.
+	Silence error
 }
 
 // A Supervisor keeps one client connected. Its methods are safe for concurrent use; Run may
@@ -137,6 +141,9 @@ func New(cfg Config) *Supervisor {
 	if cfg.Try == 0 {
 		cfg.Try = DefaultTry
 	}
+	if cfg.Silence == nil {
+		cfg.Silence = ErrSilence
+	}
 	return &Supervisor{
 		cfg:     cfg,
 		wake:    make(chan struct{}, 1),
@@ -149,7 +156,7 @@ func New(cfg Config) *Supervisor {
 var (
 	errNetwork = app.Hint(errors.New("the network has changed"), "There is nothing to do: the client reconnects.")
 	errClock   = app.Hint(errors.New("the clock has jumped: the machine was suspended"), "There is nothing to do: the client reconnects.")
-	// ErrSilence ends the ctx of Connect when an address has had its time.
+	// ErrSilence ends the ctx of Connect when an address has had its time, unless Config.Silence does.
 	ErrSilence = app.Hint(errors.New("no answer: the server does not run, has other keys or an older version, or a firewall blocks the way"),
 		"Check that the server runs, that its port is open in all firewalls on the way, and that server_key is its key.")
 )

@@ -83,10 +83,8 @@ func (t *taken) check() error {
 			return fmt.Errorf("%v is to go into the tunnel, which carries no %v", only[0], f)
 		}
 	}
-	if guarded(t.cfg) {
-		if _, err := guard.Rules(t.terms.Settings.DNS); err != nil {
-			return err
-		}
+	if _, err := t.guardRules(); err != nil {
+		return err
 	}
 	return hostnet.Disjoint(t.terms.Addrs)
 }
@@ -130,9 +128,7 @@ func (t *taken) routes() (list []netip.Prefix) {
 // rules returns the rules that send packets into the tunnel, except for local ones. Packets
 // of a family that the tunnel does not carry are refused.
 func (t *taken) rules(around lan.Networks) (list []policy.Rule) {
-	if guarded(t.cfg) {
-		list, _ = guard.Rules(t.terms.Settings.DNS)
-	}
+	list, _ = t.guardRules()
 	for _, f := range hostnet.Families {
 		list = append(list, guard.Own(f, priorityTunnel))
 		for _, n := range f.Subnets(t.terms.Addrs) {
@@ -160,7 +156,7 @@ func (t *taken) tables() []reconcile.Table {
 		{Name: pathmtu.OurTable, Text: pathmtu.Ruleset(d.Name, t.terms.MTU)},
 	}
 	if guarded(t.cfg) {
-		list = append(list, reconcile.Table{Name: guard.Table, Text: guard.Ruleset(d.Name, t.terms.Settings.DNS)})
+		list = append(list, reconcile.Table{Name: guard.Table, Text: t.guardTable(d.Name)})
 	}
 	return list
 }
@@ -194,8 +190,9 @@ func withResolvers(only, addrs []netip.Prefix, resolvers []netip.Addr) []netip.P
 	return only
 }
 
-// guarded reports whether programs may ask only the tunnel's resolvers.
-func guarded(cfg *config.Client) bool { return cfg.DNS && !cfg.AllowOtherDNS }
+// guarded reports whether programs may ask only the tunnel's resolvers, or, if none is named, only
+// through the tunnel.
+func guarded(cfg *config.Client) bool { return cfg.DNS && !cfg.AllowOtherDNS && !asBefore(cfg) }
 
 // switchOf returns the Config of the kill switch that the settings ask for.
 func switchOf(cfg *config.Client, only, tunnel []netip.Prefix) killswitch.Config {

@@ -20,6 +20,9 @@ import (
 // refused. None of it is an error. h.mu is locked.
 func (h *Host) notes() (list []string) {
 	if t := h.taken; t != nil {
+		if through(t.cfg) {
+			list = append(list, throughNote)
+		}
 		if t.carries(hostnet.V6) && noIPv6(t.cfg.Device) {
 			list = append(list, "IPv6 is switched off on this host, so the tunnel carries IPv4 only. "+switchOn)
 		}

@@ -39,7 +39,8 @@ type destination struct {
 	addr    netip.AddrPort
 }
 
-// maxDestinations is the largest number of destinations. Beyond that, the oldest ones go.
+// maxDestinations is the largest number of destinations. Beyond that, the first ones go: those
+// that are not in use any more (see Disuse), and then the oldest.
 const maxDestinations = 64
 
 // begin allows the servers that have an address in the settings.
@@ -96,6 +97,17 @@ func (h *Host) Allow(network string, addr netip.AddrPort) error {
 		return nil
 	}
 	return h.tables.Set(h.underlay.table(h.cfg.Device))
+}
+
+// Disuse says that the sockets to an address have been closed. It stays allowed until others
+// need its place: so the many addresses that a name may have do not take that of a server that
+// is in use.
+func (h *Host) Disuse(network string, addr netip.AddrPort) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if i := slices.Index(h.underlay, destination{network, addr}); i >= 0 {
+		h.underlay = slices.Insert(slices.Delete(h.underlay, i, i+1), 0, destination{network, addr})
+	}
 }
 
 // A socketRule is the rule that a socket with the mark needs (see guard.Socket).

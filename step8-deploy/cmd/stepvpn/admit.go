@@ -38,7 +38,7 @@ func (s gate) Lookup(key noise.PublicKey) (hub.Account, bool) {
 func (s gate) Left(gone []hub.Gone) {
 	for _, g := range gone {
 		if g.In {
-			s.seen.Note(g.Key, time.Now(), s.change.key(g.Next))
+			s.seen.Note(g.Key, time.Now(), s.change.key(g.By))
 		}
 	}
 	s.Controller.Left(gone)

@@ -21,7 +21,7 @@ import (
 var client = app.Command{
 	Name:  "client",
 	Args:  "FILE",
-	About: "Keeps this host connected to a server. Traffic for the tunnel goes through it, or nowhere.",
+	About: "Keeps this host connected to a server. Traffic for the tunnel goes through it, or nowhere. FILE has settings of ours, or is a file of the WireGuard protocol (wg0.conf).",
 	Setup: func() func(context.Context, []string) error {
 		leave := flag.Bool("leave-closed", false, "leave the kill switch closed when a signal ends the client: 'stepvpn killswitch open' opens it")
 		socket := flag.String("names", "", "systemd starts the process that writes resolv.conf, which listens at this `socket` (default: this process writes it)")

@@ -33,8 +33,12 @@ import (
 func clientsCommands() (list []app.Command) {
 	var of *config.Server // nil if they are not known
 	var seen func(*identity.Client) string
+	var phone *addedPhone // of 'clients add'
 	for _, c := range clients.Commands(clients.Defaults{
-		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key", Format: clientFile,
+		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key", Format: func() func(string, *identity.Profile) (string, error) {
+			phone = newPhone(clientFile())
+			return phone.file
+		},
 		Login: "login_file, and beside it that file: the user name and the password, one a line, mode 0600",
 		Check: func(r *identity.Registry) error {
 			if of == nil {
@@ -64,13 +68,27 @@ func clientsCommands() (list []app.Command) {
 					}
 					slog.Warn("the server's settings can't be read", "error", err)
 				}
+				if adds {
+					if err := phone.check(of); err != nil {
+						return err
+					}
+				}
 				if of != nil {
 					fillIn(of, keyFileFor(ctx, of, adds))
+				}
+				if adds {
+					if err := phone.fillIn(); err != nil {
+						return err
+					}
 				}
 				if lists {
 					seen = lastSeen(ctx, of)
 				}
-				if err := run(ctx, args); err != nil || of == nil {
+				err = run(ctx, args)
+				if adds {
+					phone.end(ctx, err)
+				}
+				if err != nil || of == nil {
 					return err
 				}
 				return untilInForce(ctx, of)

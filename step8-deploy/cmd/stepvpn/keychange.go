@@ -29,19 +29,23 @@ func (k keyChange) tell(settings []byte) []byte {
 	return rotation.Append(settings, k.next.Public())
 }
 
-// entrance returns what clients that use the next key need; nil if there is none.
-func (k keyChange) entrance(settings []byte, old *cookie.Server) *hub.Key {
+// nextEntrance is the name of the entrance for clients that use the next key.
+const nextEntrance = "next"
+
+// entrance returns what clients that use the next key need; none if there is no such key.
+func (k keyChange) entrance(settings []byte, old *cookie.Server) []hub.Entrance {
 	if k.next == nil {
 		return nil
 	}
 	cookies := old.WithKey(k.next.Public())
 	most, others := handshakesOf(*k.next, k.psk)
-	return &hub.Key{Handshake: most, Other: &others, Settings: settings, Check: cookies.Check, Meant: cookies.Meant}
+	return []hub.Entrance{{Name: nextEntrance, Handshake: most, Other: &others, Settings: settings, Check: cookies.Check, Meant: cookies.Meant}}
 }
 
-// key returns how lastseen.Seen records which key a client used.
-func (k keyChange) key(next bool) (by noise.PublicKey) {
-	if next && k.next != nil {
+// key returns how lastseen.Seen records by which entrance a client came. Who came by a third
+// one does not need the old key either.
+func (k keyChange) key(entrance string) (by noise.PublicKey) {
+	if entrance != "" && k.next != nil {
 		by = k.next.Public()
 	}
 	return by

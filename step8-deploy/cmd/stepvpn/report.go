@@ -60,6 +60,10 @@ func (n *node) report() *status.Report {
 	}
 	host := n.keeper.State()
 	r.NotLocal, r.KillSwitch, r.Notes = host.NotLocal, host.KillSwitch, host.Notes
+	if n.wireguard != nil {
+		r.Peers = n.wireguard.Report()
+		return r
+	}
 	session := n.session.Load()
 	if now.Session.IsZero() || session == nil {
 		return r
@@ -78,7 +82,7 @@ func (n *node) report() *status.Report {
 }
 
 // serverReport returns the server's status.
-func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, host hostCheck) *status.Report {
+func serverReport(cfg *config.Server, clients []hub.Status, count *tunnel.Counters, host hostCheck) *status.Report {
 	state, reason, cure := host.state()
 	r := newReport("server", state, cfg.Device, &count.Drops)
 	r.Reason, r.Cure = reason, cure
@@ -90,9 +94,9 @@ func serverReport(cfg *config.Server, clients *hub.Hub, count *tunnel.Counters, 
 	if cfg.Metrics.IsValid() {
 		r.Listen = append(r.Listen, keeper.Waits("tcp", cfg.Metrics))
 	}
-	for _, c := range clients.Snapshot() {
+	for _, c := range clients {
 		r.Peers = append(r.Peers, status.Peer{
-			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake, NextKey: c.Next,
+			Name: c.Name, Addresses: c.Addrs, Endpoint: c.Endpoint, Handshake: c.Handshake, NextKey: c.By != "",
 			Sent:     status.Flow{Packets: c.SentPackets, Bytes: c.SentBytes},
 			Received: status.Flow{Packets: c.ReceivedPackets, Bytes: c.ReceivedBytes},
 		})

@@ -12,6 +12,7 @@ import (
 	"stepvpn/step5-nat/route"
 	"stepvpn/step7-auth/join"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/further/wireguard"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/liveness"
 	"stepvpn/step8-deploy/notify"
@@ -43,10 +44,21 @@ type node struct {
 	network         func(link.Link) link.Link    // has the watchdog see how a socket does
 	session         atomic.Pointer[join.Session] // the latest one
 	keys            serverKeys                   // by which of its keys to ask each server
+	wireguard       *wireguard.Client            // nil: our own protocol
 
-	supervisor *supervise.Supervisor
+	supervisor supervisor
 	ctx        context.Context // ends when another node has taken its place
 	replace    context.CancelFunc
+}
+
+// A supervisor keeps this client connected: a supervise.Supervisor, or a wireguard.Client, which
+// has one for each server.
+type supervisor interface {
+	Run(ctx context.Context) error
+	NetworkChanged()
+	ClockJumped()
+	Judge(reason, cure string)
+	Status() supervise.Status
 }
 
 // runWorker gets the settings from the keeper, and connects with them until ctx ends or the
@@ -103,20 +115,34 @@ func runWorker(ctx context.Context, socket string) error {
 }
 
 // use takes over settings, and makes a supervisor for them. Resolve looks up a server's name
-// outside of the tunnel, and Route says by which way packets to a server leave. tell, in
-// health.go, logs each new status, and has the keeper tell it to systemd.
+// outside of the tunnel. tell, in health.go, logs each new status, and has the keeper tell it to
+// systemd.
 func (n *node) use(s *keeper.Settings) {
 	n.Settings, n.cfg = *s, s.Client
 	n.keys = serverKeys{own: s.Identity.ServerKey, learned: s.Learned}
 	n.ctx, n.replace = context.WithCancel(n.stopping)
+	if n.cfg.WireGuard != nil {
+		n.useWireGuard()
+		return
+	}
 	n.supervisor = supervise.New(supervise.Config{
 		Servers: n.cfg.Servers,
 		Resolve: n.resolve,
 		Connect: n.connect,
-		Route:   func(server netip.AddrPort) (string, error) { return supervise.RouteTo(server.Addr(), route.FwMark) },
-		Changed: tell(func(status string) { n.keeper.Notify(keeper.Notice{Status: status}) }),
+		Route:   routeTo,
+		Changed: n.tell(),
 		Judged:  true,
 	})
+}
+
+// routeTo says by which way packets to a server leave.
+func routeTo(server netip.AddrPort) (string, error) {
+	return supervise.RouteTo(server.Addr(), route.FwMark)
+}
+
+// tell returns a function that passes each new status on.
+func (n *node) tell() func(supervise.Status) {
+	return tell(func(status string) { n.keeper.Notify(keeper.Notice{Status: status}) })
 }
 
 // watched runs watch, and logs when it fails.

@@ -98,6 +98,9 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		return known
 	})
 
+	phones := phonesOf(given, admitted)
+	undo.Add(phones.close, nil)
+
 	paths := pathmtu.NewBounds(host.Bound)
 	undo.Add(paths.Close, nil)
 
@@ -114,7 +117,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	cookies := cookie.NewServer(handshake.Static.Public(), &count.Drops)
 	clients, err := hub.New(hub.Config{
 		Handshake: handshake, Other: &other, Addrs: cfg.Subnets, Settings: change.tell(settings), MTU: pathmtu.Safe,
-		Next:       change.entrance(settings, cookies),
+		Entrances:  append(change.entrance(settings, cookies), phones.entrance(cookies)...),
 		Admission:  gate{admitted, cfg.Subnets, seen, host, change},
 		Check:      cookies.Check,
 		Control:    pathmtu.Control(given.MTU, paths.Set),
@@ -127,7 +130,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	look := func() {
 		for _, c := range clients.Snapshot() {
 			if c.LoggedIn {
-				seen.Note(c.Key, time.Now(), change.key(c.Next))
+				seen.Note(c.Key, time.Now(), change.key(c.By))
 			}
 		}
 	}
@@ -148,11 +151,14 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	}
 
 	go admitted.Run(ctx, clients.Cut)
+	go phones.watch(ctx, clients)
 
 	// The worker reports its status, and runs.
 	report := func() *status.Report {
-		r := serverReport(cfg, clients, &count, host.Problems)
+		there := clients.Snapshot()
+		r := serverReport(cfg, there, &count, host.Problems)
 		r.NextKey = change.String()
+		phones.report(r, there)
 		r.Registry = fmt.Sprintf("%x", admitted.Registry().Digest())
 		return r
 	}

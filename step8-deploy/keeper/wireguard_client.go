@@ -1,0 +1,30 @@
+package keeper
+
+import (
+	"errors"
+	"reflect"
+
+	"stepvpn/step6-dns/push"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/takeover"
+)
+
+// This file is for a client of the WireGuard protocol, whose servers hand out nothing: what its
+// file says are the terms.
+
+// TermsOf returns the terms of a client that speaks the WireGuard protocol, but for the address of
+// the server, which the worker finds out.
+func TermsOf(cfg *config.Client) takeover.Terms {
+	f := cfg.WireGuard
+	return takeover.Terms{Addrs: f.Addresses, Settings: push.Settings{DNS: f.DNS, Search: f.Search}, MTU: cfg.MTU}
+}
+
+// checkWireGuard returns an error if a worker asks for other terms.
+func checkWireGuard(t takeover.Terms, cfg *config.Client) error {
+	want := TermsOf(cfg)
+	want.Server = t.Server
+	if !reflect.DeepEqual(t, want) {
+		return errors.New("they are not those of the WireGuard file")
+	}
+	return nil
+}
