@@ -3,6 +3,7 @@ package stock_test
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestRekeysOfStockClient(t *testing.T) {
 	v := newVPN(t)
 	file := v.phone(t, "phone")
 	v.serve(t)
-	v.stockClient(t, v.Bob, "wg0", file, nil)
+	bob := v.stockClient(t, v.Bob, "wg0", file, nil)
 	v.seenAs(t, v.Bob, v.Server.V4)
 	ping := v.Bob.Start(t, "ping", "-i", "0.2", "-W", "5", v.Web.V4.String())
 	last, times := status.Peer{}, 0
@@ -45,6 +46,7 @@ func TestRekeysOfStockClient(t *testing.T) {
 	m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(ping.Log())
 	require.NotNil(t, m, ping.Log())
 	require.Equal(t, m[1], m[2], "packets sent and answered")
+	t.Log(bob.p.Log())
 }
 
 // Two devices with one key take turns, and the log, the status and the metrics say so.
@@ -58,7 +60,10 @@ func TestTwoStockClientsWithOneKey(t *testing.T) {
 		v.stockClient(t, h, "wg0", file, nil)
 		h.Start(t, "ping", "-i", "0.5", v.Web.V4.String())
 	}
-	server.WaitLog(t, "two devices use the key of one client")
+	netlab.Eventually(t, 3*time.Minute, "the log says so", func() bool {
+		time.Sleep(time.Second)
+		return strings.Contains(server.Log(), "two devices use the key of one client")
+	})
 	p, _ := v.peer(t, "phone")
 	require.True(t, p.Shared)
 	require.Contains(t, v.stepvpn(t, "status", "-socket", v.path(socketFile)), "two devices use the key of phone")
