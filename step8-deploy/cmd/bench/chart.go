@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"strings"
 )
 
 // chart draws the medians as SVG.
@@ -77,7 +78,7 @@ func (r *results) panel(out *bytes.Buffer, id, title, unit string, x, y int) int
 			continue
 		}
 		colour := "#9aa7b5"
-		if c == "step 8" {
+		if strings.HasPrefix(c, "step 8") {
 			colour = "#1b6ac9"
 		}
 		width := int(math.Round(v / most * (panelWidth - labelWidth - valueWidth - 10)))

@@ -39,7 +39,7 @@ func (b *benchmark) crowd(ctx context.Context, dir string) (*crowdResult, error)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := t.stepvpnServer(ctx, 2*b.clients); err != nil {
+	if err := t.stepvpnServer(ctx, 2*b.clients, ""); err != nil {
 		return nil, err
 	}
 	keys := filepath.Join(dir, "crowd.keys")

@@ -94,19 +94,39 @@ var step8 = contender{
 	name:  "step 8",
 	about: "stepvpn as it is installed",
 	up: func(ctx context.Context, t *tunnel) error {
-		if err := t.stepvpnServer(ctx, 1); err != nil {
+		if err := t.stepvpnServer(ctx, 1, ""); err != nil {
 			return err
 		}
 		return t.stepvpnClient(ctx)
 	},
 }
 
+// byWireGuard has the longest packets that fit into 1,500 bytes, as wireguard-go has here.
+var byWireGuard = contender{
+	name:  "step 8 by WG",
+	about: "stepvpn at both ends, by the WireGuard protocol, MTU 1440",
+	up: func(ctx context.Context, t *tunnel) error {
+		if err := t.stepvpnServer(ctx, 1, "wireguard = true\nmtu = 1440\n"); err != nil {
+			return err
+		}
+		file := filepath.Join(t.dir, "phone.conf")
+		if _, err := server.run(stepvpn, "clients", "add", "phone", "-wireguard", "-settings", filepath.Join(t.dir, "server", "server.toml"),
+			"-server", t.lab.server+":5555", "-out", file); err != nil {
+			return err
+		}
+		if text, err := os.ReadFile(file); err != nil || !bytes.Contains(text, []byte("MTU = 1440\n")) {
+			return fmt.Errorf("the client's file has another MTU (%v)", err)
+		}
+		return t.startClient(ctx, nil, stepvpn, "client", file)
+	},
+}
+
 // stepvpn is the program under test; it can be another build of it.
 var stepvpn = "bin/stepvpn"
 
-// stepvpnServer writes the settings of a server with room for this many clients, and starts
-// it.
-func (t *tunnel) stepvpnServer(ctx context.Context, room int) error {
+// stepvpnServer writes the settings of a server with room for this many clients, and with more
+// lines, and starts it.
+func (t *tunnel) stepvpnServer(ctx context.Context, room int, more string) error {
 	dir := filepath.Join(t.dir, "server")
 	if _, err := server.run(stepvpn, "init", "server", "-dir", dir, "-subnets", "10.8.0.1/16,fd00:8::1/64"); err != nil {
 		return err
@@ -118,7 +138,7 @@ func (t *tunnel) stepvpnServer(ctx context.Context, room int) error {
 	if err := replaceIn(filepath.Join(dir, "server.toml"), "reach = []", `reach = ["server"]`); err != nil { // iperf3's runs there
 		return err
 	}
-	if err := appendTo(filepath.Join(dir, "server.toml"), fmt.Sprintf("max_clients = %d\ndns_upstreams = [%q]\n", max(room, 250), t.lab.web)); err != nil {
+	if err := appendTo(filepath.Join(dir, "server.toml"), fmt.Sprintf("max_clients = %d\ndns_upstreams = [%q]\n", max(room, 250), t.lab.web)+more); err != nil {
 		return err
 	}
 	t.addr = "10.8.0.1"

@@ -44,7 +44,7 @@ var run = app.Command{
 }
 
 // contenders are the VPNs that are compared, in the order of the results.
-var contenders = []*contender{&wire, &wireguard, &openvpn, &tinc, &step3, &step4, &step7, &step8}
+var contenders = []*contender{&wire, &wireguard, &openvpn, &tinc, &step3, &step4, &step7, &step8, &byWireGuard}
 
 // groups are the measurements that can be chosen.
 var groups = []string{"tcp", "nat", "udp", "ping", "crowd"}
