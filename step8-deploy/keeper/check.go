@@ -68,6 +68,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	}
 	c.failed(flat(cfg.CheckFiles())...)
 	c.nextKey(cfg)
+	c.failed(checkWireGuardKey(cfg))
 	registry, err := identity.Load(cfg.Clients)
 	if err == nil {
 		err = admission.Check(registry, cfg.Subnets)

@@ -6,4 +6,4 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-func TestMain(m *testing.M) { netlab.MainInShards(m, 3, "../../cmd/stepvpn") }
+func TestMain(m *testing.M) { netlab.MainInShards(m, 3, "../../cmd/stepvpn", "./cmd/wgping") }

@@ -161,7 +161,7 @@ func (s *session) read(b *link.Burst, drops *link.Drops) error {
 // is not one whole packet (link.Malformed), or another peer has its source, or nobody has
 // (NotAllowed).
 //
-//exercise:1
+//exercise:3
 func (s *session) passes(p []byte) (why link.Reason, ok bool) {
 	src, _, ok := addresses(p)
 	switch {
@@ -197,7 +197,7 @@ func (p *Peers) handOver(s *session) {
 // false, and why: it is not one whole packet (link.Malformed), or no peer has its destination
 // (link.NoPeer).
 //
-//exercise:1
+//exercise:3
 func (p *Peers) recipient(packet []byte) (to *Peer, why link.Reason, ok bool) {
 	_, dst, ok := addresses(packet)
 	if !ok {

@@ -1,6 +1,6 @@
 // Wgping opens one session of the WireGuard protocol, sends one ping through it, and says what is
-// in each message. It has no session layer, no timers and no device. The handshake is that of
-// step 4, the codes in it are step 7's, and what is left of the protocol is on this page.
+// in each message. It has no session layer, no timers and no device: the handshake is that of
+// step 4, the codes in it are step 7's, and what is left of the protocol is in session.go.
 //
 // With -keylog it also writes down the keys that Wireshark needs to read the session. So it is a
 // tool for the demo, and no VPN.
@@ -39,13 +39,6 @@ func main() {
 	app.Main("Wgping sends one ping through a session of the WireGuard protocol, and says what is in each message.", run)
 }
 
-// The messages, in bytes (WireGuard whitepaper, section 5.4): the layout of step 4. The first
-// one carries the time, the second nothing, and each ends with the two codes.
-const (
-	initiationHeader, responseHeader, dataHeader = 8, 12, 16
-	initiationLen, responseLen                   = 148, 92
-)
-
 func run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
@@ -53,80 +46,67 @@ func run(ctx context.Context) error {
 	if err != nil || !target.Is4() {
 		return app.Usage("-to %q is no IPv4 address", *to)
 	}
-	c, err := conf.Load(*file)
+	client, err := conf.Load(*file)
 	if err != nil {
 		return err
 	}
-	source, ok := ipv4(c.Addresses)
+	source, ok := ipv4(client.Addresses)
 	if !ok {
 		return fmt.Errorf("%s gives no IPv4 address to send from", *file)
 	}
-	server := c.Peers[0]
+	server := client.Peers[0]
 	socket, err := new(net.Dialer).DialContext(ctx, "udp", server.Endpoint)
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
 	defer context.AfterFunc(ctx, func() { socket.Close() })()
-	// This adds mac1 and mac2 to what looks like an initiation. From a response it takes them off,
-	// and drops the response if its mac1 is not made for our public key.
-	wire := cookie.ClientBothWays(link.Single(socket), server.PublicKey, c.PrivateKey.Public(), new(link.Drops))
+	// This adds mac1 and mac2 to an initiation. From a response it takes them off, and drops the
+	// response if its mac1 is not made for our public key.
+	wire := cookie.ClientBothWays(link.Single(socket), server.PublicKey, client.PrivateKey.Public(), new(link.Drops))
 
-	config := wireguard.Handshake(c.PrivateKey, &server.PublicKey, server.PresharedKey)
-	config.Initiator, config.Prologue = true, []byte(wireguard.Format.Prologue)
-	handshake, err := noise.New(config)
+	keys := wireguard.Handshake(client.PrivateKey, &server.PublicKey, server.PresharedKey)
+	keys.Initiator, keys.Prologue = true, []byte(wireguard.Format.Prologue)
+	handshake, err := noise.New(keys)
 	if err != nil {
 		return err
 	}
-	index := rand.Uint32()
-	initiation := binary.LittleEndian.AppendUint32([]byte{1, 0, 0, 0}, index)
-	now := wireguard.Format.AppendTime(nil, uint64(time.Now().UnixNano()))
-	if initiation, err = handshake.WriteMessage(initiation, now); err != nil {
-		return err
-	}
-	if err := writeKeys(handshake, config); err != nil {
-		return err
-	}
-	fmt.Printf("-> initiation, %d bytes: 1 0 0 0, index %08x, e 32; encrypted: s 32+16, time 12+16; mac1 16, mac2 16\n", initiationLen, index)
-	response, err := exchange(ctx, wire, initiation, func(m []byte) bool {
-		return len(m) == responseLen-cookie.Overhead && m[0] == 2 && binary.LittleEndian.Uint32(m[8:]) == index
-	})
+	s := &session{handshake: handshake, ours: rand.Uint32()}
+	initiation, err := s.initiate(time.Now())
 	if err != nil {
 		return err
 	}
-	theirs := binary.LittleEndian.Uint32(response[4:])
-	if _, err := handshake.ReadMessage(nil, response[responseHeader:]); err != nil {
-		return fmt.Errorf("the server's response: %w", err)
+	if err := writeKeys(handshake, keys); err != nil {
+		return err
 	}
-	fmt.Printf("<- response, %d bytes: 2 0 0 0, index %08x, ours %08x, e 32; encrypted: nothing 0+16; mac1 16, mac2 16\n", responseLen, theirs, index)
-	send, receive, err := handshake.Split()
+	fmt.Printf("-> initiation, %d bytes: 1 0 0 0, ours %08x, e 32; encrypted: s 32+16, time 12+16; mac1 16, mac2 16\n",
+		len(initiation)+cookie.Overhead, s.ours)
+	response, err := exchange(ctx, wire, initiation, s.respond)
 	if err != nil {
 		return err
 	}
+	fmt.Printf("<- response, %d bytes: 2 0 0 0, theirs %08x, ours %08x, e 32; encrypted: nothing 0+16; mac1 16, mac2 16\n",
+		len(response)+cookie.Overhead, s.theirs, s.ours)
 
-	// A packet is padded with zeros to a multiple of 16, and sealed with no additional data. The
-	// inner packet's header says where the padding begins.
 	ping := echo(source, target)
-	padded := append(ping, make([]byte, -len(ping)&15)...)
-	data := binary.LittleEndian.AppendUint32([]byte{4, 0, 0, 0}, theirs)
-	data = binary.LittleEndian.AppendUint64(data, 0) // the counter
-	data = send.Seal(data, 0, nil, padded)
-	fmt.Printf("-> data, %d bytes: 4 0 0 0, theirs %08x, counter 0; encrypted: %d+16: %s\n", len(data), theirs, len(padded), packet.Describe(ping))
+	data := s.seal(0, ping)
+	say("->", "theirs", data, ping)
 	var answer []byte
-	sealed, err := exchange(ctx, wire, data, func(m []byte) bool {
-		if len(m) < dataHeader || m[0] != 4 || binary.LittleEndian.Uint32(m[4:]) != index {
-			return false
-		}
-		answer, err = receive.Open(nil, binary.LittleEndian.Uint64(m[8:]), nil, m[dataHeader:])
-		return err == nil && len(answer) >= packet.IPv4HeaderLen // else a keepalive, which is empty
+	data, err = exchange(ctx, wire, data, func(m []byte) bool {
+		answer = s.open(m)
+		return answer != nil
 	})
 	if err != nil {
 		return err
 	}
-	n := min(len(answer), int(binary.BigEndian.Uint16(answer[2:]))) // as the header says
-	fmt.Printf("<- data, %d bytes: 4 0 0 0, ours %08x, counter %d; encrypted: %d+16: %s\n",
-		len(sealed), index, binary.LittleEndian.Uint64(sealed[8:]), len(answer), packet.Describe(answer[:n]))
+	say("<-", "ours", data, answer)
 	return nil
+}
+
+// say prints what is in a data message.
+func say(way, whose string, data, p []byte) {
+	fmt.Printf("%s data, %d bytes: 4 0 0 0, %s %08x, counter %d; encrypted: %d+16: %s\n", way, len(data), whose,
+		binary.LittleEndian.Uint32(data[4:]), binary.LittleEndian.Uint64(data[8:]), len(data)-dataHeader-noise.TagLen, packet.Describe(p))
 }
 
 // exchange sends a message once, and returns the first one that is expected. It reads whatever
@@ -143,7 +123,7 @@ func exchange(ctx context.Context, wire link.Link, m []byte, expected func([]byt
 		} else if err != nil {
 			return nil, err
 		}
-		if m := b.At(0); len(m) >= dataHeader && expected(m) {
+		if m := b.At(0); expected(m) {
 			return m, nil
 		}
 	}
@@ -171,15 +151,15 @@ func echo(from, to netip.Addr) []byte {
 
 // writeKeys writes a key log, if one is wanted: what Wireshark's preference "WireGuard key log
 // filename" takes (https://wiki.wireshark.org/WireGuard).
-func writeKeys(h *noise.Handshake, config noise.Config) error {
+func writeKeys(h *noise.Handshake, keys noise.Config) error {
 	ephemeral, ok := h.Ephemeral()
 	if *keylog == "" || !ok {
 		return nil
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "LOCAL_STATIC_PRIVATE_KEY = %s\n", noise.FormatKey(*config.Static))
-	fmt.Fprintf(&b, "REMOTE_STATIC_PUBLIC_KEY = %s\n", noise.FormatKey(*config.PeerStatic))
+	fmt.Fprintf(&b, "LOCAL_STATIC_PRIVATE_KEY = %s\n", noise.FormatKey(*keys.Static))
+	fmt.Fprintf(&b, "REMOTE_STATIC_PUBLIC_KEY = %s\n", noise.FormatKey(*keys.PeerStatic))
 	fmt.Fprintf(&b, "LOCAL_EPHEMERAL_PRIVATE_KEY = %s\n", noise.FormatKey(ephemeral))
-	fmt.Fprintf(&b, "PRESHARED_KEY = %s\n", noise.FormatKey(*config.PSK))
+	fmt.Fprintf(&b, "PRESHARED_KEY = %s\n", noise.FormatKey(*keys.PSK))
 	return atomicfile.Create(*keylog, []byte(b.String()), atomicfile.Options{Mode: 0o600})
 }
