@@ -40,7 +40,7 @@ type addedPhone struct {
 	is     *bool
 	qr     *string
 	server *config.Server
-	others func(string, *identity.Profile) (string, error) // makes the file of any other client
+	others func(*identity.Client, *identity.Profile) (string, error) // makes the file of any other client
 
 	key     noise.PublicKey // the server's, for such clients
 	code    qrcode.Code
@@ -48,7 +48,7 @@ type addedPhone struct {
 }
 
 // newPhone defines the flags.
-func newPhone(others func(string, *identity.Profile) (string, error)) *addedPhone {
+func newPhone(others func(*identity.Client, *identity.Profile) (string, error)) *addedPhone {
 	return &addedPhone{
 		is:     flag.Bool("wireguard", false, "for a phone or another program that speaks the WireGuard protocol: give it a fixed address and a pre-shared key of its own, and make its file in that protocol's form"),
 		qr:     flag.String("qr", "", "with -wireguard: draw that file as a QR code into this new `file` (PNG), or on the terminal if it is - (default: if there is a terminal)"),
@@ -113,32 +113,28 @@ func (p *addedPhone) fillIn() error {
 	p.key = key.Public()
 	flag.Set("server-key", noise.FormatKey(p.key))
 	flag.Set("own-psk", "true")
-	addr := flag.Lookup("addr")
-	if addr.Value.String() != "" {
-		return nil
-	}
-	r, err := identity.Load(flag.Lookup("registry").Value.String())
-	if err != nil {
-		return err
+	return nil
+}
+
+// addrs chooses free addresses.
+func (p *addedPhone) addrs(r *identity.Registry) ([]netip.Addr, error) {
+	if !*p.is {
+		return nil, nil
 	}
 	free, err := admission.Next(r, pool.Config{Addrs: p.server.Subnets, State: keeper.LeasesFile(p.server), Grace: pool.DefaultGrace})
 	if err != nil {
-		return app.Hint(fmt.Errorf("choosing a fixed address: %w", err), "Revoke a client that has gone ('stepvpn clients list' says when each was last there), or enlarge the setting subnets.")
+		return nil, app.Hint(fmt.Errorf("choosing a fixed address: %w", err), "Revoke a client that has gone ('stepvpn clients list' says when each was last there), or enlarge the setting subnets.")
 	}
-	return addr.Value.Set(identity.FormatAddrs(free))
+	return free, nil
 }
 
 // file returns the text of the client's file. For -qr FILE, it makes the picture, too: the client is
 // then added only if that has worked.
-func (p *addedPhone) file(name string, of *identity.Profile) (string, error) {
+func (p *addedPhone) file(c *identity.Client, of *identity.Profile) (text string, err error) {
 	if !*p.is {
-		return p.others(name, of)
+		return p.others(c, of)
 	}
-	f, err := p.conf(of)
-	if err != nil {
-		return "", err
-	}
-	text := string(f.Text())
+	text = string(p.conf(c.Addrs, of).Text())
 	if of.PrivateKey != (noise.PrivateKey{}) {
 		if p.code, err = qrcode.New(text); err != nil {
 			return "", err
@@ -154,18 +150,14 @@ func (p *addedPhone) file(name string, of *identity.Profile) (string, error) {
 		}
 		p.picture = *p.qr
 	}
-	return p.comments(name, text), nil
+	return p.comments(c.Name, text), nil
 }
 
 // onTerminal is the value of -qr that stands for the terminal.
 const onTerminal = "-"
 
 // conf returns what the client's file says.
-func (p *addedPhone) conf(of *identity.Profile) (*conf.File, error) {
-	addrs, err := identity.ParseAddrs(flag.Lookup("addr").Value.String())
-	if err != nil {
-		return nil, err
-	}
+func (p *addedPhone) conf(addrs []netip.Addr, of *identity.Profile) *conf.File {
 	f := &conf.File{PrivateKey: of.PrivateKey, MTU: cmp.Or(p.server.MTU, conf.MTU)}
 	for _, a := range addrs {
 		f.Addresses = append(f.Addresses, netip.PrefixFrom(a, a.BitLen()))
@@ -180,7 +172,7 @@ func (p *addedPhone) conf(of *identity.Profile) (*conf.File, error) {
 		AllowedIPs:   throughTunnel(p.server),
 		Keepalive:    25 * time.Second,
 	}}
-	return f, nil
+	return f
 }
 
 // throughTunnel returns which networks the server wants to get packets for. They always include

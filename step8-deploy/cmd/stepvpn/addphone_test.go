@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -167,6 +169,27 @@ func TestPhoneSettings(t *testing.T) {
 	out, said, code = s.add("tablet", "-wireguard", "-server", "a.example:1")
 	require.Zero(t, code, said)
 	require.Contains(t, out, "\nAddress = 10.8.0.4/32\n")
+}
+
+// Phones that are added at the same time get different addresses.
+func TestPhonesAtTheSameTime(t *testing.T) {
+	s := newShop(t, "wireguard = true")
+	_, said, code := s.add("first", "-wireguard", "-server", "a.example") // which makes the server's keys
+	require.Zero(t, code, said)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			_, said, code := s.add(fmt.Sprint("phone", i), "-wireguard", "-server", "a.example")
+			assert.Zero(t, code, said)
+		})
+	}
+	all.Wait()
+	r, err := identity.Load(s.path("clients"))
+	require.NoError(t, err)
+	require.Equal(t, 9, r.Len())
+	for c := range r.All() {
+		require.Len(t, c.Addrs, 2)
+	}
 }
 
 // On a terminal, the QR code is shown, if it fits.

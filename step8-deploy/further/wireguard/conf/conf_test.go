@@ -64,6 +64,15 @@ var provided = []struct {
 		"[Peer]\nPublicKey = KEY(a)\nPresharedKey = PSK\nAllowedIPs = 0.0.0.0/0, ::/0\nPersistentKeepalive = 0\nEndpoint = VPN.Example.org.:51820",
 		File{Addresses: prefixes("10.8.0.2/24"), DNS: addrs("1.1.1.1", "8.8.8.8"),
 			Peers: []Peer{{PublicKey: public("a"), PresharedKey: &psk, AllowedIPs: prefixes("0.0.0.0/0", "::/0"), Endpoint: "vpn.example.org:51820"}}}},
+	{"a FRITZ!Box", "[Interface]\nPrivateKey = PRIVATE\nAddress = 192.168.178.203/24,fd11:2233::203/64\nDNS = 192.168.178.1,fd11:2233::1\nDNS = fritz.box\n\n" +
+		"[Peer]\nPublicKey = KEY(a)\nPresharedKey = PSK\nAllowedIPs = 192.168.178.0/24,0.0.0.0/0,fd11:2233::/64,::/0\nEndpoint = abcdefgh.myfritz.net:55555\nPersistentKeepalive = 25",
+		File{Addresses: prefixes("192.168.178.203/24", "fd11:2233::203/64"), DNS: addrs("192.168.178.1", "fd11:2233::1"), Search: []string{"fritz.box"},
+			Peers: []Peer{{PublicKey: public("a"), PresharedKey: &psk, AllowedIPs: prefixes("192.168.178.0/24", "0.0.0.0/0", "fd11:2233::/64", "::/0"),
+				Endpoint: "abcdefgh.myfritz.net:55555", Keepalive: 25 * time.Second}}}},
+	{"four resolvers", "[Interface]\nPrivateKey = PRIVATE\nAddress = 172.16.0.2/32\nAddress = 2001:db8:110::2/128\nDNS = 1.1.1.1, 1.0.0.1, 2606:4700:4700::1111, 2606:4700:4700::1001\nMTU = 1280\n" +
+		"[Peer]\nPublicKey = KEY(a)\nAllowedIPs = 0.0.0.0/0\nAllowedIPs = ::/0\nEndpoint = engage.example.com:2408\n",
+		File{Addresses: prefixes("172.16.0.2/32", "2001:db8:110::2/128"), DNS: addrs("1.1.1.1", "1.0.0.1", "2606:4700:4700::1111", "2606:4700:4700::1001"), MTU: 1280,
+			Peers: []Peer{{PublicKey: public("a"), AllowedIPs: prefixes("0.0.0.0/0", "::/0"), Endpoint: "engage.example.com:2408"}}}},
 	{"by hand", "\ufeff  [INTERFACE] # me\nprivatekey=PRIVATE\naddress = 10.9.0.7\tfd09::7\nListenPort = 51821\nDNS = 10.9.0.1 corp.Example, Lan.\nTable = AUTO\nSaveConfig = false\nFwMark = off\n" +
 		"[peer]\nPUBLICKEY=KEY(a)\nallowedips=10.9.0.1,10.9.0.1/32, 10.1.2.3/8\nendpoint=[2001:db8::7]:51820\npersistentkeepalive=OFF\n" +
 		"[Peer]\nPublicKey=KEY(b)\nPresharedKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nAllowedIPs=fd09::1\nEndpoint=192.0.2.9:1\n",
@@ -191,10 +200,12 @@ func TestParseRefuses(t *testing.T) {
 		{instead("Address = ::ffff:10.8.0.2"), `f:3: Address has "::ffff:10.8.0.2", which is an IPv4 address in the form of IPv6: write it in that of IPv4`},
 		{instead("Address = 0.0.0.0/0"), `f:3: Address has "0.0.0.0/0", which can't be the address of a host in a tunnel`},
 		{instead("Address = 127.0.0.1"), `which can't be the address of a host in a tunnel`},
+		{instead("Address = fe80::2/64"), `which can't be the address of a host in a tunnel`},
+		{instead("Address = 10.8.0.2/7"), `f:3: Address has "10.8.0.2/7", which has a prefix length that is for more than a subnet: write /32, or /128 for IPv6`},
 		{instead("Address = ff02::1"), `which can't be the address of a host in a tunnel`},
-		{instead("Address = " + strings.Join(many[:MaxAddresses+1], ",")), "f:3: Address has more than 16 values: leave some out"},
+		{instead("Address = " + strings.Join(many[:MaxAddresses+1], ",")), "f:3: Address has more than 8 values: leave some out"},
 		{more("Interface", "DNS = 127.0.0.1"), `f:2: DNS has "127.0.0.1", which can't be the address of a resolver`},
-		{more("Interface", "DNS = 10.8.0.1, 10.8.0.2, 10.8.0.3, 10.8.0.4"), "f:2: DNS has more than 3 resolvers, and the system asks no more: leave some out"},
+		{more("Interface", "DNS = "+strings.ReplaceAll(strings.Join(many[:MaxDNS+1], ","), ".0/24", ".1")), "f:2: DNS has more than 16 resolvers: leave some out"},
 		{more("Interface", "DNS = a,b,c,d", "DNS = e,f,g"), "f:3: DNS has more than 6 search domains: leave some out"},
 		{more("Interface", "DNS = -x"), `f:2: DNS has "-x", which is neither an address nor a domain`},
 		{more("Interface", "MTU = big"), `f:2: MTU is "big": write 576 to 65535 bytes`},
