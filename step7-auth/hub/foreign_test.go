@@ -144,6 +144,11 @@ func TestForeignRefused(t *testing.T) {
 	// With another pre-shared key, the answer can't be read.
 	_, err := w.come(t, w.add(Account{Name: "e", FixedAddrs: true, OwnPSK: true, PSK: &[noise.KeyLen]byte{1}}), nil, 2)
 	require.ErrorIs(t, err, secure.ErrUnread)
+	_, err = w.come(t, w.add(Account{Name: "f", FixedAddrs: true}), &[noise.KeyLen]byte{1}, unreadAnswers)
+	require.ErrorIs(t, err, secure.ErrUnread)
+	mu.Lock()
+	require.Contains(t, lines.String(), "its pre-shared key is not the one that the server has")
+	mu.Unlock()
 	require.Empty(t, w.hub.Snapshot())
 }
 

@@ -24,6 +24,7 @@ func TestTimes(t *testing.T) {
 	}
 	a.Note(bob, 7)
 	a.Note(bob, 6)
+	require.EqualValues(t, 7, a.Newest(bob))
 	info, err := os.Stat(name)
 	require.NoError(t, err)
 	require.Less(t, info.Size(), int64(2*spareLines*maxTimeLine))
