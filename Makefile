@@ -1,6 +1,8 @@
 # A VPN in eight steps. 'make help' lists what there is to do.
 
 steps  := $(sort $(patsubst %/,%,$(wildcard step*-*/)))
+# The chapters beyond the steps.
+chapters := $(sort $(patsubst %/README.md,%,$(wildcard step*-*/further/*/README.md)))
 latest := $(lastword $(steps))
 reverse := $(shell printf '%s\n' $(steps) | sort -r)
 
@@ -11,7 +13,7 @@ help:
 	@echo "A VPN in eight steps:"
 	@echo "  make demo    the furthest step ($(latest)) at work, in a network of its own"
 	@echo "  make walk    the same, stopping before each act"
-	@echo "  make tour    the demos of all steps, in order"
+	@echo "  make tour    the demos of all steps, in order, and of the chapters beyond them"
 	@echo "  make progress  which exercises are to do, failing, done by you"
 	@echo "  make mine    build the VPN out of what you have written, after checking it"
 	@echo "  make sheets  for a class: each step's questions, and the answers, as PDF"
@@ -39,14 +41,14 @@ mine:
 
 # For a class: see step.mk.
 sheets:
-	@$(with) sh -ec 'for step in $(steps); do $(sub) $$step sheet; done'
+	@$(with) sh -ec 'for step in $(steps) $(chapters); do $(sub) $$step sheet; done'
 
 # For those who change the course: the texts of the solutions are made from the code.
 solutions:
 	@go run stepvpn/shared/exercise sync
 
 tour:
-	+@$(with) sh -ec 'for step in $(steps); do \
+	+@$(with) sh -ec 'for step in $(steps) $(chapters); do \
 		printf "\n######## %s ########\n" $$step; \
 		$(sub) $$step demo; \
 	done'
@@ -107,7 +109,7 @@ exercises:
 
 demos:
 	@shared/lab/test.sh
-	@go run stepvpn/shared/readme -check README.md $(steps:%=%/README.md)
+	@go run stepvpn/shared/readme -check README.md $(steps:%=%/README.md) $(chapters:%=%/README.md)
 
 readme:
-	@go run stepvpn/shared/readme README.md $(steps:%=%/README.md)
+	@go run stepvpn/shared/readme README.md $(steps:%=%/README.md) $(chapters:%=%/README.md)

@@ -16,7 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var stepPath = regexp.MustCompile(`^stepvpn/step(\d+)-[a-z]+(/.*)?$`)
+var (
+	stepPath    = regexp.MustCompile(`^stepvpn/step(\d+)-[a-z]+(/.*)?$`)
+	chapterPath = regexp.MustCompile(`^stepvpn/step\d+-[a-z]+/further/([a-z]+)(/.*)?$`)
+)
 
 // step returns the number of the step that a package belongs to; shared is 0.
 func step(pkg string) int {
@@ -28,6 +31,14 @@ func step(pkg string) int {
 	return n
 }
 
+// chapter returns the name of the chapter that a package belongs to, or "".
+func chapter(pkg string) string {
+	if m := chapterPath.FindStringSubmatch(pkg); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
 // forbidden says what is wrong with one import, or "".
 func forbidden(pkg, imported string) string {
 	switch {
@@ -35,6 +46,8 @@ func forbidden(pkg, imported string) string {
 		return ""
 	case step(imported) > step(pkg):
 		return "imports a later step"
+	case chapter(pkg) != "" && chapter(imported) != "" && chapter(imported) != chapter(pkg):
+		return "imports another chapter"
 	case strings.Contains(imported, "/cmd/"):
 		return "imports a program's wiring"
 	}
@@ -50,6 +63,10 @@ func TestRules(t *testing.T) {
 	require.NotEmpty(t, forbidden("stepvpn/shared/app", "stepvpn/step1-relay/relay"))
 	require.NotEmpty(t, forbidden("stepvpn/step3-tunnel/tunnel", "stepvpn/step4-crypto/secure"))
 	require.NotEmpty(t, forbidden("stepvpn/step4-crypto/cmd/client", "stepvpn/step3-tunnel/cmd/client"))
+	require.NotEmpty(t, forbidden("stepvpn/step8-deploy/further/veil", "stepvpn/step8-deploy/further/wireguard/conf"))
+	require.NotEmpty(t, forbidden("stepvpn/step7-auth/hub", "stepvpn/step8-deploy/further/wireguard"))
+	require.Empty(t, forbidden("stepvpn/step8-deploy/further/wireguard", "stepvpn/step8-deploy/further/wireguard/conf"))
+	require.Empty(t, forbidden("stepvpn/step8-deploy/cmd/stepvpn", "stepvpn/step8-deploy/further/wireguard"))
 	require.Empty(t, forbidden("stepvpn/step4-crypto/cmd/client", "stepvpn/step3-tunnel/tunnel"))
 	require.Empty(t, forbidden("stepvpn/step4-crypto/secure", "stepvpn/step4-crypto/noise"))
 	require.Empty(t, forbidden("stepvpn/shared/app", "stepvpn/shared/link"))

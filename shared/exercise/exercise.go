@@ -11,9 +11,10 @@ import (
 )
 
 // An exercise is one text file, exercises/N-NAME.md in a step's folder, and the functions of that step whose doc comment
-// ends with the directive "//exercise:N". See parse for the text.
+// ends with the directive "//exercise:N". See parse for the text. A chapter beyond the steps, such as
+// step8-deploy/further/wireguard, has exercises as a step has.
 type exercise struct {
-	step   string // the step's folder: "step4-crypto"
+	step   string // the folder of the step or chapter, from the root: "step4-crypto"
 	number int    // N, within the step
 	file   string // of the text, from the root
 	title  string
@@ -41,10 +42,13 @@ type mistake struct {
 	patch   []string
 }
 
-// id is how people name an exercise: "4.3".
+// id is how people name an exercise: "4.3", or "wireguard.1" in a chapter.
 func (e *exercise) id() string {
-	step, _, _ := strings.Cut(strings.TrimPrefix(e.step, "step"), "-")
-	return step + "." + strconv.Itoa(e.number)
+	name := filepath.Base(e.step)
+	if !isChapter(e.step) {
+		name, _, _ = strings.Cut(strings.TrimPrefix(name, "step"), "-")
+	}
+	return name + "." + strconv.Itoa(e.number)
 }
 
 func (e *exercise) String() string { return "exercise " + e.id() + " (" + e.title + ")" }
@@ -55,13 +59,37 @@ func (e *exercise) local(file string) string { return strings.TrimPrefix(file, e
 // command is what to type in the step's folder for the exercise.
 func (e *exercise) command(verb string) string { return fmt.Sprintf("make %s EX=%d", verb, e.number) }
 
-// steps returns the folders of all steps, in order.
+// steps returns the folders of all steps, in order, each followed by those of its chapters. A chapter has a README.
 func steps(root string) ([]string, error) {
 	list, err := filepath.Glob(filepath.Join(root, "step*-*"))
-	for i := range list {
-		list[i] = filepath.Base(list[i])
+	if err != nil {
+		return nil, err
 	}
-	return list, err
+	chapters, err := filepath.Glob(filepath.Join(root, "step*-*", further, "*", "README.md"))
+	if err != nil {
+		return nil, err
+	}
+	for _, readme := range chapters {
+		list = append(list, filepath.Dir(readme))
+	}
+	for i := range list {
+		if list[i], err = filepath.Rel(root, list[i]); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+// further is the folder of a step that has its chapters, a folder each.
+const further = "further"
+
+func isChapter(step string) bool { return filepath.Base(filepath.Dir(step)) == further }
+
+// programs is the step whose programs use the code of the step or chapter.
+func programs(step string) string {
+	first, _, _ := strings.Cut(step, "/")
+	return first
 }
 
 // exercises returns those of the steps, in order. An error names the file.

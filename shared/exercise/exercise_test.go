@@ -247,6 +247,46 @@ func TestLearner(t *testing.T) {
 	require.Contains(t, read(t, filepath.Join(root, recordName)), `"hints": 3`)
 }
 
+// A chapter beyond the steps has exercises as a step has. The step's programs use its code.
+func TestChapter(t *testing.T) {
+	root := newCourse(t)
+	chapter := filepath.Join(root, "step1-sum/further/count")
+	for name, text := range map[string]string{
+		"README.md":            "# Count\n",
+		"count.go":             strings.NewReplacer("package sum", "package count", "Sum(", "Count(", "// Sum", "// Count").Replace(sumGo),
+		"count_test.go":        strings.NewReplacer("package sum", "package count", "TestSum", "TestCount", "Sum(", "Count(").Replace(sumTest),
+		"exercises/1-count.md": strings.NewReplacer("1.1: the sum", "count.1: counting", "TestSum", "TestCount").Replace(text),
+	} {
+		write(t, filepath.Join(chapter, name), text)
+	}
+	write(t, filepath.Join(root, "step1-sum/further/notes/a.go"), "package notes\n") // no README: no chapter
+	write(t, filepath.Join(root, "step2-next/README.md"), "")
+	require.Contains(t, do(t, root, 1, "sync", "-check"), "count.1.txt")
+	do(t, root, 0, "sync")
+	out := do(t, root, 0, "prove")
+	require.Contains(t, out, "ok   exercise 1.1 (the sum): 11 lines")
+	require.Contains(t, out, "ok   exercise count.1 (counting): 11 lines")
+	require.Contains(t, do(t, chapter, 0, "prove", "1"), "ok   exercise count.1")
+	require.Contains(t, do(t, chapter, 0, "list"), "count.1  counting\n     count.go, Count")
+	require.NotContains(t, do(t, filepath.Join(root, "step1-sum"), 0, "list"), "counting")
+
+	require.Contains(t, do(t, chapter, 0, "start"), "Write:\n  count.go:")
+	require.Equal(t, sumGo, read(t, filepath.Join(root, "step1-sum/sum.go")), "the step's exercise of that number stays")
+	missing := "exercise count.1 (counting) is started and not written yet, and the program needs it: " +
+		"write it, or type 'make solution EX=1 PUT=1' in step1-sum/further/count\n"
+	for _, dir := range []string{".", "step1-sum", "step1-sum/further/count", "step2-next"} {
+		require.Contains(t, do(t, filepath.Join(root, dir), 1, "pieces"), missing, dir)
+	}
+	require.Contains(t, do(t, chapter, 1, "check", "1"), "count.go:")
+	change(t, filepath.Join(root, "step1-sum/sum_test.go"), "func TestSum\\(t \\*testing.T\\) {", "func TestSum(t *testing.T) {\n\tt.Fatal(\"exercise count.1 is not written yet\")")
+	require.Contains(t, do(t, filepath.Join(root, "step1-sum"), 1, "check", "1"), "It ran into exercise count.1")
+	require.Regexp(t, `(?m)^step1-sum +1.1 .*\n^count +count.1 +counting +started$`, do(t, root, 0, "progress"))
+
+	do(t, chapter, 0, "hint", "1")
+	do(t, chapter, 0, "solution", "-put", "1")
+	require.Contains(t, do(t, root, 0, "pieces"), "2 pieces")
+}
+
 // A fork, a moved directive, another clone: the tree alone says how things are.
 func TestTreeWithoutRecord(t *testing.T) {
 	root := newCourse(t)

@@ -1,4 +1,4 @@
-// Exercise lets a learner write the core of a step. An exercise is a hole in the finished code: "start" takes the bodies of
+// Exercise lets a learner write the core of a step, or of a chapter beyond the steps. An exercise is a hole in the finished code: "start" takes the bodies of
 // some functions out of the learner's tree, "check" runs the tests that say whether the new ones are right, "hint" helps,
 // and "solution" shows the course's version or puts it back. "progress" sums up.
 //
@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-const usage = `Usage, in a step's folder, with the number of an exercise or for all of the step:
+const usage = `Usage, in the folder of a step or chapter, with the number of an exercise or for all of the step:
 
   exercise start [N]          take the course's version out, to write your own
   exercise check [N]          run its tests
@@ -137,30 +137,43 @@ func run(ctx context.Context, args []string) error {
 	return flag.ErrHelp
 }
 
-// find returns the course's root, and the step that the working folder belongs to, "" for none.
+// find returns the course's root, and the step or chapter that the working folder belongs to, "" for none.
 func find() (root, step string, err error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", "", err
 	}
-	for below := ""; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
-			return dir, below, nil
+	for root = dir; ; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, "go.work")); err == nil {
+			break
 		}
-		if dir == filepath.Dir(dir) {
+		if root == filepath.Dir(root) {
 			return "", "", errors.New("this folder is not in the course: there is no go.work above it")
 		}
-		below = filepath.Base(dir)
 	}
+	below, err := filepath.Rel(root, dir)
+	if err != nil {
+		return "", "", err
+	}
+	every, err := steps(root)
+	if err != nil {
+		return "", "", err
+	}
+	for _, s := range every { // a chapter comes after its step
+		if below == s || strings.HasPrefix(below, s+"/") {
+			step = s
+		}
+	}
+	return root, step, nil
 }
 
-// upTo returns the exercises whose code the programs of the step use: its own, and those of the steps before. It returns all
-// if step is the name of no step.
+// upTo returns the exercises whose code the programs of the step use: its own, those of its chapters, and those of the steps
+// before. It returns all if step is "".
 func upTo(list []*exercise, step string) []*exercise {
-	if !strings.HasPrefix(step, "step") {
+	if step == "" {
 		return list
 	}
-	return slices.DeleteFunc(slices.Clone(list), func(e *exercise) bool { return e.step > step })
+	return slices.DeleteFunc(slices.Clone(list), func(e *exercise) bool { return programs(e.step) > programs(step) })
 }
 
 // choose returns the exercises of the step, or the one with the number.
@@ -171,7 +184,7 @@ func choose(list []*exercise, step string, args []string) (chosen []*exercise, e
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, errors.New("exercises belong to a step: do this in the folder of one, such as step1-relay")
+		return nil, errors.New("exercises belong to a step: do this in the folder of one, such as step1-relay, or of a chapter")
 	}
 	if len(args) == 0 {
 		return chosen, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"unicode/utf8"
 )
@@ -51,9 +52,10 @@ func progress(root string, list []*exercise) error {
 		return err
 	}
 	t := &tree{root: root}
-	own, step, width := 0, "", 0
+	own, step, width, idWidth := 0, "", 0, 0
 	for _, e := range list {
 		width = max(width, utf8.RuneCountInString(e.title))
+		idWidth = max(idWidth, len(e.id()))
 	}
 	for _, e := range list {
 		_, words, mine, err := standing(t, r, e)
@@ -67,9 +69,9 @@ func progress(root string, list []*exercise) error {
 			fmt.Printf("%14s", "")
 		} else {
 			step = e.step
-			fmt.Printf("%-14s", step)
+			fmt.Printf("%-14s", filepath.Base(step))
 		}
-		fmt.Printf("%-4s %-*s  %s\n", e.id(), width, e.title, words)
+		fmt.Printf("%-*s  %-*s  %s\n", idWidth, e.id(), width, e.title, words)
 	}
 	fmt.Printf("\n%d of %d pieces are yours.", own, len(list))
 	if len(r.Exercises) > 0 {

@@ -151,7 +151,7 @@ func (r *runner) judge(ctx context.Context, step string, tests []test) ([]result
 	return results, nil
 }
 
-var unwritten = regexp.MustCompile(`exercise (\d+\.\d+) is not written yet`)
+var unwritten = regexp.MustCompile(`exercise ([\w-]+\.\d+) is not written yet`)
 
 // explain says what is wrong, in words of the exercise: the first mistake that fits the results, or what the first failed
 // test stands for. The mistake is nil if none is recognised.

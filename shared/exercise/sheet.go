@@ -43,6 +43,9 @@ func sheet(ctx context.Context, w io.Writer, root, step string, list []*exercise
 		return err
 	}
 	title := "Step " + strings.Replace(strings.TrimPrefix(step, "step"), "-", ": ", 1)
+	if isChapter(step) {
+		title = "Further: " + filepath.Base(step)
+	}
 	if answers {
 		title += ", the answers"
 	}

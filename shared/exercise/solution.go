@@ -164,10 +164,10 @@ func syncSolutions(root string, list []*exercise, check bool) error {
 	return errors.Join(stale...)
 }
 
-// goFiles returns the Go files below the folder, without tests.
+// goFiles returns the Go files below the folder, without tests, and without those of chapters.
 func goFiles(dir string) (list []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() && (d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "out") {
+		if err == nil && d.IsDir() && slices.Contains([]string{"testdata", "bin", "out", further}, d.Name()) {
 			return filepath.SkipDir
 		}
 		if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # build.sh: builds the programs of the step in the working folder into bin/, and also
-# the lab's web site, and its DNS server if a script of the step starts one. Several
-# build.sh may run at the same time.
+# the lab's web site, and its DNS server if a script of the step starts one. A chapter
+# gets the programs of its step, too, as it is a part of them. Several build.sh may run
+# at the same time.
 set -euo pipefail
 
 command -v go >/dev/null || {
@@ -15,5 +16,8 @@ flock -w 300 9
 lab=(stepvpn/shared/lab/web)
 if grep -qs serve_dns ./*.sh; then lab+=(stepvpn/shared/lab/dns); fi
 # Without cgo, the programs are static: they run on any Linux, and need no libraries.
-CGO_ENABLED=0 setpriv --pdeathsig TERM go build -buildvcs=false -o bin/ ./cmd/... "${lab[@]}"
+programs=()
+[ ! -d cmd ] || programs+=(./cmd/...)
+[ -e go.mod ] || programs+=(../../cmd/...)
+CGO_ENABLED=0 setpriv --pdeathsig TERM go build -buildvcs=false -o bin/ "${programs[@]}" "${lab[@]}"
 if [ -n "${SUDO_UID-}" ]; then chown -R "$SUDO_UID:${SUDO_GID-}" bin; fi

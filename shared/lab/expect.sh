@@ -12,6 +12,8 @@ unset WALK MAKEFLAGS MAKELEVEL
 steps=(step*-*/)
 first=${steps[0]%/}
 latest=${steps[-1]%/}
+mapfile -t chapters < <(compgen -G 'step*-*/further/*/README.md' | sort | sed 's|/README.md$||')
+demos=("${steps[@]%/}" "${chapters[@]}") # the folders that have a demo.sh
 LIMIT=300 # seconds for one demo
 
 passed=0 failed=0

@@ -27,7 +27,7 @@ no_groups() {
 ends() { ended "$1" && until_true 20 no_groups && unchanged; }
 
 # The number of lines that a demo has printed tells how far it has got.
-for step in "${steps[@]%/}"; do
+for step in "${demos[@]}"; do
 	[ -e "$step/out/demo.txt" ] || expect "$step/demo.sh" demo "$step"
 done
 
@@ -39,7 +39,7 @@ while [ $sent -lt "$count" ]; do
 		fail "to find $count moments before a demo is over: $sent of $drawn"
 		break
 	fi
-	step=${steps[RANDOM % ${#steps[@]}]%/}
+	step=${demos[RANDOM % ${#demos[@]}]}
 	line=$((RANDOM % $(lines "$step/out/demo.txt")))
 	delay=$((RANDOM % 1000))
 	case $((RANDOM % 2)) in

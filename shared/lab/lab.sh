@@ -335,7 +335,7 @@ finish() {
 	find out -name '.*.??????' -mmin +5 -delete # a killed run may have left them
 	for file in "${_keep[@]}"; do
 		_publish "$file" "${file##*/}"
-		_tell '' "   kept: ${_step##*/}/out/${file##*/}"
+		_tell '' "   kept: ${_step#"${_lab%/shared/lab}/"}/out/${file##*/}"
 	done
 	_publish "$_text" demo.txt
 	_finished=1

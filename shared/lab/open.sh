@@ -24,7 +24,7 @@ case $host in
 	eval "$("$lab/topology.sh" show)"
 	nsenter --net=/run/netns/web --mount=/run/mntns/web env --chdir="$PWD" bin/web >/run/lab/web.log 2>&1 &
 	export LAB_FOLDER=$lab
-	socat "UNIX-LISTEN:$socket,fork,mode=600,unlink-early" "EXEC:../shared/lab/open.sh --shell,pty,setsid,ctty,stderr,echo=0" &
+	socat "UNIX-LISTEN:$socket,fork,mode=600,unlink-early" "EXEC:$(realpath --relative-to=. "$self") --shell,pty,setsid,ctty,stderr,echo=0" &
 	exec 8<out/.lab.lock
 	flock --exclusive 8
 	exit

@@ -9,20 +9,21 @@ PATH=$PATH:/usr/sbin:/sbin # an ordinary user's PATH may lack them
 
 lab=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
-# build_wireguard_go: builds it, if this version is not there yet. Demos and tests find it by
-# its path, or put the folder into their PATH, where wg-quick looks for "wireguard-go".
+# build_wireguard_go: builds it, if this version is not there yet. Which version, and what its
+# sources' hashes are, says a module of its own, apart from those of the course. Demos and tests
+# find it by its path, or put the folder into their PATH, where wg-quick looks for "wireguard-go".
 build_wireguard_go() {
-	local version=v0.0.0-20260522210424-ecfc5a8d5446 to=${lab%/shared/lab}/.cache/wireguard-go
-	[ "$(cat "$to/version" 2>/dev/null)" != "$version" ] || return 0
+	local module=${lab%/lab}/tools/wireguard-go to=${lab%/shared/lab}/.cache/wireguard-go
+	cmp -s "$module/go.mod" "$to/version" && return
 	echo "setup: building wireguard-go ..." >&2
 	mkdir -p "$to"
 	if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" "${to%/*}" "$to"; fi
-	GOBIN=$to GOWORK=off GOFLAGS='' go install "golang.zx2c4.com/wireguard@$version" || {
+	(cd "$module" && GOWORK=off GOFLAGS='' setpriv --pdeathsig TERM go build -buildvcs=false -o "$to/wireguard" golang.zx2c4.com/wireguard) || {
 		echo "setup: wireguard-go can't be built: it is fetched from Go's module proxy, see above" >&2
 		return 1
 	}
 	ln -sfn wireguard "$to/wireguard-go"
-	echo "$version" >"$to/version"
+	cp "$module/go.mod" "$to/version"
 }
 
 # package PROGRAM: prints the Debian and Ubuntu package that contains it.

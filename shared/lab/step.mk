@@ -1,13 +1,16 @@
-# What every step can do. A step's Makefile is one line that includes this.
+# What every step can do, and every chapter beyond the steps. A step's Makefile is one line that includes this.
 
 lab  := $(dir $(lastword $(MAKEFILE_LIST)))
 step := $(notdir $(CURDIR))
+what := $(if $(wildcard go.mod),step,chapter)
 # The step before this one, if any: the folders sort by their number.
 steps    := $(sort $(notdir $(patsubst %/,%,$(wildcard ../step*-*/))))
 previous := $(lastword $(filter-out $(step) %/,$(shell printf '%s\n' $(steps) | sed '/^$(step)$$/q')))
 
 # exercise COMMAND: with the number in EX, or for all of the step; PUT=1 puts the course's version in.
-exercise = @go build -o ../.cache/exercise stepvpn/shared/exercise && ../.cache/exercise $(1) $(if $(PUT),-put) $(EX)
+exercise = @go build -o $(lab)../../.cache/exercise stepvpn/shared/exercise && $(lab)../../.cache/exercise $(1) $(if $(PUT),-put) $(EX)
+
+comma := ,
 
 .PHONY: start check hint solution lab sheet help demo walk test diff build bench readme
 .DEFAULT_GOAL := help
@@ -16,12 +19,12 @@ help:
 	@echo "$(step):"
 	@echo "  make demo    see it work, in a network of its own; nothing of this machine changes"
 	@echo "  make walk    the same, stopping before each act: predict, then press Enter"
-	@echo "  make test    run the tests of this step"
-	@echo "  make diff    what this step adds to the one before"
+	@echo "  make test    run the tests of this $(what)"
+	@echo "  make diff    $(if $(filter step,$(what)),what this step adds to the one before,the packages of this chapter$(comma) and where its step uses them)"
 	@echo "  make build   build the programs into bin/"
 	@echo "  make bench   measure"
 	@echo "  make lab     a shell on alice, in the network of the demo (HOST=server: on another host)"
-	@echo "  make start EX=1     write a piece of it: takes the course's version out (without EX: all of the step's)"
+	@echo "  make start EX=1     write a piece of it: takes the course's version out (without EX: all of the $(what)'s)"
 	@echo "  make check EX=1     is it right?"
 	@echo "  make hint EX=1      the next hint"
 	@echo "  make solution EX=1  the course's version; with PUT=1 it is put in"

@@ -15,7 +15,7 @@ expect "programs, the TUN device, namespaces: what is wrong and what to do" \
 
 take before
 echo "== Every demo"
-for step in "${steps[@]%/}"; do
+for step in "${demos[@]}"; do
 	expect "$step/demo.sh" demo "$step"
 	expect "$step leaves the machine as it was" unchanged
 done
@@ -127,12 +127,12 @@ expect "the first" result $one one
 expect "the second" result $two two
 expect "the machine is as it was" unchanged
 
-echo "== As an ordinary user ($latest)"
+echo "== As an ordinary user (${demos[*]:${#steps[@]}-1})"
 # The user gets a copy of the course. Of root's Go, they see only the downloaded modules,
 # the toolchain and the build cache. They also get a /dev/net/tun that they may open: it is
 # mounted over the machine's, where only this test sees it.
-as_user() {
-	local home=$work/home uid=12321
+home=$work/home uid=12321
+user() {
 	mkdir -p "$home"/{course,mod,goroot,.cache/go-build}
 	copy_course "$home/course" || return
 	chmod 755 "$work"
@@ -141,6 +141,9 @@ as_user() {
 	# hard links to root's; where links are not possible, the build takes longer.
 	cp -al "$(go env GOCACHE)/." "$home/.cache/go-build/" 2>/dev/null
 	find "$home/.cache" -type d -exec chown $uid:$uid {} +
+}
+# as_user FOLDER: runs the demo there.
+as_user() {
 	# shellcheck disable=SC2016 # expanded there
 	timeout --foreground "$LIMIT" unshare --mount bash -euc '
 		home=$1 uid=$2 step=$3
@@ -150,13 +153,16 @@ as_user() {
 		mount --bind "$GOROOT" "$home/goroot"
 		exec env -i HOME="$home" PATH="$home/goroot/bin:/usr/bin:/bin" GOMODCACHE="$home/mod" GOPROXY=off GOTOOLCHAIN=local NO_COLOR=1 \
 			setpriv --reuid=$uid --regid=$uid --clear-groups "$home/course/$step/demo.sh"
-	' as-user "$home" $uid "$latest" || return
-	[ "$(stat -c %u "$home/course/$latest/out/demo.txt")" = $uid ]
+	' as-user "$home" $uid "$1" || return
+	[ "$(stat -c %u "$home/course/$1/out/demo.txt")" = $uid ]
 }
 if [ "$(id -u)" = 0 ]; then
 	GOMODCACHE=$(go env GOMODCACHE) GOROOT=$(go env GOROOT)
 	export GOMODCACHE GOROOT
-	expect "all of the demo, without root" as_user
+	expect "there is such a user" user
+	for step in "${demos[@]:${#steps[@]}-1}"; do # the latest step, and the chapters
+		expect "all of $step/demo.sh, without root" as_user "$step"
+	done
 	expect "the machine is as it was" unchanged
 else
 	echo "  (this whole run is by an ordinary user)"

@@ -19,7 +19,8 @@
 //	<!-- end -->
 //
 // gets the number of lines of each file, and the sums. Each Go file below the README's
-// folder, except tests, must be in one of the two tables; see reading for the limits.
+// folder, except tests, must be in one of the two tables; see reading for the limits. The
+// folder "further" of a step has chapters, with READMEs and tables of their own.
 //
 // With -check nothing is written: it is an error if a block differs from what would be
 // written. In the transcript of a demo, numbers, times and hashes may differ.
@@ -106,8 +107,8 @@ func refresh(file string, check, noDemo bool) error {
 			out.WriteString(b.render(output))
 		}
 	}
-	if _, err := os.Stat(filepath.Join(filepath.Dir(file), "go.mod")); err == nil && tables != 1 {
-		problem("a step has one table of what to read, and there are %d: write '<!-- reading: core of 700 lines -->', the tables, and '<!-- end -->'", tables)
+	if needsTable(filepath.Dir(file)) && tables != 1 {
+		problem("a step or chapter has one table of what to read, and there are %d: write '<!-- reading: core of 700 lines -->', the tables, and '<!-- end -->'", tables)
 	}
 	if !check && out.String() != string(text) {
 		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
@@ -115,6 +116,15 @@ func refresh(file string, check, noDemo bool) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// needsTable tells whether dir is the folder of a step, which is a module, or of a chapter.
+func needsTable(dir string) bool {
+	if abs, err := filepath.Abs(dir); err == nil && filepath.Base(filepath.Dir(abs)) == further {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 // run returns what the command prints to standard output.

@@ -30,8 +30,11 @@ type row struct {
 	note  string
 }
 
-// maxCore is how many files may be in the core of a step.
+// maxCore is how many files may be in the core of a step or chapter.
 const maxCore = 10
+
+// further is the folder of a step that has its chapters, a folder each.
+const further = "further"
 
 var (
 	readingOpening = regexp.MustCompile(`^<!-- reading: core of ([1-9][0-9]{0,4}) lines -->$`)
@@ -138,8 +141,8 @@ func (r reading) count(dir string) (_ reading, problems []error) {
 }
 
 // filesOf returns path if it is a file. For a folder, it returns all files in it and below
-// it, except tests and their data, Markdown pages, built and hidden files, and those that
-// are named.
+// it, except tests and their data, Markdown pages, built and hidden files, chapters, and
+// those that are named.
 func filesOf(dir, path string, named map[string]bool) ([]string, error) {
 	info, err := os.Stat(filepath.Join(dir, path))
 	if err != nil {
@@ -162,7 +165,7 @@ func filesOf(dir, path string, named map[string]bool) ([]string, error) {
 		other := name != path && (named[name] || strings.HasPrefix(base, "."))
 		switch {
 		case entry.IsDir():
-			if other || base == "testdata" || name == "bin" || name == "out" {
+			if other || base == "testdata" || name == "bin" || name == "out" || name == further {
 				return fs.SkipDir
 			}
 		case !other && !strings.HasSuffix(base, "_test.go") && !strings.HasSuffix(base, ".md"):

@@ -46,6 +46,7 @@ func relay() map[string]int {
 		"relay/pump.go": 3, "relay/pair.go": 7, "relay/goodbye.go": 5, "relay/unit.service.in": 4,
 		// These files do not count.
 		"relay/pump_test.go": 100, "relay/testdata/a.go": 100, "relay/README.md": 100, "relay/.new": 100, "out/x.go": 100, "bin/y.go": 100,
+		"further/other/z.go": 100,
 	}
 }
 
@@ -68,6 +69,23 @@ func TestTheTablesAreFilledAndThenTheyAreFine(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, rows, string(got))
 	require.NoError(t, refresh(file, true, true))
+}
+
+// A chapter has tables as a step has, and no go.mod.
+func TestAChapterHasTables(t *testing.T) {
+	dir := filepath.Join(filepath.Dir(step(t, rows, relay())), "further", "chapter")
+	for file, lines := range relay() {
+		file = filepath.Join(dir, file)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("x\n", lines)), 0o644))
+	}
+	file := filepath.Join(dir, "README.md")
+	require.NoError(t, os.WriteFile(file, []byte(rows), 0o644))
+	require.NoError(t, refresh(file, true, true))
+	require.NoError(t, os.WriteFile(file, []byte("# A chapter\n"), 0o644))
+	require.ErrorContains(t, refresh(file, true, true), "a step or chapter has one table")
+	t.Chdir(dir)
+	require.ErrorContains(t, refresh("README.md", true, true), "a step or chapter has one table")
 }
 
 func TestWhatIsWrongWithTheTables(t *testing.T) {
@@ -108,7 +126,7 @@ func TestWhatIsWrongWithTheTables(t *testing.T) {
 			}
 		}, want: "the core has 11 files, and may have 10"},
 		{name: "no table", readme: func(string) string { return "# A step\n" },
-			want: "a step has one table of what to read, and there are 0"},
+			want: "a step or chapter has one table of what to read, and there are 0"},
 		{name: "no core", readme: func(string) string {
 			return "<!-- reading: core of 700 lines -->\n| Core | Lines | Notice |\n<!-- end -->\n"
 		}, want: "the block at line 1: there is no row in the table of the core"},

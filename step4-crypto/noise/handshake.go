@@ -124,6 +124,16 @@ func (h *Handshake) PeerStatic() (PublicKey, bool) {
 	return PublicKey(h.rs.Bytes()), true
 }
 
+// Ephemeral returns this side's ephemeral private key, if it has sent the public one and Split
+// has not dropped it. Who has it and what crossed the wire can read the session, so it is for
+// tools that let Wireshark do so, and never leaves a VPN.
+func (h *Handshake) Ephemeral() (PrivateKey, bool) {
+	if h.e == nil {
+		return PrivateKey{}, false
+	}
+	return PrivateKey(h.e.Bytes()), true
+}
+
 // Split returns the ciphers for the messages that follow, once the handshake is
 // Done. It may be called once: it drops the secrets.
 //

@@ -473,3 +473,24 @@ func TestNewRefuses(t *testing.T) {
 		require.EqualError(t, err, tt.want)
 	}
 }
+
+// The ephemeral key is what the first message says, and is gone with Split.
+func TestEphemeral(t *testing.T) {
+	cfgI, cfgR := configs(ChaChaPolyBLAKE2s, IK)
+	initiator, responder := begin(t, cfgI), begin(t, cfgR)
+	_, known := initiator.Ephemeral()
+	require.False(t, known, "before it is made")
+	m, err := initiator.WriteMessage(nil, nil)
+	require.NoError(t, err)
+	key, known := initiator.Ephemeral()
+	require.True(t, known)
+	require.Equal(t, PublicKey(m), key.Public())
+	_, err = responder.ReadMessage(nil, m)
+	require.NoError(t, err)
+	_, err = responder.WriteMessage(nil, nil)
+	require.NoError(t, err)
+	_, _, err = responder.Split()
+	require.NoError(t, err)
+	_, known = responder.Ephemeral()
+	require.False(t, known)
+}

@@ -51,6 +51,7 @@ func TestFormatHandshake(t *testing.T) {
 	s := simulateForeign(t)
 	s.runUntil(time.Second, func() bool { return s.client.Status() != Status{} })
 	require.Empty(t, s.server.Status(), "the client uses the keys at once")
+	require.Equal(t, Status{Peer: serverAddr, Since: s.now, Heard: s.now}, s.client.Status())
 	s.run(time.Second)
 	require.NotEmpty(t, s.server.Status())
 	require.Len(t, s.client.sent, 2)

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
@@ -29,8 +30,9 @@ type addition struct {
 	expires   *string
 	password  *bool
 	out       *string
-	format    func(name string, p *identity.Profile) (string, error)
+	format    func(*identity.Client, *identity.Profile) (string, error)
 	fits      func(*identity.Draft) error
+	choose    func(*identity.Registry) ([]netip.Addr, error)     // nil: the server does that when the client comes
 	ownPSK    func(noise.PublicKey) (*[noise.KeyLen]byte, error) // nil: the client gets none
 }
 
@@ -47,7 +49,7 @@ func (d Defaults) add() func(context.Context, []string) error {
 		password:  flag.Bool("password", false, "ask for a password, which the client must then give as well"),
 		out:       flag.String("out", "", "write the client's file to this new `file`, instead of printing it"),
 	}
-	a.format, a.fits = profileFile, d.check
+	a.format, a.fits, a.choose = profileFile, d.check, d.Addrs
 	if d.Format != nil {
 		a.format = d.Format()
 	}
@@ -106,23 +108,28 @@ func (a *addition) check(client *identity.Client) error {
 
 // save adds the client and hands out its file, or does neither.
 func (a *addition) save(client *identity.Client, profile *identity.Profile) error {
-	text, err := a.format(client.Name, profile)
-	if err != nil {
-		return err
-	}
 	created := false
-	err = identity.Edit(*a.registry, func(d *identity.Draft) error {
+	err := identity.Edit(*a.registry, func(d *identity.Draft) (err error) {
+		if len(client.Addrs) == 0 && a.choose != nil {
+			if client.Addrs, err = a.choose(d.Registry); err != nil {
+				return err
+			}
+		}
 		if err := d.Add(client); err != nil {
 			return err
 		}
 		if err := a.fits(d); err != nil {
 			return err
 		}
+		text, err := a.format(client, profile)
+		if err != nil {
+			return err
+		}
 		if *a.out == "" {
 			_, err := fmt.Print(text)
 			return err
 		}
-		err := identity.CreateProfile(*a.out, text)
+		err = identity.CreateProfile(*a.out, text)
 		created = err == nil
 		return err
 	})
@@ -139,8 +146,8 @@ func (a *addition) save(client *identity.Client, profile *identity.Profile) erro
 }
 
 // profileFile returns the text of a client file as in step 7.
-func profileFile(name string, p *identity.Profile) (string, error) {
-	return fmt.Sprintf("# Client file of %s. Anybody who has it can come in: keep it secret.\n%s", name, p.Text()), nil
+func profileFile(c *identity.Client, p *identity.Profile) (string, error) {
+	return fmt.Sprintf("# Client file of %s. Anybody who has it can come in: keep it secret.\n%s", c.Name, p.Text()), nil
 }
 
 // profile returns what the client's file says about the server.

@@ -14,6 +14,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/netip"
 
 	"stepvpn/shared/app"
 	"stepvpn/step4-crypto/noise"
@@ -29,7 +30,11 @@ type Defaults struct {
 
 	// Format defines those flags of add that concern only the client's file, and returns a
 	// function that makes the text of that file. nil stands for that of an identity.Profile.
-	Format func() func(name string, p *identity.Profile) (string, error)
+	Format func() func(*identity.Client, *identity.Profile) (string, error)
+
+	// Addrs chooses fixed addresses for a client that is added without -addr. It is called
+	// while nobody else can change the registry, and may return none. It may be nil.
+	Addrs func(*identity.Registry) ([]netip.Addr, error)
 
 	// Check returns an error for a registry with which the server would not start. It may
 	// be nil.

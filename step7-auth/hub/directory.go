@@ -127,13 +127,11 @@ func (d *directory) settle(c *client) (before *client, ok bool) {
 }
 
 // displace removes a client in favour of another one of its identity. The same instance
-// does not get in again, if it is known. The caller holds mu.
+// does not get in again (see object). The caller holds mu.
 func (d *directory) displace(is *identity, c *client) {
 	c.state.Store(gone)
-	if c.instance != noInstance {
-		is.replaced[is.next] = c.instance
-		is.next = (is.next + 1) % len(is.replaced)
-	}
+	is.replaced[is.next] = c.instance
+	is.next = (is.next + 1) % len(is.replaced)
 	d.unroute(c)
 }
 

@@ -18,6 +18,9 @@
 // variable is not set, as in a shell, it also means the folder of the file: so the
 // same file works by hand and as a service. No other variable is replaced.
 //
+// The setting wireguard names a file of another form, that of the WireGuard protocol's own
+// programs: see wireguard.go.
+//
 // # Secrets
 //
 // A file that holds a secret (a private key, the pre-shared key, a password) is

@@ -39,7 +39,6 @@ func (c *Client) readWireGuard(d *document) (err error) {
 	if c.WireGuard, err = conf.Load(c.WireGuardFile); err != nil {
 		return err
 	}
-	c.Servers = nil
 	for _, p := range c.WireGuard.Peers {
 		at, err := readEndpoint(p.Endpoint)
 		if err != nil {

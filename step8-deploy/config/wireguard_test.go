@@ -64,10 +64,12 @@ func TestWireGuard(t *testing.T) {
 	// By its content, the file is known under any name; by its name, if it has something else.
 	_, err = LoadClient(write(t, "# mine\n\n [INTERFACE]\n"))
 	require.ErrorContains(t, err, "[Interface] has no PrivateKey")
-	name := writeWireGuard(t, "", "x = 1\n[peer]\n")
-	_, err = LoadClient(filepath.Join(filepath.Dir(name), "client.conf"))
-	require.ErrorContains(t, err, "client.conf:1: a line stands before the first section")
-	name = writeWireGuard(t, "", strings.Replace(shortClient, "\n", "\n[peer]\n", 1))
+	for _, text := range []string{"x = 1\n", "x = 1\n[peer]\n"} {
+		name := writeWireGuard(t, "", text)
+		_, err = LoadClient(filepath.Join(filepath.Dir(name), "client.conf"))
+		require.ErrorContains(t, err, "client.conf:1: a line stands before the first section")
+	}
+	name := writeWireGuard(t, "", strings.Replace(shortClient, "\n", "\n[peer]\n", 1))
 	_, err = LoadClient(filepath.Join(filepath.Dir(name), "client.conf"))
 	require.ErrorContains(t, err, `tables, such as "peer", are not allowed`)
 }

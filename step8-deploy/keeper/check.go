@@ -18,6 +18,7 @@ import (
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step5-nat/hostnet"
 	"stepvpn/step6-dns/nft"
+	"stepvpn/step6-dns/push"
 	"stepvpn/step6-dns/resolver"
 	"stepvpn/step7-auth/admission"
 	"stepvpn/step7-auth/identity"
@@ -68,6 +69,7 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	}
 	c.failed(flat(cfg.CheckFiles())...)
 	c.nextKey(cfg)
+	c.failed(checkWireGuardKey(cfg))
 	registry, err := identity.Load(cfg.Clients)
 	if err == nil {
 		err = admission.Check(registry, cfg.Subnets)
@@ -135,6 +137,9 @@ func CheckClient(ctx context.Context, file string) (*Check, error) {
 
 // wireGuard warns of what looks like a mistake in a WireGuard file, and may be none.
 func (c *Check) wireGuard(cfg *config.Client) {
+	if n := len(cfg.WireGuard.DNS); n > push.MaxDNS && cfg.DNS {
+		c.warn(fmt.Sprintf("DNS has %d resolvers in %s, of which the system asks only the first %d", n, cfg.WireGuardFile, push.MaxDNS), "")
+	}
 	allowed := cfg.WireGuard.Networks()
 	for _, a := range cfg.WireGuard.DNS {
 		if cfg.DNS && !slices.ContainsFunc(allowed, func(n netip.Prefix) bool { return n.Contains(a) }) {

@@ -36,6 +36,16 @@ func WireGuardKey(cfg *config.Server) (noise.PrivateKey, error) {
 	return keyfile.Read(name)
 }
 
+// checkWireGuardKey returns an error if there is such a key, and it can't be used.
+func checkWireGuardKey(cfg *config.Server) error {
+	name := WireGuardKeyFile(cfg)
+	if _, err := os.Lstat(name); !cfg.WireGuard || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	_, err := keyfile.Read(name)
+	return err
+}
+
 // MakeKeys makes the keys that the settings of a server ask for, and that are not there yet.
 func MakeKeys(file string) error {
 	cfg, err := config.LoadServer(file)

@@ -16,7 +16,8 @@ import (
 // the server, which the worker finds out.
 func TermsOf(cfg *config.Client) takeover.Terms {
 	f := cfg.WireGuard
-	return takeover.Terms{Addrs: f.Addresses, Settings: push.Settings{DNS: f.DNS, Search: f.Search}, MTU: cfg.MTU}
+	dns := f.DNS[:min(len(f.DNS), push.MaxDNS)] // the system would not ask more
+	return takeover.Terms{Addrs: f.Addresses, Settings: push.Settings{DNS: dns, Search: f.Search}, MTU: cfg.MTU}
 }
 
 // checkWireGuard returns an error if a worker asks for other terms.

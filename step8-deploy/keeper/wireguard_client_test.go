@@ -44,6 +44,12 @@ func TestWireGuardTerms(t *testing.T) {
 	} {
 		require.Error(t, terms(change), what)
 	}
+
+	// A file may have more resolvers than the system asks.
+	for i := range byte(conf.MaxDNS - 1) {
+		k.cfg.WireGuard.DNS = append(k.cfg.WireGuard.DNS, netip.AddrFrom4([4]byte{10, 7, 1, i}))
+	}
+	require.NoError(t, terms(func(*takeover.Terms) {}))
 }
 
 // Each peer may be asked, and looked up, at the same time as the others; but there is a bound.

@@ -38,7 +38,8 @@ type Report struct {
 	Listen   []string `json:"listen,omitempty"`   // "udp ADDRESS:PORT", "tcp ADDRESS:PORT": the addresses that it listens on
 	Registry string   `json:"registry,omitempty"` // of a server: the digest of the registry in force, see identity.Registry.Digest
 
-	NextKey string `json:"next_key,omitempty"` // of a server: the public key that it is changing to
+	NextKey   string `json:"next_key,omitempty"`  // of a server: the public key that it is changing to
+	WireGuard string `json:"wireguard,omitempty"` // of a server: its public key for clients of that protocol; "": they may not come in
 
 	KillSwitch string `json:"kill_switch,omitempty"` // of a client: "closed", "paused" or "off"
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,12 +34,14 @@ import (
 func clientsCommands() (list []app.Command) {
 	var of *config.Server // nil if they are not known
 	var seen func(*identity.Client) string
-	var phone *phone // of 'clients add'
+	var phone *addedPhone // of 'clients add'
 	for _, c := range clients.Commands(clients.Defaults{
-		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key", Format: func() func(string, *identity.Profile) (string, error) {
+		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key",
+		Format: func() func(*identity.Client, *identity.Profile) (string, error) {
 			phone = newPhone(clientFile())
 			return phone.file
 		},
+		Addrs: func(r *identity.Registry) ([]netip.Addr, error) { return phone.addrs(r) },
 		Login: "login_file, and beside it that file: the user name and the password, one a line, mode 0600",
 		Check: func(r *identity.Registry) error {
 			if of == nil {
@@ -86,7 +89,7 @@ func clientsCommands() (list []app.Command) {
 				}
 				err = run(ctx, args)
 				if adds {
-					phone.end(err)
+					phone.end(ctx, err)
 				}
 				if err != nil || of == nil {
 					return err
@@ -217,9 +220,9 @@ func untilInForce(ctx context.Context, s *config.Server) error {
 	}
 }
 
-func clientFile() func(string, *identity.Profile) (string, error) {
+func clientFile() func(*identity.Client, *identity.Profile) (string, error) {
 	transport := flag.String("transport", "udp", "have the client's packets carried by `udp` or tcp")
-	return func(_ string, p *identity.Profile) (string, error) {
+	return func(_ *identity.Client, p *identity.Profile) (string, error) {
 		text, err := config.ClientTemplate{
 			File:       defaultDir + "/client.toml",
 			Servers:    []string{p.Server},

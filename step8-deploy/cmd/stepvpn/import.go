@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -23,7 +24,7 @@ var importFile = app.Command{
 	About: "Writes the settings of a client out of a WireGuard file (wg-quick), such as a provider's: a copy of the file, and settings that name it.",
 	Setup: func() func(context.Context, []string) error {
 		dir := flag.String("dir", defaultDir, "write into the `folder`")
-		force := flag.Bool("force", false, "overwrite existing settings")
+		force := flag.Bool("force", false, "overwrite existing settings, and the keys in them")
 		return func(_ context.Context, args []string) error { return importInto(*dir, args[0], *force) }
 	},
 }
@@ -51,6 +52,12 @@ func importInto(dir, from string, force bool) error {
 		return err
 	}
 	copied := filepath.Join(dir, importedName)
+	for _, name := range []string{copied, settings} {
+		if _, err := os.Lstat(name); err == nil && !force {
+			return app.Hint(fmt.Errorf("%s exists already, and is left as it is", name),
+				"Choose another folder with -dir; -force overwrites client.toml and %s, with the keys in them.", importedName)
+		}
+	}
 	if err := config.Write(force, config.NewFile{Name: copied, Text: text, Mode: 0o600}, config.NewFile{Name: settings, Text: rendered, Mode: 0o600}); err != nil {
 		return err
 	}

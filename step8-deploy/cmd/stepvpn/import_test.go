@@ -60,10 +60,10 @@ next, as root:
 	}
 
 	// What is there stays, unless -force says otherwise.
-	require.NoError(t, os.WriteFile(path("new.conf"), []byte(strings.ReplaceAll(providersFile, "0.0.0.0/0", "10.65.0.0/16, 10.99.0.0/16")), 0o644))
+	require.NoError(t, os.WriteFile(path("new.conf"), []byte(strings.NewReplacer("0.0.0.0/0", "10.65.0.0/16, 10.99.0.0/16", "10.64.0.1", "10.64.0.1, 10.65.0.1, 10.65.0.2, 10.65.0.3").Replace(providersFile)), 0o644))
 	out, code = stepvpn(t, dir, "import", "new.conf", "-dir", "etc")
 	require.Equal(t, 1, code)
-	require.Contains(t, out, "stepvpn: etc/client.conf exists already, and is left as it is\n")
+	require.Contains(t, out, "stepvpn: etc/client.conf exists already, and is left as it is\n  Choose another folder with -dir; -force overwrites client.toml and client.conf, with the keys in them.\n")
 	require.NoError(t, os.Remove(path("etc/client.conf")))
 	out, code = stepvpn(t, dir, "import", "new.conf", "-dir", "etc")
 	require.Equal(t, 1, code)
@@ -78,6 +78,7 @@ next, as root:
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 	out, code = stepvpn(t, dir, "check", "etc/client.toml")
 	require.Zero(t, code, out)
+	require.Contains(t, out, "warning: DNS has 4 resolvers in etc/client.conf, of which the system asks only the first 3\n")
 	require.Contains(t, out, "warning: DNS has 10.64.0.1 in etc/client.conf, but no peer has it in its AllowedIPs: queries will not reach it\n")
 }
 

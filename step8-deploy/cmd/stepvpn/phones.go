@@ -47,8 +47,11 @@ func (p phones) watch(ctx context.Context, clients *hub.Hub) {
 	}
 }
 
-// report adds to a server's status which clients these are.
+// report adds to a server's status which clients these are, and by which key they know it.
 func (p phones) report(r *status.Report, clients []hub.Status) {
+	if p.key != nil {
+		r.WireGuard = noise.FormatKey(p.key.Public())
+	}
 	for i, c := range clients {
 		if c.By != wireguard.Name {
 			continue

@@ -53,6 +53,8 @@ func (a *allowedIPs) lengths(addr netip.Addr) *[]int {
 
 // peerOf returns the peer that has an address: that of the longest prefix that contains it. It
 // returns nil if there is none. It allocates nothing.
+//
+//exercise:3
 func (a *allowedIPs) peerOf(addr netip.Addr) *Peer {
 	for _, bits := range *a.lengths(addr) {
 		n, _ := addr.Prefix(bits) // which fails only if an address has fewer bits

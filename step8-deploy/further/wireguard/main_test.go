@@ -3,7 +3,8 @@ package wireguard
 import (
 	"testing"
 
-	"stepvpn/shared/netlab"
+	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { netlab.MainInShards(m, 3, "../../cmd/stepvpn") }
+// The tests that need a network are in the folder stock, so that these here are quick.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

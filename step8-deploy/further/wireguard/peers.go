@@ -158,6 +158,8 @@ func (s *session) read(b *link.Burst, drops *link.Drops) error {
 // passes reports whether a packet that the peer has sent may pass, or why it must be dropped: it
 // is not one whole packet (link.Malformed), or another peer has its source, or nobody has
 // (NotAllowed).
+//
+//exercise:3
 func (s *session) passes(p []byte) (why link.Reason, ok bool) {
 	src, _, ok := addresses(p)
 	switch {
@@ -192,6 +194,8 @@ func (p *Peers) handOver(s *session) {
 // recipient returns the peer that a packet is for. If the packet must be dropped, it reports
 // false, and why: it is not one whole packet (link.Malformed), or no peer has its destination
 // (link.NoPeer).
+//
+//exercise:3
 func (p *Peers) recipient(packet []byte) (to *Peer, why link.Reason, ok bool) {
 	_, dst, ok := addresses(packet)
 	if !ok {

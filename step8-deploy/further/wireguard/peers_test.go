@@ -14,6 +14,8 @@ import (
 	"stepvpn/step4-crypto/secure"
 )
 
+const limit = 20 * time.Second // bounds each wait; a busy machine is slow
+
 func prefixes(list ...string) (all []netip.Prefix) {
 	for _, s := range list {
 		all = append(all, netip.MustParsePrefix(s))

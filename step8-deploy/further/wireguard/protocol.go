@@ -59,6 +59,8 @@ const (
 )
 
 // appendTAI64N appends a time, in nanoseconds since 1970, to dst.
+//
+//exercise:1
 func appendTAI64N(dst []byte, t uint64) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, tai64Epoch+t/second)
 	return binary.BigEndian.AppendUint32(dst, uint32(t%second)&^(tai64nUnit-1))
@@ -66,6 +68,8 @@ func appendTAI64N(dst []byte, t uint64) []byte {
 
 // parseTAI64N returns the time of a timestamp, in nanoseconds since 1970. It refuses one before
 // 1970, one after 2500, and one with more nanoseconds than a second has.
+//
+//exercise:1
 func parseTAI64N(m []byte) (t uint64, ok bool) {
 	if len(m) != tai64nLen {
 		return 0, false
@@ -80,6 +84,8 @@ func parseTAI64N(m []byte) (t uint64, ok bool) {
 
 // nextTAI64N returns the first time that is not earlier than now, as exactly as a timestamp
 // says it, and whose timestamp is later than that of before.
+//
+//exercise:1
 func nextTAI64N(before, now uint64) uint64 {
 	t := max(now, before+tai64nUnit)
 	return t - t%second%tai64nUnit

@@ -42,10 +42,10 @@ import (
 const (
 	MaxSize       = 64 << 10       // bytes of its text
 	MaxPeers      = 32             //
-	MaxAddresses  = 16             //
+	MaxAddresses  = 8              // as many as the keeper gives to a device
 	MaxAllowedIPs = 512            // of all peers together
-	MaxDNS        = push.MaxDNS    // as many as the system's resolver asks
-	MaxSearch     = push.MaxSearch // as many as it tries
+	MaxDNS        = 16             // the system asks only the first push.MaxDNS of them
+	MaxSearch     = push.MaxSearch //
 )
 
 // MTU is the size of the largest packet in the tunnel, in bytes, that fits into a frame of an

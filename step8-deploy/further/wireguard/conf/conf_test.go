@@ -64,7 +64,16 @@ var provided = []struct {
 		"[Peer]\nPublicKey = KEY(a)\nPresharedKey = PSK\nAllowedIPs = 0.0.0.0/0, ::/0\nPersistentKeepalive = 0\nEndpoint = VPN.Example.org.:51820",
 		File{Addresses: prefixes("10.8.0.2/24"), DNS: addrs("1.1.1.1", "8.8.8.8"),
 			Peers: []Peer{{PublicKey: public("a"), PresharedKey: &psk, AllowedIPs: prefixes("0.0.0.0/0", "::/0"), Endpoint: "vpn.example.org:51820"}}}},
-	{"by hand", "\ufeff  [INTERFACE] # me\nprivatekey=PRIVATE\naddress = 10.9.0.7 fd09::7\nListenPort = 51821\nDNS = 10.9.0.1 corp.Example, Lan.\nTable = AUTO\nSaveConfig = false\nFwMark = off\n" +
+	{"a FRITZ!Box", "[Interface]\nPrivateKey = PRIVATE\nAddress = 192.168.178.203/24,fd11:2233::203/64\nDNS = 192.168.178.1,fd11:2233::1\nDNS = fritz.box\n\n" +
+		"[Peer]\nPublicKey = KEY(a)\nPresharedKey = PSK\nAllowedIPs = 192.168.178.0/24,0.0.0.0/0,fd11:2233::/64,::/0\nEndpoint = abcdefgh.myfritz.net:55555\nPersistentKeepalive = 25",
+		File{Addresses: prefixes("192.168.178.203/24", "fd11:2233::203/64"), DNS: addrs("192.168.178.1", "fd11:2233::1"), Search: []string{"fritz.box"},
+			Peers: []Peer{{PublicKey: public("a"), PresharedKey: &psk, AllowedIPs: prefixes("192.168.178.0/24", "0.0.0.0/0", "fd11:2233::/64", "::/0"),
+				Endpoint: "abcdefgh.myfritz.net:55555", Keepalive: 25 * time.Second}}}},
+	{"four resolvers", "[Interface]\nPrivateKey = PRIVATE\nAddress = 172.16.0.2/32\nAddress = 2001:db8:110::2/128\nDNS = 1.1.1.1, 1.0.0.1, 2606:4700:4700::1111, 2606:4700:4700::1001\nMTU = 1280\n" +
+		"[Peer]\nPublicKey = KEY(a)\nAllowedIPs = 0.0.0.0/0\nAllowedIPs = ::/0\nEndpoint = engage.example.com:2408\n",
+		File{Addresses: prefixes("172.16.0.2/32", "2001:db8:110::2/128"), DNS: addrs("1.1.1.1", "1.0.0.1", "2606:4700:4700::1111", "2606:4700:4700::1001"), MTU: 1280,
+			Peers: []Peer{{PublicKey: public("a"), AllowedIPs: prefixes("0.0.0.0/0", "::/0"), Endpoint: "engage.example.com:2408"}}}},
+	{"by hand", "\ufeff  [INTERFACE] # me\nprivatekey=PRIVATE\naddress = 10.9.0.7\tfd09::7\nListenPort = 51821\nDNS = 10.9.0.1 corp.Example, Lan.\nTable = AUTO\nSaveConfig = false\nFwMark = off\n" +
 		"[peer]\nPUBLICKEY=KEY(a)\nallowedips=10.9.0.1,10.9.0.1/32, 10.1.2.3/8\nendpoint=[2001:db8::7]:51820\npersistentkeepalive=OFF\n" +
 		"[Peer]\nPublicKey=KEY(b)\nPresharedKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nAllowedIPs=fd09::1\nEndpoint=192.0.2.9:1\n",
 		File{Addresses: prefixes("10.9.0.7/32", "fd09::7/128"), DNS: addrs("10.9.0.1"), Search: []string{"corp.example", "lan"}, ListenPort: 51821,
@@ -191,10 +200,12 @@ func TestParseRefuses(t *testing.T) {
 		{instead("Address = ::ffff:10.8.0.2"), `f:3: Address has "::ffff:10.8.0.2", which is an IPv4 address in the form of IPv6: write it in that of IPv4`},
 		{instead("Address = 0.0.0.0/0"), `f:3: Address has "0.0.0.0/0", which can't be the address of a host in a tunnel`},
 		{instead("Address = 127.0.0.1"), `which can't be the address of a host in a tunnel`},
+		{instead("Address = fe80::2/64"), `which can't be the address of a host in a tunnel`},
+		{instead("Address = 10.8.0.2/7"), `f:3: Address has "10.8.0.2/7", which has a prefix length that is for more than a subnet: write /32, or /128 for IPv6`},
 		{instead("Address = ff02::1"), `which can't be the address of a host in a tunnel`},
-		{instead("Address = " + strings.Join(many[:MaxAddresses+1], ",")), "f:3: Address has more than 16 values: leave some out"},
+		{instead("Address = " + strings.Join(many[:MaxAddresses+1], ",")), "f:3: Address has more than 8 values: leave some out"},
 		{more("Interface", "DNS = 127.0.0.1"), `f:2: DNS has "127.0.0.1", which can't be the address of a resolver`},
-		{more("Interface", "DNS = 10.8.0.1, 10.8.0.2, 10.8.0.3, 10.8.0.4"), "f:2: DNS has more than 3 resolvers, and the system asks no more: leave some out"},
+		{more("Interface", "DNS = "+strings.ReplaceAll(strings.Join(many[:MaxDNS+1], ","), ".0/24", ".1")), "f:2: DNS has more than 16 resolvers: leave some out"},
 		{more("Interface", "DNS = a,b,c,d", "DNS = e,f,g"), "f:3: DNS has more than 6 search domains: leave some out"},
 		{more("Interface", "DNS = -x"), `f:2: DNS has "-x", which is neither an address nor a domain`},
 		{more("Interface", "MTU = big"), `f:2: MTU is "big": write 576 to 65535 bytes`},
@@ -212,6 +223,7 @@ func TestParseRefuses(t *testing.T) {
 		{instead("Endpoint = 0.0.0.0:1"), "where no server can be"},
 		{instead("Endpoint = 255.255.255.255:1"), "where no server can be"},
 		{instead("Endpoint = [fe80::1%eth0]:1"), "where no server can be"},
+		{instead("Endpoint = vpn.example.org:0"), `f:8: Endpoint is "vpn.example.org:0": write HOST:PORT`},
 		{instead("Endpoint = 192.0.2.300:1"), `f:8: Endpoint is "192.0.2.300:1": write HOST:PORT`},
 		{instead("Endpoint = vpn.example.org:wireguard"), `f:8: Endpoint is "vpn.example.org:wireguard": write HOST:PORT`},
 		{instead("Endpoint = " + strings.Repeat("x", 70) + ":1"), "f:8: Endpoint is a text that may be a key: write HOST:PORT"},
@@ -227,8 +239,12 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 
+	// What stands in an unknown section is not judged.
+	_, err := Parse("f", []byte(fill(whole+"[Peers]\nPublicKey = x\ny\n")))
+	require.EqualError(t, err, `f:9: "[Peers]" is no section: there are [Interface] and [Peer]`)
+
 	// Many mistakes are not all shown, and a harmless line is none.
-	_, err := Parse("f", []byte(fill(more("Interface", strings.Split(strings.Repeat("x = 1,", 100), ",")[:100]...))))
+	_, err = Parse("f", []byte(fill(more("Interface", strings.Split(strings.Repeat("x = 1,", 100), ",")[:100]...))))
 	require.Equal(t, maxErrors+1, len(strings.Split(err.Error(), "\n")))
 	require.True(t, strings.HasSuffix(err.Error(), "\nand 80 more"), err)
 	f, err := Parse("f", []byte(fill(more("Interface", "table = auto", "FwMark = off", "SaveConfig = false"))))
@@ -247,6 +263,7 @@ func TestNetworks(t *testing.T) {
 		{[]string{"8000::/1", "::/1", "10.0.0.0/8"}, []string{"10.0.0.0/8", "::/0"}},
 		{[]string{"10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32"}, []string{"10.0.0.0/8"}},
 		{[]string{"10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24", "10.0.3.0/24"}, []string{"10.0.0.0/22"}},
+		{[]string{"10.0.0.0/25", "10.0.1.0/24"}, []string{"10.0.0.0/25", "10.0.1.0/24"}},
 		{[]string{"10.0.1.0/24", "10.0.2.0/24"}, []string{"10.0.1.0/24", "10.0.2.0/24"}},
 		{[]string{"10.0.0.0/25", "10.0.0.128/25", "10.0.1.0/24", "10.0.1.7/32"}, []string{"10.0.0.0/23"}},
 	} {

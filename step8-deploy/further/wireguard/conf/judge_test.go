@@ -120,20 +120,22 @@ func TestJudges(t *testing.T) {
 	require.NotEqual(t, before, j.takes(t, string(f.Text())))
 }
 
-// What wg-quick sets up on a host is what we read: addresses and MTU.
+// What wg-quick sets up on a host is what we read: addresses, names and MTU.
 func TestWGQuickUp(t *testing.T) {
 	h := netlab.New(t).Alice
 	dir := t.TempDir()
+	said := filepath.Join(dir, "said") // what it says to resolvconf(8), for which we stand in
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "resolvconf"), []byte("#!/bin/sh\n[ $1 != -a ] || cat >"+said+"\n"), 0o755))
+	path := "PATH=" + dir + ":" + filepath.Dir(wireguardGo) + ":" + os.Getenv("PATH")
 	for _, tt := range provided {
 		f, err := Parse("wg1.conf", []byte(fill(tt.text)))
 		require.NoError(t, err)
-		f.DNS, f.Search = nil, nil // for which wg-quick calls resolvconf(8)
-		for i := range f.Peers {   // its routes are not the question, and it would look names up
+		for i := range f.Peers { // its routes are not the question, and it would look names up
 			f.Peers[i].AllowedIPs, f.Peers[i].Endpoint = prefixes(fmt.Sprintf("192.0.2.%d/32", i)), "192.0.2.99:1"
 		}
 		file := filepath.Join(dir, "wg1.conf")
 		require.NoError(t, os.WriteFile(file, f.Text(), 0o600))
-		h.Run(t, "env", "PATH="+filepath.Dir(wireguardGo)+":"+os.Getenv("PATH"), "wg-quick", "up", file)
+		h.Run(t, "env", path, "wg-quick", "up", file)
 		var has []string
 		for line := range strings.Lines(h.Run(t, "ip", "-brief", "address", "show", "dev", "wg1")) {
 			for _, word := range strings.Fields(line) {
@@ -148,6 +150,13 @@ func TestWGQuickUp(t *testing.T) {
 			mtu = MTU
 		}
 		require.Contains(t, h.Run(t, "ip", "link", "show", "dev", "wg1"), fmt.Sprintf(" mtu %d ", mtu), tt.name)
-		h.Run(t, "wg-quick", "down", file)
+		names, err := os.ReadFile(said)
+		require.NoError(t, err, tt.name)
+		want := "nameserver " + strings.Join(texts(f.DNS), "\nnameserver ") + "\n"
+		if len(f.Search) > 0 {
+			want += "search " + strings.Join(f.Search, " ") + "\n"
+		}
+		require.Equal(t, want, string(names), tt.name)
+		h.Run(t, "env", path, "wg-quick", "down", file)
 	}
 }

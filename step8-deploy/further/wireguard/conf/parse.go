@@ -247,6 +247,9 @@ var peerKeys = []key{
 	}},
 }
 
+// minBits is the length of the shortest prefix of an address, as in a server's settings.
+const minBits = 8
+
 func (p *parser) setAddress(value string) error {
 	all := words(value)
 	if len(all) == 0 {
@@ -254,8 +257,12 @@ func (p *parser) setAddress(value string) error {
 	}
 	for _, word := range all {
 		prefix, err := readPrefix(word)
-		if a := prefix.Addr(); err == nil && (a.IsUnspecified() || a.IsLoopback() || a.IsMulticast()) {
+		switch a := prefix.Addr(); {
+		case err != nil:
+		case !a.IsGlobalUnicast():
 			err = errors.New("can't be the address of a host in a tunnel")
+		case prefix.Bits() < minBits:
+			err = errors.New("has a prefix length that is for more than a subnet: write /32, or /128 for IPv6")
 		}
 		if err != nil {
 			return fmt.Errorf("has %s, which %w", quote(word), err)
@@ -289,7 +296,7 @@ func (p *parser) setDNS(value string) error {
 	}
 	switch {
 	case len(f.DNS) > MaxDNS:
-		return fmt.Errorf("has more than %d resolvers, and the system asks no more: leave some out", MaxDNS)
+		return fmt.Errorf("has more than %d resolvers: leave some out", MaxDNS)
 	case len(f.Search) > MaxSearch:
 		return fmt.Errorf("has more than %d search domains: leave some out", MaxSearch)
 	}

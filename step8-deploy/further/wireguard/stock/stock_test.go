@@ -1,4 +1,4 @@
-package wireguard
+package stock_test
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 const limit = 60 * time.Second // bounds each wait; a busy machine is slow
 
 // wireguardGo is where shared/lab/setup.sh puts it.
-var wireguardGo, _ = filepath.Abs("../../../.cache/wireguard-go/wireguard")
+var wireguardGo, _ = filepath.Abs("../../../../.cache/wireguard-go/wireguard")
 
 // A stock is a wireguard-go on a host of the lab.
 type stock struct {

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -149,7 +151,7 @@ func TestPhone(t *testing.T) {
 
 // What the server's settings say stands in the file.
 func TestPhoneSettings(t *testing.T) {
-	s := newShop(t, "wireguard = true", `subnets = ["10.8.0.1/24"]`, `routes = ["10.0.0.0/8", "192.0.2.0/24"]`, "mtu = 1380", "dns = false")
+	s := newShop(t, "wireguard = true", `subnets = ["10.8.0.1/24"]`, `routes = ["10.0.0.0/8", "192.0.2.0/24", "10.8.0.0/24"]`, "mtu = 1380", "dns = false")
 	out, said, code := s.add("phone", "-wireguard", "-server", "a.example:1")
 	require.Zero(t, code, said)
 	f, err := conf.Parse("wg0.conf", []byte(out))
@@ -158,6 +160,8 @@ func TestPhoneSettings(t *testing.T) {
 	require.Empty(t, f.DNS)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("10.8.0.0/24")}, f.Peers[0].AllowedIPs)
 
+	require.Contains(t, out, "\nAllowedIPs = 10.0.0.0/8, 192.0.2.0/24, 10.8.0.0/24\n")
+
 	// Addresses that others have, or had not long ago, are left to them.
 	require.NoError(t, os.MkdirAll(s.path("state/worker/pool"), 0o700))
 	require.NoError(t, os.WriteFile(s.path("state/worker/pool/leases"),
@@ -165,6 +169,27 @@ func TestPhoneSettings(t *testing.T) {
 	out, said, code = s.add("tablet", "-wireguard", "-server", "a.example:1")
 	require.Zero(t, code, said)
 	require.Contains(t, out, "\nAddress = 10.8.0.4/32\n")
+}
+
+// Phones that are added at the same time get different addresses.
+func TestPhonesAtTheSameTime(t *testing.T) {
+	s := newShop(t, "wireguard = true")
+	_, said, code := s.add("first", "-wireguard", "-server", "a.example") // which makes the server's keys
+	require.Zero(t, code, said)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			_, said, code := s.add(fmt.Sprint("phone", i), "-wireguard", "-server", "a.example")
+			assert.Zero(t, code, said)
+		})
+	}
+	all.Wait()
+	r, err := identity.Load(s.path("clients"))
+	require.NoError(t, err)
+	require.Equal(t, 9, r.Len())
+	for c := range r.All() {
+		require.Len(t, c.Addrs, 2)
+	}
 }
 
 // On a terminal, the QR code is shown, if it fits.

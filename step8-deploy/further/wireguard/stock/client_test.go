@@ -1,4 +1,4 @@
-package wireguard
+package stock_test
 
 import (
 	"encoding/json"
@@ -172,7 +172,7 @@ func TestClientOfStockServer(t *testing.T) {
 	require.Equal(t, netip.AddrPortFrom(w.Server.V4, port), p.Endpoint)
 	require.False(t, p.Handshake.IsZero())
 	require.Equal(t, "up", p.State)
-	require.Equal(t, prefixes("0.0.0.0/0", "::/0"), p.AllowedIPs)
+	require.Equal(t, "[0.0.0.0/0 ::/0]", fmt.Sprint(p.AllowedIPs))
 	require.Greater(t, p.Received.Bytes, uint64(500))
 	require.NotEqual(t, "0", w.stock.show(t, 4), "wg show knows of the handshake")
 	text := w.Alice.Run(t, netlab.Program("stepvpn"), "status", "-socket", "/run/stepvpn/client.sock")

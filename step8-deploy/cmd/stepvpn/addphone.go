@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 	"stepvpn/step8-deploy/further/wireguard/conf"
 	"stepvpn/step8-deploy/further/wireguard/qrcode"
 	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/status"
 )
 
 // This file is what 'clients add -wireguard' does besides 'clients add'.
@@ -33,20 +35,21 @@ import (
 // know stands in its file, and its addresses are fixed for it in the registry. To the registry, it
 // is a client like others, with a pre-shared key of its own.
 
-// A phone is a client to be added that speaks the WireGuard protocol, if the flag says so.
-type phone struct {
+// An addedPhone is a client to be added that speaks the WireGuard protocol, if the flag says so.
+type addedPhone struct {
 	is     *bool
 	qr     *string
 	server *config.Server
-	others func(string, *identity.Profile) (string, error) // makes the file of any other client
+	others func(*identity.Client, *identity.Profile) (string, error) // makes the file of any other client
 
+	key     noise.PublicKey // the server's, for such clients
 	code    qrcode.Code
 	picture string // the file that was made for -qr; "": none
 }
 
 // newPhone defines the flags.
-func newPhone(others func(string, *identity.Profile) (string, error)) *phone {
-	return &phone{
+func newPhone(others func(*identity.Client, *identity.Profile) (string, error)) *addedPhone {
+	return &addedPhone{
 		is:     flag.Bool("wireguard", false, "for a phone or another program that speaks the WireGuard protocol: give it a fixed address and a pre-shared key of its own, and make its file in that protocol's form"),
 		qr:     flag.String("qr", "", "with -wireguard: draw that file as a QR code into this new `file` (PNG), or on the terminal if it is - (default: if there is a terminal)"),
 		others: others,
@@ -63,7 +66,7 @@ var notForPhones = map[string]string{
 
 // check returns an error unless the server lets such a client in, and the other flags fit. It must be
 // called before others fill in flags.
-func (p *phone) check(server *config.Server) (err error) {
+func (p *addedPhone) check(server *config.Server) (err error) {
 	if !*p.is {
 		if *p.qr != "" {
 			return app.Usage("-qr goes with -wireguard only: other clients' files do not come by camera")
@@ -92,7 +95,7 @@ func (p *phone) check(server *config.Server) (err error) {
 }
 
 // fillIn sets the flags that follow from -wireguard.
-func (p *phone) fillIn() error {
+func (p *addedPhone) fillIn() error {
 	if !*p.is {
 		return nil
 	}
@@ -107,34 +110,31 @@ func (p *phone) fillIn() error {
 	if err != nil {
 		return err
 	}
-	flag.Set("server-key", noise.FormatKey(key.Public()))
+	p.key = key.Public()
+	flag.Set("server-key", noise.FormatKey(p.key))
 	flag.Set("own-psk", "true")
-	addr := flag.Lookup("addr")
-	if addr.Value.String() != "" {
-		return nil
-	}
-	r, err := identity.Load(flag.Lookup("registry").Value.String())
-	if err != nil {
-		return err
+	return nil
+}
+
+// addrs chooses free addresses.
+func (p *addedPhone) addrs(r *identity.Registry) ([]netip.Addr, error) {
+	if !*p.is {
+		return nil, nil
 	}
 	free, err := admission.Next(r, pool.Config{Addrs: p.server.Subnets, State: keeper.LeasesFile(p.server), Grace: pool.DefaultGrace})
 	if err != nil {
-		return app.Hint(fmt.Errorf("choosing a fixed address: %w", err), "Revoke a client that has gone ('stepvpn clients list' says when each was last there), or enlarge the setting subnets.")
+		return nil, app.Hint(fmt.Errorf("choosing a fixed address: %w", err), "Revoke a client that has gone ('stepvpn clients list' says when each was last there), or enlarge the setting subnets.")
 	}
-	return addr.Value.Set(identity.FormatAddrs(free))
+	return free, nil
 }
 
 // file returns the text of the client's file. For -qr FILE, it makes the picture, too: the client is
 // then added only if that has worked.
-func (p *phone) file(name string, of *identity.Profile) (string, error) {
+func (p *addedPhone) file(c *identity.Client, of *identity.Profile) (text string, err error) {
 	if !*p.is {
-		return p.others(name, of)
+		return p.others(c, of)
 	}
-	f, err := p.conf(of)
-	if err != nil {
-		return "", err
-	}
-	text := string(f.Text())
+	text = string(p.conf(c.Addrs, of).Text())
 	if of.PrivateKey != (noise.PrivateKey{}) {
 		if p.code, err = qrcode.New(text); err != nil {
 			return "", err
@@ -150,18 +150,14 @@ func (p *phone) file(name string, of *identity.Profile) (string, error) {
 		}
 		p.picture = *p.qr
 	}
-	return p.comments(name, text), nil
+	return p.comments(c.Name, text), nil
 }
 
 // onTerminal is the value of -qr that stands for the terminal.
 const onTerminal = "-"
 
 // conf returns what the client's file says.
-func (p *phone) conf(of *identity.Profile) (*conf.File, error) {
-	addrs, err := identity.ParseAddrs(flag.Lookup("addr").Value.String())
-	if err != nil {
-		return nil, err
-	}
+func (p *addedPhone) conf(addrs []netip.Addr, of *identity.Profile) *conf.File {
 	f := &conf.File{PrivateKey: of.PrivateKey, MTU: cmp.Or(p.server.MTU, conf.MTU)}
 	for _, a := range addrs {
 		f.Addresses = append(f.Addresses, netip.PrefixFrom(a, a.BitLen()))
@@ -176,7 +172,7 @@ func (p *phone) conf(of *identity.Profile) (*conf.File, error) {
 		AllowedIPs:   throughTunnel(p.server),
 		Keepalive:    25 * time.Second,
 	}}
-	return f, nil
+	return f
 }
 
 // throughTunnel returns which networks the server wants to get packets for. They always include
@@ -195,7 +191,7 @@ func throughTunnel(s *config.Server) []netip.Prefix {
 }
 
 // comments adds to a file what its reader should know.
-func (p *phone) comments(name, text string) string {
+func (p *addedPhone) comments(name, text string) string {
 	const noKey, keepalive = "[Interface]\n", "PersistentKeepalive ="
 	head := fmt.Sprintf("# WireGuard file of %s. Anybody who has it can come in: keep it secret.\n", name)
 	if flag.Lookup("public-key").Value.String() != "" {
@@ -206,7 +202,13 @@ func (p *phone) comments(name, text string) string {
 }
 
 // end shows the QR code of a client that was added, or if err is not nil, removes the picture.
-func (p *phone) end(err error) {
+func (p *addedPhone) end(ctx context.Context, err error) {
+	if *p.is && err == nil && p.server.StatusSocket != "" {
+		if now, err := status.Query(ctx, p.server.StatusSocket); err == nil && now.Role == "server" && now.WireGuard != noise.FormatKey(p.key) {
+			app.Tell(app.Hint(errors.New("warning: the running server was started before its settings let clients of the WireGuard protocol in"),
+				"Restart it: systemctl restart stepvpn-server"))
+		}
+	}
 	switch {
 	case err != nil:
 		if p.picture != "" {

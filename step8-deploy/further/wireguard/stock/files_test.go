@@ -1,4 +1,4 @@
-package wireguard
+package stock_test
 
 import (
 	"os"
@@ -77,4 +77,62 @@ func TestImportedFile(t *testing.T) {
 		return there && p.Endpoint.Addr() == v.Alice.V6
 	})
 	v.seenAs(t, v.Alice, v.Server.V4)
+}
+
+// A server that was started before the setting says nothing to a phone. The operator hears of it.
+func TestServerIsNotRestarted(t *testing.T) {
+	v := newVPN(t)
+	v.set(t, settingsFile, "wireguard", false)
+	server := v.serve(t)
+	v.set(t, settingsFile, "wireguard", true)
+	const warning = "warning: the running server was started before its settings let clients of the WireGuard protocol in\n  Restart it: systemctl restart stepvpn-server\n"
+	add := func(name string) string {
+		return v.stepvpn(t, "clients", "add", name, "-wireguard", "-settings", v.path(settingsFile), "-server", v.Server.V4.String(), "-out", v.path(name+".conf"))
+	}
+	require.Contains(t, add("phone"), warning)
+	server.Interrupt()
+	require.Zero(t, server.Wait(t))
+	require.NotContains(t, add("tablet"), "warning", "there is no server to restart")
+	v.serve(t)
+	require.NotContains(t, add("laptop"), "warning")
+}
+
+// A reload is enough to go from our own protocol to the other one, and back. No request leaves in
+// the clear meanwhile.
+func TestProtocolChanges(t *testing.T) {
+	v := newVPN(t)
+	v.serve(t)
+	ours := v.add(t, "ours")
+	v.set(t, "ours.toml", "state", v.path("alice"), "status_socket", v.path("alice.sock"))
+	theirs := v.phone(t, "theirs")
+	dir := filepath.Join(t.TempDir(), "etc")
+	settings := filepath.Join(dir, "client.toml")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	text, err := os.ReadFile(ours)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(settings, text, 0o600))
+	client := v.Alice.Start(t, netlab.Program("stepvpn"), "client", settings)
+	client.WaitLog(t, "tunnel is up")
+	is := func(name string) {
+		t.Helper()
+		netlab.Eventually(t, limit, "alice comes as "+name, func() bool { _, there := v.peer(t, name); return there })
+		v.seenAs(t, v.Alice, v.Server.V4)
+	}
+	is("ours")
+	visits := len(v.site.Visits())
+
+	v.Alice.Run(t, netlab.Program("stepvpn"), "import", theirs, "-dir", dir, "-force")
+	client.Signal(syscall.SIGHUP)
+	is("theirs")
+	require.NoError(t, os.WriteFile(settings, text, 0o600))
+	client.Signal(syscall.SIGHUP)
+	netlab.Eventually(t, limit, "alice has left as theirs", func() bool {
+		p, there := v.peer(t, "ours")
+		q, too := v.peer(t, "theirs")
+		return there && (!too || p.Handshake.After(q.Handshake))
+	})
+	v.seenAs(t, v.Alice, v.Server.V4)
+	for _, visit := range v.site.Visits()[visits:] {
+		require.True(t, strings.HasPrefix(visit, v.Server.V4.String()+" "), visit)
+	}
 }

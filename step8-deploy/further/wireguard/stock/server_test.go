@@ -1,4 +1,4 @@
-package wireguard
+package stock_test
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package wireguard
+package stock_test
 
 import (
 	"net"
@@ -12,6 +12,7 @@ import (
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/cookie"
+	"stepvpn/step8-deploy/further/wireguard"
 )
 
 // A session of ours reaches a stock server, which answers a ping in it.
@@ -30,7 +31,7 @@ func TestSessionWithStockServer(t *testing.T) {
 			drops := new(link.Drops)
 			public := theirs.Public()
 			client, err := secure.Client(t.Context(), cookie.ClientBothWays(link.Single(conn), public, own.Public(), drops),
-				secure.Config{Handshake: Handshake(own, &public, psk), Format: Format, Drops: drops, MTU: 1420})
+				secure.Config{Handshake: wireguard.Handshake(own, &public, psk), Format: wireguard.Format, Drops: drops, MTU: 1420})
 			require.NoError(t, err, server.p.Log())
 			defer client.Close()
 			b := link.NewBurst()
