@@ -75,6 +75,16 @@ func TestImportedService(t *testing.T) {
 	b.run("chmod", "600", "/etc/stepvpn/client.conf")
 	b.up()
 
+	// Another file takes effect by what import says then.
+	b.write("root/wg1.conf", fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = 10.64.3.4/32\n\n[Peer]\nPublicKey = %s\nAllowedIPs = 10.64.0.0/16\nEndpoint = %v:51820\n",
+		noise.FormatKey(mine), noise.FormatKey(theirs.Public()), w.Server.V4))
+	out = b.run("stepvpn", "import", "/root/wg1.conf", "-force")
+	require.Contains(t, out, "10.64.0.0/16 goes into the tunnel (AllowedIPs)")
+	require.Contains(t, out, "\n  systemctl reload-or-restart stepvpn-client\n")
+	b.run("systemctl", "reload-or-restart", "stepvpn-client")
+	w.seenAs(t, w.Alice.V4.String())
+	b.run("ping", "-c", "1", "-W", "10", "10.64.0.1")
+
 	// The operator's stop opens the host.
 	b.run("systemctl", "stop", "stepvpn-client")
 	w.seenAs(t, w.Alice.V4.String())
