@@ -39,7 +39,7 @@ func (h *Hub) tick(c *client, now time.Time) {
 	}
 	state, age := c.state.Load(), time.Duration(h.clockOf(now)-c.since.Load())
 	if state == pending {
-		if age >= pendingFor {
+		if age >= pendingFor && !c.mayBeLate() {
 			h.leave(c, "a client that was let in has sent nothing", now)
 		}
 		return

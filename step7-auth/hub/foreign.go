@@ -54,6 +54,12 @@ func (e *entrance) patience() time.Duration {
 	return max(queueWait, e.Foreign.Format().Retry-time.Second)
 }
 
+// mayBeLate reports whether the first packet of a pending client may still come, although it is
+// overdue. When that packet gets lost, our clients notice, and ask again. A foreign one takes the
+// response for the end of the handshake, and goes on when it has something to send: so its keys
+// are kept until they expire. (It can't be pending more than once, and a replay is known as one.)
+func (c *client) mayBeLate() bool { return c.by.Load().Foreign != nil && c.peer.Alive() }
+
 // noInstance is that of all foreign clients. No other client knows it.
 var noInstance = rand.Uint64()
 

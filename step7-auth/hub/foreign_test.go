@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,11 +76,15 @@ func withForeign(v *visa) func(*Config) {
 
 // come has a foreign client come in; its tries are limited, as it is not told if it may not.
 func (w *world) come(t *testing.T, key noise.PrivateKey, psk *[noise.KeyLen]byte, tries int) (*secure.Conn, error) {
+	return w.comeBy(t, w.endpoint(), key, psk, tries)
+}
+
+func (w *world) comeBy(t *testing.T, lower link.Link, key noise.PrivateKey, psk *[noise.KeyLen]byte, tries int) (*secure.Conn, error) {
 	if psk == nil {
 		psk = new([noise.KeyLen]byte)
 	}
 	drops, public := new(link.Drops), foreignKey.Public()
-	c, err := secure.Client(t.Context(), cookie.ClientBothWays(w.endpoint(), public, key.Public(), drops), secure.Config{
+	c, err := secure.Client(t.Context(), cookie.ClientBothWays(lower, public, key.Public(), drops), secure.Config{
 		Handshake: noise.Config{Suite: noise.ChaChaPolyBLAKE2s, Pattern: noise.IKpsk2, Static: &key, PeerStatic: &public, PSK: psk},
 		Format:    visaFormat, Drops: drops, Tries: tries,
 	})
@@ -256,4 +261,46 @@ func TestTooManyEntrances(t *testing.T) {
 	}
 	_, err := New(c)
 	require.ErrorContains(t, err, "at most 4")
+}
+
+// A lossy link loses the data messages that are written to it, while it is told to.
+type lossy struct {
+	link.Link
+	loses *atomic.Bool
+}
+
+func (l lossy) WriteBurst(b *link.Burst) error {
+	if b.Len() > 0 && b.At(0)[0] == 4 && l.loses.Load() {
+		return nil
+	}
+	return l.Link.WriteBurst(b)
+}
+
+// A foreign client whose first packet got lost is let in by a later one, however late that is
+// while its keys are good.
+func TestForeignIsLate(t *testing.T) {
+	w := serve(t, withForeign(&visa{newest: make(map[noise.PublicKey]uint64)}))
+	key := w.add(Account{Name: "alice", FixedAddrs: true})
+	for _, late := range []bool{true, false} { // later than its keys are good
+		loses := new(atomic.Bool)
+		loses.Store(true)
+		c, err := w.comeBy(t, lossy{w.endpoint(), loses}, key, nil, 1)
+		require.NoError(t, err, "it takes the response for the end")
+		all := w.hub.directory.all(nil)
+		require.Len(t, all, 1)
+		w.hub.tick(all[0], time.Now().Add(2*pendingFor))
+		require.Len(t, w.hub.directory.all(nil), 1)
+		require.Empty(t, w.hub.Snapshot())
+		if late {
+			w.hub.tick(all[0], time.Now().Add(3*time.Minute))
+			require.Empty(t, w.hub.directory.all(nil))
+			require.Zero(t, w.hub.table.Len())
+			c.Close()
+			continue
+		}
+		loses.Store(false)
+		write(t, c, ip(aliceV4, web, "late"))
+		require.Equal(t, ip(aliceV4, web, "late"), w.read())
+		require.Len(t, w.hub.Snapshot(), 1)
+	}
 }

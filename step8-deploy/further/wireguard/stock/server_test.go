@@ -254,7 +254,11 @@ func TestStockClientThroughLoss(t *testing.T) {
 		udp dport %d numgen random mod 10 < 3 counter drop
 	}; }`, v.Port, v.Port))
 	v.stockClient(t, v.Bob, "wg0", file, nil)
-	netlab.Eventually(t, 2*limit, "the handshake gets through", func() bool { _, there := v.peer(t, "phone"); return there })
+	netlab.Eventually(t, 2*limit, "the handshake gets through, and a packet after it", func() bool {
+		v.Bob.Try("ping", "-c", "1", "-W", "1", v.Web.V4.String())
+		_, there := v.peer(t, "phone")
+		return there
+	})
 	out, _ := v.Bob.Try("ping", "-c", "60", "-i", "0.05", "-W", "2", v.Web.V4.String())
 	m := regexp.MustCompile(`(\d+) received`).FindStringSubmatch(out)
 	require.NotNil(t, m, out)
