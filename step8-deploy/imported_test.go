@@ -45,9 +45,11 @@ func TestImportedService(t *testing.T) {
 	require.Contains(t, out, "systemctl enable --now stepvpn-client")
 	b.run("rm", "/root/wg0.conf")
 	require.Contains(t, b.run("stepvpn", "check", "/etc/stepvpn/client.toml"), "they are fine")
+	require.Equal(t, w.Alice.V6.String(), w.whoami(w.Web.V6), "before")
 	b.run("systemctl", "enable", "--now", "stepvpn-client")
 	b.run("stepvpn", "wait-online")
 	w.seenAs(t, w.Server.V4.String())
+	require.Empty(t, w.whoami(w.Web.V6), "the file has no IPv6, so none leaves in the clear")
 	require.Contains(t, b.run("stat", "-c", "%a %U", "/etc/stepvpn/client.conf"), "600 root")
 
 	// A restart, and the death of the keeper, find the keys again. Nothing leaves without the server.
