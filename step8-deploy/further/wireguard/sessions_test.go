@@ -297,6 +297,28 @@ func TestHostThatIsNotTaken(t *testing.T) {
 	})
 }
 
+// A session that begins while the host is being given back waits for that, and takes it over again.
+func TestHostIsTakenOneAfterAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServers(t)
+		one, two := netip.MustParseAddrPort("192.0.2.1:51820"), netip.MustParseAddrPort("192.0.2.2:51820")
+		first, err := s.client.enter(t.Context(), one)
+		require.NoError(t, err)
+		var leaving sync.WaitGroup
+		leaving.Go(func() { s.client.leave(first) })
+		synctest.Wait()
+		require.Equal(t, 1, s.carried, "it takes a while")
+		second, err := s.client.enter(t.Context(), two)
+		require.NoError(t, err)
+		require.NotSame(t, first, second)
+		require.Equal(t, []netip.AddrPort{one, two}, s.carries)
+		require.Equal(t, 1, s.most, "one after another")
+		leaving.Wait()
+		s.client.leave(second)
+		require.Zero(t, s.carried)
+	})
+}
+
 // A status is passed on once.
 func TestChangesAreToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
