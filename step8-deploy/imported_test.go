@@ -45,9 +45,11 @@ func TestImportedService(t *testing.T) {
 	require.Contains(t, out, "systemctl enable --now stepvpn-client")
 	b.run("rm", "/root/wg0.conf")
 	require.Contains(t, b.run("stepvpn", "check", "/etc/stepvpn/client.toml"), "they are fine")
+	require.Equal(t, w.Alice.V6.String(), w.whoami(w.Web.V6), "before")
 	b.run("systemctl", "enable", "--now", "stepvpn-client")
 	b.run("stepvpn", "wait-online")
 	w.seenAs(t, w.Server.V4.String())
+	require.Empty(t, w.whoami(w.Web.V6), "the file has no IPv6, so none leaves in the clear")
 	require.Contains(t, b.run("stat", "-c", "%a %U", "/etc/stepvpn/client.conf"), "600 root")
 
 	// A restart, and the death of the keeper, find the keys again. Nothing leaves without the server.
@@ -74,6 +76,16 @@ func TestImportedService(t *testing.T) {
 	})
 	b.run("chmod", "600", "/etc/stepvpn/client.conf")
 	b.up()
+
+	// Another file takes effect by what import says then.
+	b.write("root/wg1.conf", fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = 10.64.3.4/32\n\n[Peer]\nPublicKey = %s\nAllowedIPs = 10.64.0.0/16\nEndpoint = %v:51820\n",
+		noise.FormatKey(mine), noise.FormatKey(theirs.Public()), w.Server.V4))
+	out = b.run("stepvpn", "import", "/root/wg1.conf", "-force")
+	require.Contains(t, out, "10.64.0.0/16 goes into the tunnel (AllowedIPs)")
+	require.Contains(t, out, "\n  systemctl reload-or-restart stepvpn-client\n")
+	b.run("systemctl", "reload-or-restart", "stepvpn-client")
+	w.seenAs(t, w.Alice.V4.String())
+	b.run("ping", "-c", "1", "-W", "10", "10.64.0.1")
 
 	// The operator's stop opens the host.
 	b.run("systemctl", "stop", "stepvpn-client")

@@ -3,10 +3,13 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"stepvpn/shared/app"
+	"stepvpn/step6-dns/push"
 	"stepvpn/step8-deploy/further/wireguard/conf"
 )
 
@@ -59,7 +62,25 @@ func (c *Client) readWireGuard(d *document) (err error) {
 			}
 		}
 	}
-	return d.failed()
+	if err := d.failed(); err != nil || !c.DNS {
+		return err
+	}
+	return checkResolvers(c.WireGuard, c.WireGuardFile)
+}
+
+// checkResolvers returns an error if the file names resolvers, and no peer has any of them in its
+// AllowedIPs: names are asked through the tunnel, and there nobody would answer. ('stepvpn check'
+// warns of a single one.)
+func checkResolvers(f *conf.File, name string) error {
+	asked := f.DNS[:min(len(f.DNS), push.MaxDNS)]
+	in := func(a netip.Addr) bool {
+		return slices.ContainsFunc(f.Networks(), func(n netip.Prefix) bool { return n.Contains(a) })
+	}
+	if len(asked) == 0 || slices.ContainsFunc(asked, in) {
+		return nil
+	}
+	return app.Hint(fmt.Errorf("%s: DNS has %v, which no peer has in its AllowedIPs, so that no name can be looked up", name, asked[0]),
+		"Add it to the AllowedIPs of the peer that leads there, or remove it: without a resolver in the file, names are looked up as without the tunnel, unless everything goes into it.")
 }
 
 // allowedRoutes returns what the peers' AllowedIPs send into the tunnel. If that is one of the two

@@ -102,7 +102,8 @@ func TestWireGuardRoutes(t *testing.T) {
 		if tt.routes != "" {
 			settings += "routes = " + tt.routes + "\n"
 		}
-		name := writeWireGuard(t, settings, strings.Replace(wireGuardFile, "0.0.0.0/0", tt.allowed, 1))
+		text := strings.NewReplacer("0.0.0.0/0", tt.allowed, "DNS = 10.9.0.1\n", "").Replace(wireGuardFile)
+		name := writeWireGuard(t, settings, text)
 		c, err := LoadClient(name)
 		if tt.fails != "" {
 			require.ErrorContains(t, err, tt.fails)
@@ -110,6 +111,31 @@ func TestWireGuardRoutes(t *testing.T) {
 		}
 		require.NoError(t, err)
 		require.Equal(t, tt.want, c.Routes, tt)
+	}
+}
+
+// A file whose resolvers get no packet is refused.
+func TestWireGuardResolvers(t *testing.T) {
+	for _, tt := range []struct{ allowed, dns, fails string }{
+		{"0.0.0.0/0", "1.1.1.1", ""},
+		{"0.0.0.0/0", "2001:db8::1, 1.1.1.1", ""},
+		{"0.0.0.0/0", "2001:db8::1", "2001:db8::1"},
+		{"10.0.0.0/8", "10.255.0.1", ""},
+		{"10.0.0.0/8", "1.1.1.1, 10.255.0.1", ""},
+		{"10.0.0.0/8", "1.1.1.1", "1.1.1.1"},
+		{"10.0.0.0/8", "1.1.1.1, 1.0.0.1, 9.9.9.9, 10.0.0.1", "1.1.1.1"}, // the system does not ask the last one
+		{"10.0.0.0/8", "corp.example", ""},
+	} {
+		text := strings.NewReplacer("0.0.0.0/0", tt.allowed, "10.9.0.1\n", tt.dns+"\n").Replace(wireGuardFile)
+		name := writeWireGuard(t, shortWireGuard, text)
+		_, err := LoadClient(name)
+		if tt.fails == "" {
+			require.NoError(t, err, tt)
+			continue
+		}
+		require.ErrorContains(t, err, "client.conf: DNS has "+tt.fails+", which no peer has in its AllowedIPs", tt)
+		_, err = LoadClient(writeWireGuard(t, shortWireGuard+"dns = false\n", text))
+		require.NoError(t, err, "nobody is to be asked there")
 	}
 }
 

@@ -2,7 +2,9 @@ package keeper
 
 import (
 	"errors"
+	"net/netip"
 	"reflect"
+	"slices"
 
 	"stepvpn/step6-dns/push"
 	"stepvpn/step8-deploy/config"
@@ -13,11 +15,19 @@ import (
 // file says are the terms.
 
 // TermsOf returns the terms of a client that speaks the WireGuard protocol, but for the address of
-// the server, which the worker finds out.
+// the server, which the worker finds out. An address of a family of which no peer has any network
+// is left out: then packets of that family are refused at once, and not lost in the tunnel.
 func TermsOf(cfg *config.Client) takeover.Terms {
 	f := cfg.WireGuard
+	networks := f.Networks()
+	addrs := slices.DeleteFunc(slices.Clone(f.Addresses), func(a netip.Prefix) bool {
+		return !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Addr().Is4() == a.Addr().Is4() })
+	})
+	if len(addrs) == 0 {
+		addrs = f.Addresses
+	}
 	dns := f.DNS[:min(len(f.DNS), push.MaxDNS)] // the system would not ask more
-	return takeover.Terms{Addrs: f.Addresses, Settings: push.Settings{DNS: dns, Search: f.Search}, MTU: cfg.MTU}
+	return takeover.Terms{Addrs: addrs, Settings: push.Settings{DNS: dns, Search: f.Search}, MTU: cfg.MTU}
 }
 
 // checkWireGuard returns an error if a worker asks for other terms.

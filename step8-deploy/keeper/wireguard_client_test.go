@@ -20,9 +20,11 @@ func TestWireGuardTerms(t *testing.T) {
 	k := client(t, server)
 	k.cfg.MTU = 1420
 	k.cfg.WireGuard = &conf.File{
-		Addresses: []netip.Prefix{netip.MustParsePrefix("10.7.0.2/32")},
+		Addresses: []netip.Prefix{netip.MustParsePrefix("10.7.0.2/32"), netip.MustParsePrefix("fd00:7::2/128")},
+		Peers:     []conf.Peer{{AllowedIPs: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}},
 		DNS:       []netip.Addr{netip.MustParseAddr("10.7.0.1")}, Search: []string{"corp.example"},
 	}
+	require.Equal(t, k.cfg.WireGuard.Addresses[:1], TermsOf(k.cfg).Addrs, "no peer has any IPv6")
 	terms := func(change func(*takeover.Terms)) error {
 		t := TermsOf(k.cfg)
 		t.Server = server

@@ -33,7 +33,7 @@ func (r *Report) WriteMetrics(w io.Writer) error {
 	family(b, "stepvpn_start_time_seconds", "gauge", "When the daemon was started, in Unix time.")
 	sample(b, "stepvpn_start_time_seconds", float64(r.Started.UnixMilli())/1000)
 	family(b, "stepvpn_peers", "gauge", "Peers that are connected.")
-	sample(b, "stepvpn_peers", float64(len(r.Peers)))
+	sample(b, "stepvpn_peers", float64(r.Connected()))
 	family(b, "stepvpn_dropped_packets_total", "counter", "Packets that were dropped, by reason.")
 	for _, reason := range slices.Sorted(maps.Keys(r.Drops)) {
 		sample(b, "stepvpn_dropped_packets_total", float64(r.Drops[reason]), "reason", reason)

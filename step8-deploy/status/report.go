@@ -75,6 +75,17 @@ type Peer struct {
 	Received Flow `json:"received"`
 }
 
+// Connected returns how many peers have a session. (A client of the WireGuard protocol reports
+// the others as well.)
+func (r *Report) Connected() (n int) {
+	for _, p := range r.Peers {
+		if p.State == "" || !p.Since.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
 // A Flow counts the packets of one direction.
 type Flow struct {
 	Packets uint64  `json:"packets"`

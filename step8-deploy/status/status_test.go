@@ -257,10 +257,15 @@ func FuzzWrite(f *testing.F) {
 func TestPeersWithAState(t *testing.T) {
 	r := &Report{Role: "client", Now: now, Peers: []Peer{
 		{Name: "b", AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.8.0.0/24")}, State: "waiting", Reason: "no\nanswer"},
-		{Name: "a", AllowedIPs: slices.Repeat([]netip.Prefix{netip.MustParsePrefix("fd00::/64")}, 6), State: "up"},
+		{Name: "a", AllowedIPs: slices.Repeat([]netip.Prefix{netip.MustParsePrefix("fd00::/64")}, 6), State: "up", Since: now},
 		{Name: "c", State: "connecting"},
 	}}
+	require.Equal(t, 1, r.Connected())
+	require.Equal(t, 2, report().Connected())
 	var text strings.Builder
+	require.NoError(t, r.WriteMetrics(&text))
+	require.Contains(t, text.String(), "\nstepvpn_peers 1\n")
+	text.Reset()
 	require.NoError(t, r.Write(&text))
 	require.Contains(t, text.String(), "\na     fd00::/64,fd00::/64,fd00::/64,fd00::/64,and 2 more  -")
 	require.Contains(t, text.String(), "\nb     10.8.0.0/24 ")

@@ -70,10 +70,13 @@ func importInto(dir, from string, force bool) error {
 	if wgQuick := wgQuickUnit(from); wgQuick != "" {
 		fmt.Printf("  systemctl disable --now %s    # if wg-quick runs it: two clients with one key take turns\n", wgQuick)
 	}
-	if filepath.Clean(dir) == defaultDir {
-		fmt.Print("  systemctl enable --now stepvpn-client\n  stepvpn wait-online\n")
-	} else {
+	switch {
+	case filepath.Clean(dir) != defaultDir:
 		fmt.Printf("  stepvpn client %s\n", settings)
+	case force: // it may run already
+		fmt.Print("  systemctl enable stepvpn-client\n  systemctl reload-or-restart stepvpn-client\n  stepvpn wait-online\n")
+	default:
+		fmt.Print("  systemctl enable --now stepvpn-client\n  stepvpn wait-online\n")
 	}
 	return nil
 }
@@ -85,8 +88,10 @@ func summary(f *conf.File) string {
 		servers = append(servers, p.Endpoint)
 	}
 	into := "everything goes into the tunnel"
-	if !f.Everything() {
-		into = fmt.Sprintf("%d networks go into the tunnel (AllowedIPs), and all else stays outside of it", len(f.Networks()))
+	if n := len(f.Networks()); !f.Everything() && n == 1 {
+		into = fmt.Sprintf("%v goes into the tunnel (AllowedIPs), and all else stays outside of it", f.Networks()[0])
+	} else if !f.Everything() {
+		into = fmt.Sprintf("%d networks go into the tunnel (AllowedIPs), and all else stays outside of it", n)
 	}
 	return fmt.Sprintf("%s, to %s", into, strings.Join(servers, ", "))
 }

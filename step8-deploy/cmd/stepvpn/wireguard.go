@@ -20,6 +20,9 @@ func (n *node) useWireGuard() {
 	if n.cfg.WireGuard.ListenPort != 0 {
 		slog.Info("ListenPort in the WireGuard file is not used: this client sends from ports that it chooses, and only calls others")
 	}
+	if f := n.cfg.WireGuard; len(f.Search) > 0 && len(f.DNS) == 0 {
+		slog.Info("the search domains in the WireGuard file are not used, as it names no resolver (DNS)")
+	}
 	n.wireguard = wireguard.NewClient(wireguard.ClientConfig{
 		File:    n.cfg.WireGuard,
 		Servers: n.cfg.Servers,

@@ -98,7 +98,9 @@ func TestPeersAllocateNothing(t *testing.T) {
 				require.NoError(t, l.ReadBurst(in))
 			}
 		})
-		require.Zero(t, allocs, "with %d peers", len(list))
+		if !raceDetector { // which makes a sync.Pool forget
+			require.Zero(t, allocs, "with %d peers", len(list))
+		}
 		require.EqualValues(t, 201*40, list[0].Sent.Packets())
 		require.EqualValues(t, 201*40, list[0].Received.Packets())
 		require.Equal(t, "none", drops.String())

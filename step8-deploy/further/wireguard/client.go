@@ -233,7 +233,8 @@ func watch(ctx context.Context, session *secure.Conn, carried *carriage, end con
 			end(carried.err)
 			return
 		case <-tick.C:
-			if session.Status().Lost {
+			// A server that is heard is there, even if the path loses its answers to handshakes.
+			if now := session.Status(); now.Lost && time.Since(now.Heard) >= Format.SilenceLimit {
 				end(errLost)
 				return
 			}

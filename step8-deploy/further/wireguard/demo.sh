@@ -18,16 +18,20 @@ connect() { # connect FILE
 	wait_for 20 "the client is ready" logged alice "client is up"
 }
 
-# stock HOST CMD...: shows and runs a command of those programs. wg-quick wants to be user 0, which
-# an ordinary user is not even in the lab; it asks the variable UID. It wants a resolvconf(8), too.
-# It says in a box that kernels are faster, and that is left out.
+# stock HOST CMD...: shows and runs a command of wg or wg-quick. wg-quick wants to be user 0, which
+# an ordinary user is not even in the lab; it asks the variable UID. wireguard-go says in a box that
+# kernels are faster, and that is left out.
 stock() {
 	_echo "$1" "$(_quote "${@:2}")"
-	quietly "$@" 2>&1 </dev/null | grep -v '[│┌└]' | _indent
+	on "$1" env PATH="$LAB/programs:$STOCK:$PATH" UID=0 "${@:2}" 2>&1 </dev/null | grep -v -e '[│┌└]' -e '^\[!\]' | _indent
 }
-quietly() { on "$1" env PATH="$LAB/programs:$STOCK:$PATH" UID=0 "${@:2}"; }
 
+# This wg-quick takes wireguard-go also where the kernel speaks the protocol, so that the demo is
+# the same everywhere. It wants a resolvconf(8), which the lab's hosts don't have.
 mkdir "$LAB/programs"
+# shellcheck disable=SC2016 # wg-quick's own variable
+sed -e 's/cmd ip link add "$INTERFACE" type wireguard/false/' -e 's#\[\[ -e /sys/module/wireguard ]] || ##' \
+	"$(command -v wg-quick)" >"$LAB/programs/wg-quick"
 cat >"$LAB/programs/resolvconf" <<'END'
 #!/bin/sh
 case $1 in
@@ -35,7 +39,7 @@ case $1 in
 -d) mv /etc/resolv.conf.before /etc/resolv.conf ;;
 esac
 END
-chmod +x "$LAB/programs/resolvconf"
+chmod +x "$LAB"/programs/*
 
 gone() { ! on "$1" ip link show dev "$2"; }
 # kill_stock HOST DEVICE: ends the wireguard-go of a host by SIGKILL, and so its device.
@@ -59,9 +63,10 @@ seen_as() { [ "$(on "$2" curl -4sS --max-time 5 http://web.example/whoami)" = "$
 # packets NAME [FILTER]: what a capture holds.
 packets() { tcpdump -nn -t -r "$LAB/$1.pcap" "${2-}" 2>/dev/null; }
 captured() { [ -n "$(packets "$@")" ]; }
-# callers NAME: the addresses that packets for the server came from, and its ports, a line for each source port.
+# callers NAME: who has sent to which port of the server, a line for each address and port of a sender,
+# whose ports are left out.
 callers() { packets "$1" "dst $SERVER4" | sed -E 's/^IP (.*: )/\1/; s/: .*//' | sort -u | sed -E 's/^([0-9.]*)\.[0-9]+ /\1 /'; }
-# asked HOST...: how many questions the cafe's resolver got from there.
+# asked ADDRESS: how many questions the cafe's resolver got from there.
 asked() { grep -c "from=$1 " "$LAB/dns-cafe.log" || true; }
 # hidden FILE: shows a file of wg-quick(8), without its secrets.
 hidden() { sed 's/^\(PrivateKey\|PresharedKey\) = \(....\).*/\1 = \2.../' "$1" | show; }

@@ -92,7 +92,7 @@ func NewPeers(list []*Peer, drops *link.Drops) *Peers {
 func (p *Peers) Use(ctx context.Context, peer *Peer, conn *secure.Conn) error {
 	s := &session{peer: peer, conn: conn, ended: make(chan struct{})}
 	s.in.allowedIPs = p.table
-	peer.set(nil, s)
+	peer.set(s)
 	var reading sync.WaitGroup
 	if len(p.list) > 1 {
 		reading.Go(func() { p.handOver(s) })
@@ -107,13 +107,10 @@ func (p *Peers) Use(ctx context.Context, peer *Peer, conn *secure.Conn) error {
 	return failed
 }
 
-// set makes s the session of the peer, if before has been that; nil is for none.
-func (peer *Peer) set(before, s *session) {
+// set makes s the session of the peer; nil is for none.
+func (peer *Peer) set(s *session) {
 	peer.mu.Lock()
 	defer peer.mu.Unlock()
-	if peer.session != before {
-		return
-	}
 	peer.session = s
 	close(peer.changed)
 	peer.changed = make(chan struct{})
@@ -126,11 +123,12 @@ func (peer *Peer) now() (*session, <-chan struct{}) {
 	return peer.session, peer.changed
 }
 
-// fail ends the session, if it has not ended yet, and returns why it has.
+// fail ends the session, if it has not ended yet, and returns why it has. Use calls it before it
+// returns, so the peer's next session begins only after that.
 func (s *session) fail(err error) error {
 	s.once.Do(func() {
 		s.err = err
-		s.peer.set(s, nil)
+		s.peer.set(nil)
 		close(s.ended)
 	})
 	return s.err

@@ -30,6 +30,7 @@ type coded struct {
 	link.Link
 	client noise.PublicKey
 	on     func() bool
+	deaf   func() bool // to initiations
 }
 
 func (c *coded) ReadBurst(b *link.Burst) error {
@@ -40,12 +41,21 @@ func (c *coded) ReadBurst(b *link.Burst) error {
 		if !c.on() {
 			continue
 		}
+		kept := 0
 		for i := range b.Len() {
-			if m := b.At(i); m[0] == 1 {
-				b.Set(i, m[:len(m)-cookie.Overhead])
+			m := b.At(i)
+			if m[0] == 1 {
+				if c.deaf() {
+					continue
+				}
+				m = m[:len(m)-cookie.Overhead]
 			}
+			b.Set(kept, m)
+			kept++
 		}
-		return nil
+		if b.Truncate(kept); kept > 0 {
+			return nil
+		}
 	}
 }
 
@@ -69,6 +79,7 @@ type servers struct {
 
 	mu      sync.Mutex
 	off     [2]bool // this server does not answer
+	deaf    bool    // initiations get lost, and all else arrives; and servers send packets
 	dialled [2]int  // how often it was asked on a new socket
 	carries []netip.AddrPort
 	carried int   // how many calls of Carry are under way
@@ -121,18 +132,42 @@ func (s *servers) dial(_ context.Context, server netip.AddrPort) (link.Link, fun
 	s.mu.Lock()
 	s.dialled[i]++
 	s.mu.Unlock()
-	conn, err := secure.Server(&coded{far, s.key.Public(), func() bool {
+	on := func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return !s.off[i]
-	}}, secure.Config{Handshake: Handshake(s.theirs[i], nil, nil), Format: Format, Drops: new(link.Drops)})
+	}
+	deaf := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.deaf
+	}
+	conn, err := secure.Server(&coded{far, s.key.Public(), on, deaf}, secure.Config{Handshake: Handshake(s.theirs[i], nil, nil), Format: Format, Drops: new(link.Drops)})
 	if err != nil {
 		return nil, nil, err
 	}
+	ended := make(chan struct{})
 	go func() {
 		for b := link.NewBurst(); conn.ReadBurst(b) == nil; {
 		}
+		close(ended)
 		conn.Close()
+	}()
+	go func() {
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		for b := link.NewBurst(); ; {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+				if deaf() {
+					b.Reset()
+					copy(b.Alloc(24), ip("10.9.0.1", "10.9.0.2", 4, 0)) // from a source that is not its own, so that nobody has to read it
+					conn.WriteBurst(b)
+				}
+			}
+		}
 	}()
 	return near, func() {}, nil
 }
@@ -212,6 +247,27 @@ func TestSessionsComeAndGo(t *testing.T) {
 	})
 }
 
+// A session whose server is heard goes on until its keys are too old, however many initiations get
+// lost meanwhile.
+func TestSessionOnBadPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServers(t)
+		defer s.run(t)()
+		s.after(time.Second)
+		since := s.client.Report()[0].Since
+		s.mu.Lock()
+		s.deaf = true
+		s.mu.Unlock()
+		require.Equal(t, []string{"up", "up", "up"}, s.after(170*time.Second))
+		require.Equal(t, since, s.client.Report()[0].Since)
+		require.NotContains(t, s.after(15*time.Second), "up")
+		s.mu.Lock()
+		s.deaf = false
+		s.mu.Unlock()
+		require.Equal(t, []string{"up", "up", "up"}, s.after(time.Minute))
+	})
+}
+
 // What is wrong with the host is said, and so is why it can't be taken over; that ends the sessions.
 func TestHostThatIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -238,6 +294,28 @@ func TestHostThatIsNotTaken(t *testing.T) {
 		s.client.Judge("", "")
 		require.Equal(t, []string{"up", "up", "up"}, s.after(0))
 		require.Equal(t, 1, s.most, "one after another")
+	})
+}
+
+// A session that begins while the host is being given back waits for that, and takes it over again.
+func TestHostIsTakenOneAfterAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServers(t)
+		one, two := netip.MustParseAddrPort("192.0.2.1:51820"), netip.MustParseAddrPort("192.0.2.2:51820")
+		first, err := s.client.enter(t.Context(), one)
+		require.NoError(t, err)
+		var leaving sync.WaitGroup
+		leaving.Go(func() { s.client.leave(first) })
+		synctest.Wait()
+		require.Equal(t, 1, s.carried, "it takes a while")
+		second, err := s.client.enter(t.Context(), two)
+		require.NoError(t, err)
+		require.NotSame(t, first, second)
+		require.Equal(t, []netip.AddrPort{one, two}, s.carries)
+		require.Equal(t, 1, s.most, "one after another")
+		leaving.Wait()
+		s.client.leave(second)
+		require.Zero(t, s.carried)
 	})
 }
 

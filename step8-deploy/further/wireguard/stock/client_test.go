@@ -153,8 +153,17 @@ func TestClientOfStockServer(t *testing.T) {
 	w.use()
 	require.Greater(t, len(capture.Stop()), 3, "the search for strays finds them")
 
+	// Only the client's own socket reaches the server's port past the tunnel.
+	knock := func() []string {
+		capture := w.Cafe.Capture(t, "br0", fmt.Sprintf("udp dst port %d and udp[8:4] = 0x6b6e6f63", port)) // "knoc"
+		w.Alice.Run(t, "bash", "-c", fmt.Sprintf("echo knock >/dev/udp/%v/%d", w.Server.V4, port))
+		return capture.Stop()
+	}
+	require.NotEmpty(t, knock(), "the search for knocks finds them")
+
 	w.serve(t)
 	client := w.client(t, w.write(t, "DNS = "+serverV4+", corp.example", w.everything()))
+	require.Empty(t, knock())
 	capture = w.strays(t)
 	w.seenAs(t, w.Server.V4)
 	w.seenAs(t, w.Server.V6)

@@ -62,7 +62,29 @@ func TestClientKilled(t *testing.T) {
 	require.Equal(t, w.Alice.V4.String(), w.whoami(w.Web.V4))
 }
 
-// settings writes settings of ours that name a WireGuard file.
+// A pause of the kill switch ends when there is a session. A worker that is killed is started again,
+// and meanwhile nothing leaves past the tunnel.
+func TestClientPausedAndWithoutWorker(t *testing.T) {
+	w := newWorld(t)
+	client := w.start(t, w.write(t, "DNS = "+serverV4, w.everything()))
+	client.WaitLog(t, "client is connecting")
+	require.Empty(t, w.whoami(w.Web.V4))
+	w.Alice.Run(t, netlab.Program("stepvpn"), "pause", "5m")
+	w.seenAs(t, w.Alice.V4)
+	w.serve(t)
+	w.seenAs(t, w.Server.V4)
+	client.WaitLog(t, "the kill switch is not paused any more")
+
+	capture := w.strays(t)
+	worker := w.Alice.Run(t, "pgrep", "-f", "-P", fmt.Sprint(client.Pid()), "stepvpn worker")
+	w.Alice.Run(t, "kill", "-9", strings.TrimSpace(worker))
+	w.use()
+	w.seenAs(t, w.Server.V4)
+	require.NotEqual(t, worker, w.Alice.Run(t, "pgrep", "-f", "-P", fmt.Sprint(client.Pid()), "stepvpn worker"))
+	require.Empty(t, capture.Stop())
+}
+
+// toml writes settings of ours that name a WireGuard file.
 func (w *world) toml(t *testing.T, file, more string) string {
 	t.Helper()
 	name := filepath.Join(w.dir, "client.toml")

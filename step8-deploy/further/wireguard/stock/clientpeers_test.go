@@ -92,13 +92,13 @@ func TestClientForSomeNetworks(t *testing.T) {
 	require.Equal(t, before, state(t, w.Alice))
 }
 
-// Names are asked where the file says, through the tunnel, even if only some networks go into it;
+// Names are asked where the file says, through the tunnel (by a server at an IPv6 address), even if only some networks go into it;
 // and nobody else can be asked.
 func TestClientResolver(t *testing.T) {
 	w := newWorld(t)
 	cafe, server := w.Cafe.ServeDNS(t), w.Server.ServeDNS(t)
 	w.serve(t)
-	w.client(t, w.write(t, "DNS = "+serverV4, peerOf(w.keys.Public(), w.psk, fmt.Sprintf("AllowedIPs = 10.7.0.0/24\nEndpoint = %v:%d", w.Server.V4, port))))
+	w.client(t, w.write(t, "DNS = "+serverV4, peerOf(w.keys.Public(), w.psk, fmt.Sprintf("AllowedIPs = 10.7.0.0/24\nEndpoint = [%v]:%d", w.Server.V6, port))))
 	netlab.Eventually(t, limit, "names are found", func() bool {
 		out, err := w.Alice.Try("dig", "+short", "+tries=1", "web.example")
 		return err == nil && strings.Contains(out, w.Web.V4.String())

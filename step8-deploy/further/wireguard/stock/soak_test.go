@@ -69,3 +69,28 @@ func TestTwoStockClientsWithOneKey(t *testing.T) {
 	require.Contains(t, v.stepvpn(t, "status", "-socket", v.path(socketFile)), "two devices use the key of phone")
 	require.Contains(t, v.Server.Run(t, "curl", "-sS", "http://127.0.0.1:9586/metrics"), fmt.Sprintf("stepvpn_peer_shared{peer=%q} 1\n", "phone"))
 }
+
+// Our client agrees on new keys with a stock server three times, and no ping is lost by that.
+func TestRekeysWithStockServer(t *testing.T) {
+	takesLong(t)
+	w := newWorld(t)
+	w.serve(t)
+	w.client(t, w.write(t, "", w.everything()))
+	w.seenAs(t, w.Server.V4)
+	ping := w.Alice.Start(t, "ping", "-i", "0.2", "-W", "5", w.Web.V4.String())
+	last, times := "", 0
+	netlab.Eventually(t, 8*time.Minute, "new keys three times", func() bool {
+		time.Sleep(time.Second)
+		if now := w.stock.show(t, 4); now != last {
+			last = now
+			times++
+		}
+		return times > 3 // the first were not new
+	})
+	ping.Interrupt()
+	ping.Wait(t)
+	m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(ping.Log())
+	require.NotNil(t, m, ping.Log())
+	require.Equal(t, m[1], m[2], "packets sent and answered")
+	require.Equal(t, "up", w.report(t).State)
+}

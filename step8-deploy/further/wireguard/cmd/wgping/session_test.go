@@ -99,7 +99,7 @@ func TestRespond(t *testing.T) {
 		require.False(t, s.respond(m), "a response is taken: %s", name)
 	}
 	require.True(t, s.respond(m), "the genuine response is not taken, after false ones")
-	require.EqualValues(t, theirs, s.theirs, "the server's index")
+	require.EqualValues(t, uint32(theirs), s.theirs, "the server's index")
 }
 
 func TestSeal(t *testing.T) {
