@@ -34,6 +34,9 @@ var byAddress = map[string]string{
 	"10.1.2.3": "the host", "fd00:1::7": "the host",
 }
 
+// noPackets are what a hostile peer may send in the place of a packet.
+var noPackets = [][]byte{{}, {0x45}, ip("192.0.2.1", "192.0.2.2", 8, 0)[:27], ip("fd00:1::8", "fd00:1::7", 8, 0)[:47], {0, 1, 2, 3}}
+
 func TestPeerOf(t *testing.T) {
 	p, name := somePeers(new(link.Drops))
 	for addr, want := range byAddress {
@@ -73,11 +76,13 @@ func TestRecipient(t *testing.T) {
 			t.Errorf("a packet to %s: %s, and not %s", addr, got, want)
 		}
 	}
-	_, why, ok := p.recipient([]byte("no packet"))
-	if got := verdict("sent", why, ok); got != "dropped, malformed" {
-		t.Errorf("what is no packet: %s", got)
+	for _, m := range noPackets {
+		_, why, ok := p.recipient(m)
+		if got := verdict("sent", why, ok); got != "dropped, malformed" {
+			t.Errorf("what is no packet, %x: %s", m, got)
+		}
 	}
-	_, why, ok = NewPeers([]*Peer{{AllowedIPs: prefixes("10.0.0.0/8")}}, new(link.Drops)).recipient(ip("10.8.0.2", "192.0.2.1", 8, 0))
+	_, why, ok := NewPeers([]*Peer{{AllowedIPs: prefixes("10.0.0.0/8")}}, new(link.Drops)).recipient(ip("10.8.0.2", "192.0.2.1", 8, 0))
 	if got := verdict("sent", why, ok); got != "dropped, no-peer" {
 		t.Errorf("a packet that is for nobody: %s", got)
 	}
@@ -101,8 +106,10 @@ func TestPasses(t *testing.T) {
 	}
 	s := &session{peer: p.list[0]}
 	s.in.allowedIPs = p.table
-	why, ok := s.passes([]byte("no packet"))
-	if got := verdict("passes", why, ok); got != "dropped, malformed" {
-		t.Errorf("what is no packet: %s", got)
+	for _, m := range noPackets {
+		why, ok := s.passes(m)
+		if got := verdict("passes", why, ok); got != "dropped, malformed" {
+			t.Errorf("what is no packet, %x: %s", m, got)
+		}
 	}
 }
