@@ -279,11 +279,13 @@ func TestStockClientBesideLoad(t *testing.T) {
 	alice := v.Alice.Start(t, netlab.Program("stepvpn"), "client", v.path("alice.toml"))
 	alice.WaitLog(t, "tunnel is up")
 	v.Web.Start(t, "iperf3", "-s")
+	var load *netlab.Process
 	netlab.Eventually(t, limit, "alice sends", func() bool {
-		_, err := v.Alice.Try("iperf3", "-c", v.Web.V4.String(), "-t", "1")
-		return err == nil
+		if load == nil || load.Ended() { // the server may not be there yet
+			load = v.Alice.Start(t, "iperf3", "-c", v.Web.V4.String(), "-t", "60", "-P", "4", "--forceflush")
+		}
+		return strings.Contains(load.Log(), "bits/sec")
 	})
-	load := v.Alice.Start(t, "iperf3", "-c", v.Web.V4.String(), "-t", "60", "-P", "4")
 	v.stockClient(t, v.Bob, "wg0", file, nil)
 	v.Bob.Run(t, "ping", "-c", "3", "-W", "10", v.Web.V4.String())
 	require.False(t, load.Ended(), load.Log())
