@@ -23,8 +23,9 @@ import (
 
 // This file keeps a client's sessions. Each peer has a supervisor of its own (package supervise),
 // and sockets of its own: so one that does not answer is asked again and again, with its name
-// looked up anew, and the others do not notice. The host is taken over by the first session and
-// given back after the last one, as with our own protocol; in between, sessions come and go.
+// looked up anew, and the others do not notice. The first session takes the host over. While there
+// is any, packets are moved; after the last one they go nowhere or, without a kill switch, the
+// host's own way, as with our own protocol.
 //
 // A server of this protocol answers no probes from inside the tunnel. So nothing more is known of
 // a session than how old its keys are: a peer is up while it agrees on new ones in time.
@@ -74,7 +75,6 @@ type Client struct {
 // A keptPeer is a peer that a supervisor keeps connected.
 type keptPeer struct {
 	*Peer
-	at         config.Endpoint
 	session    secure.Config
 	client     *Client
 	supervisor *supervise.Supervisor
@@ -110,7 +110,6 @@ func NewClient(cfg ClientConfig) *Client {
 	for i, p := range cfg.File.Peers {
 		k := &keptPeer{
 			Peer:    &Peer{PublicKey: p.PublicKey, AllowedIPs: p.AllowedIPs},
-			at:      cfg.Servers[i],
 			session: sessionConfig(cfg.File, p, cfg.Drops),
 			client:  c,
 		}

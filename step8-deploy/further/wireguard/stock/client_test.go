@@ -192,5 +192,4 @@ func TestClientOfStockServer(t *testing.T) {
 	client.Interrupt()
 	require.Zero(t, client.Wait(t), client.Log())
 	require.Equal(t, before, state(t, w.Alice))
-	t.Log(client.Log(), text)
 }

@@ -9,6 +9,7 @@ import (
 
 	"stepvpn/shared/netlab"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step8-deploy/further/wireguard/conf"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -72,6 +73,32 @@ func TestClientOfSeveralPeers(t *testing.T) {
 	second()
 	reaches("10.8.0.1")
 	require.Equal(t, w.Server.V4.String(), w.whoami(w.Web.V4))
+}
+
+// As many peers as a file may have, of which one answers: that one is not disturbed, and the others
+// are all asked.
+func TestClientOfManyPeers(t *testing.T) {
+	w := newWorld(t)
+	w.serve(t)
+	peers := []string{w.everything()}
+	for i := 1; i < conf.MaxPeers; i++ {
+		peers = append(peers, peerOf(noise.GenerateKey().Public(), nil, fmt.Sprintf("AllowedIPs = 10.9.%d.0/24\nEndpoint = %v:%d", i, w.Web.V4, 1000+i)))
+	}
+	asked := w.Cafe.Capture(t, "br0", fmt.Sprintf("udp and src host %v and dst host %v and udp[8] = 1", w.Alice.V4, w.Web.V4))
+	client := w.client(t, w.write(t, "", peers...))
+	w.seenAs(t, w.Server.V4)
+	require.Contains(t, w.Alice.Run(t, "ping", "-i", "0.2", "-c", "50", "-W", "5", w.Web.V4.String()), " 0% packet loss")
+	r := w.report(t)
+	require.Len(t, r.Peers, conf.MaxPeers)
+	require.Equal(t, 1, r.Connected())
+	require.Contains(t, r.Reason, fmt.Sprintf("%d of %d peers have no session", conf.MaxPeers-1, conf.MaxPeers))
+	text := strings.Join(asked.Stop(), "\n")
+	for i := 1; i < conf.MaxPeers; i++ {
+		require.Contains(t, text, fmt.Sprintf(" > %v.%d: ", w.Web.V4, 1000+i))
+	}
+	require.Less(t, strings.Count(client.Log(), "\n"), 15, "a log that one can read:\n%s", client.Log())
+	client.Interrupt()
+	require.Zero(t, client.Wait(t), client.Log())
 }
 
 // Only the networks in AllowedIPs go into the tunnel, or nowhere; names are looked up as before.

@@ -86,8 +86,8 @@ func (v *vpn) add(t *testing.T, name string, flags ...string) (file string) {
 // A phone is a stock client: wireguard-go on a host, with a file that our server has printed.
 type phone struct {
 	*stock
-	file  string
-	addrs []string
+	settings string
+	addrs    []string
 }
 
 // phone registers a stock client.
@@ -103,12 +103,13 @@ func (v *vpn) stockClient(t *testing.T, h *netlab.Host, dev, file string, change
 	}
 	conf := filepath.Join(t.TempDir(), dev+".conf")
 	require.NoError(t, os.WriteFile(conf, text, 0o600))
-	p := &phone{file: conf}
+	p := new(phone)
 	for _, line := range regexp.MustCompile(`(?m)^Address = (.*)$`).FindAllStringSubmatch(string(text), -1) {
 		p.addrs = append(p.addrs, strings.Split(line[1], ", ")...)
 	}
 	require.NotEmpty(t, p.addrs)
-	p.stock = stockAt(t, h, dev, h.Run(t, "wg-quick", "strip", conf), p.addrs...)
+	p.settings = h.Run(t, "wg-quick", "strip", conf)
+	p.stock = stockAt(t, h, dev, p.settings, p.addrs...)
 	for _, to := range []string{v.Web.V4.String(), "10.8.0.1"} {
 		h.Run(t, "ip", "route", "replace", to, "dev", dev, "src", p.v4().String())
 	}
@@ -279,11 +280,13 @@ func TestStockClientBesideLoad(t *testing.T) {
 	alice := v.Alice.Start(t, netlab.Program("stepvpn"), "client", v.path("alice.toml"))
 	alice.WaitLog(t, "tunnel is up")
 	v.Web.Start(t, "iperf3", "-s")
+	var load *netlab.Process
 	netlab.Eventually(t, limit, "alice sends", func() bool {
-		_, err := v.Alice.Try("iperf3", "-c", v.Web.V4.String(), "-t", "1")
-		return err == nil
+		if load == nil || load.Ended() { // the server may not be there yet
+			load = v.Alice.Start(t, "iperf3", "-c", v.Web.V4.String(), "-t", "60", "-P", "4", "--forceflush")
+		}
+		return strings.Contains(load.Log(), "bits/sec")
 	})
-	load := v.Alice.Start(t, "iperf3", "-c", v.Web.V4.String(), "-t", "60", "-P", "4")
 	v.stockClient(t, v.Bob, "wg0", file, nil)
 	v.Bob.Run(t, "ping", "-c", "3", "-W", "10", v.Web.V4.String())
 	require.False(t, load.Ended(), load.Log())
