@@ -85,6 +85,7 @@ type servers struct {
 	carried int   // how many calls of Carry are under way
 	most    int   // at the same time
 	fails   error // of Carry
+	rounds  int   // how often time has passed: see after
 	changes []supervise.Status
 }
 
@@ -172,6 +173,13 @@ func (s *servers) dial(_ context.Context, server netip.AddrPort) (link.Link, fun
 	return near, func() {}, nil
 }
 
+// now returns how many calls of carry are under way.
+func (s *servers) now() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.carried
+}
+
 func (s *servers) carry(ctx context.Context, server netip.AddrPort, l link.Link, taken func()) error {
 	defer l.Close()
 	s.mu.Lock()
@@ -196,6 +204,9 @@ func (s *servers) carry(ctx context.Context, server netip.AddrPort, l link.Link,
 
 // after lets time pass, and returns the states of the two peers and of the whole.
 func (s *servers) after(d time.Duration) (states []string) {
+	s.mu.Lock() // so that what the test has read was before what happens now
+	s.rounds++
+	s.mu.Unlock()
 	time.Sleep(d)
 	synctest.Wait()
 	for _, p := range s.client.Report() {
@@ -307,7 +318,7 @@ func TestHostIsTakenOneAfterAnother(t *testing.T) {
 		var leaving sync.WaitGroup
 		leaving.Go(func() { s.client.leave(first) })
 		synctest.Wait()
-		require.Equal(t, 1, s.carried, "it takes a while")
+		require.Equal(t, 1, s.now(), "it takes a while")
 		second, err := s.client.enter(t.Context(), two)
 		require.NoError(t, err)
 		require.NotSame(t, first, second)
@@ -315,7 +326,7 @@ func TestHostIsTakenOneAfterAnother(t *testing.T) {
 		require.Equal(t, 1, s.most, "one after another")
 		leaving.Wait()
 		s.client.leave(second)
-		require.Zero(t, s.carried)
+		require.Zero(t, s.now())
 	})
 }
 
