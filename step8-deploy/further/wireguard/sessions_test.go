@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -83,23 +82,21 @@ type servers struct {
 	deaf    bool       // initiations get lost, and all else arrives; and servers send packets
 	fails   error      // of Carry
 	changes []supervise.Status
-	count   counts
+	counts
 }
 
-// counts are what has happened.
+// counts say how a Client has used its servers and its host.
 type counts struct {
-	dialled [2]int // how often each server was asked on a new socket
+	dialled [2]int // how often a server was asked on a new socket
 	carries []netip.AddrPort
 	carried int // how many calls of Carry are under way
 	most    int // at the same time
 }
 
-func (s *servers) counts() counts {
+func (s *servers) now() counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.count
-	c.carries = slices.Clone(c.carries)
-	return c
+	return s.counts
 }
 
 func newServers(t *testing.T) *servers {
@@ -144,7 +141,7 @@ func (s *servers) dial(_ context.Context, server netip.AddrPort) (link.Link, fun
 	i := int(server.Addr().As4()[3]) - 1
 	near, far := link.Pipe(64)
 	s.mu.Lock()
-	s.count.dialled[i]++
+	s.dialled[i]++
 	s.mu.Unlock()
 	on := func() bool {
 		s.mu.Lock()
@@ -189,15 +186,15 @@ func (s *servers) dial(_ context.Context, server netip.AddrPort) (link.Link, fun
 func (s *servers) carry(ctx context.Context, server netip.AddrPort, l link.Link, taken func()) error {
 	defer l.Close()
 	s.mu.Lock()
-	s.count.carries = append(s.count.carries, server)
-	s.count.carried++
-	s.count.most = max(s.count.most, s.count.carried)
+	s.carries = append(s.carries, server)
+	s.carried++
+	s.most = max(s.most, s.carried)
 	err := s.fails
 	s.mu.Unlock()
 	defer func() {
 		time.Sleep(time.Second) // giving the host back takes a while
 		s.mu.Lock()
-		s.count.carried--
+		s.carried--
 		s.mu.Unlock()
 	}()
 	if err != nil {
@@ -225,7 +222,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 		s := newServers(t)
 		defer s.run(t)()
 		require.Equal(t, []string{"up", "up", "up"}, s.after(time.Second))
-		require.Len(t, s.counts().carries, 1)
+		require.Len(t, s.now().carries, 1)
 		since := s.client.Report()[1].Since
 
 		// The client notices that the first one is gone when its keys are to be renewed.
@@ -240,24 +237,24 @@ func TestSessionsComeAndGo(t *testing.T) {
 		require.Equal(t, "192.0.2.2:51820", all.Addr.String(), "the whole has the address of the one that is there")
 		require.Equal(t, since, peers[1].Since, "the other session goes on")
 		require.Less(t, time.Since(peers[1].Handshake), 121*time.Second, "with new keys")
-		require.Len(t, s.counts().carries, 1)
-		require.Equal(t, 1, s.counts().carried)
+		require.Len(t, s.now().carries, 1)
+		require.Equal(t, 1, s.now().carried)
 
 		s.set(true, true)
 		states = s.after(200 * time.Second)
 		require.NotContains(t, states, "up")
-		require.Zero(t, s.counts().carried, "the host is given back")
-		before := s.counts().dialled
+		require.Zero(t, s.now().carried, "the host is given back")
+		asked := s.now().dialled
 		s.after(10 * time.Minute)
-		for i, n := range s.counts().dialled {
-			require.Greater(t, n, before[i]+8, "it is asked again and again")
-			require.Less(t, n, before[i]+40, "but not all the time")
+		for i := range asked {
+			require.Greater(t, s.now().dialled[i], asked[i]+8, "it is asked again and again")
+			require.Less(t, s.now().dialled[i], asked[i]+40, "but not all the time")
 		}
 
 		s.set(false, false)
 		require.Equal(t, []string{"up", "up", "up"}, s.after(time.Minute))
-		require.Len(t, s.counts().carries, 2)
-		require.Equal(t, 1, s.counts().most, "one after another")
+		require.Len(t, s.now().carries, 2)
+		require.Equal(t, 1, s.now().most, "one after another")
 	})
 }
 
@@ -307,7 +304,7 @@ func TestHostThatIsNotTaken(t *testing.T) {
 		require.Equal(t, "degraded", s.after(time.Minute)[2])
 		s.client.Judge("", "")
 		require.Equal(t, []string{"up", "up", "up"}, s.after(0))
-		require.Equal(t, 1, s.counts().most, "one after another")
+		require.Equal(t, 1, s.now().most, "one after another")
 	})
 }
 
@@ -321,15 +318,15 @@ func TestHostIsTakenOneAfterAnother(t *testing.T) {
 		var leaving sync.WaitGroup
 		leaving.Go(func() { s.client.leave(first) })
 		synctest.Wait()
-		require.Equal(t, 1, s.counts().carried, "it takes a while")
+		require.Equal(t, 1, s.now().carried, "it takes a while")
 		second, err := s.client.enter(t.Context(), two)
 		require.NoError(t, err)
 		require.NotSame(t, first, second)
-		require.Equal(t, []netip.AddrPort{one, two}, s.counts().carries)
-		require.Equal(t, 1, s.counts().most, "one after another")
+		require.Equal(t, []netip.AddrPort{one, two}, s.now().carries)
+		require.Equal(t, 1, s.now().most, "one after another")
 		leaving.Wait()
 		s.client.leave(second)
-		require.Zero(t, s.counts().carried)
+		require.Zero(t, s.now().carried)
 	})
 }
 
@@ -343,14 +340,13 @@ func TestChangesAreToldOnce(t *testing.T) {
 		s.client.NetworkChanged() // without a route to compare, it ends all sessions
 		s.after(time.Minute)
 		s.mu.Lock()
-		changes := slices.Clone(s.changes)
-		s.mu.Unlock()
-		for i := range changes[1:] {
-			require.NotEqual(t, changes[i], changes[i+1])
+		defer s.mu.Unlock()
+		for i := range s.changes[1:] {
+			require.NotEqual(t, s.changes[i], s.changes[i+1])
 		}
-		require.Equal(t, status.Up, changes[len(changes)-1].State.String())
-		require.Greater(t, s.counts().dialled[0], 1)
-		require.Greater(t, s.counts().dialled[1], 1)
+		require.Equal(t, status.Up, s.changes[len(s.changes)-1].State.String())
+		require.Greater(t, s.dialled[0], 1)
+		require.Greater(t, s.dialled[1], 1)
 	})
 }
 
