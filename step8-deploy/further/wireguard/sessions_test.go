@@ -77,15 +77,26 @@ type servers struct {
 	key    noise.PrivateKey
 	theirs []noise.PrivateKey
 
-	mu      sync.Mutex
-	off     [2]bool // this server does not answer
-	deaf    bool    // initiations get lost, and all else arrives; and servers send packets
-	dialled [2]int  // how often it was asked on a new socket
-	carries []netip.AddrPort
-	carried int   // how many calls of Carry are under way
-	most    int   // at the same time
-	fails   error // of Carry
+	mu      sync.Mutex // guards all below
+	off     [2]bool    // this server does not answer
+	deaf    bool       // initiations get lost, and all else arrives; and servers send packets
+	fails   error      // of Carry
 	changes []supervise.Status
+	counts
+}
+
+// counts say how a Client has used its servers and its host.
+type counts struct {
+	dialled [2]int // how often a server was asked on a new socket
+	carries []netip.AddrPort
+	carried int // how many calls of Carry are under way
+	most    int // at the same time
+}
+
+func (s *servers) now() counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts
 }
 
 func newServers(t *testing.T) *servers {
@@ -211,7 +222,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 		s := newServers(t)
 		defer s.run(t)()
 		require.Equal(t, []string{"up", "up", "up"}, s.after(time.Second))
-		require.Len(t, s.carries, 1)
+		require.Len(t, s.now().carries, 1)
 		since := s.client.Report()[1].Since
 
 		// The client notices that the first one is gone when its keys are to be renewed.
@@ -226,24 +237,24 @@ func TestSessionsComeAndGo(t *testing.T) {
 		require.Equal(t, "192.0.2.2:51820", all.Addr.String(), "the whole has the address of the one that is there")
 		require.Equal(t, since, peers[1].Since, "the other session goes on")
 		require.Less(t, time.Since(peers[1].Handshake), 121*time.Second, "with new keys")
-		require.Len(t, s.carries, 1)
-		require.Equal(t, 1, s.carried)
+		require.Len(t, s.now().carries, 1)
+		require.Equal(t, 1, s.now().carried)
 
 		s.set(true, true)
 		states = s.after(200 * time.Second)
 		require.NotContains(t, states, "up")
-		require.Zero(t, s.carried, "the host is given back")
-		asked := s.dialled
+		require.Zero(t, s.now().carried, "the host is given back")
+		asked := s.now().dialled
 		s.after(10 * time.Minute)
 		for i := range asked {
-			require.Greater(t, s.dialled[i], asked[i]+8, "it is asked again and again")
-			require.Less(t, s.dialled[i], asked[i]+40, "but not all the time")
+			require.Greater(t, s.now().dialled[i], asked[i]+8, "it is asked again and again")
+			require.Less(t, s.now().dialled[i], asked[i]+40, "but not all the time")
 		}
 
 		s.set(false, false)
 		require.Equal(t, []string{"up", "up", "up"}, s.after(time.Minute))
-		require.Len(t, s.carries, 2)
-		require.Equal(t, 1, s.most, "one after another")
+		require.Len(t, s.now().carries, 2)
+		require.Equal(t, 1, s.now().most, "one after another")
 	})
 }
 
@@ -293,7 +304,7 @@ func TestHostThatIsNotTaken(t *testing.T) {
 		require.Equal(t, "degraded", s.after(time.Minute)[2])
 		s.client.Judge("", "")
 		require.Equal(t, []string{"up", "up", "up"}, s.after(0))
-		require.Equal(t, 1, s.most, "one after another")
+		require.Equal(t, 1, s.now().most, "one after another")
 	})
 }
 
@@ -307,15 +318,15 @@ func TestHostIsTakenOneAfterAnother(t *testing.T) {
 		var leaving sync.WaitGroup
 		leaving.Go(func() { s.client.leave(first) })
 		synctest.Wait()
-		require.Equal(t, 1, s.carried, "it takes a while")
+		require.Equal(t, 1, s.now().carried, "it takes a while")
 		second, err := s.client.enter(t.Context(), two)
 		require.NoError(t, err)
 		require.NotSame(t, first, second)
-		require.Equal(t, []netip.AddrPort{one, two}, s.carries)
-		require.Equal(t, 1, s.most, "one after another")
+		require.Equal(t, []netip.AddrPort{one, two}, s.now().carries)
+		require.Equal(t, 1, s.now().most, "one after another")
 		leaving.Wait()
 		s.client.leave(second)
-		require.Zero(t, s.carried)
+		require.Zero(t, s.now().carried)
 	})
 }
 

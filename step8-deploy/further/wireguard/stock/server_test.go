@@ -291,3 +291,24 @@ func TestStockClientBesideLoad(t *testing.T) {
 	v.Bob.Run(t, "ping", "-c", "3", "-W", "10", v.Web.V4.String())
 	require.False(t, load.Ended(), load.Log())
 }
+
+// While the server changes its own key, it has three. A stock client comes in as before, and does
+// not keep the operator from dropping the old one, which it never used.
+func TestStockClientWhileTheKeyChanges(t *testing.T) {
+	v := newVPN(t)
+	file := v.phone(t, "phone")
+	v.stepvpn(t, "rotate-key", "-settings", v.path(settingsFile))
+	server := v.serve(t)
+	v.stockClient(t, v.Bob, "wg0", file, nil)
+	v.seenAs(t, v.Bob, v.Server.V4)
+	p, there := v.peer(t, "phone")
+	require.True(t, there)
+	require.Equal(t, "WireGuard", p.Protocol)
+	require.Contains(t, v.stepvpn(t, "status", "-socket", v.path(socketFile)), "clients that still use the old one: none that is connected")
+	v.stepvpn(t, "rotate-key", "-finish", "-settings", v.path(settingsFile))
+
+	server.Interrupt()
+	require.Zero(t, server.Wait(t), server.Log())
+	v.serve(t)
+	v.seenAs(t, v.Bob, v.Server.V4)
+}
