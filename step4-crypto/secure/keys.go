@@ -145,7 +145,7 @@ func (p *Peer) setNext(reserved, s *keypair) {
 }
 
 // confirm puts the next keys into use, because a packet has arrived under them. The
-// current ones become the previous ones, until keepPrevious from now. For the new keys,
+// current ones become the previous ones, until limits.keepPrevious from now. For the new keys,
 // newest, worn and connected begin anew; and this side is not looking for the other one any
 // more (lost, initiator). The caller must hold mu.
 //

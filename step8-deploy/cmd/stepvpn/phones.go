@@ -13,6 +13,9 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
+// This file is the server's seam for clients of the WireGuard protocol: package wireguard has
+// the rest. (phone.go adds such a client; wireguard.go is a client of ours that speaks it.)
+
 // phones are the server's clients that speak the WireGuard protocol. The zero value is a server
 // that lets none in.
 type phones struct {

@@ -165,6 +165,7 @@ func TestTwoPeers(t *testing.T) {
 	// One that is gone does not end the other.
 	s.near.Fail(errors.New("it is lost"))
 	require.ErrorContains(t, within(t, ended[0]), "it is lost")
+	require.NoError(t, s.far.Close())
 	write(t, l, a1, b1, a2, b2)
 	expect(t, u.far, b1, b2)
 	require.EqualValues(t, 2, drops.Count(secure.NoSession))

@@ -86,8 +86,8 @@ func (v *vpn) add(t *testing.T, name string, flags ...string) (file string) {
 // A phone is a stock client: wireguard-go on a host, with a file that our server has printed.
 type phone struct {
 	*stock
-	file  string
-	addrs []string
+	settings string
+	addrs    []string
 }
 
 // phone registers a stock client.
@@ -103,12 +103,13 @@ func (v *vpn) stockClient(t *testing.T, h *netlab.Host, dev, file string, change
 	}
 	conf := filepath.Join(t.TempDir(), dev+".conf")
 	require.NoError(t, os.WriteFile(conf, text, 0o600))
-	p := &phone{file: conf}
+	p := new(phone)
 	for _, line := range regexp.MustCompile(`(?m)^Address = (.*)$`).FindAllStringSubmatch(string(text), -1) {
 		p.addrs = append(p.addrs, strings.Split(line[1], ", ")...)
 	}
 	require.NotEmpty(t, p.addrs)
-	p.stock = stockAt(t, h, dev, h.Run(t, "wg-quick", "strip", conf), p.addrs...)
+	p.settings = h.Run(t, "wg-quick", "strip", conf)
+	p.stock = stockAt(t, h, dev, p.settings, p.addrs...)
 	for _, to := range []string{v.Web.V4.String(), "10.8.0.1"} {
 		h.Run(t, "ip", "route", "replace", to, "dev", dev, "src", p.v4().String())
 	}
@@ -289,4 +290,25 @@ func TestStockClientBesideLoad(t *testing.T) {
 	v.stockClient(t, v.Bob, "wg0", file, nil)
 	v.Bob.Run(t, "ping", "-c", "3", "-W", "10", v.Web.V4.String())
 	require.False(t, load.Ended(), load.Log())
+}
+
+// While the server changes its own key, it has three. A stock client comes in as before, and does
+// not keep the operator from dropping the old one, which it never used.
+func TestStockClientWhileTheKeyChanges(t *testing.T) {
+	v := newVPN(t)
+	file := v.phone(t, "phone")
+	v.stepvpn(t, "rotate-key", "-settings", v.path(settingsFile))
+	server := v.serve(t)
+	v.stockClient(t, v.Bob, "wg0", file, nil)
+	v.seenAs(t, v.Bob, v.Server.V4)
+	p, there := v.peer(t, "phone")
+	require.True(t, there)
+	require.Equal(t, "WireGuard", p.Protocol)
+	require.Contains(t, v.stepvpn(t, "status", "-socket", v.path(socketFile)), "clients that still use the old one: none that is connected")
+	v.stepvpn(t, "rotate-key", "-finish", "-settings", v.path(settingsFile))
+
+	server.Interrupt()
+	require.Zero(t, server.Wait(t), server.Log())
+	v.serve(t)
+	v.seenAs(t, v.Bob, v.Server.V4)
 }
