@@ -205,8 +205,9 @@ func TestPeersTakeTurns(t *testing.T) {
 	}()
 	write(t, u.far, ip("10.2.0.1", "10.9.0.1", 40, 2))
 	l, b := p.Open(), link.NewBurst()
-	for bursts := 0; b.Len() == 0 || b.At(0)[13] != 2; bursts++ {
+	for bursts, heard := 0, false; !heard; bursts++ {
 		require.NoError(t, l.ReadBurst(b))
+		heard = b.At(0)[13] == 2 // its source is 10.2.0.1
 		require.Less(t, bursts, 10_000)
 	}
 	cancel()
