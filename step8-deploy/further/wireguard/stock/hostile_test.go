@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -167,6 +168,33 @@ func TestReplayAfterKill(t *testing.T) {
 	v.seenAs(t, v.Bob, v.Server.V4)
 }
 
+// initiations returns n messages whose only knowledge is the server's public key: the codes are
+// right, and the rest is random.
+func initiations(server noise.PublicKey, n int) [][]byte {
+	var made collector
+	signed := cookie.Client(link.Single(&made), server, new(link.Drops))
+	b := link.NewBurst()
+	for range n {
+		b.Reset()
+		m := b.Alloc(148 - cookie.Overhead)
+		rand.Read(m)
+		copy(m, []byte{1, 0, 0, 0})
+		signed.WriteBurst(b)
+	}
+	return made.packets
+}
+
+// A collector keeps what is written to it.
+type collector struct{ packets [][]byte }
+
+func (c *collector) Write(p []byte) (int, error) {
+	c.packets = append(c.packets, bytes.Clone(p))
+	return len(p), nil
+}
+
+func (c *collector) Read([]byte) (int, error) { return 0, io.EOF }
+func (c *collector) Close() error             { return nil }
+
 // flood sends initiations, which only know the server's public key, from a host, until stop is
 // called.
 func (v *vpn) flood(t *testing.T, h *netlab.Host) (stop func()) {
@@ -181,16 +209,11 @@ func (v *vpn) flood(t *testing.T, h *netlab.Host) (stop func()) {
 		for range 2 {
 			conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(v.Server.V4, v.Port)))
 			require.NoError(t, err)
-			signed := cookie.Client(link.Single(conn), key.Public(), new(link.Drops))
+			messages := initiations(key.Public(), 2000)
 			senders.Go(func() {
 				defer conn.Close()
-				b := link.NewBurst()
-				for ctx.Err() == nil {
-					b.Reset()
-					m := b.Alloc(148 - cookie.Overhead)
-					rand.Read(m)
-					copy(m, []byte{1, 0, 0, 0})
-					signed.WriteBurst(b)
+				for i := 0; ctx.Err() == nil; i++ {
+					conn.Write(messages[i%len(messages)]) // an error means that the sending queue is full
 					time.Sleep(200 * time.Microsecond)
 				}
 			})
