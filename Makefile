@@ -81,7 +81,7 @@ lint:
 	@shared/lab/lint.sh
 
 # The namespace tests make their namespaces by themselves. All modules at once, and
-# one package more than there are cores (-p), for most tests wait more than they
+# two packages more than there are cores (-p), for most tests wait more than they
 # compute; what takes long comes first. lint has had go vet look at everything. The
 # timeout, of a package, is for tests that hang: on a busy machine all take longer.
 # GORACE: programs built with -race wait for a second at their end unless they are
@@ -92,7 +92,7 @@ unit: export GORACE = atexit_sleep_ms=0
 unit: export GOFLAGS := $(GOFLAGS) -gcflags=crypto/internal/fips140/edwards25519/...=-race=false
 unit:
 	@echo "== go test -race: all modules$(if $(filter 1,$(STEPVPN_SOAK)),, (some tests in a quick variant: 'make soak' has all of it))"
-	@shared/lab/snapshot.sh around go test -race -vet=off -timeout=30m -p $$(($$(nproc) + 1)) ./shared/... $(reverse:%=./%/...)
+	@shared/lab/snapshot.sh around go test -race -vet=off -timeout=30m -p $$(($$(nproc) + 2)) ./shared/... $(reverse:%=./%/...)
 
 # Every module builds by itself, too; and the first two on macOS.
 modules:

@@ -330,8 +330,10 @@ func TestStartsWithoutServer(t *testing.T) {
 	active := func(unit string) bool { out, _ := b.try("systemctl", "is-active", unit); return out == "active" }
 	b.run("systemctl", "enable", "--now", "stepvpn-client")
 	require.True(t, active("stepvpn-client"))
-	require.Contains(t, journal(), "client is connecting")
-	require.Contains(t, b.of("StatusText"), "waiting for an answer from 203.0.113.10:5555")
+	netlab.Eventually(t, limit, "it says that it is connecting", func() bool {
+		return strings.Contains(journal(), "client is connecting") &&
+			strings.Contains(b.of("StatusText"), "waiting for an answer from 203.0.113.10:5555")
+	})
 
 	// The machine boots. A service that needs the tunnel starts when the wait is over.
 	remove := b.dropIn("stepvpn-wait-online.service", "soon", "[Service]\nExecStart=\nExecStart=/usr/local/bin/stepvpn wait-online -timeout 2s\n")

@@ -15,9 +15,10 @@ exec 9>bin/.lock
 flock -w 300 9
 lab=(stepvpn/shared/lab/web)
 if grep -qs serve_dns ./*.sh; then lab+=(stepvpn/shared/lab/dns); fi
-# Without cgo, the programs are static: they run on any Linux, and need no libraries.
+# Without cgo, the programs are static: they run on any Linux, and need no libraries. Without
+# the folder's name in them (-trimpath), what one copy of the course has built serves another.
 programs=()
 [ ! -d cmd ] || programs+=(./cmd/...)
 [ -e go.mod ] || programs+=(../../cmd/...)
-CGO_ENABLED=0 setpriv --pdeathsig TERM go build -buildvcs=false -o bin/ "${programs[@]}" "${lab[@]}"
+CGO_ENABLED=0 setpriv --pdeathsig TERM go build -buildvcs=false -trimpath -o bin/ "${programs[@]}" "${lab[@]}"
 if [ -n "${SUDO_UID-}" ]; then chown -R "$SUDO_UID:${SUDO_GID-}" bin; fi
