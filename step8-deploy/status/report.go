@@ -62,7 +62,7 @@ type Peer struct {
 	Endpoint  netip.AddrPort `json:"endpoint,omitzero"`  // where its last message came from
 	Since     time.Time      `json:"since,omitzero"`     // when it connected
 	Handshake time.Time      `json:"handshake,omitzero"` // when the current keys came into use
-	NextKey   bool           `json:"next_key,omitempty"` // it uses the server's next key
+	NextKey   bool           `json:"next_key,omitempty"` // it does without the server's old key: it uses the next one, or another protocol's
 	Protocol  string         `json:"protocol,omitempty"` // "WireGuard", or "": our own
 	Shared    bool           `json:"shared,omitempty"`   // of a server: two devices seem to use its key
 
