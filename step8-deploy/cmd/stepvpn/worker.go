@@ -142,7 +142,9 @@ func routeTo(server netip.AddrPort) (string, error) {
 
 // tell returns a function that passes each new status on.
 func (n *node) tell() func(supervise.Status) {
-	return tell(func(status string) { n.keeper.Notify(keeper.Notice{Status: status}) })
+	return tell(func(now supervise.Status) {
+		n.keeper.Notify(keeper.Notice{Ready: now.State == supervise.Up, Status: now.String()})
+	})
 }
 
 // watched runs watch, and logs when it fails.
