@@ -17,7 +17,7 @@ help:
 	@echo "  make progress  which exercises are to do, failing, done by you"
 	@echo "  make mine    build the VPN out of what you have written, after checking it"
 	@echo "  make sheets  for a class: each step's questions, and the answers, as PDF"
-	@echo "  make test    all checks: lint, tests, demos; some 20 minutes on 2 cores"
+	@echo "  make test    all checks: lint, tests, demos; some 15 minutes on 2 cores"
 	@echo "  make soak    what takes long: all variants of the tests, fuzzing, Ctrl-C at many moments"
 	@echo "  make lint    gofmt, go vet, staticcheck, and what the READMEs say of the source"
 	@echo "  make readme  refresh the output that the READMEs show (after make tour)"
