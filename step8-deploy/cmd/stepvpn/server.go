@@ -7,6 +7,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/uplink"
@@ -60,9 +61,16 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 		return err
 	}
 
-	// ...and a process without privileges between them.
+	// ...and a process without privileges between them. The keeper changes who may come in, for those who
+	// may ask it to: control.go.
+	w := &ward{serve: k.Serve, reload: k.Reload}
+	changes, err := serveChanges(k, func(e control.Event) { k.Changed(w.conn.Load(), e) })
+	if err != nil {
+		return err
+	}
+	undo.Add(changes, nil)
 	defer notify.Stopping()
-	return keepWorker(ctx, serverAccount, "worker server", worker, &ward{serve: k.Serve, reload: k.Reload})
+	return keepWorker(ctx, serverAccount, "worker server", worker, w)
 }
 
 // serviceOf returns what the host's firewall must let in.
