@@ -123,6 +123,7 @@ func (d *directory) settle(c *client) (before *client, ok bool) {
 	}
 	d.route(c)
 	c.state.Store(open)
+	c.wasIn = true
 	return before, true
 }
 

@@ -80,6 +80,7 @@ type Server struct {
 
 	StatusSocket string         // path of the Unix socket; "": none
 	Metrics      netip.AddrPort // where Prometheus can fetch metrics; the zero value: nowhere
+	Usage        bool           // whether to keep how much each client has used: see package usage
 }
 
 // A Client has the settings of a client. For paths see Server.

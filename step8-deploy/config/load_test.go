@@ -107,6 +107,7 @@ queues = 16
 offloads = false
 status_socket = ""
 metrics = "[::1]:9586"
+usage = true
 `)
 	s, err := LoadServer(name)
 	require.NoError(t, err)
@@ -121,7 +122,7 @@ metrics = "[::1]:9586"
 		DNS:          true,
 		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:5353"), netip.MustParseAddrPort("[2620:fe::fe]:53")},
 		DNSSearch:    []string{"example.org", "lan"}, Queues: 16,
-		Metrics: netip.MustParseAddrPort("[::1]:9586"),
+		Metrics: netip.MustParseAddrPort("[::1]:9586"), Usage: true,
 	}, s)
 
 	name = write(t, `kind = "client"

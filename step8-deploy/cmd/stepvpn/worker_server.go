@@ -112,6 +112,8 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	}
 	defer closeQueues(queues)
 
+	used := usageOf(given)
+
 	// ...between them there is a hub, which has a session with each client that it lets in.
 	handshake, other := handshakesOf(given.Key, given.PSK)
 	cookies := cookie.NewServer(handshake.Static.Public(), &count.Drops)
@@ -121,6 +123,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		Admission:  gate{admitted, cfg.Subnets, seen, host, change},
 		Check:      cookies.Check,
 		Control:    pathmtu.Control(given.MTU, paths.Set),
+		Ended:      used.Ended,
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
 		Count: &count,
 	})
@@ -134,6 +137,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 			}
 		}
 	}
+	defer used.Start(clients.Snapshot)()
 	defer func() { look(); seen.Save() }() // with the clients that are there when Run ends
 	go seen.Run(ctx, look)
 

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"stepvpn/shared/app"
+	"stepvpn/step7-auth/hub"
+	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/usage"
+)
+
+// usageCommand is the command that shows what clients have used.
+var usageCommand = app.Command{
+	Name:  "usage",
+	Args:  "[NAME]",
+	About: "Shows how much the clients of this server have sent and received: all together since a time, or one of them step by step. It outlives restarts.",
+	Setup: func() func(context.Context, []string) error {
+		file := flag.String("settings", "", "the server's `file` of settings (default: server.toml in "+defaultDir+")")
+		since := flag.String("since", "24h", "count from a `time` on: so long ago (90m, 24h, 30d), or a date or time in UTC (2026-11-01, 2026-11-01T06:00:00Z)")
+		step := flag.String("step", "", "of one client, show each second, minute, hour or day: 1s, 1m, 1h, 1d; all `steps` are as long (default: what fits the time)")
+		asJSON := flag.Bool("json", false, "print JSON, in bytes and seconds")
+		asCSV := flag.Bool("csv", false, "print comma-separated values, in bytes and seconds")
+		return func(ctx context.Context, args []string) error {
+			q, err := queryOf(args, *since, *step, time.Now())
+			if err != nil {
+				return err
+			}
+			if *asJSON && *asCSV {
+				return app.Usage("-json and -csv exclude each other")
+			}
+			s, err := serverSettings(*file)
+			if err != nil {
+				return err
+			}
+			r, err := usage.Read(keeper.PoolFolder(s), q)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = usage.NotKept(keeper.PoolFolder(s))
+			}
+			switch {
+			case err != nil:
+				return err
+			case *asJSON:
+				return r.WriteJSON(os.Stdout)
+			case *asCSV:
+				return r.WriteCSV(os.Stdout)
+			}
+			return r.WriteTable(os.Stdout)
+		}
+	},
+}
+
+// serverSettings returns the settings in a file, or if that is "", those in the default folder.
+func serverSettings(file string) (*config.Server, error) {
+	if file == "" {
+		file = defaultDir + "/server.toml"
+	}
+	return config.LoadServer(file)
+}
+
+// queryOf returns what the command line asks.
+func queryOf(args []string, since, step string, now time.Time) (q usage.Query, err error) {
+	if q.Since, err = parseSince(since, now); err != nil {
+		return q, err
+	}
+	if len(args) > 0 {
+		q.Client = args[0]
+		q.Step = usage.FitStep(now.Sub(q.Since))
+	}
+	if step != "" {
+		d, err := parseSpan(step)
+		if err != nil || d <= 0 {
+			return q, app.Usage("-step %q: it can be 1s, 1m, 1h or 1d", step)
+		}
+		q.Step = d
+	}
+	return q, nil
+}
+
+// parseSince reads a time in the past.
+func parseSince(text string, now time.Time) (time.Time, error) {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			if t.After(now) {
+				return t, app.Usage("-since %s is in the future", text)
+			}
+			return t.UTC(), nil
+		}
+	}
+	d, err := parseSpan(text)
+	if err != nil || d <= 0 || d > maxSince {
+		return now, app.Usage("-since %q is not a time, such as 24h, 30d or 2026-11-01", text)
+	}
+	return now.Add(-d).UTC(), nil
+}
+
+const maxSince = 100 * 365 * 24 * time.Hour
+
+// parseSpan reads a duration, which may be in days.
+func parseSpan(text string) (time.Duration, error) {
+	if number, is := strings.CutSuffix(text, "d"); is {
+		n, err := strconv.ParseUint(number, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	return time.ParseDuration(text)
+}
+
+// A usageLog keeps what clients use, or does nothing.
+type usageLog interface {
+	Ended(hub.Status)
+	Start(snapshot func() []hub.Status) (stop func())
+}
+
+// usageOf returns the usage log that a server's settings ask for.
+func usageOf(given *keeper.Handover) usageLog {
+	if !given.Server.Usage {
+		return noUsage{}
+	}
+	return usage.New(given.Path(keeper.PoolName))
+}
+
+// noUsage stands for a usage log that is switched off.
+type noUsage struct{}
+
+func (noUsage) Ended(hub.Status)                 {}
+func (noUsage) Start(func() []hub.Status) func() { return func() {} }
