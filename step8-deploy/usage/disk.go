@@ -30,11 +30,10 @@ const (
 	draftSuffix = ".new"
 )
 
-const lockWait = 5 * time.Second
-
-// openDisk opens the folder for writing, inside of the folder pool, and makes it if it is missing. It sets aside
-// what is damaged.
-func openDisk(pool string) (d *disk, err error) {
+// openDisk opens the folder for writing, inside of the folder pool, and makes it if it is
+// missing. If another process has it, openDisk waits for some time, and the error is
+// atomicfile.ErrLocked.
+func openDisk(pool string, wait time.Duration) (d *disk, err error) {
 	outer, err := os.OpenRoot(pool)
 	if err != nil {
 		return nil, err
@@ -58,7 +57,7 @@ func openDisk(pool string) (d *disk, err error) {
 		d.removed[i] = time.Now()
 	}
 	if d.lock, err = root.Open("."); err == nil {
-		err = atomicfile.Lock(d.lock, lockWait)
+		err = atomicfile.Lock(d.lock, wait)
 	}
 	if err == nil {
 		err = d.removeDrafts()
@@ -195,10 +194,8 @@ func (d *disk) append(f *frame) error {
 	g.groups += len(f.groups)
 	for _, group := range f.groups {
 		g.newest = max(g.newest, group.slot)
-		for _, e := range group.entries {
-			g.named[e.id] = true
-		}
 	}
+	f.name(g.named)
 	return nil
 }
 

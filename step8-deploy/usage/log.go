@@ -17,6 +17,7 @@ const (
 	lookEvery = time.Second
 	saveEvery = 8 * time.Second // with the time that it takes, a killed server forgets less than 10 s
 	saveAgain = time.Minute     // after a failure
+	lockWait  = 10 * time.Second
 )
 
 // A Log keeps what the clients of a server use. Its methods are safe for concurrent use.
@@ -143,12 +144,17 @@ func (l *Log) saveLocked() error {
 		l.state.written(f.seq)
 		l.mu.Unlock()
 	}
-	return l.disk.expire(time.Now())
+	err := errors.Join(l.disk.expire(time.Now()), l.forgetAsked())
+	if err != nil {
+		l.disk.close()
+		l.disk = nil
+	}
+	return err
 }
 
 // open opens the files. The first time, it adds to the state what they say, and repairs them.
 func (l *Log) open() error {
-	d, err := openDisk(l.pool)
+	d, err := openDisk(l.pool, lockWait)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,10 @@ type group struct {
 	entries []entry
 }
 
+func (g group) sort() {
+	slices.SortFunc(g.entries, func(a, b entry) int { return cmp.Compare(a.id, b.id) })
+}
+
 // A frame is what is written at a time: groups of one ring.
 type frame struct {
 	ring   int
@@ -34,6 +38,15 @@ func (f *frame) size() (entries int) {
 		entries += len(g.entries) + 1
 	}
 	return entries
+}
+
+// name notes the clients that a file names once it has the frame.
+func (f *frame) name(named map[uint32]bool) {
+	for _, g := range f.groups {
+		for _, e := range g.entries {
+			named[e.id] = true
+		}
+	}
 }
 
 // A slotSum collects what is used in the present slot of a ring.
@@ -86,7 +99,7 @@ func (s *state) add(now time.Time, used map[Client]*Counts) {
 	for who, c := range used {
 		g.entries = append(g.entries, entry{s.clients.id(who), *c})
 	}
-	slices.SortFunc(g.entries, func(a, b entry) int { return cmp.Compare(a.id, b.id) })
+	g.sort()
 	s.into(minutes, above(seconds, g.slot), g.entries)
 	s.pending = append(s.pending, g)
 	if f := (frame{groups: s.pending}); f.size() >= maxPending {

@@ -28,6 +28,7 @@ var usageCommand = app.Command{
 		step := flag.String("step", "", "of one client, show each second, minute, hour or day: 1s, 1m, 1h, 1d; all `steps` are as long (default: what fits the time)")
 		asJSON := flag.Bool("json", false, "print JSON, in bytes and seconds")
 		asCSV := flag.Bool("csv", false, "print comma-separated values, in bytes and seconds")
+		forget := flag.Bool("forget", false, "erase all that is kept about the client NAME, and about others that had that name")
 		return func(ctx context.Context, args []string) error {
 			q, err := queryOf(args, *since, *step, time.Now())
 			if err != nil {
@@ -39,6 +40,12 @@ var usageCommand = app.Command{
 			s, err := serverSettings(*file)
 			if err != nil {
 				return err
+			}
+			if *forget {
+				if len(args) == 0 {
+					return app.Usage("-forget needs the NAME of a client")
+				}
+				return usage.Forget(ctx, keeper.PoolFolder(s), args[0])
 			}
 			r, err := usage.Read(keeper.PoolFolder(s), q)
 			if errors.Is(err, fs.ErrNotExist) {
