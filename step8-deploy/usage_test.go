@@ -81,8 +81,9 @@ func TestUsage(t *testing.T) {
 	require.Greater(t, judge.SentBytes, uint64(6_000_000))
 	require.Equal(t, judge.ReceivedBytes, got.ReceivedBytes)
 	require.Equal(t, judge.ReceivedPackets, got.ReceivedPackets)
-	require.InEpsilon(t, judge.SentBytes, got.SentBytes, 0.01) // those in between have no client
-	require.InEpsilon(t, judge.SentPackets, got.SentPackets, 0.02)
+	require.InEpsilon(t, judge.SentBytes, got.SentBytes, 0.1) // while the server starts, packets for alice are dropped
+	require.InEpsilon(t, judge.SentPackets, got.SentPackets, 0.1)
+	require.LessOrEqual(t, got.SentBytes, judge.SentBytes)
 	require.Equal(t, uint64(3), got.Handshakes)
 	require.Positive(t, got.Connected)
 	for _, step := range []string{"1s", "1m", "1h", "1d"} {
