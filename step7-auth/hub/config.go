@@ -51,6 +51,9 @@ type Config struct {
 	// while packets wait, so it must be fast. It is not called for the clients that are there
 	// when Run ends: Snapshot still has them then.
 	Ended func(Status)
+	// Events, if set, is told what happens to clients, in the order in which it happens. It is
+	// called while packets wait, so it must be fast, and it must not call the hub.
+	Events func(Event)
 
 	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients
 	ClientToClient bool          // let packets pass from one client to another

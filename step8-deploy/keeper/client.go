@@ -119,7 +119,7 @@ func NewClient(file string, n names.Keeper) (*Client, error) {
 	}
 	k.set(s)
 	k.host = takeover.New(k.cfg, n)
-	if k.status, k.metrics, err = listen(k.cfg.StatusSocket, k.cfg.Metrics); err != nil {
+	if k.status, k.metrics, err = listen(k.cfg.StatusSocket, k.cfg.StatusGroup, k.cfg.Metrics); err != nil {
 		return nil, err
 	}
 	return k, nil

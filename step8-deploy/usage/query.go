@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step7-auth/identity"
 )
 
 // A Query says what is asked.
@@ -23,6 +25,47 @@ type Query struct {
 	Since  time.Time     // required
 	Until  time.Time     // zero: now
 	Step   time.Duration // of a row: that of a ring; 0: one row for each client, for all of the time
+}
+
+// Values returns a query as the parameters of GET /v1/usage, which ParseQuery reads.
+func (q *Query) Values() url.Values {
+	v := url.Values{"since": {q.Since.UTC().Format(time.RFC3339)}}
+	if q.Client != "" {
+		v.Set("client", q.Client)
+	}
+	if !q.Until.IsZero() {
+		v.Set("until", q.Until.UTC().Format(time.RFC3339))
+	}
+	if q.Step != 0 {
+		v.Set("step", q.Step.String())
+	}
+	return v
+}
+
+// ParseQuery reads the parameters of GET /v1/usage, which get returns by name: client, since and until
+// (RFC 3339), and step, such as "1m". "" stands for one that is missing: all clients, a day ago, now, and no steps.
+func ParseQuery(get func(name string) string) (q Query, err error) {
+	moment := func(name string, missing time.Time) (t time.Time) {
+		if t = missing; get(name) != "" {
+			var wrong error
+			if t, wrong = time.Parse(time.RFC3339, get(name)); wrong != nil {
+				err = app.Usage("%s is %.40q, and not a time such as 2026-11-01T06:00:00Z", name, get(name))
+			}
+		}
+		return t
+	}
+	q.Since = moment("since", time.Now().Add(-24*time.Hour))
+	q.Until = moment("until", time.Time{})
+	if q.Client = get("client"); q.Client != "" && identity.CheckName(q.Client) != nil {
+		err = app.Usage("client is not the name of a client")
+	}
+	if step := get("step"); step != "" {
+		var wrong error
+		if q.Step, wrong = time.ParseDuration(step); wrong != nil || q.Step <= 0 {
+			err = app.Usage("step is %.40q: it can be %s", step, words(Steps()))
+		}
+	}
+	return q, err
 }
 
 // A Result is the answer to a Query.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"stepvpn/shared/app"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/usage"
 )
@@ -21,11 +23,11 @@ import (
 var usageCommand = app.Command{
 	Name:  "usage",
 	Args:  "[NAME]",
-	About: "Shows how much the clients of this server have sent and received: all together since a time, or one of them step by step. It outlives restarts.",
+	About: "Shows how much the clients of this server have sent and received: each since a time, or one of them step by step. It outlives restarts.",
 	Setup: func() func(context.Context, []string) error {
 		file := flag.String("settings", "", "the server's `file` of settings (default: server.toml in "+defaultDir+")")
 		since := flag.String("since", "24h", "count from a `time` on: so long ago (90m, 24h, 30d), or a date or time in UTC (2026-11-01, 2026-11-01T06:00:00Z)")
-		step := flag.String("step", "", "of one client, show each second, minute, hour or day: 1s, 1m, 1h, 1d; all `steps` are as long (default: what fits the time)")
+		step := flag.String("step", "", "show each `step` of the time: 1s, 1m, 1h or 1d; without NAME, of all clients together (default: what fits the time, with NAME)")
 		asJSON := flag.Bool("json", false, "print JSON, in bytes and seconds")
 		asCSV := flag.Bool("csv", false, "print comma-separated values, in bytes and seconds")
 		forget := flag.Bool("forget", false, "erase all that is kept about the client NAME, and about others that had that name")
@@ -47,10 +49,7 @@ var usageCommand = app.Command{
 				}
 				return usage.Forget(ctx, keeper.PoolFolder(s), args[0])
 			}
-			r, err := usage.Read(keeper.PoolFolder(s), q)
-			if errors.Is(err, fs.ErrNotExist) {
-				err = usage.NotKept(keeper.PoolFolder(s))
-			}
+			r, err := askUsage(ctx, s, q)
 			switch {
 			case err != nil:
 				return err
@@ -119,10 +118,42 @@ func parseSpan(text string) (time.Duration, error) {
 	return time.ParseDuration(text)
 }
 
+// askUsage asks the server at its status socket, which knows the last seconds, too. If none
+// answers there, it reads the files.
+func askUsage(ctx context.Context, s *config.Server, q usage.Query) (*usage.Result, error) {
+	if s.StatusSocket != "" {
+		r := new(usage.Result)
+		if err := control.Get(ctx, s.StatusSocket, "/usage?"+q.Values().Encode(), r); !errors.Is(err, control.ErrNoDaemon) {
+			return r, err
+		}
+	}
+	r, err := usage.Read(keeper.PoolFolder(s), q)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = usage.NotKept(keeper.PoolFolder(s))
+	}
+	return r, err
+}
+
+// usageRoute is GET /v1/usage.
+func usageRoute(used usageLog) control.Route {
+	return control.Route{Pattern: "GET /usage", Do: func(r *control.Request) (any, error) {
+		q, err := usage.ParseQuery(r.Query)
+		if err != nil {
+			return nil, control.Refuse(http.StatusBadRequest, err)
+		}
+		answer, err := used.Query(q)
+		if app.IsUsage(err) {
+			err = control.Refuse(http.StatusBadRequest, err)
+		}
+		return answer, err
+	}}
+}
+
 // A usageLog keeps what clients use, or does nothing.
 type usageLog interface {
 	Ended(hub.Status)
 	Start(snapshot func() []hub.Status) (stop func())
+	Query(usage.Query) (*usage.Result, error)
 }
 
 // usageOf returns the usage log that a server's settings ask for.
@@ -138,3 +169,7 @@ type noUsage struct{}
 
 func (noUsage) Ended(hub.Status)                 {}
 func (noUsage) Start(func() []hub.Status) func() { return func() {} }
+func (noUsage) Query(usage.Query) (*usage.Result, error) {
+	return nil, control.Refuse(http.StatusNotFound, app.Hint(errors.New("this server does not keep what clients use"),
+		"It does with usage = true in its settings."))
+}
