@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -40,15 +41,16 @@ func (w *world) countTunnel(t *testing.T) (count func() usage.Counts) {
 }
 
 // usage returns what 'stepvpn usage' says.
-func (w *world) usage(t *testing.T, args ...string) (r usage.Result) {
+func (w *world) usage(t *testing.T, args ...string) *usage.Result {
 	t.Helper()
 	args = append([]string{"usage", "-json", "-settings", w.path("server.toml")}, args...)
-	require.NoError(t, json.Unmarshal([]byte(w.stepvpn(t, args...)), &r))
+	r := new(usage.Result)
+	require.NoError(t, json.Unmarshal([]byte(w.stepvpn(t, args...)), r))
 	return r
 }
 
 // of returns what one client has used.
-func of(r usage.Result, name string) (c usage.Counts) {
+func of(r *usage.Result, name string) (c usage.Counts) {
 	for _, row := range r.Rows {
 		if row.Client == name {
 			c.Add(row.Counts)
@@ -91,5 +93,49 @@ func TestUsage(t *testing.T) {
 		require.Equal(t, got, steps, step)
 	}
 	require.Contains(t, w.stepvpn(t, "usage", "-settings", w.path("server.toml")), "\nalice  6.")
-	_ = netlab.Program
+}
+
+// However often everything is killed, what is lost are the last 10 s at most. While the server
+// runs, the command asks it, and is told of the last seconds, too.
+func TestUsageKilled(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	count := w.countTunnel(t)
+	server := w.server(t, "offloads", false)
+	w.client(t)
+	var worst uint64
+	for range 3 {
+		w.seenAs(t, w.Server.V4.String())
+		before := of(w.usage(t), "alice").SentBytes
+		// It is killed in the middle of a download, of which at least the first part is older.
+		w.Alice.Start(t, "curl", "-sS", "--limit-rate", "500k", "-o", "/dev/null", fmt.Sprintf("http://%v/file?bytes=%d", w.Web.V4, 50_000_000))
+		var kept uint64
+		netlab.Eventually(t, limit, "a part is written", func() bool {
+			kept = of(w.files(t), "alice").SentBytes
+			return kept > before+1_000_000
+		})
+		old := count()
+		netlab.Eventually(t, limit, "more has passed, which the server tells", func() bool {
+			return count().SentBytes > old.SentBytes+100_000 && of(w.usage(t), "alice").SentBytes > kept
+		})
+		server.Kill()
+		server.Wait(t)
+		server = w.serve(t, w.Server)
+		after := of(w.usage(t), "alice").SentBytes
+		require.GreaterOrEqual(t, after, kept, "what was written is still there")
+		judge := count().SentBytes
+		require.LessOrEqual(t, after, judge)
+		worst = max(worst, judge-after)
+	}
+	t.Logf("after 3 kills, %d bytes of those that nft has counted are missing", worst)
+}
+
+// files is usage, but reads the files, as if no server ran.
+func (w *world) files(t *testing.T) *usage.Result {
+	t.Helper()
+	r, err := usage.Read(w.path("worker/pool"), usage.Query{Since: time.Now().Add(-time.Hour)})
+	if err != nil {
+		return new(usage.Result)
+	}
+	return r
 }

@@ -73,7 +73,7 @@ type state struct {
 
 // Limits.
 const (
-	maxQueued  = 200_000 // entries in memory, of 64 bytes each, if they can't be written
+	maxQueued  = 1 << 20 // entries in memory, of 64 bytes each, if they can't be written
 	maxPending = 100_000 // entries in a frame of seconds
 	maxClients = 1 << 17 // in a clientIDs: twice as many as a registry has
 )

@@ -96,10 +96,10 @@ func (d *disk) removeDrafts() error {
 
 // open opens a segment for reading. It does not wait for anything that is no file.
 func (g *segment) open(root *os.Root) (f *os.File, size int64, err error) {
-	f, err = root.OpenFile(g.name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, unix.ELOOP) {
-		err = errNoFile
+	if info, err := root.Lstat(g.name); err == nil && !info.Mode().IsRegular() {
+		return nil, 0, errNoFile
 	}
+	f, err = root.OpenFile(g.name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, 0, err
 	}
