@@ -98,8 +98,8 @@ func (c *client) status(in bool) Status {
 
 // drop counts a packet from a client or to it that is dropped.
 func (c *client) drop(why link.Reason) {
-	c.hub.drops.Add(why)
 	c.dropped.Add(1)
+	c.hub.drops.Add(why)
 }
 
 // tellEnded tells Config.Ended of a client that is gone.

@@ -378,7 +378,7 @@ func TestManyClients(t *testing.T) {
 		crowd[Client{noise.PublicKey{byte(i), byte(i >> 8)}, fmt.Sprint("c", i)}] = bytesOf(uint64(i))
 	}
 	var want uint64
-	for round := range 5 { // all get new names
+	for round := range 4 { // all get new names
 		now := make(map[Client]*Counts)
 		for who, c := range crowd {
 			now[Client{who.Key, fmt.Sprint(who.Name, "-", round)}] = c
@@ -388,13 +388,9 @@ func TestManyClients(t *testing.T) {
 		require.NoError(t, l.save())
 		require.LessOrEqual(t, len(l.state.clients.list), maxClients)
 	}
-	for ring := range numRings {
-		require.Equal(t, want, total(t, pool, l, ring).SentBytes, rings[ring].name)
-	}
+	require.Equal(t, want, total(t, pool, l, minutes).SentBytes)
 	l.kill()
-	for ring := range numRings {
-		require.Equal(t, want, total(t, pool, nil, ring).SentBytes, rings[ring].name)
-	}
+	require.Equal(t, want, total(t, pool, nil, days).SentBytes)
 }
 
 func TestForget(t *testing.T) {
