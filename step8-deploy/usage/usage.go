@@ -25,7 +25,7 @@
 // and trusts it. We damaged one page of such a file, or cut the file off, 500 times; each time a
 // process opened it, called Tx.Check and wrote to it, with recover and
 // runtime/debug.SetPanicOnFault in place. Three times the process died of a memory fault in a
-// goroutine of bbolt's own, where nobody can recover it, and once it hung. Its pages have no
+// goroutine of bbolt's own, where nobody can recover it, and once it had not ended after 20 s. Its pages have no
 // checksum, either, apart from two. SQLite is safer there, but many times as large as this
 // program's own code, and would see nothing of the data but blocks of bytes.
 //
