@@ -60,6 +60,7 @@ func TestDefaults(t *testing.T) {
 		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("1.1.1.1:53"), netip.MustParseAddrPort("9.9.9.9:53")},
 		Offloads:     true,
 		StatusSocket: "/run/stepvpn/server.sock", ControlSocket: "/run/stepvpn/server-control.sock",
+		Usage: true,
 	}, s)
 
 	name = write(t, shortClient)
