@@ -28,6 +28,8 @@ func TestEnded(t *testing.T) {
 	w.read()
 	first := <-ended
 	require.Equal(t, before.Since, first.Since)
+	require.Equal(t, before.Handshake, first.Handshake)
+	require.NotZero(t, first.Handshake)
 	require.Equal(t, [4]uint64{1, uint64(len(sent)), 1, 0}, [4]uint64{first.ReceivedPackets, first.ReceivedBytes, first.Dropped, first.SentPackets})
 	require.NotEqual(t, before.Since, w.hub.Snapshot()[0].Since, "another session")
 
@@ -36,5 +38,6 @@ func TestEnded(t *testing.T) {
 	require.Equal(t, key.Public(), last.Key)
 	require.Equal(t, uint64(1), last.ReceivedPackets)
 	require.True(t, last.LoggedIn)
+	require.NotZero(t, last.Handshake)
 	require.Empty(t, ended)
 }

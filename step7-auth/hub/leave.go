@@ -23,8 +23,8 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 		return
 	}
 	c.log.Info("a client is cut off", "peer", c.peer.Status().Peer, "reason", why.Reason)
-	c.tell(c.peer.Close(why, now))
 	h.tellEnded(c)
+	c.tell(c.peer.Close(why, now))
 	h.someLeft()
 }
 
@@ -34,8 +34,8 @@ func (h *Hub) leave(c *client, how string, now time.Time) {
 		return
 	}
 	c.log.Debug(how)
-	c.peer.Close(secure.Rejected{}, now) // it may have new keys that nothing has come under yet
 	h.tellEnded(c)
+	c.peer.Close(secure.Rejected{}, now) // it may have new keys that nothing has come under yet
 	h.someLeft()
 }
 

@@ -102,7 +102,8 @@ func (c *client) drop(why link.Reason) {
 	c.hub.drops.Add(why)
 }
 
-// tellEnded tells Config.Ended of a client that is gone.
+// tellEnded tells Config.Ended of a client that is gone. Its peer must not be closed yet, as that
+// would have no keys.
 func (h *Hub) tellEnded(c *client) {
 	if h.cfg.Ended != nil && c.wasIn {
 		h.cfg.Ended(c.status(true))

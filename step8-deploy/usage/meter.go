@@ -86,7 +86,8 @@ func idOf(s hub.Status) sessionID { return sessionID{s.Key, s.Since.UnixNano()} 
 func (m *meter) add(s hub.Status, now time.Time, atEnd bool) {
 	id := idOf(s)
 	is := m.sessions[id]
-	if is == nil {
+	begins := is == nil
+	if begins {
 		is = new(session)
 		m.sessions[id] = is
 	}
@@ -99,8 +100,8 @@ func (m *meter) add(s hub.Status, now time.Time, atEnd bool) {
 		SentPackets:     more(s.SentPackets, before.SentPackets),
 		Drops:           more(s.Dropped, before.Dropped),
 	}
-	if !s.Handshake.IsZero() && !s.Handshake.Equal(before.Handshake) {
-		d.Handshakes = 1
+	if begins || !s.Handshake.IsZero() && !s.Handshake.Equal(before.Handshake) {
+		d.Handshakes = 1 // a client that has left itself has no time of it any more
 	}
 	// Both times have a reading of the monotonic clock: see package time.
 	age := max(0, now.Sub(s.Since))
