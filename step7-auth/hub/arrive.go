@@ -44,6 +44,7 @@ func (h *Hub) settle(c *client, now time.Time) bool {
 	if before != nil {
 		c.log.Warn("another machine, or the same one after a restart, takes the place of a client",
 			"peer", c.peer.Status().Peer, "before", before.peer.Status().Peer)
+		h.tellEnded(before)
 		before.tell(before.peer.Close(replaced, now))
 	}
 	return ok

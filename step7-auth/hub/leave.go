@@ -23,6 +23,7 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 		return
 	}
 	c.log.Info("a client is cut off", "peer", c.peer.Status().Peer, "reason", why.Reason)
+	h.tellEnded(c)
 	c.tell(c.peer.Close(why, now))
 	h.someLeft()
 }
@@ -33,6 +34,7 @@ func (h *Hub) leave(c *client, how string, now time.Time) {
 		return
 	}
 	c.log.Debug(how)
+	h.tellEnded(c)
 	c.peer.Close(secure.Rejected{}, now) // it may have new keys that nothing has come under yet
 	h.someLeft()
 }

@@ -245,7 +245,7 @@ func TestRekey(t *testing.T) {
 		require.Equal(t, "none", w.count.Drops.String())
 		s := w.hub.Snapshot()[0]
 		require.Less(t, time.Since(s.Handshake), 3*time.Minute)
-		s.Handshake, s.Heard = time.Time{}, time.Time{}
+		s.Since, s.Handshake, s.Heard = time.Time{}, time.Time{}, time.Time{}
 		require.Equal(t, Status{
 			Name: "alice", Key: s.Key, Addrs: []netip.Addr{alice.v4(), alice.v6()}, Endpoint: alice.end.Addr(), LoggedIn: true,
 			ReceivedPackets: 3600, ReceivedBytes: 3600 * 22, SentPackets: 3600, SentBytes: 3600 * 24,

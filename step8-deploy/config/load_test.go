@@ -60,6 +60,7 @@ func TestDefaults(t *testing.T) {
 		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("1.1.1.1:53"), netip.MustParseAddrPort("9.9.9.9:53")},
 		Offloads:     true,
 		StatusSocket: "/run/stepvpn/server.sock", ControlSocket: "/run/stepvpn/server-control.sock",
+		Usage: true,
 	}, s)
 
 	name = write(t, shortClient)
@@ -110,6 +111,7 @@ status_group = "watchers"
 control_socket = "changes"
 control_group = "admins"
 metrics = "[::1]:9586"
+usage = true
 `)
 	s, err := LoadServer(name)
 	require.NoError(t, err)
@@ -125,7 +127,7 @@ metrics = "[::1]:9586"
 		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:5353"), netip.MustParseAddrPort("[2620:fe::fe]:53")},
 		DNSSearch:    []string{"example.org", "lan"}, Queues: 16,
 		StatusGroup: "watchers", ControlSocket: folder + "/changes", ControlGroup: "admins",
-		Metrics: netip.MustParseAddrPort("[::1]:9586"),
+		Metrics: netip.MustParseAddrPort("[::1]:9586"), Usage: true,
 	}, s)
 
 	name = write(t, `kind = "client"

@@ -42,7 +42,7 @@ func TestListOfClients(t *testing.T) {
 	l, err := control.Socket{Path: path, Name: control.Status}.Listen()
 	require.NoError(t, err)
 	defer publish(l, nil, report, serverRoutes(func() *identity.Registry { return registry }, seen, keyChange{},
-		func() ([]hub.Status, *status.Report) { return there, report() }, newNews())...)()
+		func() ([]hub.Status, *status.Report) { return there, report() }, newNews(), noUsage{})...)()
 	var got control.Clients
 	began := time.Now()
 	require.NoError(t, control.Get(t.Context(), path, "/clients", &got))
