@@ -176,22 +176,30 @@ func (d *Draft) Revoked(name string) (when string, ok bool) {
 
 // SetPassword sets the hash of a client's password, or with nil removes it.
 func (d *Draft) SetPassword(name string, h *PasswordHash) error {
+	if h == nil {
+		return d.setOption(name, "password", "")
+	}
+	return d.setOption(name, "password", h.String())
+}
+
+// setOption sets an option in the line of a client, or with "" removes it.
+func (d *Draft) setOption(name, option, value string) error {
 	return d.editLine(name, func(line string) string {
 		words := content(line)
 		last := words[len(words)-1]
 		for i, w := range words {
-			if !strings.HasPrefix(w.text, "password=") {
+			if !strings.HasPrefix(w.text, option+"=") {
 				continue
 			}
-			if h == nil {
+			if value == "" {
 				return line[:words[i-1].end()] + line[w.end():]
 			}
-			return line[:w.at] + "password=" + h.String() + line[w.end():]
+			return line[:w.at] + option + "=" + value + line[w.end():]
 		}
-		if h == nil {
+		if value == "" {
 			return line
 		}
-		return line[:last.end()] + " password=" + h.String() + line[last.end():]
+		return line[:last.end()] + " " + option + "=" + value + line[last.end():]
 	})
 }
 

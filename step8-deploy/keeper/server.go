@@ -84,6 +84,7 @@ const (
 	LeasesName   = "pool/leases"
 	SeenName     = "pool/seen"  // when clients were last seen
 	AskedName    = "pool/asked" // when clients of the WireGuard protocol have asked
+	UsedName     = "pool/used"  // what clients have used of their quotas
 )
 
 // NewServer reads the settings, and opens sockets and device. Close removes them.

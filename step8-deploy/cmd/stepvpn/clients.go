@@ -28,14 +28,14 @@ import (
 )
 
 // clientsCommands returns the commands that manage the registry of clients, such as 'clients
-// add'. They are those of step 7, except for init, which is 'init server' here. They take from
+// add'. They are those of step 7, except for init, which is 'init server' here, and limit. They take from
 // the server's settings what their flags don't say. When they end, a running server has taken
 // over their changes. The file that 'clients add' writes is what the client's service reads.
 func clientsCommands() (list []app.Command) {
 	var of *config.Server // nil if they are not known
 	var seen func(*identity.Client) string
 	var phone *addedPhone // of 'clients add'
-	for _, c := range clients.Commands(clients.Defaults{
+	for _, c := range append(clients.Commands(clients.Defaults{
 		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key",
 		Format: func() func(*identity.Client, *identity.Profile) (string, error) {
 			phone = newPhone(clientFile())
@@ -56,7 +56,7 @@ func clientsCommands() (list []app.Command) {
 			return keeper.NewOwnPSK(of, client)
 		},
 		Seen: func(c *identity.Client) string { return seen(c) },
-	}) {
+	}), limitCommand(func() *config.Server { return of })) {
 		if c.Name == "init" {
 			continue
 		}

@@ -98,6 +98,9 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		return known
 	})
 
+	limited := limitsOf(given, admitted, &count.Drops)
+	defer limited.Save()
+
 	phones := phonesOf(given, admitted)
 	undo.Add(phones.close, nil)
 
@@ -118,8 +121,9 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	clients, err := hub.New(hub.Config{
 		Handshake: handshake, Other: &other, Addrs: cfg.Subnets, Settings: change.tell(settings), MTU: pathmtu.Safe,
 		Entrances:  append(change.entrance(settings, cookies), phones.entrance(cookies)...),
-		Admission:  gate{admitted, cfg.Subnets, seen, host, change},
+		Admission:  gate{admitted, cfg.Subnets, seen, host, change, limited},
 		Check:      cookies.Check,
+		Held:       limited.Held(),
 		Control:    pathmtu.Control(given.MTU, paths.Set),
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
 		Count: &count,
@@ -152,6 +156,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 
 	go admitted.Run(ctx, clients.Cut)
 	go phones.watch(ctx, clients)
+	go limited.Run(ctx, clients)
 
 	// The worker reports its status, and runs.
 	report := func() *status.Report {
@@ -159,6 +164,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		r := serverReport(cfg, there, &count, host.Problems)
 		r.NextKey = change.String()
 		phones.report(r, there)
+		reportLimits(r, limited, there)
 		r.Registry = fmt.Sprintf("%x", admitted.Registry().Digest())
 		return r
 	}
