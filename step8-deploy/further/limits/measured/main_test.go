@@ -35,8 +35,9 @@ func newWorld(t *testing.T, settings ...any) *world {
 	w := &world{Lab: netlab.New(t), t: t, dir: t.TempDir(), far: netip.MustParseAddr("192.0.2.130")}
 	w.near = w.Web.V4
 	netlab.Wire(t, "far0", 25*time.Millisecond, w.Server, netip.MustParsePrefix("192.0.2.129/30"), w.Web, netip.PrefixFrom(w.far, 30))
+	w.Web.ServeDNS(t)
 	w.stepvpn("init", "server", "-dir", w.dir)
-	w.set("server.toml", append([]any{"state", w.dir, "status_socket", w.path("server.sock"), "dns", false, "egress", []string{"eth0", "far0"}}, settings...)...)
+	w.set("server.toml", append([]any{"state", w.dir, "status_socket", w.path("server.sock"), "dns_upstreams", []string{w.Web.V4.String()}, "egress", []string{"eth0", "far0"}}, settings...)...)
 	w.Server.Start(t, netlab.Program("stepvpn"), "server", w.path("server.toml")).WaitLog(t, "server is up")
 	return w
 }

@@ -50,7 +50,7 @@ func (w *world) iperf(to netip.Addr, seconds, streams int, down bool, more ...st
 
 func (w *world) serveIperf() {
 	w.t.Helper()
-	w.Web.Start(w.t, "iperf3", "-s").WaitLog(w.t, "Server listening")
+	w.Web.Start(w.t, "iperf3", "-s", "--forceflush").WaitLog(w.t, "Server listening")
 }
 
 // payload is the part of a packet of 1,420 bytes that a TCP carries, with timestamps.
@@ -60,11 +60,7 @@ func TestTry(t *testing.T) {
 	w := newWorld(t)
 	w.serveIperf()
 	w.client("alice", w.Alice)
-	mean, most := w.iperf(w.near, 5, 1, true)
-	fmt.Printf("unlimited near: %.1f %.1f Mbit/s\n", mean/1e6, most/1e6)
-	mean, most = w.iperf(w.far, 5, 1, true)
-	fmt.Printf("unlimited far: %.1f %.1f Mbit/s\n", mean/1e6, most/1e6)
-	for _, rate := range []float64{1, 20, 200, 1000} {
+	for _, rate := range []float64{20, 1} {
 		w.limit("alice", "-down", fmt.Sprintf("%.0fMbit/s", rate), "-up", fmt.Sprintf("%.0fMbit/s", rate))
 		for _, to := range []netip.Addr{w.near, w.far} {
 			for _, streams := range []int{1, 4} {
