@@ -22,7 +22,7 @@ func limitCommand(settings func() *config.Server) app.Command {
 			set := []change{
 				{option: plan.Down, value: flag.String("down", "", "the `rate` to the client, such as 20Mbit/s; none, or default for the server's limit_down")},
 				{option: plan.Up, value: flag.String("up", "", "the `rate` from the client; none, or default for limit_up")},
-				{option: plan.Quota, value: flag.String("quota", "", "what it may use in a month, both ways, such as 100GB/month; none, or `default`")},
+				{option: plan.Quota, value: flag.String("quota", "", "the `amount` that it may use in a month, both ways together, such as 100GB/month; none, or default for quota")},
 			}
 			return func(_ context.Context, args []string) error { return limit(*registry, args[0], set, settings()) }
 		},

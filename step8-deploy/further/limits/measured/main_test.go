@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type world struct {
 	t         *testing.T
 	dir       string
 	near, far netip.Addr
+	server    *netlab.Process
 }
 
 func newWorld(t *testing.T, settings ...any) *world {
@@ -38,8 +40,44 @@ func newWorld(t *testing.T, settings ...any) *world {
 	w.Web.ServeDNS(t)
 	w.stepvpn("init", "server", "-dir", w.dir)
 	w.set("server.toml", append([]any{"state", w.dir, "status_socket", w.path("server.sock"), "dns_upstreams", []string{w.Web.V4.String()}, "egress", []string{"eth0", "far0"}}, settings...)...)
-	w.Server.Start(t, netlab.Program("stepvpn"), "server", w.path("server.toml")).WaitLog(t, "server is up")
+	w.serve()
 	return w
+}
+
+func (w *world) serve() {
+	w.t.Helper()
+	w.server = w.Server.Start(w.t, netlab.Program("stepvpn"), "server", w.path("server.toml"))
+	w.server.WaitLog(w.t, "server is up")
+}
+
+// restart kills the server when it has saved what was used, and starts another one.
+func (w *world) restart() {
+	w.t.Helper()
+	netlab.Eventually(w.t, limit, "what was used is saved", func() bool {
+		text, _ := os.ReadFile(w.path("worker/pool/used"))
+		return strings.Contains(string(text), " 5")
+	})
+	w.server.Kill()
+	w.server.Wait(w.t)
+	w.serve()
+}
+
+// wireguardGo is where shared/lab/setup.sh puts it.
+var wireguardGo, _ = filepath.Abs("../../../../.cache/wireguard-go/wireguard")
+
+// stock connects a stock client on a host, with a file that the server has made.
+func (w *world) stock(h *netlab.Host, file string) {
+	w.t.Helper()
+	h.Start(w.t, "env", "LOG_LEVEL=verbose", wireguardGo, "-f", "wg0").WaitLog(w.t, "UAPI listener started")
+	text, err := os.ReadFile(file)
+	require.NoError(w.t, err)
+	plain := regexp.MustCompile(`(?m)^(Address|DNS|MTU) = .*\n`).ReplaceAll(text, nil) // which are wg-quick's
+	require.NoError(w.t, os.WriteFile(file+".wg", plain, 0o600))
+	h.Run(w.t, "wg", "setconf", "wg0", file+".wg")
+	addrs := regexp.MustCompile(`(?m)^Address = ([0-9.]+)`).FindSubmatch(text)
+	h.Run(w.t, "ip", "address", "add", string(addrs[1])+"/32", "dev", "wg0")
+	h.Run(w.t, "ip", "link", "set", "wg0", "mtu", "1420", "up")
+	h.Run(w.t, "ip", "route", "add", w.near.String()+"/32", "dev", "wg0")
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }

@@ -44,7 +44,7 @@ var (
 func ParseRate(s string) (Rate, error) {
 	n, err := parse(s, rateUnits, minRate, maxRate)
 	if err != nil {
-		return 0, fmt.Errorf("%w: a rate is none, or 64kbit/s to 100Gbit/s, in kbit/s, Mbit/s or Gbit/s (bits, not bytes; k is 1000)", err)
+		return 0, fmt.Errorf("it is %w: a rate is none, or 64kbit/s to 100Gbit/s, in kbit/s, Mbit/s or Gbit/s (bits, not bytes; k is 1000)", err)
 	}
 	return Rate(n), nil
 }
@@ -53,7 +53,7 @@ func ParseRate(s string) (Rate, error) {
 func ParseVolume(s string) (Volume, error) {
 	n, err := parse(s, volumeUnits, minVolume, maxVolume)
 	if err != nil {
-		return 0, fmt.Errorf("%w: a quota is none, or 1MB/month to 1000TB/month, in MB, GB, TB (M is 1000*1000) or MiB, GiB, TiB (Mi is 1024*1024)", err)
+		return 0, fmt.Errorf("it is %w: a quota is none, or 1MB/month to 1000TB/month, in MB, GB, TB (M is 1000*1000) or MiB, GiB, TiB (Mi is 1024*1024)", err)
 	}
 	return Volume(n), nil
 }
@@ -74,13 +74,13 @@ func parse(s string, units []unit, low, high int64) (int64, error) {
 		n := new(big.Int).Quo(exact.Num(), exact.Denom())
 		switch {
 		case n.Cmp(big.NewInt(low)) < 0:
-			return 0, fmt.Errorf("%q is too little", s)
+			return 0, fmt.Errorf("%q, which is too little", s)
 		case n.Cmp(big.NewInt(high)) > 0:
-			return 0, fmt.Errorf("%q is too much", s)
+			return 0, fmt.Errorf("%q, which is too much", s)
 		}
 		return n.Int64(), nil
 	}
-	return 0, fmt.Errorf("%q is not clear", cut(s))
+	return 0, fmt.Errorf("%q, which is not clear", cut(s))
 }
 
 // cut bounds what an error repeats.

@@ -56,7 +56,7 @@ func ParseThen(s string) (slow Rate, err error) {
 	if rate, is := strings.CutPrefix(s, "slow "); is && rate != none {
 		return ParseRate(rate)
 	}
-	return 0, fmt.Errorf("%q is neither", cut(s))
+	return 0, fmt.Errorf("%q, which is neither", cut(s))
 }
 
 // UsedUp is what a client is told when its quota is used up.

@@ -160,7 +160,7 @@ func TestOf(t *testing.T) {
 	require.Equal(t, Plan{1e9, 5e6, 1e11, 3, 1e6}, of("down=1Gbit/s"))
 	require.Equal(t, Plan{0, 64e3, 5e9, 3, 1e6}, of("up=64kbit/s quota=5GB/month down=none"))
 	_, err := line("down=20M")
-	require.ErrorContains(t, err, `clients:1: down=: "20M" is not clear: a rate is none, or 64kbit/s to 100Gbit/s`)
+	require.ErrorContains(t, err, `clients:1: down=: it is "20M", which is not clear: a rate is none, or 64kbit/s to 100Gbit/s`)
 	_, err = line("speed=20Mbit/s")
 	require.ErrorContains(t, err, `"speed" is not an option: those are addr=, expires=, psk=, password=, down=, quota= and up=`)
 	_, err = line("up=none up=none")
