@@ -60,16 +60,17 @@ func (l *lane) pass(p []byte, hints link.Hints) bool {
 }
 
 // release gives the pacer the packets that may pass now. It returns how long the next one has to
-// wait, and whether there is one; if not, the pacer forgets the lane.
+// wait, and whether the pacer has to come back; if not, it forgets the lane. It has to as long as it
+// was given something: what comes meanwhile must not pass before that is on its way.
 func (l *lane) release(p *pacer, now time.Duration) (wait time.Duration, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.bucket.fill(now)
-	for room := true; room && l.bucket.ready(); {
+	for room := true; room && l.bucket.ready(); more = true {
 		g := l.queue.pop()
 		if g == nil {
-			l.waiting = false
-			return 0, false
+			l.waiting = more
+			return 0, more
 		}
 		l.bucket.take(len(g.data))
 		held.Add(-int64(len(g.data)))

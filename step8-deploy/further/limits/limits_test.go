@@ -28,7 +28,7 @@ func key(n byte) noise.PublicKey { return noise.PublicKey{0: n, 31: 1} }
 // A server is a Table with a registry and a hub.
 type server struct {
 	*Table
-	t     *testing.T
+	t     testing.TB
 	mu    sync.Mutex
 	in    *identity.Registry
 	said  []string
@@ -37,7 +37,7 @@ type server struct {
 	plan  plan.Plan
 }
 
-func newServer(t *testing.T, p plan.Plan, lines ...string) *server {
+func newServer(t testing.TB, p plan.Plan, lines ...string) *server {
 	s := &server{t: t, state: filepath.Join(t.TempDir(), "used"), plan: p}
 	s.register(lines...)
 	s.open()
@@ -421,4 +421,33 @@ func FuzzParseState(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, all, again)
 	})
+}
+
+// No packet overtakes another of its flow: neither one that waits, nor one that the pacer has let go
+// and that is not on its way yet.
+func TestOrder(t *testing.T) {
+	s := newServer(t, plan.Plan{Down: 8e6}, "")
+	c := s.Of(key(0))
+	c.down.bucket.level = 0
+	var sent []byte
+	send := func(n byte) {
+		p := datagram(1000, 1)
+		p[999] = n
+		if c.Send(p, link.Hints{}) {
+			sent = append(sent, n)
+		}
+	}
+	send(1)
+	b := link.NewBurst()
+	require.NoError(t, s.down.ReadBurst(b))
+	c.down.bucket.level = 10_000 // there is enough for the next ones, but the hub has still to send the first
+	send(2)
+	for i := range b.Len() {
+		sent = append(sent, b.At(i)[999])
+	}
+	require.NoError(t, s.down.ReadBurst(b))
+	for i := range b.Len() {
+		sent = append(sent, b.At(i)[999])
+	}
+	require.Equal(t, []byte{1, 2}, sent)
 }
