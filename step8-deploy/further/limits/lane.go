@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,11 +48,15 @@ func (l *lane) pass(p []byte, hints link.Hints) bool {
 	if l.queue == nil {
 		l.queue = new(fairQueue)
 	}
-	held.Add(int64(len(p)))
-	l.queue.push(copyOf(p, hints), tagOf(p))
+	limit := math.MaxInt
 	if l.rate != 0 {
-		l.trim()
+		limit = room(l.rate)
 	}
+	before := l.queue.bytes
+	for range l.queue.add(copyOf(p, hints), tagOf(p), limit) {
+		l.client.table.cfg.Drops.Add(OverLimit)
+	}
+	held.Add(int64(l.queue.bytes - before))
 	if !l.waiting {
 		l.waiting = true
 		l.pacer.add(l)

@@ -164,20 +164,38 @@ func (f *flow) take() *packet {
 	return p
 }
 
-// trim removes packets until no more than limit bytes are left, and returns how many. They are the
-// first ones of the flow that has the most bytes: its sender learns soonest so that it is too
-// fast, and others lose nothing.
-func (q *fairQueue) trim(limit int) (dropped int) {
-	for q.bytes > limit {
-		most := q.fresh.head
-		for _, l := range []*flow{q.fresh.head, q.old.head} {
-			for f := l; f != nil; f = f.next {
-				if most == nil || f.bytes > most.bytes {
-					most = f
-				}
+// add is push for a queue that is bounded. It returns how many packets it has dropped: those are
+// at the cost of the flow that has the most bytes. If that is the packet's own, it is this packet: one
+// at the front may have been sent a second time already, and must not get lost again. Else it
+// is the other flow's first one.
+func (q *fairQueue) add(p *packet, tag uint64, limit int) (dropped int) {
+	if q.bytes+len(p.data) > limit {
+		if most := q.longest(); most == nil || most == q.place(tag) {
+			p.free()
+			return 1
+		}
+	}
+	q.push(p, tag)
+	return q.trim(limit)
+}
+
+// longest returns the flow that has the most bytes, or nil if nothing waits.
+func (q *fairQueue) longest() (most *flow) {
+	for _, l := range []*flow{q.fresh.head, q.old.head} {
+		for f := l; f != nil; f = f.next {
+			if most == nil || f.bytes > most.bytes {
+				most = f
 			}
 		}
-		p := most.take()
+	}
+	return most
+}
+
+// trim removes packets of the longest flow until no more than limit bytes are left, and returns how
+// many.
+func (q *fairQueue) trim(limit int) (dropped int) {
+	for q.bytes > limit {
+		p := q.longest().take()
 		q.bytes -= len(p.data)
 		p.free()
 		dropped++

@@ -100,23 +100,30 @@ func TestQueueEmpties(t *testing.T) {
 	}
 }
 
-// What is too much is taken from the flow that has the most, and from its front.
-func TestQueueTrim(t *testing.T) {
+// What is too much is at the cost of the flow that has the most: of its newest packet, or if another
+// flow's packet comes, of its first one.
+func TestQueueIsBounded(t *testing.T) {
 	var q fairQueue
+	dropped := 0
 	for i := range 20 {
-		q.push(numbered(i, 1000), 1)
+		dropped += q.add(numbered(i, 1000), 1, 15_000)
 	}
-	q.push(numbered(100, 1000), 2)
-	require.Equal(t, 6, q.trim(15_000))
+	require.Equal(t, 5, dropped)
+	require.Equal(t, 1, q.add(numbered(100, 1000), 2, 15_000))
 	require.Equal(t, 15_000, q.bytes)
 	var left []int
 	for p := q.pop(); p != nil; p = q.pop() {
 		left = append(left, p.number())
 	}
-	require.Contains(t, left, 100)
-	require.Contains(t, left, 19)
-	require.NotContains(t, left, 5)
+	require.Equal(t, []int{1, 2, 100, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, left)
 	require.Zero(t, q.trim(0))
+
+	// A lower limit takes from the front.
+	for i := range 10 {
+		q.push(numbered(i, 1000), 1)
+	}
+	require.Equal(t, 7, q.trim(3000))
+	require.Equal(t, 7, q.pop().number())
 }
 
 // A flow is what a router takes for one: addresses, protocol and ports. Fragments have no ports.
