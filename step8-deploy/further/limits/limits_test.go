@@ -428,7 +428,7 @@ func FuzzParseState(f *testing.F) {
 func TestOrder(t *testing.T) {
 	s := newServer(t, plan.Plan{Down: 8e6}, "")
 	c := s.Of(key(0))
-	c.down.bucket.level = 0
+	c.down.bucket.level = -5000 // the first one has to wait
 	var sent []byte
 	send := func(n byte) {
 		p := datagram(1000, 1)
