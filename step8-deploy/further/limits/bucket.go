@@ -33,7 +33,9 @@ func (b *bucket) fill(now time.Duration) {
 // ready reports whether a packet may pass. It must be called after fill.
 //
 //exercise:1
-func (b *bucket) ready() bool { return b.rate == 0 || b.level > 0 }
+func (b *bucket) ready() bool {
+	return b.rate == 0 || b.level > 0
+}
 
 // take is called for each packet of n bytes that passes.
 //

@@ -114,6 +114,8 @@ func TestPeriod(t *testing.T) {
 		require.Equal(t, c.begin, Begin(day(c.now), c.day).Format(time.DateOnly), "begin of the period of %s, day %d", c.now, c.day)
 		require.Equal(t, c.next, Next(day(c.now), c.day).Format(time.DateOnly), "next period after %s, day %d", c.now, c.day)
 	}
+	west := time.FixedZone("west", -5*3600)
+	require.Equal(t, "2026-12-01", Begin(time.Date(2026, 11, 30, 20, 0, 0, 0, west), 1).Format(time.DateOnly), "days are those of UTC")
 	east := time.FixedZone("east", 9*3600)
 	require.Equal(t, "2026-11-01", Begin(time.Date(2026, 12, 1, 8, 0, 0, 0, east), 1).Format(time.DateOnly), "days are those of UTC")
 }
