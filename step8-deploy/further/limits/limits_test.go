@@ -214,7 +214,7 @@ func TestHints(t *testing.T) {
 // server.
 func TestQuotaCutsOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // its clock begins on 1 January 2000
-		s := newServer(t, plan.Plan{Day: 10}, "quota=1MB/month", "")
+		s := newServer(t, plan.Plan{Day: 2}, "quota=1MB/month", "")
 		ctx, stop := context.WithCancel(t.Context())
 		go s.Run(ctx, s)
 		c, other := s.Of(key(0)), s.Of(key(1))
@@ -230,7 +230,7 @@ func TestQuotaCutsOff(t *testing.T) {
 		require.Nil(t, c.Refused())
 		require.Empty(t, s.heard())
 		use(1)
-		const why = "your quota of 1 MB for this month is used up; it begins anew on 10 January"
+		const why = "your quota of 1 MB for this month is used up; it begins anew on 2 January"
 		require.Equal(t, []string{"cut 0: " + why}, s.heard())
 		require.Equal(t, why, c.Refused().Reason)
 		require.True(t, c.Refused().Final)
@@ -239,7 +239,7 @@ func TestQuotaCutsOff(t *testing.T) {
 		require.EqualValues(t, 2, s.drops.Count(OverQuota))
 		require.True(t, other.Send(datagram(1000, 1), link.Hints{}))
 		require.Nil(t, other.Refused())
-		require.Equal(t, State{plan.Plan{Quota: 1e6, Day: 10}, 1e6, time.Date(2000, 1, 10, 0, 0, 0, 0, time.UTC), true}, c.State())
+		require.Equal(t, State{plan.Plan{Quota: 1e6, Day: 2}, 1e6, time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC), true}, c.State())
 
 		// It is killed, and starts again: nothing that was used longer than 10 s ago is forgotten.
 		time.Sleep(saveEvery + time.Second)
@@ -265,7 +265,7 @@ func TestQuotaCutsOff(t *testing.T) {
 		require.NotNil(t, c.Refused())
 
 		// The day comes.
-		time.Sleep(time.Until(time.Date(2000, 1, 9, 23, 59, 59, 0, time.UTC)))
+		time.Sleep(time.Until(time.Date(2000, 1, 1, 23, 59, 59, 0, time.UTC)))
 		require.NotNil(t, c.Refused())
 		time.Sleep(time.Second + lookEvery)
 		synctest.Wait()
@@ -274,7 +274,7 @@ func TestQuotaCutsOff(t *testing.T) {
 		use(999)
 		s.heard()
 		use(1)
-		require.Equal(t, []string{"cut 0: your quota of 1 MB for this month is used up; it begins anew on 10 February"}, s.heard())
+		require.Equal(t, []string{"cut 0: your quota of 1 MB for this month is used up; it begins anew on 2 February"}, s.heard())
 	})
 }
 
