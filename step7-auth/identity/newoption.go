@@ -68,5 +68,5 @@ func (c *Client) othersText() (words []string) {
 
 // Set sets an option in the line of a client, or with "" removes it.
 func (d *Draft) Set(name string, o Option, value string) error {
-	return d.setOption(name, o.name, value)
+	return d.setOption(name, o.name+"=", value)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"stepvpn/shared/link"
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/admission"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step8-deploy/further/limits"
@@ -33,14 +34,20 @@ func (n *node) control(path *pathmtu.Path) func(kind byte, content []byte) error
 // reportLimits adds to a server's status what its clients may use, and have used.
 func reportLimits(r *status.Report, t *limits.Table, clients []hub.Status) {
 	for i, c := range clients {
-		of := t.Of(c.Key)
-		if of == nil {
-			continue
-		}
-		now, p := of.State(), &r.Peers[i]
-		p.LimitDown, p.LimitUp = int64(now.Down), int64(now.Up)
-		if now.Quota != 0 {
-			p.Quota = &status.Quota{Bytes: uint64(now.Quota), Used: now.Used, Anew: now.Anew, Over: now.Over}
-		}
+		p := &r.Peers[i]
+		p.LimitDown, p.LimitUp, p.Quota = limitsNow(t, c.Key)
 	}
+}
+
+// limitsNow returns what a client may use, in bits per second, and has used.
+func limitsNow(t *limits.Table, key noise.PublicKey) (down, up int64, quota *status.Quota) {
+	c := t.Of(key)
+	if c == nil {
+		return 0, 0, nil
+	}
+	now := c.State()
+	if now.Quota != 0 {
+		quota = &status.Quota{Bytes: uint64(now.Quota), Used: now.Used, Anew: now.Anew, Over: now.Over}
+	}
+	return int64(now.Down), int64(now.Up), quota
 }
