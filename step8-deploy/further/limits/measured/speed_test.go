@@ -7,10 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/netlab"
@@ -161,26 +161,31 @@ func TestAllSpeeds(t *testing.T) {
 	w := newWorld(t)
 	w.serveIperf()
 	w.client("alice", w.Alice)
-	var bad []string
 	for _, rate := range []int{1, 20, 200, 1000} {
-		for _, to := range []netip.Addr{w.near, w.far} {
+		for path, to := range map[string]netip.Addr{"near": w.near, "far": w.far} {
 			for _, kind := range []load{{streams: 1}, {streams: 4}, {streams: 1, udp: true}} {
-				for _, down := range []bool{true, false} {
+				for way, down := range map[string]bool{"down": true, "up": false} {
 					l := load{to, rate, kind.streams, down, kind.udp}
 					if l.udp && rate > 200 {
 						continue // three times that is more than this machine's iperf3 sends
 					}
-					r := w.measure(l, 8)
-					line := fmt.Sprintf("%v: %.1f %% of the limit, %.1f %% in one second, ping %v", l, 100*r.mean, 100*r.most, r.ping)
-					t.Log(line)
-					if !l.udp && r.mean < 0.9 || r.most > 1.05 || r.ping > 200*time.Millisecond || r.ping == 0 {
-						bad = append(bad, line)
+					protocol := "tcp"
+					if l.udp {
+						protocol = "udp"
 					}
+					t.Run(fmt.Sprintf("%dM_%s_%d%s_%s", rate, path, l.streams, protocol, way), func(t *testing.T) {
+						w.t = t
+						r := w.measure(l, 8)
+						t.Logf("%.1f %% of the limit, %.1f %% in one second, ping %v", 100*r.mean, 100*r.most, r.ping)
+						assert.True(t, l.udp || r.mean >= 0.9, "too slow")
+						assert.LessOrEqual(t, r.most, 1.05)
+						assert.Positive(t, r.ping, "a ping got lost")
+						assert.LessOrEqual(t, r.ping, 200*time.Millisecond)
+					})
 				}
 			}
 		}
 	}
-	require.Empty(t, strings.Join(bad, "\n"))
 }
 
 // A change takes effect on connected clients, at once when the command has ended; of others
