@@ -58,6 +58,18 @@ func TestControlSockets(t *testing.T) {
 	require.Equal(t, w.Alice.V4, list.Clients[0].Session.Endpoint.Addr())
 	require.NotZero(t, list.Clients[0].Session.Received.Bytes)
 
+	status, answer = w.curl(t, "server-control.sock", "POST", "/v1/clients/alice/limit", control.Limit{Down: "20Mbit/s", Quota: "100GB/month"})
+	require.Equal(t, "200", status, answer)
+	events.WaitLog(t, `"event":"limited","client":"alice","by":{"uid":`)
+	require.Contains(t, events.Log(), `"detail":"down=20Mbit/s quota=100GB/month"`)
+	netlab.Eventually(t, limit, "a limit is in force for the session that there is", func() bool {
+		_, answer := w.curl(t, "server.sock", "GET", "/v1/clients", nil)
+		var list control.Clients
+		require.NoError(t, json.Unmarshal([]byte(answer), &list))
+		one := list.Clients[0]
+		return one.LimitDown == 20e6 && one.Session != nil && one.Session.LimitDown == 20e6 && one.Quota != nil && one.Quota.Bytes == 100e9
+	})
+
 	status, answer = w.curl(t, "server-control.sock", "POST", "/v1/clients/alice/revoke", nil)
 	require.Equal(t, "200", status, answer)
 	client.WaitLog(t, "revoked")
@@ -66,7 +78,7 @@ func TestControlSockets(t *testing.T) {
 	require.Contains(t, events.Log(), `"event":"revoked","client":"alice"`)
 	status, answer = w.curl(t, "server-control.sock", "GET", "/v1/audit", nil)
 	require.Equal(t, "200", status, answer)
-	require.Equal(t, 2, strings.Count(answer, `"client":"alice"`), answer)
+	require.Equal(t, 3, strings.Count(answer, `"client":"alice"`), answer)
 	client.Interrupt()
 	client.Wait(t)
 
@@ -135,6 +147,12 @@ func TestSocketGroups(t *testing.T) {
 	out, err = try(1234, games, w.path("stepvpn"), "clients", "expire", "alice", "2030-01-01", "-socket", w.path("server-control.sock"))
 	require.NoError(t, err, out)
 	require.Equal(t, "alice: is refused from 2030-01-01T00:00:00Z on.\n", out)
+	out, err = try(1234, games, w.path("stepvpn"), "clients", "limit", "alice", "-up", "5Mbit/s", "-socket", w.path("server-control.sock"))
+	require.NoError(t, err, out)
+	require.Equal(t, "alice: down none, up 5Mbit/s, quota none\n", out)
+	out, err = try(1234, games, w.path("stepvpn"), "clients", "limit", "alice", "-up", "5M", "-socket", w.path("server-control.sock"))
+	require.Error(t, err, out)
+	require.Contains(t, out, "-up: it is \"5M\", which is not clear")
 	out, err = try(1234, daemon, w.path("stepvpn"), "clients", "list", "-socket", w.path("server.sock"))
 	require.NoError(t, err, out)
 	require.Regexp(t, `(?m)^alice .* 2030-01-01T00:00:00Z +no +never$`, out)

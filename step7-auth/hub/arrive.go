@@ -25,11 +25,12 @@ func (h *Hub) arrive(c *client, now time.Time) {
 // registry may have changed since the initiation or the password check, and before Cut
 // could find the client.
 func (h *Hub) recheck(c *client, now time.Time) {
-	switch a, known := h.cfg.Admission.Lookup(c.key); {
+	a, known := h.cfg.Admission.Lookup(c.key)
+	switch no := a.refused(now); {
 	case !known:
 		h.end(c, unknown, now)
-	case a.expired(now):
-		h.end(c, expired, now)
+	case no != nil:
+		h.end(c, *no, now)
 	case a.NeedsPassword && !c.login:
 		h.end(c, changed, now)
 	default:

@@ -41,6 +41,7 @@ type client struct {
 
 	attempts logins // its attempts to log in
 	probed   probes // limits the probes that it is sent
+	shaper   Shaper // see shaping.go; may be nil
 
 	// Different goroutines count the two directions. The space keeps the counters in
 	// different cache lines.
@@ -70,6 +71,7 @@ func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, le
 		name:     a.Name,
 		login:    a.NeedsPassword,
 		psk:      h.needsPSK(a) || k.by.Foreign != nil,
+		shaper:   a.Shaper,
 		prefixes: leased,
 		from:     k.from,
 		log:      slog.With("client", a.Name),
@@ -121,8 +123,13 @@ func (c *client) renew(h *Hub, a Account) {
 	}
 }
 
-// expired reports whether the account has expired.
-func (a *Account) expired(now time.Time) bool { return !a.Expires.IsZero() && !now.Before(a.Expires) }
+// refused returns why the account's client may not come in now, or nil.
+func (a *Account) refused(now time.Time) *secure.Rejected {
+	if !a.Expires.IsZero() && !now.Before(a.Expires) {
+		return &expired
+	}
+	return a.Refused
+}
 
 // allows reports whether a packet of the client may have addr as its source: its allowed
 // IPs are the addresses that it was given.

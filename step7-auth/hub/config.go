@@ -7,6 +7,7 @@ import (
 
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step4-crypto/noise"
+	"stepvpn/step4-crypto/secure"
 )
 
 // This file has what the hub and its caller agree on: Config, and the interfaces Admission
@@ -56,6 +57,7 @@ type Config struct {
 	// called while packets wait, so it must be fast, and it must not call the hub.
 	Events func(Event)
 
+	Held           *Held         // set if Accounts have Shapers, see shaping.go
 	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients
 	ClientToClient bool          // let packets pass from one client to another
 	Idle           time.Duration // cut off a client that was silent for this long; 0: when its keys expire, after 180 s
@@ -85,12 +87,15 @@ type Admission interface {
 // An Account is what the server's registry says about an identity.
 type Account struct {
 	Name          string
-	Expires       time.Time // zero: never
+	Expires       time.Time        // zero: never
+	Refused       *secure.Rejected // why it may not come in now, although it has not expired; nil: it may
 	NeedsPassword bool
 	FixedAddrs    bool // it has addresses of its own in the registry
 
 	OwnPSK bool                // it has a pre-shared key of its own, see psk.go...
 	PSK    *[noise.KeyLen]byte // ...which is this one; nil: the server does not know it
+
+	Shaper Shaper // decides when its packets pass; the same one for each call of Lookup. nil: at once
 }
 
 // A Gone is a client that has left.

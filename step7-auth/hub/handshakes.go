@@ -143,8 +143,8 @@ func (h *Hub) admit(k *handshake, now time.Time) []byte {
 		h.drops.Add(why)
 		return h.sayBehind(request, behind)
 	}
-	if account.expired(now) {
-		return h.refuse(request, k, account.Name, expired)
+	if no := account.refused(now); no != nil {
+		return h.refuse(request, k, account.Name, *no)
 	}
 	// object refuses an instance that another machine has replaced, and a client too many.
 	if no := h.directory.object(key, hello.Instance, h.cfg.MaxClients); no != nil {

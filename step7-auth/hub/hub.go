@@ -36,7 +36,7 @@
 // Beside these: handshakeshares.go, for the order of service when many ask; askers.go,
 // for many programs with the same key; psk.go, for clients with a pre-shared key of their
 // own; entrance.go, for the server's key, of which step 8 may have several; foreign.go, for
-// programs that others have written; probe.go, for messages whose length matters. drops.go names the reasons why packets are dropped.
+// programs that others have written; shaping.go, for limits; probe.go, for messages whose length matters. drops.go names the reasons why packets are dropped.
 //
 // Sending to a client never waits for that client: a socket drops what it can't take. A
 // socket with connections (package transport's over TCP) is told where the clients are, so
@@ -140,10 +140,13 @@ func (h *Hub) Run(stop context.Context, queues ...Queue) error {
 			h.keepers = append(h.keepers, k)
 		}
 	}
-	for _, q := range queues {
+	for i, q := range queues {
 		q := h.newQueue(q)
 		pumps.Go(func() { fail(h.send(q)) })
 		pumps.Go(func() { fail(h.receive(q)) })
+		if i == 0 {
+			h.passHeld(&pumps, fail, q)
+		}
 	}
 	helpers.Go(func() { h.answerHandshakes(ctx) })
 	helpers.Go(func() { h.clock(ctx) })
@@ -158,6 +161,7 @@ func (h *Hub) Run(stop context.Context, queues ...Queue) error {
 	h.sayGoodbye()
 	farewell.Stop()
 	closeAll(queues)
+	h.cfg.Held.close()
 	pumps.Wait()
 	if stop.Err() != nil {
 		return nil

@@ -18,6 +18,8 @@ type queue struct {
 	opener *secure.Opener // owned by the goroutine that reads from the socket
 	mu     sync.Mutex     // guards Socket.WriteBurst, and one
 	one    *link.Burst    // for a message that travels alone
+
+	device sync.Mutex // guards Device.WriteBurst
 }
 
 func (h *Hub) newQueue(q Queue) *queue {
@@ -29,6 +31,13 @@ func (q *queue) write(b *link.Burst) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.Socket.WriteBurst(b)
+}
+
+// deliver hands a burst to the device.
+func (q *queue) deliver(b *link.Burst) error {
+	q.device.Lock()
+	defer q.device.Unlock()
+	return q.Device.WriteBurst(b)
 }
 
 // tell sends one message, if m is not nil. It ignores errors: receive and send meet them,

@@ -24,7 +24,7 @@ func (h *Hub) receive(q *queue) error {
 		if b.Len() == 0 {
 			continue
 		}
-		if err := q.Device.WriteBurst(b); err != nil {
+		if err := q.deliver(b); err != nil {
 			return fmt.Errorf("writing to the TUN device: %w", err)
 		}
 	}
@@ -62,6 +62,9 @@ func (h *Hub) openBurst(q *queue, b *link.Burst, across *sealer, now time.Time) 
 		to, why, ok := h.destination(c, in.Content)
 		if !ok {
 			c.drop(why)
+			continue
+		}
+		if !c.receives(in.Content, b.Hints) {
 			continue
 		}
 		c.received.Add(1, len(in.Content))

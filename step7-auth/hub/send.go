@@ -86,6 +86,7 @@ type sealer struct {
 	bytes int // the packets' length before they were sealed
 
 	hints link.Hints // of the packets
+	held  bool       // Shapers have been asked about all of them
 }
 
 func (h *Hub) newSealer(q *queue) *sealer { return &sealer{h: h, queue: q, out: link.NewBurst()} }
@@ -107,6 +108,14 @@ func (s *sealer) add(c *client, p []byte, now time.Time) error {
 		c.drop(NotLoggedIn)
 		return nil
 	}
+	if !s.sends(c, p) {
+		return nil
+	}
+	return s.seal(c, p, now)
+}
+
+// seal is add behind these checks.
+func (s *sealer) seal(c *client, p []byte, now time.Time) error {
 	if c != s.to {
 		if err := s.flush(); err != nil {
 			return err
@@ -119,7 +128,7 @@ func (s *sealer) add(c *client, p []byte, now time.Time) error {
 		if err := s.flush(); err != nil {
 			return err
 		}
-		return s.add(c, p, now)
+		return s.seal(c, p, now)
 	}
 	if !ok {
 		c.drop(why)

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -46,7 +47,7 @@ type Change struct {
 	Added   []*Client // of New: they may come in now
 	Revoked []*Client // of Old: no longer there
 	Expired []*Client // of New: they have expired, and had not before
-	Updated []*Client // of New: their name, addresses, expiry or password has changed
+	Updated []*Client // of New: something else than their key has changed
 }
 
 // Empty reports whether there is nothing to do.
@@ -56,6 +57,6 @@ func (c *Change) Empty() bool {
 
 // same reports whether two lines say the same about a client.
 func same(a, b *Client) bool {
-	return a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs) && a.Expires.Equal(b.Expires) && a.OwnPSK == b.OwnPSK &&
+	return a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs) && a.Expires.Equal(b.Expires) && a.OwnPSK == b.OwnPSK && maps.Equal(a.others, b.others) &&
 		a.NeedsPassword() == b.NeedsPassword() && (!a.NeedsPassword() || a.Password.String() == b.Password.String())
 }

@@ -29,6 +29,7 @@
 //	identity.go   a client, and the clients by key and by name
 //	parse.go      the registry's lines
 //	option.go     the options of a line
+//	newoption.go  ...and those of chapters after step 8
 //	find.go       a client by its name, and a hint if there is none
 //	file.go       files: read with care, replaced in one move, one editor at a time
 //	edit.go       change a client's line, and nothing else
@@ -63,7 +64,8 @@ type Client struct {
 	Expires  time.Time       // zero: never
 	Password *PasswordHash   // nil: it needs none
 	OwnPSK   bool            // it has a pre-shared key of its own, which is not kept here
-	Line     int             // in the file, from 1; 0 if it was not read from one
+	others   map[string]string
+	Line     int // in the file, from 1; 0 if it was not read from one
 }
 
 // Expired reports whether the client's access has expired.
@@ -89,6 +91,7 @@ func (c *Client) text() string {
 	if c.OwnPSK {
 		words = append(words, "psk=own")
 	}
+	words = append(words, c.othersText()...)
 	if c.Password != nil {
 		words = append(words, "password="+c.Password.String())
 	}

@@ -23,7 +23,7 @@ func (c *Client) setOption(name, value string) (err error) {
 			err = errors.New("psk= must be psk=own: the key itself does not belong here")
 		}
 	default:
-		err = fmt.Errorf("%s is not an option: those are addr=, expires=, psk= and password=", quote(name))
+		err = c.setOther(name, value) // newoption.go
 	}
 	return err
 }

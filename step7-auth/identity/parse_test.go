@@ -66,7 +66,7 @@ func TestExpired(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	const (
-		option   = " is not an option: those are addr=, expires=, psk= and password="
+		option   = " is not an option: those are addr=, expires=, psk=, password= and colour="
 		badName  = " is not a valid name: use up to 63 letters (a-z, A-Z), digits and . _ @ -, not starting with . or -"
 		badTime  = " is not a time, such as 2026-12-31 or 2026-12-31T18:00:00Z"
 		badAddr  = " is not an address, such as 10.8.0.7 or fd00:8::7"

@@ -38,6 +38,7 @@ import (
 	"net/netip"
 	"time"
 
+	"stepvpn/step8-deploy/further/limits/plan"
 	"stepvpn/step8-deploy/further/wireguard/conf"
 	"stepvpn/step8-deploy/lan"
 	"stepvpn/step8-deploy/reach"
@@ -69,6 +70,8 @@ type Server struct {
 	MaxClients     int
 	ClientToClient bool
 	IdleTimeout    time.Duration // 0: never
+
+	Limits plan.Plan // what a client may use, unless its line in the registry says otherwise
 
 	Routes       Routes // what clients are told to send into the tunnel
 	DNS          bool   // whether the server answers queries, and clients are told to ask it

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stepvpn/step8-deploy/further/limits/plan"
 	"stepvpn/step8-deploy/lan"
 )
 
@@ -55,6 +56,7 @@ func TestDefaults(t *testing.T) {
 		Subnets:      []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("fd00:8::1/64")},
 		MaxClients:   250,
 		IdleTimeout:  3 * time.Minute,
+		Limits:       plan.Plan{Day: 1},
 		Routes:       Routes{Everything: true},
 		DNS:          true,
 		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("1.1.1.1:53"), netip.MustParseAddrPort("9.9.9.9:53")},
@@ -100,6 +102,11 @@ egress = "eth0.100"
 max_clients = 65000
 client_to_client = true
 idle_timeout = "off"
+limit_down = "1.5Gbit/s"
+limit_up = "64kbit/s"
+quota = "100GB/month"
+quota_day = 28
+quota_then = "slow 1Mbit/s"
 routes = ["10.0.0.0/8", "fd00::/8"]
 dns = true
 dns_upstreams = ["9.9.9.9:5353", "2620:fe::fe"]
@@ -122,6 +129,7 @@ usage = true
 		Transports: []string{"tcp"}, Key: "/etc/k", PSK: folder + "/p", Clients: folder + "/c", State: folder + "/s",
 		Device: "tun7", Subnets: []netip.Prefix{netip.MustParsePrefix("fd00:8::1/112")}, MTU: 1280, Egress: []string{"eth0.100"},
 		MaxClients: 65000, ClientToClient: true,
+		Limits:       plan.Plan{Down: 1_500_000_000, Up: 64_000, Quota: 100_000_000_000, Day: 28, Slow: 1_000_000},
 		Routes:       Routes{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
 		DNS:          true,
 		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:5353"), netip.MustParseAddrPort("[2620:fe::fe]:53")},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"stepvpn/step8-deploy/reach"
@@ -10,7 +11,7 @@ import (
 // serverSchema returns all settings of a server, in the order of SETTINGS.md.
 func serverSchema() []setting[Server] {
 	type S = Server
-	return []setting[Server]{
+	list := []setting[Server]{
 		{key: "listen", allowed: `1 to 16 of "ADDRESS:PORT" or ":PORT", such as [":5555"]`, def: []any{":5555"},
 			set: list(func(s *S) *[]netip.AddrPort { return &s.Listen }, 1, 16, readListen)},
 		{key: "transports", allowed: `"udp", "tcp", or both`, def: []any{"udp", "tcp"},
@@ -71,6 +72,8 @@ func serverSchema() []setting[Server] {
 		{key: "usage", allowed: allowedYesNo, def: true,
 			set: yesNo(func(s *S) *bool { return &s.Usage })},
 	}
+	at := slices.IndexFunc(list, func(one setting[Server]) bool { return one.key == "routes" })
+	return slices.Insert(list, at, limitSettings()...)
 }
 
 // Descriptions of allowed values that several keys share.

@@ -48,6 +48,10 @@ type Client struct {
 	LastSeen  time.Time    `json:"last_seen,omitzero"` // when it was last connected; zero: never, or now
 	NextKey   bool         `json:"next_key,omitempty"` // it last came by the key that the server is changing to
 
+	LimitDown int64         `json:"limit_down,omitempty"` // bits per second to it, by its line or the server's settings; 0: no limit
+	LimitUp   int64         `json:"limit_up,omitempty"`   // from it
+	Quota     *status.Quota `json:"quota,omitempty"`      // nil: none
+
 	Session *status.Peer `json:"session,omitempty"` // nil: it is not connected
 }
 
@@ -109,6 +113,14 @@ type When struct {
 // A To is the argument of POST /v1/clients/NAME/rename.
 type To struct {
 	Name string `json:"name"`
+}
+
+// A Limit is the argument of POST /v1/clients/NAME/limit. A field may also be "none" for no limit, "default"
+// for what the server's settings say, or "" to leave it as it is.
+type Limit struct {
+	Down  string `json:"down,omitempty"`  // the rate to the client, such as "20Mbit/s"
+	Up    string `json:"up,omitempty"`    // the rate from it
+	Quota string `json:"quota,omitempty"` // what it may use in a month, such as "100GB/month"
 }
 
 // A Password is the argument of POST /v1/clients/NAME/password.

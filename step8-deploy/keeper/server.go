@@ -87,6 +87,7 @@ const (
 	SeenName     = "pool/seen"  // when clients were last seen
 	AskedName    = "pool/asked" // when clients of the WireGuard protocol have asked
 	PoolName     = "pool"       // the worker's own folder, where package usage has one
+	UsedName     = "pool/used"  // what clients have used of their quotas
 )
 
 // NewServer reads the settings, and opens sockets and device. Close removes them.

@@ -151,7 +151,10 @@ func (r *Registrar) Look(name string) (control.Client, error) {
 	if err != nil {
 		return control.Client{}, notFound{err}
 	}
-	return control.ClientOf(c, time.Now()), nil
+	now := time.Now()
+	answer := control.ClientOf(c, now)
+	r.limits(c, &answer, now)
+	return answer, nil
 }
 
 // Digest returns the digest of the registry as it is now.

@@ -89,7 +89,7 @@ const someHash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$c29tZXNhbHRzb21lc2FsdA"
 
 // All changes do the same through the socket and without it.
 func TestChanges(t *testing.T) {
-	both(t, "", func(t *testing.T, s *server, r Changes) {
+	both(t, "limit_up = \"5Mbit/s\"\nquota = \"1GB/month\"\n", func(t *testing.T, s *server, r Changes) {
 		var file string
 		c, err := r.Add(control.AddRequest{Name: "alice", Server: "vpn.example.org", Addresses: "10.8.0.7", Expires: "720h", PasswordHash: someHash}, func(text string) error {
 			file = text
@@ -119,6 +119,21 @@ func TestChanges(t *testing.T) {
 		_, err = r.Expire("alice", Never)
 		require.NoError(t, err)
 		require.True(t, s.client(t, "alice").Expires.IsZero())
+		_, err = r.Limit("alice", control.Limit{Down: "20Mbit/s", Up: "none", Quota: "100GB/month"})
+		require.NoError(t, err)
+		looked, err = r.Look("alice")
+		require.NoError(t, err)
+		require.EqualValues(t, 20e6, looked.LimitDown)
+		require.Zero(t, looked.LimitUp)
+		require.EqualValues(t, 100e9, looked.Quota.Bytes)
+		require.True(t, looked.Quota.Anew.After(time.Now()))
+		_, err = r.Limit("alice", control.Limit{Up: Default, Quota: "none"})
+		require.NoError(t, err)
+		require.Contains(t, s.text(t), " down=20Mbit/s quota=none\n")
+		looked, err = r.Look("alice")
+		require.NoError(t, err)
+		require.EqualValues(t, 5e6, looked.LimitUp, "as the settings say")
+		require.Nil(t, looked.Quota)
 		_, err = r.SetPassword("alice", "")
 		require.NoError(t, err)
 		require.False(t, s.client(t, "alice").NeedsPassword())
@@ -169,7 +184,14 @@ func TestRefusals(t *testing.T) {
 			`"-b" is not a valid name`:                          func() error { return change(r.Rename("alice", "-b")) },
 			`there is no client "c"`:                            func() error { return change(r.Rename("c", "d")) },
 			`there is no client "\x00"`:                         func() error { return change(r.Revoke("\x00")) },
-			`there is no client "e"`:                            func() error { return change(r.SetPassword("e", someHash)) },
+			`-down: it is "20M", which is not clear`:            func() error { return change(r.Limit("alice", control.Limit{Down: "20M"})) },
+			"-up: it is \"1Mbit/s\\nmallory\", which":           func() error { return change(r.Limit("alice", control.Limit{Up: "1Mbit/s\nmallory"})) },
+			`-quota: it is "1GB/month down=1Gbit/s", which`: func() error {
+				return change(r.Limit("alice", control.Limit{Down: "1Mbit/s", Quota: "1GB/month down=1Gbit/s"}))
+			},
+			"nothing is to be set":   func() error { return change(r.Limit("alice", control.Limit{})) },
+			`there is no client "f"`: func() error { return change(r.Limit("f", control.Limit{Up: "none"})) },
+			`there is no client "e"`: func() error { return change(r.SetPassword("e", someHash)) },
 		} {
 			require.ErrorContains(t, try(), want)
 			require.Equal(t, before, s.text(t), want)
@@ -249,6 +271,10 @@ func TestStatus(t *testing.T) {
 		{"/clients", map[string]string{"name": "b", "admin": "yes"}, http.StatusBadRequest, ""},
 		{"/clients/bob/revoke", nil, http.StatusNotFound, ""},
 		{"/clients/alice/expire", nil, http.StatusBadRequest, ""},
+		{"/clients/alice/limit", control.Limit{Quota: "1GB"}, http.StatusBadRequest, "quota"},
+		{"/clients/alice/limit", control.Limit{}, http.StatusBadRequest, ""},
+		{"/clients/alice/limit", map[string]string{"then": "cut off"}, http.StatusBadRequest, ""},
+		{"/clients/bob/limit", control.Limit{Up: "none"}, http.StatusNotFound, ""},
 		{"/clients/alice/rename", control.To{Name: "alice"}, 0, ""},
 	} {
 		r, err := post(c.path, c.body)

@@ -20,6 +20,7 @@ type Changes interface {
 	Expire(name, when string) (control.Change, error)
 	Rename(name, to string) (control.Change, error)
 	SetPassword(name, hash string) (control.Change, error)
+	Limit(name string, l control.Limit) (control.Change, error)
 	Digest() (string, error)
 }
 
@@ -76,6 +77,10 @@ func (r remote) Rename(name, to string) (control.Change, error) {
 
 func (r remote) SetPassword(name, hash string) (control.Change, error) {
 	return r.post(name, "password", control.Password{Hash: hash})
+}
+
+func (r remote) Limit(name string, l control.Limit) (control.Change, error) {
+	return r.post(name, "limit", l)
 }
 
 // inOurTerms makes an error about a request one about the command line, which says the same.

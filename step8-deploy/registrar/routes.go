@@ -47,6 +47,10 @@ func (s Service) Routes() []control.Route {
 			c, err := s.Rename(name, to.Name)
 			return c, to.Name, err
 		}),
+		change(s, "limit", "limited", func(name string, l control.Limit) (control.Change, string, error) {
+			c, err := s.Limit(name, l)
+			return c, limitDetail(l), err
+		}),
 		change(s, "password", "password", func(name string, p control.Password) (control.Change, string, error) {
 			c, err := s.SetPassword(name, p.Hash)
 			if p.Hash == "" {

@@ -66,6 +66,7 @@ func (r *Report) WriteMetrics(w io.Writer) error {
 			sample(b, "stepvpn_peer_shared", 1, "peer", p.Name)
 		}
 	}
+	r.limitMetrics(b)
 	return b.Flush()
 }
 

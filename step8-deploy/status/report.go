@@ -63,6 +63,11 @@ type Peer struct {
 	Protocol  string         `json:"protocol,omitempty"` // "WireGuard", or "": our own
 	Shared    bool           `json:"shared,omitempty"`   // of a server: two devices seem to use its key
 
+	// Of a server:
+	LimitDown int64  `json:"limit_down,omitempty"` // bits per second to the client; 0: no limit
+	LimitUp   int64  `json:"limit_up,omitempty"`   // from it
+	Quota     *Quota `json:"quota,omitempty"`
+
 	// Of a client of the WireGuard protocol, which may have several servers:
 	AllowedIPs []netip.Prefix `json:"allowed_ips,omitempty"` // the addresses in the tunnel that this one has
 	State      string         `json:"state,omitempty"`       // a word: see States
@@ -70,6 +75,14 @@ type Peer struct {
 
 	Sent     Flow `json:"sent"`
 	Received Flow `json:"received"`
+}
+
+// A Quota is what a client may use in a month, and has used.
+type Quota struct {
+	Bytes uint64    `json:"bytes"`
+	Used  uint64    `json:"used"`
+	Anew  time.Time `json:"anew"`           // when it begins anew
+	Over  bool      `json:"over,omitempty"` // it is used up
 }
 
 // Connected returns how many peers have a session. (A client of the WireGuard protocol reports

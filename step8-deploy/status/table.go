@@ -56,6 +56,7 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	for _, p := range peers {
 		p.writeState(w)
+		p.writeLimits(w)
 	}
 	return nil
 }

@@ -11,12 +11,13 @@ import (
 	"stepvpn/step7-auth/admission"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step8-deploy/beside"
+	"stepvpn/step8-deploy/further/limits"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/lastseen"
 )
 
-// A gate is the hub's Admission: step 7's Controller, with three things added. Lookup knows
-// the pre-shared keys of clients that have one of their own. Left notes when clients leave.
+// A gate is the hub's Admission: step 7's Controller, with four things added. Lookup knows
+// the pre-shared keys of clients that have one of their own, and what a client may use. Left notes when clients leave.
 // Lease gives out no address of a subnet that the host can't serve now; the client keeps its
 // lease.
 type gate struct {
@@ -25,12 +26,16 @@ type gate struct {
 	seen    *lastseen.Log
 	host    *keeper.RemoteServer
 	change  keyChange
+	limited *limits.Table
 }
 
 func (s gate) Lookup(key noise.PublicKey) (hub.Account, bool) {
 	a, known := s.Controller.Lookup(key)
 	if a.OwnPSK {
 		a.PSK = s.host.OwnPSK(key)
+	}
+	if c := s.limited.Of(key); c != nil {
+		a.Shaper, a.Refused = c, c.Refused()
 	}
 	return a, known
 }

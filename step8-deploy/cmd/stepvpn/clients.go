@@ -27,7 +27,7 @@ import (
 // 'clients add', clientslist.go has 'clients list'.
 
 func clientsCommands() (list []app.Command) {
-	list = append(list, clientsAdd, clientsList,
+	list = append(list, clientsAdd, clientsList, clientsLimit,
 		changeCommand("passwd", "NAME", "Passwd sets a password that the client must give as well.", passwd),
 		changeCommand("revoke", "NAME", "Revoke keeps a client out from now on.", func() changeFunc {
 			return func(_ context.Context, r registrar.Changes, args []string) (c control.Change, done string, err error) {

@@ -44,7 +44,7 @@ func (n *node) connect(ctx context.Context, server netip.AddrPort, up func()) er
 		Handshake: identity.Handshake(),
 		User:      n.User, Password: n.Password,
 		Instance:  n.Instance,
-		OnControl: path.Control,
+		OnControl: n.control(path),
 		Drops:     &n.count.Drops,
 		Keepalive: keepalive(n.cfg.Keepalive),
 		MTU:       pathmtu.Safe,

@@ -12,6 +12,7 @@ import (
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/control"
+	"stepvpn/step8-deploy/further/limits"
 	"stepvpn/step8-deploy/lastseen"
 	"stepvpn/step8-deploy/status"
 )
@@ -25,13 +26,13 @@ func statusRoute(report func() *status.Report) control.Route {
 }
 
 // serverRoutes are what a server answers besides its status.
-func serverRoutes(registry func() *identity.Registry, seen *lastseen.Log, change keyChange, now func() ([]hub.Status, *status.Report), happens *news, used usageLog) []control.Route {
-	return []control.Route{clientsRoute(registry, seen, change, now), happens.Route(), usageRoute(used)}
+func serverRoutes(registry func() *identity.Registry, seen *lastseen.Log, change keyChange, limited *limits.Table, now func() ([]hub.Status, *status.Report), happens *news, used usageLog) []control.Route {
+	return []control.Route{clientsRoute(registry, seen, change, limited, now), happens.Route(), usageRoute(used)}
 }
 
 // clientsRoute is GET /v1/clients. now returns who is there, and the server's report, whose peers are in
 // the same order.
-func clientsRoute(registry func() *identity.Registry, seen *lastseen.Log, change keyChange, now func() ([]hub.Status, *status.Report)) control.Route {
+func clientsRoute(registry func() *identity.Registry, seen *lastseen.Log, change keyChange, limited *limits.Table, now func() ([]hub.Status, *status.Report)) control.Route {
 	return control.Route{Pattern: "GET /clients", Do: func(*control.Request) (any, error) {
 		there, r := now()
 		sessions := make(map[noise.PublicKey]*status.Peer, len(there))
@@ -46,6 +47,7 @@ func clientsRoute(registry func() *identity.Registry, seen *lastseen.Log, change
 			was, _ := seen.Of(c.Key)
 			one := control.ClientOf(c, r.Now)
 			one.LastSeen, one.NextKey, one.Session = was.At, change.isNext(was.By), sessions[c.Key]
+			one.LimitDown, one.LimitUp, one.Quota = limitsNow(limited, c.Key)
 			answer.Clients = append(answer.Clients, one)
 		}
 		return answer, nil

@@ -14,6 +14,8 @@ import (
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/control"
+	"stepvpn/step8-deploy/further/limits"
+	"stepvpn/step8-deploy/further/limits/plan"
 	"stepvpn/step8-deploy/lastseen"
 	"stepvpn/step8-deploy/status"
 )
@@ -32,6 +34,9 @@ func TestListOfClients(t *testing.T) {
 	seen := lastseen.Open(filepath.Join(t.TempDir(), "seen"), func(noise.PublicKey) bool { return true })
 	then := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	seen.Note(keys[1], then, noise.PublicKey{})
+	limited := limits.Open(limits.Config{
+		Default: plan.Plan{Up: 5e6, Quota: 1e9}, Registry: func() *identity.Registry { return registry }, State: filepath.Join(t.TempDir(), "used"),
+	})
 	there := []hub.Status{{Name: "client0", Key: keys[0], LoggedIn: true}, {Name: "client2", Key: keys[2]}}
 	report := func() *status.Report {
 		return &status.Report{Role: "server", Now: time.Now(), Peers: []status.Peer{
@@ -41,7 +46,7 @@ func TestListOfClients(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := control.Socket{Path: path, Name: control.Status}.Listen()
 	require.NoError(t, err)
-	defer publish(l, nil, report, serverRoutes(func() *identity.Registry { return registry }, seen, keyChange{},
+	defer publish(l, nil, report, serverRoutes(func() *identity.Registry { return registry }, seen, keyChange{}, limited,
 		func() ([]hub.Status, *status.Report) { return there, report() }, newNews(), noUsage{})...)()
 	var got control.Clients
 	began := time.Now()
@@ -53,6 +58,9 @@ func TestListOfClients(t *testing.T) {
 	require.Equal(t, then, got.Clients[1].LastSeen)
 	require.Nil(t, got.Clients[2].Session, "it has not logged in")
 	require.True(t, got.Clients[many-1].Expired)
+	require.Zero(t, got.Clients[1].LimitDown)
+	require.EqualValues(t, 5e6, got.Clients[1].LimitUp)
+	require.EqualValues(t, 1e9, got.Clients[1].Quota.Bytes)
 	require.Equal(t, noise.FormatKey(keys[many-1]), got.Clients[many-1].PublicKey)
 
 	list, err := listed(t.Context(), "", "", path)

@@ -69,6 +69,9 @@ func (n *node) report() *status.Report {
 	if now.Session.IsZero() || session == nil {
 		return r
 	}
+	if said := n.notice.String(); said != "" {
+		r.Notes = append(r.Notes, "the server says: "+said)
+	}
 	s := session.Status()
 	p := status.Peer{
 		Name: now.Server.String(), Endpoint: now.Addr, Since: now.Session, Handshake: s.Since,

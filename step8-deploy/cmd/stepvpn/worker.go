@@ -12,6 +12,7 @@ import (
 	"stepvpn/step5-nat/route"
 	"stepvpn/step7-auth/join"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/further/limits"
 	"stepvpn/step8-deploy/further/wireguard"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/liveness"
@@ -43,6 +44,7 @@ type node struct {
 	count           *tunnel.Counters
 	network         func(link.Link) link.Link    // has the watchdog see how a socket does
 	session         atomic.Pointer[join.Session] // the latest one
+	notice          *limits.Notice               // what the server has said
 	keys            serverKeys                   // by which of its keys to ask each server
 	wireguard       *wireguard.Client            // nil: our own protocol
 	happens         *news                        // what readers of the status socket are told
@@ -83,7 +85,7 @@ func runWorker(ctx context.Context, socket string) error {
 	if err != nil {
 		return err
 	}
-	n := &node{asked: asked, stopping: ctx, keeper: host, count: &count, carrier: newCarrier(host, &count, &watch), network: watch.Network, happens: happens}
+	n := &node{asked: asked, stopping: ctx, keeper: host, count: &count, notice: new(limits.Notice), carrier: newCarrier(host, &count, &watch), network: watch.Network, happens: happens}
 	defer n.carrier.close()
 	n.use(settings)
 	now.Store(n)

@@ -99,6 +99,9 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		return known
 	})
 
+	limited := limitsOf(given, admitted, &count.Drops)
+	defer limited.Save()
+
 	phones := phonesOf(given, admitted)
 	undo.Add(phones.close, nil)
 
@@ -121,8 +124,9 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	clients, err := hub.New(hub.Config{
 		Handshake: handshake, Other: &other, Addrs: cfg.Subnets, Settings: change.tell(settings), MTU: pathmtu.Safe,
 		Entrances:  append(change.entrance(settings, cookies), phones.entrance(cookies)...),
-		Admission:  gate{admitted, cfg.Subnets, seen, host, change},
+		Admission:  gate{admitted, cfg.Subnets, seen, host, change, limited},
 		Check:      cookies.Check,
+		Held:       limited.Held(),
 		Control:    pathmtu.Control(given.MTU, paths.Set),
 		Ended:      used.Ended,
 		Events:     happens.hub,
@@ -158,6 +162,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 
 	go admitted.Run(ctx, clients.Cut)
 	go phones.watch(ctx, clients)
+	go limited.Run(ctx, clients)
 
 	// The worker reports its status, and runs.
 	now := func() ([]hub.Status, *status.Report) {
@@ -165,11 +170,12 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		r := serverReport(cfg, there, &count, host.Problems)
 		r.NextKey = change.String()
 		phones.report(r, there)
+		reportLimits(r, limited, there)
 		r.Registry = fmt.Sprintf("%x", admitted.Registry().Digest())
 		return there, r
 	}
 	report := func() *status.Report { _, r := now(); return r }
-	defer publish(given.StatusAt, given.MetricsAt, report, append(serverRoutes(admitted.Registry, seen, change, now, happens, used), leasesRoute(given.Path(keeper.LeasesName)))...)()
+	defer publish(given.StatusAt, given.MetricsAt, report, append(serverRoutes(admitted.Registry, seen, change, limited, now, happens, used), leasesRoute(given.Path(keeper.LeasesName)))...)()
 	go notify.Watchdog(ctx, func(context.Context) error {
 		report() // the hub answers
 		return watch.Check()
