@@ -1,0 +1,153 @@
+package step8_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"stepvpn/shared/lab/site"
+	"stepvpn/shared/netlab"
+)
+
+// deb builds the package of a version, and returns its path.
+func deb(t *testing.T, version, arch string) string {
+	t.Helper()
+	cmd := exec.Command("package/build.sh", arch)
+	cmd.Env = append(os.Environ(), "VERSION="+version, "OUT="+t.TempDir())
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s", out)
+	return strings.TrimSpace(string(out))
+}
+
+// A debian is a host of the lab as a machine with systemd on which packages can be installed.
+type debian struct {
+	t    *testing.T
+	name string
+	root string // where its files are, seen from outside
+}
+
+func newDebian(t *testing.T, name string) *debian {
+	t.Helper()
+	clean := func() { require.NoError(t, os.RemoveAll("/run/lab/machines/"+name)) }
+	clean() // what another test has left
+	must(t, "debian", name)
+	d := &debian{t, name, must(t, "root", name)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := machine(t, "exec", name, "journalctl", "--no-pager", "-o", "short-precise", "-u", "stepvpn-*", "-n", "150")
+			t.Logf("%s's journal:\n%s", name, log)
+		}
+		machine(t, "off", name)
+		clean()
+	})
+	must(t, "boot", name)
+	return d
+}
+
+func (d *debian) path(name string) string { return filepath.Join(d.root, name) }
+
+// try runs a command line, for two minutes at most.
+func (d *debian) try(line string) (string, error) {
+	return machine(d.t, "exec", d.name, "timeout", "120", "sh", "-ec", line)
+}
+
+func (d *debian) run(line string) string {
+	d.t.Helper()
+	out, err := d.try(line)
+	require.NoError(d.t, err, "%s: %s", line, out)
+	return out
+}
+
+// install installs a package, for the first time or as an upgrade.
+func (d *debian) install(file string) string {
+	d.t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(d.t, err)
+	require.NoError(d.t, os.WriteFile(d.path("root/stepvpn.deb"), text, 0o600))
+	return d.run("dpkg --no-triggers -i /root/stepvpn.deb")
+}
+
+// Server and client are installed by a package, upgraded while a download runs, removed, purged,
+// and installed again. Nothing leaves in the clear meanwhile; and what is removed leaves the host
+// as it was.
+func TestPackage(t *testing.T) {
+	if why, err := machine(t, "check"); err != nil {
+		require.Contains(t, why, "What to do: ", "if no machine can be booted, the script says why")
+		t.Skip(why)
+	}
+	first, second := deb(t, "0.1.0", "amd64"), deb(t, "0.2.0", "amd64")
+	lab := netlab.New(t)
+	w := &world{lab, lab.Web.ServeSite(t), lab.Web.ServeDNS(t), t.TempDir()}
+	server, alice := newDebian(t, "server"), newDebian(t, "alice")
+	before := state(t, w.Alice)
+	for _, d := range []*debian{server, alice} {
+		d.install(first)
+		require.Equal(t, "inactive\ninactive", d.run("systemctl is-active stepvpn-server stepvpn-client || true"), "there are no settings")
+		require.Contains(t, d.run("stepvpn version"), "stepvpn 0.1.0 ")
+	}
+
+	server.run("stepvpn init server; stepvpn clients add alice -server " + w.Server.V4.String() + " -out /root/alice.toml")
+	server.run(fmt.Sprintf(`sed -i 's/^# dns_upstreams = .*/dns_upstreams = ["%v"]/' /etc/stepvpn/server.toml`, w.Web.V4))
+	server.run("systemctl --quiet enable --now stepvpn-server")
+	text, err := os.ReadFile(server.path("root/alice.toml"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(alice.path("etc/stepvpn/client.toml"), text, 0o600))
+	eyes := w.watch(t, "before there is a VPN", true)
+	eyes.more(20)
+	alice.run("systemctl --quiet enable --now stepvpn-client; stepvpn wait-online")
+	eyes.phase("connected", false)
+	w.seenAs(t, w.Server.V4.String())
+
+	// An upgrade of the client, and one of the server, while a download runs.
+	const size = 100_000_000
+	rest := w.path("rest")
+	file := w.Alice.Start(t, "bash", "-c", fmt.Sprintf(`{ curl -sS "http://%v/file?bytes=%d"; echo "all has come" >&2; } |
+		{ while [ ! -e %s ]; do head -c 16384; echo more >&2; sleep 0.05; done; cat; } | sha256sum`, w.Web.V4, size, rest))
+	slow := download{file}
+	slow.goesOn(t, "has begun")
+	main := func(d *debian, unit string) string { return d.run("systemctl show --property=MainPID --value " + unit) }
+	for _, of := range []struct {
+		*debian
+		unit string
+	}{{alice, "stepvpn-client"}, {server, "stepvpn-server"}} {
+		eyes.phase("upgrade of "+of.name, false)
+		was := main(of.debian, of.unit)
+		of.install(second)
+		require.Contains(t, of.run("stepvpn version"), "stepvpn 0.2.0 ")
+		require.NotEqual(t, was, main(of.debian, of.unit), "what runs is the new version")
+		slow.goesOn(t, "goes on after an upgrade of "+of.name)
+		w.seenAs(t, w.Server.V4.String())
+	}
+	require.NotContains(t, file.Log(), "all has come")
+	require.NoError(t, os.WriteFile(rest, nil, 0o600))
+	require.Zero(t, file.Wait(t))
+	require.Contains(t, file.Log(), site.Hash(size))
+	eyes.more(20)
+
+	// Removed, the host is online as before.
+	eyes.phase("removed", true)
+	alice.run("dpkg --no-triggers -r stepvpn")
+	w.seenAs(t, w.Alice.V4.String())
+	eyes.more(20)
+	require.Equal(t, before, state(t, w.Alice))
+	require.FileExists(t, alice.path("etc/stepvpn/client.toml"))
+
+	// Installed again, it is as it was.
+	alice.install(second)
+	alice.run("systemctl start stepvpn-client")
+	eyes.phase("installed again", false)
+	w.seenAs(t, w.Server.V4.String())
+	eyes.phase("removed again", true)
+	alice.run("dpkg --no-triggers -P stepvpn")
+	w.seenAs(t, w.Alice.V4.String())
+	eyes.more(20)
+	require.Equal(t, before, state(t, w.Alice))
+	left := alice.run(`find / -xdev -name '*stepvpn*' ! -path '/root/*' ! -path '/proc/*' ! -path '/tmp/*'; find /usr/local /run -name '*stepvpn*'`)
+	require.Empty(t, left)
+	eyes.verdict()
+}
