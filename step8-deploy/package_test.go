@@ -103,6 +103,9 @@ func TestPackage(t *testing.T) {
 	eyes.phase("connected", false)
 	w.seenAs(t, w.Server.V4.String())
 
+	w.Web.Start(t, "tcpdump", "-l", "-n", "-i", "any", "tcp[tcpflags] & tcp-rst != 0")
+	w.Server.Start(t, "tcpdump", "-l", "-n", "-i", "any", "tcp[tcpflags] & tcp-rst != 0 or icmp[0]=3")
+	w.Alice.Start(t, "tcpdump", "-l", "-n", "-i", "any", "tcp[tcpflags] & tcp-rst != 0 or icmp[0]=3")
 	// An upgrade of the client, and one of the server, while a download runs.
 	const size = 100_000_000
 	rest := w.path("rest")
