@@ -103,14 +103,11 @@ func TestPackage(t *testing.T) {
 	eyes.phase("connected", false)
 	w.seenAs(t, w.Server.V4.String())
 
-	w.Web.Start(t, "tcpdump", "-l", "-n", "-i", "any", "tcp[tcpflags] & tcp-rst != 0")
-	w.Server.Start(t, "tcpdump", "-l", "-n", "-i", "any", "tcp[tcpflags] & tcp-rst != 0 or icmp[0]=3")
-	w.Alice.Start(t, "tcpdump", "-l", "-n", "-i", "any", "tcp[tcpflags] & tcp-rst != 0 or icmp[0]=3")
 	// An upgrade of the client, and one of the server, while a download runs.
-	const size = 100_000_000
+	const size = 200_000_000
 	rest := w.path("rest")
 	file := w.Alice.Start(t, "bash", "-c", fmt.Sprintf(`{ curl -sS "http://%v/file?bytes=%d"; echo "all has come" >&2; } |
-		{ while [ ! -e %s ]; do head -c 16384; echo more >&2; sleep 0.05; done; cat; } | sha256sum`, w.Web.V4, size, rest))
+		{ while [ ! -e %s ]; do head -c 65536; echo more >&2; sleep 0.1; done; cat; } | sha256sum`, w.Web.V4, size, rest))
 	slow := download{file}
 	slow.goesOn(t, "has begun")
 	main := func(d *debian, unit string) string { return d.run("systemctl show --property=MainPID --value " + unit) }

@@ -48,6 +48,9 @@ type move struct {
 // killed meanwhile, the settings are the last thing that is missing; another call with Force does
 // the rest.
 func (a *Archive) Restore(o Options) (placed, before []string, err error) {
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return nil, nil, err
+	}
 	parts, err := a.parts(o)
 	if err != nil {
 		return nil, nil, err
@@ -124,12 +127,12 @@ func (a *Archive) parts(o Options) (list []*part, err error) {
 			case len(text) > i.limit:
 				return nil, fmt.Errorf("%s in the backup has more than %d bytes", i.name, i.limit)
 			}
-			if err := allowed(i.path, o); err != nil {
+			if err := allowed(i.path, filepath.Dir(i.path), o); err != nil {
 				return nil, err
 			}
 			delete(left, i.name)
 		}
-		if err := allowed(p.state, o); err != nil {
+		if err := allowed(p.state, p.state, o); err != nil {
 			return nil, err
 		}
 		if p.kind == config.KindServer {
@@ -153,11 +156,12 @@ func (a *Archive) parts(o Options) (list []*part, err error) {
 }
 
 // allowed returns an error unless a path is in one of the folders that the operator has named,
-// and nobody else can change it on the way.
-func allowed(path string, o Options) error {
-	if !slices.ContainsFunc(append([]string{o.Dir}, o.Allow...), func(folder string) bool { return within(folder, path) }) {
-		return app.Hint(fmt.Errorf("the settings in the backup name %s, which is outside of %s", app.Printable(path), strings.Join(append([]string{o.Dir}, o.Allow...), " and ")),
-			"If that is as it should be, allow it: -allow %s", filepath.Dir(app.Printable(path)))
+// and nobody else can change it on the way. The error says how to allow the folder.
+func allowed(path, folder string, o Options) error {
+	folders := append([]string{o.Dir}, o.Allow...)
+	if !slices.ContainsFunc(folders, func(f string) bool { return within(f, path) }) {
+		return app.Hint(fmt.Errorf("the settings in the backup name %s, which is outside of %s", app.Printable(path), strings.Join(folders, " and ")),
+			"If that is as it should be, allow it: -allow %s", app.Printable(folder))
 	}
 	return atomicfile.Kind{Name: "the place"}.CheckFolders(path)
 }
