@@ -1,10 +1,14 @@
 package step8_test
 
 import (
+	"bytes"
+	"debug/elf"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,14 +18,101 @@ import (
 	"stepvpn/shared/netlab"
 )
 
-// deb builds the package of a version, and returns its path.
+// deb builds the package of a version, "" for that of the changelog, and returns its path.
 func deb(t *testing.T, version, arch string) string {
 	t.Helper()
+	return debIn(t, ".", arch, "VERSION="+version)
+}
+
+// debIn builds a package in a copy of this step's folder.
+func debIn(t *testing.T, step, arch string, env ...string) string {
+	t.Helper()
 	cmd := exec.Command("package/build.sh", arch)
-	cmd.Env = append(os.Environ(), "VERSION="+version, "OUT="+t.TempDir())
+	cmd.Dir = step
+	cmd.Env = append(append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=", "OUT="+t.TempDir()), env...)
+	var problems strings.Builder
+	cmd.Stderr = &problems
 	out, err := cmd.Output()
-	require.NoError(t, err, "%s", out)
+	require.NoError(t, err, "%s%s", out, problems.String())
 	return strings.TrimSpace(string(out))
+}
+
+// unpacked returns the folder into which a package was unpacked.
+func unpacked(t *testing.T, file string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "deb")
+	out, err := exec.Command("dpkg-deb", "-R", file, dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return dir
+}
+
+// files returns the names of all files below a folder that keep tells, in order.
+func files(t *testing.T, dir string, keep func(name string) bool) (list []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(dir, path)
+		if err == nil && !d.IsDir() && keep(name) {
+			list = append(list, name)
+		}
+		return err
+	}))
+	return list
+}
+
+// The packages are as Debian wants them, for both processors; the same source gives the same
+// bytes, wherever it is; and they have the files of 'make install'.
+func TestDeb(t *testing.T) {
+	for _, program := range []string{"dpkg-deb", "lintian"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip("it needs dpkg-deb and lintian: shared/lab/setup.sh lintian")
+		}
+	}
+	amd64, arm64 := deb(t, "", "amd64"), deb(t, "", "arm64")
+	for file, machine := range map[string]elf.Machine{amd64: elf.EM_X86_64, arm64: elf.EM_AARCH64} {
+		out, err := exec.Command("lintian", "--fail-on", "error,warning", "--allow-root", file).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		program, err := elf.Open(filepath.Join(unpacked(t, file), "usr/bin/stepvpn"))
+		require.NoError(t, err)
+		require.Equal(t, machine, program.Machine)
+		require.Nil(t, program.Section(".interp"), "it needs no libraries")
+		require.NoError(t, program.Close())
+	}
+
+	// The detector finds a mistake.
+	bad := unpacked(t, amd64)
+	require.NoError(t, os.Chmod(filepath.Join(bad, "usr/bin/stepvpn"), 0o777))
+	out, err := exec.Command("sh", "-ec", `dpkg-deb --root-owner-group -b "$0" "$0.deb"; lintian --fail-on error,warning --allow-root "$0.deb"`, bad).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "non-standard-executable-perm")
+
+	// What is in it is what 'make install' installs, and what Debian wants besides.
+	dest := filepath.Join(t.TempDir(), "dest")
+	cmd := exec.Command("make", "--silent", "install", "DESTDIR="+dest)
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
+	out, err = cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	base := func(list []string) (names []string) {
+		for _, name := range list {
+			names = append(names, strings.TrimSuffix(filepath.Base(name), ".gz"))
+		}
+		slices.Sort(names)
+		return names
+	}
+	everything := func(string) bool { return true }
+	require.Equal(t, base(files(t, dest, everything)), base(files(t, unpacked(t, amd64), func(name string) bool {
+		return !strings.HasPrefix(name, "DEBIAN/") && !strings.Contains(name, "/lintian/") && !strings.HasSuffix(name, "/copyright") && !strings.HasSuffix(name, "/changelog.gz")
+	})))
+
+	// Another copy of the course, at another time, by somebody else.
+	elsewhere := filepath.Join(t.TempDir(), "a copy")
+	out, err = exec.Command("sh", "-ec", `mkdir "$0"; cd ..; tar -c --exclude=.git --exclude=.cache --exclude=bin --exclude=out . | tar -x -m -C "$0"`, elsewhere).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	again := debIn(t, filepath.Join(elsewhere, "step8-deploy"), "amd64", "TZ=Asia/Tokyo", "LC_ALL=C", "USER=somebody", "VERSION=")
+	one, err := os.ReadFile(amd64)
+	require.NoError(t, err)
+	two, err := os.ReadFile(again)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(one, two), "the packages differ")
 }
 
 // A debian is a host of the lab as a machine with systemd on which packages can be installed.
