@@ -48,7 +48,7 @@ func Load(file, passphrase string) (*Archive, error) {
 	}
 	a, err := open(sealed, passphrase)
 	if err != nil {
-		return nil, app.Hint(fmt.Errorf("%s: %w", file, err), "Nothing was changed. %s", app.HintOf(err))
+		return nil, app.Hint(fmt.Errorf("%s: %w", file, err), "%s", strings.TrimSpace("Nothing was changed. "+app.HintOf(err)))
 	}
 	return a, nil
 }
