@@ -18,7 +18,10 @@ nfpm=$(cd .. && pwd)/.cache/nfpm
 OUT=${OUT:-out}
 mkdir -p "$OUT" "${nfpm%/*}"
 if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" "$OUT" "${nfpm%/*}"; fi
-(cd ../shared/tools/nfpm && GOWORK=off GOFLAGS='' go build -buildvcs=false -o "$nfpm" github.com/goreleaser/nfpm/v2/cmd/nfpm)
+if ! cmp -s ../shared/tools/nfpm/go.mod "$nfpm.version"; then
+	(cd ../shared/tools/nfpm && GOWORK=off GOFLAGS='' go build -buildvcs=false -o "$nfpm" github.com/goreleaser/nfpm/v2/cmd/nfpm)
+	cp ../shared/tools/nfpm/go.mod "$nfpm.version"
+fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
