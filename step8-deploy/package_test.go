@@ -62,6 +62,7 @@ func files(t *testing.T, dir string, keep func(name string) bool) (list []string
 // The packages are as Debian wants them, for both processors; the same source gives the same
 // bytes, wherever it is; and they have the files of 'make install'.
 func TestDeb(t *testing.T) {
+	takesLong(t)
 	for _, program := range []string{"dpkg-deb", "lintian"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip("it needs dpkg-deb and lintian: shared/lab/setup.sh lintian")
@@ -167,6 +168,7 @@ func (d *debian) install(file string) string {
 // and installed again. Nothing leaves in the clear meanwhile; and what is removed leaves the host
 // as it was.
 func TestPackage(t *testing.T) {
+	takesLong(t)
 	if why, err := machine(t, "check"); err != nil {
 		require.Contains(t, why, "What to do: ", "if no machine can be booted, the script says why")
 		t.Skip(why)
