@@ -111,7 +111,7 @@ func ReportStats(stats func() string) (final func()) {
 // report several errors and then return ErrTold.
 func Tell(err error) {
 	text := err.Error()
-	if !errors.As(err, new(usageError)) { // a usage error is already in this program's terms
+	if !IsUsage(err) { // a usage error is already in this program's terms
 		text = rephrase(text)
 	}
 	fmt.Fprintf(os.Stderr, "%s: %s\n", name(), Printable(text))
@@ -137,7 +137,7 @@ func Report(err error, help string) int {
 		return exitFailure
 	}
 	Tell(err)
-	if errors.As(err, new(usageError)) {
+	if IsUsage(err) {
 		fmt.Fprintf(os.Stderr, "  %s\n", help)
 		return exitUsage
 	}

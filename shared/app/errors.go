@@ -17,6 +17,9 @@ type usageError struct{ err error }
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
+// IsUsage reports whether an error is one of Usage.
+func IsUsage(err error) bool { return errors.As(err, new(usageError)) }
+
 // Hint adds to err a sentence that says what to do about it. The hint is printed on a
 // line of its own. A nil err stays nil.
 func Hint(err error, format string, args ...any) error {

@@ -28,9 +28,8 @@ type Defaults struct {
 	Registry string // of the clients
 	Key      string // the server's private key
 
-	// Format defines those flags of add that concern only the client's file, and returns a
-	// function that makes the text of that file. nil stands for that of an identity.Profile.
-	Format func() func(*identity.Client, *identity.Profile) (string, error)
+	// Format makes the text of a client's file. nil stands for that of an identity.Profile.
+	Format func(*identity.Client, *identity.Profile) (string, error)
 
 	// Addrs chooses fixed addresses for a client that is added without -addr. It is called
 	// while nobody else can change the registry, and may return none. It may be nil.
@@ -40,8 +39,8 @@ type Defaults struct {
 	// be nil.
 	Check func(*identity.Registry) error
 
-	// OwnPSK makes a pre-shared key for the client that has this public key. If it is nil,
-	// no client has one of its own.
+	// OwnPSK makes a pre-shared key for the client that has this public key. It may be nil if
+	// no Addition asks for that.
 	OwnPSK func(noise.PublicKey) (*[noise.KeyLen]byte, error)
 
 	// Seen says when a client was last connected. If it is nil, list does not show that.
@@ -52,8 +51,8 @@ type Defaults struct {
 	Login string
 }
 
-// check calls Check, if there is one, for the registry that an edit would make.
-func (d Defaults) check(draft *identity.Draft) error {
+// fits calls Check, if there is one, for the registry that an edit would make.
+func (d Defaults) fits(draft *identity.Draft) error {
 	if d.Check == nil {
 		return nil
 	}

@@ -76,7 +76,7 @@ func (d Defaults) passwd() func(context.Context, []string) error {
 		var hash *identity.PasswordHash
 		done := fmt.Sprintf("%s: comes in without a password now. Its client file no longer needs %s.\n", name, d.login(name))
 		if !*remove {
-			if hash, err = newPassword(ctx, name); err != nil {
+			if hash, err = NewPassword(ctx, name); err != nil {
 				return err
 			}
 			done = fmt.Sprintf("%s: comes in with its key and this password. Its client file needs %s.\n", name, d.login(name))

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
 	"stepvpn/step7-auth/protocol"
 )
@@ -59,17 +60,18 @@ func (h *Hub) sayBehind(request *secure.Request, time uint64) []byte {
 
 // refuse returns the answer that tells a client why it is not let in.
 func (h *Hub) refuse(request *secure.Request, k *handshake, name string, why secure.Rejected) []byte {
-	h.logRefusal(name, k, why.Reason)
+	h.logRefusal(name, request.PeerStatic(), k, why.Reason)
 	return request.Refuse(why)
 }
 
 // refuseOlder is refuse for any client that speaks an older version of the protocol.
 func (h *Hub) refuseOlder(request *secure.Request, k *handshake, name string) []byte {
-	h.logRefusal(name, k, "it speaks an older version of the protocol: update it")
+	h.logRefusal(name, request.PeerStatic(), k, "it speaks an older version of the protocol: update it")
 	return request.RefuseOlder()
 }
 
-func (h *Hub) logRefusal(name string, k *handshake, why string) {
+func (h *Hub) logRefusal(name string, key noise.PublicKey, k *handshake, why string) {
+	h.turnedAway(name, key, k, why)
 	if k.by.Foreign == nil || k.by.refusals.isNew(name, why, k.at) {
 		slog.Info("a client is refused", "client", name, "peer", k.from, "reason", why)
 	}

@@ -49,7 +49,7 @@ func (h *Hub) tick(c *client, now time.Time) {
 	case !c.peer.Alive():
 		h.leave(c, "a client has left", now) // the peer has said why
 	case expires != 0 && expires <= h.clockOf(now):
-		h.end(c, expired, now)
+		h.recheck(c, now) // the registry may say something else by now
 	case state == loggingIn && age >= loginWithin:
 		h.end(c, noLogin, now)
 	case h.cfg.Idle != 0 && now.Sub(c.peer.Status().Heard) >= h.cfg.Idle:

@@ -46,6 +46,9 @@ type Config struct {
 	// message, which is then counted as malformed. Step 8 measures the path's MTU by such
 	// messages, and needs Session for that.
 	Control func(from Session, kind byte, content []byte) bool
+	// Events, if set, is told what happens to clients, in the order in which it happens. It is
+	// called while packets wait, so it must be fast, and it must not call the hub.
+	Events func(Event)
 
 	MaxClients     int           // clients at the same time; 0 means DefaultMaxClients
 	ClientToClient bool          // let packets pass from one client to another

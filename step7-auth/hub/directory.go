@@ -120,9 +120,11 @@ func (d *directory) settle(c *client) (before *client, ok bool) {
 	is.remember(c.instance)
 	if before != nil {
 		d.displace(is, before)
+		before.happened(Disconnected, replaced.Reason)
 	}
 	d.route(c)
 	c.state.Store(open)
+	c.happened(Connected, "")
 	return before, true
 }
 
@@ -135,8 +137,9 @@ func (d *directory) displace(is *identity, c *client) {
 	d.unroute(c)
 }
 
-// remove removes c. It reports false if c is not there any more.
-func (d *directory) remove(c *client) bool {
+// remove removes c, and says why to those who are told events. It reports false if c is not there
+// any more.
+func (d *directory) remove(c *client, why string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	is := d.byKey[c.key]
@@ -152,6 +155,9 @@ func (d *directory) remove(c *client) bool {
 	}
 	d.unroute(c)
 	c.state.Store(gone)
+	if in {
+		c.happened(Disconnected, why)
+	}
 	if !is.has() {
 		d.size--
 		d.left[c.key] = Gone{c.key, c.name, c.addrs, in, c.by.Load().Name}

@@ -31,6 +31,7 @@
 //	leave.go      how a client is cut off (clock.go: idle; arrive.go: replaced)
 //	reasons.go    what it is told
 //	status.go     what an operator sees
+//	events.go     what an operator is told
 //
 // Beside these: handshakeshares.go, for the order of service when many ask; askers.go,
 // for many programs with the same key; psk.go, for clients with a pre-shared key of their

@@ -19,7 +19,7 @@ func (h *Hub) Cut(key noise.PublicKey, why secure.Rejected) {
 
 // end cuts a client off and tells it why.
 func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
-	if !h.directory.remove(c) {
+	if !h.directory.remove(c, why.Reason) {
 		return
 	}
 	c.log.Info("a client is cut off", "peer", c.peer.Status().Peer, "reason", why.Reason)
@@ -29,7 +29,7 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 
 // leave removes a client that has no keys any more, or has never sent a packet.
 func (h *Hub) leave(c *client, how string, now time.Time) {
-	if !h.directory.remove(c) {
+	if !h.directory.remove(c, how) {
 		return
 	}
 	c.log.Debug(how)

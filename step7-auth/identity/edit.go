@@ -111,12 +111,8 @@ func Create(path string) error {
 
 // CheckNew returns an error unless the client can be added.
 func (d *Draft) CheckNew(c *Client) error {
-	if err := CheckName(c.Name); err != nil {
+	if err := d.checkNewName(c.Name); err != nil {
 		return err
-	}
-	if other, ok := d.ByName(c.Name); ok {
-		return app.Hint(fmt.Errorf("there is a client %s already (%s:%d)", c.Name, d.file, other.Line),
-			"Choose another name. To give %s a new key, type 'clients revoke %[1]s' first.", c.Name)
 	}
 	if other, ok := d.ByKey(c.Key); ok {
 		return fmt.Errorf("the public key is that of %s already (%s:%d): each client needs a key of its own", other.Name, d.file, other.Line)
@@ -125,6 +121,17 @@ func (d *Draft) CheckNew(c *Client) error {
 		if other, ok := d.byAddr[a]; ok {
 			return fmt.Errorf("the address %v is that of %s already (%s:%d)", a, other.Name, d.file, other.Line)
 		}
+	}
+	return nil
+}
+
+func (d *Draft) checkNewName(name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if other, ok := d.ByName(name); ok {
+		return app.Hint(fmt.Errorf("there is a client %s already (%s:%d)", name, d.file, other.Line),
+			"Choose another name. To give %s a new key, type 'clients revoke %[1]s' first.", name)
 	}
 	return nil
 }
@@ -176,22 +183,54 @@ func (d *Draft) Revoked(name string) (when string, ok bool) {
 
 // SetPassword sets the hash of a client's password, or with nil removes it.
 func (d *Draft) SetPassword(name string, h *PasswordHash) error {
+	value := ""
+	if h != nil {
+		value = h.String()
+	}
+	return d.setOption(name, "password=", value)
+}
+
+// SetExpiry sets the moment from which a client is refused, or with the zero time removes it.
+func (d *Draft) SetExpiry(name string, at time.Time) error {
+	value := ""
+	if !at.IsZero() {
+		value = at.UTC().Format(time.RFC3339)
+	}
+	return d.setOption(name, "expires=", value)
+}
+
+// Rename gives a client another name. It stays the same client, as it keeps its key.
+func (d *Draft) Rename(name, to string) error {
+	if _, err := d.Find(name); err != nil {
+		return err
+	}
+	if err := d.checkNewName(to); err != nil && name != to {
+		return err
+	}
+	return d.editLine(name, func(line string) string {
+		first := content(line)[0]
+		return line[:first.at] + to + line[first.end():]
+	})
+}
+
+// setOption sets an option of a client's line, such as "password=", or with the value "" removes it.
+func (d *Draft) setOption(name, option, value string) error {
 	return d.editLine(name, func(line string) string {
 		words := content(line)
 		last := words[len(words)-1]
 		for i, w := range words {
-			if !strings.HasPrefix(w.text, "password=") {
+			if !strings.HasPrefix(w.text, option) {
 				continue
 			}
-			if h == nil {
+			if value == "" {
 				return line[:words[i-1].end()] + line[w.end():]
 			}
-			return line[:w.at] + "password=" + h.String() + line[w.end():]
+			return line[:w.at] + option + value + line[w.end():]
 		}
-		if h == nil {
+		if value == "" {
 			return line
 		}
-		return line[:last.end()] + " password=" + h.String() + line[last.end():]
+		return line[:last.end()] + " " + option + value + line[last.end():]
 	})
 }
 

@@ -112,6 +112,8 @@ func TestBrokenLines(t *testing.T) {
 		{"server", `key_file = "~/k"`, `F:2: key_file is "~/k", but ~ is not replaced here`},
 		{"server", `key_file = "$HOME/k"`, `F:2: key_file is "$HOME/k"; the only variable is $CREDENTIALS_DIRECTORY, at the start and followed by a slash`},
 		{"server", `key_file = "a\u0000b"`, "F:2: key_file has a control character in it"},
+		{"server", `control_group = "a b"`, `F:5: control_group is "a b", which is not the name of a group`},
+		{"server", `status_group = "-x"`, `F:5: status_group is "-x", which is not the name of a group`},
 		{"server", `status_socket = "/` + strings.Repeat("x", 107) + `"`, "F:5: status_socket is a path of 108 bytes"},
 
 		// Keys that contradict each other.
@@ -179,7 +181,7 @@ F: the key private_key or key_file is missing
 F:2: mtu is 1
     mtu = 1
     Allowed: 0 (what the path has room for), or 576 to 65535 bytes.
-F:4: unknown key "foobarbaz"; a client has: server, transport, server_key, private_key, key_file, psk, psk_file, login_file, wireguard, device, routes, lan, dns, allow_other_dns, kill_switch, mtu, keepalive, offloads, state, status_socket, metrics
+F:4: unknown key "foobarbaz"; a client has: server, transport, server_key, private_key, key_file, psk, psk_file, login_file, wireguard, device, routes, lan, dns, allow_other_dns, kill_switch, mtu, keepalive, offloads, state, status_socket, status_group, metrics
     foobarbaz = 1
 F:5: server is a whole number, not a list
     server = 1

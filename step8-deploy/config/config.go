@@ -78,8 +78,11 @@ type Server struct {
 	Queues   int // 0: a number that fits the host
 	Offloads bool
 
-	StatusSocket string         // path of the Unix socket; "": none
-	Metrics      netip.AddrPort // where Prometheus can fetch metrics; the zero value: nowhere
+	StatusSocket  string         // path of the Unix socket; "": none
+	StatusGroup   string         // the group that may use it; "": that of the process
+	ControlSocket string         // path of the Unix socket for changes; "": none
+	ControlGroup  string         // the group that may use it; "": none but root
+	Metrics       netip.AddrPort // where Prometheus can fetch metrics; the zero value: nowhere
 }
 
 // A Client has the settings of a client. For paths see Server.
@@ -110,6 +113,7 @@ type Client struct {
 
 	State        string
 	StatusSocket string
+	StatusGroup  string
 	Metrics      netip.AddrPort
 }
 

@@ -93,7 +93,10 @@ func server(d *document) (*Server, error) {
 	if err := d.failed(); err != nil {
 		return nil, err
 	}
-	resolve(d.file, &s.Key, &s.PSK, &s.Clients, &s.State, &s.StatusSocket)
+	resolve(d.file, &s.Key, &s.PSK, &s.Clients, &s.State, &s.StatusSocket, &s.ControlSocket)
+	if _, given := d.values["control_socket"]; !given {
+		s.ControlSocket = besideStatus(s.StatusSocket)
+	}
 	return s, nil
 }
 

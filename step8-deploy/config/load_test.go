@@ -59,7 +59,7 @@ func TestDefaults(t *testing.T) {
 		DNS:          true,
 		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("1.1.1.1:53"), netip.MustParseAddrPort("9.9.9.9:53")},
 		Offloads:     true,
-		StatusSocket: "/run/stepvpn/server.sock",
+		StatusSocket: "/run/stepvpn/server.sock", ControlSocket: "/run/stepvpn/server-control.sock",
 	}, s)
 
 	name = write(t, shortClient)
@@ -106,6 +106,9 @@ dns_search = ["Example.ORG.", "lan"]
 queues = 16
 offloads = false
 status_socket = ""
+status_group = "watchers"
+control_socket = "changes"
+control_group = "admins"
 metrics = "[::1]:9586"
 `)
 	s, err := LoadServer(name)
@@ -121,6 +124,7 @@ metrics = "[::1]:9586"
 		DNS:          true,
 		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:5353"), netip.MustParseAddrPort("[2620:fe::fe]:53")},
 		DNSSearch:    []string{"example.org", "lan"}, Queues: 16,
+		StatusGroup: "watchers", ControlSocket: folder + "/changes", ControlGroup: "admins",
 		Metrics: netip.MustParseAddrPort("[::1]:9586"),
 	}, s)
 
@@ -142,6 +146,7 @@ keepalive = "1m30s"
 offloads = false
 state = "/s"
 status_socket = "sock"
+status_group = "watchers"
 metrics = "127.0.0.1:1"
 `)
 	folder = filepath.Dir(name)
@@ -152,7 +157,7 @@ metrics = "127.0.0.1:1"
 		Servers: []Endpoint{{"192.0.2.7", 443}, {"2001:db8::7", 443}, {"vpn.example.org", 1}}, Transport: "tcp",
 		ServerKey: Key([]byte(strings.Repeat("\x01", 32))), PrivateKey: secret, PSK: secret, Login: folder + "/login",
 		Device: "x", Routes: Routes{Pushed: true}, LAN: lan.None, DNS: true, AllowOtherDNS: true, MTU: 576, Keepalive: 90 * time.Second,
-		State: "/s", StatusSocket: folder + "/sock", Metrics: netip.MustParseAddrPort("127.0.0.1:1"),
+		State: "/s", StatusSocket: folder + "/sock", StatusGroup: "watchers", Metrics: netip.MustParseAddrPort("127.0.0.1:1"),
 	}, c)
 	require.Equal(t, "192.0.2.7:443 [2001:db8::7]:443 vpn.example.org:1", fmt.Sprintf("%v %v %v", c.Servers[0], c.Servers[1], c.Servers[2]))
 	shown := strings.ReplaceAll(fmt.Sprintf("%v %+v %#v %x", c, c, c, c.PSK), folder, "") // the folder's name may have these digits

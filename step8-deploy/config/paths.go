@@ -41,6 +41,32 @@ func readSocket(s string) (string, error) {
 	return readPath(s)
 }
 
+// besideStatus returns the path of the socket for changes of a server that sets none: with the default
+// status socket it is ServerControl.
+func besideStatus(socket string) string {
+	if socket == "" {
+		return ""
+	}
+	path := strings.TrimSuffix(socket, ".sock") + "-control.sock"
+	if len(path) > maxSocketPath {
+		return ""
+	}
+	return path
+}
+
+// readGroup reads the name of a group, as groupadd(8) makes it.
+func readGroup(s string) (string, error) {
+	const longest = 32
+	good := len(s) <= longest && s[0] != '-'
+	for _, b := range []byte(s) {
+		good = good && (b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || strings.IndexByte("._-", b) >= 0)
+	}
+	if !good {
+		return "", fmt.Errorf("is %s, which is not the name of a group", quote(s))
+	}
+	return s, nil
+}
+
 // resolve replaces each path by the path that it stands for: relative paths start at the file's
 // folder or, after $CREDENTIALS_DIRECTORY, at that of systemd.
 func resolve(file string, paths ...*string) {

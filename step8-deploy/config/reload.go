@@ -7,6 +7,7 @@ func (c *Client) Keep(old *Client) (changed []string) {
 	keep(&changed, "offloads", &c.Offloads, old.Offloads)
 	keep(&changed, "state", &c.State, old.State)
 	keep(&changed, "status_socket", &c.StatusSocket, old.StatusSocket)
+	keep(&changed, "status_group", &c.StatusGroup, old.StatusGroup)
 	keep(&changed, "metrics", &c.Metrics, old.Metrics)
 	return changed
 }

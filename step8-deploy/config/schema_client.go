@@ -55,6 +55,8 @@ func clientSchema() []setting[Client] {
 			set: text(func(c *C) *string { return &c.State }, readPath)},
 		{key: "status_socket", allowed: allowedSock, def: ClientSocket,
 			set: optional(func(c *C) *string { return &c.StatusSocket }, readSocket)},
+		{key: "status_group", allowed: allowedGroup, def: "",
+			set: optional(func(c *C) *string { return &c.StatusGroup }, readGroup)},
 		{key: "metrics", allowed: allowedProm, def: "",
 			set: optional(func(c *C) *netip.AddrPort { return &c.Metrics }, readAddrPort)},
 	}

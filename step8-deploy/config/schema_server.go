@@ -60,6 +60,12 @@ func serverSchema() []setting[Server] {
 
 		{key: "status_socket", allowed: allowedSock, def: ServerSocket,
 			set: optional(func(s *S) *string { return &s.StatusSocket }, readSocket)},
+		{key: "status_group", allowed: allowedGroup, def: "",
+			set: optional(func(s *S) *string { return &s.StatusGroup }, readGroup)},
+		{key: "control_socket", allowed: allowedSock + "; the default is beside status_socket", def: ServerControl,
+			set: optional(func(s *S) *string { return &s.ControlSocket }, readSocket)},
+		{key: "control_group", allowed: allowedGroup, def: "",
+			set: optional(func(s *S) *string { return &s.ControlGroup }, readGroup)},
 		{key: "metrics", allowed: allowedProm, def: "",
 			set: optional(func(s *S) *netip.AddrPort { return &s.Metrics }, readAddrPort)},
 	}
@@ -72,6 +78,7 @@ const (
 	allowedMTU   = "0 (what the path has room for), or 576 to 65535 bytes"
 	allowedName  = "1 to 15 letters, digits and _ . @ -"
 	allowedSock  = `the path of a socket, of at most 107 bytes, or "" for none`
+	allowedGroup = `the name of a group, whose members may use the socket, or "" for root alone`
 	allowedProm  = `"ADDRESS:PORT", such as "127.0.0.1:9586", or "" for none`
 	allowedNets  = `at most 256 networks, such as ["10.0.0.0/8", "fd00::/8"]`
 )
@@ -81,6 +88,8 @@ const (
 	defaultState = "/var/lib/stepvpn"
 	ServerSocket = "/run/stepvpn/server.sock"
 	ClientSocket = "/run/stepvpn/client.sock"
+
+	ServerControl = "/run/stepvpn/server-control.sock"
 )
 
 // maxClients is the largest max_clients: an IPv4 /16 has room for this many.

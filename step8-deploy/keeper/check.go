@@ -24,6 +24,7 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step7-auth/pool"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/fast"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lastseen"
@@ -88,7 +89,8 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 			c.port(network, at, fast.Spread(cfg.Queues))
 		}
 	}
-	c.sockets(cfg.StatusSocket, cfg.Metrics)
+	c.sockets(cfg.Metrics, control.Socket{Path: cfg.StatusSocket, Name: control.Status, Group: cfg.StatusGroup},
+		control.Socket{Path: cfg.ControlSocket, Name: control.Control, Group: cfg.ControlGroup})
 	if cfg.DNS && c.running == nil {
 		c.failed(resolver.Check(ResolverOf(cfg, cfg.Device)))
 	}
@@ -122,7 +124,7 @@ func CheckClient(ctx context.Context, file string) (*Check, error) {
 		return c, nil
 	}
 	c.device(cfg.Device, nil, cfg.MTU)
-	c.sockets(cfg.StatusSocket, cfg.Metrics)
+	c.sockets(cfg.Metrics, control.Socket{Path: cfg.StatusSocket, Name: control.Status, Group: cfg.StatusGroup})
 	seen := c.folder(cfg.State)
 	if _, err := rotation.Read(cfg.State, noise.PublicKey(cfg.ServerKey)); seen && err != nil && cfg.WireGuard == nil {
 		c.warn(fmt.Sprintf("the file of the keys that the server has announced is damaged: %v", err), "A start sets it aside, and uses the key in the settings.")
@@ -152,7 +154,7 @@ func (c *Check) wireGuard(cfg *config.Client) {
 // running returns the status of a daemon of that role that answers at one of the sockets.
 func running(ctx context.Context, role string, sockets ...string) *status.Report {
 	for _, path := range sockets {
-		if r, err := status.Query(ctx, path); path != "" && err == nil && r.Role == role {
+		if r, err := control.QueryStatus(ctx, path); path != "" && err == nil && r.Role == role {
 			return r
 		}
 	}
@@ -217,10 +219,17 @@ func (c *Check) port(network string, at netip.AddrPort, n int) {
 	}
 }
 
-// sockets checks whether the daemon can open its sockets for status and metrics.
-func (c *Check) sockets(path string, metrics netip.AddrPort) {
-	if path != "" && c.running == nil {
-		c.failed(status.Free(path))
+// sockets checks whether the daemon can open its sockets for metrics, status and changes.
+func (c *Check) sockets(metrics netip.AddrPort, sockets ...control.Socket) {
+	for _, s := range sockets {
+		if s.Path == "" {
+			continue
+		}
+		_, err := s.GID()
+		if err == nil && c.running == nil {
+			err = s.Free()
+		}
+		c.failed(err)
 	}
 	if metrics.IsValid() && !c.has("tcp", metrics) {
 		l, err := net.Listen("tcp", metrics.String())

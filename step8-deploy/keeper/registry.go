@@ -11,6 +11,8 @@ import (
 
 	"stepvpn/shared/atomicfile"
 	"stepvpn/step7-auth/identity"
+	"stepvpn/step8-deploy/control"
+	"stepvpn/step8-deploy/privsep"
 )
 
 // This file copies the registry of clients for the worker.
@@ -27,6 +29,7 @@ const (
 func (s *Server) copyRegistry() error {
 	s.copying.Lock()
 	defer s.copying.Unlock()
+	s.copied = identity.StampOf(s.cfg.Clients) // before it is read, so that no later change is missed
 	to := filepath.Join(s.folder(), RegistryName)
 	text, info, err := atomicfile.Read(s.cfg.Clients, identity.MaxFile, atomicfile.Follow)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -68,8 +71,7 @@ func (s *Server) renewRegistry() error {
 func (s *Server) followRegistry(ctx context.Context, before, tell func()) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	copied := identity.StampOf(s.cfg.Clients)
-	seen := copied
+	seen := identity.StampOf(s.cfg.Clients)
 	for {
 		select {
 		case <-ctx.Done():
@@ -78,13 +80,33 @@ func (s *Server) followRegistry(ctx context.Context, before, tell func()) {
 		}
 		last := seen
 		seen = identity.StampOf(s.cfg.Clients)
-		if seen != last || seen == copied && s.stale.Load() == nil {
+		if seen != last || seen == s.lastCopied() && s.stale.Load() == nil {
 			continue
 		}
-		copied = seen
 		before()
 		if s.renewRegistry() == nil {
 			tell()
 		}
 	}
+}
+
+func (s *Server) lastCopied() identity.Stamp {
+	s.copying.Lock()
+	defer s.copying.Unlock()
+	return s.copied
+}
+
+const eventChanged = "changed"
+
+// Changed makes the worker read the registry, which the keeper itself has changed, and tells it what has
+// happened. Without a worker there is nothing to do: the next one reads the registry when it starts.
+func (s *Server) Changed(c *privsep.Conn, event control.Event) {
+	if c == nil {
+		return
+	}
+	s.tellPSKSecret(c)
+	if s.renewRegistry() == nil {
+		c.Tell(eventRegistry, nil)
+	}
+	c.Tell(eventChanged, event)
 }

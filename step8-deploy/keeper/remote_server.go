@@ -13,6 +13,7 @@ import (
 	"stepvpn/shared/app"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step6-dns/resolver"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/pathmtu"
 	"stepvpn/step8-deploy/privsep"
 )
@@ -26,14 +27,19 @@ type RemoteServer struct {
 }
 
 // NewRemoteServer returns the keeper at the other end of a Conn. It calls registry when the
-// registry has changed.
-func NewRemoteServer(c *privsep.Conn, registry func()) *RemoteServer {
+// registry has changed, and changed with what somebody has changed at the control socket.
+func NewRemoteServer(c *privsep.Conn, registry func(), changed func(control.Event)) *RemoteServer {
 	r := new(RemoteServer)
 	r.problems.Store(new([]Problem))
 	r.Asker = privsep.NewAsker(c, func(event string, with json.RawMessage) {
 		switch event {
 		case eventRegistry:
 			registry()
+		case eventChanged:
+			var e control.Event
+			if json.Unmarshal(with, &e) == nil {
+				changed(e)
+			}
 		case eventPSKSecret:
 			r.takePSKSecret(with)
 		case eventProblems:

@@ -64,12 +64,14 @@ type Listener struct {
 // A Server keeps the host of a server. Its methods are safe for concurrent use.
 type Server struct {
 	cfg   *config.Server
+	all   []netip.Prefix // the subnets in the settings
 	told  ServerSettings
 	fds   []int // in the order of ServerSettings
 	owner atomicfile.Owner
 	paths *uplink.Paths
 
-	copying sync.Mutex              // of the registry
+	copying sync.Mutex              // of the registry; guards copied
+	copied  identity.Stamp          // the registry, when it was copied last
 	stale   atomic.Pointer[Problem] // why the copy of the registry is out of date; nil if it is not
 	failed  atomic.Pointer[error]
 
@@ -103,6 +105,7 @@ func NewServer(file string, owner atomicfile.Owner) (*Server, error) {
 func (s *Server) open() error {
 	cfg := s.cfg
 	s.told = ServerSettings{Server: cfg, Device: cfg.Device}
+	s.all = cfg.Subnets
 	cfg.Subnets, s.told.Off = servable(cfg.Subnets)
 	key, err1 := cfg.PrivateKey()
 	psk, err2 := cfg.PresharedKey()
@@ -131,7 +134,7 @@ func (s *Server) open() error {
 	if err := s.openFolder(); err != nil {
 		return err
 	}
-	statusFD, metricsFD, err := listen(cfg.StatusSocket, cfg.Metrics)
+	statusFD, metricsFD, err := listen(cfg.StatusSocket, cfg.StatusGroup, cfg.Metrics)
 	if err != nil {
 		return err
 	}
@@ -162,6 +165,26 @@ func (s *Server) add(fd int) bool {
 
 // Settings returns the operator's settings.
 func (s *Server) Settings() *config.Server { return s.cfg }
+
+// Configured returns the operator's settings with all subnets, also those that this host can't serve
+// now.
+func (s *Server) Configured() *config.Server {
+	all := *s.cfg
+	all.Subnets = s.all
+	return &all
+}
+
+// KeyFile returns the file with the private key by whose public half new clients get to know the server:
+// the next one, if it is changing its key. By the old one a client comes in, too, and is told the next one.
+func (s *Server) KeyFile() string {
+	if s.told.NextKey != nil {
+		return s.cfg.NextKeyFile()
+	}
+	return s.cfg.Key
+}
+
+// Owner returns the user of the worker.
+func (s *Server) Owner() atomicfile.Owner { return s.owner }
 
 // Device returns the tunnel's device as it should be.
 func (s *Server) Device() reconcile.Device {
@@ -322,7 +345,7 @@ func (s *Server) Serve(c *privsep.Conn) error {
 	s.renewRegistry() // if there is no registry, the worker reports that
 	go s.followRegistry(ctx, func() { s.tellPSKSecret(c) }, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
-	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "bound": s.bound, "notify": notice, "fail": s.fail(c)})
+	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "bound": s.bound, "notify": notice(Notice.tell), "fail": s.fail(c)})
 	if why := s.failed.Load(); why != nil {
 		return *why
 	}

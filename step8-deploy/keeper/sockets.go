@@ -10,15 +10,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/control"
 )
 
 // listen makes the sockets for the status and the metrics of a worker, of a client or a server.
 // It returns -1 for each that is not wanted.
-func listen(path string, metrics netip.AddrPort) (statusFD, metricsFD int, err error) {
+func listen(path, group string, metrics netip.AddrPort) (statusFD, metricsFD int, err error) {
 	statusFD, metricsFD = -1, -1
 	if path != "" {
-		l, err := status.Listen(path)
+		l, err := control.Socket{Path: path, Name: control.Status, Group: group}.Listen()
 		if err != nil {
 			return -1, -1, err
 		}

@@ -141,6 +141,14 @@ func (l *Log) Note(key noise.PublicKey, at time.Time, by noise.PublicKey) {
 	}
 }
 
+// Of returns when a client was last noted; the zero Seen and false if it never was.
+func (l *Log) Of(key noise.PublicKey) (Seen, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seen, known := l.times[key]
+	return seen, known
+}
+
 // Run writes the file whenever there is news, until ctx ends: soon after the first news, and
 // then at most once per minute. Before each write it calls look, which must call Note for the
 // clients that are connected.

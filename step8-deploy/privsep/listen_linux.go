@@ -73,15 +73,20 @@ func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func
 
 const network = "unixpacket"
 
-// from returns an error unless the process at the other end belongs to this user.
-func from(c *net.UnixConn, owner atomicfile.Owner) error {
+// Peer returns the process at the other end of a Unix socket, and its user.
+func Peer(c *net.UnixConn) (peer *unix.Ucred, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var peer *unix.Ucred
 	failed := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err := errors.Join(failed, err); err != nil {
+	return peer, errors.Join(failed, err)
+}
+
+// from returns an error unless the process at the other end belongs to this user.
+func from(c *net.UnixConn, owner atomicfile.Owner) error {
+	peer, err := Peer(c)
+	if err != nil {
 		return err
 	}
 	if int(peer.Uid) != owner.UID {

@@ -94,6 +94,12 @@ func sample(w io.Writer, name string, value float64, labels ...string) {
 	fmt.Fprintf(w, "%s %g\n", name, value)
 }
 
+// The limits of ServeMetrics.
+const (
+	maxScrapes = 32              // connections at the same time
+	answerIn   = 5 * time.Second // the time that a request may take
+)
+
 // ServeMetrics answers GET /metrics at a socket, which it then owns, until the function that
 // it returns is called. It calls report from any goroutine. There is no password: the address
 // should be one that only Prometheus can reach.
@@ -105,7 +111,7 @@ func ServeMetrics(l net.Listener, report func() *Report) (closeAll func() error)
 	})
 	s := &http.Server{Handler: mux, ReadTimeout: answerIn, WriteTimeout: 2 * answerIn, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(netutil.LimitListener(l, 4*maxReaders)) }()
+	go func() { done <- s.Serve(netutil.LimitListener(l, maxScrapes)) }()
 	return func() error {
 		err := s.Close()
 		if served := <-done; !errors.Is(served, http.ErrServerClosed) {

@@ -1,10 +1,7 @@
-// Package status reports what a running daemon does: through a Unix socket, to every user
-// who may open it; and to Prometheus over HTTP, if an address is set.
+// Package status is what a running daemon reports of itself: for people, as JSON, which package
+// control serves at a Unix socket, and for Prometheus over HTTP, if an address is set.
 //
 // Introduced in step 8.
-//
-// A connection to the socket gets one answer, a Report in JSON, and is closed. The daemon
-// reads nothing from it, so a client of the socket can change nothing.
 package status
 
 import (

@@ -2,15 +2,12 @@ package status
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"math"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -37,99 +34,6 @@ func report() *Report {
 		},
 		Drops: map[string]uint64{"replayed": 2, "bad-tag": 1, "no-peer": 0},
 	}
-}
-
-func socket(t *testing.T) string { return filepath.Join(t.TempDir(), "s.sock") }
-
-func serve(t *testing.T, path string, report func() *Report) *Server {
-	l, err := Listen(path)
-	require.NoError(t, err)
-	s := Serve(l, report)
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
-func TestQuery(t *testing.T) {
-	path := socket(t)
-	s := serve(t, path, report)
-	info, err := os.Stat(path)
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
-	for range 3 {
-		r, err := Query(t.Context(), path)
-		require.NoError(t, err)
-		require.Equal(t, report(), r)
-	}
-	_, err = Listen(path)
-	require.EqualError(t, err, "status socket: another daemon has "+path)
-	require.NoError(t, s.Close())
-	_, err = Query(t.Context(), path)
-	require.EqualError(t, err, "no daemon answers at "+path)
-}
-
-// The socket of a killed daemon is replaced, but no other file.
-func TestStaleSocket(t *testing.T) {
-	path := socket(t)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	require.NoError(t, err)
-	l.SetUnlinkOnClose(false)
-	l.Close()
-	require.NoError(t, os.WriteFile(path+".new", nil, 0o600))
-	_, err = Query(t.Context(), path)
-	require.EqualError(t, err, "no daemon answers at "+path)
-	serve(t, path, report).Close()
-
-	require.NoError(t, os.Remove(path))
-	require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
-	_, err = Listen(path)
-	require.EqualError(t, err, "status socket: "+path+" is there, and is no socket")
-	_, err = Listen(filepath.Join(path, "x.sock")) // below a file
-	require.ErrorContains(t, err, "not a directory")
-}
-
-// A client of the socket that does not read, or sends much, does not keep others from asking.
-func TestRudeReaders(t *testing.T) {
-	big := report()
-	big.Peers = make([]Peer, 3_000) // more than a socket's buffers hold
-	path := socket(t)
-	serve(t, path, func() *Report { return big })
-	for range maxReaders - 1 {
-		c, err := net.Dial("unix", path)
-		require.NoError(t, err)
-		defer c.Close()
-		c.Write([]byte(strings.Repeat("x", 1000)))
-	}
-	r, err := Query(t.Context(), path)
-	require.NoError(t, err)
-	require.Len(t, r.Peers, 3_000)
-}
-
-// A daemon may say nothing, or nonsense.
-func TestQueryRefuses(t *testing.T) {
-	for answer, want := range map[string]string{"": "EOF", "{": "unexpected EOF", "[]": "cannot unmarshal", `{"peers":[{"endpoint":"x"}]}`: "not an ip:port"} {
-		path := socket(t)
-		l, err := net.Listen("unix", path)
-		require.NoError(t, err)
-		go func() {
-			c, err := l.Accept()
-			if err == nil {
-				io.WriteString(c, answer)
-				c.Close()
-			}
-		}()
-		_, err = Query(t.Context(), path)
-		require.ErrorContains(t, err, "the answer at "+path+" is not a status: ", answer)
-		require.ErrorContains(t, err, want)
-		l.Close()
-	}
-	path := socket(t)
-	l, err := net.Listen("unix", path)
-	require.NoError(t, err)
-	defer l.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(10*time.Millisecond, cancel)
-	_, err = Query(ctx, path)
-	require.Error(t, err)
 }
 
 func TestWrite(t *testing.T) {

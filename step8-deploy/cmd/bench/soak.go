@@ -14,6 +14,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/shared/link"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -153,7 +154,7 @@ func accounted(ctx context.Context, t *tunnel) error {
 // report asks a daemon for its status.
 func report(ctx context.Context, p *process, socket string) (*status.Report, error) {
 	// The socket is in the host's own /run.
-	r, err := status.Query(ctx, fmt.Sprintf("/proc/%d/root/run/stepvpn/%s", p.cmd.Process.Pid, socket))
+	r, err := control.QueryStatus(ctx, fmt.Sprintf("/proc/%d/root/run/stepvpn/%s", p.cmd.Process.Pid, socket))
 	if err == nil && len(r.Peers) != 1 {
 		err = fmt.Errorf("%s has %d peers", socket, len(r.Peers))
 	}

@@ -7,99 +7,238 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"stepvpn/shared/app"
-	"stepvpn/step4-crypto/noise"
-	"stepvpn/step7-auth/admission"
+	"stepvpn/shared/prompt"
 	"stepvpn/step7-auth/clients"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/keeper"
-	"stepvpn/step8-deploy/lastseen"
-	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/control"
+	"stepvpn/step8-deploy/registrar"
 )
 
-// clientsCommands returns the commands that manage the registry of clients, such as 'clients
-// add'. They are those of step 7, except for init, which is 'init server' here. They take from
-// the server's settings what their flags don't say. When they end, a running server has taken
-// over their changes. The file that 'clients add' writes is what the client's service reads.
+// This file has the commands that change who may come in. They are the same whoever makes the changes
+// (package registrar): the server that runs, if this user may use its control socket, or else this process,
+// if it may write the registry. When they end, a server that runs has taken over the change. clientsadd.go has
+// 'clients add', clientslist.go has 'clients list'.
+
 func clientsCommands() (list []app.Command) {
-	var of *config.Server // nil if they are not known
-	var seen func(*identity.Client) string
-	var phone *addedPhone // of 'clients add'
-	for _, c := range clients.Commands(clients.Defaults{
-		Registry: defaultDir + "/clients", Key: defaultDir + "/server.key",
-		Format: func() func(*identity.Client, *identity.Profile) (string, error) {
-			phone = newPhone(clientFile())
-			return phone.file
-		},
-		Addrs: func(r *identity.Registry) ([]netip.Addr, error) { return phone.addrs(r) },
-		Login: "login_file, and beside it that file: the user name and the password, one a line, mode 0600",
-		Check: func(r *identity.Registry) error {
-			if of == nil {
-				return nil
+	list = append(list, clientsAdd, clientsList,
+		changeCommand("passwd", "NAME", "Passwd sets a password that the client must give as well.", passwd),
+		changeCommand("revoke", "NAME", "Revoke keeps a client out from now on.", func() changeFunc {
+			return func(_ context.Context, r registrar.Changes, args []string) (c control.Change, done string, err error) {
+				if c, err = r.Revoke(args[0]); c.Revoked != "" {
+					return c, fmt.Sprintf("%s: was revoked already, on %s.\n", args[0], c.Revoked), err
+				}
+				return c, fmt.Sprintf("%s: revoked. A running server cuts it off now.\n", args[0]), err
 			}
-			return admission.Check(r, of.Subnets)
-		},
-		OwnPSK: func(client noise.PublicKey) (*[noise.KeyLen]byte, error) {
-			if of == nil {
-				return nil, app.Usage("-own-psk needs the server's settings: name them by -settings")
+		}),
+		changeCommand("expire", "NAME WHEN", "Expire refuses a client from a date on, such as 2026-12-31, 2026-12-31T18:00:00Z, or after a time such as 720h; or never.", func() changeFunc {
+			return func(_ context.Context, r registrar.Changes, args []string) (c control.Change, done string, err error) {
+				if c, err = r.Expire(args[0], args[1]); c.Expires.IsZero() {
+					return c, fmt.Sprintf("%s: does not expire any more.\n", args[0]), err
+				}
+				return c, fmt.Sprintf("%s: is refused from %s on.\n", args[0], c.Expires.Format(time.RFC3339)), err
 			}
-			return keeper.NewOwnPSK(of, client)
-		},
-		Seen: func(c *identity.Client) string { return seen(c) },
-	}) {
-		if c.Name == "init" {
-			continue
+		}),
+		changeCommand("rename", "NAME NEW", "Rename gives a client another name. Its file and its key stay as they are.", func() changeFunc {
+			return func(_ context.Context, r registrar.Changes, args []string) (c control.Change, done string, err error) {
+				c, err = r.Rename(args[0], args[1])
+				return c, fmt.Sprintf("%s: is called %s from now on.\n", args[0], args[1]), err
+			}
+		}))
+	for _, c := range clients.Commands(clients.Defaults{Registry: defaultDir + "/clients", Key: defaultDir + "/server.key"}) {
+		if c.Name == "public-key" {
+			c.Name = "clients " + c.Name
+			setup := c.Setup
+			c.Setup = func() func(context.Context, []string) error {
+				run, file := setup(), settingsFlag()
+				return func(ctx context.Context, args []string) error {
+					s, err := serverOf(*file)
+					if err != nil && *file != "" {
+						return err
+					}
+					if s != nil && !given("key") {
+						flag.Set("key", s.Key)
+					}
+					return run(ctx, args)
+				}
+			}
+			list = append(list, c)
 		}
-		setup, adds, lists := c.Setup, c.Name == "add", c.Name == "list"
-		c.Name, c.Setup = "clients "+c.Name, func() func(context.Context, []string) error {
-			run := setup()
-			file := flag.String("settings", "", "the server's `file` of settings, for what other flags do not say (default: server.toml beside the registry)")
-			return func(ctx context.Context, args []string) (err error) {
-				if of, err = serverOf(*file); err != nil {
-					if adds || *file != "" {
-						return err
-					}
-					slog.Warn("the server's settings can't be read", "error", err)
-				}
-				if adds {
-					if err := phone.check(of); err != nil {
-						return err
-					}
-				}
-				if of != nil {
-					fillIn(of, keyFileFor(ctx, of, adds))
-				}
-				if adds {
-					if err := phone.fillIn(); err != nil {
-						return err
-					}
-				}
-				if lists {
-					seen = lastSeen(ctx, of)
-				}
-				err = run(ctx, args)
-				if adds {
-					phone.end(ctx, err)
-				}
-				if err != nil || of == nil {
-					return err
-				}
-				return untilInForce(ctx, of)
-			}
-		}
-		list = append(list, c)
 	}
 	return list
+}
+
+// A changeFunc makes a change, and says what was done.
+type changeFunc func(ctx context.Context, r registrar.Changes, args []string) (c control.Change, done string, err error)
+
+// changeCommand returns a command that changes something. setup defines its own flags.
+func changeCommand(name, args, about string, setup func() changeFunc) app.Command {
+	return app.Command{Name: "clients " + name, Args: args, About: about, Setup: func() func(context.Context, []string) error {
+		o := newOffice(new(clients.Addition))
+		flag.StringVar(&o.files.Registry, "registry", defaultDir+"/clients", "`file` with the clients")
+		run := setup()
+		return func(ctx context.Context, args []string) error {
+			r, err := o.open(ctx)
+			if err != nil {
+				return err
+			}
+			c, done, err := run(ctx, r, args)
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Print(done); err != nil {
+				return err
+			}
+			return o.untilInForce(ctx, r, c)
+		}
+	}}
+}
+
+func passwd() changeFunc {
+	remove := flag.Bool("delete", false, "no longer ask the client for a password")
+	return func(ctx context.Context, r registrar.Changes, args []string) (c control.Change, done string, err error) {
+		const file = "login_file, and beside it that file: the user name and the password, one a line, mode 0600"
+		name := args[0]
+		// Check this before the question, so that nobody chooses a password in vain.
+		if _, err := r.Look(name); err != nil {
+			return c, "", err
+		}
+		if *remove {
+			c, err = r.SetPassword(name, "")
+			return c, fmt.Sprintf("%s: comes in without a password now. Its client file no longer needs %s.\n", name, file), err
+		}
+		hash, err := newPassword(ctx, name)
+		if err != nil {
+			return c, "", err
+		}
+		c, err = r.SetPassword(name, hash)
+		return c, fmt.Sprintf("%s: comes in with its key and this password. Its client file needs %s.\n", name, file), err
+	}
+}
+
+// newPassword asks for a password, and returns its hash.
+func newPassword(ctx context.Context, name string) (string, error) {
+	password, err := prompt.NewSecret(ctx, "New password of "+name)
+	if err != nil {
+		return "", err
+	}
+	hash, err := identity.HashPassword(password)
+	if err != nil {
+		return "", err
+	}
+	return hash.String(), nil
+}
+
+// An office is where a command has its changes made.
+type office struct {
+	settings *string
+	socket   *string
+	files    *clients.Addition // what flags say about the files; open fills in the rest
+
+	server *config.Server // nil if the settings are not known
+	cause  error          // why they are not; nil: there are none
+	runs   bool           // whether the server that runs makes the changes
+}
+
+func newOffice(files *clients.Addition) *office {
+	return &office{
+		settings: settingsFlag(),
+		socket:   flag.String("socket", "", "have changes made by the server at this `path` of control_socket (default: that in the settings, or "+config.ServerControl+")"),
+		files:    files,
+	}
+}
+
+func settingsFlag() *string {
+	return flag.String("settings", "", "the server's `file` of settings, for what other flags do not say (default: server.toml beside the registry)")
+}
+
+// given reports whether a flag was given.
+func given(name string) (is bool) {
+	flag.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
+}
+
+// open returns what makes the changes.
+func (o *office) open(ctx context.Context) (registrar.Changes, error) {
+	o.server, o.cause = serverOf(*o.settings)
+	hidden := errors.Is(o.cause, fs.ErrPermission)
+	if o.cause != nil && !hidden && *o.settings != "" {
+		return nil, o.cause
+	}
+	if o.cause != nil && !hidden {
+		slog.Warn("the server's settings can't be read", "error", o.cause)
+	}
+	own := registrar.Registrar{Settings: o.server, Files: *o.files}
+	if o.server != nil {
+		own = *registrar.New(o.server, keyFileFor(ctx, o.server))
+		for _, f := range []struct {
+			name string
+			is   string
+			to   *string
+		}{{"registry", o.files.Registry, &own.Files.Registry}, {"key", o.files.Key, &own.Files.Key}, {"server-key", o.files.ServerKey, &own.Files.ServerKey}, {"psk", o.files.PSK, &own.Files.PSK}} {
+			if given(f.name) {
+				*f.to = f.is
+			}
+		}
+	}
+	o.files.Registry, o.files.Key, o.files.ServerKey, o.files.PSK = own.Files.Registry, own.Files.Key, own.Files.ServerKey, own.Files.PSK
+	r, err := o.running(ctx)
+	switch {
+	case err == nil && r != nil:
+		o.runs = true
+		return r, nil
+	case err != nil && (hidden || *o.socket != ""): // otherwise there is no way
+		return nil, err
+	case err != nil && !errors.Is(err, control.ErrNoDaemon):
+		slog.Warn("the server that runs can't be asked, so the registry is changed by this command itself", "error", err)
+	}
+	return &own, nil
+}
+
+// running returns the server that runs, if it can make the changes, as its settings and flags say: nil if
+// it is another one's registry, or if flags name other files than the server's.
+func (o *office) running(ctx context.Context) (registrar.Changes, error) {
+	path := *o.socket
+	switch {
+	case path != "":
+	case o.server != nil:
+		path = o.server.ControlSocket
+	case o.cause != nil:
+		path = config.ServerControl
+	}
+	if path == "" || o.othersFiles() {
+		return nil, nil
+	}
+	var about control.About
+	if err := control.Get(ctx, path, "/server", &about); err != nil {
+		return nil, err
+	}
+	if o.server != nil && !sameFile(about.Registry, o.files.Registry) {
+		return nil, nil
+	}
+	return registrar.At(ctx, path), nil
+}
+
+// othersFiles reports whether flags name files that the server's settings do not.
+func (o *office) othersFiles() bool {
+	if o.server == nil {
+		return slices.ContainsFunc([]string{"registry", "key", "server-key", "psk"}, given)
+	}
+	differs := func(name, is, want string) bool { return given(name) && !sameFile(is, want) }
+	return given("server-key") || differs("registry", o.files.Registry, o.server.Clients) ||
+		differs("key", o.files.Key, o.server.Key) || differs("psk", o.files.PSK, o.server.PSK)
+}
+
+func sameFile(a, b string) bool {
+	one, err1 := os.Stat(a)
+	other, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(one, other)
 }
 
 // serverOf returns the settings of the server whose clients the commands are about: those
@@ -123,91 +262,31 @@ func serverOf(file string) (*config.Server, error) {
 	return s, err
 }
 
-// fillIn gives the flags that were not given the values of the server's settings, and key the
-// name of the file with its private key.
-func fillIn(s *config.Server, key string) {
-	given := make(map[string]string)
-	flag.Visit(func(f *flag.Flag) { given[f.Name] = f.Value.String() })
-	set := func(name, value string) {
-		if _, is := given[name]; !is && flag.Lookup(name) != nil {
-			flag.Set(name, value)
-		}
-	}
-	set("registry", s.Clients)
-	set("key", key)
-	set("psk", s.PSK)
-	if !slices.Contains(s.Transports, "udp") {
-		set("transport", "tcp")
-	}
-	if host := given["server"]; host != "" {
-		if _, _, err := net.SplitHostPort(host); err != nil {
-			host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-			flag.Set("server", net.JoinHostPort(host, strconv.Itoa(int(s.Listen[0].Port()))))
-		}
-	}
-}
-
-// lastSeen returns how to say when a client was last connected to a server, whose settings
-// are nil if they are not known: "now" if it is, else the time that the server has noted.
-func lastSeen(ctx context.Context, s *config.Server) func(*identity.Client) string {
-	if s == nil {
-		return func(*identity.Client) string { return "unknown" }
-	}
-	noted, err := lastseen.Read(keeper.SeenFile(s))
-	if err != nil {
-		slog.Warn("it is not known when clients were last seen", "error", err)
-	}
-	change := changeOf(s)
-	now := connected(ctx, s, change)
-	return func(c *identity.Client) string {
-		seen, known := noted[c.Key]
-		switch peer, is := now[c.Name]; {
-		case is:
-			return "now" + change.by(peer.NextKey)
-		case known:
-			return seen.At.Format(time.RFC3339) + change.by(change.isNext(seen.By))
-		case err != nil:
-			return "unknown"
-		}
-		return "never"
-	}
-}
-
-// connected returns who is connected to a server that runs, by name, and whether by the next
-// key of a change.
-func connected(ctx context.Context, s *config.Server, change keyChange) map[string]status.Peer {
-	now := make(map[string]status.Peer)
-	if s.StatusSocket == "" {
-		return now
-	}
-	if report, err := status.Query(ctx, s.StatusSocket); err == nil {
-		for _, p := range report.Peers {
-			p.NextKey = p.NextKey && report.NextKey == change.String()
-			now[p.Name] = p
-		}
-	}
-	return now
-}
-
 // A command that has changed the registry waits until the server has read it, which takes a
-// second.
+// second if the command has written the file itself.
 const (
 	inForceIn = 15 * time.Second
 	askIfEach = 50 * time.Millisecond
 )
 
-// untilInForce waits until the server, if it runs, lets in whom the registry lets in.
-func untilInForce(ctx context.Context, s *config.Server) error {
-	r, err := identity.Load(s.Clients)
-	if err != nil {
-		return err
+// untilInForce waits until the server, if it runs, lets in whom the registry lets in after this change.
+func (o *office) untilInForce(ctx context.Context, r registrar.Changes, c control.Change) error {
+	socket := config.ServerSocket
+	if o.server != nil {
+		socket = o.server.StatusSocket
 	}
-	want := fmt.Sprintf("%x", r.Digest())
+	if socket == "" || !o.runs && o.server == nil {
+		return nil
+	}
 	limit := time.After(inForceIn)
 	for {
-		now, err := status.Query(ctx, s.StatusSocket)
-		if s.StatusSocket == "" || err != nil || now.Registry == "" || now.Registry == want {
+		now, err := control.QueryStatus(ctx, socket)
+		if err != nil || now.Registry == "" || now.Registry == c.Registry {
 			return nil // it does not run, or can't be asked
+		}
+		// Others may have made further changes, which are in force, too.
+		if latest, err := r.Digest(); err == nil && latest == now.Registry {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -218,28 +297,4 @@ func untilInForce(ctx context.Context, s *config.Server) error {
 		case <-time.After(askIfEach):
 		}
 	}
-}
-
-func clientFile() func(*identity.Client, *identity.Profile) (string, error) {
-	transport := flag.String("transport", "udp", "have the client's packets carried by `udp` or tcp")
-	return func(_ *identity.Client, p *identity.Profile) (string, error) {
-		text, err := config.ClientTemplate{
-			File:       defaultDir + "/client.toml",
-			Servers:    []string{p.Server},
-			ServerKey:  noise.FormatKey(p.ServerKey),
-			Transport:  *transport,
-			PrivateKey: secretText(&p.PrivateKey),
-			PSK:        secretText(p.PresharedKey),
-			User:       p.User,
-		}.Render()
-		return string(text), err
-	}
-}
-
-// secretText returns a key in base64, or "" for none.
-func secretText[K ~[config.KeySize]byte](key *K) string {
-	if key == nil || *key == *new(K) {
-		return ""
-	}
-	return noise.FormatKey(*key)
 }

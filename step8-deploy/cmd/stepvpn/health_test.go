@@ -48,7 +48,7 @@ func TestTellsOnce(t *testing.T) {
 		`level=WARN msg="client is waiting" reason="no answer" cure="Wake it."`,
 	}
 	lines := logged(t, func() {
-		tell := tell(func(string) {})
+		tell := tell(func(supervise.Status) {})
 		for range 2 {
 			for range 3 {
 				tell(connecting)
@@ -66,7 +66,7 @@ func TestTellsOnce(t *testing.T) {
 	require.Contains(t, lines[3], `msg="client is degraded" reason="no names" cure="Wake it."`)
 
 	lines = logged(t, func() {
-		tell := tell(func(string) {})
+		tell := tell(func(supervise.Status) {})
 		for i := range 10 * maxTold {
 			waiting.Reason = strings.Repeat("x", i)
 			tell(waiting)
@@ -86,8 +86,10 @@ func TestHostCheck(t *testing.T) {
 		require.Equal(t, []string{status.Up, "", ""}, []string{state, reason, cure})
 		ctx, stop := context.WithCancel(t.Context())
 		var telling sync.WaitGroup
-		var told []string
-		telling.Go(func() { host.tell(ctx, func(s string) { told = append(told, s) }) })
+		var told, states []string
+		telling.Go(func() {
+			host.tell(ctx, func(s string) { told = append(told, s) }, func(state, _ string) { states = append(states, state) })
+		})
 		time.Sleep(time.Minute)
 		missing.Store(&[]keeper.Problem{{What: "forwarding is off", Cure: "Turn it on."}, {What: "there is no default route"}})
 		state, reason, cure = host.state()
@@ -98,6 +100,7 @@ func TestHostCheck(t *testing.T) {
 		stop()
 		telling.Wait()
 		require.Equal(t, []string{"degraded: forwarding is off; there is no default route. Turn it on.", "serving clients"}, told)
+		require.Equal(t, []string{status.Degraded, status.Up}, states)
 	})
 }
 
@@ -112,9 +115,7 @@ func TestWaitOnline(t *testing.T) {
 
 	var now atomic.Pointer[status.Report]
 	now.Store(&status.Report{Role: "client", State: "waiting", Reason: "no answer", Cure: "Wake it."})
-	l, err := status.Listen(socket)
-	require.NoError(t, err)
-	defer status.Serve(l, func() *status.Report { return now.Load() }).Close()
+	defer serveStatus(t, socket, func() *status.Report { return now.Load() })()
 	out, code = stepvpn(t, dir, "wait-online", "-socket", socket, "-timeout", "300ms")
 	require.Equal(t, 1, code)
 	require.Equal(t, "stepvpn: not up after 300ms: the client is waiting: no answer\n  Wake it.\n", out)

@@ -35,13 +35,14 @@ func (c hostCheck) state() (state, reason, cure string) {
 // checkEvery is how often a server checks the state of its host.
 const checkEvery = 2 * time.Second
 
-// tell calls told whenever the problems have changed, until ctx ends. (The keeper logs them.)
-func (c hostCheck) tell(ctx context.Context, told func(status string)) {
+// tell calls told and changed whenever the problems have changed, until ctx ends. (The keeper logs them.)
+func (c hostCheck) tell(ctx context.Context, told func(status string), changed func(state, reason string)) {
 	before := ""
 	for tick := time.Tick(checkEvery); ; {
 		state, reason, cure := c.state()
 		if reason != before {
 			before = reason
+			changed(state, reason)
 			if state == status.Up {
 				told("serving clients")
 			} else {

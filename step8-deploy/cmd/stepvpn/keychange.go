@@ -75,9 +75,11 @@ func changeOf(s *config.Server) keyChange {
 func (k keyChange) isNext(by noise.PublicKey) bool { return k.next != nil && by == k.next.Public() }
 
 // by says by which key a client came, as long as there are two.
-func (k keyChange) by(next bool) string {
+func (k keyChange) by(next bool) string { return byKey(k.next != nil, next) }
+
+func byKey(changing, next bool) string {
 	switch {
-	case k.next == nil:
+	case !changing:
 		return ""
 	case next:
 		return ", by the next key"

@@ -14,8 +14,8 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/killswitch"
-	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/takeover"
 )
 
@@ -103,7 +103,7 @@ var pause = app.Command{
 			if err != nil || d < killswitch.MinPause || d > killswitch.MaxPause {
 				return app.Usage("%q is not a time from 1s to 24h, such as 5m", args[0])
 			}
-			if r, err := status.Query(ctx, *socket); err == nil && r.Connected() > 0 {
+			if r, err := control.QueryStatus(ctx, *socket); err == nil && r.Connected() > 0 {
 				return app.Hint(errors.New("the tunnel is up, so there is nothing to pause"), "'systemctl stop stepvpn-client' ends it.")
 			}
 			if err := killswitch.Pause(d); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -110,6 +111,13 @@ func TestInitRefuses(t *testing.T) {
 	}
 }
 
+// serveStatus answers at a status socket, as a daemon does.
+func serveStatus(t *testing.T, path string, report func() *status.Report) (stop func()) {
+	l, err := control.Socket{Path: path, Name: control.Status}.Listen()
+	require.NoError(t, err)
+	return publish(l, nil, report)
+}
+
 func TestStatus(t *testing.T) {
 	dir := t.TempDir()
 	out, code := stepvpn(t, dir, "status", "-socket", "none.sock")
@@ -118,16 +126,13 @@ func TestStatus(t *testing.T) {
 
 	started := time.Now()
 	path := filepath.Join(dir, "s.sock")
-	l, err := status.Listen(path)
-	require.NoError(t, err)
-	s := status.Serve(l, func() *status.Report {
+	defer serveStatus(t, path, func() *status.Report {
 		now := time.Now()
 		return &status.Report{Role: "server", Version: "v1", Now: now, Started: started, State: "up", Peers: []status.Peer{{
 			Name: "alice", Addresses: []netip.Addr{netip.MustParseAddr("10.8.0.2")},
 			Sent: status.Flow{Bytes: uint64(now.Sub(started) / time.Microsecond)}, // 1 MB/s
 		}}}
-	})
-	defer s.Close()
+	})()
 	out, code = stepvpn(t, dir, "status", "-socket", "s.sock")
 	require.Zero(t, code, out)
 	require.Regexp(t, `(?m)^alice +10.8.0.2 .* (1.0 MB|999 kB|1000 kB)/s +0 B/s$`, out)

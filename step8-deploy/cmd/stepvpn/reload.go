@@ -30,7 +30,7 @@ func reload(now *atomic.Pointer[node]) {
 		return
 	}
 	slog.Info("settings read again")
-	next := &node{asked: old.asked, stopping: old.stopping, keeper: old.keeper, carrier: old.carrier, count: old.count, network: old.network}
+	next := &node{asked: old.asked, stopping: old.stopping, keeper: old.keeper, carrier: old.carrier, count: old.count, network: old.network, happens: old.happens}
 	next.use(settings)
 	now.Store(next)
 	old.replace()

@@ -9,6 +9,7 @@ import (
 	"stepvpn/step3-tunnel/tunnel"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/status"
 )
@@ -17,11 +18,11 @@ import (
 // sockets for status and metrics. (status.go is the command that asks.)
 
 // publish answers at the sockets, each of which may be nil, until the function that it returns
-// is called.
-func publish(statusAt, metricsAt net.Listener, report func() *status.Report) (stop func()) {
+// is called. At the first one it serves the routes, and the report.
+func publish(statusAt, metricsAt net.Listener, report func() *status.Report, routes ...control.Route) (stop func()) {
 	var stops []func() error
 	if statusAt != nil {
-		stops = append(stops, status.Serve(statusAt, report).Close)
+		stops = append(stops, control.Serve(statusAt.(*net.UnixListener), append(routes, statusRoute(report))).Close)
 	}
 	if metricsAt != nil {
 		stops = append(stops, status.ServeMetrics(metricsAt, report))

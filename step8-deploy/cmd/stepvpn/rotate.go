@@ -16,9 +16,9 @@ import (
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/lastseen"
-	"stepvpn/step8-deploy/status"
 )
 
 // rotateKey is the command that changes the server's key, in two calls: the first makes the
@@ -160,13 +160,13 @@ func stillByOldKey(ctx context.Context, s *config.Server) (missing []string, err
 // keyFileFor returns the file with the key of the server that a new client gets to know: the
 // next one, if there is one, unless the server that runs does not have it yet. By the old one a
 // client comes in at once, too, and is told the next one.
-func keyFileFor(ctx context.Context, s *config.Server, adds bool) string {
+func keyFileFor(ctx context.Context, s *config.Server) string {
 	change := changeOf(s)
-	if !adds || change.next == nil {
+	if change.next == nil {
 		return s.Key
 	}
 	if s.StatusSocket != "" {
-		if now, err := status.Query(ctx, s.StatusSocket); err == nil && now.NextKey != change.String() {
+		if now, err := control.QueryStatus(ctx, s.StatusSocket); err == nil && now.NextKey != change.String() {
 			return s.Key
 		}
 	}

@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"flag"
 	"log/slog"
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/uplink"
@@ -20,13 +20,7 @@ var server = app.Command{
 	About: "Lets clients out to the internet, and looks up names for them.",
 	Setup: func() func(context.Context, []string) error {
 		worker := workerFlag()
-		keys := flag.Bool("make-keys", false, "only make the keys that the settings ask for, if they are missing: a service may not")
-		return func(ctx context.Context, args []string) error {
-			if *keys {
-				return keeper.MakeKeys(args[0])
-			}
-			return runServer(ctx, args[0], *worker)
-		}
+		return func(ctx context.Context, args []string) error { return runServer(ctx, args[0], *worker) }
 	},
 }
 
@@ -60,9 +54,16 @@ func runServer(ctx context.Context, file, worker string) (err error) {
 		return err
 	}
 
-	// ...and a process without privileges between them.
+	// ...and a process without privileges between them. The keeper changes who may come in, for those who
+	// may ask it to: control.go.
+	w := &ward{serve: k.Serve, reload: k.Reload}
+	changes, err := serveChanges(k, func(e control.Event) { k.Changed(w.conn.Load(), e) })
+	if err != nil {
+		return err
+	}
+	undo.Add(changes, nil)
 	defer notify.Stopping()
-	return keepWorker(ctx, serverAccount, "worker server", worker, &ward{serve: k.Serve, reload: k.Reload})
+	return keepWorker(ctx, serverAccount, "worker server", worker, w)
 }
 
 // serviceOf returns what the host's firewall must let in.

@@ -10,7 +10,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
-	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/control"
 )
 
 // statusCommand is the command that asks the running daemons at their status sockets, and
@@ -58,7 +58,7 @@ func running() []string {
 
 // show asks one daemon twice, for the rates, and prints its second answer.
 func show(ctx context.Context, path string, asJSON bool) error {
-	before, err := status.Query(ctx, path)
+	before, err := control.QueryStatus(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func show(ctx context.Context, path string, asJSON bool) error {
 		return context.Cause(ctx)
 	case <-time.After(rateOver):
 	}
-	now, err := status.Query(ctx, path)
+	now, err := control.QueryStatus(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -51,7 +52,7 @@ func untilUp(ctx context.Context, socket string, limit time.Duration) error {
 		over = time.After(limit)
 	}
 	for tick := time.Tick(askEvery); ; {
-		r, err := status.Query(ctx, socket)
+		r, err := control.QueryStatus(ctx, socket)
 		switch {
 		case ctx.Err() != nil:
 			return errors.New("interrupted before it was up") // an error, unlike for a daemon

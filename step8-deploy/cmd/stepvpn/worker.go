@@ -45,6 +45,7 @@ type node struct {
 	session         atomic.Pointer[join.Session] // the latest one
 	keys            serverKeys                   // by which of its keys to ask each server
 	wireguard       *wireguard.Client            // nil: our own protocol
+	happens         *news                        // what readers of the status socket are told
 
 	supervisor supervisor
 	ctx        context.Context // ends when another node has taken its place
@@ -67,6 +68,7 @@ func runWorker(ctx context.Context, socket string) error {
 	var watch liveness.Monitor
 	var count tunnel.Counters
 	var now atomic.Pointer[node]
+	happens := newNews()
 
 	conn, err := connectKeeper(ctx, socket)
 	if err != nil {
@@ -81,7 +83,7 @@ func runWorker(ctx context.Context, socket string) error {
 	if err != nil {
 		return err
 	}
-	n := &node{asked: asked, stopping: ctx, keeper: host, count: &count, carrier: newCarrier(host, &count, &watch), network: watch.Network}
+	n := &node{asked: asked, stopping: ctx, keeper: host, count: &count, carrier: newCarrier(host, &count, &watch), network: watch.Network, happens: happens}
 	defer n.carrier.close()
 	n.use(settings)
 	now.Store(n)
@@ -90,7 +92,7 @@ func runWorker(ctx context.Context, socket string) error {
 	// The worker answers at the sockets for status and metrics (publish, in report.go), tells the supervisor what happens
 	// to the host, and tells systemd that packets are still being moved...
 	report := func() *status.Report { return now.Load().report() }
-	defer publish(statusAt, metricsAt, report)()
+	defer publish(statusAt, metricsAt, report, happens.Route())()
 	go supervise.WatchClock(ctx, func() { now.Load().supervisor.ClockJumped() })
 	go watched(func() error {
 		return supervise.WatchNetwork(ctx, n.cfg.Device, func() { now.Load().supervisor.NetworkChanged() })
@@ -142,7 +144,10 @@ func routeTo(server netip.AddrPort) (string, error) {
 
 // tell returns a function that passes each new status on.
 func (n *node) tell() func(supervise.Status) {
-	return tell(func(status string) { n.keeper.Notify(keeper.Notice{Status: status}) })
+	return tell(func(now supervise.Status) {
+		n.happens.state(now.State.String(), now.Reason)
+		n.keeper.Notify(keeper.Notice{Ready: now.State == supervise.Up, Status: now.String()})
+	})
 }
 
 // watched runs watch, and logs when it fails.

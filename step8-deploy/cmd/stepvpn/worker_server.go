@@ -51,6 +51,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	defer undo.All(&err)
 
 	var admits atomic.Pointer[admission.Controller]
+	happens := newNews()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	conn, err := connectKeeper(ctx, socket)
@@ -61,7 +62,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		if a := admits.Load(); a != nil {
 			a.Reload()
 		}
-	})
+	}, happens.Add)
 	go func() { <-host.Gone(); cancel() }()
 	given, err := host.Settings()
 	if err != nil {
@@ -121,6 +122,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		Admission:  gate{admitted, cfg.Subnets, seen, host, change},
 		Check:      cookies.Check,
 		Control:    pathmtu.Control(given.MTU, paths.Set),
+		Events:     happens.hub,
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
 		Count: &count,
 	})
@@ -154,15 +156,16 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	go phones.watch(ctx, clients)
 
 	// The worker reports its status, and runs.
-	report := func() *status.Report {
+	now := func() ([]hub.Status, *status.Report) {
 		there := clients.Snapshot()
 		r := serverReport(cfg, there, &count, host.Problems)
 		r.NextKey = change.String()
 		phones.report(r, there)
 		r.Registry = fmt.Sprintf("%x", admitted.Registry().Digest())
-		return r
+		return there, r
 	}
-	defer publish(given.StatusAt, given.MetricsAt, report)()
+	report := func() *status.Report { _, r := now(); return r }
+	defer publish(given.StatusAt, given.MetricsAt, report, serverRoutes(admitted.Registry, seen, change, now, happens)...)()
 	go notify.Watchdog(ctx, func(context.Context) error {
 		report() // the hub answers
 		return watch.Check()
@@ -171,7 +174,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	defer notify.Stopping()
 	slog.Info("server is up", "dev", given.Device, "listen", cfg.Listen, "transports", cfg.Transports, "mtu", given.Sum)
 	host.Notify(keeper.Notice{Ready: true, Status: "serving clients"})
-	go hostCheck(host.Problems).tell(ctx, func(status string) { host.Notify(keeper.Notice{Status: status}) })
+	go hostCheck(host.Problems).tell(ctx, func(status string) { host.Notify(keeper.Notice{Status: status}) }, happens.state)
 	return clients.Run(ctx, queues...)
 }
 
