@@ -60,7 +60,7 @@ func filled(t *testing.T) *host {
 		"etc/server.toml": h.server(), "etc/server.key": "1", "etc/server.key.next": "2", "etc/psk": "3", "etc/clients": "4",
 		"etc/clients.psk": "5", "etc/wireguard.key": "6", "etc/client.toml": h.client(), "etc/client.key": "7", "etc/login": "8",
 		"var/server-keys": "9", "var/worker/pool/leases": "10", "var/worker/pool/seen": "11", "var/worker/pool/asked": "12",
-		"var/worker/pool/usage/days.1": "13", "var/worker/pool/usage/seconds.7": "14",
+		"var/worker/pool/usage/days.1": "13", "var/worker/pool/usage/seconds.7": "14", "var/audit.log": "15", "var/audit.log.1": "16",
 	} {
 		h.put(name, text)
 	}
@@ -139,7 +139,7 @@ func TestRoundTrip(t *testing.T) {
 	h := filled(t)
 	before := h.tree()
 	a := through(t, h.collect())
-	require.Len(t, a.Files, 16)
+	require.Len(t, a.Files, 18)
 	h.wipe()
 	o := h.options()
 	if os.Chown(t.TempDir(), 12, 34) == nil {
@@ -420,7 +420,7 @@ func TestAge(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	out, err = exec.Command("tar", "-tf", file+".tar").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	require.Equal(t, strings.Fields(`manifest.json client/client.toml client/key client/login client/server-keys server/asked server/clients
+	require.Equal(t, strings.Fields(`manifest.json client/client.toml client/key client/login client/server-keys server/asked server/audit.log server/audit.log.1 server/clients
 		server/clients.psk server/key server/key.next server/leases server/psk server/seen server/server.toml server/usage/days.1
 		server/usage/seconds.7 server/wireguard.key`), strings.Fields(string(out)))
 	a, err := Load(file, passphrase)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"stepvpn/step8-deploy/config"
+	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/rotation"
 )
@@ -88,6 +89,9 @@ func partOf(kind, dir string, text []byte) (*part, error) {
 		add("clients", s.Clients, maxList, true)
 		add("clients.psk", keeper.PSKSecretFile(s), maxSecret, false)
 		add("wireguard.key", keeper.WireGuardKeyFile(s), maxSecret, false)
+		audit := filepath.Join(s.State, control.AuditName)
+		add("audit.log", audit, maxList, false)
+		add("audit.log"+control.OlderAudit, audit+control.OlderAudit, maxList, false)
 		return p, p.check()
 	}
 	c, err := config.ParseClient(file, text)

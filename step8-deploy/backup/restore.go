@@ -119,6 +119,9 @@ func (a *Archive) parts(o Options) (list []*part, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("the settings in the backup: %w", err)
 		}
+		if err := allowed(p.state, p.state, o); err != nil {
+			return nil, err
+		}
 		for _, i := range p.items {
 			text, is := left[i.name]
 			switch {
@@ -131,9 +134,6 @@ func (a *Archive) parts(o Options) (list []*part, err error) {
 				return nil, err
 			}
 			delete(left, i.name)
-		}
-		if err := allowed(p.state, p.state, o); err != nil {
-			return nil, err
 		}
 		if p.kind == config.KindServer {
 			maps.DeleteFunc(left, func(name string, _ []byte) bool { return workerFiles[name] != "" || isUsage(name) })
