@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # A machine for the demo: systemd-nspawn, inside shared/lab/enter, boots a systemd on the
 # host of the lab that the machine is named for. It has that host's network, the real
-# machine's /usr (read-only), and an /etc, /var and /usr/local of its own, which survive a
+# machine's /usr (read-only, unless it is a "debian"), and an /etc, /var and /usr/local of its own, which survive a
 # reboot.
 #
 #   machine.sh check            exits with 0 if machines can be booted here; otherwise says why not
 #   machine.sh root NAME        prints the folder that is the machine's /, to install into (DESTDIR)
+#   machine.sh debian NAME      before its first boot: packages can be installed on it, as its /usr can be
+#                               written to, and its dpkg knows what is installed on the real machine
 #   machine.sh boot NAME        boots it, and returns when all its services have been started
 #   machine.sh exec NAME CMD... runs a command in it
 #   machine.sh reboot NAME      reboots it, and returns when it is up again
@@ -19,7 +21,7 @@ set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
 usage() {
-	sed -n '7,14s/^# \{0,3\}//p' "$0" >&2
+	sed -n '7,16s/^# \{0,3\}//p' "$0" >&2
 	exit 2
 }
 fail() {
@@ -76,6 +78,17 @@ root() {
 	echo "$r"
 }
 
+debian() {
+	local r
+	command -v dpkg >/dev/null || fail "this machine has no dpkg" "run it on Debian or Ubuntu"
+	r=$(root "$1")
+	mkdir -p "$dir/$1/usr-changes/sbin" "$r/var/lib"
+	printf '#!/bin/sh\n' >"$dir/$1/usr-changes/sbin/policy-rc.d" # that of an image for containers says no to services
+	chmod 755 "$dir/$1/usr-changes/sbin/policy-rc.d"
+	cp -a /var/lib/dpkg "$r/var/lib/"
+	rm -f "$r/var/lib/dpkg/statoverride" # its users don't exist here
+}
+
 # leader NAME: prints the process that is number 1 inside. Its parent is nspawn, whose
 # parent is "machine.sh power".
 leader() {
@@ -127,11 +140,12 @@ boot() {
 # --keep-unit, --register=no: the lab has no systemd that would register machines.
 # setup-dev is masked, since it would change the mode of the real machine's /dev/net/tun.
 power() {
-	local status=133
+	local status=133 usr=--bind-ro=/usr changes=${2%/*}/usr-changes
+	[ ! -d "$changes" ] || usr=--overlay=/usr:$changes:/usr
 	alone own_cgroup "$1"
 	while [ $status = 133 ]; do
 		status=0
-		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory="$2" --bind-ro=/usr \
+		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network systemd-nspawn --quiet --directory="$2" "$usr" \
 			--bind="${2%/*}/usr-local:/usr/local" --machine="$1" --network-namespace-path="/run/netns/$1" \
 			--bind=/dev/net/tun --capability=CAP_NET_ADMIN --resolv-conf=off --timezone=off --link-journal=no --keep-unit --register=no \
 			--console=pipe --kill-signal=SIGRTMIN+3 \
@@ -229,7 +243,7 @@ command=$1
 shift
 case $command in
 check) check ;;
-root | boot | reboot | off) [ $# = 1 ] || usage; [ "$command" = root ] || check; "$command" "$1" ;;
+root | debian | boot | reboot | off) [ $# = 1 ] || usage; [ "$command" = root ] || check; "$command" "$1" ;;
 power) "$command" "$@" ;; # for boot
 kill) [ $# = 1 ] || usage; cut "$1" ;;
 sweep) sweep ;;

@@ -36,11 +36,16 @@ type Entries struct {
 
 // The limits of an audit log.
 const (
-	maxAudit   = 1 << 20 // bytes of its file; then another one is begun, and one is kept
-	maxShown   = 1000    // entries that GET /v1/audit returns, the latest
-	maxText    = 200     // bytes of each text in an entry that comes from outside
-	olderAudit = ".1"    // what the name of the older file ends with
+	maxAudit = 1 << 20 // bytes of its file; then another one is begun, and one is kept
+	maxShown = 1000    // entries that GET /v1/audit returns, the latest
+	maxText  = 200     // bytes of each text in an entry that comes from outside
+
+	// OlderAudit is what the name of the older file ends with.
+	OlderAudit = ".1"
 )
+
+// AuditName is the usual name of an audit log, in the folder of the setting state.
+const AuditName = "audit.log"
 
 // An Audit is an audit log: a file of JSON lines, which only root can read. Its methods are safe for
 // concurrent use.
@@ -84,7 +89,7 @@ func (a *Audit) write(e Entry) error {
 		return err
 	}
 	if info, err := os.Lstat(a.name); err == nil && info.Size()+int64(len(line)) > maxAudit {
-		if err := os.Rename(a.name, a.name+olderAudit); err != nil {
+		if err := os.Rename(a.name, a.name+OlderAudit); err != nil {
 			return err
 		}
 	}
@@ -111,7 +116,7 @@ func (a *Audit) latest() ([]Entry, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	entries := []Entry{}
-	for _, name := range []string{a.name + olderAudit, a.name} {
+	for _, name := range []string{a.name + OlderAudit, a.name} {
 		text, err := readTail(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -58,7 +58,7 @@ func TestAuditIsBounded(t *testing.T) {
 	entries, err := a.latest()
 	require.NoError(t, err)
 	require.Len(t, entries, 100)
-	for _, name := range []string{a.name, a.name + olderAudit} {
+	for _, name := range []string{a.name, a.name + OlderAudit} {
 		info, err := os.Stat(name)
 		require.NoError(t, err)
 		require.LessOrEqual(t, info.Size(), int64(maxAudit))

@@ -81,7 +81,7 @@ type Server struct {
 
 // Names in the worker's folder, which is inside the state's folder.
 const (
-	workerFolder = "worker"
+	WorkerFolder = "worker"
 	RegistryName = "clients" // a copy of the registry, which the worker may not read itself
 	LeasesName   = "pool/leases"
 	SeenName     = "pool/seen"  // when clients were last seen
@@ -270,17 +270,17 @@ func (s *Server) makeOwn(name string) error {
 
 // LeasesFile returns the name of the file in which a server's worker keeps the clients'
 // addresses.
-func LeasesFile(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, LeasesName) }
+func LeasesFile(cfg *config.Server) string { return filepath.Join(cfg.State, WorkerFolder, LeasesName) }
 
 // PoolFolder returns the name of the folder that belongs to a server's worker.
-func PoolFolder(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, PoolName) }
+func PoolFolder(cfg *config.Server) string { return filepath.Join(cfg.State, WorkerFolder, PoolName) }
 
 // SeenFile returns the name of the file in which a server's worker notes when clients were
 // last seen.
-func SeenFile(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, SeenName) }
+func SeenFile(cfg *config.Server) string { return filepath.Join(cfg.State, WorkerFolder, SeenName) }
 
 // folder returns the name of the worker's folder.
-func (s *Server) folder() string { return filepath.Join(s.cfg.State, workerFolder) }
+func (s *Server) folder() string { return filepath.Join(s.cfg.State, WorkerFolder) }
 
 // bind opens the sockets for clients, and finds the largest packet that all of them can carry.
 // If there is UDP, only UDP counts: over TCP, a packet may take two segments.

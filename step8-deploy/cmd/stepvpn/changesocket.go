@@ -13,9 +13,6 @@ import (
 // This file is the socket at which a server's keeper takes changes of its clients. Its worker may not use
 // it, and may not write the registry: so whoever takes over the worker lets nobody in.
 
-// auditName is the name of the audit log in the folder of the setting state, which belongs to root.
-const auditName = "audit.log"
-
 // serveChanges serves the socket, if there is to be one, until the function that it returns is called.
 // changed is called after each change.
 func serveChanges(k *keeper.Server, changed func(control.Event)) (stop func() error, err error) {
@@ -34,7 +31,7 @@ func serveChanges(k *keeper.Server, changed func(control.Event)) (stop func() er
 	s := control.Serve(l, registrar.Service{
 		Registrar: registrar.New(cfg, k.KeyFile()),
 		Version:   release,
-		Audit:     control.NewAudit(filepath.Join(cfg.State, auditName)),
+		Audit:     control.NewAudit(filepath.Join(cfg.State, control.AuditName)),
 		Changed:   changed,
 	}.Routes(), refused...)
 	return func() error { return errors.Join(s.Close(), os.Remove(cfg.ControlSocket)) }, nil
