@@ -127,7 +127,7 @@ func (r Refused) Error() string { return r.text }
 
 // refused returns the error that an answer stands for.
 func refused(socket string, status int, text io.Reader) error {
-	var f failure
+	var f Error
 	if err := json.NewDecoder(text).Decode(&f); err != nil || f.Error == "" {
 		return unreadable(socket, fmt.Errorf("%s", http.StatusText(status)))
 	}

@@ -29,6 +29,11 @@ type Entry struct {
 	Error  string    `json:"error,omitempty"`  // why it has failed; "": it has not
 }
 
+// Entries is the answer to GET /v1/audit.
+type Entries struct {
+	Entries []Entry `json:"entries"`
+}
+
 // The limits of an audit log.
 const (
 	maxAudit   = 1 << 20 // bytes of its file; then another one is begun, and one is kept
@@ -97,9 +102,7 @@ func (a *Audit) Route() Route {
 		if err != nil {
 			return nil, err
 		}
-		return struct {
-			Entries []Entry `json:"entries"`
-		}{entries}, nil
+		return Entries{entries}, nil
 	}}
 }
 

@@ -15,7 +15,7 @@ type Event struct {
 	ID   uint64    `json:"id,omitempty"` // counts up from 1 when the daemon starts
 	Time time.Time `json:"time,omitzero"`
 	// Event is what has happened: "connected", "disconnected" or "refused" to a client;
-	// "added", "revoked", "expire", "renamed" or "password" for what somebody has changed
+	// "added", "revoked", "expires", "renamed" or "password" for what somebody has changed
 	// about one; "state" of the daemon; or "lost", the last line, for a reader that was too slow.
 	Event string `json:"event"`
 

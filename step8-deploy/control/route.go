@@ -105,8 +105,8 @@ func RefuseField(field string, err error) error {
 // IsRefusal reports whether an error is one of Refuse or RefuseField.
 func IsRefusal(err error) bool { return errors.As(err, new(refusal)) }
 
-// A failure is the answer to a request that has failed.
-type failure struct {
+// An Error is the answer to a request that has failed.
+type Error struct {
 	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
 	Field string `json:"field,omitempty"` // of the request, which is wrong
@@ -170,7 +170,7 @@ func fail(w http.ResponseWriter, err error) {
 	if r.field != "" {
 		text = strings.TrimPrefix(text, "-") // of the flag that the field stands for
 	}
-	send(w, r.status, failure{Error: app.Printable(text), Hint: app.Printable(app.HintOf(err)), Field: r.field})
+	send(w, r.status, Error{Error: app.Printable(text), Hint: app.Printable(app.HintOf(err)), Field: r.field})
 }
 
 // send answers with a value.

@@ -45,13 +45,3 @@ func checkWireGuardKey(cfg *config.Server) error {
 	_, err := keyfile.Read(name)
 	return err
 }
-
-// MakeKeys makes the keys that the settings of a server ask for, and that are not there yet.
-func MakeKeys(file string) error {
-	cfg, err := config.LoadServer(file)
-	if err != nil || !cfg.WireGuard {
-		return err
-	}
-	_, err = WireGuardKey(cfg)
-	return err
-}

@@ -33,22 +33,3 @@ func TestWireGuardKey(t *testing.T) {
 	require.NoError(t, checkWireGuardKey(cfg), "it will be made")
 	require.NoFileExists(t, WireGuardKeyFile(cfg))
 }
-
-// 'server -make-keys' makes the key only if the settings ask for it, and keeps one that is there.
-func TestMakeKeys(t *testing.T) {
-	dir := t.TempDir()
-	file, key := filepath.Join(dir, "server.toml"), filepath.Join(dir, "wireguard.key")
-	const text = "kind = \"server\"\nkey_file = \"server.key\"\nclients_file = \"clients\"\nsubnets = [\"10.8.0.1/24\"]\n"
-	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-	require.NoError(t, MakeKeys(file))
-	require.NoFileExists(t, key)
-	require.NoError(t, os.WriteFile(file, []byte(text+"wireguard = true\n"), 0o600))
-	require.NoError(t, MakeKeys(file))
-	first, err := os.ReadFile(key)
-	require.NoError(t, err)
-	require.NoError(t, MakeKeys(file))
-	again, err := os.ReadFile(key)
-	require.NoError(t, err)
-	require.Equal(t, first, again)
-	require.Error(t, MakeKeys(filepath.Join(dir, "missing.toml")))
-}

@@ -21,6 +21,11 @@ func statusRoute(report func() *status.Report) control.Route {
 	return control.Route{Pattern: "GET /status", Do: func(*control.Request) (any, error) { return report(), nil }}
 }
 
+// serverRoutes are what a server answers besides its status.
+func serverRoutes(registry func() *identity.Registry, seen *lastseen.Log, change keyChange, now func() ([]hub.Status, *status.Report), happens *news) []control.Route {
+	return []control.Route{clientsRoute(registry, seen, change, now), happens.Route()}
+}
+
 // clientsRoute is GET /v1/clients. now returns who is there, and the server's report, whose peers are in
 // the same order.
 func clientsRoute(registry func() *identity.Registry, seen *lastseen.Log, change keyChange, now func() ([]hub.Status, *status.Report)) control.Route {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"log/slog"
 
 	"stepvpn/shared/app"
@@ -21,13 +20,7 @@ var server = app.Command{
 	About: "Lets clients out to the internet, and looks up names for them.",
 	Setup: func() func(context.Context, []string) error {
 		worker := workerFlag()
-		keys := flag.Bool("make-keys", false, "only make the keys that the settings ask for, if they are missing: a service may not")
-		return func(ctx context.Context, args []string) error {
-			if *keys {
-				return keeper.MakeKeys(args[0])
-			}
-			return runServer(ctx, args[0], *worker)
-		}
+		return func(ctx context.Context, args []string) error { return runServer(ctx, args[0], *worker) }
 	},
 }
 
