@@ -47,6 +47,7 @@ func begin(t *testing.T) *world {
 	more := fmt.Sprintf("\nwireguard = true\nstate = %q\nstatus_socket = %q\ncontrol_socket = %q\ndns_upstreams = [%q]\n",
 		w.folder+"/state", w.folder+"/server.sock", w.folder+"/server-control.sock", w.Web.V4)
 	require.NoError(t, os.WriteFile(settings, append(text, more...), 0o600))
+	w.Web.ServeDNS(t)
 	w.server = w.Server.Start(t, netlab.Program("stepvpn"), "server", settings)
 	w.server.WaitLog(t, "server is up")
 
@@ -115,6 +116,8 @@ func (w *world) shot(t *testing.T, name string) {
 // renamed, and revoked.
 func TestWholeWay(t *testing.T) {
 	w := begin(t)
+	require.NoError(t, w.Open(at+"/"))
+	require.Equal(t, "Log in", w.text(t, "h1"))
 	w.shot(t, "login")
 	w.login(t)
 	w.shot(t, "empty")
@@ -230,4 +233,3 @@ func scanned(t *testing.T, w *world) string {
 	require.NoError(t, err, "no QR code is on the page")
 	return string(out)
 }
-

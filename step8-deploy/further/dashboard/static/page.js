@@ -12,7 +12,13 @@
 		for (; n >= 999.5 && i < 5; i++) n /= 1000
 		return (i === 0 || n >= 99.5 ? n.toFixed(0) : n.toFixed(1)) + " " + ["", "k", "M", "G", "T", "P"][i] + unit
 	}
-	const rate = bytesPerSecond => bytesPerSecond == null ? "" : scaled(8 * bytesPerSecond, "bit/s")
+	const rate = bytesPerSecond => bytesPerSecond == null ? "–" : scaled(8 * bytesPerSecond, "bit/s")
+
+	const time = (at, step) => {
+		const date = new Date(1000 * at)
+		if (step >= 86400) return date.toLocaleDateString(undefined, { day: "numeric", month: "short" })
+		return date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: step < 60 ? "2-digit" : undefined, hour12: false })
+	}
 
 	// graph draws times, and the bytes per second that were sent and received.
 	const graph = (figure, data) => {
@@ -22,8 +28,9 @@
 		const make = data => new uPlot({
 			width: width(), height: 220,
 			scales: { y: { range: (_, min, max) => [0, Math.max(max * 1.1, 1000)] } },
-			axes: [axis(), { ...axis(), size: 90, values: (_, list) => list.map(rate) }],
-			series: [{ value: (_, v) => v == null ? "" : new Date(1000 * v).toLocaleString() }, line("to clients", "--out"), line("from clients", "--in")],
+			axes: [{ ...axis(), space: 70, incrs: [1, 5, 15, 30, 60, 300, 900, 3600, 10800, 21600, 43200, 86400, 432000],
+				values: (_, list, __, ___, step) => list.map(at => time(at, step)) }, { ...axis(), size: 90, values: (_, list) => list.map(rate) }],
+			series: [{ value: (_, v) => v == null ? "–" : new Date(1000 * v).toLocaleString() }, line("to clients", "--out"), line("from clients", "--in")],
 		}, data, figure)
 		let plot = make(data)
 		const again = () => {
