@@ -55,7 +55,7 @@ tour:
 
 # What the demos and tests use; what is only a judge in tests stands last.
 setup:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium wireguard-go wg wg-quick zbarimg
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium wireguard-go wg wg-quick zbarimg oathtool
 
 # What is quick comes first. 'demos' runs every demo, and then compares the READMEs with what
 # the demos printed. It comes last, and alone: it looks whether an ended demo leaves anything

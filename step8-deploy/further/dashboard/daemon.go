@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"sync"
@@ -90,12 +91,20 @@ type usage struct {
 
 // usage returns what a client has used since some time ago, in steps.
 func (d *daemon) usage(ctx context.Context, name string, span, step time.Duration) (rows []usage, err error) {
-	q := url.Values{"client": {name}, "since": {time.Now().Add(-span).UTC().Format(time.RFC3339)}, "step": {step.String()}}
+	q := url.Values{"client": {name}, "since": {time.Now().Add(-span).UTC().Format(time.RFC3339)}, "step": {stepText(step)}}
 	var answer struct {
 		Rows []usage `json:"rows"`
 	}
 	err = control.Get(ctx, d.read, "/usage?"+q.Encode(), &answer)
 	return answer.Rows, err
+}
+
+// stepText returns a step as the daemon takes it: "1m", "1h" or "24h".
+func stepText(step time.Duration) string {
+	if step < time.Hour {
+		return fmt.Sprintf("%.0fm", step.Minutes())
+	}
+	return fmt.Sprintf("%.0fh", step.Hours())
 }
 
 // knowsNot reports whether an error says that the daemon has no such request: it is an older one, or a

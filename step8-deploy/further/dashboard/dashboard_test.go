@@ -268,6 +268,12 @@ func TestStreamEndsWithSession(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestInHours(t *testing.T) {
+	for text, want := range map[string]string{"30d": "720h", "1d": "24h", "": "", "d": "d", "-1d": "-1d", "99999d": "99999d", "2027-01-31": "2027-01-31", "720h": "720h"} {
+		require.Equal(t, want, inHours(text))
+	}
+}
+
 // When the daemon is down, that is said, and comes back by itself.
 func TestDaemonIsGone(t *testing.T) {
 	s, at, browser := begin(t, &twin{})

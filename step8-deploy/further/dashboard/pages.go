@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -226,7 +227,18 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, arg
 }
 
 func (s *Server) expire(w http.ResponseWriter, r *http.Request) {
-	s.change(w, r, "expire", func(value string) any { return control.When{Expires: cmp.Or(value, "never")} })
+	s.change(w, r, "expire", func(value string) any { return control.When{Expires: cmp.Or(inHours(value), "never")} })
+}
+
+// inHours returns a number of days, as people think of it, as the daemon reads it: "30d" is "720h". Other
+// texts stay as they are.
+func inHours(text string) string {
+	days, is := strings.CutSuffix(text, "d")
+	n, err := strconv.ParseUint(days, 10, 16)
+	if !is || err != nil {
+		return text
+	}
+	return strconv.FormatUint(24*n, 10) + "h"
 }
 
 func (s *Server) rename(w http.ResponseWriter, r *http.Request) {
@@ -279,7 +291,7 @@ func (s *Server) add(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	field := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
-	q := control.AddRequest{Name: field("name"), Server: field("server"), Expires: field("expires"), WireGuard: field("kind") == "wireguard"}
+	q := control.AddRequest{Name: field("name"), Server: field("server"), Expires: inHours(field("expires")), WireGuard: field("kind") == "wireguard"}
 	c, err := s.daemon.add(r.Context(), q)
 	if refused, is := errors.AsType[control.Refused](err); is && refused.Status < http.StatusInternalServerError {
 		about, _ := s.daemon.about(r.Context())
