@@ -57,9 +57,9 @@ knock -o /dev/null -w '%{http_code} %{redirect_url}\n' "$PAGE/clients/alice"
 for guess in admin stepvpn 123456; do
 	knock -o /dev/null -w '%{http_code}\n' -d "password=$guess&code=000000" "$PAGE/login"
 done
-knock -H 'Host: evil.example' "$PAGE/login" | grep -E 'not served|Names' || true
+knock -o /dev/null -w '%{http_code}\n' -H 'Host: evil.example' "$PAGE/login"
 check "without a session there is only the login" answers 303 "$PAGE/audit"
-check "and no change" answers 303 -d name=eve "$PAGE/add" || true
+check "and no change" answers 401 -d name=eve "$PAGE/add"
 check "guessing is slowed down" answers 429 -d "password=letmein&code=000000" "$PAGE/login"
 check "another name is refused (DNS rebinding)" answers 421 -H 'Host: evil.example' "$PAGE/login"
 check_not "no client was added" grep -q eve /etc/stepvpn/clients

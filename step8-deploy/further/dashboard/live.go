@@ -29,12 +29,13 @@ type moment struct {
 
 // A livePeer is one client that is connected. Its texts are as the pages show them.
 type livePeer struct {
-	Name     string     `json:"name"`
-	Endpoint string     `json:"endpoint"`
-	Sent     string     `json:"sent"`
-	Received string     `json:"received"`
-	Rates    [2]string  `json:"rates"` // sent, received
-	Rate     [2]float64 `json:"rate"`  // the same, in bytes per second
+	Name      string     `json:"name"`
+	Addresses string     `json:"addresses"`
+	Endpoint  string     `json:"endpoint"`
+	Sent      string     `json:"sent"`
+	Received  string     `json:"received"`
+	Rates     [2]string  `json:"rates"` // sent, received
+	Rate      [2]float64 `json:"rate"`  // the same, in bytes per second
 }
 
 func momentOf(r *status.Report) moment {
@@ -45,7 +46,7 @@ func momentOf(r *status.Report) moment {
 	for _, p := range r.Peers {
 		m.Sent, m.Received = m.Sent+p.Sent.Rate, m.Received+p.Received.Rate
 		m.Peers = append(m.Peers, livePeer{
-			Name: p.Name, Endpoint: endpointOf(p), Sent: bytesText(p.Sent.Bytes), Received: bytesText(p.Received.Bytes),
+			Name: p.Name, Addresses: joined(p.Addresses), Endpoint: endpointOf(p), Sent: bytesText(p.Sent.Bytes), Received: bytesText(p.Received.Bytes),
 			Rates: [2]string{rateText(p.Sent.Rate), rateText(p.Received.Rate)}, Rate: [2]float64{p.Sent.Rate, p.Received.Rate},
 		})
 	}

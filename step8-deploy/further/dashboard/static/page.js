@@ -60,6 +60,7 @@
 			return
 		}
 		place.dataset.was = "here"
+		set(here("addresses"), peer.addresses)
 		set(here("endpoint"), peer.endpoint)
 		set(here("sent"), peer.sent)
 		set(here("received"), peer.received)
