@@ -13,12 +13,12 @@ import (
 // A Command is one of several commands of a program, with its own flags and -help.
 type Command struct {
 	Name  string // what to type: a word, such as "add", or several: "clients add"
-	Args  string // the arguments besides flags, all required, as -help shows them: "NAME"
+	Args  string // the arguments besides flags, as -help shows them: "NAME", or "[NAME]" for one that may be missing
 	About string // the sentence that -help starts with
 
 	// Setup defines the flags, as a program without commands does in its var block,
 	// and returns the function to run once they are parsed. args has as many elements
-	// as Args has words. Only the Setup of the command that was typed is called.
+	// as Args has words, or fewer if some are in brackets. Only the Setup of the command that was typed is called.
 	Setup func() (run func(ctx context.Context, args []string) error)
 }
 
@@ -130,11 +130,12 @@ func (c *Command) parse(args []string) (rest []string, err error) {
 	return rest, c.CheckArgs(rest)
 }
 
-// CheckArgs returns an error unless these are as many arguments as Args has words.
+// CheckArgs returns an error unless these are as many arguments as Args has words. Those in
+// brackets may be missing.
 func (c *Command) CheckArgs(args []string) error {
 	want := strings.Fields(c.Args)
 	switch {
-	case len(args) < len(want):
+	case len(args) < len(want) && want[len(args)][0] != '[':
 		return Usage("%s is missing", want[len(args)])
 	case len(args) > len(want):
 		return c.unexpected(args[len(want)])

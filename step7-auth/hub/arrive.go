@@ -45,6 +45,7 @@ func (h *Hub) settle(c *client, now time.Time) bool {
 		c.log.Warn("another machine, or the same one after a restart, takes the place of a client",
 			"peer", c.peer.Status().Peer, "before", before.peer.Status().Peer)
 		before.tell(before.peer.Close(replaced, now))
+		h.tellEnded(before)
 	}
 	return ok
 }

@@ -47,6 +47,9 @@ type client struct {
 	received tunnel.Flow
 	_        [64]byte
 	sent     tunnel.Flow
+
+	dropped atomic.Uint64 // packets; see Status.Dropped
+	wasIn   bool          // it has been open; guarded by directory.mu until it is gone
 }
 
 // The states of a client, in the order in which it goes through them.

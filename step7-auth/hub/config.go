@@ -46,6 +46,11 @@ type Config struct {
 	// message, which is then counted as malformed. Step 8 measures the path's MTU by such
 	// messages, and needs Session for that.
 	Control func(from Session, kind byte, content []byte) bool
+	// Ended, if set, is called when a client whose packets have passed has left, or another
+	// machine has taken its place, with what Snapshot would have said of it last. It is called
+	// while packets wait, so it must be fast. It is not called for the clients that are there
+	// when Run ends: Snapshot still has them then.
+	Ended func(Status)
 	// Events, if set, is told what happens to clients, in the order in which it happens. It is
 	// called while packets wait, so it must be fast, and it must not call the hub.
 	Events func(Event)

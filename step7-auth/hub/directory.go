@@ -124,6 +124,7 @@ func (d *directory) settle(c *client) (before *client, ok bool) {
 	}
 	d.route(c)
 	c.state.Store(open)
+	c.wasIn = true
 	c.happened(Connected, "")
 	return before, true
 }

@@ -24,6 +24,7 @@ func (h *Hub) end(c *client, why secure.Rejected, now time.Time) {
 	}
 	c.log.Info("a client is cut off", "peer", c.peer.Status().Peer, "reason", why.Reason)
 	c.tell(c.peer.Close(why, now))
+	h.tellEnded(c)
 	h.someLeft()
 }
 
@@ -34,6 +35,7 @@ func (h *Hub) leave(c *client, how string, now time.Time) {
 	}
 	c.log.Debug(how)
 	c.peer.Close(secure.Rejected{}, now) // it may have new keys that nothing has come under yet
+	h.tellEnded(c)
 	h.someLeft()
 }
 

@@ -61,7 +61,7 @@ func (h *Hub) openBurst(q *queue, b *link.Burst, across *sealer, now time.Time) 
 		}
 		to, why, ok := h.destination(c, in.Content)
 		if !ok {
-			h.drops.Add(why)
+			c.drop(why)
 			continue
 		}
 		c.received.Add(1, len(in.Content))
@@ -95,7 +95,7 @@ func (h *Hub) hear(c *client, q *queue, from netip.AddrPort, in secure.Opened, n
 		h.leave(c, "a client has left", now)
 	case secure.Control:
 		if !h.control(c, in.Control, in.Content) {
-			h.drops.Add(link.Malformed)
+			c.drop(link.Malformed)
 		}
 	}
 }
@@ -114,7 +114,7 @@ func (h *Hub) control(c *client, kind byte, content []byte) bool {
 		return false
 	}
 	if c.state.Load() != open { // a thief who has only the key must not control the owner's session
-		h.drops.Add(NotLoggedIn)
+		c.drop(NotLoggedIn)
 		return true
 	}
 	return h.cfg.Control(c, kind, content)

@@ -104,7 +104,7 @@ func (s *sealer) begin(h link.Hints) error {
 // add seals a packet for c, or counts why it drops the packet.
 func (s *sealer) add(c *client, p []byte, now time.Time) error {
 	if c.state.Load() != open {
-		s.h.drops.Add(NotLoggedIn)
+		c.drop(NotLoggedIn)
 		return nil
 	}
 	if c != s.to {
@@ -122,7 +122,7 @@ func (s *sealer) add(c *client, p []byte, now time.Time) error {
 		return s.add(c, p, now)
 	}
 	if !ok {
-		s.h.drops.Add(why)
+		c.drop(why)
 		return nil
 	}
 	s.bytes += len(p)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 )
 
@@ -17,6 +18,7 @@ type Status struct {
 	Key       noise.PublicKey
 	Addrs     []netip.Addr
 	Endpoint  netip.AddrPort // where it was heard last
+	Since     time.Time      // when it came in; no two sessions of a client have the same
 	Handshake time.Time      // when its current keys came into use
 	Heard     time.Time      // when it was heard last
 	LoggedIn  bool           // its packets pass
@@ -25,6 +27,9 @@ type Status struct {
 	// Counts of IP packets, and of their bytes: received from the client, and sent to it.
 	ReceivedPackets, ReceivedBytes uint64
 	SentPackets, SentBytes         uint64
+	// Dropped counts packets from it and to it that were dropped, for a reason that has to do
+	// with this client: what outsiders send in its name is not counted here.
+	Dropped uint64
 }
 
 // String describes the client in one line.
@@ -65,22 +70,41 @@ func (h *Hub) Snapshot() []Status {
 		if state == pending || state == gone {
 			continue
 		}
-		s := c.peer.Status()
-		list = append(list, Status{
-			Name:            c.name,
-			Key:             c.key,
-			Addrs:           slices.Clone(c.addrs),
-			Endpoint:        s.Peer,
-			Handshake:       s.Since,
-			Heard:           s.Heard,
-			LoggedIn:        state == open,
-			By:              c.by.Load().Name,
-			ReceivedPackets: c.received.Packets(),
-			ReceivedBytes:   c.received.Bytes(),
-			SentPackets:     c.sent.Packets(),
-			SentBytes:       c.sent.Bytes(),
-		})
+		list = append(list, c.status(state == open))
 	}
 	slices.SortFunc(list, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
 	return list
+}
+
+func (c *client) status(in bool) Status {
+	s := c.peer.Status()
+	return Status{
+		Name:            c.name,
+		Key:             c.key,
+		Addrs:           slices.Clone(c.addrs),
+		Endpoint:        s.Peer,
+		Since:           c.hub.start.Add(time.Duration(c.since.Load())),
+		Handshake:       s.Since,
+		Heard:           s.Heard,
+		LoggedIn:        in,
+		By:              c.by.Load().Name,
+		ReceivedPackets: c.received.Packets(),
+		ReceivedBytes:   c.received.Bytes(),
+		SentPackets:     c.sent.Packets(),
+		SentBytes:       c.sent.Bytes(),
+		Dropped:         c.dropped.Load(),
+	}
+}
+
+// drop counts a packet from a client or to it that is dropped.
+func (c *client) drop(why link.Reason) {
+	c.dropped.Add(1)
+	c.hub.drops.Add(why)
+}
+
+// tellEnded tells Config.Ended of a client that is gone.
+func (h *Hub) tellEnded(c *client) {
+	if h.cfg.Ended != nil && c.wasIn {
+		h.cfg.Ended(c.status(true))
+	}
 }

@@ -83,6 +83,7 @@ type Server struct {
 	ControlSocket string         // path of the Unix socket for changes; "": none
 	ControlGroup  string         // the group that may use it; "": none but root
 	Metrics       netip.AddrPort // where Prometheus can fetch metrics; the zero value: nowhere
+	Usage         bool           // whether to keep how much each client has used: see package usage
 }
 
 // A Client has the settings of a client. For paths see Server.

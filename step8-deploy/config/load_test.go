@@ -110,6 +110,7 @@ status_group = "watchers"
 control_socket = "changes"
 control_group = "admins"
 metrics = "[::1]:9586"
+usage = true
 `)
 	s, err := LoadServer(name)
 	require.NoError(t, err)
@@ -125,7 +126,7 @@ metrics = "[::1]:9586"
 		DNSUpstreams: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:5353"), netip.MustParseAddrPort("[2620:fe::fe]:53")},
 		DNSSearch:    []string{"example.org", "lan"}, Queues: 16,
 		StatusGroup: "watchers", ControlSocket: folder + "/changes", ControlGroup: "admins",
-		Metrics: netip.MustParseAddrPort("[::1]:9586"),
+		Metrics: netip.MustParseAddrPort("[::1]:9586"), Usage: true,
 	}, s)
 
 	name = write(t, `kind = "client"

@@ -68,6 +68,8 @@ func serverSchema() []setting[Server] {
 			set: optional(func(s *S) *string { return &s.ControlGroup }, readGroup)},
 		{key: "metrics", allowed: allowedProm, def: "",
 			set: optional(func(s *S) *netip.AddrPort { return &s.Metrics }, readAddrPort)},
+		{key: "usage", allowed: allowedYesNo, def: true,
+			set: yesNo(func(s *S) *bool { return &s.Usage })},
 	}
 }
 

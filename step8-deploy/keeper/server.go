@@ -86,6 +86,7 @@ const (
 	LeasesName   = "pool/leases"
 	SeenName     = "pool/seen"  // when clients were last seen
 	AskedName    = "pool/asked" // when clients of the WireGuard protocol have asked
+	PoolName     = "pool"       // the worker's own folder, where package usage has one
 )
 
 // NewServer reads the settings, and opens sockets and device. Close removes them.
@@ -269,6 +270,9 @@ func (s *Server) makeOwn(name string) error {
 // LeasesFile returns the name of the file in which a server's worker keeps the clients'
 // addresses.
 func LeasesFile(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, LeasesName) }
+
+// PoolFolder returns the name of the folder that belongs to a server's worker.
+func PoolFolder(cfg *config.Server) string { return filepath.Join(cfg.State, workerFolder, PoolName) }
 
 // SeenFile returns the name of the file in which a server's worker notes when clients were
 // last seen.

@@ -63,10 +63,10 @@ PEER  ADDRESSES  ENDPOINT  HANDSHAKE  SENT  RECEIVED  RATE OUT  RATE IN
 func TestSizes(t *testing.T) {
 	for n, want := range map[float64]string{0: "0 B", 999: "999 B", 999.6: "1.0 kB", 1000: "1.0 kB", 12_345: "12.3 kB", 99_949: "99.9 kB",
 		99_960: "100 kB", 999_499: "999 kB", 999_500: "1.0 MB", 5e9: "5.0 GB", 5e18: "5000000 TB"} {
-		require.Equal(t, want, size(n), "%v", n)
+		require.Equal(t, want, Size(n), "%v", n)
 	}
 	for d, want := range map[time.Duration]string{0: "0s", time.Minute: "1m0s", 3*time.Hour + 12*time.Minute: "3h12m", 49 * time.Hour: "2d1h"} {
-		require.Equal(t, want, span(d))
+		require.Equal(t, want, Span(d))
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 // Write prints the report for people: it is the output of 'stepvpn status'.
 func (r *Report) Write(w io.Writer) error {
-	fmt.Fprintf(w, "%s: %s (version %s, started %s ago)\n", clean(r.Role), clean(r.State), clean(r.Version), span(r.Now.Sub(r.Started)))
+	fmt.Fprintf(w, "%s: %s (version %s, started %s ago)\n", clean(r.Role), clean(r.State), clean(r.Version), Span(r.Now.Sub(r.Started)))
 	if r.Reason != "" {
 		fmt.Fprintf(w, "problem: %s\n", clean(r.Reason))
 	}
@@ -46,7 +46,7 @@ func (r *Report) Write(w io.Writer) error {
 	slices.SortFunc(peers, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
 	for _, p := range peers {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s/s\t%s/s\n", clean(p.Name), addresses(p), endpoint(p.Endpoint),
-			ago(r.Now, p.Handshake), size(float64(p.Sent.Bytes)), size(float64(p.Received.Bytes)), size(p.Sent.Rate), size(p.Received.Rate))
+			ago(r.Now, p.Handshake), Size(float64(p.Sent.Bytes)), Size(float64(p.Received.Bytes)), Size(p.Sent.Rate), Size(p.Received.Rate))
 	}
 	if len(peers) == 0 {
 		fmt.Fprintln(t, "(none)")
@@ -129,11 +129,11 @@ func ago(now, then time.Time) string {
 	if then.IsZero() {
 		return "-"
 	}
-	return span(now.Sub(then)) + " ago"
+	return Span(now.Sub(then)) + " ago"
 }
 
-// span prints a time in its two largest units, such as "3h12m".
-func span(d time.Duration) string {
+// Span prints a time in its two largest units, such as "3h12m".
+func Span(d time.Duration) string {
 	d = max(d, 0).Truncate(time.Second)
 	days, hours, minutes, seconds := d/(24*time.Hour), d/time.Hour%24, d/time.Minute%60, d/time.Second%60
 	switch {
@@ -147,8 +147,8 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%ds", seconds)
 }
 
-// size prints a number of bytes, in powers of 1000.
-func size(bytes float64) string {
+// Size prints a number of bytes, in powers of 1000.
+func Size(bytes float64) string {
 	for _, unit := range []string{"B", "kB", "MB", "GB", "TB"} {
 		if bytes < 999.5 || unit == "TB" {
 			if unit == "B" || bytes >= 99.95 {

@@ -98,7 +98,7 @@ func (c *command) complete(_ context.Context, cmd *cli.Command) {
 		})
 		return
 	}
-	args, n := strings.Fields(c.Args), cmd.NArg()-1
+	args, n := strings.Fields(strings.NewReplacer("[", "", "]", "").Replace(c.Args)), cmd.NArg()-1
 	switch {
 	case n < 0: // the cursor is right behind the command's name, or a flag is wrong
 		suggest(cmd.Name, word, c.About)
@@ -137,7 +137,10 @@ func suggestValue(f *flag.Flag) {
 // knownClients returns the names in the registry that the flags name. There are none if the user
 // may not read it.
 func knownClients() (names []string) {
-	registry := flag.Lookup("registry").Value.String()
+	registry := defaultDir + "/clients"
+	if f := flag.Lookup("registry"); f != nil {
+		registry = f.Value.String()
+	}
 	if s, err := serverOf(flag.Lookup("settings").Value.String()); err == nil && s != nil {
 		registry = s.Clients
 	}

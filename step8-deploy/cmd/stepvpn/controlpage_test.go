@@ -14,6 +14,7 @@ import (
 	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/registrar"
 	"stepvpn/step8-deploy/status"
+	"stepvpn/step8-deploy/usage"
 )
 
 // CONTROL.md lists the requests that there are, at the socket at which they are, and the fields of all objects.
@@ -29,7 +30,7 @@ func TestControlPage(t *testing.T) {
 			want = append(want, method+" /"+control.Version+path+" "+socket)
 		}
 	}
-	add("status", append(serverRoutes(nil, nil, keyChange{}, nil, newNews()), statusRoute(nil)))
+	add("status", append(serverRoutes(nil, nil, keyChange{}, nil, newNews(), noUsage{}), statusRoute(nil)))
 	service := registrar.Service{Registrar: registrar.New(new(config.Server), ""), Audit: control.NewAudit("")}
 	add("control", service.Routes())
 	var got []string
@@ -50,12 +51,13 @@ func TestControlPage(t *testing.T) {
 		}
 	}
 	for _, object := range []any{status.Report{}, status.Peer{}, status.Flow{}, control.Clients{}, control.Client{}, control.Event{}, control.Actor{}, control.About{},
-		control.AddRequest{}, control.When{}, control.To{}, control.Password{}, control.Change{}, control.Entries{}, control.Entry{}, control.Error{}} {
+		control.AddRequest{}, control.When{}, control.To{}, control.Password{}, control.Change{}, control.Entries{}, control.Entry{}, control.Error{}, usage.Result{}, usage.Row{}} {
 		of := reflect.TypeOf(object)
 		var fields []string
-		for i := range of.NumField() {
-			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
-			fields = append(fields, name)
+		for _, f := range reflect.VisibleFields(of) {
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !f.Anonymous {
+				fields = append(fields, name)
+			}
 		}
 		require.Equal(t, fields, sections[of.Name()], of.Name())
 		delete(sections, of.Name())

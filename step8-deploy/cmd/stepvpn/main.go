@@ -16,7 +16,7 @@ import (
 
 // commands returns all commands of the program.
 func commands() []app.Command {
-	list := []app.Command{server, client, worker, serverWorker, namesCommand, initServer, initClient, importFile, rotateKey, check, statusCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version, completionCommand}
+	list := []app.Command{server, client, worker, serverWorker, namesCommand, initServer, initClient, importFile, rotateKey, check, statusCommand, usageCommand, waitOnline, pause, recoverCommand, closeSwitch, openSwitch, version, completionCommand}
 	return append(list, clientsCommands()...)
 }
 

@@ -22,8 +22,8 @@ func statusRoute(report func() *status.Report) control.Route {
 }
 
 // serverRoutes are what a server answers besides its status.
-func serverRoutes(registry func() *identity.Registry, seen *lastseen.Log, change keyChange, now func() ([]hub.Status, *status.Report), happens *news) []control.Route {
-	return []control.Route{clientsRoute(registry, seen, change, now), happens.Route()}
+func serverRoutes(registry func() *identity.Registry, seen *lastseen.Log, change keyChange, now func() ([]hub.Status, *status.Report), happens *news, used usageLog) []control.Route {
+	return []control.Route{clientsRoute(registry, seen, change, now), happens.Route(), usageRoute(used)}
 }
 
 // clientsRoute is GET /v1/clients. now returns who is there, and the server's report, whose peers are in

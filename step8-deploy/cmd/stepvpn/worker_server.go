@@ -113,6 +113,8 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	}
 	defer closeQueues(queues)
 
+	used := usageOf(given)
+
 	// ...between them there is a hub, which has a session with each client that it lets in.
 	handshake, other := handshakesOf(given.Key, given.PSK)
 	cookies := cookie.NewServer(handshake.Static.Public(), &count.Drops)
@@ -122,6 +124,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		Admission:  gate{admitted, cfg.Subnets, seen, host, change},
 		Check:      cookies.Check,
 		Control:    pathmtu.Control(given.MTU, paths.Set),
+		Ended:      used.Ended,
 		Events:     happens.hub,
 		MaxClients: cfg.MaxClients, ClientToClient: cfg.ClientToClient, Idle: cfg.IdleTimeout,
 		Count: &count,
@@ -136,6 +139,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 			}
 		}
 	}
+	defer used.Start(clients.Snapshot)()
 	defer func() { look(); seen.Save() }() // with the clients that are there when Run ends
 	go seen.Run(ctx, look)
 
@@ -165,7 +169,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		return there, r
 	}
 	report := func() *status.Report { _, r := now(); return r }
-	defer publish(given.StatusAt, given.MetricsAt, report, serverRoutes(admitted.Registry, seen, change, now, happens)...)()
+	defer publish(given.StatusAt, given.MetricsAt, report, serverRoutes(admitted.Registry, seen, change, now, happens, used)...)()
 	go notify.Watchdog(ctx, func(context.Context) error {
 		report() // the hub answers
 		return watch.Check()
