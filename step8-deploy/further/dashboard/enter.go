@@ -19,6 +19,8 @@ const cookieName = "__Host-stepvpn"
 // cookie returns the cookie for a session: "" ends it. Scripts can't read it (HttpOnly), and a browser does
 // not send it along with what another site's page asks for (SameSite). It has no date, so it ends with the
 // browser.
+//
+//exercise:1
 func cookie(id string) *http.Cookie {
 	c := &http.Cookie{Name: cookieName, Value: id, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode}
 	if id == "" {

@@ -21,6 +21,8 @@ const maxForm = 16 << 10
 
 // guard returns a handler that refuses what no page of ours sends. hosts are the names under which the
 // page may be asked for.
+//
+//exercise:3
 func guard(hosts []string, next http.Handler) http.Handler {
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -47,6 +49,8 @@ func guard(hosts []string, next http.Handler) http.Handler {
 // isHost reports whether a Host header is one of ours. Another site's page can have its own name lead to
 // our address (DNS rebinding); then its requests count as of the same origin, but they come with its
 // name.
+//
+//exercise:3
 func isHost(hosts []string, header string) bool {
 	name, _, err := net.SplitHostPort(header)
 	if err != nil {

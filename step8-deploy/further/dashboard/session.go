@@ -37,12 +37,16 @@ type session struct {
 }
 
 // ended reports whether the session is too old.
+//
+//exercise:1
 func (s *session) ended(now time.Time) bool {
 	return now.Sub(s.used) >= idleFor || now.Sub(s.begun) >= lastsFor
 }
 
 // Begin begins a session and returns its ID, of 43 characters. If there are too many, the one that
 // was idle for longest ends.
+//
+//exercise:1
 func (s *Sessions) Begin(now time.Time) (id string) {
 	random := make([]byte, idSize)
 	rand.Read(random) // it never fails
@@ -63,6 +67,8 @@ func (s *Sessions) Begin(now time.Time) (id string) {
 
 // Use reports whether there is a session with this ID, and notes that it is used. The context ends
 // when the session does.
+//
+//exercise:1
 func (s *Sessions) Use(id string, now time.Time) (ctx context.Context, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

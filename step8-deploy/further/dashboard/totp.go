@@ -26,6 +26,8 @@ const (
 func stepOf(t time.Time) int64 { return t.Unix() / int64(codeStep/time.Second) }
 
 // codeOf returns the code of a step: RFC 4226, section 5.3.
+//
+//exercise:2
 func codeOf(secret []byte, step int64) string {
 	mac := hmac.New(sha1.New, secret)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(step)))
@@ -65,6 +67,8 @@ func NewCodes(secret []byte, now time.Time) *Codes {
 
 // Check returns nil if the code is right at this time. Otherwise the error is ErrWrongCode or a
 // WaitError. Call it only for somebody who has given the right password.
+//
+//exercise:2
 func (c *Codes) Check(code string, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

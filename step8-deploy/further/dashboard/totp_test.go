@@ -19,8 +19,11 @@ func TestCodeOf(t *testing.T) {
 	for step, want := range []string{"755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489"} {
 		require.Equal(t, want, codeOf(rfcSecret, int64(step)), "RFC 4226, count %d", step)
 	}
-	for seconds, want := range map[int64]string{59: "287082", 1111111109: "081804", 1111111111: "050471", 1234567890: "005924", 2000000000: "279037", 20000000000: "353130"} {
-		require.Equal(t, want, codeOf(rfcSecret, stepOf(time.Unix(seconds, 0))), "RFC 6238, time %d", seconds)
+	for _, c := range []struct {
+		seconds int64
+		want    string
+	}{{59, "287082"}, {1111111109, "081804"}, {1111111111, "050471"}, {1234567890, "005924"}, {2000000000, "279037"}, {20000000000, "353130"}} {
+		require.Equal(t, c.want, codeOf(rfcSecret, stepOf(time.Unix(c.seconds, 0))), "RFC 6238, time %d", c.seconds)
 	}
 }
 
