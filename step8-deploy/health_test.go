@@ -29,6 +29,18 @@ type systemd struct {
 	told []string // guarded by mu
 }
 
+// before returns the lines that it was told before the first that begins with a text; all if
+// there is none.
+func (s *systemd) before(prefix string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.told, func(line string) bool { return strings.HasPrefix(line, prefix) })
+	if i < 0 {
+		i = len(s.told)
+	}
+	return slices.Clone(s.told[:i])
+}
+
 func newSystemd(t *testing.T) *systemd {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "notify") // the path must be short
@@ -317,6 +329,24 @@ func TestWatchdogOfADeadNetwork(t *testing.T) {
 	fed("no network")
 	require.Equal(t, 1, s.count("READY=1"))
 	require.NotContains(t, p.Log(), "the watchdog is not fed")
+}
+
+// Whoever has started the service can use the tunnel: systemd takes it for started when packets
+// pass. Only where that takes longer than 3 s, it does not wait.
+func TestReadyWhenUp(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.server(t)
+	s := newSystemd(t)
+	began := time.Now()
+	w.notifying(t, s)
+	netlab.Eventually(t, limit, "systemd takes it for ready", func() bool { return s.count("READY=1") == 1 })
+	if took := time.Since(began); took >= 3*time.Second {
+		t.Logf("this machine is too slow for that: it took %v", took)
+		return
+	}
+	require.Contains(t, strings.Join(s.before("READY=1"), "\n"), "STATUS=connected to ")
+	require.Equal(t, w.Server.V4.String(), w.whoami(w.Web.V4))
 }
 
 // A service starts and a machine boots, whether or not there is a server. A unit lets programs

@@ -14,17 +14,22 @@ lines() { wc -l <"$1"; }
 reached() { [ "$(lines "$work/log")" -ge "$1" ] || over; }
 over() { grep -qE '^ +[0-9]+ passed, [0-9]+ failed$|^== The demo failed' "$work/log"; }
 
-# no_groups: succeeds if no machine (systemd-nspawn) of a demo has left a control group. Groups of
-# demos that run at the same time do not count: they have processes.
+# groups: prints the control groups of the run's machines (systemd-nspawn), as others on this
+# computer may have machines, too.
+groups() {
+	local pid
+	for pid in $(marked); do grep -o 'stepvpn-[^/]*-[[:alnum:]]\{6\}' "/proc/$pid/cgroup"; done 2>/dev/null | sort -u
+}
+# no_groups NAME...: succeeds if these are gone.
 no_groups() {
-	local group
-	find /sys/fs/cgroup -name 'stepvpn-*-??????' -type d 2>/dev/null | while read -r group; do
-		! grep -qsx 'populated 0' "$group/cgroup.events" || { echo "left: $group" && return 1; }
+	local name
+	for name in "$@"; do
+		[ -z "$(find /sys/fs/cgroup -name "$name" -type d 2>/dev/null)" ] || { echo "left: $name" && return 1; }
 	done
 }
 
-# ends CODE: succeeds if the run has ended as it should.
-ends() { ended "$1" && until_true 20 no_groups && unchanged; }
+# ends CODE GROUP...: succeeds if the run has ended as it should.
+ends() { ended "$1" && until_true 60 no_groups "${@:2}" && unchanged; }
 
 # The number of lines that a demo has printed tells how far it has got.
 for step in "${demos[@]}"; do
@@ -64,11 +69,12 @@ while [ $sent -lt "$count" ]; do
 		continue
 	fi
 	sent=$((sent + 1))
+	mapfile -t machines < <(groups)
 	case $what in
 	*first*) kill -$signal "$leader" ;;
 	*) kill -$signal -- -"$leader" ;;
 	esac
-	expect "$what ($where): exit code $code, nothing is left" ends $code
+	expect "$what ($where): exit code $code, nothing is left" ends $code "${machines[@]}"
 done
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -127,9 +127,11 @@ up() {
 
 # end HOST ADDR4 ROUTER4 ADDR6 ROUTER6: configures a host with one interface. The change of
 # addrgenmode makes the kernel create the link-local address and its routes now. Otherwise
-# it does so up to a second later, and a test that compares routes would see a change.
+# it does so up to a second later, and a test that compares routes would see a change. On a busy
+# machine, an IPv6 address has no route to itself before it stops being tentative.
 end() {
-	on "$1" <<-END
+	local tentative
+	tentative=$(on "$1" <<-END
 		addr add $2 dev eth0
 		addr add $4 dev eth0
 		link set eth0 up
@@ -138,7 +140,13 @@ end() {
 		link set lo up
 		route add default via $3
 		route add default via $5
+		addr show dev eth0 tentative
 	END
+	)
+	while [ -n "$tentative" ]; do
+		sleep 0.02
+		tentative=$(ip -netns "$1" addr show dev eth0 tentative)
+	done
 }
 
 # files: makes the mount namespaces. What is mounted in one stays in it. A sleeping process

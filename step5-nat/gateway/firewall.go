@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/coreos/go-iptables/iptables"
-
 	"stepvpn/step5-nat/hostnet"
 )
 
@@ -17,7 +15,7 @@ type firewall struct {
 	device  string
 	subnets []netip.Prefix // of the family; may be empty
 	egress  []string       // interfaces; may be empty
-	tool    *iptables.IPTables
+	tables  [4]table       // those of hooks, as last read
 }
 
 // A chain is one of ours. The first rule of a built-in chain jumps to it.

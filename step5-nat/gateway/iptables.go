@@ -9,25 +9,30 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coreos/go-iptables/iptables"
-
 	"stepvpn/shared/app"
+	"stepvpn/shared/command"
 	"stepvpn/step5-nat/hostnet"
 )
 
-// build makes the firewall's chains by the program iptables, each of them complete before
-// any rule jumps to it. The chains that a killed gateway has left are replaced rule by
-// rule: if the last rule that needs connection tracking went away, the kernel would stop
-// translating the existing connections. Their next packets would then seem to be for this
-// host, which would reset connections that it does not know.
+// build makes the firewall's chains by one call of iptables-restore, which changes a table as
+// a whole or not at all. So no rule jumps to a chain that is not complete, and the chains that
+// a killed gateway has left are replaced at once: if the last rule that needs connection
+// tracking went away, the kernel would stop translating the existing connections. Their next
+// packets would then seem to be for this host, which would reset connections that it does not
+// know.
 func (w *firewall) build() error {
 	chains := w.chains()
-	for _, c := range chains {
-		if err := w.fill(c); err != nil {
-			return w.explain(err)
+	script := make(map[string][]string) // what each table is told
+	for i, h := range hooks(w.device) {
+		needed := slices.IndexFunc(chains, func(c chain) bool { return c.hook == h })
+		if needed >= 0 {
+			script[h.table] = w.tables[i].fill(chains[needed], Chain(w.device))
+		}
+		for _, name := range w.tables[i].dead(w.device, needed >= 0) {
+			script[h.table] = append(script[h.table], w.tables[i].drop(name)...)
 		}
 	}
-	if err := w.sweep(chains); err != nil {
+	if err := w.restore(script); err != nil {
 		return err
 	}
 	if w.serves() {
@@ -39,63 +44,25 @@ func (w *firewall) build() error {
 	return nil
 }
 
-// fill makes one chain and the jump to it.
-func (w *firewall) fill(c chain) error {
-	name := Chain(w.device)
-	old := 0 // how many rules a killed gateway has left
-	there, err := w.tool.ChainExists(c.table, name)
-	switch {
-	case err != nil:
-		return err
-	case there:
-		rules, err := w.tool.List(c.table, name)
-		if err != nil {
-			return err
-		}
-		old = len(rules) - 1 // the first one is "-N STEPVPN-vpn0"
-		if err := w.detach(c.hook, name); err != nil {
-			return err
-		}
-	default:
-		slog.Debug(fmt.Sprintf("%s -t %s -N %s", w.command(), c.table, name))
-		if err := w.tool.NewChain(c.table, name); err != nil {
-			return err
+// remove removes our chains from all tables. It continues after an error, to leave as little
+// as possible behind.
+func (w *firewall) remove() error {
+	errs := []error{w.read()}
+	for i, h := range hooks(w.device) {
+		if w.tables[i].has(Chain(w.device)) {
+			errs = append(errs, w.restore(map[string][]string{h.table: w.tables[i].drop(Chain(w.device))}))
 		}
 	}
-	for _, rule := range c.rules {
-		slog.Debug(fmt.Sprintf("%s -t %s -A %s %s", w.command(), c.table, name, rule))
-		if err := w.tool.Append(c.table, name, strings.Fields(rule)...); err != nil {
-			return err
-		}
-	}
-	for range old {
-		slog.Debug(fmt.Sprintf("%s -t %s -D %s 1", w.command(), c.table, name))
-		if err := w.tool.DeleteById(c.table, name, 1); err != nil {
-			return err
-		}
-	}
-	jump := c.jump(name)
-	slog.Debug(fmt.Sprintf("%s -t %s -I %s 1 %s", w.command(), c.table, c.from, strings.Join(jump, " ")))
-	return w.tool.Insert(c.table, c.from, 1, jump...)
+	return errors.Join(errs...)
 }
 
-// open finds the program iptables and checks that the kernel has the tables.
+// open finds the program iptables, checks that the kernel has the tables, and reads them.
 func (w *firewall) open() error {
-	const patience = 10 // seconds to wait for another program's iptables
-	protocol := iptables.ProtocolIPv4
-	if w.family == hostnet.V6 {
-		protocol = iptables.ProtocolIPv6
+	if err := w.read(); err != nil {
+		return err
 	}
-	var err error
-	if w.tool, err = iptables.New(iptables.IPFamily(protocol), iptables.Timeout(patience)); err != nil {
-		return w.explain(err)
-	}
-	for _, h := range hooks(w.device) {
-		builtIn, err := w.tool.ListChains(h.table)
-		if err != nil {
-			return w.explain(err)
-		}
-		if len(builtIn) == 0 { // what iptables-nft says of a table that it cannot handle
+	for i, h := range hooks(w.device) {
+		if strings.HasPrefix(w.tables[i][0], "# Table ") { // what iptables-nft says of one that it cannot handle
 			return app.Hint(fmt.Errorf("%s cannot use its table %s: somebody made chains there with nft", w.command(), h.table),
 				"See 'nft list ruleset', and give that table another name.")
 		}
@@ -103,66 +70,90 @@ func (w *firewall) open() error {
 	return nil
 }
 
-// remove removes our chains from all tables. It continues after an error, to leave as
-// little as possible behind.
-func (w *firewall) remove() error {
-	var errs []error
-	for _, h := range hooks(w.device) {
-		there, err := w.tool.ChainExists(h.table, Chain(w.device))
-		if there {
-			err = w.drop(h, Chain(w.device))
-		}
-		errs = append(errs, w.explain(err))
-	}
-	return errors.Join(errs...)
-}
+// A table is one table of the firewall, as iptables -S lists it, line by line.
+type table []string
 
-// sweep removes the other chains that killed gateways have left: those of our own device
-// that are no longer needed, and those of devices that no longer exist.
-func (w *firewall) sweep(needed []chain) error {
+// patience is how many seconds iptables waits while another program has the tables.
+const patience = "5"
+
+// read reads all tables that we use. One that can't be read is empty.
+func (w *firewall) read() error {
 	var errs []error
 	for i, h := range hooks(w.device) {
-		isNeeded := slices.ContainsFunc(needed, func(c chain) bool { return c.hook == h })
-		names, err := w.tool.ListChains(h.table)
-		errs = append(errs, w.explain(err))
-		for _, name := range names {
-			device, ours := strings.CutPrefix(name, prefix)
-			if !ours || device == w.device && isNeeded {
-				continue
-			}
-			if _, err := net.InterfaceByName(device); err != nil || device == w.device {
-				errs = append(errs, w.drop(hooks(device)[i], name))
-			}
+		out, err := command.Run("", w.command(), "-w", patience, "-t", h.table, "-S")
+		if errors.Is(err, exec.ErrNotFound) {
+			return w.explain(err)
 		}
+		w.tables[i] = strings.Split(strings.TrimSpace(out), "\n")
+		errs = append(errs, w.explain(err))
 	}
 	return errors.Join(errs...)
 }
 
-// drop removes the jumps to a chain, and then the chain.
-func (w *firewall) drop(h hook, name string) error {
-	if err := w.detach(h, name); err != nil {
-		return err
+// has reports whether the table has a chain.
+func (t table) has(name string) bool { return slices.Contains(t, "-N "+name) }
+
+// dead returns the chains that killed gateways have left: that of our own device, unless it
+// is needed, and those of devices that no longer exist.
+func (t table) dead(device string, needed bool) (names []string) {
+	for _, line := range t {
+		of, ours := strings.CutPrefix(line, "-N "+prefix)
+		if !ours || of == device && needed {
+			continue
+		}
+		if _, err := net.InterfaceByName(of); err != nil || of == device {
+			names = append(names, Chain(of))
+		}
 	}
-	slog.Debug(fmt.Sprintf("%s -t %s -X %s", w.command(), h.table, name))
-	return w.explain(w.tool.ClearAndDeleteChain(h.table, name))
+	return names
 }
 
-// detach removes the jumps to a chain.
-func (w *firewall) detach(h hook, name string) error {
-	const most = 16 // there is one jump, unless somebody added more
-	for range most {
-		switch there, err := w.tool.Exists(h.table, h.from, h.jump(name)...); {
-		case err != nil:
-			return w.explain(err)
-		case !there:
-			return nil
-		}
-		slog.Debug(fmt.Sprintf("%s -t %s -D %s %s", w.command(), h.table, h.from, strings.Join(h.jump(name), " ")))
-		if err := w.tool.Delete(h.table, h.from, h.jump(name)...); err != nil {
-			return w.explain(err)
+// fill returns commands that make a chain, or fill it anew if it is there, and the jump to it.
+func (t table) fill(c chain, name string) (script []string) {
+	if t.has(name) {
+		script = append(t.detach(name), "-F "+name)
+	} else {
+		script = append(script, "-N "+name)
+	}
+	for _, rule := range c.rules {
+		script = append(script, "-A "+name+" "+rule)
+	}
+	return append(script, fmt.Sprintf("-I %s 1 %s", c.from, strings.Join(c.jump(name), " ")))
+}
+
+// drop returns commands that remove a chain.
+func (t table) drop(name string) []string {
+	return append(t.detach(name), "-F "+name, "-X "+name)
+}
+
+// detach returns commands that remove all jumps to a chain.
+func (t table) detach(name string) (script []string) {
+	for _, line := range t {
+		if rule, ok := strings.CutPrefix(line, "-A "); ok && strings.HasSuffix(rule, " -j "+name) {
+			script = append(script, "-D "+rule)
 		}
 	}
-	return fmt.Errorf("%s: more than %d jumps to chain %s", w.command(), most, name)
+	return script
+}
+
+// restore carries out a script for each table, each as a whole or not at all.
+func (w *firewall) restore(script map[string][]string) error {
+	var all []string
+	for _, h := range hooks(w.device) {
+		if list := script[h.table]; len(list) > 0 {
+			all = append(all, "*"+h.table)
+			for _, line := range list {
+				slog.Debug(fmt.Sprintf("%s -t %s %s", w.command(), h.table, line))
+				all = append(all, line)
+			}
+			all = append(all, "COMMIT")
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	_, err := command.Run(strings.Join(all, "\n")+"\n", w.command()+"-restore", "-w", patience, "--noflush")
+	return w.explain(err)
 }
 
 // command returns the name of the program.

@@ -139,7 +139,7 @@ func enable(t *testing.T, lab *netlab.Lab, c Config) (undo func()) {
 func use(t *testing.T, kind string) {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"iptables", "ip6tables", "iptables-save", "ip6tables-save"} {
+	for _, name := range []string{"iptables", "ip6tables", "iptables-save", "ip6tables-save", "iptables-restore", "ip6tables-restore"} {
 		command, suffix, found := strings.Cut(name, "-")
 		if found {
 			suffix = "-" + suffix

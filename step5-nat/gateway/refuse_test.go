@@ -166,12 +166,12 @@ func TestMissingPrograms(t *testing.T) {
 	c := Config{Device: "vpn0", Addrs: prefixes(both)}
 	with(t, nil, func() { refused(t, lab, c, "the program iptables is not installed") })
 	same(t, before, lab)
-	with(t, []string{"iptables"}, func() { refused(t, lab, c, "the program ip6tables is not installed") })
+	with(t, []string{"iptables", "iptables-restore"}, func() { refused(t, lab, c, "the program ip6tables is not installed") })
 	same(t, before, lab)
 
 	// A tunnel without IPv6 does not need ip6tables.
 	c.Addrs = prefixes(onlyIPv4)
-	with(t, []string{"iptables"}, func() {
+	with(t, []string{"iptables", "iptables-restore"}, func() {
 		undo := enable(t, lab, c)
 		require.Equal(t, "1", lab.Server.Read(t, "ipv4/ip_forward"))
 		undo()
@@ -202,14 +202,14 @@ func TestHalfWay(t *testing.T) {
 	dockerHost(t, lab)
 	tunnelOn(t, lab, "vpn0", both)
 	before := snapshot(t, lab)
-	iptables, err := exec.LookPath("iptables")
+	restore, err := exec.LookPath("iptables-restore")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	fake := "#!/bin/sh\ncase \"$*\" in *MASQUERADE*) echo no such luck >&2; exit 4;; esac\nexec " + iptables + " \"$@\"\n"
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "iptables"), []byte(fake), 0o755))
+	fake := "#!/bin/sh\nsed s/MASQUERADE/NO-SUCH-LUCK/ | " + restore + " \"$@\"\n" // nat is the last table
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "iptables-restore"), []byte(fake), 0o755))
 	path := os.Getenv("PATH")
 	t.Setenv("PATH", dir+":"+path)
-	refused(t, lab, Config{Device: "vpn0", Addrs: prefixes(both)}, "no such luck")
+	refused(t, lab, Config{Device: "vpn0", Addrs: prefixes(both)}, "NO-SUCH-LUCK")
 	t.Setenv("PATH", path)
 	same(t, before, lab)
 }

@@ -162,7 +162,7 @@ func TestAnUpstreamThatComesAndGoesDoesNotFillTheLog(t *testing.T) {
 func TestServfailWhenAllAreDead(t *testing.T) {
 	a, b := serve(t, silent), serve(t, silent)
 	l := testLimits()
-	l.try, l.failure = 10*time.Millisecond, time.Hour
+	l.try, l.failure = 300*time.Millisecond, time.Hour
 	s := start(t, Config{Upstreams: upstreams(a, b), limits: l})
 	for range 3 {
 		require.Contains(t, dig(t, s, "www.example"), "status: SERVFAIL")

@@ -43,6 +43,12 @@ func TestEdit(t *testing.T) {
 		return func(d *Draft) error { return d.SetPassword(name, h) }
 	}
 	revoke := func(d *Draft) error { return d.Revoke("bob", june) }
+	expire := func(at time.Time) func(*Draft) error {
+		return func(d *Draft) error { return d.SetExpiry("bob", at) }
+	}
+	rename := func(to string) func(*Draft) error {
+		return func(d *Draft) error { return d.Rename("bob", to) }
+	}
 	const gone = "# revoked 2026-06-01T12:00:00Z: "
 	for _, tt := range []struct {
 		name         string
@@ -60,6 +66,11 @@ func TestEdit(t *testing.T) {
 		{"delete", password("bob", nil), "bob KEY(bob)  password=" + somePHC + "\taddr=fd00::7 #\n", "bob KEY(bob)\taddr=fd00::7 #\n"},
 		{"delete the last", password("bob", nil), "bob KEY(bob)\taddr=fd00::7 password=" + somePHC + "\r\n", "bob KEY(bob)\taddr=fd00::7\r\n"},
 		{"delete none", password("bob", nil), "bob   KEY(bob) # password=\n", "bob   KEY(bob) # password=\n"},
+		{"expire", expire(june), "bob KEY(bob) addr=10.8.0.7 # his phone\n", "bob KEY(bob) addr=10.8.0.7 expires=2026-06-01T12:00:00Z # his phone\n"},
+		{"expire later", expire(june), "bob KEY(bob)  expires=2026-01-01\taddr=10.8.0.7\r\n", "bob KEY(bob)  expires=2026-06-01T12:00:00Z\taddr=10.8.0.7\r\n"},
+		{"never expire", expire(time.Time{}), "bob KEY(bob)  expires=2026-01-01\taddr=10.8.0.7 # expires=x", "bob KEY(bob)\taddr=10.8.0.7 # expires=x"},
+		{"rename", rename("robert"), "  bob KEY(bob) # bob\nbobby KEY(bobby)\n", "  robert KEY(bob) # bob\nbobby KEY(bobby)\n"},
+		{"rename to the same", rename("bob"), "bob KEY(bob)\n", "bob KEY(bob)\n"},
 		{"revoke", revoke, "alice KEY(alice)\nbob KEY(bob) addr=10.8.0.7 # his phone\ncarol KEY(carol)",
 			"alice KEY(alice)\n" + gone + "bob KEY(bob) addr=10.8.0.7 # his phone\ncarol KEY(carol)"},
 		{"revoke one with a password", revoke, "  bob KEY(bob) password=" + somePHC + " expires=2030-01-01\r\n", gone + "  bob KEY(bob) expires=2030-01-01\r\n"},
@@ -113,6 +124,10 @@ func TestEditRefuses(t *testing.T) {
 		{revoke("Alice"), `there is no client "Alice"`},
 		{revoke("zoe"), `there is no client "zoe"`},
 		{revoke(""), `there is no client ""`},
+		{func(d *Draft) error { return d.SetExpiry("zoe", june) }, `there is no client "zoe"`},
+		{func(d *Draft) error { return d.Rename("zoe", "x") }, `there is no client "zoe"`},
+		{func(d *Draft) error { return d.Rename("alice", "long") }, "there is a client long already (FILE:3)"},
+		{func(d *Draft) error { return d.Rename("alice", "a b") }, `"a b" is not a valid name: use up to 63 letters (a-z, A-Z), digits and . _ @ -, not starting with . or -`},
 		{func(d *Draft) error { return d.SetPassword("zoe", nil) }, `there is no client "zoe"`},
 		{func(d *Draft) error { return d.SetPassword("long", hashPassword("x", cheap)) }, "FILE:3: the line has more than 1024 bytes"},
 		{func(d *Draft) error { require.NoError(t, d.Revoke("alice", june)); return fmt.Errorf("no, wait") }, "no, wait"},

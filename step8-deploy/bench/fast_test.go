@@ -224,9 +224,11 @@ func TestOtherAddressesOfTheServer(t *testing.T) {
 func TestChecksumErrorsAreSeen(t *testing.T) {
 	lab := netlab.New(t)
 	require.Zero(t, checksumErrors(t, lab.Server))
-	lab.Alice.Run(t, "python3", "-c", fmt.Sprintf(`
+	netlab.Eventually(t, limit, "the server counts it", func() bool {
+		lab.Alice.Run(t, "python3", "-c", fmt.Sprintf(`
 import socket, struct
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
 s.sendto(struct.pack("!HHHH", 1, 9, 8, 1234), ("%v", 0))`, lab.Server.V4))
-	netlab.Eventually(t, limit, "the server counts it", func() bool { return checksumErrors(t, lab.Server) > 0 })
+		return checksumErrors(t, lab.Server) > 0
+	})
 }

@@ -98,6 +98,8 @@ func do(ctx context.Context, socket, method, path string, body any) (*http.Respo
 			"Is it running? 'systemctl status stepvpn-server stepvpn-client' shows that. The setting status_socket says where it answers.")
 	case errors.Is(err, fs.ErrPermission):
 		return nil, mayNot(socket)
+	case errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET): // it did not wait for the request
+		return nil, app.Hint(fmt.Errorf("the daemon at %s has closed the connection", socket), "Too many programs may be asking it at once: try again later.")
 	case dialled:
 		return nil, err
 	}

@@ -47,6 +47,7 @@ const (
 type Audit struct {
 	name string
 	mu   sync.Mutex // held while the file is written or read
+	one  sync.Mutex // held while something is changed
 }
 
 // NewAudit returns the audit log in a file, which need not exist.
@@ -142,9 +143,11 @@ func readTail(name string) ([]byte, error) {
 }
 
 // Change returns a route that changes something about the client {name} in its path, and notes that in the log,
-// whether it succeeds or not. do returns the answer, and what the log calls the client and the details.
+// whether it succeeds or not. One change is made at a time, so the log has their order. do returns the answer, and what the log calls the client and the details.
 func (a *Audit) Change(pattern, verb string, changed func(Event), do func(*Request) (c Change, client, detail string, err error)) Route {
 	return Route{Pattern: pattern, Do: func(r *Request) (any, error) {
+		a.one.Lock()
+		defer a.one.Unlock()
 		c, client, detail, err := do(r)
 		e := Entry{UID: r.By.UID, User: r.By.Name(), PID: r.By.PID, Do: verb, Client: client, Detail: detail}
 		if err != nil {

@@ -21,6 +21,7 @@ func TestEvents(t *testing.T) {
 	serve(t, path, report, e.Route())
 	e.Add(Event{Event: "state", State: "before"})
 	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	var reading sync.WaitGroup
 	var got [4][]Event
 	var begun sync.WaitGroup

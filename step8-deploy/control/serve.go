@@ -18,6 +18,7 @@ const (
 	maxConns   = 256 // connections at the same time...
 	maxPerUser = 24  // ...and those of one user: so no user can keep root out, and what answers take is bounded
 
+	turnIn    = time.Second      // how long a connection too many may take to be told so
 	headIn    = 5 * time.Second  // how long a request may take to arrive
 	answerIn  = 15 * time.Second // how long its answer may take
 	idleFor   = 30 * time.Second // how long a connection may wait for its next request
@@ -49,7 +50,9 @@ func Serve(l *net.UnixListener, routes []Route, refused ...int) *Server {
 		},
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug), // what a client of the socket does wrong is its own business
 	}
-	go func() { s.done <- s.http.Serve(&listener{UnixListener: l, refused: refused, open: make(map[int]int)}) }()
+	go func() {
+		s.done <- s.http.Serve(&listener{UnixListener: l, refused: refused, turned: make(chan struct{}, maxPerUser), open: make(map[int]int)})
+	}()
 	return s
 }
 
@@ -67,7 +70,8 @@ func (s *Server) Close() error {
 // A listener accepts connections within the limits for all users, and for each.
 type listener struct {
 	*net.UnixListener
-	refused []int // users that may not connect, whatever the socket's mode says
+	refused []int         // users that may not connect, whatever the socket's mode says
+	turned  chan struct{} // has an element for each connection that is turned away right now
 
 	mu   sync.Mutex // guards all below
 	open map[int]int
@@ -97,13 +101,29 @@ func (l *listener) Accept() (net.Conn, error) {
 			continue
 		}
 		if !l.enter(user.UID) {
-			c.SetWriteDeadline(time.Now().Add(time.Second)) // an empty socket takes it at once
-			c.Write([]byte(busy))
-			c.Close()
+			l.turnAway(c)
 			continue
 		}
 		return &conn{UnixConn: c, user: user, leave: sync.OnceFunc(func() { l.leave(user.UID) })}, nil
 	}
+}
+
+// turnAway answers a connection too many. It waits a little for the request, since programs expect no answer
+// before that.
+func (l *listener) turnAway(c *net.UnixConn) {
+	select {
+	case l.turned <- struct{}{}:
+	default: // nor are there too many of these
+		c.Close()
+		return
+	}
+	go func() {
+		defer func() { c.Close(); <-l.turned }()
+		c.SetDeadline(time.Now().Add(turnIn))
+		c.Read(make([]byte, maxHead))
+		c.SetDeadline(time.Now().Add(turnIn))
+		c.Write([]byte(busy))
+	}()
 }
 
 func (l *listener) isRefused(uid int) bool { return slices.Contains(l.refused, uid) }

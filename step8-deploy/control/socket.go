@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"os/user"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"stepvpn/shared/app"
+	"stepvpn/step8-deploy/privsep"
 )
 
 // A Socket says where a socket is, and who may use it besides root and the daemon's own user.
@@ -36,8 +38,12 @@ func (s Socket) mode() os.FileMode {
 	return 0o660
 }
 
+// orphaned is how long Listen waits for the worker of a killed daemon to end.
+const orphaned = 20 * time.Second
+
 // Listen makes the socket. It replaces a socket that a killed daemon has left, but not one at
-// which a daemon answers. Closing the listener leaves the file.
+// which a daemon answers; if only the worker of a killed one does, Listen waits until that has
+// ended, too. Closing the listener leaves the file.
 func (s Socket) Listen() (*net.UnixListener, error) {
 	gid, err := s.GID()
 	if err != nil {
@@ -47,7 +53,7 @@ func (s Socket) Listen() (*net.UnixListener, error) {
 	if err := os.Mkdir(filepath.Dir(s.Path), 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, s.failed(err)
 	}
-	if err := s.Free(); err != nil {
+	if err := s.await(); err != nil {
 		return nil, err
 	}
 	// The socket gets its mode and group before it gets its name. Otherwise every user could
@@ -65,6 +71,22 @@ func (s Socket) Listen() (*net.UnixListener, error) {
 		return nil, fmt.Errorf("%s socket: %w", s.Name, err)
 	}
 	return l, nil
+}
+
+// An orphan is the error that the worker of a killed daemon answers at a socket.
+type orphan struct{ error }
+
+// await returns an error if the path is taken, and stays so.
+func (s Socket) await() error {
+	err := s.Free()
+	if _, is := errors.AsType[orphan](err); !is {
+		return err
+	}
+	slog.Info("waiting for the worker of a killed daemon to end", "socket", s.Path)
+	for end := time.Now().Add(orphaned); err != nil && time.Now().Before(end); err = s.Free() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
 }
 
 func (s Socket) failed(err error) error {
@@ -98,10 +120,16 @@ func (s Socket) Free() error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return nil // no daemon listens there any more
 	}
+	taken := fmt.Errorf("%s socket: another daemon has %s", s.Name, s.Path)
 	if err == nil {
-		conn.Close()
+		defer conn.Close()
+		// Whoever has made the socket was the keeper, as far as the kernel is concerned.
+		peer, err := privsep.Peer(conn.(*net.UnixConn))
+		if err == nil && peer.Pid > 0 && errors.Is(syscall.Kill(int(peer.Pid), 0), syscall.ESRCH) {
+			taken = orphan{taken}
+		}
 	}
-	return app.Hint(fmt.Errorf("%s socket: another daemon has %s", s.Name, s.Path), "Stop that one first, or set another %s_socket.", s.Name)
+	return app.Hint(taken, "Stop that one first, or set another %s_socket.", s.Name)
 }
 
 // mayNot returns the error for a user who may not connect to a socket.

@@ -78,6 +78,7 @@ type Client struct {
 	instance [8]byte
 	status   int // descriptors, or -1
 	metrics  int
+	started  sync.Once // systemd knows that it has
 
 	mu       sync.Mutex // guards all below
 	cfg      *config.Client
@@ -195,7 +196,7 @@ func (k *Client) Serve(c *privsep.Conn) error {
 	}()
 	return privsep.Serve(c, map[string]privsep.Handler{
 		"settings": k.settings, "dial": k.dial(c.Context()), "done": k.done, "nameservers": k.nameservers,
-		"take": k.take, "up": k.up, "fit": k.fit, "learn": k.learn(c), "notify": notice, "echo": k.echo,
+		"take": k.take, "up": k.up, "fit": k.fit, "learn": k.learn(c), "notify": notice(k.notice), "echo": k.echo,
 	})
 }
 

@@ -11,26 +11,38 @@ import (
 // A Notice is what systemd is to be told about a worker. The keeper forwards it, as people
 // look at the keeper's unit.
 type Notice struct {
-	Ready  bool
+	Ready  bool // clients are served; or, of a client, packets pass
 	Status string
 }
 
 // maxStatus is the largest length of a status, in bytes.
 const maxStatus = 1 << 10
 
-// In the keeper: notice handles what forward asks for.
-
-func notice(parse func(any) error) (r privsep.Result, err error) {
-	var n Notice
-	if err := parse(&n); err != nil {
-		return r, err
+// In the keeper: notice handles what forward asks for. tell is told what a worker says.
+func notice(tell func(Notice)) privsep.Handler {
+	return func(parse func(any) error) (r privsep.Result, err error) {
+		var n Notice
+		if err := parse(&n); err != nil {
+			return r, err
+		}
+		if len(n.Status) > maxStatus {
+			return r, errors.New("the status is too long")
+		}
+		tell(n)
+		return r, nil
 	}
-	if len(n.Status) > maxStatus {
-		return r, errors.New("the status is too long")
-	}
-	n.tell()
-	return r, nil
 }
+
+// notice tells systemd how a client's worker is.
+func (k *Client) notice(n Notice) {
+	notify.Status(n.Status)
+	if n.Ready {
+		k.Ready()
+	}
+}
+
+// Ready tells systemd that the client has started, the first time that it is called.
+func (k *Client) Ready() { k.started.Do(func() { notify.Ready("") }) }
 
 // tell is called in both processes: it tells systemd about the unit of this one.
 func (n Notice) tell() {

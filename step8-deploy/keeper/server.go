@@ -349,7 +349,7 @@ func (s *Server) Serve(c *privsep.Conn) error {
 	s.renewRegistry() // if there is no registry, the worker reports that
 	go s.followRegistry(ctx, func() { s.tellPSKSecret(c) }, func() { c.Tell(eventRegistry, nil) })
 	go s.followProblems(ctx, func(list []Problem) { c.Tell(eventProblems, list) })
-	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "bound": s.bound, "notify": notice, "fail": s.fail(c)})
+	err := privsep.Serve(c, map[string]privsep.Handler{"settings": s.settings, "forget": s.forget, "bound": s.bound, "notify": notice(Notice.tell), "fail": s.fail(c)})
 	if why := s.failed.Load(); why != nil {
 		return *why
 	}

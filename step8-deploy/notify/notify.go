@@ -17,8 +17,15 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Ready says that the service has started, or has finished Reloading.
-func Ready(status string) { send(daemon.SdNotifyReady, statusLine(status)) }
+// Ready says that the service has started, or has finished Reloading. With "", its status stays
+// as it is.
+func Ready(status string) {
+	if status == "" {
+		send(daemon.SdNotifyReady)
+		return
+	}
+	send(daemon.SdNotifyReady, statusLine(status))
+}
 
 // Reloading says that the service is reading its settings again. Ready must follow.
 func Reloading() {

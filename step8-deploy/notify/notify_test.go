@@ -39,6 +39,8 @@ func TestMessages(t *testing.T) {
 	next := listen(t)
 	Ready("2 clients\nREADY=0")
 	require.Equal(t, "READY=1\nSTATUS=2 clients READY=0", next())
+	Ready("")
+	require.Equal(t, "READY=1", next())
 	Reloading()
 	require.Regexp(t, regexp.MustCompile(`^RELOADING=1\nMONOTONIC_USEC=[0-9]+$`), next())
 	Status("x")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/keeper"
@@ -66,9 +67,14 @@ func runClient(ctx context.Context, file string, leave bool, worker string, name
 	// current worker, of which there is one at a time.)
 	go notify.Watchdog(ctx, func(context.Context) error { k.Alive(); return nil })
 	defer notify.Stopping()
-	notify.Ready("nothing leaves this host except through the tunnel")
+	notify.Status("nothing leaves this host except through the tunnel")
+	defer time.AfterFunc(readyWithin, k.Ready).Stop() // or when packets pass, whichever comes first
 	return keepWorker(ctx, clientAccount, "worker client", worker, &ward{serve: k.Serve, reload: k.Reload})
 }
+
+// readyWithin is how long 'systemctl start', and a boot, wait for the tunnel. Whoever starts a
+// client expects to use it at once; but a machine must boot without a server, too.
+const readyWithin = 3 * time.Second
 
 // namesAt returns the Keeper that writes resolv.conf.
 func namesAt(socket string) names.Keeper {

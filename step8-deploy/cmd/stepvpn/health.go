@@ -85,7 +85,7 @@ const maxTold = 32
 // tell returns a function that tells systemd the client's state, and logs it. It logs each
 // state and reason only once until packets pass again, as an outage may be long, with many
 // tries.
-func tell(told func(status string)) func(supervise.Status) {
+func tell(told func(supervise.Status)) func(supervise.Status) {
 	said := make(map[string]bool)
 	say := func(level slog.Level, now supervise.Status, key string, args ...any) {
 		if key = now.State.String() + key; said[key] {
@@ -98,7 +98,7 @@ func tell(told func(status string)) func(supervise.Status) {
 		slog.Log(context.Background(), level, "client is "+now.State.String(), args...)
 	}
 	return func(now supervise.Status) {
-		told(now.String())
+		told(now)
 		switch now.State {
 		case supervise.Connecting:
 			if now.Session.IsZero() {

@@ -48,7 +48,7 @@ func TestTellsOnce(t *testing.T) {
 		`level=WARN msg="client is waiting" reason="no answer" cure="Wake it."`,
 	}
 	lines := logged(t, func() {
-		tell := tell(func(string) {})
+		tell := tell(func(supervise.Status) {})
 		for range 2 {
 			for range 3 {
 				tell(connecting)
@@ -66,7 +66,7 @@ func TestTellsOnce(t *testing.T) {
 	require.Contains(t, lines[3], `msg="client is degraded" reason="no names" cure="Wake it."`)
 
 	lines = logged(t, func() {
-		tell := tell(func(string) {})
+		tell := tell(func(supervise.Status) {})
 		for i := range 10 * maxTold {
 			waiting.Reason = strings.Repeat("x", i)
 			tell(waiting)

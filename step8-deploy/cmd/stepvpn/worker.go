@@ -144,11 +144,10 @@ func routeTo(server netip.AddrPort) (string, error) {
 
 // tell returns a function that passes each new status on.
 func (n *node) tell() func(supervise.Status) {
-	log := tell(func(status string) { n.keeper.Notify(keeper.Notice{Status: status}) })
-	return func(now supervise.Status) {
+	return tell(func(now supervise.Status) {
 		n.happens.state(now.State.String(), now.Reason)
-		log(now)
-	}
+		n.keeper.Notify(keeper.Notice{Ready: now.State == supervise.Up, Status: now.String()})
+	})
 }
 
 // watched runs watch, and logs when it fails.
