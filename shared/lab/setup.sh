@@ -44,7 +44,7 @@ package() {
 	tincd) echo tinc ;;
 	wg | wg-quick) echo wireguard-tools ;; # which recommends a kernel
 	zbarimg) echo zbar-tools ;;
-	age | argon2 | chromium | conntrack | curl | dnsperf | fish | iperf3 | lintian | make | openssl | openvpn | socat | tcpdump | traceroute | tshark | zsh) echo "$1" ;;
+	age | argon2 | chromium | conntrack | curl | dnsperf | fish | iperf3 | lintian | make | oathtool | openssl | openvpn | socat | tcpdump | traceroute | tshark | zsh) echo "$1" ;;
 	*)
 		echo "setup.sh: which package brings '$1'? Add it to the table in ${BASH_SOURCE[0]}." >&2
 		return 2

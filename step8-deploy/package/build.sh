@@ -30,7 +30,8 @@ for ARCH; do
 	STAGE=$work/$ARCH
 	export ARCH STAGE
 	GOARCH=$ARCH CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.release=$VERSION" -o "$work/stepvpn-$ARCH" ./cmd/stepvpn
-	make --silent --no-print-directory install DESTDIR="$STAGE" PREFIX=/usr program="$work/stepvpn-$ARCH" >/dev/null \
+	GOARCH=$ARCH CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.release=$VERSION" -o "$work/stepvpn-web-$ARCH" ./further/dashboard/cmd/stepvpn-web
+	make --silent --no-print-directory install DESTDIR="$STAGE" PREFIX=/usr program="$work/stepvpn-$ARCH" webprogram="$work/stepvpn-web-$ARCH" >/dev/null \
 		unitdir=/usr/lib/systemd/system usersdir=/usr/lib/sysusers.d tmpdir=/usr/lib/tmpfiles.d zshdir=/usr/share/zsh/vendor-completions
 
 	# What Debian wants besides that (debian-policy(7), chapter 12).

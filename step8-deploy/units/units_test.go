@@ -20,6 +20,7 @@ var exposure = map[string]float64{
 	"stepvpn-server.service": 3.0, "stepvpn-client.service": 3.0, // for the keepers
 	"stepvpn-server-worker.service": 2.0, "stepvpn-client-worker.service": 2.0,
 	"stepvpn-killswitch.service": 6.0, "stepvpn-resolved.service": 2.0, "stepvpn-names.service": 3.0, "stepvpn-wait-online.service": 2.0,
+	"stepvpn-web.service": 2.0,
 }
 
 // analyze runs systemd-analyze, and fails the test if there is none.
@@ -35,7 +36,9 @@ func analyze(t *testing.T, args ...string) (string, error) {
 func installed(t *testing.T) (dir string) {
 	prefix := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(prefix, "bin"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(prefix, "bin", "stepvpn"), []byte("#!/bin/sh\n"), 0o755))
+	for _, program := range []string{"stepvpn", "stepvpn-web"} {
+		require.NoError(t, os.WriteFile(filepath.Join(prefix, "bin", program), []byte("#!/bin/sh\n"), 0o755))
+	}
 	for _, name := range append(slices.Collect(maps.Keys(exposure)), "stepvpn-resolved.socket") {
 		text, err := os.ReadFile(name + ".in")
 		require.NoError(t, err)
@@ -109,6 +112,7 @@ func TestInstall(t *testing.T) {
 	run("install")
 	require.Equal(t, os.FileMode(0o700), mode("etc/stepvpn"))
 	require.Equal(t, os.FileMode(0o755), mode("opt/vpn/bin/stepvpn"))
+	require.Equal(t, os.FileMode(0o755), mode("opt/vpn/bin/stepvpn-web"))
 	unit, err := os.ReadFile(path("etc/systemd/system/stepvpn-server.service"))
 	require.NoError(t, err)
 	require.Contains(t, string(unit), "\nExecStart=/opt/vpn/bin/stepvpn server -worker /run/stepvpn/server-keeper.sock /etc/stepvpn/server.toml\n")
@@ -123,7 +127,7 @@ func TestInstall(t *testing.T) {
 	text, err := os.ReadFile(path("etc/stepvpn/server.toml"))
 	require.NoError(t, err)
 	require.Equal(t, "mine", string(text))
-	for _, gone := range []string{"opt/vpn/bin/stepvpn", "etc/systemd/system/stepvpn-server.service", "etc/systemd/system/stepvpn-client.service", "etc/systemd/system/stepvpn-killswitch.service",
+	for _, gone := range []string{"opt/vpn/bin/stepvpn", "opt/vpn/bin/stepvpn-web", "etc/systemd/system/stepvpn-web.service", "etc/systemd/system/stepvpn-server.service", "etc/systemd/system/stepvpn-client.service", "etc/systemd/system/stepvpn-killswitch.service",
 		"etc/systemd/system/stepvpn-wait-online.service", "etc/systemd/system/stepvpn-client-worker.service", "etc/sysusers.d/stepvpn.conf", "opt/vpn/share/doc/stepvpn"} {
 		require.NoFileExists(t, path(gone))
 		require.NoDirExists(t, path(gone))

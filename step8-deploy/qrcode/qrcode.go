@@ -1,7 +1,7 @@
 // Package qrcode shows a text as a QR code: as a picture, and on a terminal. A phone's camera
 // reads from it what would take long to type.
 //
-// Introduced in step 8, chapter wireguard.
+// Introduced in step 8.
 package qrcode
 
 import (

@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# The page: an operator adds, sees, changes and revokes clients in a browser. Eve gets the login, and no further.
+. "$(dirname "$0")/../../../shared/lab/lab.sh"
+
+PAGE=https://$SERVER4:8443
+export BROWSER=$LAB/browser.sock
+
+stepvpn() { run "$1" bin/stepvpn "${@:2}"; }
+# browser COMMAND...: what bob does in his browser, shown. Secrets are typed by 'secretly'.
+browser() { run bob bin/browser "$@"; }
+secretly() { # secretly SELECTOR WHAT TEXT
+	_echo bob "bin/browser type '$1' $2"
+	on bob bin/browser type "$1" "$3"
+}
+reads() { on bob bin/browser text "$1" | grep -q -- "$2"; }
+knock() { run cafe curl -ksS --max-time 20 "$@"; }
+# answers STATUS ARG...: succeeds if eve gets this status.
+answers() { [ "$(on cafe curl -ks --max-time 20 -o /dev/null -w '%{http_code}' "${@:2}")" = "$1" ]; }
+# code: one that was not used yet. The page takes each once, and after its start none of up to then.
+code() { oathtool --totp --base32 --now "$(date -u -d '+30 seconds' '+%F %T UTC')" "$KEY"; }
+seen_as() { [ "$(on alice curl -4sS --max-time 5 "http://$WEB4/whoami")" = "$1" ]; }
+
+serve_web
+serve_dns web
+
+act "Before: by the sockets" \
+	"The server runs, as in step 8. All that a page needs is there already, at its two sockets; curl asks one of them." \
+	"what keeps eve from asking, too?" \
+	"a Unix socket can't be reached over the network, and the kernel lets nobody connect but root and the socket's group. Whoever puts a page in front of it has to be as strict."
+run server bin/stepvpn init server
+run server sed -i -e "s/^# dns_upstreams = .*/dns_upstreams = [\"$WEB4\"]/" -e 's/^# wireguard = .*/wireguard = true/' /etc/stepvpn/server.toml
+start server server bin/stepvpn server /etc/stepvpn/server.toml
+wait_for 60 "the server is up" logged server "server is up"
+run server curl -sS --unix-socket /run/stepvpn/server.sock http://stepvpn/v1/clients
+knock "$PAGE/" || true
+check_not "nothing of that can be reached from the cafe" on cafe curl -ks --max-time 5 "$PAGE/"
+
+act "The page is set up" \
+	"The set-up makes a password and a key for one-time codes. Usually the page listens on the server's loopback address only. Here it listens on the public one, so that eve can try." \
+	"which default password do products of this kind have?" \
+	"admin, often enough. This one has none: the password is random, and shown once."
+on server bin/stepvpn-web init -server "$SERVER4" >"$LAB/init.txt"
+_echo server "bin/stepvpn-web init -server $SERVER4"
+PASSWORD=$(sed -n '/^the password/{n;s/ *//;p}' "$LAB/init.txt")
+KEY=$(sed -n 's/.*or the key \([A-Z2-7]*\)$/\1/p' "$LAB/init.txt")
+sed -e '/[█▀▄]/d' -e "s/$PASSWORD/${PASSWORD:0:5}.../" -e "s/$KEY/${KEY:0:4}... (and the QR code)/" "$LAB/init.txt" | grep -v $'\e' | show
+run server sed -i "s/^listen = .*/listen = [\"$SERVER4:8443\"]/" /etc/stepvpn/web.toml
+start page server bin/stepvpn-web serve
+wait_for 60 "the page is served" logged page "the page is served"
+
+act "Eve knocks" \
+	"Eve finds the page. She asks for what is behind the login, guesses passwords, lets another name lead to the address, and sends a form as another site's page would have it sent." \
+	"what does she get?" \
+	"the login, and after a few guesses only the advice to wait. Under another name the page does not answer at all."
+knock -o /dev/null -w '%{http_code} %{redirect_url}\n' "$PAGE/"
+knock -o /dev/null -w '%{http_code} %{redirect_url}\n' "$PAGE/clients/alice"
+for guess in admin stepvpn 123456; do
+	knock -o /dev/null -w '%{http_code}\n' -d "password=$guess&code=000000" "$PAGE/login"
+done
+knock -o /dev/null -w '%{http_code}\n' -H 'Host: evil.example' "$PAGE/login"
+check "without a session there is only the login" answers 303 "$PAGE/audit"
+check "and no change" answers 401 -d name=eve "$PAGE/add"
+check "guessing is slowed down" answers 429 -d "password=letmein&code=000000" "$PAGE/login"
+check "another name is refused (DNS rebinding)" answers 421 -H 'Host: evil.example' "$PAGE/login"
+check_not "no client was added" grep -q eve /etc/stepvpn/clients
+
+act "Bob comes in, and adds two clients" \
+	"Bob is the operator. He opens the page in Chromium, types the password and a code of his authenticator app, and adds a phone: he gets a QR code. Then a laptop, for alice." \
+	"bob closes the page by mistake. How does he get the phone's file again?" \
+	"not at all. It has the phone's private key, and no copy is kept. He revokes the client and adds another one."
+start browser bob bin/browser serve
+wait_for 60 "the browser is ready" logged browser "the browser is ready"
+browser open "$PAGE/"
+secretly '#password' '(the password)' "$PASSWORD"
+secretly '#code' '(the code)' "$(code)"
+browser submit
+browser text .facts
+check "bob is in" reads h1 Overview
+COOKIE=$(on bob bin/browser cookie)
+browser open "$PAGE/add"
+browser type '#name' phone
+browser submit
+browser text main
+browser picture "$LAB/phone.png"
+zbarimg -q --raw "$LAB/phone.png" 2>/dev/null | sed -E 's/^((Private|Preshared)Key = ....).*/\1.../' | show
+check "another program reads the file from the QR code on the screen" grep -q '^PrivateKey = ' <(zbarimg -q --raw "$LAB/phone.png" 2>/dev/null)
+browser open "$PAGE/add"
+browser type '#name' alice
+browser click 'input[value=own]'
+browser follow 'main form button'
+browser save 'a[download]' "$LAB/alice.toml"
+check_not "the page does not show it a second time" reads main private_key
+
+act "Alice connects" \
+	"Bob looks at the overview, and leaves it alone. Alice starts her client with the file." \
+	"does bob have to load the page again?" \
+	"no: the server tells an open page each second how things are (server-sent events)."
+browser open "$PAGE/"
+check_not "alice is not there yet" on bob bin/browser text 'tr.here[data-client=alice]'
+start alice alice bin/stepvpn client "$LAB/alice.toml"
+wait_for 60 "the client is up" logged alice "client is up"
+browser wait 'tr.here[data-client=alice]'
+browser text 'tr.here[data-client=alice]'
+check "alice's traffic leaves by the server" seen_as "$SERVER4"
+check "bob sees her" reads 'tr.here[data-client=alice]' "$ALICE4"
+
+act "What eve still can't do" \
+	"Bob is logged in. Eve makes a page of her own that sends a form to bob's, and he opens it: his browser would send it in his name. Here curl sends what the browser would, with bob's cookie." \
+	"bob's cookie is right. Why is the form refused?" \
+	"the browser says which site a request comes from (Sec-Fetch-Site, Origin), and that is not the page's own. Besides, the cookie is SameSite=Strict: a browser would not even have sent it."
+check "(with bob's cookie and no other site, the page answers)" answers 200 -H "Cookie: $COOKIE" "$PAGE/"
+run cafe curl -ksS -o /dev/null -w '%{http_code}\n' -H 'Cookie: (of bob)' -H 'Sec-Fetch-Site: cross-site' -d x=y "$PAGE/clients/alice/revoke"
+check "another site's form is refused, cookie or not" answers 403 -H "Cookie: $COOKIE" -H 'Sec-Fetch-Site: cross-site' -d x=y "$PAGE/clients/alice/revoke"
+check "also by its origin alone" answers 403 -H "Cookie: $COOKIE" -H 'Origin: https://evil.example' -d x=y "$PAGE/clients/alice/revoke"
+check "alice is still in" seen_as "$SERVER4"
+
+act "Limited in time, and revoked" \
+	"Bob says until when alice may come in, and gives her another name. Then he revokes her." \
+	"what does the audit log say: who was it?" \
+	"the user that the page runs as; here root, as a service stepvpn-web. It is the kernel that says so, not the page."
+browser open "$PAGE/clients/alice"
+browser type '#expires' 30d
+browser submit
+browser text .said
+browser type '#name' alice-laptop
+browser submit
+check "she has another name, and has noticed nothing" seen_as "$SERVER4"
+browser follow a.danger
+browser follow 'main form button'
+wait_for 60 "she is cut off" logged alice "revoked"
+show_log alice revoked
+check_not "alice gets nothing any more" seen_as "$SERVER4"
+browser open "$PAGE/audit"
+browser text tbody
+check "it stands in the audit log" reads tbody revoked
+browser follow 'header form button'
+check "bob is out" reads h1 'Log in'
+check "and what was his cookie is worth nothing" answers 303 -H "Cookie: $COOKIE" "$PAGE/"
+stop browser
+stop alice
+stop page
+stop server
+finish
