@@ -17,8 +17,8 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/further/wireguard/conf"
-	"stepvpn/step8-deploy/qrcode"
 	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/qrcode"
 	"stepvpn/step8-deploy/registrar"
 )
 
