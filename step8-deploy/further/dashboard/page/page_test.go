@@ -22,7 +22,6 @@ import (
 	"stepvpn/step8-deploy/further/dashboard/browser"
 )
 
-const limit = time.Minute // bounds each wait; a busy machine is slow
 
 var shots = flag.String("shots", "", "`folder` for screenshots")
 
