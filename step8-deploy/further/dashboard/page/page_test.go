@@ -22,7 +22,6 @@ import (
 	"stepvpn/step8-deploy/further/dashboard/browser"
 )
 
-
 var shots = flag.String("shots", "", "`folder` for screenshots")
 
 // A world is the lab, with a server of the VPN, its page, and a browser on the same host.
