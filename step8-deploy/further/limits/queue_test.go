@@ -48,6 +48,27 @@ func TestQueueFreshFirst(t *testing.T) {
 	require.InDelta(t, 30, ours, 3, "of 60 packets, those of a flow that always looks fresh")
 }
 
+// A flow that sends its next packet just after it has become empty is fresh once, and then gets
+// no more than the others.
+func TestQueueFreshOnce(t *testing.T) {
+	var q fairQueue
+	for i := range 2000 {
+		q.push(numbered(i, 100), 7)
+	}
+	q.push(numbered(5000, 1400), 8)
+	ours, all := 0, 0
+	for all < 150_000 {
+		p := q.pop()
+		all += len(p.data)
+		if p.number() == 5000 {
+			ours += len(p.data)
+		} else if q.flows[8].head == nil {
+			q.push(numbered(5000, 1400), 8)
+		}
+	}
+	require.InDelta(t, 75_000, ours, 5000, "bytes of the flow that is always just in time")
+}
+
 // Flows get equal shares in bytes, whatever the lengths of their packets, and the packets of
 // each stay in order.
 func TestQueueShares(t *testing.T) {
