@@ -62,7 +62,7 @@ func serverSchema() []setting[Server] {
 			set: optional(func(s *S) *string { return &s.StatusSocket }, readSocket)},
 		{key: "status_group", allowed: allowedGroup, def: "",
 			set: optional(func(s *S) *string { return &s.StatusGroup }, readGroup)},
-		{key: "control_socket", allowed: allowedSock + "; the default is beside status_socket", def: ServerControl,
+		{key: "control_socket", allowed: allowedSock + "; the default is beside status_socket, or none if that has more than 99 bytes", def: ServerControl,
 			set: optional(func(s *S) *string { return &s.ControlSocket }, readSocket)},
 		{key: "control_group", allowed: allowedGroup, def: "",
 			set: optional(func(s *S) *string { return &s.ControlGroup }, readGroup)},

@@ -65,6 +65,11 @@ type Clients struct {
 	Clients  []Client `json:"clients"`
 }
 
+// Leases is the answer to GET /v1/leases.
+type Leases struct {
+	File string `json:"file"` // the text of the file in which a server keeps the clients' addresses
+}
+
 // An AddRequest is what POST /v1/clients takes: a client to be added. The server's settings say the rest.
 type AddRequest struct {
 	Name         string `json:"name"`

@@ -74,7 +74,12 @@ func (r *Registrar) phone(q control.AddRequest, a *clients.Addition) (*phone, er
 
 // addrs chooses free addresses.
 func (p *phone) addrs(r *identity.Registry) ([]netip.Addr, error) {
-	free, err := admission.Next(r, pool.Config{Addrs: p.server.Subnets, State: keeper.LeasesFile(p.server), Grace: pool.DefaultGrace})
+	leases, done, err := leasesOf(p.server)
+	if err != nil {
+		return nil, fmt.Errorf("choosing a fixed address: %w", err)
+	}
+	defer done()
+	free, err := admission.Next(r, pool.Config{Addrs: p.server.Subnets, State: leases, Grace: pool.DefaultGrace})
 	if err != nil {
 		return nil, app.Hint(fmt.Errorf("choosing a fixed address: %w", err), "Revoke a client that has gone ('stepvpn clients list' says when each was last there), or enlarge the setting subnets.")
 	}

@@ -29,7 +29,7 @@ func TestControlPage(t *testing.T) {
 			want = append(want, method+" /"+control.Version+path+" "+socket)
 		}
 	}
-	add("status", append(serverRoutes(nil, nil, keyChange{}, nil, newNews()), statusRoute(nil)))
+	add("status", append(serverRoutes(nil, nil, keyChange{}, nil, newNews()), statusRoute(nil), leasesRoute("")))
 	service := registrar.Service{Registrar: registrar.New(new(config.Server), ""), Audit: control.NewAudit("")}
 	add("control", service.Routes())
 	var got []string
@@ -49,7 +49,7 @@ func TestControlPage(t *testing.T) {
 			}
 		}
 	}
-	for _, object := range []any{status.Report{}, status.Peer{}, status.Flow{}, control.Clients{}, control.Client{}, control.Event{}, control.Actor{}, control.About{},
+	for _, object := range []any{status.Report{}, status.Peer{}, status.Flow{}, control.Clients{}, control.Client{}, control.Leases{}, control.Event{}, control.Actor{}, control.About{},
 		control.AddRequest{}, control.When{}, control.To{}, control.Password{}, control.Change{}, control.Entries{}, control.Entry{}, control.Error{}} {
 		of := reflect.TypeOf(object)
 		var fields []string

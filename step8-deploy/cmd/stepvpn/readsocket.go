@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
+	"stepvpn/shared/atomicfile"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/hub"
 	"stepvpn/step7-auth/identity"
@@ -46,6 +49,20 @@ func clientsRoute(registry func() *identity.Registry, seen *lastseen.Log, change
 			answer.Clients = append(answer.Clients, one)
 		}
 		return answer, nil
+	}}
+}
+
+// maxLeases bounds a file of leases, in bytes.
+const maxLeases = 16 << 20
+
+// leasesRoute is GET /v1/leases: the worker's file of leases, which the keeper's sandbox may not read.
+func leasesRoute(file string) control.Route {
+	return control.Route{Pattern: "GET /leases", Do: func(*control.Request) (any, error) {
+		text, _, err := atomicfile.Read(file, maxLeases, atomicfile.Ours)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return control.Leases{File: string(text)}, err
 	}}
 }
 

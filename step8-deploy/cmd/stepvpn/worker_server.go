@@ -165,7 +165,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 		return there, r
 	}
 	report := func() *status.Report { _, r := now(); return r }
-	defer publish(given.StatusAt, given.MetricsAt, report, serverRoutes(admitted.Registry, seen, change, now, happens)...)()
+	defer publish(given.StatusAt, given.MetricsAt, report, append(serverRoutes(admitted.Registry, seen, change, now, happens), leasesRoute(given.Path(keeper.LeasesName)))...)()
 	go notify.Watchdog(ctx, func(context.Context) error {
 		report() // the hub answers
 		return watch.Check()
