@@ -73,13 +73,40 @@ func (d *daemon) audit(ctx context.Context) ([]control.Entry, error) {
 // add adds a client, and returns its file.
 func (d *daemon) add(ctx context.Context, q control.AddRequest) (c control.Change, err error) {
 	err = control.Post(ctx, d.change, "/clients", q, &c)
+	d.await(ctx, c.Registry)
 	return c, err
 }
 
 // do changes something about a client; argument is the body of the request.
 func (d *daemon) do(ctx context.Context, name, verb string, argument any) (c control.Change, err error) {
 	err = control.Post(ctx, d.change, control.ClientPath(name, verb), argument, &c)
+	d.await(ctx, c.Registry)
 	return c, err
+}
+
+// inForceIn is how long a page waits for the daemon to act upon a change, which takes a second at most.
+const inForceIn = 5 * time.Second
+
+// await returns when the registry of this digest is in force, so that the next page shows what was
+// changed, or after inForceIn. "" is no digest.
+func (d *daemon) await(ctx context.Context, registry string) {
+	if registry == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, inForceIn)
+	defer cancel()
+	for ctx.Err() == nil {
+		if r, err := control.QueryStatus(ctx, d.read); err != nil || r.Registry == registry {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.latest = nil
 }
 
 // A usage is what a client has used: an element of the rows at GET /v1/usage.

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stepvpn/shared/netlab"
+	"stepvpn/shared/soak"
 	"stepvpn/step8-deploy/further/dashboard"
 	"stepvpn/step8-deploy/further/dashboard/browser"
 )
@@ -113,6 +114,9 @@ func (w *world) shot(t *testing.T, name string) {
 // The whole way of a client: it is added with a QR code, connects, is seen with its traffic, is
 // renamed, and revoked.
 func TestWholeWay(t *testing.T) {
+	if !soak.On() && *shots == "" {
+		t.Skip("it takes long; 'make soak' has it, and the demo goes the same way in 'make test'")
+	}
 	w := begin(t)
 	require.NoError(t, w.Open(at+"/"))
 	require.Equal(t, "Log in", w.text(t, "h1"))
