@@ -55,7 +55,7 @@ tour:
 
 # What the demos and tests use; what is only a judge in tests stands last.
 setup:
-	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium wireguard-go wg wg-quick zbarimg lintian age oathtool
+	@shared/lab/setup.sh && shared/lab/setup.sh tun && shared/lab/setup.sh zsh fish gropdf tshark chromium wireguard-go wg wg-quick zbarimg age oathtool
 
 # What is quick comes first. The rest mostly waits, so it is done at the same time. 'demos'
 # runs every demo, and then compares the READMEs with what the demos printed.
@@ -67,6 +67,7 @@ test: setup
 
 # STEPVPN_SOAK is what shared/soak and lint look at.
 soak: setup
+	@shared/lab/setup.sh lintian
 	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
 	@go run stepvpn/shared/exercise prove -all
 	@echo "== faults in the core that no test notices"
