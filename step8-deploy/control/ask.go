@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"syscall"
+	"time"
 
 	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/status"
@@ -27,6 +28,27 @@ var ErrNoDaemon = errors.New("no daemon answers")
 func QueryStatus(ctx context.Context, path string) (*status.Report, error) {
 	r := new(status.Report)
 	return r, Get(ctx, path, "/status", r)
+}
+
+// askEach is how often AwaitRegistry asks.
+const askEach = 50 * time.Millisecond
+
+// AwaitRegistry asks a server at its status socket which registry is in force, until done accepts
+// the digest, or until the server can't be asked. It returns the cause if ctx ends before that.
+func AwaitRegistry(ctx context.Context, path string, done func(digest string) bool) error {
+	for {
+		now, err := QueryStatus(ctx, path)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil || done(now.Registry) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(askEach):
+		}
+	}
 }
 
 // Get sends a GET request to a socket, and stores the answer in v. The path is that behind the version.

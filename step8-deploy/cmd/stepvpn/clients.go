@@ -13,9 +13,7 @@ import (
 	"time"
 
 	"stepvpn/shared/app"
-	"stepvpn/shared/prompt"
 	"stepvpn/step7-auth/clients"
-	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/registrar"
@@ -113,26 +111,13 @@ func passwd() changeFunc {
 			c, err = r.SetPassword(name, "")
 			return c, fmt.Sprintf("%s: comes in without a password now. Its client file no longer needs %s.\n", name, file), err
 		}
-		hash, err := newPassword(ctx, name)
+		hash, err := clients.NewPassword(ctx, name)
 		if err != nil {
 			return c, "", err
 		}
-		c, err = r.SetPassword(name, hash)
+		c, err = r.SetPassword(name, hash.String())
 		return c, fmt.Sprintf("%s: comes in with its key and this password. Its client file needs %s.\n", name, file), err
 	}
-}
-
-// newPassword asks for a password, and returns its hash.
-func newPassword(ctx context.Context, name string) (string, error) {
-	password, err := prompt.NewSecret(ctx, "New password of "+name)
-	if err != nil {
-		return "", err
-	}
-	hash, err := identity.HashPassword(password)
-	if err != nil {
-		return "", err
-	}
-	return hash.String(), nil
 }
 
 // An office is where a command has its changes made.
@@ -262,12 +247,9 @@ func serverOf(file string) (*config.Server, error) {
 	return s, err
 }
 
-// A command that has changed the registry waits until the server has read it, which takes a
-// second if the command has written the file itself.
-const (
-	inForceIn = 15 * time.Second
-	askIfEach = 50 * time.Millisecond
-)
+// inForceIn is how long a command that has changed the registry waits until the server has read it,
+// which takes a second if the command has written the file itself.
+const inForceIn = 15 * time.Second
 
 // untilInForce waits until the server, if it runs, lets in whom the registry lets in after this change.
 func (o *office) untilInForce(ctx context.Context, r registrar.Changes, c control.Change) error {
@@ -278,23 +260,16 @@ func (o *office) untilInForce(ctx context.Context, r registrar.Changes, c contro
 	if socket == "" || !o.runs && o.server == nil {
 		return nil
 	}
-	limit := time.After(inForceIn)
-	for {
-		now, err := control.QueryStatus(ctx, socket)
-		if err != nil || now.Registry == "" || now.Registry == c.Registry {
-			return nil // it does not run, or can't be asked
+	late := app.Hint(errors.New("this is written, but the server that runs does not act upon it"),
+		"Its log says why: journalctl -u 'stepvpn-server*'. 'stepvpn check' says what is wrong.")
+	ctx, cancel := context.WithTimeoutCause(ctx, inForceIn, late)
+	defer cancel()
+	return control.AwaitRegistry(ctx, socket, func(now string) bool {
+		if now == "" || now == c.Registry {
+			return true
 		}
 		// Others may have made further changes, which are in force, too.
-		if latest, err := r.Digest(); err == nil && latest == now.Registry {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-limit:
-			return app.Hint(errors.New("this is written, but the server that runs does not act upon it"),
-				"Its log says why: journalctl -u 'stepvpn-server*'. 'stepvpn check' says what is wrong.")
-		case <-time.After(askIfEach):
-		}
-	}
+		latest, err := r.Digest()
+		return err == nil && latest == now
+	})
 }

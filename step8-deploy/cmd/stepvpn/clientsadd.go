@@ -83,9 +83,11 @@ func (a *addition) run(ctx context.Context, name string) (err error) {
 		if err := a.free(name); err != nil {
 			return err
 		}
-		if a.asked.PasswordHash, err = newPassword(ctx, name); err != nil {
+		hash, err := clients.NewPassword(ctx, name)
+		if err != nil {
 			return err
 		}
+		a.asked.PasswordHash = hash.String()
 	}
 	c, err := a.changes.Add(a.asked, a.handOut)
 	if err != nil {

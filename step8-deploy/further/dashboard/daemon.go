@@ -95,15 +95,7 @@ func (d *daemon) await(ctx context.Context, registry string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, inForceIn)
 	defer cancel()
-	for ctx.Err() == nil {
-		if r, err := control.QueryStatus(ctx, d.read); err != nil || r.Registry == registry {
-			break
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	control.AwaitRegistry(ctx, d.read, func(now string) bool { return now == registry }) // the change is made in any case
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.latest = nil
