@@ -68,8 +68,8 @@ func (r *runner) build(ctx context.Context, step, pkg string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, buildTime)
 	defer cancel()
-	// Nobody debugs this binary: without what a debugger needs (-w), it is linked sooner.
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-ldflags=-w", "-o", binary, pkg)
+	// Nobody debugs this binary: without what a debugger needs (-s), it is linked sooner.
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-ldflags=-s", "-o", binary, pkg)
 	cmd.Dir, cmd.Env = filepath.Join(r.root, step), r.env()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
