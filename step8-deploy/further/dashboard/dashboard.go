@@ -78,6 +78,7 @@ func (s *Server) Handler() http.Handler {
 	inside.HandleFunc("POST /clients/{name}/revoke", s.revoke)
 	inside.HandleFunc("POST /clients/{name}/expire", s.expire)
 	inside.HandleFunc("POST /clients/{name}/rename", s.rename)
+	inside.HandleFunc("POST /clients/{name}/limit", s.limit)
 	inside.HandleFunc("GET /add", s.addPage)
 	inside.HandleFunc("POST /add", s.add)
 	inside.HandleFunc("GET /audit", s.audit)
