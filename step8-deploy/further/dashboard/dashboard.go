@@ -13,6 +13,7 @@
 //	login.go     a password and a one-time code (totp.go)
 //	session.go   who is in stays in, for some time
 //	pages.go     what is shown, and changed
+//	limit.go     what a client may use
 //	live.go      numbers as they change
 //	daemon.go    the two sockets
 package dashboard
