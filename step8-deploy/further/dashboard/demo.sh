@@ -157,6 +157,7 @@ browser text .said
 browser type '#name' alice-phone
 browser submit
 check "it has another name, and has noticed nothing" seen_as "$SERVER4"
+browser wait '#usage canvas'
 browser follow a.danger
 browser follow 'main form button'
 wait_for 60 "it is cut off" logged server "a client is cut off"

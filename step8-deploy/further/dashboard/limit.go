@@ -38,7 +38,7 @@ func (d clientData) Limits() []limitField {
 	fields := []limitField{
 		{Name: "down", Label: "Rate to it", Now: limitText(d.LimitDown), Value: own.Down},
 		{Name: "up", Label: "Rate from it", Now: limitText(d.LimitUp), Value: own.Up},
-		{Name: "quota", Label: "Quota, both ways together", Now: quota, Value: own.Quota},
+		{Name: "quota", Label: "Quota, both ways", Now: quota, Value: own.Quota},
 	}
 	for i := range fields {
 		f := &fields[i]

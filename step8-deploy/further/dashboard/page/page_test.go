@@ -215,6 +215,7 @@ func TestWholeWay(t *testing.T) {
 	require.False(t, client.Ended(), "she has noticed nothing")
 
 	// Revoked: she is cut off.
+	require.NoError(t, w.Wait(`document.querySelector("#usage canvas")`)) // nothing moves any more
 	require.NoError(t, w.Follow(".danger"))
 	w.shot(t, "revoke")
 	require.NoError(t, w.Follow("main form button"))
