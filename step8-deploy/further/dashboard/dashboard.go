@@ -114,6 +114,12 @@ func (s *Server) Run(ctx context.Context, ready func([]net.Addr)) (err error) {
 		listeners = append(listeners, l)
 		addrs = append(addrs, l.Addr())
 	}
+	ready(addrs)
+	return s.serve(ctx, cert, listeners)
+}
+
+// serve serves the page until ctx ends.
+func (s *Server) serve(ctx context.Context, cert tls.Certificate, listeners []net.Listener) (err error) {
 	web := &http.Server{
 		Handler: s.Handler(), TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
 		ReadHeaderTimeout: headIn, ReadTimeout: headIn, WriteTimeout: answerIn, IdleTimeout: restIn, MaxHeaderBytes: maxHead,
@@ -126,7 +132,6 @@ func (s *Server) Run(ctx context.Context, ready func([]net.Addr)) (err error) {
 	for _, l := range listeners {
 		serving.Go(func() { failed <- web.ServeTLS(&boundedListener{l, shared}, "", "") })
 	}
-	ready(addrs)
 	select {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
