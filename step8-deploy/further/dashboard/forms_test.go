@@ -119,7 +119,7 @@ func (b *plain) send(t *testing.T, action string, fields ...string) {
 		if n.Data != "input" {
 			continue
 		}
-		require.True(t, attr(n, "type") == "radio" || has(b.page, "label", "for", attr(n, "id")), "the field %s has no label", attr(n, "name"))
+		require.True(t, attr(n, "type") == "radio" || attr(n, "type") == "hidden" || has(b.page, "label", "for", attr(n, "id")), "the field %s has no label", attr(n, "name"))
 		if _, checked := find(n, "checked"); attr(n, "type") != "radio" || checked {
 			values.Set(attr(n, "name"), attr(n, "value"))
 		}
@@ -288,8 +288,15 @@ func TestLimitForm(t *testing.T) {
 	b.send(t, form, "quota", "none")
 	require.NotContains(t, b.says(), "Begins anew")
 
+	// Who sends a form of before somebody else's change doesn't undo that.
+	before := b.page
+	b.send(t, form, "quota", "2GB/month")
+	b.page = before
+	b.send(t, form, "up", "7Mbit/s")
+	require.Equal(t, " 7Mbit/s 2GB/month", shown())
+
 	b.open(t, "/audit")
-	for _, what := range []string{"limited alice down=20Mbit/s up=none done", "limited alice down=default up=default quota=100GB/month done", "limited alice quota=none done", `refused: `} {
+	for _, what := range []string{"limited alice up=7Mbit/s done", "limited alice down=20Mbit/s up=none done", "limited alice down=default up=default quota=100GB/month done", "limited alice quota=none done", `refused: `} {
 		require.Contains(t, b.says(), what)
 	}
 }

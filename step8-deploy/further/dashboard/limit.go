@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,6 +22,7 @@ type limitField struct {
 	Name, Label string
 	Now         string // what is in force
 	Own         bool   // by the client's own line; otherwise by the server's settings
+	Was         string // what that line says
 	Value       string // what the field has
 	Wrong       bool   // the server has refused that
 }
@@ -36,13 +38,13 @@ func (d clientData) Limits() []limitField {
 		quota = bytesText(d.Quota.Bytes) + " a month"
 	}
 	fields := []limitField{
-		{Name: "down", Label: "Rate to it", Now: limitText(d.LimitDown), Value: own.Down},
-		{Name: "up", Label: "Rate from it", Now: limitText(d.LimitUp), Value: own.Up},
-		{Name: "quota", Label: "Quota, both ways", Now: quota, Value: own.Quota},
+		{Name: "down", Label: "Rate to it", Now: limitText(d.LimitDown), Was: own.Down},
+		{Name: "up", Label: "Rate from it", Now: limitText(d.LimitUp), Was: own.Up},
+		{Name: "quota", Label: "Quota, both ways", Now: quota, Was: own.Quota},
 	}
 	for i := range fields {
 		f := &fields[i]
-		f.Own = f.Value != ""
+		f.Own, f.Value = f.Was != "", f.Was
 		if d.Refused == "limit" {
 			f.Value, f.Wrong = d.Typed.Get(f.Name), f.Name == d.Wrong
 		}
@@ -76,28 +78,18 @@ func thenText(q *status.Quota) string {
 	return "it will be cut off"
 }
 
-// limit changes what a client may use. What the form leaves as it was isn't sent, so the audit log has only
-// what was changed.
+// limit changes what a client may use. What the form leaves as the page has shown it isn't sent: so nobody
+// undoes what others have changed in the meantime, and the audit log has only what was meant.
 func (s *Server) limit(w http.ResponseWriter, r *http.Request) {
-	s.change(w, r, "limit", func(form url.Values, c control.Client) (any, error) {
-		var own, set control.Limit
-		if c.OwnLimits != nil {
-			own = *c.OwnLimits
-		}
-		for _, f := range []struct {
-			name string
-			was  string
-			to   *string
-		}{{"down", own.Down, &set.Down}, {"up", own.Up, &set.Up}, {"quota", own.Quota, &set.Quota}} {
-			value := strings.ReplaceAll(form.Get(f.name), " ", "")
+	s.change(w, r, "limit", func(form url.Values) (any, error) {
+		var set control.Limit
+		for name, to := range map[string]*string{"down": &set.Down, "up": &set.Up, "quota": &set.Quota} {
+			value := strings.ReplaceAll(form.Get(name), " ", "")
 			if value == byDefault {
 				value = ""
 			}
-			if value == f.was || !form.Has(f.name) {
-				continue
-			}
-			if *f.to = value; value == "" {
-				*f.to = byDefault
+			if value != form.Get(name+"-was") {
+				*to = cmp.Or(value, byDefault)
 			}
 		}
 		if set == (control.Limit{}) {

@@ -208,24 +208,24 @@ func send(w http.ResponseWriter, v any) {
 
 // change carries out a change of the client {name}, and shows the client's page, or what was wrong.
 // argument returns the body of the request for a form, or errUnchanged.
-func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, argument func(form url.Values, c control.Client) (any, error)) {
+func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, argument func(form url.Values) (any, error)) {
 	name := r.PathValue("name")
 	if err := r.ParseForm(); err != nil {
 		fail(w, r, http.StatusBadRequest, "The form can't be read.", "")
 		return
 	}
-	c, ok := s.find(w, r, name)
-	if !ok {
-		return
-	}
-	asked, err := argument(r.PostForm, c)
+	asked, err := argument(r.PostForm)
 	if err != nil {
-		http.Redirect(w, r, "/clients/"+name+"?said=unchanged", http.StatusSeeOther)
+		if c, ok := s.find(w, r, name); ok {
+			s.showClient(w, r, http.StatusOK, clientData{Client: c, Said: said["unchanged"]})
+		}
 		return
 	}
 	changed, err := s.daemon.do(r.Context(), name, verb, asked)
 	if refused, is := errors.AsType[control.Refused](err); is && refused.Status < http.StatusInternalServerError && refused.Status != http.StatusNotFound {
-		s.showClient(w, r, refused.Status, clientData{Client: c, Error: sentence(err), Refused: verb, Typed: r.PostForm, Wrong: refused.Field})
+		if c, ok := s.find(w, r, name); ok {
+			s.showClient(w, r, refused.Status, clientData{Client: c, Error: sentence(err), Refused: verb, Typed: r.PostForm, Wrong: refused.Field})
+		}
 		return
 	}
 	if err != nil {
@@ -239,7 +239,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, arg
 }
 
 func (s *Server) expire(w http.ResponseWriter, r *http.Request) {
-	s.change(w, r, "expire", func(form url.Values, _ control.Client) (any, error) {
+	s.change(w, r, "expire", func(form url.Values) (any, error) {
 		return control.When{Expires: cmp.Or(inHours(strings.TrimSpace(form.Get("value"))), "never")}, nil
 	})
 }
@@ -256,7 +256,7 @@ func inHours(text string) string {
 }
 
 func (s *Server) rename(w http.ResponseWriter, r *http.Request) {
-	s.change(w, r, "rename", func(form url.Values, _ control.Client) (any, error) {
+	s.change(w, r, "rename", func(form url.Values) (any, error) {
 		return control.To{Name: strings.TrimSpace(form.Get("value"))}, nil
 	})
 }
