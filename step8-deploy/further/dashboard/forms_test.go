@@ -248,7 +248,7 @@ func TestLimitForm(t *testing.T) {
 	b.send(t, "/add", "name", "alice")
 	b.open(t, "/clients/alice")
 	const form = "/clients/alice/limit"
-	for _, want := range []string{"Rate to it none by the server's settings", "Rate from it 5.0 Mbit/s by the server's settings", "1.0 GB a month by the server's settings",
+	for _, want := range []string{"Down, to the client none by the server's settings", "Up, from the client 5.0 Mbit/s by the server's settings", "1.0 GB a month by the server's settings",
 		"Used 0 B of 1.0 GB", "When it is used up it will be slowed down to 1.0 Mbit/s"} {
 		require.Contains(t, b.says(), want)
 	}
@@ -259,7 +259,7 @@ func TestLimitForm(t *testing.T) {
 	require.Contains(t, b.says(), "Nothing was changed.")
 	b.send(t, form, "down", "20 Mbit/s", "up", "none")
 	require.Contains(t, b.says(), "The limits are changed. ")
-	require.Contains(t, b.says(), "Rate to it 20.0 Mbit/s of its own Rate from it none of its own")
+	require.Contains(t, b.says(), "Down, to the client 20.0 Mbit/s of its own Up, from the client none of its own")
 	require.Equal(t, "20Mbit/s none ", shown())
 
 	// What is wrong is said as the command says it; the form keeps what was typed; nothing is changed.
@@ -282,7 +282,7 @@ func TestLimitForm(t *testing.T) {
 	}
 
 	b.send(t, form, "down", "", "up", "default", "quota", "100GB/month")
-	require.Contains(t, b.says(), "Rate to it none by the server's settings Rate from it 5.0 Mbit/s by the server's settings")
+	require.Contains(t, b.says(), "Down, to the client none by the server's settings Up, from the client 5.0 Mbit/s by the server's settings")
 	require.Contains(t, b.says(), "100 GB a month of its own")
 	require.Equal(t, "  100GB/month", shown())
 	b.send(t, form, "quota", "none")

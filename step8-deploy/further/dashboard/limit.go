@@ -38,8 +38,8 @@ func (d clientData) Limits() []limitField {
 		quota = bytesText(d.Quota.Bytes) + " a month"
 	}
 	fields := []limitField{
-		{Name: "down", Label: "Rate to it", Now: limitText(d.LimitDown), Was: own.Down},
-		{Name: "up", Label: "Rate from it", Now: limitText(d.LimitUp), Was: own.Up},
+		{Name: "down", Label: "Down, to the client", Now: limitText(d.LimitDown), Was: own.Down},
+		{Name: "up", Label: "Up, from the client", Now: limitText(d.LimitUp), Was: own.Up},
 		{Name: "quota", Label: "Quota, both ways", Now: quota, Was: own.Quota},
 	}
 	for i := range fields {
