@@ -51,6 +51,7 @@ type Client struct {
 	LimitDown int64         `json:"limit_down,omitempty"` // bits per second to it, by its line or the server's settings; 0: no limit
 	LimitUp   int64         `json:"limit_up,omitempty"`   // from it
 	Quota     *status.Quota `json:"quota,omitempty"`      // nil: none
+	OwnLimits *Limit        `json:"own_limits,omitempty"` // what its line says of these, as a request sets it; nil: nothing
 
 	Session *status.Peer `json:"session,omitempty"` // nil: it is not connected
 }

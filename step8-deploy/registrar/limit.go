@@ -6,6 +6,7 @@ import (
 
 	"stepvpn/shared/app"
 	"stepvpn/step7-auth/identity"
+	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/further/limits/plan"
 	"stepvpn/step8-deploy/status"
@@ -48,17 +49,27 @@ func (r *Registrar) Limit(name string, l control.Limit) (control.Change, error) 
 	})
 }
 
-// limits adds to an answer what a client may use, by its line or else by the settings.
-func (r *Registrar) limits(c *identity.Client, to *control.Client, now time.Time) {
+// AddLimits adds to an answer what a client may use, by its line or else by the settings, which are nil if
+// they are not known.
+func AddLimits(settings *config.Server, c *identity.Client, to *control.Client, now time.Time) {
 	var p plan.Plan
-	if r.Settings != nil {
-		p = r.Settings.Limits
+	if settings != nil {
+		p = settings.Limits
 	}
 	p = p.Of(c)
-	to.LimitDown, to.LimitUp = int64(p.Down), int64(p.Up)
+	to.LimitDown, to.LimitUp, to.OwnLimits = int64(p.Down), int64(p.Up), OwnLimits(c)
 	if p.Quota != 0 {
-		to.Quota = &status.Quota{Bytes: uint64(p.Quota), Anew: plan.Next(now, p.StartDay())}
+		to.Quota = &status.Quota{Bytes: uint64(p.Quota), Anew: plan.Next(now, p.StartDay()), Slow: int64(p.Slow)}
 	}
+}
+
+// OwnLimits returns what a client's line says of its limits, or nil if all is by the settings.
+func OwnLimits(c *identity.Client) *control.Limit {
+	own := control.Limit{Down: plan.Down.Of(c), Up: plan.Up.Of(c), Quota: plan.Quota.Of(c)}
+	if own == (control.Limit{}) {
+		return nil
+	}
+	return &own
 }
 
 // limitDetail says what a request asks for, for the audit log.

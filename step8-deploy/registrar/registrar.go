@@ -153,7 +153,7 @@ func (r *Registrar) Look(name string) (control.Client, error) {
 	}
 	now := time.Now()
 	answer := control.ClientOf(c, now)
-	r.limits(c, &answer, now)
+	AddLimits(r.Settings, c, &answer, now)
 	return answer, nil
 }
 

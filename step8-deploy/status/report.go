@@ -83,6 +83,7 @@ type Quota struct {
 	Used  uint64    `json:"used"`
 	Anew  time.Time `json:"anew"`           // when it begins anew
 	Over  bool      `json:"over,omitempty"` // it is used up
+	Slow  int64     `json:"slow,omitempty"` // bits per second in each direction that are left then; 0: nothing
 }
 
 // Connected returns how many peers have a session. (A client of the WireGuard protocol reports

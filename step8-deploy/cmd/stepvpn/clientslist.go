@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,8 +20,10 @@ import (
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/control"
+	"stepvpn/step8-deploy/further/limits/plan"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/lastseen"
+	"stepvpn/step8-deploy/registrar"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -30,19 +36,70 @@ var clientsList = app.Command{
 		registry := flag.String("registry", defaultDir+"/clients", "`file` with the clients")
 		file := settingsFlag()
 		socket := flag.String("socket", "", "ask the server at this `path` of status_socket (default: read the registry or, for users who may not, ask at "+config.ServerSocket+")")
+		asJSON := flag.Bool("json", false, "print JSON, one client a line, as CONTROL.md describes it")
 		return func(ctx context.Context, _ []string) error {
 			list, err := listed(ctx, *registry, *file, *socket)
 			if err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, strings.Join([]string{"NAME", "PUBLIC KEY", "ADDRESSES", "EXPIRES", "PASSWORD", "LAST SEEN"}, "\t"))
-			for _, c := range list {
-				fmt.Fprintln(w, strings.Join(c.row(), "\t"))
+			if *asJSON {
+				return writeClients(os.Stdout, list)
 			}
-			return w.Flush()
+			return writeTable(os.Stdout, list)
 		}
 	},
+}
+
+// writeTable prints the clients for people. There is a column for limits if somebody has one.
+func writeTable(to io.Writer, list []listing) error {
+	head := []string{"NAME", "PUBLIC KEY", "ADDRESSES", "EXPIRES", "PASSWORD", "LAST SEEN"}
+	limited := slices.ContainsFunc(list, func(c listing) bool { return c.limits() != "" })
+	if limited {
+		head = append(head, "LIMITS")
+	}
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(head, "\t"))
+	for _, c := range list {
+		row := c.row()
+		if limited {
+			row = append(row, cmp.Or(c.limits(), "none"))
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
+
+// writeClients prints the clients for programs.
+func writeClients(to io.Writer, list []listing) error {
+	out := json.NewEncoder(to)
+	for _, c := range list {
+		if err := out.Encode(c.Client); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// limits returns what a client may use, or "" if there is no limit.
+func (c listing) limits() string {
+	var parts []string
+	if c.LimitDown != 0 {
+		parts = append(parts, "down "+plan.Rate(c.LimitDown).String())
+	}
+	if c.LimitUp != 0 {
+		parts = append(parts, "up "+plan.Rate(c.LimitUp).String())
+	}
+	if q := c.Quota; q != nil {
+		quota := "quota " + plan.Volume(q.Bytes).String()
+		switch {
+		case q.Over:
+			quota += " (used up)"
+		case q.Used != 0:
+			quota += fmt.Sprintf(" (%d%% used)", 100*q.Used/max(q.Bytes, 1))
+		}
+		parts = append(parts, quota)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // A listing is a client, and when it was last connected, for people.
@@ -89,11 +146,36 @@ func listed(ctx context.Context, registry, file, socket string) (list []listing,
 	if err != nil {
 		return nil, err
 	}
-	seen := lastSeen(ctx, s)
+	seen, running, now := lastSeen(ctx, s), told(ctx, s), time.Now()
 	for c := range all.All() {
-		list = append(list, listing{control.ClientOf(c, time.Now()), seen(c)})
+		one := listing{Client: control.ClientOf(c, now)}
+		one.seen, one.LastSeen = seen(c)
+		registrar.AddLimits(s, c, &one.Client, now)
+		if by, is := running[one.PublicKey]; is {
+			one.Session, one.NextKey = by.Session, by.NextKey
+			if one.Quota != nil && by.Quota != nil {
+				one.Quota.Used, one.Quota.Over = by.Quota.Used, by.Quota.Over
+			}
+		}
+		list = append(list, one)
 	}
 	return list, nil
+}
+
+// told returns what a server that runs tells about its clients, by public key. If none answers, there is
+// nothing: the registry has the rest.
+func told(ctx context.Context, s *config.Server) map[string]control.Client {
+	by := make(map[string]control.Client)
+	if s == nil || s.StatusSocket == "" {
+		return by
+	}
+	var answer control.Clients
+	if control.Get(ctx, s.StatusSocket, "/clients", &answer) == nil {
+		for _, c := range answer.Clients {
+			by[c.PublicKey] = c
+		}
+	}
+	return by
 }
 
 // listedBy returns the clients as a server that runs tells them.
@@ -121,10 +203,11 @@ func listedBy(ctx context.Context, socket string) (list []listing, err error) {
 }
 
 // lastSeen returns how to say when a client was last connected to a server, whose settings
-// are nil if they are not known: "now" if it is, else the time that the server has noted.
-func lastSeen(ctx context.Context, s *config.Server) func(*identity.Client) string {
+// are nil if they are not known: "now" if it is, else the time that the server has noted. That time comes
+// with it, if there is one.
+func lastSeen(ctx context.Context, s *config.Server) func(*identity.Client) (string, time.Time) {
 	if s == nil {
-		return func(*identity.Client) string { return "unknown" }
+		return func(*identity.Client) (string, time.Time) { return "unknown", time.Time{} }
 	}
 	noted, err := lastseen.Read(keeper.SeenFile(s))
 	if err != nil {
@@ -132,17 +215,17 @@ func lastSeen(ctx context.Context, s *config.Server) func(*identity.Client) stri
 	}
 	change := changeOf(s)
 	now := connected(ctx, s, change)
-	return func(c *identity.Client) string {
+	return func(c *identity.Client) (string, time.Time) {
 		seen, known := noted[c.Key]
 		switch peer, is := now[c.Name]; {
 		case is:
-			return "now" + change.by(peer.NextKey)
+			return "now" + change.by(peer.NextKey), seen.At
 		case known:
-			return seen.At.Format(time.RFC3339) + change.by(change.isNext(seen.By))
+			return seen.At.Format(time.RFC3339) + change.by(change.isNext(seen.By)), seen.At
 		case err != nil:
-			return "unknown"
+			return "unknown", time.Time{}
 		}
-		return "never"
+		return "never", time.Time{}
 	}
 }
 

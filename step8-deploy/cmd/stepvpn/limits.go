@@ -47,7 +47,7 @@ func limitsNow(t *limits.Table, key noise.PublicKey) (down, up int64, quota *sta
 	}
 	now := c.State()
 	if now.Quota != 0 {
-		quota = &status.Quota{Bytes: uint64(now.Quota), Used: now.Used, Anew: now.Anew, Over: now.Over}
+		quota = &status.Quota{Bytes: uint64(now.Quota), Used: now.Used, Anew: now.Anew, Over: now.Over, Slow: int64(now.Slow)}
 	}
 	return int64(now.Down), int64(now.Up), quota
 }

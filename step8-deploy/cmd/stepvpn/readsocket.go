@@ -14,6 +14,7 @@ import (
 	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/further/limits"
 	"stepvpn/step8-deploy/lastseen"
+	"stepvpn/step8-deploy/registrar"
 	"stepvpn/step8-deploy/status"
 )
 
@@ -48,6 +49,7 @@ func clientsRoute(registry func() *identity.Registry, seen *lastseen.Log, change
 			one := control.ClientOf(c, r.Now)
 			one.LastSeen, one.NextKey, one.Session = was.At, change.isNext(was.By), sessions[c.Key]
 			one.LimitDown, one.LimitUp, one.Quota = limitsNow(limited, c.Key)
+			one.OwnLimits = registrar.OwnLimits(c)
 			answer.Clients = append(answer.Clients, one)
 		}
 		return answer, nil

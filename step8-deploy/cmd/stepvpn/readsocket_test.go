@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -68,6 +70,54 @@ func TestListOfClients(t *testing.T) {
 	require.Equal(t, []string{"client0", noise.FormatKey(keys[0]), "10.0.0.7", "2020-01-01T00:00:00Z (over)", "no", "now"}, list[0].row())
 	require.Equal(t, "2026-01-02T03:04:05Z", list[1].seen)
 	require.Equal(t, "never", list[2].seen)
+	require.Equal(t, "up 5Mbit/s, quota 1GB/month", list[2].limits())
+
+	// Who may read the registry sees the same, and without a server what that and the settings say.
+	folder := t.TempDir()
+	file := func(name, text string) string {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600))
+		return filepath.Join(folder, name)
+	}
+	file("clients", identity.NewText+strings.Join(strings.SplitAfter(text.String(), "\n")[:3], ""))
+	file("server.key", noise.FormatKey(noise.GenerateKey())+"\n")
+	const settings = "kind = \"server\"\nkey_file = \"server.key\"\nclients_file = \"clients\"\nstate = \"state\"\nsubnets = [\"10.0.0.1/8\"]\nlimit_up = \"5Mbit/s\"\nquota = \"1GB/month\"\n"
+	by, err := listed(t.Context(), "", file("server.toml", settings+fmt.Sprintf("status_socket = %q\n", path)), "")
+	require.NoError(t, err)
+	require.Len(t, by, 3)
+	for i := range by {
+		require.Equal(t, list[i].limits(), by[i].limits())
+		require.Equal(t, list[i].Session, by[i].Session)
+	}
+	alone, err := listed(t.Context(), "", file("server.toml", settings+"status_socket = \"\"\n"), "")
+	require.NoError(t, err)
+	require.Equal(t, "up 5Mbit/s, quota 1GB/month", alone[2].limits())
+	require.Nil(t, alone[0].Session)
+}
+
+// The list has a column for limits if somebody has one, and JSON has all that the server says.
+func TestListLimits(t *testing.T) {
+	plain := listing{Client: control.Client{Name: "alice", PublicKey: "k"}, seen: "never"}
+	limited := listing{Client: control.Client{Name: "bob", PublicKey: "k", LimitDown: 20e6, Quota: &status.Quota{Bytes: 100e9, Used: 42.5e9}}, seen: "now"}
+	over := listing{Client: control.Client{Name: "carol", PublicKey: "k", LimitUp: 64e3, Quota: &status.Quota{Bytes: 1 << 20, Used: 2 << 20, Over: true}}, seen: "now"}
+	table := func(list ...listing) string {
+		var b strings.Builder
+		require.NoError(t, writeTable(&b, list))
+		return b.String()
+	}
+	require.Equal(t, "NAME   PUBLIC KEY  ADDRESSES  EXPIRES  PASSWORD  LAST SEEN\n"+
+		"alice  k           any        never    no        never\n", table(plain))
+	require.Equal(t, "NAME   PUBLIC KEY  ADDRESSES  EXPIRES  PASSWORD  LAST SEEN  LIMITS\n"+
+		"alice  k           any        never    no        never      none\n"+
+		"bob    k           any        never    no        now        down 20Mbit/s, quota 100GB/month (42% used)\n"+
+		"carol  k           any        never    no        now        up 64kbit/s, quota 1MiB/month (used up)\n", table(plain, limited, over))
+	require.NotPanics(t, func() { table(listing{Client: control.Client{Quota: &status.Quota{Used: 1}}}) })
+	var b strings.Builder
+	require.NoError(t, writeClients(&b, []listing{limited, plain}))
+	lines := strings.SplitAfter(b.String(), "\n")
+	var got control.Client
+	require.NoError(t, json.Unmarshal([]byte(lines[0]), &got))
+	require.Equal(t, limited.Client, got)
+	require.Len(t, lines, 3)
 }
 
 // Refusals, which strangers cause, are told at a bounded rate; how many are not told is known.

@@ -13,6 +13,7 @@
 //	login.go     a password and a one-time code (totp.go)
 //	session.go   who is in stays in, for some time
 //	pages.go     what is shown, and changed
+//	limit.go     what a client may use
 //	live.go      numbers as they change
 //	daemon.go    the two sockets
 package dashboard
@@ -78,6 +79,7 @@ func (s *Server) Handler() http.Handler {
 	inside.HandleFunc("POST /clients/{name}/revoke", s.revoke)
 	inside.HandleFunc("POST /clients/{name}/expire", s.expire)
 	inside.HandleFunc("POST /clients/{name}/rename", s.rename)
+	inside.HandleFunc("POST /clients/{name}/limit", s.limit)
 	inside.HandleFunc("GET /add", s.addPage)
 	inside.HandleFunc("POST /add", s.add)
 	inside.HandleFunc("GET /audit", s.audit)
@@ -112,6 +114,12 @@ func (s *Server) Run(ctx context.Context, ready func([]net.Addr)) (err error) {
 		listeners = append(listeners, l)
 		addrs = append(addrs, l.Addr())
 	}
+	ready(addrs)
+	return s.serve(ctx, cert, listeners)
+}
+
+// serve serves the page until ctx ends.
+func (s *Server) serve(ctx context.Context, cert tls.Certificate, listeners []net.Listener) (err error) {
 	web := &http.Server{
 		Handler: s.Handler(), TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
 		ReadHeaderTimeout: headIn, ReadTimeout: headIn, WriteTimeout: answerIn, IdleTimeout: restIn, MaxHeaderBytes: maxHead,
@@ -124,7 +132,6 @@ func (s *Server) Run(ctx context.Context, ready func([]net.Addr)) (err error) {
 	for _, l := range listeners {
 		serving.Go(func() { failed <- web.ServeTLS(&boundedListener{l, shared}, "", "") })
 	}
-	ready(addrs)
 	select {
 	case <-ctx.Done():
 		err = context.Cause(ctx)

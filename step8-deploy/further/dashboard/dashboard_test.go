@@ -134,7 +134,7 @@ func do(t *testing.T, browser *http.Client, r *http.Request, session string) (*h
 // everything is all that there is, apart from the login and its stylesheet.
 var everything = []string{"GET /", "GET /add", "GET /audit", "GET /live", "GET /clients/alice", "GET /clients/alice/usage?span=hour", "GET /clients/alice/revoke",
 	"GET /static/page.js", "GET /static/", "GET /static/../web.login", "GET /nonsense", "POST /add", "POST /clients/alice/revoke", "POST /clients/alice/expire",
-	"POST /clients/alice/rename", "POST /logout", "DELETE /", "PUT /add"}
+	"POST /clients/alice/rename", "POST /clients/alice/limit", "POST /logout", "DELETE /", "PUT /add"}
 
 // Without a session there is the login, and nothing else; nothing reaches the daemon.
 func TestNothingWithoutSession(t *testing.T) {

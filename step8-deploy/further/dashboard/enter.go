@@ -35,15 +35,12 @@ type sessionKey struct{}
 // with it.
 func (s *Server) needSession(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		look := s.sessions.Use
-		if r.URL.Path == livePath { // a page that nobody looks at asks for this, too
-			look = s.sessions.Check
-		}
+		asked := r.URL.Path != livePath // which also a page asks for that nobody looks at
 		var session context.Context
 		c, err := r.Cookie(cookieName)
 		ok := err == nil
 		if ok {
-			session, ok = look(c.Value, s.now())
+			session, ok = s.sessions.Use(c.Value, s.now(), asked)
 		}
 		switch {
 		case ok:

@@ -34,6 +34,7 @@ type livePeer struct {
 	Endpoint  string     `json:"endpoint"`
 	Sent      string     `json:"sent"`
 	Received  string     `json:"received"`
+	Used      string     `json:"used"`  // of its quota
 	Rates     [2]string  `json:"rates"` // sent, received
 	Rate      [2]float64 `json:"rate"`  // the same, in bytes per second
 }
@@ -45,8 +46,12 @@ func momentOf(r *status.Report) moment {
 	}
 	for _, p := range r.Peers {
 		m.Sent, m.Received = m.Sent+p.Sent.Rate, m.Received+p.Received.Rate
+		used := ""
+		if p.Quota != nil {
+			used = usedText(p.Quota)
+		}
 		m.Peers = append(m.Peers, livePeer{
-			Name: p.Name, Addresses: joined(p.Addresses), Endpoint: endpointOf(p), Sent: bytesText(p.Sent.Bytes), Received: bytesText(p.Received.Bytes),
+			Name: p.Name, Addresses: joined(p.Addresses), Endpoint: endpointOf(p), Sent: bytesText(p.Sent.Bytes), Received: bytesText(p.Received.Bytes), Used: used,
 			Rates: [2]string{rateText(p.Sent.Rate), rateText(p.Received.Rate)}, Rate: [2]float64{p.Sent.Rate, p.Received.Rate},
 		})
 	}
@@ -108,7 +113,7 @@ func (s *Server) tell(w http.ResponseWriter, r *http.Request) (more bool) {
 	// Each second the session is looked at, because it also ends when nothing else is asked for.
 	if c, err := r.Cookie(cookieName); err != nil {
 		return false
-	} else if _, ok := s.sessions.Check(c.Value, s.now()); !ok {
+	} else if _, ok := s.sessions.Use(c.Value, s.now(), false); !ok {
 		return false
 	}
 	m := moment{State: "gone", Peers: []livePeer{}, Time: float64(time.Now().UnixMilli()) / 1000}

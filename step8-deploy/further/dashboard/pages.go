@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,9 +92,13 @@ func dropsOf(r *status.Report) (list []drop) {
 
 type clientData struct {
 	control.Client
-	Usage   []total // what it has used; nil: the server doesn't say
-	Said    string  // what has just been done
-	Changed string  // the value that a form has got, if it was refused
+	Usage []total // what it has used; nil: the server doesn't say
+	Said  string  // what has just been done
+
+	// Of a change that was refused:
+	Refused string     // what was to be done
+	Typed   url.Values // what its form had
+	Wrong   string     // the field that is wrong, if the server says which
 	Error   string
 }
 
@@ -202,17 +207,24 @@ func send(w http.ResponseWriter, v any) {
 }
 
 // change carries out a change of the client {name}, and shows the client's page, or what was wrong.
-func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, argument func(value string) any) {
+// argument returns the body of the request for a form, or errUnchanged.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, argument func(form url.Values) (any, error)) {
 	name := r.PathValue("name")
 	if err := r.ParseForm(); err != nil {
 		fail(w, r, http.StatusBadRequest, "The form can't be read.", "")
 		return
 	}
-	value := strings.TrimSpace(r.PostForm.Get("value"))
-	changed, err := s.daemon.do(r.Context(), name, verb, argument(value))
+	asked, err := argument(r.PostForm)
+	if err != nil {
+		if c, ok := s.find(w, r, name); ok {
+			s.showClient(w, r, http.StatusOK, clientData{Client: c, Said: said["unchanged"]})
+		}
+		return
+	}
+	changed, err := s.daemon.do(r.Context(), name, verb, asked)
 	if refused, is := errors.AsType[control.Refused](err); is && refused.Status < http.StatusInternalServerError && refused.Status != http.StatusNotFound {
 		if c, ok := s.find(w, r, name); ok {
-			s.showClient(w, r, refused.Status, clientData{Client: c, Error: sentence(err), Changed: value})
+			s.showClient(w, r, refused.Status, clientData{Client: c, Error: sentence(err), Refused: verb, Typed: r.PostForm, Wrong: refused.Field})
 		}
 		return
 	}
@@ -227,7 +239,9 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, arg
 }
 
 func (s *Server) expire(w http.ResponseWriter, r *http.Request) {
-	s.change(w, r, "expire", func(value string) any { return control.When{Expires: cmp.Or(inHours(value), "never")} })
+	s.change(w, r, "expire", func(form url.Values) (any, error) {
+		return control.When{Expires: cmp.Or(inHours(strings.TrimSpace(form.Get("value"))), "never")}, nil
+	})
 }
 
 // inHours returns a number of days, as people think of it, as the daemon reads it: "30d" is "720h". Other
@@ -242,7 +256,9 @@ func inHours(text string) string {
 }
 
 func (s *Server) rename(w http.ResponseWriter, r *http.Request) {
-	s.change(w, r, "rename", func(value string) any { return control.To{Name: value} })
+	s.change(w, r, "rename", func(form url.Values) (any, error) {
+		return control.To{Name: strings.TrimSpace(form.Get("value"))}, nil
+	})
 }
 
 func (s *Server) askRevoke(w http.ResponseWriter, r *http.Request) {

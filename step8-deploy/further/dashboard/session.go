@@ -65,11 +65,12 @@ func (s *Sessions) Begin(now time.Time) (id string) {
 	return id
 }
 
-// Use reports whether there is a session with this ID, and notes that it is used. The context ends
-// when the session does.
+// Use reports whether there is a session with this ID. The context ends when the session does. asked says
+// that a person has asked for something: that keeps the session alive, and what a page asks for by itself
+// doesn't.
 //
 //exercise:1
-func (s *Sessions) Use(id string, now time.Time) (ctx context.Context, ok bool) {
+func (s *Sessions) Use(id string, now time.Time, asked bool) (ctx context.Context, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
@@ -77,19 +78,8 @@ func (s *Sessions) Use(id string, now time.Time) (ctx context.Context, ok bool) 
 	if found == nil {
 		return nil, false
 	}
-	found.used = now
-	return found.ctx, true
-}
-
-// Check is Use without the note: what a page asks for by itself does not keep its session
-// alive.
-func (s *Sessions) Check(id string, now time.Time) (ctx context.Context, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sweep(now)
-	found := s.open[sha256.Sum256([]byte(id))]
-	if found == nil {
-		return nil, false
+	if asked {
+		found.used = now
 	}
 	return found.ctx, true
 }

@@ -25,7 +25,8 @@ var templateFiles embed.FS
 var templates = parseTemplates()
 
 func parseTemplates() map[string]*template.Template {
-	funcs := template.FuncMap{"bytes": bytesText, "rate": rateText, "ago": agoText, "date": dateText, "join": joined}
+	funcs := template.FuncMap{"bytes": bytesText, "rate": rateText, "ago": agoText, "date": dateText, "join": joined,
+		"used": usedText, "then": thenText}
 	pages := make(map[string]*template.Template)
 	files, err := fs.Glob(templateFiles, "templates/*.html")
 	if err != nil {

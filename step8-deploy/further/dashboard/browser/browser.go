@@ -286,6 +286,11 @@ func (b *Browser) Type(selector, text string) error {
 	if text == "" {
 		return b.Key("Delete")
 	}
+	return b.Write(text)
+}
+
+// Write types a text where the focus is.
+func (b *Browser) Write(text string) error {
 	return b.call("Input.insertText", map[string]any{"text": text}, nil)
 }
 

@@ -43,7 +43,7 @@ func begin(t *testing.T) *world {
 	w.Server.Run(t, netlab.Program("stepvpn"), "init", "server", "-dir", w.folder)
 	text, err := os.ReadFile(settings)
 	require.NoError(t, err)
-	more := fmt.Sprintf("\nwireguard = true\nstate = %q\nstatus_socket = %q\ncontrol_socket = %q\ndns_upstreams = [%q]\n",
+	more := fmt.Sprintf("\nwireguard = true\nquota_then = \"slow 1Mbit/s\"\nstate = %q\nstatus_socket = %q\ncontrol_socket = %q\ndns_upstreams = [%q]\n",
 		w.folder+"/state", w.folder+"/server.sock", w.folder+"/server-control.sock", w.Web.V4)
 	require.NoError(t, os.WriteFile(settings, append(text, more...), 0o600))
 	w.Web.ServeDNS(t)
@@ -178,6 +178,29 @@ func TestWholeWay(t *testing.T) {
 	require.NoError(t, w.Wait(`document.querySelector('[data-span="day"]').ariaPressed === "true"`))
 	require.Regexp(t, `day\s+[0-9.]+ k?B`, w.text(t, "main > table"))
 	w.shot(t, "client")
+
+	// Limited, and her quota is used up: she stays, but slower.
+	require.NoError(t, w.Type("#down", "20Mbit/s"))
+	require.NoError(t, w.Type("#quota", "1MB/month"))
+	require.NoError(t, w.Submit())
+	require.Equal(t, "The limits are changed.", w.text(t, ".said"))
+	w.Alice.Run(t, "curl", "-4sS", "--max-time", "60", "-o", "/dev/null", "http://"+w.Web.V4.String()+"/file?bytes=1100000")
+	require.NoError(t, w.Wait(`document.querySelector('[data-is="used"]').textContent.startsWith("1.")`)) // by itself
+	require.NoError(t, w.Open(at+"/clients/alice"))
+	require.Contains(t, w.text(t, "#limits"), "slowed down to 1.0 Mbit/s")
+	w.shot(t, "limits")
+	require.NoError(t, w.Open(at+"/"))
+	require.Contains(t, w.text(t, `[data-client="alice"]`), "quota used up")
+	w.shot(t, "used-up")
+	require.NoError(t, w.Open(at+"/clients/alice"))
+	require.NoError(t, w.Type("#up", "fast"))
+	require.NoError(t, w.Submit())
+	require.Contains(t, w.text(t, ".error"), `Up: it is "fast", which is not clear`)
+	w.shot(t, "refused")
+	require.NoError(t, w.Type("#up", ""))
+	require.NoError(t, w.Type("#quota", "none"))
+	require.NoError(t, w.Submit())
+	require.NotContains(t, w.text(t, "#limits"), "Begins anew")
 	require.NoError(t, w.Type("#expires", "30d"))
 	require.NoError(t, w.Submit())
 	require.Contains(t, w.text(t, ".said"), "It is changed until when")
@@ -192,6 +215,7 @@ func TestWholeWay(t *testing.T) {
 	require.False(t, client.Ended(), "she has noticed nothing")
 
 	// Revoked: she is cut off.
+	require.NoError(t, w.Wait(`document.querySelector("#usage canvas")`)) // nothing moves any more
 	require.NoError(t, w.Follow(".danger"))
 	w.shot(t, "revoke")
 	require.NoError(t, w.Follow("main form button"))

@@ -64,6 +64,7 @@
 		set(here("endpoint"), peer.endpoint)
 		set(here("sent"), peer.sent)
 		set(here("received"), peer.received)
+		set(here("used"), peer.used)
 		set(here("rate-sent"), peer.rates[0])
 		set(here("rate-received"), peer.rates[1])
 	}
