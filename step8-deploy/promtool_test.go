@@ -40,7 +40,7 @@ func TestMetricsForPrometheus(t *testing.T) {
 	}
 	netlab.Eventually(t, limit, "the server's metrics have all that is known of a client", func() bool {
 		text := page(w.Server, 9586)
-		return strings.Contains(text, `stepvpn_peer_limit_bits_per_second{peer="alice"`) && strings.Contains(text, `stepvpn_peer_quota_bytes{peer="alice"`)
+		return strings.Contains(text, `stepvpn_peer_limit_bytes_per_second{peer="alice"`) && strings.Contains(text, `stepvpn_peer_quota_bytes{peer="alice"`)
 	})
 	for name, text := range map[string]string{"server": page(w.Server, 9586), "client": page(w.Alice, 9587)} {
 		require.NoError(t, check(text), name)
