@@ -70,7 +70,7 @@ test: setup
 
 # STEPVPN_SOAK is what shared/soak and lint look at.
 soak: setup
-	@shared/lab/setup.sh lintian
+	@shared/lab/setup.sh lintian promtool
 	@STEPVPN_SOAK=1 $(MAKE) --no-print-directory lint unit
 	@go run stepvpn/shared/exercise prove -all
 	@echo "== faults in the core that no test notices"

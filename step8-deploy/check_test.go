@@ -2,6 +2,7 @@ package step8_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -110,6 +111,26 @@ func TestCheckServer(t *testing.T) {
 	fine("other settings, while it runs")
 	server.Interrupt()
 	require.Zero(t, server.Wait(t))
+
+	// What is lost of the clients' usage, before a start and after it.
+	w.set(t, "server.toml", "listen", []string{":5555"}, "metrics", "")
+	fine("after it ran")
+	segments, err := filepath.Glob(w.path("worker/pool/usage/*-*"))
+	require.NoError(t, err)
+	if len(segments) == 0 { // nobody has used it
+		segments = []string{w.path("worker/pool/usage/days-0000000000000001")}
+	}
+	require.NoError(t, os.WriteFile(segments[0], []byte("something else altogether"), 0o600))
+	out, is = w.checks(w.Server, "server.toml")
+	require.True(t, is, out)
+	require.Contains(t, out, "warning: the file of the clients' usage "+segments[0]+" is damaged: it is not a file of this program\n  A start sets it aside;")
+	server = w.serve(t, w.Server)
+	server.WaitLog(t, "is damaged and was set aside")
+	server.Interrupt()
+	require.Zero(t, server.Wait(t))
+	out, is = w.checks(w.Server, "server.toml")
+	require.True(t, is, out)
+	require.Contains(t, out, "warning: "+w.path("worker/pool/usage/damaged")+" was set aside, because it was damaged")
 }
 
 func TestCheckClient(t *testing.T) {

@@ -241,6 +241,11 @@ func TestPackage(t *testing.T) {
 	alice.run("systemctl start stepvpn-client")
 	eyes.phase("installed again", false)
 	w.seenAs(t, w.Server.V4.String())
+	alice.run("stepvpn-web init -server " + w.Server.V4.String() + " >/dev/null; systemctl --quiet enable --now stepvpn-web")
+	const users = "getent passwd; getent group"
+	for _, name := range []string{"stepvpn-client", "stepvpn-server", "stepvpn-web", "stepvpn-status", "stepvpn-admin"} {
+		require.Contains(t, alice.run(users), "\n"+name+":")
+	}
 	eyes.phase("removed again", true)
 	alice.run("dpkg --no-triggers -P stepvpn")
 	w.seenAs(t, w.Alice.V4.String())
@@ -248,5 +253,44 @@ func TestPackage(t *testing.T) {
 	require.Equal(t, before, state(t, w.Alice))
 	left := alice.run(`find /etc /var /usr /run -name '*stepvpn*' ! -path '/run/systemd/*'`)
 	require.Empty(t, left)
+	require.NotContains(t, alice.run(users), "stepvpn")
 	eyes.verdict()
+}
+
+// Where policy-rc.d says that packages start nothing, as in images for containers, an installation starts
+// nothing, and an upgrade leaves running what runs, and says so.
+func TestPackageThatMayStartNothing(t *testing.T) {
+	takesLong(t)
+	if why, err := machine(t, "check"); err != nil {
+		require.Contains(t, why, "What to do: ", "if no machine can be booted, the script says why")
+		t.Skip(why)
+	}
+	first, second := deb(t, "0.1.0", "amd64"), deb(t, "0.2.0", "amd64")
+	netlab.New(t)
+	server := newDebian(t, "server")
+	policy := func(code int) {
+		server.run(fmt.Sprintf(`printf '#!/bin/sh\nexit %d\n' >/usr/sbin/policy-rc.d`, code))
+	}
+	main := func() string { return server.run("systemctl show --property=MainPID --value stepvpn-server") }
+
+	// What is enabled beforehand starts with the machine, and not with the package.
+	policy(101)
+	server.install(first)
+	server.run("stepvpn init server; systemctl --quiet enable stepvpn-server")
+	server.run("dpkg --no-triggers -r stepvpn")
+	server.install(first)
+	require.Equal(t, "enabled\ninactive", server.run("systemctl is-enabled stepvpn-server; systemctl is-active stepvpn-server || true"))
+
+	server.run("systemctl start stepvpn-server")
+	was := main()
+	says := server.install(second)
+	require.Contains(t, says, "stepvpn: stepvpn-server.service was not restarted, because /usr/sbin/policy-rc.d says no: the version from before runs on.\n  Type, when it may be: systemctl restart stepvpn-server.service")
+	require.NotContains(t, says, "stepvpn-client", "only what runs is worth a word")
+	require.Equal(t, was, main())
+	require.Contains(t, server.run("stepvpn version"), "stepvpn 0.2.0 ")
+	require.NotContains(t, server.run("nft list tables"), "stepvpn_upgrade")
+
+	policy(0)
+	require.NotContains(t, server.install(first), "not restarted")
+	require.NotEqual(t, was, main(), "the detector sees a restart")
 }

@@ -49,4 +49,24 @@ func TestServiceForPhones(t *testing.T) {
 	pings("after a restart")
 	require.NotContains(t, b.run("journalctl", "--no-pager", "-u", "stepvpn-server*", "-p", "err"), "wireguard")
 	require.Equal(t, 1, strings.Count(b.run("ls", "/etc/stepvpn"), "wireguard.key"))
+
+	// Without the socket at which the worker tells its leases, nobody knows which addresses are free.
+	b.run("sed", "-i", "-e", `/^status_socket/d; /^# status_socket/s|.*|status_socket = ""|; /^# control_socket/s|.*|control_socket = "/run/stepvpn/server-control.sock"|`, "/etc/stepvpn/server.toml")
+	b.run("systemctl", "restart", "stepvpn-server")
+	add := func(more ...string) (string, error) {
+		return b.try(append([]string{"stepvpn", "clients", "add", "tablet", "-wireguard", "-server", w.Alice.V4.String(), "-out", "/root/tablet.conf"}, more...)...)
+	}
+	out, err := add()
+	require.Error(t, err, out)
+	require.Contains(t, out, "the setting status_socket is empty\n  Set status_socket to a path, such as \"/run/stepvpn/server.sock\", and restart the server: systemctl restart stepvpn-server.")
+	_, err = b.try("test", "-e", "/root/tablet.conf")
+	require.Error(t, err, "nothing half-done is left")
+	out, err = add("-addr", "10.8.0.77")
+	require.NoError(t, err, out)
+	b.run("sed", "-i", `/^status_socket/d`, "/etc/stepvpn/server.toml")
+	b.run("systemctl", "restart", "stepvpn-server")
+	b.run("stepvpn", "clients", "revoke", "tablet")
+	b.run("rm", "/root/tablet.conf")
+	out, err = add()
+	require.NoError(t, err, "what the error says helps: %s", out)
 }

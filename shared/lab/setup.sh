@@ -2,8 +2,9 @@
 # setup.sh [PROGRAM...]: makes sure that the programs exist; without arguments, all that
 # the course uses. Missing ones are installed with apt-get, as root or with a sudo that
 # asks for no password; otherwise the command to type is printed and the exit code is 1.
-# "tun" stands for the device /dev/net/tun, and "wireguard-go" for a program that is built
-# from source into .cache/wireguard-go, as distributions have old versions of it or none.
+# "tun" stands for the device /dev/net/tun, "wireguard-go" for a program that is built
+# from source into .cache/wireguard-go, as distributions have old versions of it or none, and
+# "promtool" for a program that is taken out of its package into .cache/promtool.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin # an ordinary user's PATH may lack them
 
@@ -24,6 +25,25 @@ build_wireguard_go() {
 	}
 	ln -sfn wireguard "$to/wireguard-go"
 	cp "$module/go.mod" "$to/version"
+}
+
+# take_promtool: takes it out of the package of a server that the installation of the package would start.
+take_promtool() {
+	local to=${lab%/shared/lab}/.cache/promtool work
+	[ ! -x "$to/promtool" ] || return 0
+	work=$(mktemp -d)
+	chmod 755 "$work" # for apt's own user
+	echo "setup: fetching promtool ..." >&2
+	if ! (cd "$work" && apt-get -q download prometheus && dpkg-deb -x prometheus_*.deb .) >"$work/log" 2>&1 </dev/null; then
+		cat "$work/log" >&2
+		echo "setup: promtool can't be had, see above. Where the package lists are missing, type: sudo apt-get update" >&2
+		rm -rf "$work"
+		return 1
+	fi
+	mkdir -p "$to"
+	if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" "${to%/*}" "$to"; fi
+	install -m 755 "$work/usr/bin/promtool" "$to/promtool"
+	rm -rf "$work"
 }
 
 # package PROGRAM: prints the Debian and Ubuntu package that contains it.
@@ -66,6 +86,10 @@ for program; do
 		;;
 	wireguard-go)
 		build_wireguard_go || exit
+		continue
+		;;
+	promtool)
+		take_promtool || exit
 		continue
 		;;
 	esac

@@ -32,6 +32,7 @@ import (
 	"stepvpn/step8-deploy/rotation"
 	"stepvpn/step8-deploy/status"
 	"stepvpn/step8-deploy/uplink"
+	"stepvpn/step8-deploy/usage"
 )
 
 // A Check is the result of 'stepvpn check': the errors and warnings that a start with these
@@ -101,10 +102,28 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	if _, err := lastseen.Read(SeenFile(cfg)); seen && err != nil {
 		c.warn(fmt.Sprintf("the file that says when clients were last seen is damaged: %v", err), "A start sets it aside; 'stepvpn clients list' begins with no times.")
 	}
+	if seen && cfg.Usage {
+		c.usage(PoolFolder(cfg))
+	}
 	problems, err := uplink.Check(uplink.Config{Device: reconcile.Device{Name: cfg.Device, Addrs: cfg.Subnets}, Egress: cfg.Egress})
 	c.failed(err)
 	c.Warnings = append(c.Warnings, problems...)
 	return c, nil
+}
+
+// usage warns of what is lost of the clients' usage.
+func (c *Check) usage(pool string) {
+	damaged, err := usage.Check(pool)
+	if err != nil {
+		c.warn(fmt.Sprintf("the files of the clients' usage can't be read: %v", err), "")
+	}
+	for _, d := range damaged {
+		if d.Why == nil {
+			c.warn(fmt.Sprintf("%s was set aside, because it was damaged: a part of what the clients have used is forgotten", d.File), "Look at it, and remove it.")
+		} else {
+			c.warn(fmt.Sprintf("the file of the clients' usage %s is damaged: %v", d.File, d.Why), "A start sets it aside; a part of what the clients have used is then forgotten.")
+		}
+	}
 }
 
 // CheckClient checks the settings of a client. It returns an error if the file itself can't

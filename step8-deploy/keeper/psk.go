@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"time"
 
+	"stepvpn/shared/atomicfile"
 	"stepvpn/step4-crypto/keyfile"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step8-deploy/config"
@@ -46,18 +48,35 @@ func PSKSecret(cfg *config.Server) (*[noise.KeyLen]byte, error) {
 }
 
 // NewOwnPSK is OwnPSK for the command that adds a client: it makes the secret if there is
-// none.
+// none. It waits while another program does that, for pskWait at most.
 func NewOwnPSK(cfg *config.Server, client noise.PublicKey) (*[noise.KeyLen]byte, error) {
 	secret, err := PSKSecret(cfg)
 	if secret == nil && err == nil {
-		if err = keyfile.Create(PSKSecretFile(cfg)); err == nil {
-			secret, err = PSKSecret(cfg)
-		}
+		secret, err = makePSKSecret(cfg)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return OwnPSK(secret, client), nil
+}
+
+const pskWait = 30 * time.Second
+
+// makePSKSecret makes the secret, unless another program has just made it: all clients' keys come from
+// one secret.
+func makePSKSecret(cfg *config.Server) (secret *[noise.KeyLen]byte, err error) {
+	held, err := atomicfile.OpenLock(PSKSecretFile(cfg)+".lock", pskWait)
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close()
+	if secret, err = PSKSecret(cfg); secret != nil || err != nil {
+		return secret, err
+	}
+	if err := keyfile.Create(PSKSecretFile(cfg)); err != nil {
+		return nil, err
+	}
+	return PSKSecret(cfg)
 }
 
 // OwnPSK returns the pre-shared key of a client.

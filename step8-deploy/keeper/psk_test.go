@@ -3,6 +3,7 @@ package keeper
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,4 +37,25 @@ func TestOwnPSK(t *testing.T) {
 	require.NoError(t, os.Chmod(PSKSecretFile(cfg), 0o644))
 	_, err = NewOwnPSK(cfg, alice)
 	require.ErrorContains(t, err, "may be read or changed by users other than its owner")
+}
+
+// Clients that are added at the same moment, the first ones to have such keys, all get theirs from one secret.
+func TestFirstOwnPSKs(t *testing.T) {
+	cfg := &config.Server{Clients: filepath.Join(t.TempDir(), "clients")}
+	var keys [20]*[noise.KeyLen]byte
+	var errs [20]error
+	var all sync.WaitGroup
+	for i := range keys {
+		all.Go(func() { keys[i], errs[i] = NewOwnPSK(cfg, noise.PublicKey{1}) })
+	}
+	all.Wait()
+	secret, err := PSKSecret(cfg)
+	require.NoError(t, err)
+	for i := range keys {
+		require.NoError(t, errs[i])
+		require.Equal(t, OwnPSK(secret, noise.PublicKey{1}), keys[i])
+	}
+	left, err := os.ReadDir(filepath.Dir(cfg.Clients))
+	require.NoError(t, err)
+	require.Len(t, left, 1, "the lock is gone")
 }

@@ -13,6 +13,7 @@ VERSION=${VERSION:-$(newest 's/^stepvpn (\(.*\)) .*/\1/p')}
 SOURCE_DATE_EPOCH=$(date -d "$(newest 's/^ -- .*>  //p')" +%s)
 export VERSION SOURCE_DATE_EPOCH
 
+here=$PWD/package
 # nfpm's version is in a go.mod of its own, apart from those of the course.
 nfpm=$(cd .. && pwd)/.cache/nfpm
 OUT=${OUT:-out}
@@ -26,6 +27,13 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 [ $# -gt 0 ] || set -- amd64 arm64
+# The scripts that dpkg runs, with the units that the Makefile names, and the users of sysusers.d.
+services=$(make --silent --no-print-directory services)
+named() { awk -v type="$1" '$1 == type { printf "%s%s", sep, $2; sep = " " }' units/stepvpn.sysusers; }
+mkdir "$work/package"
+for script in postinst prerm postrm; do
+	sed "s/@SERVICES@/$services/; s/@USERS@/$(named u)/; s/@GROUPS@/$(named g)/" package/$script >"$work/package/$script"
+done
 for ARCH; do
 	STAGE=$work/$ARCH
 	export ARCH STAGE
@@ -47,7 +55,7 @@ for ARCH; do
 	install -D -m 644 package/lintian-overrides "$STAGE/usr/share/lintian/overrides/stepvpn"
 
 	to=$OUT/stepvpn_${VERSION}_$ARCH.deb
-	"$nfpm" package --config package/nfpm.yaml --packager deb --target "$work/new.deb" >"$work/log" || { cat "$work/log" >&2; exit 1; }
+	(cd "$work" && "$nfpm" package --config "$here/nfpm.yaml" --packager deb --target new.deb) >"$work/log" || { cat "$work/log" >&2; exit 1; }
 	mv "$work/new.deb" "$to"
 	if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" "$to"; fi
 	echo "$to"

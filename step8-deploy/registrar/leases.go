@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"stepvpn/shared/app"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/keeper"
@@ -25,8 +26,11 @@ func leasesOf(s *config.Server) (name string, done func(), err error) {
 	case err == nil:
 		f.Close()
 		return name, func() {}, nil
-	case !errors.Is(err, fs.ErrPermission) || s.StatusSocket == "":
+	case !errors.Is(err, fs.ErrPermission):
 		return name, func() {}, nil // whoever reads it says what is wrong
+	case s.StatusSocket == "":
+		return "", nil, app.Hint(errors.New("the server's worker alone may read the file of leases, and the server does not ask it, as the setting status_socket is empty"),
+			"Set status_socket to a path, such as \"%s\", and restart the server: systemctl restart stepvpn-server. Or name free addresses by -addr.", config.ServerSocket)
 	}
 	var told control.Leases
 	if err := control.Get(context.Background(), s.StatusSocket, "/leases", &told); err != nil {

@@ -39,13 +39,13 @@ func bitRate(rate int64) string {
 
 // limitMetrics writes them for Prometheus, for peers that have limits or quotas.
 func (r *Report) limitMetrics(b *bufio.Writer) {
-	family(b, "stepvpn_peer_limit_bits_per_second", "gauge", "The highest rate of a peer, by direction; absent without a limit.")
+	family(b, "stepvpn_peer_limit_bytes_per_second", "gauge", "The highest rate of a peer, by direction; absent without a limit.")
 	for _, p := range r.Peers {
 		if p.LimitDown != 0 {
-			sample(b, "stepvpn_peer_limit_bits_per_second", float64(p.LimitDown), "peer", p.Name, "direction", "sent")
+			sample(b, "stepvpn_peer_limit_bytes_per_second", float64(p.LimitDown)/8, "peer", p.Name, "direction", "sent")
 		}
 		if p.LimitUp != 0 {
-			sample(b, "stepvpn_peer_limit_bits_per_second", float64(p.LimitUp), "peer", p.Name, "direction", "received")
+			sample(b, "stepvpn_peer_limit_bytes_per_second", float64(p.LimitUp)/8, "peer", p.Name, "direction", "received")
 		}
 	}
 	family(b, "stepvpn_peer_quota_bytes", "gauge", "What a peer may use in the present month; absent without a quota.")

@@ -28,6 +28,7 @@ const (
 	folderName  = "usage"
 	damagedName = "damaged" // the last one that was set aside
 	draftSuffix = ".new"
+	asideSuffix = ".damaged" // what stood in the place of the folder
 )
 
 // openDisk opens the folder for writing, inside of the folder pool, and makes it if it is
@@ -40,8 +41,8 @@ func openDisk(pool string, wait time.Duration) (d *disk, err error) {
 	}
 	defer outer.Close()
 	if info, err := outer.Lstat(folderName); err == nil && !info.IsDir() {
-		slog.Warn("in the place of the folder of the clients' usage is something else, which was set aside: usage begins anew", "now", folderName+".damaged")
-		if err := setAside(outer, folderName, folderName+".damaged"); err != nil {
+		slog.Warn("in the place of the folder of the clients' usage is something else, which was set aside: usage begins anew", "now", folderName+asideSuffix)
+		if err := setAside(outer, folderName, folderName+asideSuffix); err != nil {
 			return nil, err
 		}
 	}

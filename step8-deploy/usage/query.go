@@ -48,7 +48,8 @@ func ParseQuery(get func(name string) string) (q Query, err error) {
 	moment := func(name string, missing time.Time) (t time.Time) {
 		if t = missing; get(name) != "" {
 			var wrong error
-			if t, wrong = time.Parse(time.RFC3339, get(name)); wrong != nil {
+			t, wrong = time.Parse(time.RFC3339, get(name))
+			if t = t.UTC(); wrong != nil || t.Year() < 1 || t.Year() > 9999 { // in UTC, the year may be another one, which JSON has no form for
 				err = app.Usage("%s is %.40q, and not a time such as 2026-11-01T06:00:00Z", name, get(name))
 			}
 		}

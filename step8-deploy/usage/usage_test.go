@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"stepvpn/shared/app"
 	"stepvpn/shared/soak"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step7-auth/hub"
@@ -254,16 +256,25 @@ func TestDamaged(t *testing.T) {
 
 			_, err := Read(pool, Query{Since: time.Now().Add(-time.Hour)}) // changes nothing
 			require.NoError(t, err)
+			before, err := Check(pool)
+			require.NoError(t, err)
 			l = New(pool)
 			says := logged(t, func() { require.NoError(t, l.save()) })
 			aside := filepath.Join(pool, folderName, damagedName)
 			if what == "truncated" || what == "empty" || what == "missing" {
 				require.NotContains(t, says, "WARN")
 				require.NoFileExists(t, aside)
+				require.Empty(t, before)
 			} else {
 				require.Equal(t, 1, strings.Count(says, "is damaged and was set aside"), says)
 				_, err := os.Lstat(aside)
 				require.NoError(t, err)
+				require.Len(t, before, 1)
+				require.Equal(t, filepath.Join(pool, folderName, name), before[0].File)
+				require.Error(t, before[0].Why)
+				after, err := Check(pool)
+				require.NoError(t, err)
+				require.Equal(t, []Damage{{File: aside}}, after)
 			}
 			kept := total(t, pool, l, seconds, alice).SentBytes
 			if strings.Contains(what, "middle") || what == "truncated" {
@@ -287,13 +298,22 @@ func TestDamaged(t *testing.T) {
 // The folder itself may be something else.
 func TestFolderInTheWay(t *testing.T) {
 	pool := t.TempDir()
+	check := func(want ...Damage) {
+		t.Helper()
+		found, err := Check(pool)
+		require.NoError(t, err)
+		require.Equal(t, want, found)
+	}
+	check()
 	require.NoError(t, os.WriteFile(filepath.Join(pool, folderName), []byte("bbolt"), 0o600))
+	check(Damage{filepath.Join(pool, folderName), errNoFolder})
 	l := New(pool)
 	require.Contains(t, logged(t, func() { require.NoError(t, l.save()) }), "set aside")
 	l.use(epoch, map[Client]*Counts{alice: bytesOf(5)})
 	require.NoError(t, l.save())
 	require.Equal(t, uint64(5), total(t, pool, l, days).SentBytes)
 	l.kill()
+	check(Damage{File: filepath.Join(pool, folderName+".damaged")})
 	text, err := os.ReadFile(filepath.Join(pool, folderName+".damaged"))
 	require.NoError(t, err)
 	require.Equal(t, "bbolt", string(text))
@@ -634,6 +654,43 @@ func FuzzBody(f *testing.F) {
 			n++
 			return n < 1_000_000
 		})
+	})
+}
+
+// Whatever is asked, there is an answer in JSON, or an error that says what is wrong with the question.
+func FuzzParseQuery(f *testing.F) {
+	pool := f.TempDir()
+	l := New(pool)
+	l.use(time.Now().Add(-time.Hour), map[Client]*Counts{alice: bytesOf(1)})
+	require.NoError(f, l.save())
+	l.use(time.Now(), map[Client]*Counts{alice: bytesOf(1), bob: bytesOf(10)})
+	f.Cleanup(l.kill)
+	for _, text := range []string{"", "client=alice&step=1m", "since=2026-11-01T06:00:00Z&until=2026-11-02T06:00:00%2b14:00&step=24h", "since=0000-01-01T00:00:00%2b23:59",
+		"since=0000-01-01T00:00:00%2b23:59&until=9999-12-31T23:59:59-23:59", "step=-1h", "client=%00", "since=1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		values, err := url.ParseQuery(text)
+		if err != nil {
+			return
+		}
+		q, err := ParseQuery(values.Get)
+		if err != nil {
+			require.True(t, app.IsUsage(err), err)
+			require.Less(t, len(err.Error()), 400)
+			return
+		}
+		again, err := ParseQuery(q.Values().Get)
+		require.NoError(t, err)
+		require.Equal(t, q.Values(), again.Values(), "a query is what its parameters say")
+		r, err := l.Query(q)
+		if err != nil {
+			require.True(t, app.IsUsage(err), err)
+			return
+		}
+		require.LessOrEqual(t, len(r.Rows), maxRows)
+		_, err = json.Marshal(r)
+		require.NoError(t, err)
 	})
 }
 

@@ -16,9 +16,10 @@ import (
 
 const folder = "/etc/stepvpn"
 
-func main() {
-	app.Commands("A page for the operator of a stepvpn server.", serve, initialise, passwd)
-}
+func main() { app.Commands("A page for the operator of a stepvpn server.", commands()...) }
+
+// commands returns all commands of the program.
+func commands() []app.Command { return []app.Command{serve, initialise, passwd} }
 
 var serve = app.Command{
 	Name:  "serve",
