@@ -106,6 +106,7 @@ func TestClientRestartKeepsConnections(t *testing.T) {
 	b := w.box(t)
 	w.server(t)
 	b.boot()
+	b.dropIn("stepvpn-client.service", "slow", "[Service]\nExecStartPre=sleep 1\n") // the web site sends something meanwhile
 	b.up()
 	file := w.download(t)
 	b.run("systemctl", "restart", "stepvpn-client")
