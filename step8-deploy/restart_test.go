@@ -2,6 +2,7 @@ package step8_test
 
 import (
 	"os"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +40,37 @@ func (w *world) serverBox(t *testing.T) *box {
 	return b
 }
 
+// gate is a drop-in of a unit that does not start until there is this file.
+const gate = "[Service]\nExecStartPre=sh -c 'until [ -e /run/go ]; do sleep 0.1; done'\n"
+
+// down ends a unit with a gate, by a command, and calls meanwhile before it lets it start again.
+func down(t *testing.T, run func(string) string, unit, how string, meanwhile func()) {
+	t.Helper()
+	run("rm -f /run/go; " + how)
+	netlab.Eventually(t, limit, unit+" has ended, and waits", func() bool {
+		return run("systemctl show --property=SubState --value "+unit) == "start-pre"
+	})
+	meanwhile()
+	run("touch /run/go")
+}
+
+// connection returns what the web site's kernel knows of its connection, "" if there is none.
+func (w *world) connection(t *testing.T) string {
+	t.Helper()
+	return w.Web.Run(t, "ss", "-Htin", "state", "established", "sport", "=", ":80")
+}
+
+// sends waits until the web site has sent something by its connection: one that waits would
+// not notice that it was lost.
+func (w *world) sends(t *testing.T) {
+	t.Helper()
+	before := segments.FindString(w.connection(t))
+	require.NotEmpty(t, before)
+	netlab.Eventually(t, limit, "the web site sends", func() bool { return segments.FindString(w.connection(t)) != before })
+}
+
+var segments = regexp.MustCompile(`\bsegs_out:[0-9]+`)
+
 // A download goes on over a restart of the server, and over a crash. After a stop, nothing is
 // left.
 func TestRestartKeepsConnections(t *testing.T) {
@@ -53,10 +85,10 @@ func TestRestartKeepsConnections(t *testing.T) {
 		b.write("etc/systemd/system/"+unit+".service.d/"+name+".conf", text)
 		run("systemctl daemon-reload")
 	}
+	const restart = "systemctl --no-block restart stepvpn-server"
 	before := state(t, w.Server)
-	// The web site must send something while there is no server: a connection that waits
-	// notices nothing.
-	dropIn("stepvpn-server", "slow", "[Service]\nExecStartPre=sleep 1\n")
+	dropIn("stepvpn-server", "gate", gate)
+	run("touch /run/go")
 
 	if long(t, "without the table") { // the detector sees that a restart resets connections
 		dropIn("stepvpn-conntrack", "off", "[Service]\nExecStart=\nExecStart=true\n")
@@ -64,10 +96,10 @@ func TestRestartKeepsConnections(t *testing.T) {
 		client := w.client(t)
 		w.seenAs(t, w.Server.V4.String())
 		file := w.download(t)
-		known := func() string { return w.Web.Run(t, "ss", "-Htn", "state", "established", "sport", "=", ":80") }
-		require.NotEmpty(t, known())
-		run("systemctl restart stepvpn-server")
-		netlab.Eventually(t, limit, "the web site's connection is reset", func() bool { return known() == "" })
+		require.NotEmpty(t, w.connection(t))
+		down(t, run, "stepvpn-server", restart, func() {
+			netlab.Eventually(t, limit, "the web site's connection is reset", func() bool { return w.connection(t) == "" })
+		})
 		file.reader.Kill()
 		client.Interrupt()
 		require.Zero(t, client.Wait(t), client.Log())
@@ -78,20 +110,16 @@ func TestRestartKeepsConnections(t *testing.T) {
 	w.client(t)
 	w.seenAs(t, w.Server.V4.String())
 	file := w.download(t)
-	run("systemctl restart stepvpn-server")
+	sends := func() { w.sends(t) }
+	down(t, run, "stepvpn-server", restart, sends)
 	file.goesOn(t, "goes on after a restart")
 	if long(t, "a crash") {
-		main := func() string { return run("systemctl show --property=MainPID --value stepvpn-server") }
-		was := main()
-		run("systemctl kill --signal=KILL stepvpn-server")
-		netlab.Eventually(t, limit, "it is up again", func() bool {
-			return main() != was && run("systemctl is-active stepvpn-server || true") == "active"
-		})
+		down(t, run, "stepvpn-server", "systemctl kill --signal=KILL stepvpn-server", sends)
 		file.goesOn(t, "goes on after a crash")
 
 		// A server that can't be started is tried again and again; a stop ends that, and
 		// what was held meanwhile.
-		dropIn("stepvpn-server", "slow", "[Service]\nExecStartPre=false\n")
+		dropIn("stepvpn-server", "gate", "[Service]\nExecStartPre=false\n")
 		run("systemctl restart stepvpn-server || true")
 		require.Contains(t, run("nft list tables"), "table inet stepvpn_conntrack")
 	}
@@ -104,11 +132,20 @@ func TestRestartKeepsConnections(t *testing.T) {
 func TestClientRestartKeepsConnections(t *testing.T) {
 	w := newWorld(t)
 	b := w.box(t)
-	w.server(t)
+	server := w.server(t)
 	b.boot()
-	b.dropIn("stepvpn-client.service", "slow", "[Service]\nExecStartPre=sleep 1\n") // the web site sends something meanwhile
+	run := func(line string) string { t.Helper(); return b.run("sh", "-ec", line) }
+	b.dropIn("stepvpn-client.service", "gate", gate)
+	run("touch /run/go")
 	b.up()
 	file := w.download(t)
-	b.run("systemctl", "restart", "stepvpn-client")
+	down(t, run, "stepvpn-client", "systemctl --no-block restart stepvpn-client", func() {
+		netlab.Eventually(t, limit, "the server knows that she has left", func() bool {
+			r := w.report(t, w.Server, "server.sock")
+			return r.Connected() == 0
+		})
+		w.sends(t)
+	})
 	file.goesOn(t, "goes on after a restart of the client")
+	require.NotContains(t, server.Log(), "could not clean up")
 }
