@@ -164,7 +164,7 @@ func (d *debian) install(file string) string {
 	return d.run("dpkg --no-triggers -i /root/stepvpn.deb")
 }
 
-// Server and client are installed by a package, upgraded, the server while a download runs, removed,
+// Server and client are installed by a package, upgraded while a download runs, removed,
 // purged, and installed again. Nothing leaves in the clear meanwhile; and what is removed leaves the host
 // as it was.
 func TestPackage(t *testing.T) {
@@ -207,18 +207,15 @@ func TestPackage(t *testing.T) {
 		require.NotEqual(t, was, main(), "what runs is the new version")
 	}
 
-	// The client's: its host stays silent. (The server forgets the connections of a client that leaves,
-	// so those that have packets on the way then may be reset.)
-	upgrade(alice, "stepvpn-client")
-	w.seenAs(t, w.Server.V4.String())
-
-	// The server's, while a download runs, which goes on.
+	// The client's and the server's, while a download runs, which goes on. The client's host stays silent.
 	const size = 200_000_000
 	rest := w.path("rest")
 	file := w.Alice.Start(t, "bash", "-c", fmt.Sprintf(`{ curl -sS "http://%v/file?bytes=%d"; echo "all has come" >&2; } |
 		{ while [ ! -e %s ]; do head -c 65536; echo more >&2; sleep 0.1; done; cat; } | sha256sum`, w.Web.V4, size, rest))
 	slow := download{file}
 	slow.goesOn(t, "has begun")
+	upgrade(alice, "stepvpn-client")
+	slow.goesOn(t, "goes on after an upgrade of the client")
 	upgrade(server, "stepvpn-server")
 	slow.goesOn(t, "goes on after an upgrade of the server")
 	w.seenAs(t, w.Server.V4.String())

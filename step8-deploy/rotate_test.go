@@ -256,33 +256,11 @@ func TestRotateKeyOldClient(t *testing.T) {
 // read either file.
 func TestRotateKeyOfAService(t *testing.T) {
 	w := newWorld(t)
-	if why, err := machine(t, "check"); err != nil {
-		require.Contains(t, why, "What to do: ", "if no machine can be booted, the script says why")
-		t.Skip(why)
-	}
-	clean := func() { require.NoError(t, os.RemoveAll("/run/lab/machines/server")) } // that another test has left
-	clean()
-	b := &box{t, w, must(t, "root", "server")}
-	t.Cleanup(func() {
-		if t.Failed() {
-			log, _ := machine(t, "exec", "server", "journalctl", "--no-pager", "-u", "stepvpn-*")
-			t.Logf("the server's journal:\n%s", log)
-		}
-		machine(t, "off", "server")
-		clean()
-	})
-	b.install()
-	must(t, "boot", "server")
+	w.serverBox(t)
 	run := func(command ...string) string {
 		t.Helper()
 		return must(t, append([]string{"exec", "server", "timeout", "60"}, command...)...)
 	}
-	run("stepvpn", "init", "server")
-	run("stepvpn", "clients", "add", "alice", "-server", w.Server.V4.String(), "-out", "/etc/stepvpn/alice.toml")
-	text, err := os.ReadFile(b.path("etc/stepvpn/alice.toml"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(w.path("alice.toml"), text, 0o600))
-	w.set(t, "alice.toml", "state", w.path("alice"), "status_socket", w.path("alice.sock"))
 	run("systemctl", "start", "stepvpn-server")
 	w.client(t)
 	w.seenAs(t, w.Server.V4.String())

@@ -30,8 +30,8 @@ type Config struct {
 	Copy     string      // a copy of that file, which is read instead (in step 8); "" for none
 	Pool     pool.Config // the clients' addresses
 
-	// Forget is called with the addresses of clients that have left. Its error is
-	// logged. It may be nil.
+	// Forget is called with the addresses of clients that have left and have not come back
+	// within half of Pool.Grace, or must not. Its error is logged. It may be nil.
 	Forget func([]netip.Addr) error
 }
 
@@ -41,7 +41,7 @@ type Controller struct {
 	registry  *identity.Watcher
 	addresses *pool.Pool
 	passwords *identity.Passwords
-	forget    func([]netip.Addr) error
+	departed  *departed
 }
 
 // Open reads the registry and the state of the pool. Call Close when done.
@@ -54,9 +54,12 @@ func Open(c Config) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Controller{registry, addresses, identity.NewPasswords(), c.Forget}
+	d := &Controller{registry, addresses, identity.NewPasswords(), newDeparted(c.Forget, c.Pool.Grace)}
+	for key, addrs := range addresses.Away(time.Now()) { // of clients of the server before
+		d.departed.add(key, addrs)
+	}
 	if _, err := d.setFixed(registry.Registry()); err != nil {
-		return nil, errors.Join(app.Hint(err, "See 'addr=' in %s.", c.Registry), addresses.Close())
+		return nil, errors.Join(app.Hint(err, "See 'addr=' in %s.", c.Registry), d.Close())
 	}
 	return d, nil
 }
@@ -91,7 +94,10 @@ func (d *Controller) setFixed(r *identity.Registry) (moved []noise.PublicKey, er
 func (d *Controller) Registry() *identity.Registry { return d.registry.Registry() }
 
 // Close gives back all addresses, and saves which client had which.
-func (d *Controller) Close() error { return d.addresses.Close() }
+func (d *Controller) Close() error {
+	d.departed.close()
+	return d.addresses.Close()
+}
 
 // Reload reads the registry again, now. It does not wait.
 func (d *Controller) Reload() { d.registry.Reload() }
@@ -122,6 +128,7 @@ func (d *Controller) Run(ctx context.Context, cut func(key noise.PublicKey, why 
 			slog.Info("expired", "client", c.Name)
 			cut(c.Key, expired)
 		}
+		d.departed.end(d.banned)
 		for _, key := range changed {
 			cut(key, moved)
 		}
@@ -168,6 +175,7 @@ func (d *Controller) Lease(key noise.PublicKey, now time.Time) ([]netip.Prefix, 
 			return nil, detailed{err, &secure.Rejected{Reason: known.Error()}}
 		}
 	}
+	d.departed.lease(key, addrs)
 	return addrs, err
 }
 
@@ -181,17 +189,18 @@ func (d detailed) Unwrap() error { return d.told }
 
 // Left takes back the addresses of clients that have left.
 func (d *Controller) Left(gone []hub.Gone) {
-	var addrs []netip.Addr
+	now := time.Now()
 	for _, g := range gone {
-		d.addresses.Release(g.Key, time.Now())
-		addrs = append(addrs, g.Addrs...)
+		d.addresses.Release(g.Key, now)
+		d.departed.add(g.Key, g.Addrs)
 	}
-	if d.forget == nil {
-		return
-	}
-	if err := d.forget(addrs); err != nil {
-		slog.Warn("could not clean up after a client", "client", gone[0].Name, "error", err)
-	}
+	d.departed.end(d.banned)
+}
+
+// banned reports whether a client must not come in (any more).
+func (d *Controller) banned(key noise.PublicKey) bool {
+	c, known := d.registry.Registry().ByKey(key)
+	return !known || c.Expired(time.Now())
 }
 
 // Login checks a password. Its error is a *secure.Rejected, or that of ctx.

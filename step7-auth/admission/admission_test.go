@@ -136,9 +136,11 @@ func TestLeft(t *testing.T) {
 	require.NoError(t, err)
 	addr := netip.MustParseAddr("10.8.0.2")
 	o.Left([]hub.Gone{{Key: alice, Name: "alice", Addrs: []netip.Addr{addr}}})
-	require.Equal(t, []netip.Addr{addr}, o.forgotten)
 	_, err = o.Lease(bob, time.Now())
 	require.NoError(t, err, "her address is free")
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	require.Equal(t, []netip.Addr{addr}, o.forgotten, "her connections are not his")
 }
 
 func TestRegistryChanges(t *testing.T) {

@@ -2,7 +2,10 @@ package pool
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
+
+	"stepvpn/step4-crypto/noise"
 )
 
 // restore takes the leases over from the state file when the server starts, and keeps them
@@ -77,4 +80,20 @@ func (f *family) appendRecords(records []record, now time.Time) []record {
 		records = append(records, r)
 	}
 	return records
+}
+
+// Away returns the clients that have released their leases less than the grace time ago, with
+// their addresses. If the server that had the state file was killed, these are all its clients.
+func (p *Pool) Away(now time.Time) map[noise.PublicKey][]netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	away := make(map[noise.PublicKey][]netip.Addr)
+	for _, f := range p.families {
+		for _, l := range f.byOwner {
+			if !l.inUse && now.Sub(l.since) < f.grace {
+				away[l.owner] = append(away[l.owner], l.addr)
+			}
+		}
+	}
+	return away
 }

@@ -20,7 +20,7 @@ var exposure = map[string]float64{
 	"stepvpn-server.service": 3.0, "stepvpn-client.service": 3.0, // for the keepers
 	"stepvpn-server-worker.service": 2.0, "stepvpn-client-worker.service": 2.0,
 	"stepvpn-killswitch.service": 6.0, "stepvpn-resolved.service": 2.0, "stepvpn-names.service": 3.0, "stepvpn-wait-online.service": 2.0,
-	"stepvpn-web.service": 2.0,
+	"stepvpn-web.service": 2.0, "stepvpn-conntrack.service": 2.0,
 }
 
 // analyze runs systemd-analyze, and fails the test if there is none.
