@@ -155,7 +155,7 @@ func TestSocketGroups(t *testing.T) {
 	require.Contains(t, out, "-up: it is \"5M\", which is not clear")
 	out, err = try(1234, daemon, w.path("stepvpn"), "clients", "list", "-socket", w.path("server.sock"))
 	require.NoError(t, err, out)
-	require.Regexp(t, `(?m)^alice .* 2030-01-01T00:00:00Z +no +never$`, out)
+	require.Regexp(t, `(?m)^alice .* 2030-01-01T00:00:00Z +no +never +up 5Mbit/s$`, out)
 
 	// The worker's user, in the group or not.
 	before, err := os.ReadFile(w.path("clients"))

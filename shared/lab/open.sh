@@ -50,15 +50,18 @@ mkdir -p out
 touch out/.lab.lock
 exec 9<out/.lab.lock
 flock --shared 9
+exec 8>out/.lab.opening # of two terminals at the same moment, one opens the lab
+flock --exclusive 8
 if ! is_open; then
 	"$lab/setup.sh" socat
 	"$lab/prepare.sh" "$PWD"
-	setsid "$self" --keep </dev/null >out/lab.log 2>&1 9<&- &
+	setsid "$self" --keep </dev/null >out/lab.log 2>&1 8>&- 9<&- &
 	keeper=$!
 	until is_open; do
 		kill -0 "$keeper" 2>/dev/null || { echo "make lab: the lab could not be opened:" >&2 && cat out/lab.log >&2 && exit 1; }
 		sleep 0.05
 	done
 fi
+exec 8>&-
 read -r rows columns < <(stty size)
 socat -,raw,echo=0 "UNIX-CONNECT:$socket,bind=out/.lab.$host.$rows.$columns.$$" 9<&- || true

@@ -19,10 +19,11 @@ build_wireguard_go() {
 	echo "setup: building wireguard-go ..." >&2
 	mkdir -p "$to"
 	if [ -n "${SUDO_UID-}" ]; then chown "$SUDO_UID:${SUDO_GID-}" "${to%/*}" "$to"; fi
-	(cd "$module" && GOWORK=off GOFLAGS='' setpriv --pdeathsig TERM go build -buildvcs=false -o "$to/wireguard" golang.zx2c4.com/wireguard) || {
+	(cd "$module" && GOWORK=off GOFLAGS='' setpriv --pdeathsig TERM go build -buildvcs=false -o "$to/wireguard.$$" golang.zx2c4.com/wireguard) || {
 		echo "setup: wireguard-go can't be built: it is fetched from Go's module proxy, see above" >&2
 		return 1
 	}
+	mv -f "$to/wireguard.$$" "$to/wireguard" # two may build it at the same time
 	ln -sfn wireguard "$to/wireguard-go"
 	cp "$module/go.mod" "$to/version"
 }

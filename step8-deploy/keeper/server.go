@@ -425,7 +425,7 @@ func (s *Server) forget(parse func(any) error) (r privsep.Result, err error) {
 			return r, fmt.Errorf("%v is not the address of a client", a)
 		}
 	}
-	return r, errors.Join(conntrack.Forget(list), s.unbound(list))
+	return r, conntrack.Forget(list)
 }
 
 // isClients reports whether a client can have this address.

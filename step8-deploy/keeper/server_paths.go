@@ -35,15 +35,6 @@ func (s *Server) bound(parse func(any) error) (r privsep.Result, err error) {
 // maxBounds is the largest number of bounds in one request.
 const maxBounds = 1024
 
-// unbound removes the routes to clients.
-func (s *Server) unbound(clients []netip.Addr) error {
-	var errs []error
-	for _, a := range clients {
-		errs = append(errs, s.paths.Remove(a))
-	}
-	return errors.Join(errs...)
-}
-
 func (s *Server) isOwn(a netip.Addr) bool {
 	return slices.ContainsFunc(s.cfg.Subnets, func(n netip.Prefix) bool { return n.Addr() == a })
 }

@@ -2,6 +2,7 @@ package pathmtu
 
 import (
 	"log/slog"
+	"math"
 	"net/netip"
 	"time"
 
@@ -39,3 +40,6 @@ func NewBounds(hand func([]Bound) error) Bounds {
 
 // Set is meant as the argument bound of Control.
 func (b Bounds) Set(client []netip.Addr, size int) { b.Put(size, client...) }
+
+// Drop ends the bounds of a client that has left: no size is too long.
+func (b Bounds) Drop(client []netip.Addr) { b.Put(math.MaxInt32, client...) }

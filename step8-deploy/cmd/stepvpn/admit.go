@@ -14,10 +14,12 @@ import (
 	"stepvpn/step8-deploy/further/limits"
 	"stepvpn/step8-deploy/keeper"
 	"stepvpn/step8-deploy/lastseen"
+	"stepvpn/step8-deploy/pathmtu"
 )
 
-// A gate is the hub's Admission: step 7's Controller, with four things added. Lookup knows
-// the pre-shared keys of clients that have one of their own, and what a client may use. Left notes when clients leave.
+// A gate is the hub's Admission: step 7's Controller, with five things added. Lookup knows
+// the pre-shared keys of clients that have one of their own, and what a client may use. Left notes when clients leave,
+// and ends the bounds of their paths: they may come back by another one.
 // Lease gives out no address of a subnet that the host can't serve now; the client keeps its
 // lease.
 type gate struct {
@@ -27,6 +29,7 @@ type gate struct {
 	host    *keeper.RemoteServer
 	change  keyChange
 	limited *limits.Table
+	paths   pathmtu.Bounds
 }
 
 func (s gate) Lookup(key noise.PublicKey) (hub.Account, bool) {
@@ -45,6 +48,7 @@ func (s gate) Left(gone []hub.Gone) {
 		if g.In {
 			s.seen.Note(g.Key, time.Now(), s.change.key(g.By))
 		}
+		s.paths.Drop(g.Addrs)
 	}
 	s.Controller.Left(gone)
 }

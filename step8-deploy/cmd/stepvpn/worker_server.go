@@ -124,7 +124,7 @@ func runServerWorker(ctx context.Context, socket string) (err error) {
 	clients, err := hub.New(hub.Config{
 		Handshake: handshake, Other: &other, Addrs: cfg.Subnets, Settings: change.tell(settings), MTU: pathmtu.Safe,
 		Entrances:  append(change.entrance(settings, cookies), phones.entrance(cookies)...),
-		Admission:  gate{admitted, cfg.Subnets, seen, host, change, limited},
+		Admission:  gate{admitted, cfg.Subnets, seen, host, change, limited, paths},
 		Check:      cookies.Check,
 		Held:       limited.Held(),
 		Control:    pathmtu.Control(given.MTU, paths.Set),
