@@ -90,10 +90,11 @@ lint:
 # timeout, of a package, is for tests that hang: on a busy machine all take longer.
 # GORACE: programs built with -race wait for a second at their end unless they are
 # told not to. GOFLAGS, which also holds for the programs that tests build: the race
-# detector does not watch the arithmetic of X25519, which shares nothing and would be
-# ten times slower.
+# detector does not watch the arithmetic of X25519 and of the two password hashes, which
+# share nothing and would be ten times slower.
 unit: export GORACE = atexit_sleep_ms=0
-unit: export GOFLAGS := $(GOFLAGS) -gcflags=crypto/internal/fips140/edwards25519/...=-race=false
+unit: export GOFLAGS := $(GOFLAGS) -gcflags=crypto/internal/fips140/edwards25519/...=-race=false \
+	-gcflags=golang.org/x/crypto/scrypt=-race=false -gcflags=golang.org/x/crypto/argon2=-race=false
 unit:
 	@echo "== go test -race: all modules$(if $(filter 1,$(STEPVPN_SOAK)),, (some tests in a quick variant: 'make soak' has all of it))"
 	@shared/lab/snapshot.sh around go test -race -vet=off -timeout=30m -p $$(($$(nproc) + 2)) ./shared/... $(reverse:%=./%/...)
