@@ -15,9 +15,9 @@ reached() { [ "$(lines "$work/log")" -ge "$1" ] || over; }
 # over: succeeds if the demo is. (By bash alone: on a busy machine, a program that looks takes so
 # long that a demo can be over by the time that the signal is sent.)
 over() {
-	local said
+	local said IFS= line=$'\n'
 	mapfile said <"$work/log"
-	[[ ${said[*]} =~ [0-9]+\ passed,\ [0-9]+\ failed|==\ The\ demo\ failed ]]
+	[[ $line${said[*]} =~ $line\ +[0-9]+\ passed,\ [0-9]+\ failed$line|$line==\ The\ demo\ failed ]]
 }
 
 # groups: prints the control groups of the run's machines (systemd-nspawn), as others on this

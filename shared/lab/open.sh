@@ -51,7 +51,7 @@ touch out/.lab.lock
 exec 9<out/.lab.lock
 flock --shared 9
 exec 8>out/.lab.opening # of two terminals at the same moment, one opens the lab
-flock --exclusive 8
+flock --nonblock 8 || { echo "make lab: another terminal is opening the lab: this one waits for it" >&2 && flock 8; }
 if ! is_open; then
 	"$lab/setup.sh" socat
 	"$lab/prepare.sh" "$PWD"

@@ -18,5 +18,5 @@ fi
 if [ ! -e go.mod ] || grep -q stepvpn/step2-tun go.mod; then "$lab/setup.sh" tun; fi
 for dir in . "${@:2}"; do
 	# If this script is killed, make is ended, too.
-	env -u MAKEFLAGS -u MAKELEVEL setpriv --pdeathsig TERM make --silent --directory="$dir" build
+	env -u MAKEFLAGS -u MAKELEVEL setpriv --pdeathsig TERM make --silent --directory="$dir" build judges
 done

@@ -12,7 +12,7 @@ exercise = @go build -o $(lab)../../.cache/exercise stepvpn/shared/exercise && $
 
 comma := ,
 
-.PHONY: start check hint solution lab sheet help demo walk test diff build bench readme
+.PHONY: start check hint solution lab sheet help demo walk test diff build judges bench readme
 .DEFAULT_GOAL := help
 
 help:
@@ -50,6 +50,10 @@ sheet:
 
 build:
 	@$(lab)build.sh
+
+# What the demo uses beyond that which all use: a chapter adds how to get it. (It is apart from build,
+# as 'make install' builds, too, and installs nothing else on an operator's machine.)
+judges:
 
 test:
 	@$(lab)setup.sh

@@ -72,7 +72,7 @@ func TestListOfClients(t *testing.T) {
 	require.Equal(t, "never", list[2].seen)
 	require.Equal(t, "up 5Mbit/s, quota 1GB/month", list[2].limits())
 
-	// Who may read the registry sees the same, and without a server what that and the settings say.
+	// Somebody who may read the registry sees the same, and without a server what that and the settings say.
 	folder := t.TempDir()
 	file := func(name, text string) string {
 		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600))

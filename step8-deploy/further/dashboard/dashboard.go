@@ -71,7 +71,7 @@ func (s *Server) Handler() http.Handler {
 	open.HandleFunc("POST /login", s.login)
 	open.Handle("GET /static/style.css", http.StripPrefix("/static/", http.FileServerFS(static)))
 
-	inside := http.NewServeMux() // for who has a session
+	inside := http.NewServeMux() // for those who have a session
 	inside.HandleFunc("GET /{$}", s.overview)
 	inside.HandleFunc("GET /clients/{name}", s.client)
 	inside.HandleFunc("GET /clients/{name}/usage", s.usage)

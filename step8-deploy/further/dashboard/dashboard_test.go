@@ -167,7 +167,7 @@ func TestNothingWithoutSession(t *testing.T) {
 	require.Equal(t, 1, d.posts)
 }
 
-// Who has both comes in, once per code; who lacks one of them is told the same in both cases.
+// Somebody who has both comes in, once per code; somebody who lacks one of them is told the same in both cases.
 func TestLogin(t *testing.T) {
 	s, at, browser := begin(t, &twin{})
 	s.door.codes = NewCodes(rfcSecret, time.Now().Add(-time.Hour))

@@ -288,7 +288,7 @@ func TestLimitForm(t *testing.T) {
 	b.send(t, form, "quota", "none")
 	require.NotContains(t, b.says(), "Begins anew")
 
-	// Who sends a form of before somebody else's change doesn't undo that.
+	// A form that was opened before somebody else made a change, and is sent after it, does not undo that.
 	before := b.page
 	b.send(t, form, "quota", "2GB/month")
 	b.page = before

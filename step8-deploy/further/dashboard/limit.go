@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -81,7 +80,7 @@ func thenText(q *status.Quota) string {
 // limit changes what a client may use. What the form leaves as the page has shown it isn't sent: so nobody
 // undoes what others have changed in the meantime, and the audit log has only what was meant.
 func (s *Server) limit(w http.ResponseWriter, r *http.Request) {
-	s.change(w, r, "limit", func(form url.Values) (any, error) {
+	s.change(w, r, "limit", func(form url.Values) any {
 		var set control.Limit
 		for name, to := range map[string]*string{"down": &set.Down, "up": &set.Up, "quota": &set.Quota} {
 			value := strings.ReplaceAll(form.Get(name), " ", "")
@@ -93,11 +92,8 @@ func (s *Server) limit(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		if set == (control.Limit{}) {
-			return nil, errUnchanged
+			return nil
 		}
-		return set, nil
+		return set
 	})
 }
-
-// errUnchanged says that a form asks for nothing that isn't so already.
-var errUnchanged = errors.New("nothing is to be changed")

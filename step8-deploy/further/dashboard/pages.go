@@ -207,15 +207,15 @@ func send(w http.ResponseWriter, v any) {
 }
 
 // change carries out a change of the client {name}, and shows the client's page, or what was wrong.
-// argument returns the body of the request for a form, or errUnchanged.
-func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, argument func(form url.Values) (any, error)) {
+// argument returns the body of the request for a form, or nil if that asks for nothing that isn't so already.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, argument func(form url.Values) any) {
 	name := r.PathValue("name")
 	if err := r.ParseForm(); err != nil {
 		fail(w, r, http.StatusBadRequest, "The form can't be read.", "")
 		return
 	}
-	asked, err := argument(r.PostForm)
-	if err != nil {
+	asked := argument(r.PostForm)
+	if asked == nil {
 		if c, ok := s.find(w, r, name); ok {
 			s.showClient(w, r, http.StatusOK, clientData{Client: c, Said: said["unchanged"]})
 		}
@@ -239,8 +239,8 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, arg
 }
 
 func (s *Server) expire(w http.ResponseWriter, r *http.Request) {
-	s.change(w, r, "expire", func(form url.Values) (any, error) {
-		return control.When{Expires: cmp.Or(inHours(strings.TrimSpace(form.Get("value"))), "never")}, nil
+	s.change(w, r, "expire", func(form url.Values) any {
+		return control.When{Expires: cmp.Or(inHours(strings.TrimSpace(form.Get("value"))), "never")}
 	})
 }
 
@@ -256,8 +256,8 @@ func inHours(text string) string {
 }
 
 func (s *Server) rename(w http.ResponseWriter, r *http.Request) {
-	s.change(w, r, "rename", func(form url.Values) (any, error) {
-		return control.To{Name: strings.TrimSpace(form.Get("value"))}, nil
+	s.change(w, r, "rename", func(form url.Values) any {
+		return control.To{Name: strings.TrimSpace(form.Get("value"))}
 	})
 }
 

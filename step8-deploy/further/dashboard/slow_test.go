@@ -96,7 +96,7 @@ func served(l pipes, address string) bool {
 	return err == nil && string(answer) == "HTTP/1.1 200"
 }
 
-// Who begins requests and doesn't finish them (slowloris) holds places of its own network only, and not
+// Somebody who begins requests and doesn't finish them (slowloris) holds places of its own network only, and not
 // for long: the owner gets in at any time.
 func TestSlowRequests(t *testing.T) {
 	folder := t.TempDir()

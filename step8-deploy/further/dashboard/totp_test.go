@@ -69,7 +69,7 @@ func TestCodeIsTakenOnce(t *testing.T) {
 	require.ErrorIs(t, restarted.Check(code, noon.Add(time.Second)), ErrWrongCode, "a code is taken that may have been used before the restart")
 }
 
-// Who has the password can't try all codes.
+// Somebody who has the password can't try all codes.
 func TestGuessingCodesIsSlow(t *testing.T) {
 	c := NewCodes(rfcSecret, noon.Add(-time.Hour))
 	now, tries := noon, 0
