@@ -378,6 +378,9 @@ func TestServiceStaysClosed(t *testing.T) {
 	eyes.phase("stopped", true)
 	b.run("systemctl", "stop", "stepvpn-client")
 	w.seenAs(t, w.Alice.V4.String())
+	netlab.Eventually(t, limit, "the client has told the server that it leaves", func() bool {
+		return len(w.report(t, w.Server, "server.sock").Peers) == 0
+	})
 	eyes.more(20)
 	require.Equal(t, before, state(t, w.Alice))
 	eyes.verdict()

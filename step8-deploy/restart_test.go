@@ -91,7 +91,7 @@ func TestRestartKeepsConnections(t *testing.T) {
 	run("touch /run/go")
 
 	if long(t, "without the table") { // the detector sees that a restart resets connections
-		dropIn("stepvpn-conntrack", "off", "[Service]\nExecStart=\nExecStart=true\n")
+		dropIn("stepvpn-conntrack", "off", "[Service]\nExecStart=\nExecStart=false\n") // without it, a server starts, too
 		run("systemctl start stepvpn-server")
 		client := w.client(t)
 		w.seenAs(t, w.Server.V4.String())

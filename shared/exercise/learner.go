@@ -193,7 +193,7 @@ func checkOne(ctx context.Context, root string, e *exercise) (passed bool, err e
 	if err := t.write(); err != nil {
 		return false, err
 	}
-	dir, err := os.MkdirTemp("", "exercise")
+	dir, err := newFolder()
 	if err != nil {
 		return false, err
 	}

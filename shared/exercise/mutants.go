@@ -169,7 +169,7 @@ func isLog(call *ast.CallExpr) bool {
 
 // noticed tells whether a test fails. A mutant that doesn't compile is noticed, too.
 func (m mutant) noticed(ctx context.Context, root string) (bool, error) {
-	dir, err := os.MkdirTemp("", "mutant")
+	dir, err := newFolder()
 	if err != nil {
 		return false, err
 	}

@@ -103,7 +103,7 @@ func (p *proof) prove(ctx context.Context, all bool) error {
 
 // with runs f with these bodies in the place of those in the tree; with nil, on the tree as it is.
 func (p *proof) with(ctx context.Context, bodies solution, f func(*runner) error) error {
-	dir, err := os.MkdirTemp("", "exercise")
+	dir, err := newFolder()
 	if err != nil {
 		return err
 	}

@@ -46,18 +46,28 @@ func (e buildError) Error() string { return string(e) }
 type runner struct {
 	root    string
 	overlay string        // a file for 'go build -overlay', which puts other files in place of some; "" for none
-	dir     string        // for the binaries
+	dir     string        // for the binaries, and what tests leave in their TMPDIR when they panic
 	limit   time.Duration // of a test
 
 	built map[string]string
 }
 
 func (r *runner) env() []string {
+	env := append(os.Environ(), "TMPDIR="+r.dir)
 	if r.overlay == "" {
-		return os.Environ()
+		return env
 	}
 	// Tests build programs: these get the overlay, too.
-	return append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+r.overlay))
+	return append(env, "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+r.overlay))
+}
+
+// newFolder makes a runner's dir. Programs that a test starts as another user may enter it.
+func newFolder() (string, error) {
+	dir, err := os.MkdirTemp("", "exercise")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o711)
 }
 
 // build returns the test binary of a package of the step.

@@ -128,7 +128,7 @@ func (d *Controller) Run(ctx context.Context, cut func(key noise.PublicKey, why 
 			slog.Info("expired", "client", c.Name)
 			cut(c.Key, expired)
 		}
-		d.departed.end(d.banned)
+		d.departed.endAll(d.banned)
 		for _, key := range changed {
 			cut(key, moved)
 		}
@@ -193,8 +193,10 @@ func (d *Controller) Left(gone []hub.Gone) {
 	for _, g := range gone {
 		d.addresses.Release(g.Key, now)
 		d.departed.add(g.Key, g.Addrs)
+		if d.banned(g.Key) { // asked after add: so either this or Run sees a client that is revoked meanwhile
+			d.departed.end(g.Key, g.Addrs)
+		}
 	}
-	d.departed.end(d.banned)
 }
 
 // banned reports whether a client must not come in (any more).

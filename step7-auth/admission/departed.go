@@ -68,8 +68,22 @@ func (d *departed) tidy() {
 	d.wait(max(d.stay/8, time.Second))
 }
 
-// end forgets the clients that have left and must not come back.
-func (d *departed) end(banned func(noise.PublicKey) bool) {
+// end forgets a client that must not come back.
+func (d *departed) end(key noise.PublicKey, addrs []netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []netip.Addr
+	for _, a := range addrs {
+		if d.owners[a].key == key {
+			list = append(list, a)
+			delete(d.owners, a)
+		}
+	}
+	d.tell(list)
+}
+
+// endAll forgets all clients that must not come back.
+func (d *departed) endAll(banned func(noise.PublicKey) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.drop(func(o owner) bool { return banned(o.key) })

@@ -57,8 +57,9 @@ func TestDeparted(t *testing.T) {
 			d.add(bob, []netip.Addr{b4})
 			time.Sleep(grace / 3)
 		}, []netip.Addr{a4, a6}},
-		"she is revoked":          {func(d *departed) { d.end(func(k noise.PublicKey) bool { return k == alice }) }, []netip.Addr{a4, a6}},
-		"somebody is revoked":     {func(d *departed) { d.end(func(k noise.PublicKey) bool { return k == bob }) }, nil},
+		"she must not come back":  {func(d *departed) { d.end(alice, []netip.Addr{a4, a6}) }, []netip.Addr{a4, a6}},
+		"she is revoked":          {func(d *departed) { d.endAll(func(k noise.PublicKey) bool { return k == alice }) }, []netip.Addr{a4, a6}},
+		"somebody is revoked":     {func(d *departed) { d.endAll(func(k noise.PublicKey) bool { return k == bob }) }, nil},
 		"the server is restarted": {func(d *departed) { d.close(); time.Sleep(10 * grace) }, nil},
 		"she leaves it late":      {func(d *departed) { d.close(); d.add(alice, []netip.Addr{a4}); time.Sleep(10 * grace) }, nil},
 	} {

@@ -233,7 +233,7 @@ func load(t *testing.T, page, fragment string, args ...string) string {
 	// Without a sandbox, which root can't have: the page is our own. /dev/shm is small in containers.
 	cmd := exec.CommandContext(t.Context(), "chromium", append(args, "--headless", "--no-sandbox", "--disable-gpu", "--no-zygote", "--disable-dev-shm-usage",
 		"--user-data-dir="+filepath.Join(dir, "profile"), "--virtual-time-budget=60000", "--dump-dom", u.String())...)
-	cmd.Env = append(os.Environ(), "HOME="+dir)
+	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir)
 	out, err := cmd.Output()
 	require.NoError(t, err, "Chromium is a judge here; 'make test' installs it")
 	return string(out)

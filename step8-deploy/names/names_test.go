@@ -24,7 +24,7 @@ func remote(t *testing.T, k Keeper, state string) Keeper {
 	owner := atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- privsep.Listen(t.Context(), path, owner, func(error) bool { return false }, func(c *privsep.Conn) error { return Serve(c, k, state) })
+		ended <- privsep.Listen(t.Context(), path, owner, 0, func(error) bool { return false }, func(c *privsep.Conn) error { return Serve(c, k, state) })
 	}()
 	r := NewRemote(path)
 	t.Cleanup(func() { require.NoError(t, <-ended) })

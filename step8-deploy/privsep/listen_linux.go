@@ -18,8 +18,9 @@ import (
 
 // Listen serves workers that another program (systemd) starts, at a socket that belongs to
 // owner, their user. It serves one at a time, until ctx ends, or serve returns an error that
-// is final. A new connection replaces the previous one: then the worker was restarted.
-func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func(error) bool, serve func(*Conn) error) error {
+// is final. A new connection replaces the previous one: then the worker was restarted. When ctx
+// ends, a worker that is being stopped, too, may go on until it is done, for at most grace.
+func Listen(ctx context.Context, path string, owner atomicfile.Owner, grace time.Duration, final func(error) bool, serve func(*Conn) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	temp := path + ".new" // the socket gets its owner before it gets its name
@@ -52,7 +53,7 @@ func Listen(ctx context.Context, path string, owner atomicfile.Owner, final func
 		conn := New(u)
 		last = conn
 		serving.Go(func() {
-			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, func() { conn.Close() }) })()
 			err := serve(conn)
 			conn.Close()
 			switch {

@@ -344,7 +344,7 @@ func TestNextWorkerTakesOver(t *testing.T) {
 	ended := make(chan error, 1)
 	var now atomic.Int32
 	go func() {
-		ended <- Listen(ctx, path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, never, func(c *Conn) error {
+		ended <- Listen(ctx, path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, 0, never, func(c *Conn) error {
 			if now.Add(1) > 1 {
 				return errors.New("two are served at once")
 			}
@@ -375,12 +375,38 @@ func TestNextWorkerTakesOver(t *testing.T) {
 	<-askers[2].Gone()
 }
 
+// When both are stopped, the worker may ask until it is done, and ends first.
+func TestWorkerEndsFirst(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Listen(ctx, path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, time.Hour, never, func(c *Conn) error {
+			return Serve(c, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }})
+		})
+	}()
+	c, err := Dial(t.Context(), path)
+	require.NoError(t, err)
+	a := NewAsker(c, func(string, json.RawMessage) {})
+	_, err = a.Ask("x", nil, nil)
+	require.NoError(t, err)
+	stop()
+	for range 100 {
+		time.Sleep(time.Millisecond) // the connection of a worker without grace is closed by now
+		_, err = a.Ask("x", nil, nil)
+		require.NoError(t, err)
+	}
+	require.Empty(t, ended)
+	require.NoError(t, a.Close())
+	require.NoError(t, <-ended)
+}
+
 // A socket serves only one user, and the next worker takes the place of one that is gone.
 func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.sock")
 	require.NoError(t, os.Chmod(filepath.Dir(path), 0o755))
 	served := make(chan bool, 10)
-	go Listen(t.Context(), path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, never, func(c *Conn) error {
+	go Listen(t.Context(), path, atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, 0, never, func(c *Conn) error {
 		served <- true
 		return Serve(c, map[string]Handler{"x": func(func(any) error) (Result, error) { return Result{}, nil }})
 	})
@@ -398,7 +424,7 @@ func TestListen(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
 	other := filepath.Join(filepath.Dir(path), "other.sock")
-	go Listen(t.Context(), other, atomicfile.Owner{UID: 22505, GID: 22505}, never, func(*Conn) error { served <- true; return nil })
+	go Listen(t.Context(), other, atomicfile.Owner{UID: 22505, GID: 22505}, 0, never, func(*Conn) error { served <- true; return nil })
 	c, err := Dial(t.Context(), other) // root, which no mode stops
 	require.NoError(t, err)
 	_, err = c.receive(new(request))

@@ -97,12 +97,18 @@ func TestSecurity(t *testing.T) {
 // 'make install' puts these files into these folders, and leaves settings alone.
 func TestInstall(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "dest")
-	run := func(target string) {
-		cmd := exec.Command("make", "-C", "..", target, "DESTDIR="+dest, "PREFIX=/opt/vpn")
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("make", append([]string{"-C", ".."}, append(args, "DESTDIR="+dest, "PREFIX=/opt/vpn")...)...)
 		cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
+		return string(out)
 	}
+	// On an operator's machine it installs no package and no tool of the tests.
+	const fetches = "setup.sh"
+	require.Contains(t, run("--dry-run", "judges", "-C", "further/dashboard"), fetches, "the detector sees it")
+	require.NotContains(t, run("--dry-run", "install"), fetches)
 	path := func(name string) string { return filepath.Join(dest, name) }
 	mode := func(name string) os.FileMode {
 		info, err := os.Stat(path(name))

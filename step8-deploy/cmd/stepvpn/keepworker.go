@@ -26,7 +26,8 @@ func keepWorker(ctx context.Context, as account, command, socket string, w *ward
 	app.OnHangup(func() { w.reload(w.conn.Load()) })
 	if socket != "" {
 		signal.Ignore(syscall.SIGUSR1) // the worker handles it
-		return privsep.Listen(ctx, socket, as.owner(), failed, w.attend)
+		// A client that tells its server that it leaves needs its keeper until then.
+		return privsep.Listen(ctx, socket, as.owner(), endIn, failed, w.attend)
 	}
 	args := strings.Fields(command)
 	if v := flag.Lookup("v"); v != nil && v.Value.String() == "true" {

@@ -19,7 +19,7 @@ var namesCommand = app.Command{
 		state := stateFlag()
 		return func(ctx context.Context, args []string) error {
 			keeper, never := new(names.Local), func(error) bool { return false }
-			return privsep.Listen(ctx, args[0], atomicfile.Owner{}, never, func(c *privsep.Conn) error {
+			return privsep.Listen(ctx, args[0], atomicfile.Owner{}, 0, never, func(c *privsep.Conn) error {
 				return names.Serve(c, keeper, state())
 			})
 		}

@@ -18,9 +18,9 @@ type bucket struct {
 	at    time.Duration
 }
 
-// burst is how long a bucket takes to fill: so in one second, at most 3.5 % more than the rate
+// burst is how long a bucket takes to fill: so in one second, at most 2.5 % more than the rate
 // pass, and a packet.
-const burst = 35 * time.Millisecond
+const burst = 25 * time.Millisecond
 
 // fill adds what has come in since the last call. now is a monotonic time.
 //
