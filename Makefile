@@ -112,7 +112,7 @@ modules:
 
 # Each exercise is what it says, see shared/exercise.
 exercises:
-	@echo "== exercises"
+	@echo "== exercises (one mistake of each: 'make soak' makes them all)"
 	@go run stepvpn/shared/exercise prove
 
 demos:

@@ -39,7 +39,7 @@ Anywhere in the course:
   exercise sync [-check]      make the solutions' texts from the code, or compare them
   exercise prove [-all] [-fix] [N]
                               prove that all exercises are what they say, or one of the step; with -fix, correct
-                              the lists of what else fails
+                              the lists of what else fails; with -all or N, make each mistake, not only the first
   exercise mutants [-n N] [-seed S] [STEP ...]
                               make N faults in the core of each step, and say which no test notices
 `
@@ -112,7 +112,7 @@ func run(ctx context.Context, args []string) error {
 				return err
 			}
 		}
-		return prove(ctx, root, list, *all, *fix)
+		return prove(ctx, root, list, *all || flags.NArg() > 0, *all, *fix)
 	}
 	list, err = choose(list, step, flags.Args())
 	if err != nil {

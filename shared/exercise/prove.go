@@ -17,9 +17,10 @@ import (
 
 // prove shows of each exercise that its starter builds, that exactly the tests that it names fail with it, that they pass
 // with the solution, and that each mistake is recognised. The tree stays as it is: the compiler is given other files in
-// place of some. Whether tests that need namespaces fail that are not named is looked at only if all is set, as these take
-// long. If fix is set, the lists of tests that fail as well ("also") are corrected in the texts.
-func prove(ctx context.Context, root string, list []*exercise, all, fix bool) error {
+// place of some. Two things take long: with each, every mistake is made, and not only the first one of an exercise (that the
+// lines of the others are in the solution is seen anyway); with all, it is also looked whether tests that need namespaces
+// fail that are not named. If fix is set, the lists of tests that fail as well ("also") are corrected in the texts.
+func prove(ctx context.Context, root string, list []*exercise, each, all, fix bool) error {
 	var failed atomic.Int32
 	var g errgroup.Group
 	g.SetLimit(runtime.NumCPU() + 1)
@@ -27,7 +28,7 @@ func prove(ctx context.Context, root string, list []*exercise, all, fix bool) er
 		g.Go(func() error {
 			began := time.Now()
 			p := &proof{root: root, e: e, fix: fix}
-			err := p.prove(ctx, all)
+			err := p.prove(ctx, each, all)
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
@@ -35,8 +36,8 @@ func prove(ctx context.Context, root string, list []*exercise, all, fix bool) er
 				failed.Add(1)
 				fmt.Printf("FAIL %s: %v\n", e, err)
 			default:
-				fmt.Printf("ok   %s: %d lines to write, checked in %.1f s, %d mistakes recognised (%.1f s)\n", e, p.lines, p.check.Seconds(),
-					len(e.mistakes), time.Since(began).Seconds())
+				fmt.Printf("ok   %s: %d lines to write, checked in %.1f s, %d of %d mistakes made and recognised (%.1f s)\n", e, p.lines, p.check.Seconds(),
+					p.made, len(e.mistakes), time.Since(began).Seconds())
 			}
 			return nil
 		})
@@ -57,10 +58,11 @@ type proof struct {
 	fix  bool
 
 	lines int           // to write
+	made  int           // how many mistakes were made
 	check time.Duration // what the learner's check takes, with the build
 }
 
-func (p *proof) prove(ctx context.Context, all bool) error {
+func (p *proof) prove(ctx context.Context, each, all bool) error {
 	s, err := solutionOf(p.root, p.e)
 	if err != nil {
 		return err
@@ -91,7 +93,8 @@ func (p *proof) prove(ctx context.Context, all bool) error {
 	}
 	for _, m := range p.e.mistakes {
 		mistaken, err := m.in(s)
-		if err == nil {
+		if err == nil && (each || p.made == 0) {
+			p.made++
 			err = p.with(ctx, mistaken, func(r *runner) error { return p.recognised(ctx, r, m) })
 		}
 		if err != nil {
