@@ -76,16 +76,19 @@ with_mark() { exec env --default-signal=INT,QUIT,TERM "$mark" "$@" </dev/null >"
 demo() { timeout --foreground "$LIMIT" "$root/$1/demo.sh"; }
 
 # launch CMD...: starts it in a process group of its own, as a terminal does; $leader
-# is the group. begin CMD...: as launch, and returns when a program of the step runs.
+# is the group. begin CMD...: as launch, and returns when the demo says that it starts a
+# program of the step. (A look at all processes may come too late on a busy machine.)
 launch() {
+	: >"$work/log"
 	set -m
 	(with_mark "$@") &
 	leader=$!
 	set +m
 }
+starts() { [[ $(<"$work/log") == *"# bin/"* ]]; }
 begin() {
 	launch "$@"
-	until_true 60 programs_run || { fail "'$*' comes to start a program" && cat "$work/log"; }
+	until_true 120 starts || { fail "'$*' comes to start a program" && cat "$work/log"; }
 }
 # killed PID: kill -9. It reaps the process if that is the leader.
 killed() {

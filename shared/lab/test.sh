@@ -65,7 +65,7 @@ expect "and the machine is as it was" unchanged
 
 echo "== Ended in the middle ($latest)"
 begin make -C "$latest" demo
-expect "the search for leftovers sees a running demo" programs_run
+expect "the search for leftovers sees a running demo" until_true 20 programs_run
 kill -INT -- -"$leader" 2>/dev/null
 expect "Ctrl-C ends it with exit code 130, and all its processes" ended 130
 expect "and the machine is as it was" unchanged
@@ -80,7 +80,6 @@ expect "and the machine is as it was" unchanged
 inside() { [ "$(<"$work/log")" = ready ]; }
 for reaction in 'exit 7' ''; do
 	for signal in INT TERM; do
-		: >"$work/log"
 		launch "$lab/enter" sh -c "trap '$reaction' INT TERM; echo ready; while :; do sleep 0.1; done"
 		until_true 20 inside
 		kill -$signal -- -"$leader"
@@ -109,6 +108,7 @@ for depth in 0 1 2 3 4; do
 	begin make -C "$first" demo
 	victim=$leader
 	for ((i = 0; i < depth; i++)); do victim=$(child "$victim"); done
+	[ -n "$victim" ] || { fail "the demo has $depth processes above its programs" && break; }
 	name=$(tr '\0' ' ' <"/proc/$victim/cmdline" | cut -c 1-60)
 	killed "$victim"
 	expect "no process is left without: $name" until_true 20 none_left

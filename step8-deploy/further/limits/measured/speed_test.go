@@ -31,6 +31,7 @@ type load struct {
 	streams int
 	down    bool
 	udp     bool // at three times the limit
+	free    bool // the limit is not set: what does the path itself carry?
 }
 
 func (l load) String() string {
@@ -48,6 +49,9 @@ type result struct {
 func (w *world) measure(l load, seconds int) (r result) {
 	w.t.Helper()
 	rate := fmt.Sprintf("%dMbit/s", l.rate)
+	if l.free {
+		rate = "none"
+	}
 	w.limit("alice", "-down", rate, "-up", rate)
 	args := []string{"-J", "-c", l.to.String(), "-t", strconv.Itoa(seconds), "-O", strconv.Itoa(warmUp), "-P", strconv.Itoa(l.streams)}
 	device, filter, part := "vpn0", "src net 10.8.0.0/24 and not icmp", 1.
@@ -159,13 +163,16 @@ func TestAllSpeeds(t *testing.T) {
 		t.Skip("it takes long; 'make soak' has it")
 	}
 	w := newWorld(t)
+	for _, h := range []*netlab.Host{w.Alice, w.Web} { // 1 Gbit/s over 50 ms needs a window of 6 MB, which is more than most kernels allow
+		h.Run(t, "sysctl", "-qw", "net.ipv4.tcp_rmem=4096 131072 33554432", "net.ipv4.tcp_wmem=4096 16384 33554432")
+	}
 	w.serveIperf()
 	w.client("alice", w.Alice)
 	for _, rate := range []int{1, 20, 200, 1000} {
 		for path, to := range map[string]netip.Addr{"near": w.near, "far": w.far} {
 			for _, kind := range []load{{streams: 1}, {streams: 4}, {streams: 1, udp: true}} {
 				for way, down := range map[string]bool{"down": true, "up": false} {
-					l := load{to, rate, kind.streams, down, kind.udp}
+					l := load{to, rate, kind.streams, down, kind.udp, false}
 					if l.udp && rate > 200 {
 						continue // three times that is more than this machine's iperf3 sends
 					}
@@ -175,9 +182,16 @@ func TestAllSpeeds(t *testing.T) {
 					}
 					t.Run(fmt.Sprintf("%dM_%s_%d%s_%s", rate, path, l.streams, protocol, way), func(t *testing.T) {
 						w.t = t
+						could := 1.
+						if rate == 1000 { // with two processors, the lab may not carry that
+							free := l
+							free.free = true
+							could = min(1, w.measure(free, 8).mean)
+							t.Logf("without a limit: %.1f %%", 100*could)
+						}
 						r := w.measure(l, 8)
 						t.Logf("%.1f %% of the limit, %.1f %% in one second, ping %v", 100*r.mean, 100*r.most, r.ping)
-						assert.True(t, l.udp || r.mean >= 0.9, "too slow")
+						assert.True(t, l.udp || r.mean >= 0.9*could, "too slow")
 						assert.LessOrEqual(t, r.most, 1.05)
 						assert.Positive(t, r.ping, "a ping got lost")
 						assert.LessOrEqual(t, r.ping, 200*time.Millisecond)
