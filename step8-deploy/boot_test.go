@@ -180,6 +180,15 @@ func (b *box) pauses(t *testing.T) {
 	netlab.Eventually(t, limit, "the pause is over", in)
 	eyes.phase("after the pause, without a daemon", false)
 	eyes.more(40)
+
+	// A service that can't be started, because of that typo, still puts back what is flushed.
+	netlab.Eventually(t, limit, "nothing is left of the pause", func() bool { return !strings.Contains(w.Alice.Run(t, "ip", "-4", "rule"), "22507:") })
+	w.Alice.Run(t, "nft", "flush", "ruleset")
+	netlab.Eventually(t, limit, "the switch's table is back", func() bool {
+		return strings.Contains(w.Alice.Run(t, "nft", "list", "tables"), "inet stepvpn_killswitch")
+	})
+	eyes.phase("flushed, without a daemon", false)
+	eyes.more(20)
 	mend()
 
 	// The pause ends when the tunnel is up. Then names are asked for in the tunnel.

@@ -78,6 +78,7 @@ func TestKept(t *testing.T) {
 		{name: "resolv.conf is written to", do: "printf 'nameserver 198.51.100.1\n' >/etc/resolv.conf", last: "nameserver 198.51.100.1\n"},
 		{name: "resolv.conf is written to, by and by", do: "(echo nameserver 192.0.2.53; sleep 0.7; printf '" + written + "') >/etc/resolv.conf", last: "nameserver 192.0.2.53\n" + written},
 		{name: "vpn0 is deleted", do: "ip link del vpn0"},
+		{name: "vpn0 is renamed", do: "ip link set vpn0 down; ip link set vpn0 name other; ip link set other up"},
 	} {
 		wanted := w.kept(t)
 		eyes.phase(c.name, false)

@@ -189,6 +189,23 @@ func Restore(state string) (c Config, found bool, err error) {
 	return c, found, err
 }
 
+// Reclose puts back what other programs have removed of a switch that was closed, and ends a
+// pause that is over, if no client runs that would do so. It is for a client that can't start.
+func Reclose(state string) error {
+	if _, found, _ := Saved(state); !found {
+		return nil
+	}
+	unlock, err := Lock(state)
+	if errors.Is(err, ErrRuns) {
+		return nil
+	}
+	if err == nil {
+		defer unlock()
+	}
+	_, _, err2 := Restore(state)
+	return errors.Join(err, err2)
+}
+
 // SavedOrStrictest is Saved, but if the file can't be read, it returns the strictest Config.
 func SavedOrStrictest(state string) (c Config, found bool, err error) {
 	c, found, err = Saved(state)

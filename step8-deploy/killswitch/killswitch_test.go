@@ -373,6 +373,40 @@ func TestPause(t *testing.T) {
 	require.Equal(t, "Network is unreachable", way(lab.Alice, lab.Web.V4.String()))
 }
 
+// A client that can't start puts back what was flushed, and ends a pause that is over, unless
+// another one runs.
+func TestReclose(t *testing.T) {
+	lab := netlab.New(t)
+	state := filepath.Join(t.TempDir(), "state")
+	reclose := func() { lab.Alice.Do(func() { require.NoError(t, Reclose(state)) }) }
+	nothing := listed(t, lab.Alice)
+	reclose()
+	require.Equal(t, nothing, listed(t, lab.Alice), "a switch that was never closed")
+	require.NoDirExists(t, state)
+
+	closeLike(t, lab.Alice, like, state)
+	before := listed(t, lab.Alice)
+	lab.Alice.Do(func() { require.NoError(t, Pause(time.Hour)) })
+	reclose()
+	lab.Alice.Do(func() { require.NotZero(t, Paused(), "a pause stays") })
+	require.Contains(t, listed(t, lab.Alice), "22507:")
+
+	lab.Alice.Run(t, "nft", "flush", "ruleset") // with the set that ends the pause
+	flushed := listed(t, lab.Alice)
+	unlock, err := Lock(state)
+	require.NoError(t, err)
+	reclose()
+	require.Equal(t, flushed, listed(t, lab.Alice), "another client runs")
+	require.NoError(t, unlock())
+	_, err = lab.Alice.Try("ping", "-c", "1", "-W", "1", lab.Web.V4.String())
+	require.NoError(t, err, "the detector sees an open switch")
+	reclose()
+	require.ElementsMatch(t, strings.Split(before, "\n"), strings.Split(listed(t, lab.Alice), "\n"))
+	require.False(t, tied(t, lab))
+	_, err = lab.Alice.Try("ping", "-c", "1", "-W", "1", lab.Web.V4.String())
+	require.Error(t, err)
+}
+
 // After a boot, the switch is closed as before. If the saved file can't be read, everything is
 // closed.
 func TestRestore(t *testing.T) {

@@ -221,6 +221,19 @@ func (h *Host) NetworkChanged() {
 	h.changed()
 }
 
+// ClockJumped tells the Host that the machine was suspended. The kernel's clock for a pause of
+// the kill switch stood still meanwhile, and the machine may be elsewhere by now: so the pause ends.
+func (h *Host) ClockJumped() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.mending.paused && !h.ended {
+		if err := killswitch.EndPause(); err != nil {
+			slog.Error("the kill switch stays paused, though the machine was suspended", "error", err)
+		}
+	}
+	h.mend()
+}
+
 // mend puts back what is missing.
 func (h *Host) mend() {
 	if h.ended {

@@ -35,7 +35,7 @@ func (h *Host) keepDevice(d reconcile.Device) (mended []string, err error) {
 		case there && same(h.dev.addrs, h.taken.terms.Addrs):
 			return d.Mend()
 		case !there:
-			mended = []string{"it was deleted"}
+			mended = []string{"it was deleted or renamed"}
 		}
 		if err := h.dev.remove(); err != nil {
 			return nil, err
@@ -75,17 +75,18 @@ func openDevice(d reconcile.Device, addrs []netip.Prefix) (*device, error) {
 	return dev, nil
 }
 
-// exists reports whether the device still exists: somebody may have deleted it.
+// exists reports whether the device still exists: somebody may have deleted or renamed it.
 func (d *device) exists() bool {
 	l, err := netlink.LinkByName(d.name)
 	return err == nil && l.Attrs().Index == d.index
 }
 
-// remove deletes the device, even if another process has a copy of its descriptor.
+// remove deletes the device, even if it has another name by now, or another process has a copy
+// of its descriptor: a worker that moves packets of a deleted device notices that.
 func (d *device) remove() error {
 	var err error
-	if d.exists() {
-		err = netlink.LinkDel(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: d.name, Index: d.index}})
+	if l, gone := netlink.LinkByIndex(d.index); gone == nil {
+		err = netlink.LinkDel(l)
 	}
 	if err != nil {
 		err = fmt.Errorf("removing %s: %w", d.name, err)

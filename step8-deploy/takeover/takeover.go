@@ -279,6 +279,7 @@ func (h *Host) SetUp(up bool) error {
 	}
 	switch {
 	case up && h.taken == nil:
+		h.up = false
 		return errReleased
 	case !up && !h.cfg.KillSwitch:
 		return h.release()

@@ -41,9 +41,11 @@ func runClient(ctx context.Context, file string, leave bool, worker string, name
 	defer undo.All(&err)
 
 	// What can fail comes first, before the host is changed: NewClient reads the settings and the
-	// keys, and opens the sockets for status and metrics...
+	// keys, and opens the sockets for status and metrics. (A kill switch that is closed stays so,
+	// whatever others do to it, as long as somebody tries to start the client.)...
 	k, err := keeper.NewClient(file, namer)
 	if err != nil {
+		keepClosed(file)
 		return err
 	}
 	undo.Add(k.Close, nil)
@@ -60,6 +62,7 @@ func runClient(ctx context.Context, file string, leave bool, worker string, name
 	undo.Add(func() error { return giveBack(host, ctx.Err() != nil && !leave && !shuttingDown()) }, nil)
 	go watched(func() error { return supervise.WatchNetwork(ctx, k.Device(), host.NetworkChanged) })
 	go watched(func() error { return takeover.WatchRules(ctx, host.HostChanged) })
+	go supervise.WatchClock(ctx, host.ClockJumped)
 
 	// ...and the tunnel is the work of a process without privileges. keepWorker starts it, and
 	// starts it again when it crashes. For the worker, k.Serve does what only root may do, after

@@ -15,6 +15,7 @@ import (
 	"stepvpn/shared/app"
 	"stepvpn/shared/atomicfile"
 	"stepvpn/step8-deploy/keeper"
+	"stepvpn/step8-deploy/notify"
 	"stepvpn/step8-deploy/privsep"
 )
 
@@ -147,8 +148,12 @@ func connectKeeper(ctx context.Context, socket string) (*privsep.Conn, error) {
 	if err := privsep.Hide(); err != nil {
 		return nil, err
 	}
-	if socket != "" {
-		return privsep.Dial(ctx, socket)
+	if socket == "" {
+		return privsep.Parent()
 	}
-	return privsep.Parent()
+	// As long as a mistake in the settings keeps the keeper from starting, that is no fault of the worker.
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go notify.Watchdog(waiting, func(context.Context) error { return nil })
+	return privsep.Dial(ctx, socket)
 }

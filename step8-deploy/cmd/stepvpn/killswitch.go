@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"stepvpn/shared/app"
+	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/killswitch"
@@ -45,6 +46,18 @@ var closeSwitch = app.Command{
 			return err2
 		}
 	},
+}
+
+// keepClosed puts back what other programs have removed of the kill switch, for a client that
+// can't start with this file.
+func keepClosed(file string) {
+	state := resolvconf.DefaultState
+	if cfg, err := config.LoadClient(file); err == nil {
+		state = cfg.State
+	}
+	if err := killswitch.Reclose(state); err != nil {
+		slog.Error("the kill switch may have been opened by another program, and can't be closed again", "error", err)
+	}
 }
 
 var openSwitch = app.Command{
