@@ -10,8 +10,8 @@ import (
 // is the one peer of Follow, later each peer with a session. The layer above bounds how
 // many there are. All other peers are strangers, whatever
 // they send, and have a fixed number of places. If there are none left, a new stranger
-// takes the place of another one: the oldest connection of the source that has most. So a
-// newcomer has time to prove who it is, unless a whole botnet comes with it.
+// takes the place of another one: the oldest connection of the source that has most, at the
+// site that has most. So a newcomer has time to prove who it is, unless a whole botnet comes with it.
 //
 // It is not safe for concurrent use.
 type connTable struct {
@@ -19,6 +19,7 @@ type connTable struct {
 	conns     map[netip.AddrPort]*serverConn // all
 	in        map[netip.AddrPort]int         // peers, or sessions, that the layer above has named at this address
 	strangers map[netip.Prefix][]*serverConn // by source, the oldest one first
+	sites     map[netip.Prefix]int           // how many strangers each site has
 	count     int                            // of strangers
 	accepted  uint64                         // so far, or turned into strangers
 }
@@ -33,6 +34,7 @@ func newConnTable(places int) *connTable {
 		conns:     make(map[netip.AddrPort]*serverConn),
 		in:        make(map[netip.AddrPort]int),
 		strangers: make(map[netip.Prefix][]*serverConn),
+		sites:     make(map[netip.Prefix]int),
 	}
 }
 
@@ -94,29 +96,29 @@ func (t *connTable) move(before, now netip.AddrPort) (out *serverConn) {
 func (t *connTable) addStranger(c *serverConn) (out *serverConn) {
 	t.accepted++
 	c.age = t.accepted
-	from := sourceOf(c.peer)
+	from, site := sourceOf(c.peer.Addr()), siteOf(c.peer.Addr())
 	t.strangers[from] = append(t.strangers[from], c)
+	t.sites[site]++
 	t.count++
-	switch {
-	case len(t.strangers[from]) > t.places/2: // no source may have all places
-		out = t.strangers[from][0]
-	case t.count > t.places:
-		out = t.oldest()
-	default:
+	if t.sites[site] <= t.places/2 && t.count <= t.places { // no site may have all places
 		return nil
 	}
+	out = t.oldest()
 	t.remove(out)
 	return out
 }
 
 func (t *connTable) removeStranger(c *serverConn) {
-	from := sourceOf(c.peer)
+	from, site := sourceOf(c.peer.Addr()), siteOf(c.peer.Addr())
 	list := t.strangers[from]
 	i := slices.Index(list, c)
 	if i < 0 {
 		return
 	}
 	t.count--
+	if t.sites[site]--; t.sites[site] == 0 {
+		delete(t.sites, site)
+	}
 	if len(list) == 1 {
 		delete(t.strangers, from)
 		return
@@ -124,11 +126,12 @@ func (t *connTable) removeStranger(c *serverConn) {
 	t.strangers[from] = slices.Delete(list, i, i+1)
 }
 
-// oldest returns the oldest stranger of the source that has most.
+// oldest returns the oldest stranger of the source that has most, at the site that has most.
 func (t *connTable) oldest() (first *serverConn) {
-	most := 0
-	for _, list := range t.strangers {
-		if n := len(list); n > most || n == most && list[0].age < first.age {
+	most := [2]int{}
+	for from, list := range t.strangers {
+		n := [2]int{t.sites[siteOf(from.Addr())], len(list)}
+		if c := slices.Compare(n[:], most[:]); c > 0 || c == 0 && list[0].age < first.age {
 			most, first = n, list[0]
 		}
 	}
@@ -137,11 +140,17 @@ func (t *connTable) oldest() (first *serverConn) {
 
 // sourceOf returns the range of addresses that a single host can use: with IPv6, that
 // is a /64 network (RFC 4291, section 2.5.4).
-func sourceOf(peer netip.AddrPort) netip.Prefix {
-	bits := 32
-	if peer.Addr().Is6() {
-		bits = 64
+func sourceOf(addr netip.Addr) netip.Prefix { return around(addr, 64) }
+
+// siteOf returns the range of addresses that a single party may have: with IPv6, that is up
+// to a /48 network (RFC 6177, section 2).
+func siteOf(addr netip.Addr) netip.Prefix { return around(addr, 48) }
+
+// around returns the network of so many bits around an IPv6 address, or an IPv4 address by itself.
+func around(addr netip.Addr, bits int) netip.Prefix {
+	if addr.Is4() {
+		bits = 32
 	}
-	p, _ := peer.Addr().Prefix(bits) // fails for other lengths only
+	p, _ := addr.Prefix(bits) // fails for other lengths only
 	return p
 }

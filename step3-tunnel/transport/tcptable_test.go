@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -197,18 +198,22 @@ func TestConnTable(t *testing.T) {
 				}
 			}
 		}
-		count := 0
+		count, sites := 0, make(map[netip.Prefix]int)
 		for from, list := range table.strangers {
 			require.NotEmpty(t, list)
-			require.LessOrEqual(t, len(list), places/2)
 			count += len(list)
 			for i, c := range list {
-				require.Equal(t, from, sourceOf(c.peer))
+				require.Equal(t, from, sourceOf(c.peer.Addr()))
+				sites[siteOf(c.peer.Addr())]++
 				require.True(t, i == 0 || list[i-1].age < c.age)
 			}
 		}
 		require.Equal(t, count, table.count)
 		require.LessOrEqual(t, count, places)
+		require.Equal(t, sites, table.sites)
+		for _, n := range sites {
+			require.LessOrEqual(t, n, places/2)
+		}
 		for _, c := range table.conns {
 			require.Contains(t, open, c)
 		}
@@ -218,12 +223,40 @@ func TestConnTable(t *testing.T) {
 }
 
 func TestSourceOf(t *testing.T) {
-	for peer, want := range map[string]string{
-		"198.51.100.10:1":          "198.51.100.10/32",
-		"[2001:db8:cafe::10]:1":    "2001:db8:cafe::/64",
-		"[2001:db8:cafe:1::10]:99": "2001:db8:cafe:1::/64",
+	for addr, want := range map[string][2]string{
+		"198.51.100.10":         {"198.51.100.10/32", "198.51.100.10/32"},
+		"2001:db8:cafe::10":     {"2001:db8:cafe::/64", "2001:db8:cafe::/48"},
+		"2001:db8:cafe:1:2::10": {"2001:db8:cafe:1::/64", "2001:db8:cafe::/48"},
 	} {
-		require.Equal(t, want, sourceOf(netip.MustParseAddrPort(peer)).String())
+		a := netip.MustParseAddr(addr)
+		require.Equal(t, want, [2]string{sourceOf(a).String(), siteOf(a).String()})
+	}
+}
+
+// One host with an IPv6 /48 has 65,536 networks from which it may connect, and gets no more
+// places for it; nor do its newest connections push out anybody else.
+func TestSiteDoesNotKeepOthersOut(t *testing.T) {
+	const places = 8
+	table := newConnTable(places)
+	add := func(peer string) (out *serverConn) {
+		return table.add(&serverConn{tcpConn: &tcpConn{peer: netip.MustParseAddrPort(peer)}})
+	}
+	others := []string{"198.51.100.1:1", "198.51.100.2:1", "[2001:db8:1::1]:1", "[2001:db8:2::1]:1"}
+	for _, peer := range others {
+		require.Nil(t, add(peer))
+	}
+	for i := range 1000 {
+		out := add(fmt.Sprintf("[2001:db8:bad:%x::1]:1", i))
+		if i < places/2 {
+			require.Nil(t, out)
+			continue
+		}
+		require.Equal(t, netip.MustParseAddrPort(fmt.Sprintf("[2001:db8:bad:%x::1]:1", i-places/2)), out.peer, "its own oldest one")
+	}
+	out := add("198.51.100.3:1")
+	require.Equal(t, "2001:db8:bad:3e4::1", out.peer.Addr().String())
+	for _, peer := range others {
+		require.NotNil(t, table.conns[netip.MustParseAddrPort(peer)])
 	}
 }
 

@@ -20,8 +20,9 @@ import (
 // places.
 func queuesOf(given *keeper.Handover, count *tunnel.Counters, watch *liveness.Monitor) (queues []hub.Queue, err error) {
 	cfg := given.Server
+	strangers := min(2*cfg.MaxClients, maxStrangers/max(len(given.Clients), 1))
 	for n, sockets := range given.Clients {
-		conns, err := fast.Serve(sockets, cfg.Offloads, transport.Options{Drops: &count.Drops, MaxConns: min(2*cfg.MaxClients, maxStrangers)})
+		conns, err := fast.Serve(sockets, cfg.Offloads, transport.Options{Drops: &count.Drops, MaxConns: strangers})
 		if err != nil {
 			closeQueues(queues)
 			return nil, err
@@ -39,9 +40,10 @@ func queuesOf(given *keeper.Handover, count *tunnel.Counters, watch *liveness.Mo
 	return queues, nil
 }
 
-// maxStrangers bounds, for each address that the server listens on, the TCP connections of
-// peers that have not proved who they are. Each takes up to 400 KB.
-const maxStrangers = 4096
+// maxStrangers bounds the TCP connections of peers that have not proved who they are, for all
+// addresses that the server listens on together. Each takes up to 400 KB, and the unit of the
+// worker may have 1 GB.
+const maxStrangers = 2048
 
 func closeQueues(queues []hub.Queue) {
 	for _, q := range queues {
