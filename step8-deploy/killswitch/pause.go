@@ -19,7 +19,8 @@ import (
 //
 // It has a table of its own, with a set that has one element for each family. While an
 // element is there, packets that leave get a mark that the switch lets pass. The kernel
-// removes the elements when their time is up, even if this program has ended. Meanwhile a
+// removes the elements when their time is up, even if this program has ended. (Its clock for
+// that stands still while the machine is suspended; a client that runs ends the pause then.) Meanwhile a
 // policy rule leads past the switch's rules. Afterwards the client that runs, or the next
 // one, removes that rule; until then, the switch's table refuses everything again.
 const pauseTable nft.Table = "inet stepvpn_pause"
