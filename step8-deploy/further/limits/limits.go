@@ -33,6 +33,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"stepvpn/shared/atomicfile"
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
@@ -58,15 +59,18 @@ type Table struct {
 	mu      sync.Mutex // guards all below
 	in      *identity.Registry
 	clients map[noise.PublicKey]*Client
-	saved   string
-	failed  bool // the last save has failed
+
+	saving sync.Mutex // guards the rest; it is taken before mu
+	saved  string
+	failed bool // the last save has failed
+	write  func(name string, content []byte, o atomicfile.Options) error
 }
 
 // Open reads what was used, and the registry.
 func Open(cfg Config) *Table {
 	start := time.Now()
 	now := func() time.Duration { return time.Since(start) }
-	t := &Table{cfg: cfg, down: newPacer(now), up: newPacer(now), wake: make(chan struct{}, 1), clients: make(map[noise.PublicKey]*Client)}
+	t := &Table{cfg: cfg, down: newPacer(now), up: newPacer(now), wake: make(chan struct{}, 1), clients: make(map[noise.PublicKey]*Client), write: atomicfile.Write}
 	used := t.read()
 	t.Update()
 	t.mu.Lock()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stepvpn/shared/atomicfile"
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
@@ -372,6 +373,39 @@ func TestStateFile(t *testing.T) {
 	text, err := os.ReadFile(s.state)
 	require.NoError(t, err)
 	require.Contains(t, string(text), " 2000\n")
+}
+
+// A disk that does not answer holds nothing up but the saving.
+func TestFrozenDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, plan.Plan{Quota: 1e6}, "")
+		thaw := make(chan bool)
+		s.write = func(name string, text []byte, o atomicfile.Options) error {
+			<-thaw
+			return atomicfile.Write(name, text, o)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go s.Run(ctx, s)
+		s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
+		time.Sleep(saveEvery + time.Second)
+		synctest.Wait()
+		asked := false
+		go func() {
+			s.Of(key(0)).State()
+			asked = true
+		}()
+		for range 1000 {
+			s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
+		}
+		require.Equal(t, []string{"cut 0: your quota of 1 MB for this month is used up; it begins anew on 1 February"}, s.heard())
+		require.True(t, asked)
+		close(thaw)
+		synctest.Wait()
+		text, err := os.ReadFile(s.state)
+		require.NoError(t, err)
+		require.Contains(t, string(text), " 1000\n")
+	})
 }
 
 // warned returns what is logged while f runs.

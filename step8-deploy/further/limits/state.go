@@ -80,20 +80,25 @@ func (t *Table) read() map[noise.PublicKey]plan.Usage {
 
 // Save writes the file, if there is anything new. It logs when that begins to fail, and when it
 // works again.
+//
+// It does not hold mu while it writes: the hub and each status would wait
+// for a slow disk.
 func (t *Table) Save() {
+	t.saving.Lock()
+	defer t.saving.Unlock()
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	all := make(map[noise.PublicKey]plan.Usage)
 	for key, c := range t.clients {
 		if used := c.used.Load(); used > 0 {
 			all[key] = plan.Usage{Since: c.since, Bytes: used}
 		}
 	}
+	t.mu.Unlock()
 	text := formatState(all)
 	if text == t.saved {
 		return
 	}
-	err := atomicfile.Write(t.cfg.State, []byte(text), atomicfile.Options{})
+	err := t.write(t.cfg.State, []byte(text), atomicfile.Options{})
 	switch {
 	case err != nil && !t.failed:
 		slog.Warn("what clients have used can't be saved: trying again", "error", err)
