@@ -59,6 +59,7 @@ type Table struct {
 	mu      sync.Mutex // guards all below
 	in      *identity.Registry
 	clients map[noise.PublicKey]*Client
+	gone    map[noise.PublicKey]plan.Usage // of clients that have left the registry, at most maxClients
 
 	saving sync.Mutex // guards the rest; it is taken before mu
 	saved  string
@@ -71,17 +72,8 @@ func Open(cfg Config) *Table {
 	start := time.Now()
 	now := func() time.Duration { return time.Since(start) }
 	t := &Table{cfg: cfg, down: newPacer(now), up: newPacer(now), wake: make(chan struct{}, 1), clients: make(map[noise.PublicKey]*Client), write: atomicfile.Write}
-	used := t.read()
+	t.gone = t.read()
 	t.Update()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for key, u := range used {
-		if c := t.clients[key]; c != nil {
-			c.since = u.Since
-			c.used.Store(u.Bytes)
-			c.judge(time.Now())
-		}
-	}
 	return t
 }
 
@@ -105,7 +97,8 @@ type Client struct {
 }
 
 // Update makes the registry's limits those in force, for connected clients too. It does nothing
-// if the registry is still the same.
+// if the registry is still the same. What a client has used is kept when its line is removed, until the
+// period is over: it may come back.
 func (t *Table) Update() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -121,6 +114,10 @@ func (t *Table) Update() {
 			mine = &Client{table: t, key: c.Key}
 			mine.down.client, mine.down.pacer = mine, t.down
 			mine.up.client, mine.up.pacer = mine, t.up
+			was := t.gone[c.Key] // what a start has read, or an earlier line of the client's has left
+			delete(t.gone, c.Key)
+			mine.since = was.Since
+			mine.used.Store(was.Bytes)
 			t.clients[c.Key] = mine
 		}
 		mine.name, mine.plan = c.Name, t.cfg.Default.Of(c)
@@ -129,6 +126,9 @@ func (t *Table) Update() {
 	for key, c := range t.clients {
 		if _, known := r.ByKey(key); !known {
 			delete(t.clients, key)
+			if used := c.used.Load(); used > 0 && len(t.gone) < maxClients {
+				t.gone[key] = plan.Usage{Since: c.since, Bytes: used}
+			}
 			c.plan = plan.Plan{}
 			c.judge(now)
 		}

@@ -323,21 +323,45 @@ func TestAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A client that is revoked is forgotten, and so is what it has used.
+// What a client has used is not forgotten when its line is removed and put back, whatever happens to the
+// server meanwhile, but when its period is over.
 func TestRevoked(t *testing.T) {
-	s := newServer(t, plan.Plan{Quota: 1e6}, "", "")
-	c := s.Of(key(1))
-	c.Send(datagram(1000, 1), link.Hints{})
-	s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
-	s.Save()
-	s.register("")
-	require.Nil(t, s.Of(key(1)))
-	require.True(t, c.Send(datagram(1000, 1), link.Hints{}), "what is still on its way")
-	s.Save()
-	text, err := os.ReadFile(s.state)
-	require.NoError(t, err)
-	require.Equal(t, 1, strings.Count(string(text), "\n"))
-	require.Nil(t, s.Of(key(9)))
+	synctest.Test(t, func(t *testing.T) { // its clock begins on 1 January 2000
+		s := newServer(t, plan.Plan{Quota: 1e6, Day: 2}, "", "")
+		c := s.Of(key(1))
+		c.Send(datagram(1000, 1), link.Hints{})
+		s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
+		lines := func() int {
+			s.Save()
+			text, err := os.ReadFile(s.state)
+			require.NoError(t, err)
+			return strings.Count(string(text), "\n")
+		}
+		s.register("")
+		require.Nil(t, s.Of(key(1)))
+		require.True(t, c.Send(datagram(1000, 1), link.Hints{}), "what is still on its way")
+		require.Nil(t, s.Of(key(9)))
+		s.register("", "")
+		require.EqualValues(t, 1000, s.Of(key(1)).State().Used, "put back")
+
+		s.register("")
+		s.Update()
+		require.Equal(t, 2, lines())
+		s.open()
+		require.Equal(t, 2, lines())
+		s.register("", "")
+		require.EqualValues(t, 1000, s.Of(key(1)).State().Used, "put back after a start")
+		require.EqualValues(t, 1000, s.Of(key(0)).State().Used)
+
+		s.register("")
+		s.Update()
+		time.Sleep(24 * time.Hour)
+		s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
+		require.EqualValues(t, 0, s.Of(key(0)).State().Used)
+		require.Equal(t, 0, lines())
+		s.register("", "")
+		require.EqualValues(t, 0, s.Of(key(1)).State().Used, "in the next period")
+	})
 }
 
 // A file that is damaged is set aside, with a warning, and one that can't be written does no harm.
@@ -345,7 +369,7 @@ func TestStateFile(t *testing.T) {
 	line := noise.FormatKey(key(0)) + " 2026-11-01 1000\n"
 	for what, damage := range map[string]string{
 		"cut": line[:50], "binary": "\x00\xff", "no number": strings.Replace(line, "1000", "x", 1), "negative": strings.Replace(line, "1000", "-1", 1),
-		"no day": strings.Replace(line, "-01 ", "-32 ", 1), "twice": line + line, "empty line": "\n", "long": strings.Repeat("1", 1000), "huge": strings.Repeat("\n", maxClients*maxLine+1),
+		"no day": strings.Replace(line, "-01 ", "-32 ", 1), "twice": line + line, "empty line": "\n", "long": strings.Repeat("1", 1000), "huge": strings.Repeat("\n", maxLines*maxLine+1),
 	} {
 		s := &server{t: t, state: filepath.Join(t.TempDir(), "used"), plan: plan.Plan{Quota: 1e6}}
 		s.register("")
