@@ -17,6 +17,7 @@
 //	pacer.go    when what waits may go on
 //	limits.go   all clients
 //	run.go      what is done regularly: begin anew, tell clients, save
+//	clock.go    a clock that goes back
 //	state.go    the file of what was used
 //	notice.go   the sentence for a client, and how it is taken
 //	drops.go    names for the counters
@@ -84,10 +85,12 @@ func (t *Table) Held() *hub.Held { return &hub.Held{ToClients: t.down, FromClien
 type Client struct {
 	table    *Table
 	key      noise.PublicKey
-	name     string // guarded by Table.mu, as are plan and since
+	name     string // guarded by Table.mu, as are those up to backAt
 	plan     plan.Plan
-	since    time.Time   // when the period has begun in which it has used that
-	active   atomic.Bool // it has a limit or a quota
+	since    time.Time     // when the period has begun in which it has used that
+	back     time.Time     // if the clock is in an earlier period: what it said when that was seen, see clock.go
+	backAt   time.Duration // when that was
+	active   atomic.Bool   // it has a limit or a quota
 	quota    atomic.Uint64
 	used     atomic.Uint64 // bytes
 	over     atomic.Bool   // the quota is used up
@@ -178,13 +181,11 @@ func (c *Client) count(n int) {
 // judge makes plan and usage take effect. It returns what the client is to be told if its quota
 // is used up, else nil. The caller holds Table.mu.
 func (c *Client) judge(now time.Time) *secure.Rejected {
-	u := plan.Usage{Since: c.since, Bytes: c.used.Load()}
-	if is := u.At(now, c.plan.StartDay()); is != u {
-		c.since = is.Since
-		if is.Bytes != u.Bytes {
-			c.used.Store(is.Bytes) // what passes at this very moment is forgiven
-		}
-		u = is
+	before := c.used.Load()
+	u := c.at(now)
+	c.since = u.Since
+	if u.Bytes < before {
+		c.used.Store(u.Bytes) // what passes at this very moment is forgiven
 	}
 	over := c.plan.Quota != 0 && u.Bytes >= uint64(c.plan.Quota)
 	c.quota.Store(uint64(c.plan.Quota))

@@ -364,6 +364,46 @@ func TestRevoked(t *testing.T) {
 	})
 }
 
+// A clock that is wrong for a while gives no quota back, and one that was years ahead puts no quota off for years.
+func TestClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // its clock begins on 1 January 2000
+		s := newServer(t, plan.Plan{Quota: 1e6}, "")
+		c := s.Of(key(0))
+		send := func() { c.Send(datagram(1000, 1), link.Hints{}) }
+		used := func(at string, bytes uint64) {
+			t.Helper()
+			now, err := time.Parse(time.DateTime, at)
+			require.NoError(t, err)
+			s.Table.mu.Lock()
+			defer s.Table.mu.Unlock()
+			c.judge(now)
+			require.EqualValues(t, bytes, c.used.Load(), at)
+		}
+		send()
+		used("2000-01-15 12:00:00", 1000)
+		for range 3 {
+			used("1970-01-01 00:00:10", 1000)
+			time.Sleep(backFor - time.Second)
+			used("1970-01-01 05:00:00", 1000)
+			used("2000-01-16 12:00:00", 1000)
+		}
+		used("2000-02-01 00:00:00", 0)
+
+		used("2033-05-05 12:00:00", 0)
+		send()
+		used("2000-02-29 20:00:00", 1000)
+		time.Sleep(backFor)
+		used("2000-03-01 02:00:00", 0) // it does not count for March
+
+		used("2033-05-05 12:00:00", 0)
+		send()
+		used("2000-03-02 20:00:00", 1000)
+		time.Sleep(backFor)
+		used("2000-03-03 02:00:00", 1000)
+		used("2000-04-01 00:00:00", 0)
+	})
+}
+
 // A file that is damaged is set aside, with a warning, and one that can't be written does no harm.
 func TestStateFile(t *testing.T) {
 	line := noise.FormatKey(key(0)) + " 2026-11-01 1000\n"
