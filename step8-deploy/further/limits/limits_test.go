@@ -414,6 +414,7 @@ func TestStateFile(t *testing.T) {
 		s := &server{t: t, state: filepath.Join(t.TempDir(), "used"), plan: plan.Plan{Quota: 1e6}}
 		s.register("")
 		require.NoError(t, os.WriteFile(s.state, []byte(damage), 0o600))
+		require.Error(t, Check(s.state), what)
 		require.Contains(t, warned(t, s.open), "is damaged and was set aside: all quotas begin anew", what)
 		aside, err := os.ReadFile(s.state + ".damaged")
 		require.NoError(t, err, what)
@@ -424,9 +425,11 @@ func TestStateFile(t *testing.T) {
 		require.NoError(t, err, what)
 		all, err := parseState(string(text))
 		require.NoError(t, err, what)
+		require.NoError(t, Check(s.state), what)
 		require.EqualValues(t, 1000, all[key(0)].Bytes, what)
 	}
 	s := newServer(t, plan.Plan{Quota: 1e6}, "")
+	require.NoError(t, Check(s.state), "there is none")
 	dir := filepath.Dir(s.state)
 	require.NoError(t, os.Rename(dir, dir+"2"))
 	c := s.Of(key(0))

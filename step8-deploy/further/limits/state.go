@@ -59,17 +59,25 @@ func formatState(all map[noise.PublicKey]plan.Usage) string {
 	return strings.Join(lines, "")
 }
 
-// read reads the file, which need not exist. What it returns is not nil.
+// load reads a file, which need not exist.
+func load(name string) (text []byte, all map[noise.PublicKey]plan.Usage, err error) {
+	text, _, err = atomicfile.Read(name, maxLines*maxLine, atomicfile.NoFollow)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	all, err = parseState(string(text))
+	return text, all, err
+}
+
+// Check returns an error if a file of what was used is damaged, so that a start sets it aside. It need not exist.
+func Check(name string) error {
+	_, _, err := load(name)
+	return err
+}
+
+// read reads the file, and sets it aside if it is damaged. What it returns is not nil.
 func (t *Table) read() map[noise.PublicKey]plan.Usage {
-	none := make(map[noise.PublicKey]plan.Usage)
-	text, _, err := atomicfile.Read(t.cfg.State, maxLines*maxLine, atomicfile.NoFollow)
-	if errors.Is(err, fs.ErrNotExist) {
-		return none
-	}
-	var all map[noise.PublicKey]plan.Usage
-	if err == nil {
-		all, err = parseState(string(text))
-	}
+	text, all, err := load(t.cfg.State)
 	if err == nil {
 		t.saved = string(text)
 		return all
@@ -79,7 +87,7 @@ func (t *Table) read() map[noise.PublicKey]plan.Usage {
 		now = "in its place: " + err2.Error()
 	}
 	slog.Warn("the file of what clients have used is damaged and was set aside: all quotas begin anew", "file", t.cfg.State, "damage", err, "now", now)
-	return none
+	return make(map[noise.PublicKey]plan.Usage)
 }
 
 // Save writes the file, if there is anything new. It logs when that begins to fail, and when it
