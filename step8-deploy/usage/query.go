@@ -120,7 +120,7 @@ func (q *Query) ring(now time.Time) (int, error) {
 	if i < 0 {
 		return 0, app.Usage("a step of %v: it can be %v", q.Step, words(Steps()))
 	}
-	if now.Sub(q.Since) > rings[i].span()+rings[i].step {
+	if i < days && now.Sub(q.Since) > rings[i].span()+rings[i].step { // what is too old for days is nowhere
 		return 0, app.Usage("steps of %v are kept for %v: ask for less, or for larger steps", q.Step, rings[i].span())
 	}
 	return i, nil

@@ -563,6 +563,7 @@ func TestQuery(t *testing.T) {
 			require.Equal(t, []string{" 1999-12-31T23:58:30 6", " 2000-01-01T00:00:00 2"}, ask(Query{Since: now.Add(-time.Hour), Step: time.Second}))
 			require.Equal(t, []string{"al 1999-12-30T00:00:00 1000000", "alice 1999-12-31T00:00:00 1", "alice 2000-01-01T00:00:00 2"},
 				ask(Query{Client: "al", Since: now.Add(-300 * 24 * time.Hour), Step: 24 * time.Hour}), "the same key")
+			require.Equal(t, []string{"bob 1999-12-31T00:00:00 5"}, ask(Query{Client: "bob", Since: now.AddDate(-20, 0, 0), Step: 24 * time.Hour}), "longer than anything is kept")
 			require.Empty(t, ask(Query{Client: "carol", Since: now.Add(-time.Hour)}))
 			require.NoError(t, l.save())
 		}
