@@ -21,7 +21,7 @@ import (
 
 // A Query says what is asked.
 type Query struct {
-	Client string        // a name that a client has or had; "": all clients
+	Client string        // the name of a client or, if none has it now, one that clients had; "": all clients
 	Since  time.Time     // required
 	Until  time.Time     // zero: now
 	Step   time.Duration // of a row: that of a ring; 0: one row for each client, for all of the time
@@ -203,7 +203,7 @@ func (s *state) memory() *memory {
 	m.groups[seconds] = slices.Clone(s.pending)
 	for i := minutes; i < numRings; i++ {
 		// An hour has yet to get its last minute, and so on.
-		for j := minutes; j <= i; j++ {
+		for j := i; j >= minutes; j-- {
 			g := s.sums[j].group()
 			for k := j; k < i; k++ {
 				g.slot = above(k, g.slot)
@@ -233,15 +233,12 @@ func answer(root *os.Root, m *memory, q Query, now time.Time) (*Result, error) {
 
 	var wanted map[noise.PublicKey]bool
 	if q.Client != "" {
-		wanted = make(map[noise.PublicKey]bool)
-		each(root, m, i, func(_ int64, who Client, _ Counts) {
-			if who.Name == q.Client {
-				wanted[who.Key] = true
-			}
-		})
+		if wanted, err = keysOf(root, m, i, q.Client); err != nil {
+			return nil, err
+		}
 	}
 	sums := make(map[rowID]*sum)
-	each(root, m, i, func(slot int64, who Client, c Counts) {
+	err = each(root, m, i, func(slot int64, who Client, c Counts) {
 		if slot < first || slot > last || wanted != nil && !wanted[who.Key] {
 			return
 		}
@@ -260,10 +257,11 @@ func answer(root *os.Root, m *memory, q Query, now time.Time) (*Result, error) {
 			sums[id] = s
 		}
 		s.Add(c)
-		if slot >= s.slot {
-			s.slot, s.who = slot, who
-		}
+		s.who = who
 	})
+	if err != nil {
+		return nil, err
+	}
 
 	r := &Result{Since: rings[i].start(first), Until: q.Until.UTC().Truncate(time.Second), Step: int64(q.Step / time.Second), Rows: []Row{}}
 	for id, s := range sums {
@@ -289,12 +287,28 @@ type rowID struct {
 
 type sum struct {
 	Counts
-	slot int64 // the newest one
-	who  Client
+	who Client // the newest one
 }
 
-// each calls add for everything that is known of a ring. A segment that is damaged is read
-// up to the damage.
+// keysOf returns the keys whose latest name this is. A name may be another client's by now: only if it is nobody's,
+// those count who once had it.
+func keysOf(root *os.Root, m *memory, ring int, name string) (map[noise.PublicKey]bool, error) {
+	now, once := make(map[noise.PublicKey]bool), make(map[noise.PublicKey]bool)
+	err := each(root, m, ring, func(_ int64, who Client, _ Counts) {
+		if who.Name == name {
+			now[who.Key], once[who.Key] = true, true
+		} else {
+			delete(now, who.Key)
+		}
+	})
+	if len(now) == 0 {
+		now = once
+	}
+	return now, err
+}
+
+// each calls add for everything that is known of a ring, from the oldest to the newest. A segment that is damaged
+// is read up to the damage.
 func each(root *os.Root, m *memory, ring int, add func(slot int64, who Client, c Counts)) error {
 	if root != nil {
 		all, err := list(root)
@@ -303,7 +317,7 @@ func each(root *os.Root, m *memory, ring int, add func(slot int64, who Client, c
 		}
 		for _, g := range all[ring] {
 			d := newDecoder(rings[ring])
-			g.read(root, func(h header, body io.Reader) error {
+			_, err := g.read(root, func(h header, body io.Reader) error {
 				return d.decode(body, func(slot int64, who Client, c Counts) bool {
 					if h.seq <= m.written {
 						add(slot, who, c)
@@ -311,6 +325,9 @@ func each(root *os.Root, m *memory, ring int, add func(slot int64, who Client, c
 					return true
 				})
 			})
+			if err != nil && !errors.Is(err, errTorn) && !errors.Is(err, fs.ErrNotExist) && !isDamage(err) {
+				return err
+			}
 		}
 	}
 	groups := func(list []group, clients []Client) {

@@ -576,6 +576,58 @@ func TestQuery(t *testing.T) {
 	})
 }
 
+// A name that several clients have had in turn is that of the client that has it now, whatever the clock said. What
+// has no owner any more is of all who had it.
+func TestQueryNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := t.TempDir()
+		l := New(pool)
+		now := time.Now()
+		require.NoError(t, l.save())
+		defer l.kill()
+		l.use(now.Add(-3*time.Hour), map[Client]*Counts{{alice.Key, "phone"}: bytesOf(1), {bob.Key, "tablet"}: bytesOf(10)})
+		l.use(now.Add(-time.Hour), map[Client]*Counts{{alice.Key, "old"}: bytesOf(2)})
+		l.use(now.Add(-2*time.Hour), map[Client]*Counts{{bob.Key, "phone"}: bytesOf(20)}) // the clock was set back
+		sent := func(name string, step time.Duration) (n uint64) {
+			t.Helper()
+			r, err := l.Query(Query{Client: name, Since: now.Add(-20 * time.Hour), Step: step})
+			require.NoError(t, err)
+			for _, row := range r.Rows {
+				n += row.SentBytes
+			}
+			return n
+		}
+		for range 2 { // before and after it is written
+			for _, step := range []time.Duration{0, time.Minute, time.Hour, 24 * time.Hour} {
+				require.EqualValues(t, 30, sent("phone", step), step)
+				require.EqualValues(t, 3, sent("old", step), step)
+				require.EqualValues(t, 30, sent("tablet", step), "a name that nobody has any more: %v", step)
+			}
+			require.NoError(t, l.save())
+		}
+		l.use(now, map[Client]*Counts{{bob.Key, "new"}: bytesOf(40)})
+		require.EqualValues(t, 73, sent("phone", 0), "both have had it")
+	})
+}
+
+// An answer that lacks what is on the disk is none.
+func TestQueryCannotRead(t *testing.T) {
+	pool := t.TempDir()
+	l := New(pool)
+	l.use(time.Now(), map[Client]*Counts{alice: bytesOf(1)})
+	require.NoError(t, l.save())
+	defer l.kill()
+	ask := Query{Since: time.Now().Add(-time.Minute)}
+	_, err := l.Query(ask)
+	require.NoError(t, err)
+
+	root, err := openFolder(pool)
+	require.NoError(t, err)
+	require.NoError(t, root.Close())
+	_, err = answer(root, l.state.memory(), ask, time.Now())
+	require.ErrorIs(t, err, os.ErrClosed)
+}
+
 func TestWrite(t *testing.T) {
 	r := &Result{Since: epoch, Until: epoch.Add(time.Hour), Rows: []Row{
 		{Client: "@alice", Key: "+a", Counts: Counts{1_234_567, 1000, 99, 2, 3, 4, 3700}},
