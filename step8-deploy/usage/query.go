@@ -2,6 +2,7 @@ package usage
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -134,8 +135,14 @@ func words(list []time.Duration) string {
 	return strings.Join(words, ", ")
 }
 
-// Query answers a query. Rows without any use are left out.
-func (l *Log) Query(q Query) (*Result, error) {
+// Query answers a query, one at a time. Rows without any use are left out.
+func (l *Log) Query(ctx context.Context, q Query) (*Result, error) {
+	select {
+	case l.asked <- struct{}{}:
+		defer func() { <-l.asked }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	root, err := openFolder(l.pool)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		root = nil // there is only what is in memory
@@ -148,7 +155,7 @@ func (l *Log) Query(q Query) (*Result, error) {
 	l.mu.Lock()
 	m := l.state.memory()
 	l.mu.Unlock()
-	return answer(root, m, q, time.Now())
+	return answer(ctx, root, m, q, time.Now())
 }
 
 // Read answers a query about a server that does not run, or can't be asked, from its files in
@@ -173,7 +180,7 @@ func Read(pool string, q Query) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answer(root, s.memory(), q, time.Now())
+	return answer(context.Background(), root, s.memory(), q, time.Now())
 }
 
 // openFolder opens our folder inside of the folder pool.
@@ -218,7 +225,7 @@ func (s *state) memory() *memory {
 const maxRows = 3600 + 2
 
 // answer answers a query from a folder, which may be nil, and what was in memory.
-func answer(root *os.Root, m *memory, q Query, now time.Time) (*Result, error) {
+func answer(ctx context.Context, root *os.Root, m *memory, q Query, now time.Time) (*Result, error) {
 	if q.Until.IsZero() {
 		q.Until = now
 	}
@@ -233,12 +240,12 @@ func answer(root *os.Root, m *memory, q Query, now time.Time) (*Result, error) {
 
 	var wanted map[noise.PublicKey]bool
 	if q.Client != "" {
-		if wanted, err = keysOf(root, m, i, q.Client); err != nil {
+		if wanted, err = keysOf(ctx, root, m, i, q.Client); err != nil {
 			return nil, err
 		}
 	}
 	sums := make(map[rowID]*sum)
-	err = each(root, m, i, func(slot int64, who Client, c Counts) {
+	err = each(ctx, root, m, i, func(slot int64, who Client, c Counts) {
 		if slot < first || slot > last || wanted != nil && !wanted[who.Key] {
 			return
 		}
@@ -292,9 +299,9 @@ type sum struct {
 
 // keysOf returns the keys whose latest name this is. A name may be another client's by now: only if it is nobody's,
 // those count who once had it.
-func keysOf(root *os.Root, m *memory, ring int, name string) (map[noise.PublicKey]bool, error) {
+func keysOf(ctx context.Context, root *os.Root, m *memory, ring int, name string) (map[noise.PublicKey]bool, error) {
 	now, once := make(map[noise.PublicKey]bool), make(map[noise.PublicKey]bool)
-	err := each(root, m, ring, func(_ int64, who Client, _ Counts) {
+	err := each(ctx, root, m, ring, func(_ int64, who Client, _ Counts) {
 		if who.Name == name {
 			now[who.Key], once[who.Key] = true, true
 		} else {
@@ -308,8 +315,8 @@ func keysOf(root *os.Root, m *memory, ring int, name string) (map[noise.PublicKe
 }
 
 // each calls add for everything that is known of a ring, from the oldest to the newest. A segment that is damaged
-// is read up to the damage.
-func each(root *os.Root, m *memory, ring int, add func(slot int64, who Client, c Counts)) error {
+// is read up to the damage. It returns early when ctx ends.
+func each(ctx context.Context, root *os.Root, m *memory, ring int, add func(slot int64, who Client, c Counts)) error {
 	if root != nil {
 		all, err := list(root)
 		if err != nil {
@@ -318,6 +325,9 @@ func each(root *os.Root, m *memory, ring int, add func(slot int64, who Client, c
 		for _, g := range all[ring] {
 			d := newDecoder(rings[ring])
 			_, err := g.read(root, func(h header, body io.Reader) error {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
 				return d.decode(body, func(slot int64, who Client, c Counts) bool {
 					if h.seq <= m.written {
 						add(slot, who, c)
@@ -325,6 +335,9 @@ func each(root *os.Root, m *memory, ring int, add func(slot int64, who Client, c
 					return true
 				})
 			})
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err != nil && !errors.Is(err, errTorn) && !errors.Is(err, fs.ErrNotExist) && !isDamage(err) {
 				return err
 			}
