@@ -133,6 +133,13 @@ func (s *Server) handler(routes []Route) http.Handler {
 			if q.ContentLength == 0 {
 				asked.arrived()
 			}
+			if method == http.MethodGet {
+				done := s.turn(q.Context(), asked.By.UID)
+				if done == nil {
+					return
+				}
+				defer done()
+			}
 			answer, err := r.Do(asked)
 			if err != nil {
 				fail(w, err)

@@ -238,6 +238,32 @@ func TestUserLeaves(t *testing.T) {
 	}
 }
 
+// A user who asks much and reads slowly has no more than a few answers in the server's memory.
+func TestSlowReaders(t *testing.T) {
+	path := socket(t)
+	var begun atomic.Int32
+	large := strings.Repeat("x", 4<<20)
+	serve(t, path, report, Route{Pattern: "GET /large", Do: func(*Request) (any, error) {
+		begun.Add(1)
+		return large, nil
+	}})
+	var list []net.Conn
+	for range 4 * maxAnswers {
+		c, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		defer c.Close()
+		io.WriteString(c, "GET /v1/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		list = append(list, c)
+	}
+	require.Eventually(t, func() bool { return begun.Load() >= maxAnswers }, time.Minute, time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // more would begin now
+	require.EqualValues(t, maxAnswers, begun.Load())
+	for _, c := range list { // in any order they are answered
+		go io.Copy(io.Discard, c)
+	}
+	require.Eventually(t, func() bool { return int(begun.Load()) == len(list) }, time.Minute, time.Millisecond)
+}
+
 // Any bytes as a body are refused or read, and never more than that.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{`{"name":"a"}`, `{"name":"a","x":1}`, `{`, `[]`, `null`, "\xff"} {
