@@ -112,7 +112,7 @@ func TestCheckServer(t *testing.T) {
 	server.Interrupt()
 	require.Zero(t, server.Wait(t))
 
-	// What is lost of the clients' usage, before a start and after it.
+	// What is lost of the clients' usage and quotas, before a start and after it.
 	w.set(t, "server.toml", "listen", []string{":5555"}, "metrics", "")
 	fine("after it ran")
 	segments, err := filepath.Glob(w.path("worker/pool/usage/*-*"))
@@ -121,11 +121,14 @@ func TestCheckServer(t *testing.T) {
 		segments = []string{w.path("worker/pool/usage/days-0000000000000001")}
 	}
 	require.NoError(t, os.WriteFile(segments[0], []byte("something else altogether"), 0o600))
+	require.NoError(t, os.WriteFile(w.path("worker/pool/used"), []byte("something else altogether"), 0o600))
 	out, is = w.checks(w.Server, "server.toml")
 	require.True(t, is, out)
 	require.Contains(t, out, "warning: the file of the clients' usage "+segments[0]+" is damaged: it is not a file of this program\n  A start sets it aside;")
+	require.Contains(t, out, "warning: the file of what clients have used of their quotas is damaged: line 1 is not a public key, a day and a number\n  A start sets it aside;")
 	server = w.serve(t, w.Server)
-	server.WaitLog(t, "is damaged and was set aside")
+	server.WaitLog(t, "clients have used is damaged and was set aside")
+	server.WaitLog(t, "a file of the clients' usage is damaged and was set aside")
 	server.Interrupt()
 	require.Zero(t, server.Wait(t))
 	out, is = w.checks(w.Server, "server.toml")

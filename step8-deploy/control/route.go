@@ -36,7 +36,12 @@ type Request struct {
 	By      User
 	Name    string // what stands in the place of {name} in the pattern
 	http    *http.Request
+	answer  *http.ResponseController
 }
+
+// arrived is called when the whole request is there. From then on, its context ends when the user leaves, and no
+// longer when a request must have arrived.
+func (r *Request) arrived() { r.answer.SetReadDeadline(time.Time{}) }
 
 // Parse stores the body, which is JSON, in v. It refuses fields that v does not have, and an
 // empty body.
@@ -51,6 +56,7 @@ func (r *Request) Parse(v any) error {
 	}
 	switch _, large := errors.AsType[*http.MaxBytesError](err); {
 	case err == nil:
+		r.arrived()
 		return nil
 	case large:
 		return Refuse(http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes", maxBody))
@@ -123,7 +129,18 @@ func (s *Server) handler(routes []Route) http.Handler {
 			continue
 		}
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, q *http.Request) {
-			answer, err := r.Do(&Request{Context: q.Context(), By: userOf(q), Name: q.PathValue("name"), http: q})
+			asked := &Request{Context: q.Context(), By: userOf(q), Name: q.PathValue("name"), http: q, answer: http.NewResponseController(w)}
+			if q.ContentLength == 0 {
+				asked.arrived()
+			}
+			if method == http.MethodGet {
+				done := s.turn(q.Context(), asked.By.UID)
+				if done == nil {
+					return
+				}
+				defer done()
+			}
+			answer, err := r.Do(asked)
 			if err != nil {
 				fail(w, err)
 				return

@@ -18,6 +18,8 @@ const (
 	maxConns   = 256 // connections at the same time...
 	maxPerUser = 24  // ...and those of one user: so no user can keep root out, and what answers take is bounded
 
+	maxAnswers = 4 // answers to one user that are made and sent at the same time: the largest have megabytes
+
 	turnIn    = time.Second      // how long a connection too many may take to be told so
 	headIn    = 5 * time.Second  // how long a request may take to arrive
 	answerIn  = 15 * time.Second // how long its answer may take
@@ -33,6 +35,7 @@ type Server struct {
 	stop     context.CancelFunc
 	done     chan error
 	handlers sync.WaitGroup
+	answers  sync.Map // from a user's number to a chan struct{} that holds an element for each of his answers
 }
 
 // Serve serves these routes at a socket, which it then owns, until the Server is closed. Only
@@ -65,6 +68,19 @@ func (s *Server) Close() error {
 	}
 	s.handlers.Wait()
 	return err
+}
+
+// turn waits until one more answer to a user may be made. It returns what must be called when that has been sent,
+// or nil if the user has left.
+func (s *Server) turn(ctx context.Context, uid int) (done func()) {
+	c, _ := s.answers.LoadOrStore(uid, make(chan struct{}, maxAnswers))
+	turns := c.(chan struct{})
+	select {
+	case turns <- struct{}{}:
+		return func() { <-turns }
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // A listener accepts connections within the limits for all users, and for each.

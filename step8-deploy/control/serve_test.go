@@ -199,6 +199,71 @@ func TestClose(t *testing.T) {
 	require.True(t, done.Load())
 }
 
+// The context of a request ends when its user leaves, and not while it waits.
+func TestUserLeaves(t *testing.T) {
+	path := socket(t)
+	waits := func(r *Request) (any, error) {
+		select {
+		case <-r.Context.Done():
+			t.Error("the context has ended while the user waits")
+		case <-time.After(headIn + 2*time.Second):
+		}
+		return "waited", nil
+	}
+	left := make(chan bool)
+	leaves := Route{Pattern: "POST /leaves", Do: func(r *Request) (any, error) {
+		require.NoError(t, r.Parse(new(thing)))
+		<-r.Context.Done()
+		left <- true
+		return nil, nil
+	}}
+	serve(t, path, report, leaves, Route{Pattern: "GET /waits", Do: waits}, Route{Pattern: "POST /waits", Do: func(r *Request) (any, error) {
+		require.NoError(t, r.Parse(new(thing)))
+		return waits(r)
+	}})
+	both := make(chan error, 2)
+	go func() { both <- Get(t.Context(), path, "/waits", new(any)) }()
+	go func() { both <- Post(t.Context(), path, "/waits", thing{"x"}, new(any)) }()
+	require.NoError(t, <-both)
+	require.NoError(t, <-both)
+
+	c, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	io.WriteString(c, "POST /v1/leaves HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+	require.NoError(t, c.Close())
+	select {
+	case <-left:
+	case <-time.After(time.Minute):
+		t.Fatal("the context has not ended")
+	}
+}
+
+// A user who asks much and reads slowly has no more than a few answers in the server's memory.
+func TestSlowReaders(t *testing.T) {
+	path := socket(t)
+	var begun atomic.Int32
+	large := strings.Repeat("x", 4<<20)
+	serve(t, path, report, Route{Pattern: "GET /large", Do: func(*Request) (any, error) {
+		begun.Add(1)
+		return large, nil
+	}})
+	var list []net.Conn
+	for range 4 * maxAnswers {
+		c, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		defer c.Close()
+		io.WriteString(c, "GET /v1/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		list = append(list, c)
+	}
+	require.Eventually(t, func() bool { return begun.Load() >= maxAnswers }, time.Minute, time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // more would begin now
+	require.EqualValues(t, maxAnswers, begun.Load())
+	for _, c := range list { // in any order they are answered
+		go io.Copy(io.Discard, c)
+	}
+	require.Eventually(t, func() bool { return int(begun.Load()) == len(list) }, time.Minute, time.Millisecond)
+}
+
 // Any bytes as a body are refused or read, and never more than that.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{`{"name":"a"}`, `{"name":"a","x":1}`, `{`, `[]`, `null`, "\xff"} {
@@ -206,7 +271,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var q AddRequest
-		r := &Request{http: &http.Request{Body: io.NopCloser(strings.NewReader(string(body)))}}
+		r := &Request{http: &http.Request{Body: io.NopCloser(strings.NewReader(string(body)))}, answer: http.NewResponseController(nil)}
 		if err := r.Parse(&q); err != nil {
 			require.True(t, IsRefusal(err), err)
 			return

@@ -26,6 +26,7 @@ import (
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/fast"
+	"stepvpn/step8-deploy/further/limits"
 	"stepvpn/step8-deploy/killswitch"
 	"stepvpn/step8-deploy/lastseen"
 	"stepvpn/step8-deploy/reconcile"
@@ -101,6 +102,9 @@ func CheckServer(ctx context.Context, file string) (*Check, error) {
 	}
 	if _, err := lastseen.Read(SeenFile(cfg)); seen && err != nil {
 		c.warn(fmt.Sprintf("the file that says when clients were last seen is damaged: %v", err), "A start sets it aside; 'stepvpn clients list' begins with no times.")
+	}
+	if err := limits.Check(filepath.Join(cfg.State, WorkerFolder, UsedName)); seen && err != nil {
+		c.warn(fmt.Sprintf("the file of what clients have used of their quotas is damaged: %v", err), "A start sets it aside; all quotas begin anew.")
 	}
 	if seen && cfg.Usage {
 		c.usage(PoolFolder(cfg))

@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -208,6 +209,27 @@ func TestHandOutFails(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, all.Len())
 	})
+}
+
+// A user who has left gets no client: nobody would have its file.
+func TestUserLeaves(t *testing.T) {
+	s := newServer(t, "")
+	l, err := control.Socket{Path: s.path("2.sock"), Name: control.Control}.Listen()
+	require.NoError(t, err)
+	routes := Service{Registrar: s.Registrar, Audit: control.NewAudit(s.path("audit.log"))}.Routes()
+	for i, r := range routes {
+		routes[i].Do = func(q *control.Request) (any, error) {
+			left, leave := context.WithCancel(q.Context)
+			leave()
+			q.Context = left
+			return r.Do(q)
+		}
+	}
+	at := control.Serve(l, routes)
+	defer at.Close()
+	err = control.Post(t.Context(), s.path("2.sock"), "/clients", control.AddRequest{Name: "alice", Server: "a:1"}, new(control.Change))
+	require.ErrorContains(t, err, "canceled")
+	require.NotContains(t, s.text(t), "alice")
 }
 
 // Clients that are added at the same time get different addresses, and each change is noted and told.

@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -69,7 +70,7 @@ func (s Service) add(r *control.Request) (c control.Change, client, detail strin
 	var file string
 	c, err = s.Add(q, func(text string) error {
 		file = text
-		return nil
+		return context.Cause(r.Context) // if the user has left, nobody would have the file
 	})
 	c.File, c.Settings = file, !q.WireGuard
 	return c, q.Name, "", classed(err)

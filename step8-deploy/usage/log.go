@@ -29,6 +29,7 @@ type Log struct {
 	dir  string // ours
 
 	meter *meter
+	asked chan struct{} // holds an element while a query is answered
 
 	mu    sync.Mutex // guards state
 	state *state
@@ -41,7 +42,7 @@ type Log struct {
 
 // New returns a Log whose files are in a folder inside of the folder pool. Start reads them.
 func New(pool string) *Log {
-	return &Log{pool: pool, dir: filepath.Join(pool, folderName), meter: newMeter(), state: newState()}
+	return &Log{pool: pool, dir: filepath.Join(pool, folderName), meter: newMeter(), asked: make(chan struct{}, 1), state: newState()}
 }
 
 // Ended is for hub.Config.Ended. It is fast.

@@ -2,6 +2,7 @@ package usage
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ import (
 
 // A Query says what is asked.
 type Query struct {
-	Client string        // a name that a client has or had; "": all clients
+	Client string        // the name of a client or, if none has it now, one that clients had; "": all clients
 	Since  time.Time     // required
 	Until  time.Time     // zero: now
 	Step   time.Duration // of a row: that of a ring; 0: one row for each client, for all of the time
@@ -120,7 +121,7 @@ func (q *Query) ring(now time.Time) (int, error) {
 	if i < 0 {
 		return 0, app.Usage("a step of %v: it can be %v", q.Step, words(Steps()))
 	}
-	if now.Sub(q.Since) > rings[i].span()+rings[i].step {
+	if i < days && now.Sub(q.Since) > rings[i].span()+rings[i].step { // what is too old for days is nowhere
 		return 0, app.Usage("steps of %v are kept for %v: ask for less, or for larger steps", q.Step, rings[i].span())
 	}
 	return i, nil
@@ -134,8 +135,14 @@ func words(list []time.Duration) string {
 	return strings.Join(words, ", ")
 }
 
-// Query answers a query. Rows without any use are left out.
-func (l *Log) Query(q Query) (*Result, error) {
+// Query answers a query, one at a time. Rows without any use are left out.
+func (l *Log) Query(ctx context.Context, q Query) (*Result, error) {
+	select {
+	case l.asked <- struct{}{}:
+		defer func() { <-l.asked }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	root, err := openFolder(l.pool)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		root = nil // there is only what is in memory
@@ -148,7 +155,7 @@ func (l *Log) Query(q Query) (*Result, error) {
 	l.mu.Lock()
 	m := l.state.memory()
 	l.mu.Unlock()
-	return answer(root, m, q, time.Now())
+	return answer(ctx, root, m, q, time.Now())
 }
 
 // Read answers a query about a server that does not run, or can't be asked, from its files in
@@ -173,7 +180,7 @@ func Read(pool string, q Query) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answer(root, s.memory(), q, time.Now())
+	return answer(context.Background(), root, s.memory(), q, time.Now())
 }
 
 // openFolder opens our folder inside of the folder pool.
@@ -203,7 +210,7 @@ func (s *state) memory() *memory {
 	m.groups[seconds] = slices.Clone(s.pending)
 	for i := minutes; i < numRings; i++ {
 		// An hour has yet to get its last minute, and so on.
-		for j := minutes; j <= i; j++ {
+		for j := i; j >= minutes; j-- {
 			g := s.sums[j].group()
 			for k := j; k < i; k++ {
 				g.slot = above(k, g.slot)
@@ -218,7 +225,7 @@ func (s *state) memory() *memory {
 const maxRows = 3600 + 2
 
 // answer answers a query from a folder, which may be nil, and what was in memory.
-func answer(root *os.Root, m *memory, q Query, now time.Time) (*Result, error) {
+func answer(ctx context.Context, root *os.Root, m *memory, q Query, now time.Time) (*Result, error) {
 	if q.Until.IsZero() {
 		q.Until = now
 	}
@@ -233,15 +240,12 @@ func answer(root *os.Root, m *memory, q Query, now time.Time) (*Result, error) {
 
 	var wanted map[noise.PublicKey]bool
 	if q.Client != "" {
-		wanted = make(map[noise.PublicKey]bool)
-		each(root, m, i, func(_ int64, who Client, _ Counts) {
-			if who.Name == q.Client {
-				wanted[who.Key] = true
-			}
-		})
+		if wanted, err = keysOf(ctx, root, m, i, q.Client); err != nil {
+			return nil, err
+		}
 	}
 	sums := make(map[rowID]*sum)
-	each(root, m, i, func(slot int64, who Client, c Counts) {
+	err = each(ctx, root, m, i, func(slot int64, who Client, c Counts) {
 		if slot < first || slot > last || wanted != nil && !wanted[who.Key] {
 			return
 		}
@@ -260,10 +264,11 @@ func answer(root *os.Root, m *memory, q Query, now time.Time) (*Result, error) {
 			sums[id] = s
 		}
 		s.Add(c)
-		if slot >= s.slot {
-			s.slot, s.who = slot, who
-		}
+		s.who = who
 	})
+	if err != nil {
+		return nil, err
+	}
 
 	r := &Result{Since: rings[i].start(first), Until: q.Until.UTC().Truncate(time.Second), Step: int64(q.Step / time.Second), Rows: []Row{}}
 	for id, s := range sums {
@@ -289,13 +294,29 @@ type rowID struct {
 
 type sum struct {
 	Counts
-	slot int64 // the newest one
-	who  Client
+	who Client // the newest one
 }
 
-// each calls add for everything that is known of a ring. A segment that is damaged is read
-// up to the damage.
-func each(root *os.Root, m *memory, ring int, add func(slot int64, who Client, c Counts)) error {
+// keysOf returns the keys whose latest name this is. A name may be another client's by now: only if it is nobody's,
+// those count who once had it.
+func keysOf(ctx context.Context, root *os.Root, m *memory, ring int, name string) (map[noise.PublicKey]bool, error) {
+	now, once := make(map[noise.PublicKey]bool), make(map[noise.PublicKey]bool)
+	err := each(ctx, root, m, ring, func(_ int64, who Client, _ Counts) {
+		if who.Name == name {
+			now[who.Key], once[who.Key] = true, true
+		} else {
+			delete(now, who.Key)
+		}
+	})
+	if len(now) == 0 {
+		now = once
+	}
+	return now, err
+}
+
+// each calls add for everything that is known of a ring, from the oldest to the newest. A segment that is damaged
+// is read up to the damage. It returns early when ctx ends.
+func each(ctx context.Context, root *os.Root, m *memory, ring int, add func(slot int64, who Client, c Counts)) error {
 	if root != nil {
 		all, err := list(root)
 		if err != nil {
@@ -303,7 +324,10 @@ func each(root *os.Root, m *memory, ring int, add func(slot int64, who Client, c
 		}
 		for _, g := range all[ring] {
 			d := newDecoder(rings[ring])
-			g.read(root, func(h header, body io.Reader) error {
+			_, err := g.read(root, func(h header, body io.Reader) error {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
 				return d.decode(body, func(slot int64, who Client, c Counts) bool {
 					if h.seq <= m.written {
 						add(slot, who, c)
@@ -311,6 +335,12 @@ func each(root *os.Root, m *memory, ring int, add func(slot int64, who Client, c
 					return true
 				})
 			})
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil && !errors.Is(err, errTorn) && !errors.Is(err, fs.ErrNotExist) && !isDamage(err) {
+				return err
+			}
 		}
 	}
 	groups := func(list []group, clients []Client) {

@@ -79,7 +79,7 @@ func total(t *testing.T, pool string, l *Log, ring int, who ...Client) (sum Coun
 		require.NoError(t, err)
 		require.NoError(t, s.replay(root, &segments, func(*segment, int64, error) (bool, error) { return true, nil }))
 	}
-	require.NoError(t, each(root, s.memory(), ring, func(_ int64, is Client, c Counts) {
+	require.NoError(t, each(t.Context(), root, s.memory(), ring, func(_ int64, is Client, c Counts) {
 		if len(who) == 0 || slices.Contains(who, is) {
 			sum.Add(c)
 		}
@@ -521,7 +521,7 @@ func TestRuns(t *testing.T) {
 		time.Sleep(95500 * time.Millisecond)
 		synctest.Wait()
 		require.InDelta(t, 95, total(t, pool, nil, days).SentBytes, 9)
-		r, err := l.Query(Query{Since: start})
+		r, err := l.Query(t.Context(), Query{Since: start})
 		require.NoError(t, err)
 		require.Equal(t, Counts{SentBytes: 95, Handshakes: 1, Connected: 95}, r.Rows[0].Counts)
 		stop()
@@ -542,7 +542,7 @@ func TestQuery(t *testing.T) {
 		l.use(now, map[Client]*Counts{alice: bytesOf(2)})
 		ask := func(q Query) []string {
 			t.Helper()
-			r, err := l.Query(q)
+			r, err := l.Query(t.Context(), q)
 			require.NoError(t, err)
 			var list []string
 			for _, row := range r.Rows {
@@ -563,16 +563,79 @@ func TestQuery(t *testing.T) {
 			require.Equal(t, []string{" 1999-12-31T23:58:30 6", " 2000-01-01T00:00:00 2"}, ask(Query{Since: now.Add(-time.Hour), Step: time.Second}))
 			require.Equal(t, []string{"al 1999-12-30T00:00:00 1000000", "alice 1999-12-31T00:00:00 1", "alice 2000-01-01T00:00:00 2"},
 				ask(Query{Client: "al", Since: now.Add(-300 * 24 * time.Hour), Step: 24 * time.Hour}), "the same key")
+			require.Equal(t, []string{"bob 1999-12-31T00:00:00 5"}, ask(Query{Client: "bob", Since: now.AddDate(-20, 0, 0), Step: 24 * time.Hour}), "longer than anything is kept")
 			require.Empty(t, ask(Query{Client: "carol", Since: now.Add(-time.Hour)}))
 			require.NoError(t, l.save())
 		}
 		for _, q := range []Query{{Since: now, Step: time.Millisecond}, {Since: now.Add(-2 * time.Hour), Step: time.Second}, {Since: now, Until: now.Add(-time.Hour)}} {
-			_, err := l.Query(q)
+			_, err := l.Query(t.Context(), q)
 			require.Error(t, err, q)
 		}
 		_, err := Read(t.TempDir(), Query{Since: now})
 		require.ErrorIs(t, err, os.ErrNotExist)
 	})
+}
+
+// A name that several clients have had in turn is that of the client that has it now, whatever the clock said. What
+// has no owner any more is of all who had it.
+func TestQueryNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := t.TempDir()
+		l := New(pool)
+		now := time.Now()
+		require.NoError(t, l.save())
+		defer l.kill()
+		l.use(now.Add(-3*time.Hour), map[Client]*Counts{{alice.Key, "phone"}: bytesOf(1), {bob.Key, "tablet"}: bytesOf(10)})
+		l.use(now.Add(-time.Hour), map[Client]*Counts{{alice.Key, "old"}: bytesOf(2)})
+		l.use(now.Add(-2*time.Hour), map[Client]*Counts{{bob.Key, "phone"}: bytesOf(20)}) // the clock was set back
+		sent := func(name string, step time.Duration) (n uint64) {
+			t.Helper()
+			r, err := l.Query(t.Context(), Query{Client: name, Since: now.Add(-20 * time.Hour), Step: step})
+			require.NoError(t, err)
+			for _, row := range r.Rows {
+				n += row.SentBytes
+			}
+			return n
+		}
+		for range 2 { // before and after it is written
+			for _, step := range []time.Duration{0, time.Minute, time.Hour, 24 * time.Hour} {
+				require.EqualValues(t, 30, sent("phone", step), step)
+				require.EqualValues(t, 3, sent("old", step), step)
+				require.EqualValues(t, 30, sent("tablet", step), "a name that nobody has any more: %v", step)
+			}
+			require.NoError(t, l.save())
+		}
+		l.use(now, map[Client]*Counts{{bob.Key, "new"}: bytesOf(40)})
+		require.EqualValues(t, 73, sent("phone", 0), "both have had it")
+	})
+}
+
+// An answer that lacks what is on the disk is none.
+func TestQueryCannotRead(t *testing.T) {
+	pool := t.TempDir()
+	l := New(pool)
+	l.use(time.Now(), map[Client]*Counts{alice: bytesOf(1)})
+	require.NoError(t, l.save())
+	defer l.kill()
+	ask := Query{Since: time.Now().Add(-time.Minute)}
+	_, err := l.Query(t.Context(), ask)
+	require.NoError(t, err)
+
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	_, err = answer(left, nil, l.state.memory(), ask, time.Now())
+	require.NoError(t, err, "what is in memory takes no time")
+	root, err := openFolder(pool)
+	require.NoError(t, err)
+	_, err = answer(left, root, l.state.memory(), ask, time.Now())
+	require.ErrorIs(t, err, context.Canceled)
+	l.asked <- struct{}{} // while another query is answered
+	_, err = l.Query(left, ask)
+	require.ErrorIs(t, err, context.Canceled)
+	<-l.asked
+	require.NoError(t, root.Close())
+	_, err = answer(t.Context(), root, l.state.memory(), ask, time.Now())
+	require.ErrorIs(t, err, os.ErrClosed)
 }
 
 func TestWrite(t *testing.T) {
@@ -683,7 +746,7 @@ func FuzzParseQuery(f *testing.F) {
 		again, err := ParseQuery(q.Values().Get)
 		require.NoError(t, err)
 		require.Equal(t, q.Values(), again.Values(), "a query is what its parameters say")
-		r, err := l.Query(q)
+		r, err := l.Query(t.Context(), q)
 		if err != nil {
 			require.True(t, app.IsUsage(err), err)
 			return

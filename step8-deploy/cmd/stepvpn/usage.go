@@ -141,7 +141,7 @@ func usageRoute(used usageLog) control.Route {
 		if err != nil {
 			return nil, control.Refuse(http.StatusBadRequest, err)
 		}
-		answer, err := used.Query(q)
+		answer, err := used.Query(r.Context, q)
 		if app.IsUsage(err) {
 			err = control.Refuse(http.StatusBadRequest, err)
 		}
@@ -153,7 +153,7 @@ func usageRoute(used usageLog) control.Route {
 type usageLog interface {
 	Ended(hub.Status)
 	Start(snapshot func() []hub.Status) (stop func())
-	Query(usage.Query) (*usage.Result, error)
+	Query(context.Context, usage.Query) (*usage.Result, error)
 }
 
 // usageOf returns the usage log that a server's settings ask for.
@@ -169,7 +169,7 @@ type noUsage struct{}
 
 func (noUsage) Ended(hub.Status)                 {}
 func (noUsage) Start(func() []hub.Status) func() { return func() {} }
-func (noUsage) Query(usage.Query) (*usage.Result, error) {
+func (noUsage) Query(context.Context, usage.Query) (*usage.Result, error) {
 	return nil, control.Refuse(http.StatusNotFound, app.Hint(errors.New("this server does not keep what clients use"),
 		"It does with usage = true in its settings."))
 }

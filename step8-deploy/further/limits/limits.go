@@ -17,6 +17,7 @@
 //	pacer.go    when what waits may go on
 //	limits.go   all clients
 //	run.go      what is done regularly: begin anew, tell clients, save
+//	clock.go    a clock that goes back
 //	state.go    the file of what was used
 //	notice.go   the sentence for a client, and how it is taken
 //	drops.go    names for the counters
@@ -33,6 +34,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"stepvpn/shared/atomicfile"
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
@@ -58,26 +60,21 @@ type Table struct {
 	mu      sync.Mutex // guards all below
 	in      *identity.Registry
 	clients map[noise.PublicKey]*Client
-	saved   string
-	failed  bool // the last save has failed
+	gone    map[noise.PublicKey]plan.Usage // of clients that have left the registry, at most maxClients
+
+	saving sync.Mutex // guards the rest; it is taken before mu
+	saved  string
+	failed bool // the last save has failed
+	write  func(name string, content []byte, o atomicfile.Options) error
 }
 
 // Open reads what was used, and the registry.
 func Open(cfg Config) *Table {
 	start := time.Now()
 	now := func() time.Duration { return time.Since(start) }
-	t := &Table{cfg: cfg, down: newPacer(now), up: newPacer(now), wake: make(chan struct{}, 1), clients: make(map[noise.PublicKey]*Client)}
-	used := t.read()
+	t := &Table{cfg: cfg, down: newPacer(now), up: newPacer(now), wake: make(chan struct{}, 1), clients: make(map[noise.PublicKey]*Client), write: atomicfile.Write}
+	t.gone = t.read()
 	t.Update()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for key, u := range used {
-		if c := t.clients[key]; c != nil {
-			c.since = u.Since
-			c.used.Store(u.Bytes)
-			c.judge(time.Now())
-		}
-	}
 	return t
 }
 
@@ -88,10 +85,12 @@ func (t *Table) Held() *hub.Held { return &hub.Held{ToClients: t.down, FromClien
 type Client struct {
 	table    *Table
 	key      noise.PublicKey
-	name     string // guarded by Table.mu, as are plan and since
+	name     string // guarded by Table.mu, as are those up to backAt
 	plan     plan.Plan
-	since    time.Time   // when the period has begun in which it has used that
-	active   atomic.Bool // it has a limit or a quota
+	since    time.Time     // when the period has begun in which it has used that
+	back     time.Time     // if the clock is in an earlier period: what it said when that was seen, see clock.go
+	backAt   time.Duration // when that was
+	active   atomic.Bool   // it has a limit or a quota
 	quota    atomic.Uint64
 	used     atomic.Uint64 // bytes
 	over     atomic.Bool   // the quota is used up
@@ -101,7 +100,8 @@ type Client struct {
 }
 
 // Update makes the registry's limits those in force, for connected clients too. It does nothing
-// if the registry is still the same.
+// if the registry is still the same. What a client has used is kept when its line is removed, until the
+// period is over: it may come back.
 func (t *Table) Update() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,6 +117,10 @@ func (t *Table) Update() {
 			mine = &Client{table: t, key: c.Key}
 			mine.down.client, mine.down.pacer = mine, t.down
 			mine.up.client, mine.up.pacer = mine, t.up
+			was := t.gone[c.Key] // what a start has read, or an earlier line of the client's has left
+			delete(t.gone, c.Key)
+			mine.since = was.Since
+			mine.used.Store(was.Bytes)
 			t.clients[c.Key] = mine
 		}
 		mine.name, mine.plan = c.Name, t.cfg.Default.Of(c)
@@ -125,6 +129,9 @@ func (t *Table) Update() {
 	for key, c := range t.clients {
 		if _, known := r.ByKey(key); !known {
 			delete(t.clients, key)
+			if used := c.used.Load(); used > 0 && len(t.gone) < maxClients {
+				t.gone[key] = plan.Usage{Since: c.since, Bytes: used}
+			}
 			c.plan = plan.Plan{}
 			c.judge(now)
 		}
@@ -174,13 +181,11 @@ func (c *Client) count(n int) {
 // judge makes plan and usage take effect. It returns what the client is to be told if its quota
 // is used up, else nil. The caller holds Table.mu.
 func (c *Client) judge(now time.Time) *secure.Rejected {
-	u := plan.Usage{Since: c.since, Bytes: c.used.Load()}
-	if is := u.At(now, c.plan.StartDay()); is != u {
-		c.since = is.Since
-		if is.Bytes != u.Bytes {
-			c.used.Store(is.Bytes) // what passes at this very moment is forgiven
-		}
-		u = is
+	before := c.used.Load()
+	u := c.at(now)
+	c.since = u.Since
+	if u.Bytes < before {
+		c.used.Store(u.Bytes) // what passes at this very moment is forgiven
 	}
 	over := c.plan.Quota != 0 && u.Bytes >= uint64(c.plan.Quota)
 	c.quota.Store(uint64(c.plan.Quota))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stepvpn/shared/atomicfile"
 	"stepvpn/shared/link"
 	"stepvpn/step4-crypto/noise"
 	"stepvpn/step4-crypto/secure"
@@ -322,21 +323,85 @@ func TestAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A client that is revoked is forgotten, and so is what it has used.
+// What a client has used is not forgotten when its line is removed and put back, whatever happens to the
+// server meanwhile, but when its period is over.
 func TestRevoked(t *testing.T) {
-	s := newServer(t, plan.Plan{Quota: 1e6}, "", "")
-	c := s.Of(key(1))
-	c.Send(datagram(1000, 1), link.Hints{})
-	s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
-	s.Save()
-	s.register("")
-	require.Nil(t, s.Of(key(1)))
-	require.True(t, c.Send(datagram(1000, 1), link.Hints{}), "what is still on its way")
-	s.Save()
-	text, err := os.ReadFile(s.state)
-	require.NoError(t, err)
-	require.Equal(t, 1, strings.Count(string(text), "\n"))
-	require.Nil(t, s.Of(key(9)))
+	synctest.Test(t, func(t *testing.T) { // its clock begins on 1 January 2000
+		s := newServer(t, plan.Plan{Quota: 1e6, Day: 2}, "", "")
+		c := s.Of(key(1))
+		c.Send(datagram(1000, 1), link.Hints{})
+		s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
+		lines := func() int {
+			s.Save()
+			text, err := os.ReadFile(s.state)
+			require.NoError(t, err)
+			return strings.Count(string(text), "\n")
+		}
+		s.register("")
+		require.Nil(t, s.Of(key(1)))
+		require.True(t, c.Send(datagram(1000, 1), link.Hints{}), "what is still on its way")
+		require.Nil(t, s.Of(key(9)))
+		s.register("", "")
+		require.EqualValues(t, 1000, s.Of(key(1)).State().Used, "put back")
+
+		s.register("")
+		s.Update()
+		require.Equal(t, 2, lines())
+		s.open()
+		require.Equal(t, 2, lines())
+		s.register("", "")
+		require.EqualValues(t, 1000, s.Of(key(1)).State().Used, "put back after a start")
+		require.EqualValues(t, 1000, s.Of(key(0)).State().Used)
+
+		s.register("")
+		s.Update()
+		time.Sleep(24 * time.Hour)
+		s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
+		require.EqualValues(t, 0, s.Of(key(0)).State().Used)
+		require.Equal(t, 0, lines())
+		s.register("", "")
+		require.EqualValues(t, 0, s.Of(key(1)).State().Used, "in the next period")
+	})
+}
+
+// A clock that is wrong for a while gives no quota back, and one that was years ahead puts no quota off for years.
+func TestClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // its clock begins on 1 January 2000
+		s := newServer(t, plan.Plan{Quota: 1e6}, "")
+		c := s.Of(key(0))
+		send := func() { c.Send(datagram(1000, 1), link.Hints{}) }
+		used := func(at string, bytes uint64) {
+			t.Helper()
+			now, err := time.Parse(time.DateTime, at)
+			require.NoError(t, err)
+			s.Table.mu.Lock()
+			defer s.Table.mu.Unlock()
+			c.judge(now)
+			require.EqualValues(t, bytes, c.used.Load(), at)
+		}
+		send()
+		used("2000-01-15 12:00:00", 1000)
+		for range 3 {
+			used("1970-01-01 00:00:10", 1000)
+			time.Sleep(backFor - time.Second)
+			used("1970-01-01 05:00:00", 1000)
+			used("2000-01-16 12:00:00", 1000)
+		}
+		used("2000-02-01 00:00:00", 0)
+
+		used("2033-05-05 12:00:00", 0)
+		send()
+		used("2000-02-29 20:00:00", 1000)
+		time.Sleep(backFor)
+		used("2000-03-01 02:00:00", 0) // it does not count for March
+
+		used("2033-05-05 12:00:00", 0)
+		send()
+		used("2000-03-02 20:00:00", 1000)
+		time.Sleep(backFor)
+		used("2000-03-03 02:00:00", 1000)
+		used("2000-04-01 00:00:00", 0)
+	})
 }
 
 // A file that is damaged is set aside, with a warning, and one that can't be written does no harm.
@@ -344,11 +409,12 @@ func TestStateFile(t *testing.T) {
 	line := noise.FormatKey(key(0)) + " 2026-11-01 1000\n"
 	for what, damage := range map[string]string{
 		"cut": line[:50], "binary": "\x00\xff", "no number": strings.Replace(line, "1000", "x", 1), "negative": strings.Replace(line, "1000", "-1", 1),
-		"no day": strings.Replace(line, "-01 ", "-32 ", 1), "twice": line + line, "empty line": "\n", "long": strings.Repeat("1", 1000), "huge": strings.Repeat("\n", maxClients*maxLine+1),
+		"no day": strings.Replace(line, "-01 ", "-32 ", 1), "twice": line + line, "empty line": "\n", "long": strings.Repeat("1", 1000), "huge": strings.Repeat("\n", maxLines*maxLine+1),
 	} {
 		s := &server{t: t, state: filepath.Join(t.TempDir(), "used"), plan: plan.Plan{Quota: 1e6}}
 		s.register("")
 		require.NoError(t, os.WriteFile(s.state, []byte(damage), 0o600))
+		require.Error(t, Check(s.state), what)
 		require.Contains(t, warned(t, s.open), "is damaged and was set aside: all quotas begin anew", what)
 		aside, err := os.ReadFile(s.state + ".damaged")
 		require.NoError(t, err, what)
@@ -359,9 +425,11 @@ func TestStateFile(t *testing.T) {
 		require.NoError(t, err, what)
 		all, err := parseState(string(text))
 		require.NoError(t, err, what)
+		require.NoError(t, Check(s.state), what)
 		require.EqualValues(t, 1000, all[key(0)].Bytes, what)
 	}
 	s := newServer(t, plan.Plan{Quota: 1e6}, "")
+	require.NoError(t, Check(s.state), "there is none")
 	dir := filepath.Dir(s.state)
 	require.NoError(t, os.Rename(dir, dir+"2"))
 	c := s.Of(key(0))
@@ -372,6 +440,39 @@ func TestStateFile(t *testing.T) {
 	text, err := os.ReadFile(s.state)
 	require.NoError(t, err)
 	require.Contains(t, string(text), " 2000\n")
+}
+
+// A disk that does not answer holds nothing up but the saving.
+func TestFrozenDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, plan.Plan{Quota: 1e6}, "")
+		thaw := make(chan bool)
+		s.write = func(name string, text []byte, o atomicfile.Options) error {
+			<-thaw
+			return atomicfile.Write(name, text, o)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go s.Run(ctx, s)
+		s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
+		time.Sleep(saveEvery + time.Second)
+		synctest.Wait()
+		asked := false
+		go func() {
+			s.Of(key(0)).State()
+			asked = true
+		}()
+		for range 1000 {
+			s.Of(key(0)).Send(datagram(1000, 1), link.Hints{})
+		}
+		require.Equal(t, []string{"cut 0: your quota of 1 MB for this month is used up; it begins anew on 1 February"}, s.heard())
+		require.True(t, asked)
+		close(thaw)
+		synctest.Wait()
+		text, err := os.ReadFile(s.state)
+		require.NoError(t, err)
+		require.Contains(t, string(text), " 1000\n")
+	})
 }
 
 // warned returns what is logged while f runs.

@@ -25,7 +25,8 @@ type Clients interface {
 func (t *Table) Run(ctx context.Context, clients Clients) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	saved, said := time.Now(), time.Time{}
+	said := time.Time{}
+	go t.save(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -39,8 +40,19 @@ func (t *Table) Run(ctx context.Context, clients Clients) {
 			said = time.Now()
 		}
 		t.look(clients, again)
-		if time.Since(saved) >= saveEvery {
-			saved = time.Now()
+	}
+}
+
+// save saves what was used until ctx ends. It has a goroutine of its own, so that a slow disk puts
+// off nothing else.
+func (t *Table) save(ctx context.Context) {
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 			t.Save()
 		}
 	}
