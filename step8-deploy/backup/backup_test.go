@@ -61,6 +61,7 @@ func filled(t *testing.T) *host {
 		"etc/clients.psk": "5", "etc/wireguard.key": "6", "etc/client.toml": h.client(), "etc/client.key": "7", "etc/login": "8",
 		"var/server-keys": "9", "var/worker/pool/leases": "10", "var/worker/pool/seen": "11", "var/worker/pool/asked": "12",
 		"var/worker/pool/usage/days.1": "13", "var/worker/pool/usage/seconds.7": "14", "var/audit.log": "15", "var/audit.log.1": "16",
+		"var/worker/pool/used": "17",
 	} {
 		h.put(name, text)
 	}
@@ -139,7 +140,7 @@ func TestRoundTrip(t *testing.T) {
 	h := filled(t)
 	before := h.tree()
 	a := through(t, h.collect())
-	require.Len(t, a.Files, 18)
+	require.Len(t, a.Files, 19)
 	h.wipe()
 	o := h.options()
 	if os.Chown(t.TempDir(), 12, 34) == nil {
@@ -318,7 +319,7 @@ func TestHostile(t *testing.T) {
 		"no settings":           {[]entry{manifest(1)}, "neither the settings of a server nor those of a client"},
 		"no manifest":           {good[1:], "does not begin with its manifest.json"},
 		"nothing":               {nil, "it is damaged: unexpected EOF"},
-		"a newer version":       {append([]entry{manifest(2)}, good[1:]...), "a newer version of this program has made it"},
+		"a newer version":       {append([]entry{manifest(Version + 1)}, good[1:]...), "a newer version of this program has made it"},
 		"no version":            {append([]entry{manifest(0)}, good[1:]...), "it has version 0"},
 		"a broken setting":      {instead("kind =", "kind ="+"="), "the settings in the backup: "},
 		"another kind":          {instead(`"server"`, `"client"`), "the settings in the backup: "},
@@ -345,6 +346,7 @@ func TestHostile(t *testing.T) {
 	}
 
 	// Modes and owners in an archive do not count.
+	// (This archive has the first version of the format.)
 	list := with(entry{tar.Header{Name: "server/leases", Mode: 0o6777, Uid: 77, Gid: 77, Uname: "games"}, "x"})
 	list[2].Mode = 0o666
 	require.NoError(t, try(list))
@@ -422,7 +424,7 @@ func TestAge(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	require.Equal(t, strings.Fields(`manifest.json client/client.toml client/key client/login client/server-keys server/asked server/audit.log server/audit.log.1 server/clients
 		server/clients.psk server/key server/key.next server/leases server/psk server/seen server/server.toml server/usage/days.1
-		server/usage/seconds.7 server/wireguard.key`), strings.Fields(string(out)))
+		server/usage/seconds.7 server/used server/wireguard.key`), strings.Fields(string(out)))
 	a, err := Load(file, passphrase)
 	require.NoError(t, err)
 	require.Equal(t, "10", string(a.Files["server/leases"]))

@@ -42,6 +42,7 @@ const (
 // registry is not among them: the keeper makes it again at each start.
 var workerFiles = map[string]string{
 	"server/leases": keeper.LeasesName, "server/seen": keeper.SeenName, "server/asked": keeper.AskedName,
+	"server/used": keeper.UsedName, // since version 2: without it, everybody has a full quota again
 }
 
 // usage is a folder in the worker's folder of which a backup has all files.
