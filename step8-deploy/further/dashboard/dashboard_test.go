@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/argon2"
 
+	"stepvpn/shared/app"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step7-auth/source"
 	"stepvpn/step8-deploy/control"
@@ -368,6 +370,12 @@ func TestSetup(t *testing.T) {
 	require.Equal(t, []string{"127.0.0.1", "::1", "localhost", "vpn.example.org"}, s.names())
 	_, err = s.certificate()
 	require.NoError(t, err)
+	text, err := os.ReadFile(filepath.Join(folder, "web.toml"))
+	require.NoError(t, err)
+	require.NotRegexp(t, `(?m)^# (certificate|key) =`, string(text), "the service sees no other files")
+	s.Certificate = filepath.Join(folder, "own.crt")
+	_, err = s.certificate()
+	require.Contains(t, app.HintOf(err), "takes their place there, also as a link", "what is missing is not made again, with another password")
 	login, err := ReadLogin(s.Login)
 	require.NoError(t, err)
 	require.Equal(t, made.Key, secretText.EncodeToString(login.secret))
@@ -424,4 +432,17 @@ func FuzzSettings(f *testing.F) {
 		}
 		parseLogin(text)
 	})
+}
+
+// Lines that strangers cause have the attribute by which package app bounds them.
+func TestLoginLinesAreBounded(t *testing.T) {
+	_, at, browser := begin(t, &twin{})
+	var log bytes.Buffer
+	defer func(was *slog.Logger) { slog.SetDefault(was) }(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	for _, password := range []string{"x", testPassword} {
+		post(t, browser, at+"/login", "", url.Values{"password": {password}, "code": {"000000"}})
+	}
+	require.Contains(t, log.String(), "somebody could not log in")
+	require.Equal(t, strings.Count(log.String(), "\n"), strings.Count(log.String(), " peer=127.0.0.1"), log.String())
 }

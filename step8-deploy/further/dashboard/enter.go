@@ -67,12 +67,12 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	from := addrOf(r.RemoteAddr)
 	err := s.door.Enter(r.Context(), from, r.PostForm.Get("password"), onlyDigits(r.PostForm.Get("code")))
 	if err == nil {
-		slog.Info("somebody has logged in", "from", from)
+		slog.Info("somebody has logged in", "peer", from)
 		http.SetCookie(w, cookie(s.sessions.Begin(s.now())))
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
-	slog.Warn("somebody could not log in", "from", from, "reason", err)
+	slog.Warn("somebody could not log in", "peer", from, "reason", err) // package app bounds lines with a peer
 	status, text := http.StatusForbidden, "Wrong password or code. A code can be used once: after a restart, or a second time, wait for the next one."
 	wait, throttled := errors.AsType[WaitError](err)
 	switch {

@@ -43,7 +43,7 @@ func (d *Door) Enter(ctx context.Context, from netip.Addr, password, code string
 	err := d.passwords.Check(ctx, d.owner, identity.Source{Addr: from}, account, password)
 	if err == nil {
 		if err = d.codes.Check(code, time.Now()); err != nil {
-			slog.Warn("somebody has the password, but not the code: if that was not you, change the password by 'stepvpn-web passwd'", "from", from)
+			slog.Warn("somebody has the password, but not the code: if that was not you, change the password by 'stepvpn-web passwd'", "peer", from)
 		}
 	}
 	throttled, is := errors.AsType[*identity.ThrottledError](err)
