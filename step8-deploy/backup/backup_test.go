@@ -187,9 +187,42 @@ func TestThereAlready(t *testing.T) {
 	require.NotContains(t, after, "etc/server.key.next")
 	require.Equal(t, "-rw------- 10", after["var/worker.before-restore/pool/leases"])
 
+	// What was kept is never lost, and nobody is told to remove it.
+	for n := 2; n <= 9; n++ {
+		_, replaced, err = a.Restore(o)
+		require.NoError(t, err)
+		require.Contains(t, replaced, fmt.Sprint(h.path("etc/clients.before-restore."), n))
+	}
+	for name, text := range after {
+		require.Equal(t, text, h.tree()[name], name)
+	}
 	_, _, err = a.Restore(o)
-	require.ErrorContains(t, err, ".before-restore is there already", "what was kept is never lost")
-	require.Equal(t, after, h.tree())
+	require.ErrorContains(t, err, ".before-restore is there already")
+	require.NotContains(t, app.HintOf(err), "emove it")
+}
+
+// A restore that is killed while it puts files in place is finished by another one, and what was there before both
+// is still there.
+func TestKilled(t *testing.T) {
+	h := filled(t)
+	a := h.collect()
+	o := h.options()
+	for name, kept := range map[string]string{"etc/server.toml": "", "etc/server.key": "new", "etc/clients": "old"} {
+		require.NoError(t, os.Rename(h.path(name), h.path(name+asideSuffix))) // the settings are missing...
+		switch kept {
+		case "new": // ...a file of the backup is in place...
+			h.put(name, "1")
+		case "old": // ...another is not, and has its draft
+			h.put(name+draftSuffix, "4")
+		}
+	}
+	o.Force = true
+	_, _, err := a.Restore(o)
+	require.NoError(t, err)
+	require.Equal(t, "-rw------- 1", h.tree()["etc/server.key.before-restore"])
+	require.Equal(t, "-rw------- 4", h.tree()["etc/clients"])
+	require.NotContains(t, h.tree(), "etc/clients.restored")
+	require.Contains(t, h.tree(), "etc/server.toml")
 }
 
 // If one file can't get to its place, all is as it was.
@@ -390,6 +423,23 @@ func TestRunning(t *testing.T) {
 		require.Equal(t, before, h.tree())
 		require.NoError(t, lock.Close())
 	}
+}
+
+// So is a server that runs with the settings that are there now, in another folder.
+func TestRunningElsewhere(t *testing.T) {
+	h := filled(t)
+	a := h.collect()
+	h.put("etc/server.toml", strings.Replace(h.server(), h.state, h.path("other"), 1))
+	h.put("other/worker/pool/leases", "")
+	lock, err := atomicfile.OpenLocked(h.path("other/worker/pool/leases"))
+	require.NoError(t, err)
+	defer lock.Close()
+	o := h.options()
+	o.Force = true
+	before := h.tree()
+	_, _, err = a.Restore(o)
+	require.ErrorContains(t, err, "a server is running on this host")
+	require.Equal(t, before, h.tree())
 }
 
 func TestCollectErrors(t *testing.T) {

@@ -113,7 +113,7 @@ func (p *part) check() error {
 	taken := make(map[string]bool)
 	for _, i := range p.items {
 		path := filepath.Clean(i.path)
-		for _, name := range []string{path, path + draftSuffix, path + asideSuffix} {
+		for _, name := range append(asides(path), path, path+draftSuffix) {
 			if taken[name] {
 				return fmt.Errorf("the settings of the %s give two files the same name: %s", p.kind, i.path)
 			}
