@@ -37,7 +37,10 @@ func TestServiceOfThePage(t *testing.T) {
 	require.Equal(t, "303", curl("-o", "/dev/null", "-w", "%{http_code}", "-d", "password="+password[1]+"&code="+strings.TrimSpace(string(out)), "https://127.0.0.1:8443/login"))
 
 	// The sockets are root's as long as the settings name no groups.
-	require.Contains(t, curl("https://127.0.0.1:8443/"), "You may not connect to /run/stepvpn/server.sock")
+	require.Contains(t, made, `status_group = "stepvpn-status"`)
+	closed := curl("https://127.0.0.1:8443/")
+	require.Contains(t, closed, "You may not connect to /run/stepvpn/server.sock")
+	require.Contains(t, closed, "Set status_group")
 	b.run("sed", "-i", "-e", `s/^# status_group = .*/status_group = "stepvpn-status"/`, "-e", `s/^# control_group = .*/control_group = "stepvpn-admin"/`, "/etc/stepvpn/server.toml")
 	b.run("systemctl", "restart", "stepvpn-server")
 	netlab.Eventually(t, limit, "the page shows the server", func() bool { return strings.Contains(curl("https://127.0.0.1:8443/"), "There is no client yet") })

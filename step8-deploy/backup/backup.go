@@ -20,10 +20,11 @@ package backup
 import "time"
 
 // Format is the name of this format of archives, which the manifest begins with, and Version the
-// newest version of it that this program knows.
+// newest version of it that this program knows. It rises when there is a
+// new role, as a program that does not know that refuses the file.
 const (
 	Format  = "stepvpn backup"
-	Version = 1
+	Version = 2
 )
 
 // A Manifest says what an archive is.

@@ -42,6 +42,7 @@ const (
 // registry is not among them: the keeper makes it again at each start.
 var workerFiles = map[string]string{
 	"server/leases": keeper.LeasesName, "server/seen": keeper.SeenName, "server/asked": keeper.AskedName,
+	"server/used": keeper.UsedName, // since version 2: without it, everybody has a full quota again
 }
 
 // usage is a folder in the worker's folder of which a backup has all files.
@@ -112,7 +113,7 @@ func (p *part) check() error {
 	taken := make(map[string]bool)
 	for _, i := range p.items {
 		path := filepath.Clean(i.path)
-		for _, name := range []string{path, path + draftSuffix, path + asideSuffix} {
+		for _, name := range append(asides(path), path, path+draftSuffix) {
 			if taken[name] {
 				return fmt.Errorf("the settings of the %s give two files the same name: %s", p.kind, i.path)
 			}

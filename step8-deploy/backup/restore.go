@@ -35,11 +35,31 @@ const (
 	asideSuffix = ".before-restore"
 )
 
+// asides returns the names that something may get when it is set aside. There are several, so that a restore after
+// one that was killed can go on, and loses neither what was there before both nor what the first has put there.
+func asides(path string) (list []string) {
+	list = []string{path + asideSuffix}
+	for n := 2; n <= 9; n++ {
+		list = append(list, fmt.Sprintf("%s%s.%d", path, asideSuffix, n))
+	}
+	return list
+}
+
+// freeAside returns the first of these names that is free, or "".
+func freeAside(path string) string {
+	for _, name := range asides(path) {
+		if !exists(name) {
+			return name
+		}
+	}
+	return ""
+}
+
 // A move brings a draft to its place. What is there is set aside.
 type move struct {
 	to      string
 	draft   string // "": there is nothing to bring, but what is there has to go
-	aside   bool   // what was there is set aside now
+	aside   string // what was there has this name now; "": it is where it was
 	inPlace bool
 }
 
@@ -56,11 +76,13 @@ func (a *Archive) Restore(o Options) (placed, before []string, err error) {
 		return nil, nil, err
 	}
 	for _, p := range parts {
-		release, err := o.Running(p.kind, p.state)
-		if err != nil {
-			return nil, nil, err
+		for _, state := range p.states(o.Dir) {
+			release, err := o.Running(p.kind, state)
+			if err != nil {
+				return nil, nil, err
+			}
+			defer release()
 		}
-		defer release()
 	}
 	if err := a.room(parts, o.Force); err != nil {
 		return nil, nil, err
@@ -81,11 +103,12 @@ func (a *Archive) Restore(o Options) (placed, before []string, err error) {
 		if !exists(m.to) {
 			continue
 		}
-		if err := os.Rename(m.to, m.to+asideSuffix); err != nil {
+		aside := freeAside(m.to)
+		if err := os.Rename(m.to, aside); err != nil {
 			return nil, nil, err
 		}
-		m.aside = true
-		before = append(before, m.to+asideSuffix)
+		m.aside = aside
+		before = append(before, aside)
 	}
 	for _, m := range slices.Backward(moves) {
 		if m.draft == "" {
@@ -171,8 +194,9 @@ func (a *Archive) room(parts []*part, force bool) error {
 	var there []string
 	for _, p := range parts {
 		for _, path := range p.places() {
-			if force && exists(path) && exists(path+asideSuffix) {
-				return app.Hint(fmt.Errorf("%s is there already, from a restore before this one", path+asideSuffix), "Remove it, if you don't need it any more.")
+			if force && exists(path) && freeAside(path) == "" {
+				return app.Hint(fmt.Errorf("%s is there already, and so are others, from restores before this one", path+asideSuffix),
+					"Move these elsewhere: they are what was there before, and some may be the only copies of keys.")
 			}
 			if exists(path) {
 				there = append(there, path)
@@ -184,6 +208,20 @@ func (a *Archive) room(parts []*part, force bool) error {
 			"Nothing was changed. -force replaces it, and keeps what is there under the same names with %s at the end.", asideSuffix)
 	}
 	return nil
+}
+
+// states returns the folders that a program may run with: that of the part, and that of the settings that are there
+// now.
+func (p *part) states(dir string) []string {
+	text, _, err := atomicfile.Read(settingsPath(dir, p.kind), maxSettings, atomicfile.Follow)
+	if err != nil {
+		return []string{p.state}
+	}
+	now, err := partOf(p.kind, dir, text)
+	if err != nil || filepath.Clean(now.state) == filepath.Clean(p.state) {
+		return []string{p.state} // nothing starts with settings that are wrong
+	}
+	return []string{p.state, now.state}
 }
 
 // places returns the paths of all that a part may have.
@@ -277,8 +315,8 @@ func putBack(moves []*move) (err error) {
 		if m.inPlace {
 			err = errors.Join(err, os.RemoveAll(m.to))
 		}
-		if m.aside {
-			err = errors.Join(err, os.Rename(m.to+asideSuffix, m.to))
+		if m.aside != "" {
+			err = errors.Join(err, os.Rename(m.aside, m.to))
 		}
 		if m.draft != "" {
 			if e := os.RemoveAll(m.draft); !errors.Is(e, fs.ErrNotExist) {

@@ -132,9 +132,13 @@ func (s Socket) Free() error {
 	return app.Hint(taken, "Stop that one first, or set another %s_socket.", s.Name)
 }
 
+type denied struct{ error }
+
+func (denied) Is(target error) bool { return target == fs.ErrPermission }
+
 // mayNot returns the error for a user who may not connect to a socket.
 func mayNot(path string) error {
-	err := fmt.Errorf("you may not connect to %s", path)
+	err := denied{fmt.Errorf("you may not connect to %s", path)}
 	info, failed := os.Stat(path)
 	if failed != nil || info.Mode().Perm()&0o020 == 0 {
 		return app.Hint(err, "Run it as root, for example with sudo.")

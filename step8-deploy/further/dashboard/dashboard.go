@@ -39,10 +39,11 @@ var static, _ = fs.Sub(staticFiles, "static") // the folder is there: it was emb
 
 // The limits of requests. (For connections, see listen.go.)
 const (
-	headIn   = 10 * time.Second // how long a request may take to arrive
-	answerIn = 60 * time.Second // how long its answer may take: a login may have to wait for others
-	restIn   = time.Minute      // how long a connection may wait for its next request
-	maxHead  = 16 << 10         // bytes of a request's header
+	headIn    = 10 * time.Second // how long a request may take to arrive
+	answerIn  = 60 * time.Second // how long its answer may take: a login may have to wait for others
+	restIn    = time.Minute      // how long a connection may wait for its next request
+	maxHead   = 8 << 10          // bytes of a request's header: a browser sends also cookies of this host's other ports
+	maxAtOnce = 8                // requests at a time on one connection: with maxConns, what bounds the memory
 )
 
 // A Server is the page.
@@ -123,8 +124,10 @@ func (s *Server) serve(ctx context.Context, cert tls.Certificate, listeners []ne
 	web := &http.Server{
 		Handler: s.Handler(), TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
 		ReadHeaderTimeout: headIn, ReadTimeout: headIn, WriteTimeout: answerIn, IdleTimeout: restIn, MaxHeaderBytes: maxHead,
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 32, MaxReadFrameSize: 16 << 10},
-		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug), // what strangers do wrong
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxAtOnce, MaxReadFrameSize: 16 << 10,
+			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 32 << 10},
+		ConnContext: withConn,
+		ErrorLog:    slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug), // what strangers do wrong
 	}
 	shared := &bounded{} // one limit for all addresses
 	var serving sync.WaitGroup

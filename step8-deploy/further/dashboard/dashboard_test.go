@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/argon2"
 
+	"stepvpn/shared/app"
 	"stepvpn/step7-auth/identity"
 	"stepvpn/step7-auth/source"
 	"stepvpn/step8-deploy/control"
@@ -174,11 +177,6 @@ func TestLogin(t *testing.T) {
 	code := func() string { return codeOf(rfcSecret, stepOf(time.Now())) }
 	_, wrongPassword := post(t, browser, at+"/login", "", url.Values{"password": {"x"}, "code": {code()}})
 	require.Contains(t, wrongPassword, "Wrong password or code")
-	again, text := post(t, browser, at+"/login", "", url.Values{"password": {testPassword}, "code": {code()}})
-	require.Equal(t, http.StatusTooManyRequests, again.StatusCode, "after a wrong password there is a wait")
-	require.Contains(t, text, "Too many wrong attempts")
-
-	s.door.passwords = identity.NewPasswords()
 	answer, wrongCode := post(t, browser, at+"/login", "", url.Values{"password": {testPassword}, "code": {"000000"}})
 	require.Equal(t, wrongPassword, wrongCode, "the answer says which of the two is wrong")
 	require.Empty(t, answer.Cookies())
@@ -188,7 +186,8 @@ func TestLogin(t *testing.T) {
 	form := url.Values{"password": {testPassword}, "code": {used[:3] + " " + used[3:]}}
 	answer, _ = post(t, browser, at+"/login", "", form)
 	require.Equal(t, http.StatusSeeOther, answer.StatusCode)
-	require.Len(t, answer.Cookies(), 1)
+	require.Len(t, answer.Cookies(), 2)
+	require.Equal(t, "__Host-stepvpn-known="+s.door.Mark()+"; Path=/; Max-Age=34560000; HttpOnly; Secure; SameSite=Strict", answer.Cookies()[1].String())
 	session := answer.Cookies()[0].Value
 	inside, _ := get(t, browser, at+"/", session)
 	require.Equal(t, http.StatusOK, inside.StatusCode)
@@ -199,6 +198,38 @@ func TestLogin(t *testing.T) {
 	require.Equal(t, -1, answer.Cookies()[0].MaxAge)
 	inside, _ = get(t, browser, at+"/", session)
 	require.Equal(t, http.StatusSeeOther, inside.StatusCode, "who has logged out is still in")
+}
+
+// Who guesses has to wait, and keeps the owner waiting neither at loopback, where both have the same
+// address, nor in a browser that has logged in before.
+func TestGuessersKeepNobodyOut(t *testing.T) {
+	s, at, browser := begin(t, &twin{})
+	form := func(password string) url.Values { return url.Values{"password": {password}, "code": {"000000"}} }
+	for range 5 {
+		answer, _ := post(t, browser, at+"/login", "", form("x"))
+		require.Equal(t, http.StatusForbidden, answer.StatusCode, "whoever guesses on this host keeps the owner out")
+	}
+	enter := func(from, mark, password, code string) error {
+		return s.door.Enter(t.Context(), netip.MustParseAddr(from), mark, password, code)
+	}
+	const cafe = "192.0.2.1"
+	require.ErrorIs(t, enter(cafe, "", "x", ""), ErrWrong)
+	require.ErrorAs(t, enter(cafe, "", testPassword, ""), new(WaitError))
+	require.ErrorAs(t, enter(cafe, "x", testPassword, ""), new(WaitError))
+	require.ErrorIs(t, enter(cafe, s.door.Mark(), "x", ""), ErrWrong)
+	s.door.codes = NewCodes(rfcSecret, time.Now().Add(-time.Hour))
+	require.NoError(t, enter(cafe, s.door.Mark(), testPassword, codeOf(rfcSecret, stepOf(time.Now()))))
+
+	// The same goes for the queue.
+	for range maxWaiting {
+		s.door.local <- struct{}{}
+		s.door.strangers <- struct{}{}
+	}
+	require.ErrorIs(t, enter(cafe, "", "x", ""), identity.ErrBusy)
+	require.ErrorIs(t, enter("127.0.0.1", "", "x", ""), identity.ErrBusy)
+	require.ErrorIs(t, enter("127.0.0.1", s.door.Mark(), "x", ""), ErrWrong)
+	other := NewDoor(&Login{s.door.owner.Password, []byte("another secret")}, time.Now())
+	require.NotEqual(t, s.door.Mark(), other.Mark())
 }
 
 // What comes from the daemon is text, whatever stands in it.
@@ -268,6 +299,27 @@ func TestStreamEndsWithSession(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A session has a bounded number of streams; a browser that is refused one is told not to try again.
+func TestStreamsAreBounded(t *testing.T) {
+	s, at, browser := begin(t, &twin{report: status.Report{State: status.Up}})
+	session := s.sessions.Begin(time.Now())
+	live := func(session string) *http.Response {
+		r, err := http.NewRequest(http.MethodGet, at+"/live", nil)
+		require.NoError(t, err)
+		r.AddCookie(&http.Cookie{Name: cookieName, Value: session})
+		answer, err := browser.Do(r)
+		require.NoError(t, err)
+		t.Cleanup(func() { answer.Body.Close() })
+		return answer
+	}
+	for range maxStreamsOf {
+		require.Equal(t, http.StatusOK, live(session).StatusCode)
+	}
+	require.Equal(t, http.StatusNoContent, live(session).StatusCode, "the browser tries again and again")
+	require.Equal(t, http.StatusOK, live(s.sessions.Begin(time.Now())).StatusCode)
+	require.Less(t, maxStreamsOf, maxAtOnce)
+}
+
 func TestInHours(t *testing.T) {
 	for text, want := range map[string]string{"30d": "720h", "1d": "24h", "": "", "d": "d", "-1d": "-1d", "99999d": "99999d", "2027-01-31": "2027-01-31", "720h": "720h"} {
 		require.Equal(t, want, inHours(text))
@@ -287,33 +339,57 @@ func TestDaemonIsGone(t *testing.T) {
 	}
 }
 
-// One network can't take all connections.
+// Who may not connect to the sockets is told which settings are missing, and not to become root.
+func TestMayNotConnect(t *testing.T) {
+	w := httptest.NewRecorder()
+	failed(w, httptest.NewRequest(http.MethodGet, "/", nil), app.Hint(fmt.Errorf("you may not: %w", fs.ErrPermission), "Run it as root"))
+	require.Contains(t, w.Body.String(), "control_group")
+	require.NotContains(t, w.Body.String(), "as root")
+}
+
+// One network can't take all connections. When there are no more, the idlest without a session makes room.
 func TestConnectionsAreBounded(t *testing.T) {
 	var b bounded
-	enter := func(a string) bool { return b.enter(networksOf(a)) }
-	for range maxOfOne {
-		require.True(t, enter("192.0.2.1"))
+	enter := func(a string) (c, idlest *counted, ok bool) {
+		at := netip.MustParseAddr(a)
+		c = &counted{Conn: from{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(at, 1))}, of: &b, networks: source.Networks(nil, at)}
+		idlest, ok = b.enter(c)
+		return c, idlest, ok
 	}
-	require.False(t, enter("192.0.2.1"), "one address has too many connections")
+	first, _, _ := enter("192.0.2.1")
+	for range maxOfOne - 1 {
+		_, _, ok := enter("192.0.2.1")
+		require.True(t, ok)
+	}
+	_, _, ok := enter("192.0.2.1")
+	require.False(t, ok, "one address has too many connections")
 	n := 0
 	for i := range 256 {
-		if enter(fmt.Sprintf("192.0.2.%d", i)) {
+		if _, _, ok := enter(fmt.Sprintf("192.0.2.%d", i)); ok {
 			n++
 		}
 	}
 	require.Equal(t, maxOfOne, n, "its network has as many again")
+	noteUse(context.WithValue(t.Context(), connKey{}, first), true)
+	local, _, _ := enter("::1")
 	n = 0
-	for i := range 1000 {
-		if enter(fmt.Sprintf("2001:db8:%x::1", i)) {
+	for range 1000 {
+		_, idlest, ok := enter("::1")
+		require.True(t, ok)
+		require.False(t, idlest != nil && idlest.session, "who has a session is thrown out")
+		require.LessOrEqual(t, len(b.all), maxConns)
+		if idlest == local {
 			n++
 		}
 	}
-	require.Equal(t, maxConns-2*maxOfOne, n, "there are no more in all")
-	b.leave(networksOf("192.0.2.1"))
-	require.True(t, enter("198.51.100.1"))
+	require.Equal(t, 1, n, "the owner does not get in when others on this host have all connections")
+	require.Contains(t, b.all, first)
+	for c := range b.all {
+		b.remove(c)
+		b.remove(c)
+	}
+	require.Empty(t, b.open)
 }
-
-func networksOf(a string) []netip.Prefix { return source.Networks(nil, netip.MustParseAddr(a)) }
 
 // Somebody who sends nothing, or plain HTTP, is no burden, and the page serves others. It ends when it is
 // told to, whatever is under way.
@@ -368,6 +444,12 @@ func TestSetup(t *testing.T) {
 	require.Equal(t, []string{"127.0.0.1", "::1", "localhost", "vpn.example.org"}, s.names())
 	_, err = s.certificate()
 	require.NoError(t, err)
+	text, err := os.ReadFile(filepath.Join(folder, "web.toml"))
+	require.NoError(t, err)
+	require.NotRegexp(t, `(?m)^# (certificate|key) =`, string(text), "the service sees no other files")
+	s.Certificate = filepath.Join(folder, "own.crt")
+	_, err = s.certificate()
+	require.Contains(t, app.HintOf(err), "takes their place there, also as a link", "what is missing is not made again, with another password")
 	login, err := ReadLogin(s.Login)
 	require.NoError(t, err)
 	require.Equal(t, made.Key, secretText.EncodeToString(login.secret))
@@ -383,7 +465,7 @@ func TestSetup(t *testing.T) {
 	door := func(password string) error {
 		login, err := ReadLogin(s.Login)
 		require.NoError(t, err)
-		return NewDoor(login, time.Now().Add(-time.Hour)).Enter(t.Context(), netip.MustParseAddr("127.0.0.1"), password, codeOf(login.secret, stepOf(time.Now())))
+		return NewDoor(login, time.Now().Add(-time.Hour)).Enter(t.Context(), netip.MustParseAddr("127.0.0.1"), "", password, codeOf(login.secret, stepOf(time.Now())))
 	}
 	require.NoError(t, door(again.Password))
 	require.ErrorIs(t, door(made.Password), ErrWrong)
@@ -424,4 +506,17 @@ func FuzzSettings(f *testing.F) {
 		}
 		parseLogin(text)
 	})
+}
+
+// Lines that strangers cause have the attribute by which package app bounds them.
+func TestLoginLinesAreBounded(t *testing.T) {
+	_, at, browser := begin(t, &twin{})
+	var log bytes.Buffer
+	defer func(was *slog.Logger) { slog.SetDefault(was) }(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	for _, password := range []string{"x", testPassword} {
+		post(t, browser, at+"/login", "", url.Values{"password": {password}, "code": {"000000"}})
+	}
+	require.Contains(t, log.String(), "somebody could not log in")
+	require.Equal(t, strings.Count(log.String(), "\n"), strings.Count(log.String(), " peer=127.0.0.1"), log.String())
 }

@@ -29,6 +29,16 @@ func cookie(id string) *http.Cookie {
 	return c
 }
 
+// knownName is the cookie by which a browser that has logged in before is known.
+const knownName = "__Host-stepvpn-known"
+
+// known returns that cookie. It opens nothing: see Door.
+func known(mark string) *http.Cookie {
+	c := cookie(mark)
+	c.Name, c.MaxAge = knownName, 400*24*60*60 // as long as browsers keep any
+	return c
+}
+
 type sessionKey struct{}
 
 // needSession sends everybody without a session to the login. A request with one has a context that ends
@@ -42,6 +52,7 @@ func (s *Server) needSession(next http.Handler) http.Handler {
 		if ok {
 			session, ok = s.sessions.Use(c.Value, s.now(), asked)
 		}
+		noteUse(r.Context(), ok)
 		switch {
 		case ok:
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sessionKey{}, session)))
@@ -60,19 +71,25 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxLogin)
 	if err := r.ParseForm(); err != nil {
 		fail(w, r, http.StatusBadRequest, "The form can't be read.", "")
 		return
 	}
 	from := addrOf(r.RemoteAddr)
-	err := s.door.Enter(r.Context(), from, r.PostForm.Get("password"), onlyDigits(r.PostForm.Get("code")))
+	mark := ""
+	if c, err := r.Cookie(knownName); err == nil {
+		mark = c.Value
+	}
+	err := s.door.Enter(r.Context(), from, mark, r.PostForm.Get("password"), onlyDigits(r.PostForm.Get("code")))
 	if err == nil {
-		slog.Info("somebody has logged in", "from", from)
+		slog.Info("somebody has logged in", "peer", from)
 		http.SetCookie(w, cookie(s.sessions.Begin(s.now())))
+		http.SetCookie(w, known(s.door.Mark()))
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
-	slog.Warn("somebody could not log in", "from", from, "reason", err)
+	slog.Warn("somebody could not log in", "peer", from, "reason", err) // package app bounds lines with a peer
 	status, text := http.StatusForbidden, "Wrong password or code. A code can be used once: after a restart, or a second time, wait for the next one."
 	wait, throttled := errors.AsType[WaitError](err)
 	switch {

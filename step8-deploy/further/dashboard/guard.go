@@ -19,6 +19,9 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // maxForm bounds the body of a request, in bytes.
 const maxForm = 16 << 10
 
+// maxLogin is the same for the login, which anybody can send.
+const maxLogin = 2 << 10
+
 // guard returns a handler that refuses what no page of ours sends. hosts are the names under which the
 // page may be asked for.
 //
@@ -37,7 +40,7 @@ func guard(hosts []string, next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store") // pages have keys in them
-		if !isHost(hosts, r.Host) {
+		if !isHost(hosts, r.Host) && !isHost(localAddress(r), r.Host) {
 			fail(w, r, http.StatusMisdirectedRequest, "This page is not served under that name.", "Names besides its addresses stand in web.toml, as hosts.")
 			return
 		}
@@ -57,4 +60,12 @@ func isHost(hosts []string, header string) bool {
 		name = strings.Trim(header, "[]") // without a port
 	}
 	return slices.Contains(hosts, strings.ToLower(name))
+}
+
+// localAddress returns the address that a request came to, which the host may have got after the start.
+func localAddress(r *http.Request) []string {
+	if a, is := r.Context().Value(http.LocalAddrContextKey).(net.Addr); is {
+		return []string{addrOf(a.String()).String()}
+	}
+	return nil
 }

@@ -1,8 +1,11 @@
 package dashboard
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -39,6 +42,18 @@ func TestNames(t *testing.T) {
 		}
 		require.False(t, through, "%q is not one of the page's names, and is answered", host)
 		require.Equal(t, http.StatusMisdirectedRequest, answer.StatusCode)
+	}
+}
+
+// An address that came after the start is a name for requests to it, and for no others.
+func TestLaterAddress(t *testing.T) {
+	for host, want := range map[string]bool{"10.8.0.1:8443": true, "10.8.0.2:8443": false, "evil.example:8443": false} {
+		_, through := guarded(t, func(r *http.Request) {
+			r.Host = host
+			at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("10.8.0.1:8443"))
+			*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.Addr(at)))
+		})
+		require.Equal(t, want, through, host)
 	}
 }
 

@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync"
@@ -9,14 +11,14 @@ import (
 )
 
 // The limits of connections. No network can hold all of them, however many addresses it has, so there
-// are some left for the operator.
+// are some left for the operator. The users of this host can. So when there are no more, the one of nobody with a
+// session that was idle for longest makes room.
 const (
-	maxConns   = 256
-	maxOfOne   = 48 // of one address; each wider network around it (package source) may have twice as many
-	maxOfLocal = maxConns
+	maxConns = 256
+	maxOfOne = 48 // of one address; each wider network around it (package source) may have twice as many
 )
 
-// A boundedListener closes a connection beyond the limits at once.
+// A boundedListener closes connections beyond the limits.
 type boundedListener struct {
 	net.Listener
 	*bounded
@@ -24,57 +26,69 @@ type boundedListener struct {
 
 // A bounded counts connections.
 type bounded struct {
-	mu   sync.Mutex // guards all below
-	n    int
+	mu   sync.Mutex // guards all below, and what conns have of use and session
+	uses uint64     // of all connections
+	all  map[*counted]struct{}
 	open map[netip.Prefix]int
 }
 
 func (b *boundedListener) Accept() (net.Conn, error) {
 	for {
-		c, err := b.Listener.Accept() // net/http waits after an error that passes
+		conn, err := b.Listener.Accept() // net/http waits after an error that passes
 		if err != nil {
 			return nil, err
 		}
-		networks := source.Networks(nil, addrOf(c.RemoteAddr().String()))
-		if !b.enter(networks) {
-			c.Close()
-			continue
+		c := &counted{Conn: conn, of: b.bounded, networks: source.Networks(nil, addrOf(conn.RemoteAddr().String()))}
+		idlest, ok := b.enter(c)
+		if idlest != nil {
+			idlest.Conn.Close()
 		}
-		return &counted{Conn: c, leave: sync.OnceFunc(func() { b.leave(networks) })}, nil
+		if ok {
+			return c, nil
+		}
+		conn.Close()
 	}
 }
 
-// enter counts a connection, unless there are too many.
-func (b *bounded) enter(networks []netip.Prefix) bool {
+// enter counts a connection, unless there are too many. idlest is one that has to be closed for it, or nil.
+func (b *bounded) enter(c *counted) (idlest *counted, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.n >= maxConns {
-		return false
+	for i, p := range c.networks { // the widest comes first
+		if b.open[p] >= maxOfOne<<min(len(c.networks)-1-i, 1) && !addrOf(c.RemoteAddr().String()).IsLoopback() {
+			return nil, false
+		}
 	}
-	for i, p := range networks { // the widest comes first
-		limit := maxOfOne << min(len(networks)-1-i, 1)
-		if p.Addr().IsLoopback() {
-			limit = maxOfLocal
+	if len(b.all) >= maxConns {
+		for other := range b.all {
+			if !other.session && (idlest == nil || other.use < idlest.use) {
+				idlest = other
+			}
 		}
-		if b.open[p] >= limit {
-			return false
+		if idlest == nil {
+			return nil, false
 		}
+		b.remove(idlest)
 	}
 	if b.open == nil {
-		b.open = make(map[netip.Prefix]int)
+		b.open, b.all = make(map[netip.Prefix]int), make(map[*counted]struct{})
 	}
-	b.n++
-	for _, p := range networks {
+	b.uses++
+	c.use = b.uses
+	b.all[c] = struct{}{}
+	for _, p := range c.networks {
 		b.open[p]++
 	}
-	return true
+	return idlest, true
 }
 
-func (b *bounded) leave(networks []netip.Prefix) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.n--
-	for _, p := range networks {
+// remove needs b.mu. What is not counted any more it leaves alone.
+func (b *bounded) remove(c *counted) {
+	if _, is := b.all[c]; !is {
+		return
+	}
+	delete(b.all, c)
+	for _, p := range c.networks {
 		if b.open[p]--; b.open[p] == 0 {
 			delete(b.open, p)
 		}
@@ -84,12 +98,39 @@ func (b *bounded) leave(networks []netip.Prefix) {
 // A counted is a connection that is counted until it is closed.
 type counted struct {
 	net.Conn
-	leave func()
+	of       *bounded
+	networks []netip.Prefix
+	use      uint64 // the latest request on it, or its begin, as a number of bounded.uses
+	session  bool   // the latest request on it had a session
 }
 
 func (c *counted) Close() error {
-	c.leave()
+	c.of.mu.Lock()
+	c.of.remove(c)
+	c.of.mu.Unlock()
 	return c.Conn.Close()
+}
+
+type connKey struct{}
+
+// withConn is for http.Server.ConnContext.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	if secured, is := c.(*tls.Conn); is {
+		c = secured.NetConn()
+	}
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// noteUse notes that a request has come, with a session or not.
+func noteUse(ctx context.Context, session bool) {
+	c, is := ctx.Value(connKey{}).(*counted)
+	if !is {
+		return
+	}
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	c.of.uses++
+	c.use, c.session = c.of.uses, session
 }
 
 // addrOf returns the address in "ADDRESS:PORT", or the zero value.

@@ -10,8 +10,12 @@ import (
 	"stepvpn/step8-deploy/status"
 )
 
-// maxStreams is how many pages may follow the numbers at a time.
-const maxStreams = 32
+// The limits of streams: how many pages may follow the numbers at a time, in all and of one session. Its browser has
+// one connection, and some of maxAtOnce must be left for other requests.
+const (
+	maxStreams   = 32
+	maxStreamsOf = maxAtOnce - 3
+)
 
 const livePath = "/live"
 
@@ -84,10 +88,15 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
 	default:
-		fail(w, r, http.StatusServiceUnavailable, "Too many pages follow the numbers already.", "")
+		w.WriteHeader(http.StatusNoContent) // for a browser: do not try again
 		return
 	}
 	session := r.Context().Value(sessionKey{}).(context.Context)
+	if !s.sessions.follow(session, 1) {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	defer s.sessions.follow(session, -1)
 	to := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)

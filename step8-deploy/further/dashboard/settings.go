@@ -209,7 +209,7 @@ func (l *Login) text() []byte {
 func (s *Settings) certificate() (tls.Certificate, error) {
 	c, err := tls.LoadX509KeyPair(s.Certificate, s.Key)
 	if err != nil {
-		return c, app.Hint(fmt.Errorf("certificate: %w", err), "The settings certificate and key name them; 'stepvpn-web init' makes them.")
+		return c, app.Hint(fmt.Errorf("certificate: %w", err), "The service sees only web.crt and web.key beside web.toml: a certificate of your own takes their place there, also as a link. Without certificate and key, web.toml means these.")
 	}
 	return c, nil
 }

@@ -47,11 +47,10 @@ hosts = [%s]
 # The server as clients reach it, "HOST" or "HOST:PORT": the form for a new client begins with it.
 server = %q
 
-# The certificate and its key. Others, such as those of a certificate authority, can take their place.
-# certificate = "web.crt"
-# key = "web.key"
+# The certificate and its key are web.crt and web.key beside this file. Others, such as those of a certificate
+# authority, can take their place, also as links. The page reads them when it starts: restart it after each renewal.
 
-# The sockets of the VPN server: its settings status_socket and control_socket.
+# The sockets of the VPN server: its settings status_socket and control_socket. The service sees those in /run/stepvpn.
 # status_socket = "/run/stepvpn/server.sock"
 # control_socket = "/run/stepvpn/server-control.sock"
 `

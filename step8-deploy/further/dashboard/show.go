@@ -75,7 +75,11 @@ func failed(w http.ResponseWriter, r *http.Request, err error) {
 	if refused, is := errors.AsType[control.Refused](err); is {
 		status = refused.Status
 	}
-	fail(w, r, status, sentence(err), app.HintOf(err))
+	hint := app.HintOf(err)
+	if errors.Is(err, fs.ErrPermission) { // whoever reads this can't make a service root
+		hint = `Set status_group = "stepvpn-status" and control_group = "stepvpn-admin" in server.toml, and restart the server.`
+	}
+	fail(w, r, status, sentence(err), hint)
 }
 
 // sentence returns an error as a sentence.

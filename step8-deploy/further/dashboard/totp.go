@@ -75,6 +75,7 @@ func (c *Codes) Check(code string, now time.Time) error {
 	if wait := c.lately.Add(c.pause()).Sub(now); c.wrong > 0 && wait > 0 && wait <= maxPause {
 		return WaitError(wait)
 	}
+	c.used = min(c.used, stepOf(now)+codeSkew) // a clock that was ahead, as at boot, locks nobody out for long
 	for step := stepOf(now) - codeSkew; step <= stepOf(now)+codeSkew; step++ {
 		if subtle.ConstantTimeCompare([]byte(code), []byte(codeOf(c.secret, step))) == 1 && step > c.used {
 			c.used, c.wrong = step, 0

@@ -75,7 +75,9 @@
 		const data = [[], [], []]
 		let draw
 		const stream = new EventSource("/live")
+		let told = false
 		stream.onmessage = message => {
+			told = true
 			const now = JSON.parse(message.data)
 			const peers = new Map(now.peers.map(p => [p.name, p]))
 			for (const [name, place] of places) fill(place, peers.get(name))
@@ -96,9 +98,10 @@
 			if (draw) draw(data)
 			else if (data[0].length > 1) draw = graph(byId("graph"), data)
 		}
-		// It may be that the session has ended: then the server sends this page to the login.
+		// It may be that the session has ended: then the server sends this page to the login. Where no message came
+		// at all, too many pages follow the numbers, and loading this one again would not help.
 		stream.onerror = () => {
-			if (stream.readyState === EventSource.CLOSED) location.reload()
+			if (told && stream.readyState === EventSource.CLOSED) location.reload()
 		}
 		addEventListener("pagehide", () => stream.close())
 	}

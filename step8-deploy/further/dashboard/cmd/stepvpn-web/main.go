@@ -61,7 +61,7 @@ var initialise = app.Command{
 			fmt.Printf("wrote %s, and web.login, web.crt and web.key beside it\n", filepath.Join(s.Folder, dashboard.SettingsName))
 			fmt.Printf("the certificate's fingerprint (SHA-256), to compare with what the browser shows:\n  %s\n", made.Fingerprint)
 			tell(made)
-			fmt.Println("Next: systemctl enable --now stepvpn-web")
+			fmt.Print(next)
 			return nil
 		}
 	},
@@ -84,6 +84,13 @@ var passwd = app.Command{
 		}
 	},
 }
+
+// next is what is left to do after the set-up.
+const next = `Next, in /etc/stepvpn/server.toml:
+  status_group = "stepvpn-status"
+  control_group = "stepvpn-admin"
+and then: systemctl restart stepvpn-server && systemctl enable --now stepvpn-web
+`
 
 // tell shows what can't be shown a second time.
 func tell(s *dashboard.Secret) {
