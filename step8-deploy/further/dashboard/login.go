@@ -20,10 +20,10 @@ const account = "admin"
 // A Door lets in who has the password and a one-time code. Its methods are safe for concurrent use.
 //
 // Step 7 checks passwords: with a growing wait after wrong ones, per address and in all. That wait must not
-// keep the owner out. From loopback, where every user of this host and every tunnel of SSH has the same address,
-// there is none; nor is there one for a browser that has logged in before, which shows a mark. Nobody guesses a password of
-// 100 random bits (setup.go) by being quick. One password is checked at a time, because that takes 64 MiB, and
-// neither strangers nor other users of this host can take the places of a known browser in the queue.
+// keep the owner out: at loopback, every user of this host and every tunnel of SSH has the same address. So there is
+// none for a browser that has logged in before, which shows a mark. (Nobody guesses a password of 100 random bits,
+// see setup.go, by being quick; and codes have a wait of their own.) One password is checked at a time, because that takes
+// 64 MiB, and neither strangers nor other users of this host can take the places of a known browser in the queue.
 type Door struct {
 	passwords *identity.Passwords
 	owner     *identity.Client
@@ -65,7 +65,7 @@ func (d *Door) check(ctx context.Context, from netip.Addr, mark, password string
 	case subtle.ConstantTimeCompare([]byte(mark), []byte(d.mark)) == 1:
 		passwords, queue = identity.NewPasswords(), d.known // which knows of no wrong ones
 	case from.IsLoopback():
-		passwords, queue = identity.NewPasswords(), d.local
+		queue = d.local
 	}
 	select {
 	case queue <- struct{}{}:
