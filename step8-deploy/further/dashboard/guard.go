@@ -61,11 +61,3 @@ func isHost(hosts []string, header string) bool {
 	}
 	return slices.Contains(hosts, strings.ToLower(name))
 }
-
-// localAddress returns the address that a request came to, which the host may have got after the start.
-func localAddress(r *http.Request) []string {
-	if a, is := r.Context().Value(http.LocalAddrContextKey).(net.Addr); is {
-		return []string{addrOf(a.String()).String()}
-	}
-	return nil
-}

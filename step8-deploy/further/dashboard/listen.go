@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 
@@ -137,4 +138,12 @@ func noteUse(ctx context.Context, session bool) {
 func addrOf(s string) netip.Addr {
 	a, _ := netip.ParseAddrPort(s)
 	return a.Addr().Unmap()
+}
+
+// localAddress returns the address that a request came to, which the host may have got after the start.
+func localAddress(r *http.Request) []string {
+	if a, is := r.Context().Value(http.LocalAddrContextKey).(net.Addr); is {
+		return []string{addrOf(a.String()).String()}
+	}
+	return nil
 }

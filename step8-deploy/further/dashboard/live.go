@@ -117,6 +117,20 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// follow counts a stream (1), or that it has ended (-1), of the session with this context, and reports whether there
+// is room for it. A session that has ended needs none.
+func (s *Sessions) follow(ctx context.Context, n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range s.open {
+		if one.ctx == ctx && one.streams+n <= maxStreamsOf {
+			one.streams += n
+			return true
+		}
+	}
+	return false
+}
+
 // tell sends one event.
 func (s *Server) tell(w http.ResponseWriter, r *http.Request) (more bool) {
 	// Each second the session is looked at, because it also ends when nothing else is asked for.

@@ -85,20 +85,6 @@ func (s *Sessions) Use(id string, now time.Time, asked bool) (ctx context.Contex
 	return found.ctx, true
 }
 
-// follow counts a stream (1), or that it has ended (-1), of the session with this context, and reports whether there
-// is room for it. A session that has ended needs none.
-func (s *Sessions) follow(ctx context.Context, n int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, one := range s.open {
-		if one.ctx == ctx && one.streams+n <= maxStreamsOf {
-			one.streams += n
-			return true
-		}
-	}
-	return false
-}
-
 // End ends the session with this ID, if there is one.
 func (s *Sessions) End(id string) {
 	s.mu.Lock()
