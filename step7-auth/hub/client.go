@@ -42,6 +42,7 @@ type client struct {
 	attempts logins // its attempts to log in
 	probed   probes // limits the probes that it is sent
 	shaper   Shaper // see shaping.go; may be nil
+	shaped   uint64 // how many packets that had dropped when this client came
 
 	// Different goroutines count the two directions. The space keeps the counters in
 	// different cache lines.
@@ -72,6 +73,7 @@ func (h *Hub) newClient(key noise.PublicKey, hello protocol.Hello, a Account, le
 		login:    a.NeedsPassword,
 		psk:      h.needsPSK(a) || k.by.Foreign != nil,
 		shaper:   a.Shaper,
+		shaped:   droppedBy(a.Shaper),
 		prefixes: leased,
 		from:     k.from,
 		log:      slog.With("client", a.Name),

@@ -21,6 +21,9 @@ type Shaper interface {
 	// have made a copy of it, and of its hints.
 	Send(packet []byte, hints link.Hints) bool
 	Receive(packet []byte, hints link.Hints) bool
+
+	// Dropped returns how many packets it has dropped so far.
+	Dropped() uint64
 }
 
 // Held are the links by which Shapers hand packets back. The hub only reads from them, each with
@@ -32,6 +35,14 @@ func (s *Held) close() {
 		s.ToClients.Close()
 		s.FromClients.Close()
 	}
+}
+
+// droppedBy returns how many packets a Shaper, which may be nil, has dropped so far.
+func droppedBy(s Shaper) uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.Dropped()
 }
 
 // receives asks the client's Shaper, if it has one, about a packet from the client.

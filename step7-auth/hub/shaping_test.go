@@ -20,6 +20,8 @@ type holder struct {
 
 	mu   sync.Mutex // guards all below
 	kept map[link.Link][][]byte
+
+	dropped atomic.Uint64
 }
 
 func newHolder() *holder {
@@ -43,6 +45,8 @@ func (s *holder) keep(to link.Link, p []byte) bool {
 func (s *holder) Send(p []byte, _ link.Hints) bool    { return s.keep(s.down, p) }
 func (s *holder) Receive(p []byte, _ link.Hints) bool { return s.keep(s.up, p) }
 
+func (s *holder) Dropped() uint64 { return s.dropped.Load() }
+
 // letGo hands back what was kept in one direction, which must be n packets.
 func (s *holder) letGo(t *testing.T, to link.Link, n int) {
 	t.Helper()
@@ -62,6 +66,7 @@ func (s *holder) letGo(t *testing.T, to link.Link, n int) {
 // another, and is counted then. Clients without one are not concerned.
 func TestShaper(t *testing.T) {
 	s := newHolder()
+	s.dropped.Store(7) // in an earlier session
 	w := serve(t, func(c *Config) { c.Held, c.ClientToClient = s.Held, true })
 	alice, bob := w.connect(w.add(Account{Name: "alice", Shaper: s})), w.connect(w.add(Account{Name: "bob"}))
 	sent := func() (down, up uint64) {
@@ -87,6 +92,11 @@ func TestShaper(t *testing.T) {
 	s.letGo(t, s.down, 1)
 	require.Equal(t, down, alice.receive(t))
 	counts(1, 1)
+
+	s.dropped.Add(3)
+	for _, c := range w.hub.Snapshot() {
+		require.EqualValues(t, map[string]int{"alice": 3, "bob": 0}[c.Name], c.Dropped)
+	}
 
 	// From alice to bob, and back: that is asked about once, as alice's.
 	write(t, alice, ip(alice.v4(), bob.v4(), "hello"))

@@ -92,7 +92,7 @@ func (c *client) status(in bool) Status {
 		ReceivedBytes:   c.received.Bytes(),
 		SentPackets:     c.sent.Packets(),
 		SentBytes:       c.sent.Bytes(),
-		Dropped:         c.dropped.Load(),
+		Dropped:         c.dropped.Load() + droppedBy(c.shaper) - c.shaped,
 	}
 }
 

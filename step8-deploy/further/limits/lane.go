@@ -42,7 +42,7 @@ func (l *lane) pass(p []byte, hints link.Hints) bool {
 		return true
 	}
 	if held.Load() > maxHeld {
-		l.client.table.cfg.Drops.Add(OverLimit)
+		l.client.drop(OverLimit)
 		return false
 	}
 	if l.queue == nil {
@@ -54,7 +54,7 @@ func (l *lane) pass(p []byte, hints link.Hints) bool {
 	}
 	before := l.queue.bytes
 	for range l.queue.add(copyOf(p, hints), tagOf(p), limit) {
-		l.client.table.cfg.Drops.Add(OverLimit)
+		l.client.drop(OverLimit)
 	}
 	held.Add(int64(l.queue.bytes - before))
 	if !l.waiting {
@@ -104,7 +104,7 @@ func (l *lane) limit(r plan.Rate) {
 func (l *lane) trim() {
 	before := l.queue.bytes
 	for range l.queue.trim(room(l.rate)) {
-		l.client.table.cfg.Drops.Add(OverLimit)
+		l.client.drop(OverLimit)
 	}
 	held.Add(int64(l.queue.bytes - before))
 }

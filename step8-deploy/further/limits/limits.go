@@ -93,6 +93,7 @@ type Client struct {
 	active   atomic.Bool   // it has a limit or a quota
 	quota    atomic.Uint64
 	used     atomic.Uint64 // bytes
+	dropped  atomic.Uint64 // packets
 	over     atomic.Bool   // the quota is used up
 	cut      atomic.Bool   // so nothing passes
 	told     bool          // over, when run has last looked; guarded by Table.mu
@@ -157,7 +158,7 @@ func (c *Client) pass(l *lane, p []byte, hints link.Hints) bool {
 		return true
 	}
 	if c.cut.Load() {
-		c.table.cfg.Drops.Add(OverQuota)
+		c.drop(OverQuota)
 		return false
 	}
 	if !l.pass(p, hints) {
@@ -166,6 +167,15 @@ func (c *Client) pass(l *lane, p []byte, hints link.Hints) bool {
 	c.count(len(p))
 	return true
 }
+
+// drop counts a packet that is dropped.
+func (c *Client) drop(why link.Reason) {
+	c.table.cfg.Drops.Add(why)
+	c.dropped.Add(1)
+}
+
+// Dropped returns how many packets limits and quota have dropped since the start.
+func (c *Client) Dropped() uint64 { return c.dropped.Load() }
 
 // count adds to what a client with a quota has used.
 func (c *Client) count(n int) {
