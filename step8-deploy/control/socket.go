@@ -132,6 +132,7 @@ func (s Socket) Free() error {
 	return app.Hint(taken, "Stop that one first, or set another %s_socket.", s.Name)
 }
 
+// A denied error is fs.ErrPermission for programs, and has words of its own for people.
 type denied struct{ error }
 
 func (denied) Is(target error) bool { return target == fs.ErrPermission }

@@ -41,8 +41,8 @@ func runClient(ctx context.Context, file string, leave bool, worker string, name
 	defer undo.All(&err)
 
 	// What can fail comes first, before the host is changed: NewClient reads the settings and the
-	// keys, and opens the sockets for status and metrics. (A kill switch that is closed stays so,
-	// whatever others do to it, as long as somebody tries to start the client.)...
+	// keys, and opens the sockets for status and metrics. (If that fails, what others have removed
+	// of a closed kill switch is put back, at each try.)...
 	k, err := keeper.NewClient(file, namer)
 	if err != nil {
 		keepClosed(file)

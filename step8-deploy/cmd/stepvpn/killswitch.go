@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"stepvpn/shared/app"
-	"stepvpn/step6-dns/resolvconf"
 	"stepvpn/step8-deploy/config"
 	"stepvpn/step8-deploy/control"
 	"stepvpn/step8-deploy/killswitch"
@@ -51,11 +50,7 @@ var closeSwitch = app.Command{
 // keepClosed puts back what other programs have removed of the kill switch, for a client that
 // can't start with this file.
 func keepClosed(file string) {
-	state := resolvconf.DefaultState
-	if cfg, err := config.LoadClient(file); err == nil {
-		state = cfg.State
-	}
-	if err := killswitch.Reclose(state); err != nil {
+	if err := killswitch.Reclose(stateOf(file)); err != nil {
 		slog.Error("the kill switch may have been opened by another program, and can't be closed again", "error", err)
 	}
 }

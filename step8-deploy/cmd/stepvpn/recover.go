@@ -36,11 +36,16 @@ func stateFlag() func() string {
 		if *state != "" {
 			return *state
 		}
-		if cfg, err := config.LoadClient(installed); err == nil {
-			return cfg.State
-		}
-		return resolvconf.DefaultState
+		return stateOf(installed)
 	}
+}
+
+// stateOf returns the state folder that a client's settings name or, if they can't be read, the default.
+func stateOf(file string) string {
+	if cfg, err := config.LoadClient(file); err == nil {
+		return cfg.State
+	}
+	return resolvconf.DefaultState
 }
 
 // installed is the settings file of the installed client.

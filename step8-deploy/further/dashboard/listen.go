@@ -12,8 +12,8 @@ import (
 )
 
 // The limits of connections. No network can hold all of them, however many addresses it has, so there
-// are some left for the operator. The users of this host can. So when there are no more, the one of nobody with a
-// session that was idle for longest makes room.
+// are some left for the operator. The users of this host can. So when all are taken, one makes room: that without a
+// session that has been idle for longest.
 const (
 	maxConns = 256
 	maxOfOne = 48 // of one address; each wider network around it (package source) may have twice as many
@@ -83,7 +83,7 @@ func (b *bounded) enter(c *counted) (idlest *counted, ok bool) {
 	return idlest, true
 }
 
-// remove needs b.mu. What is not counted any more it leaves alone.
+// remove needs b.mu. It leaves alone what is not counted any more.
 func (b *bounded) remove(c *counted) {
 	if _, is := b.all[c]; !is {
 		return

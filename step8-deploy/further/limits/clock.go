@@ -8,8 +8,8 @@ import (
 
 // backFor is how long a clock has to be back in an earlier period until that is believed. A host
 // that has no clock of its own starts with an old date until it has asked for the time: when that
-// is right again, no quota must begin anew by it. But a clock that was years ahead is right now, so
-// that nobody may wait for those years; nor does a server have to run for long without a restart.
+// is right again, no quota must begin anew by it. But a clock that was years ahead is right now, and
+// nobody must wait for those years. (It is not longer because each restart of the server begins to wait anew.)
 const backFor = 6 * time.Hour
 
 // at returns what the client has used at a time. The caller holds Table.mu.
